@@ -1,0 +1,58 @@
+"""tinysight: train tiny, fast image classifiers on your own pictures; the same answer everywhere.
+
+Importing the package imports neither torch nor onnxruntime nor OpenCV; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "tinysight.bundle",
+    "Classifier": "tinysight.pipelines.classify",
+    "TinysightError": "tinysight.errors",
+    "create_model": "tinysight.models",
+    "decode": "tinysight.transforms",
+    "evaluate": "tinysight.evaluate",
+    "export_bundle": "tinysight.export",
+    "fit": "tinysight.train",
+    "list_models": "tinysight.models",
+    "load_recipe": "tinysight.config",
+}
+
+if TYPE_CHECKING:
+    from tinysight.bundle import Bundle
+    from tinysight.config import load_recipe
+    from tinysight.errors import TinysightError
+    from tinysight.evaluate import evaluate
+    from tinysight.export import export_bundle
+    from tinysight.models import create_model, list_models
+    from tinysight.pipelines.classify import Classifier
+    from tinysight.train import fit
+    from tinysight.transforms import decode
+
+__all__ = [
+    "Bundle",
+    "Classifier",
+    "TinysightError",
+    "create_model",
+    "decode",
+    "evaluate",
+    "export_bundle",
+    "fit",
+    "list_models",
+    "load_recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tinysight' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,66 @@
+"""The command line: one file per verb; parse, call, render; no logic.
+
+argparse, and one verb imported per call: `tinysight predict` on one picture is timed as a whole process, and the start
+of a larger command-line framework would cost as much as decoding and classifying the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tinysight.errors import TinysightError
+
+VERBS = {
+    "predict": "label pictures with a bundle",
+    "train": "train a recipe",
+    "eval": "evaluate a run or a bundle on labelled pictures",
+    "export": "make a bundle of a run",
+    "recipe": "list, check, show and compare recipes",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    0: done. 1: done, but some pictures were unreadable. 2: a mistake of the user, explained in one message on stderr.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except TinysightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `tinysight predict ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    from tinysight import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="tinysight",
+        description="Train tiny, fast image classifiers; the same answer everywhere.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="verbs:\n" + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
+        + "\n\n`tinysight VERB --help` explains one.",
+    )
+    parser.add_argument("--version", action="version", version=f"tinysight {__version__}")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    known = parser.parse_args(words)
+    module = importlib.import_module(f"tinysight.cli.{known.verb}")
+    verb = argparse.ArgumentParser(
+        prog=f"tinysight {known.verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(verb)
+    return int(module.run(verb.parse_args(known.rest)))

@@ -1,0 +1,6 @@
+"""What a run is: the schema of a recipe and how one is found, merged, overridden and checked."""
+
+from tinysight.config.load import find_recipe, list_recipes, load_recipe, recipe_yaml
+from tinysight.config.schema import Component, Recipe
+
+__all__ = ["Component", "Recipe", "find_recipe", "list_recipes", "load_recipe", "recipe_yaml"]

@@ -1,0 +1,101 @@
+"""Every exception that tinysight raises for something a user can do.
+
+    TinysightError
+    |-- ConfigError         a recipe, an override or an argument is wrong
+    |   `-- UnknownName     a name that nobody registered
+    |-- DataError           a list file, a folder or a label is wrong
+    |-- ImageError          one picture cannot be decoded
+    |-- BundleError         a bundle is missing, truncated, tampered with or too new
+    |-- CheckpointError     a checkpoint is missing, truncated or of another run
+    |-- ExportError         the exported model does not answer as the trained one
+    `-- MissingDependency   an optional package is needed and not installed
+
+The command line catches `TinysightError` alone, prints it and exits with 2. Anything else that escapes is our bug and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: the place, what is wrong there, and the way out (may be empty)."""
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class TinysightError(Exception):
+    """Something is wrong that the user can put right. Carries one or more `Problem`s."""
+
+    def __init__(self, where: str, what: str, hint: str = "") -> None:
+        self.problems: tuple[Problem, ...] = (Problem(where, what, hint),)
+        super().__init__(str(self.problems[0]))
+
+
+class ConfigError(TinysightError):
+    """A recipe, an override or an argument is wrong; may hold several problems."""
+
+    @classmethod
+    def of(cls, source: str, problems: Sequence[Problem]) -> ConfigError:
+        """One error for all `problems` found in `source`, each on a line of its own."""
+        error = cls(*problems[0])
+        error.problems = tuple(problems)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        error.args = ("\n".join([f"{source}: {count}", *(f"  {p}" for p in problems)]),)
+        return error
+
+
+class UnknownName(ConfigError):
+    """A name that nobody registered; says where it was written and what is near it."""
+
+    def __init__(self, kind: str, name: str, known: Collection[str], where: str) -> None:
+        super().__init__(where, f"unknown {kind} {name!r}", nearest(name, known))
+
+
+class DataError(TinysightError):
+    """A list file, a folder or a label is wrong."""
+
+
+class ImageError(TinysightError):
+    """One picture cannot be decoded. `where` is its path."""
+
+
+class BundleError(TinysightError):
+    """A bundle is missing, truncated, tampered with, or made by a newer version."""
+
+
+class CheckpointError(TinysightError):
+    """A checkpoint is missing, truncated, or belongs to another run."""
+
+
+class ExportError(TinysightError):
+    """The exported model does not answer as the trained one does."""
+
+
+class MissingDependency(TinysightError):
+    """An optional package is needed for this and is not installed."""
+
+    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+        super().__init__(
+            needed_for,
+            f"needs {package}, which is not installed",
+            f"pip install 'tinysight[{extra}]'",
+        )
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A hint: the known name most like `name`, or the list of known names."""
+    folded = {k.lower(): k for k in known}
+    near = get_close_matches(name.lower(), folded, n=1)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    return f"known: {', '.join(sorted(known))}" if known else ""

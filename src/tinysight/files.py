@@ -1,0 +1,129 @@
+"""Files on disk: written whole or not at all, hashed, read as YAML 1.2.
+
+YAML is read with the core schema of version 1.2: `1e-3` is a number, `no` and `on` are words, `1:30` and dates are
+text. PyYAML alone follows 1.1, where each of these surprises. Duplicate keys and aliases are refused: the first hides a
+line of the recipe, the second is a way to make a small file large.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tinysight.errors import ConfigError
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_SCALARS = (
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+)
+
+
+class _Yaml12Loader(_Base):  # type: ignore[misc]  # the C loader is an untyped extension class
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} appears twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+
+
+def _int(loader: Any, node: Any) -> int:
+    text = loader.construct_scalar(node)
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    return int(text[2:] if base != 10 else text, base)
+
+
+for _tag, _pattern, _first in _SCALARS:
+    _Yaml12Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int)
+
+
+def parse_yaml(text: str | bytes, where: str) -> Any:
+    """Parse one YAML 1.2 document.
+
+    Raises:
+        ConfigError: not YAML, a duplicate key, an alias or a tag of a foreign type; names line and column in `where`.
+    """
+    try:
+        loader = _Yaml12Loader(text)
+        try:
+            value = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise ConfigError(place, error.problem or "not readable as YAML") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(where, f"not readable as YAML: {str(error).splitlines()[0]}") from None
+    if _shares_nodes(value, set()):
+        raise ConfigError(where, "aliases (*name) are not supported", "write the value out")
+    return value
+
+
+def _shares_nodes(value: Any, seen: set[int]) -> bool:
+    """Whether one list or mapping is reached twice, which only an alias can cause."""
+    if not isinstance(value, dict | list):
+        return False
+    if id(value) in seen:
+        return True
+    seen.add(id(value))
+    children = value.values() if isinstance(value, dict) else value
+    return any(_shares_nodes(child, seen) for child in children)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML 1.2 file; errors name the file and the line."""
+    return parse_yaml(path.read_bytes(), str(path))
+
+
+def to_yaml(value: Any) -> str:
+    """YAML text of plain data, keys in the order given; `parse_yaml` reads it back equal."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return str(text)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `data` to `path` so that a crash leaves either the old file or the new one, never a part.
+
+    The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final name in one step.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode("utf-8") if isinstance(data, str) else data
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic step, spelt as the system call
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()

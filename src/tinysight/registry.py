@@ -1,0 +1,184 @@
+"""Components by name: the constructor is the schema.
+
+A component is a class or a function with typed parameters, registered under one name. Its signature validates the YAML
+that asks for it, fills in the defaults, feeds the JSON Schema and the documentation. Look-up ignores case and
+separators, so `PPLCNet_x1_0` finds `pplcnet_x1_0`.
+
+Each registry knows its home package, which is imported at the first look-up: a recipe may be read before torch is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+
+from tinysight.errors import ConfigError, MissingDependency, Problem, UnknownName
+from tinysight.validation import join, validate
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Registry(Generic[T]):
+    """Constructors of one kind of component.
+
+    Args:
+        kind: what one entry is, in an error message ("backbone").
+        home: the package whose import registers the built-in entries.
+        runtime: parameters that the program passes, which a recipe may not set (`num_classes`).
+    """
+
+    def __init__(self, kind: str, home: str, runtime: tuple[str, ...] = ()) -> None:
+        self.kind = kind
+        self.home = home
+        self.runtime = runtime
+        self._entries: dict[str, Callable[..., T]] = {}
+        self._names: dict[str, str] = {}  # folded spelling -> name
+        self._schemas: dict[str, type[BaseModel]] = {}
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Decorator: make a class or function available under `name`.
+
+        Raises:
+            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`.
+        """
+
+        def add(target: C) -> C:
+            folded = _fold(name)
+            if folded in self._names:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            for parameter in self._parameters(target):
+                if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                    raise ValueError(f"{self.kind} {name!r} may not take *{parameter.name}")
+                if parameter.annotation is parameter.empty:
+                    raise ValueError(f"{self.kind} {name!r}: {parameter.name} has no annotation")
+            self._names[folded] = name
+            self._entries[name] = target
+            return target
+
+        return add
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        self._load()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def resolve(self, name: str, where: str = "") -> str:
+        """The registered spelling of `name`, whatever its case and separators.
+
+        Raises:
+            UnknownName: nothing like it is registered; the error names the nearest.
+        """
+        self._load()
+        found = self._names.get(_fold(name))
+        if found is None:
+            raise UnknownName(self.kind, name, self.names(), where)
+        return found
+
+    def get(self, name: str, where: str = "") -> Callable[..., T]:
+        """The class or function registered under `name`; raises as `resolve`."""
+        return self._entries[self.resolve(name, where)]
+
+    def build(self, spec: Mapping[str, Any], where: str = "", **runtime: Any) -> T:
+        """Call the component that `spec` names with its other keys and the `runtime` arguments.
+
+        `spec` was checked when its recipe was loaded or its bundle sealed; what the constructor still refuses becomes
+        a `ConfigError`.
+        """
+        options = dict(spec)
+        name = str(options.pop("name", ""))
+        target = self.get(name, where)
+        try:
+            inspect.signature(target).bind(**options, **runtime)
+            return target(**{k: _frozen(v) for k, v in options.items()}, **runtime)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(join(where, name), str(error)) from error
+
+    def check(self, spec: Any, where: str) -> tuple[dict[str, Any], list[Problem]]:
+        """`spec` with the registered name and every default filled in, or what is wrong with it."""
+        if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+            return {}, [Problem(where, f"expected a {self.kind}: a mapping with a name")]
+        try:
+            name = self.resolve(spec["name"], join(where, "name"))
+        except UnknownName as error:
+            return {}, list(error.problems)
+        options = {k: v for k, v in spec.items() if k != "name"}
+        problems = [
+            Problem(join(where, key), f"set by the program, not by a recipe (in {name})")
+            for key in self.runtime
+            if options.pop(key, None) is not None
+        ]
+        value, found = validate(self.schema(name), options, where)
+        full = {} if value is None else {"name": name, **value.model_dump(mode="json")}
+        return full, problems + found
+
+    def schema(self, name: str) -> type[BaseModel]:
+        """The strict pydantic model of the parameters that a recipe may set."""
+        name = self.resolve(name)
+        if name not in self._schemas:
+            from pydantic import ConfigDict, create_model
+
+            target = self._entries[name]
+            init = target.__init__ if inspect.isclass(target) else target
+            hints = get_type_hints(init, include_extras=True)
+            fields: dict[str, Any] = {
+                p.name: (hints[p.name], ... if p.default is p.empty else p.default)
+                for p in self._parameters(target)
+                if p.name not in self.runtime
+            }
+            config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+            self._schemas[name] = create_model(name, __config__=config, **fields)
+        return self._schemas[name]
+
+    def summary(self, name: str) -> str:
+        """First line of the component's docstring."""
+        return (inspect.getdoc(self.get(name)) or "").split("\n", 1)[0]
+
+    @staticmethod
+    def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+        return list(inspect.signature(target).parameters.values())
+
+    def _load(self) -> None:
+        try:
+            importlib.import_module(self.home)
+        except ModuleNotFoundError as error:
+            if error.name == "torch":
+                raise MissingDependency("torch", "train", f"a {self.kind}") from None
+            raise
+
+
+def _fold(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, as the strict schema gives them to a frozen component."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+losses: Registry[Any] = Registry("loss", "tinysight.losses")
+metrics: Registry[dict[str, float]] = Registry(
+    "metric", "tinysight.metrics", runtime=("scores", "labels")
+)
+optimizers: Registry[Any] = Registry("optimizer", "tinysight.train.optim", runtime=("params",))
+postprocesses: Registry[Any] = Registry(
+    "postprocess", "tinysight.postprocess", runtime=("labels",)
+)
+schedules: Registry[Any] = Registry(
+    "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
+)
+sessions: Registry[Any] = Registry("engine", "tinysight.runtime", runtime=("model", "threads"))
+transforms: Registry[Any] = Registry("transform", "tinysight.transforms")
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    r.kind: r for r in (backbones, losses, metrics, optimizers, postprocesses, schedules, sessions, transforms)
+}

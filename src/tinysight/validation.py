@@ -1,0 +1,81 @@
+"""Strict validation of plain data against a pydantic model, with every problem in our own words.
+
+Data is validated as JSON: lists become tuples, an integer is a number, and nothing else is converted ("7" is not 7).
+pydantic is imported by the first call, so that prediction, which reads only sealed bundles, starts without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from tinysight.errors import Problem, nearest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+    ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def validate(
+    model: type[ModelT], tree: Mapping[str, Any], where: str = ""
+) -> tuple[ModelT | None, list[Problem]]:
+    """`tree` as a `model`, or None and what is wrong with it, each problem under its dotted path below `where`."""
+    from pydantic import ValidationError
+
+    try:
+        text = json.dumps(tree)
+    except (TypeError, ValueError) as error:
+        return None, [Problem(where, f"not plain data: {error}")]
+    try:
+        return model.model_validate_json(text, strict=True), []
+    except ValidationError as error:
+        return None, [_problem(model, e, where) for e in error.errors(include_url=False)]
+
+
+def join(*parts: object) -> str:
+    """A dotted path, empty parts left out."""
+    return ".".join(str(p) for p in parts if str(p))
+
+
+def _problem(model: type[BaseModel], error: ErrorDetails, where: str) -> Problem:
+    loc = error["loc"]
+    place = join(where, *loc)
+    match error["type"]:
+        case "extra_forbidden":
+            known = _keys_at(model, loc[:-1])
+            return Problem(place, "unknown key", nearest(str(loc[-1]), known))
+        case "missing":
+            return Problem(place, "required key is missing")
+        case "model_type" | "dataclass_type":
+            return Problem(place, f"expected a mapping of keys, got {_short(error['input'])}")
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if message.startswith("input should be "):
+        message = f"should be {message.removeprefix('input should be ')}"
+    return Problem(place, f"{message}, got {_short(error['input'])}")
+
+
+def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Keys that the section at `loc` knows; empty where it cannot be told."""
+    here: Any = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = getattr(here, "model_fields", {}).get(part)
+        here = _section_of(field.annotation) if field else None
+    return list(getattr(here, "model_fields", {}))
+
+
+def _section_of(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as `Section | None` or `tuple[Section, ...]`."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
