@@ -170,9 +170,7 @@ metrics: Registry[dict[str, float]] = Registry(
     "metric", "tinysight.metrics", runtime=("scores", "labels")
 )
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.train.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry(
-    "postprocess", "tinysight.postprocess", runtime=("labels",)
-)
+postprocesses: Registry[Any] = Registry("postprocess", "tinysight.postprocess", runtime=("labels",))
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
@@ -180,5 +178,15 @@ sessions: Registry[Any] = Registry("engine", "tinysight.runtime", runtime=("mode
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms")
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    r.kind: r for r in (backbones, losses, metrics, optimizers, postprocesses, schedules, sessions, transforms)
+    r.kind: r
+    for r in (
+        backbones,
+        losses,
+        metrics,
+        optimizers,
+        postprocesses,
+        schedules,
+        sessions,
+        transforms,
+    )
 }
