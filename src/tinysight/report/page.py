@@ -73,7 +73,7 @@ def _history(path: Path) -> str:
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
     loss = [(float(r["epoch"]), float(r["loss"])) for r in lines if "loss" in r]
     rate = [(float(r["epoch"]), float(r["lr"])) for r in lines if "lr" in r]
-    evals = [(float(r["epoch"]), r["eval"]) for r in lines if "eval" in r]
+    evals = [(float(r["epoch"]), r["metrics"]) for r in lines if "metrics" in r]
     names = dict.fromkeys(name for _, values in evals for name in values if name not in ("threshold", "fpr"))
     series = {name: [(epoch, values[name]) for epoch, values in evals if name in values] for name in names}
     return (
