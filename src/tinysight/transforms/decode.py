@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from tinysight.errors import ImageError
+from tinysight.transforms.base import MAX_PIXELS, Image
 from tinysight.transforms.header import Header, Refused, read_header
-
-Image = np.ndarray[Any, np.dtype[Any]]  # (H, W, C); uint8 RGB from `decode`, float32 after `normalize`
-
-MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the limit at which Pillow warns of a decompression bomb
 
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -26,18 +22,20 @@ if "OPENCV_LOG_LEVEL" not in os.environ:  # a bad picture is an exception here, 
 def decode(source: bytes | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode one picture to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
 
-    Grey, palette and CMYK pictures become RGB; 16 bits a channel become 8 (the high byte); alpha is dropped without
-    blending, as the reference does, so what lies under transparent pixels shows. Colour profiles are not applied.
-    Of an animated PNG the still picture is taken.
+    Grey, palette and CMYK pictures become RGB; 16 bits a channel become 8 (the high byte); alpha is
+    dropped without blending, as the reference does, so what lies under transparent pixels shows.
+    Colour profiles are not applied. Of an animated PNG the still picture is taken.
 
     Args:
         source: the bytes of a JPEG, PNG, BMP or WebP file, or the path of one, in any script.
-        max_pixels: the most pixels that are decoded; checked in the header, before anything is allocated.
+        max_pixels: the most pixels that are decoded; checked in the header, before anything is
+            allocated.
 
     Raises:
-        ImageError: the file is missing, not a file, empty, of another format, damaged, cut short (a JPEG without its
-            end marker, a PNG without its last chunk) or over `max_pixels`. The same files on every OpenCV from 4.8 on,
-            except that damage inside JPEG or WebP data may be decoded to wrong pixels, differently by each release.
+        ImageError: the file is missing, not a file, empty, of another format, damaged, cut short (a
+            JPEG without its end marker, a PNG without its last chunk) or over `max_pixels`. The
+            same files on every OpenCV from 4.8 on, except that damage inside JPEG or WebP data may
+            be decoded to wrong pixels, differently by each release.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         where, data = f"{len(source)} bytes", bytes(source)
@@ -76,27 +74,33 @@ def _pixels(header: Header, where: str) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(header.data, np.uint8), _FLAGS)
     except cv2.error as error:
-        raise ImageError(where, f"OpenCV cannot decode this {header.format}: {error.err}") from error
+        raise ImageError(
+            where, f"OpenCV cannot decode this {header.format}: {error.err}"
+        ) from error
     if image is None or image.shape != (header.height, header.width, 3):
-        raise ImageError(where, f"the {header.format} is damaged", "copy or download the file again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        raise ImageError(
+            where, f"the {header.format} is damaged", "copy or download the file again"
+        )
+    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return rgb
 
 
 def _upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
+    upright: Image = image
     match orientation:
         case 2:
-            return cv2.flip(image, 1)
+            upright = cv2.flip(image, 1)
         case 3:
-            return cv2.rotate(image, cv2.ROTATE_180)
+            upright = cv2.rotate(image, cv2.ROTATE_180)
         case 4:
-            return cv2.flip(image, 0)
+            upright = cv2.flip(image, 0)
         case 5:
-            return cv2.transpose(image)
+            upright = cv2.transpose(image)
         case 6:
-            return cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+            upright = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
         case 7:
-            return cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
+            upright = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
         case 8:
-            return cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    return image
+            upright = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return upright

@@ -1,13 +1,16 @@
 """What a picture file says about itself, read before anything is decoded.
 
-OpenCV releases differ in what they make of a file that is unusual: 4.x decodes half of a cut JPEG and 5.0 nothing, 5.0
-turns a WebP by its EXIF and 4.x does not, newer ones take another frame of an animated PNG, and only some read GIF.
-So the header, the end of the file and the EXIF orientation are read here, the same way for every release, and the
-decoder gets nothing but the parts that determine pixels. This also bounds what a hostile file can allocate.
+OpenCV releases differ in what they make of a file that is unusual: 4.x decodes half of a cut JPEG
+and 5.0 nothing, 5.0 turns a WebP by its EXIF and 4.x does not, newer ones take another frame of an
+animated PNG, and only some read GIF. So the header, the end of the file and the EXIF orientation
+are read here, the same way for every release, and the decoder gets nothing but the parts that
+determine pixels. This also bounds what a hostile file can allocate.
 
-Four formats are accepted: JPEG, PNG, BMP, WebP. Everything else is refused, by name where the name is known.
+Four formats are accepted: JPEG, PNG, BMP, WebP. Everything else is refused, by name where the name
+is known.
 
-Sources: ITU-T T.81 annex B, W3C PNG (third edition), RFC 9649 (WebP), the BITMAPINFOHEADER layout, EXIF 2.32.
+Sources: ITU-T T.81 annex B, W3C PNG (third edition), RFC 9649 (WebP), the BITMAPINFOHEADER layout,
+EXIF 2.32.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ _OTHERS = (  # offset, first bytes, name: for the message only
     (0, b"%PDF", "a PDF"),
 )
 _CONVERT = "convert it to JPEG or PNG"
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # stuffed bytes and restart markers belong to a scan
+# Stuffed bytes and restart markers belong to a scan.
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; Huffman coded
 _RARE_FRAMES = set(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -47,7 +51,7 @@ class Refused(ValueError):
 
 
 class Header(NamedTuple):
-    """Size in pixels as stored (before `orientation`), EXIF orientation 1 to 8, and the bytes to decode."""
+    """Size as stored (before `orientation`), EXIF orientation 1 to 8, and the bytes to decode."""
 
     format: str
     width: int
@@ -102,7 +106,9 @@ def _jpeg(data: bytes) -> Header:
         if length < 2 or at + length > len(data):
             raise _cut("JPEG", "a segment is incomplete")
         if code in _RARE_FRAMES or (code in _FRAMES and data[at + 2] != 8):
-            raise Refused("a JPEG of a kind that is not read here", "save it as baseline JPEG, 8 bits")
+            raise Refused(
+                "a JPEG of a kind that is not read here", "save it as baseline JPEG, 8 bits"
+            )
         if code in _FRAMES and size is None:
             size = _uint(data, at + 5, 2, "big"), _uint(data, at + 3, 2, "big")
         elif code == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
@@ -118,7 +124,7 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _png(data: bytes) -> Header:
-    """Walk and check the chunks; keep those that determine pixels, so that animation and profiles play no part."""
+    """Check the chunks; keep those that determine pixels, so no animation and no profile."""
     size: tuple[int, int] | None = None
     orientation = 1
     kept: list[tuple[int, int]] = []
@@ -173,7 +179,11 @@ def _webp(data: bytes) -> Header:
         if data[20] & 0x02:
             raise Refused("an animated WebP", "save its first frame as JPEG or PNG")
         size = _uint(data, 24, 3) + 1, _uint(data, 27, 3) + 1
-        exif = [body for name, body in _riff_chunks(data) if name == b"EXIF"] if data[20] & 0x08 else []
+        exif = (
+            [body for name, body in _riff_chunks(data) if name == b"EXIF"]
+            if data[20] & 0x08
+            else []
+        )
         if exif:
             orientation = _orientation(exif[0].removeprefix(b"Exif\0\0"))
     elif kind == b"VP8L":
@@ -214,6 +224,8 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def _uint(data: bytes, at: int, size: int, order: ByteOrder = "little", signed: bool = False) -> int:
+def _uint(
+    data: bytes, at: int, size: int, order: ByteOrder = "little", signed: bool = False
+) -> int:
     """The number at `at`; bytes past the end are left out, so callers check lengths."""
     return int.from_bytes(data[at : at + size], order, signed=signed)
