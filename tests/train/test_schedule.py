@@ -11,39 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.golden import cases, ids, not_built
+from support.reference import translate_schedule
 from tinysight.registry import schedules
 from tinysight.train.schedule import polynomial_curve, warm_up
 
 CURVES = cases("lr", "curves.json")
-
-
-def translate(config: dict[str, Any]) -> tuple[dict[str, Any], float] | None:
-    """A learning-rate section of the reference as ours and the peak; None: nothing like it here."""
-    config = dict(config)
-    name, peak = config.pop("name"), config.pop("learning_rate", None)
-    words = {"warmup_epoch": "warmup_epochs", "eta_min": "end_lr", "gamma": "factor"}
-    spec = {words.get(k, k): v for k, v in config.items()}
-    match name:
-        case "Cosine":
-            spec["name"] = "cosine"
-        case "Linear":
-            spec["name"] = "linear"
-        case "ConstLR" | "Constant":
-            spec["name"] = "constant"
-        case "Step":
-            spec |= {"name": "step", "step_epochs": spec.pop("step_size")}
-        case "MultiStepDecay":
-            spec |= {"name": "piecewise", "factors": [spec.pop("factor")]}
-        case "Piecewise" if peak is None:
-            peak, *rest = spec.pop("values")
-            spec |= {"name": "piecewise", "milestones": spec.pop("decay_epochs")}
-            spec["factors"] = [v / peak for v in rest]
-        case "Piecewise":  # the reference ignores the table, with a warning
-            del spec["values"], spec["decay_epochs"]
-            spec |= {"name": "step", "step_epochs": 30, "factor": 0.1}
-        case _:
-            return None
-    return spec, peak
 
 
 @pytest.mark.golden
@@ -54,7 +26,7 @@ def test_fixtures_are_there() -> None:
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CURVES, ids=ids)
 def test_curve(case: dict[str, Any]) -> None:
-    translated = translate(case["config"])
+    translated = translate_schedule(case["config"])
     if translated is None:
         not_built(f"schedule {case['config']['name']}")
     spec, peak = translated
