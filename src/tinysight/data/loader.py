@@ -26,7 +26,10 @@ from tinysight.data.read import read_sample
 from tinysight.errors import DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 
-_ORDER, _PIXELS = 1, 2  # streams of randomness; a seed sequence ignores trailing zeros, so these come first
+_ORDER, _PIXELS = (
+    1,
+    2,
+)  # streams of randomness; a seed sequence ignores trailing zeros, so these come first
 _SHARED = Path("/dev/shm")  # where PyTorch hands batches over on Linux
 _IN_FLIGHT = 3  # batches per process that may lie there: two read ahead, one in use
 
@@ -129,7 +132,9 @@ def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False)
         if "DataLoader worker" not in str(error):
             raise
         what = f"a loader process was killed: {str(error).splitlines()[0]}"
-        raise DataError("data.workers", what, "out of memory? lower it or data.batch_size") from None
+        raise DataError(
+            "data.workers", what, "out of memory? lower it or data.batch_size"
+        ) from None
 
 
 @lru_cache(maxsize=2)
@@ -162,10 +167,14 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _through_pipe(batch: Batch) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None]:
+def _through_pipe(
+    batch: Batch,
+) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None]:
     return batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure
 
 
-def _from_pipe(item: tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None]) -> Batch:
+def _from_pipe(
+    item: tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None],
+) -> Batch:
     images, targets, *rest = item
     return Batch(torch.from_numpy(images), torch.from_numpy(targets), *rest)
