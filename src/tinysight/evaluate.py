@@ -6,6 +6,7 @@ batch that a bundle takes. An unreadable picture is left out and reported, never
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -46,6 +47,15 @@ class Evaluation:
     metrics: dict[str, float]
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
+
+    def by_label(self) -> list[tuple[int, float]]:
+        """For each class id: its pictures, and the share of them with the highest score there.
+
+        The share of a class without pictures is nan.
+        """
+        right = self.scores.argmax(axis=1) == self.labels
+        rows = [right[self.labels == k] for k in range(self.scores.shape[1])]
+        return [(len(row), float(row.mean()) if len(row) else math.nan) for row in rows]
 
 
 def evaluate(

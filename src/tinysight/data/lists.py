@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -19,7 +20,6 @@ import numpy as np
 from tinysight.errors import DataError, Problem
 
 _SHOWN = 10  # bad lines that a message names
-_BLANKS = b" \t\r\n"
 
 
 class Sample(NamedTuple):
@@ -120,17 +120,17 @@ def _parse(
     bad = _BadLines()
     blank = 0  # the first of the blank lines just read; they are bad only if more text follows
     for number, raw in enumerate(lines, 1):
-        line = raw.rstrip(b" \r\n" if separator else _BLANKS)
+        line = raw.rstrip(b" \r\n" if separator else None)
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
-        if not line.strip(_BLANKS):
+        if not line.strip():
             blank = blank or number
             continue
         for place in range(blank, number) if blank else ():
             bad.add(place, "blank line", "remove it")
         blank = 0
         fields = line.rsplit(separator, 1)
-        label = fields[-1].strip(_BLANKS)
+        label = fields[-1].strip()
         plain = len(fields) == 2 and label.isdigit() and len(label) < 10
         if plain and int(label) < num_classes and _is_path(fields[0], separator):
             paths += fields[0]
@@ -177,7 +177,7 @@ def _is_path(text: bytes, separator: bytes | None) -> bool:
     if b"\0" in text or not (text.isascii() or _is_utf8(text)):
         return False
     if not text[-1:].isdigit():
-        return bool(text.strip(_BLANKS))
+        return bool(text.strip())
     return len(text.rsplit(separator, 1)) == 1 or not text.rsplit(separator, 1)[1].isdigit()
 
 
@@ -193,12 +193,11 @@ def _explain(line: bytes, num_classes: int, delimiter: str | None) -> tuple[str,
     """What is wrong with a line that was refused, and what to do."""
     if b"\0" in line or not _is_utf8(line):
         return "not UTF-8 text", "save the list file as UTF-8"
-    text = line.decode("utf-8")
-    fields = text.rsplit(delimiter, 1)
-    label = fields[-1].strip()
+    fields = line.rsplit(delimiter.encode("utf-8") if delimiter else None, 1)
+    label = fields[-1].strip().decode("utf-8")
     if len(fields) == 1:
         between = repr(delimiter) if delimiter else "blank or tab"
-        return f"no {between} between path and label", _delimiter_hint(text)
+        return f"no {between} between path and label", _delimiter_hint(line)
     if not fields[0].strip():
         return "no path before the label", "a line is `path label`"
     if not label:
@@ -208,7 +207,7 @@ def _explain(line: bytes, num_classes: int, delimiter: str | None) -> tuple[str,
         return f"expected one label, got {len(several)} ({_short(label)})", "keep one"
     if not label.lstrip("-").isdecimal():
         what = f"label {_short(label)} is not a whole number from 0 to {num_classes - 1}"
-        return what, _delimiter_hint(text)
+        return what, _delimiter_hint(line)
     if not (label.isdecimal() and len(label) < 10 and int(label) < num_classes):
         what = f"label {_short(label)} is not one of 0 to {num_classes - 1}"
         return what, f"correct it, or data.labels, which has {num_classes} names"
@@ -216,13 +215,13 @@ def _explain(line: bytes, num_classes: int, delimiter: str | None) -> tuple[str,
     return "expected one label, got 2", hint
 
 
-def _delimiter_hint(line: str) -> str:
+def _delimiter_hint(line: bytes) -> str:
     """What to do about a line in which the delimiter is not where it should be."""
-    for name, character in (("tab", "\t"), ("comma", ","), ("semicolon", ";"), ("blank", " ")):
-        label = line.rpartition(character)[2].strip()
-        if character in line and label.isdecimal():
-            value = {"tab": r"\t"}.get(name, character)
-            return f'if the {name} separates path and label, set data.delimiter: "{value}"'
+    for name, text in (("tab", "\t"), ("comma", ","), ("semicolon", ";"), ("blank", " ")):
+        path, found, label = line.rpartition(text.encode())
+        if path and found and label.strip().isdigit():
+            value = json.dumps(text)
+            return f"if the {name} separates path and label, set data.delimiter: {value}"
     return "a line is `path label`"
 
 
