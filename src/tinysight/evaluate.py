@@ -1,4 +1,4 @@
-"""A predict callable and labelled pictures in, numbers out; the same code for a checkpoint and a bundle.
+"""A predict callable and labelled pictures in, numbers out; one code for checkpoint and bundle.
 
 What is measured is what is shipped: the transforms are those of the bundle, the callable takes the
 batch that a bundle takes. An unreadable picture is left out and reported, never replaced.

@@ -92,7 +92,7 @@ def read_list(
         limit: read the first lines only.
 
     Raises:
-        DataError: the file is missing, empty, or has bad lines: blank ones (except at the end), ones
+        DataError: the file is missing, empty, or has bad lines: blank ones (not at the end), ones
             without a label or with several, labels out of range, text that is not UTF-8. Names file
             and lines, the first ten of a kind.
     """

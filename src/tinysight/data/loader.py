@@ -1,8 +1,8 @@
 """Training batches as a function of the step alone.
 
-Everything random follows from (seed, epoch, index): the order of an epoch, and what the transforms do to
-a picture. So the batches are the same whatever the number of loader processes, and a run goes on
-from any step without reading what came before it.
+Everything random follows from (seed, epoch, index): the order of an epoch, and what the transforms
+do to a picture. So the batches are the same whatever the number of loader processes, and a run goes
+on from any step without reading what came before it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,21 @@ class Batch(NamedTuple):
     failure: Problem | None = None
 
 
+class _Piped(NamedTuple):
+    """A batch as it goes through a pipe."""
+
+    images: np.ndarray
+    targets: np.ndarray
+    unreadable: tuple[tuple[int, str], ...]
+    failure: Problem | None
+
+
 class TrainingSteps(Dataset[Batch]):
     """Batch `step` of a run, from 0 to epochs * steps_per_epoch - 1.
 
-    Each epoch takes every picture once, in an order of its own. The last batch of an epoch is smaller
-    than the others; if it would hold a single picture, which batch normalisation cannot learn from,
-    that picture joins the batch before. An unreadable picture is left out, so a batch may be smaller.
+    Each epoch takes every picture once, in an order of its own. The last batch of an epoch may be
+    smaller than the others; if it would hold a single picture, which batch normalisation cannot
+    learn from, that picture joins the batch before. An unreadable picture is left out of its batch.
     """
 
     def __init__(
@@ -90,9 +99,9 @@ class TrainingSteps(Dataset[Batch]):
                     continue
                 images.append(image)
                 targets.append(label)
-        except TinysightError as error:  # of the transforms; raised anew by the main process
+            pixels = torch.from_numpy(to_batch(images)) if images else torch.empty(0)
+        except TinysightError as error:  # not a picture's fault; raised anew by the main process
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
-        pixels = torch.from_numpy(to_batch(images)) if images else torch.empty(0)
         return Batch(pixels, torch.tensor(targets, dtype=torch.int64), tuple(unreadable))
 
 
@@ -105,7 +114,7 @@ def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False)
     steps = range(start, len(dataset))
     if not steps:
         return
-    by_memory = workers == 0 or _fits_shared_memory(dataset, start, workers)
+    by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_size=None,  # an item is a batch
@@ -154,12 +163,11 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _fits_shared_memory(dataset: TrainingSteps, start: int, workers: int) -> bool:
-    """Whether batches can lie in shared memory; containers often have 64 MB, and a bus error there."""
+def _fits_shared_memory(dataset: TrainingSteps, workers: int) -> bool:
+    """Whether batches can lie in shared memory: containers often have 64 MB, then a bus error."""
     if not _SHARED.is_dir():
         return True
-    height, width, channels = dataset.transforms.output_shape()
-    one = (dataset.batch_size + 1) * math.prod((height, width, channels)) * 4
+    one = (dataset.batch_size + 1) * math.prod(dataset.transforms.output_shape()) * 4
     return shutil.disk_usage(_SHARED).free > workers * _IN_FLIGHT * one
 
 
@@ -167,14 +175,10 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _through_pipe(
-    batch: Batch,
-) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None]:
-    return batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure
+def _through_pipe(batch: Batch) -> _Piped:
+    return _Piped(batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure)
 
 
-def _from_pipe(
-    item: tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None],
-) -> Batch:
-    images, targets, *rest = item
-    return Batch(torch.from_numpy(images), torch.from_numpy(targets), *rest)
+def _from_pipe(item: _Piped) -> Batch:
+    images, targets = torch.from_numpy(item.images), torch.from_numpy(item.targets)
+    return Batch(images, targets, item.unreadable, item.failure)

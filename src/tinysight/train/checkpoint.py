@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with the network, the optimiser and where the loop stands.
 
-The file is written whole or not at all, and carries a digest of all it holds: a truncated or altered
-one is refused by name, never half loaded. It needs no other file: the recipe is inside.
+The file is written whole or not at all, and carries a digest of all it holds: a truncated or
+altered one is refused by name, never half loaded. It needs no other file: the recipe is inside.
 """
 
 from __future__ import annotations

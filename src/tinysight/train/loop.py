@@ -1,8 +1,8 @@
 """The training run: `fit(recipe, out)`, the one place where the sections of a recipe meet.
 
-The same recipe, data and seed give the same weights. Everything random is a function of the seed and the
-step, so a run that was killed goes on from its last checkpoint, also inside an epoch, to the weights it
-would have had (byte for byte on a CPU with the same versions and number of threads).
+The same recipe, data and seed give the same weights. Everything random is a function of the seed
+and the step, so a run that was killed goes on from its last checkpoint, also inside an epoch, to
+the weights it would have had: byte for byte on a CPU with the same versions and number of threads.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def fit(
     Raises:
         ConfigError: a component refuses its values, or the loss is not a number any more.
         DataError: a list is wrong, or too many pictures are unreadable.
-        CheckpointError: `out` holds a run (of another recipe, with `resume`), a checkpoint is damaged,
-            or the pretrained weights do not fit.
+        CheckpointError: `out` holds a run (of another recipe, with `resume`), a checkpoint is
+            damaged, or the pretrained weights do not fit.
     """
     started = time.perf_counter()
     place = device()
@@ -135,6 +135,7 @@ def _prepare(recipe: Recipe, folder: RunFolder, resume: bool, place: torch.devic
     samples, held_out = _list(recipe, data.train, "train"), _list(recipe, data.eval, "eval")
     prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     augment = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
+    prepare.output_shape()  # one that varies could not be exported; better known now
     if not prepare.sets_label:
         _metrics_can_be_computed(recipe, held_out)
     steps = TrainingSteps(samples, augment, data.batch_size, settings.epochs, settings.seed)

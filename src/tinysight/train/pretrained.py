@@ -20,8 +20,8 @@ _SHOWN = 5
 def load_pretrained(model: nn.Module, path: Path) -> None:
     """Load all weights of `path` into `model`.
 
-    The classifier keeps its fresh weights if its shapes, and nothing else, differ: another number of
-    classes. That is logged.
+    The classifier keeps its fresh weights if its shapes, and nothing else, differ: another number
+    of classes. That is logged.
 
     Raises:
         CheckpointError: the file cannot be read, or lacks entries, has others, or other shapes.
