@@ -98,9 +98,14 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(path.read_bytes(), str(path))
 
 
+class _PlainDumper(_Dumper):  # type: ignore[misc]  # as the loader above
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # a value that is used twice is written twice: `parse_yaml` takes no aliases
+
+
 def to_yaml(value: Any) -> str:
     """YAML text of plain data, keys in the order given; `parse_yaml` reads it back equal."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100)
     return str(text)
 
 
