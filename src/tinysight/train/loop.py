@@ -205,7 +205,7 @@ def _end_epoch(run: _Run, epoch: int) -> dict[str, Any]:
     record["seconds"], run.clock = round(now - run.clock, 3), now
     run.folder.append(record)
     run.loss_sum.zero_()
-    state.seen = 0
+    state.loss_sum, state.seen = 0.0, 0
     run.folder.save_last(_checkpoint(run))
     return record
 
