@@ -75,6 +75,16 @@ class Backbone(nn.Module):
             x = self.get_submodule(name)(x)
             yield name, x
 
+    def reparameterize(self) -> None:
+        """Fold branches that only training needs, where the family has some; in place.
+
+        The output in evaluation stays, up to rounding. Training on is no longer the same.
+        """
+        for module in list(self.modules()):
+            fold = getattr(module, "reparameterize", None)
+            if module is not self and callable(fold):
+                fold()
+
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) of `forward_features` -> (N, D), exactly what the classifier takes."""
         raise NotImplementedError

@@ -145,10 +145,18 @@ def step_decay(
     warmup_start_lr: NonNegative = 0.0,
     by_epoch: bool = False,
 ) -> Schedule:
-    """The rate times `factor` after every `step_epochs` epochs, counted from the end of warm-up."""
-    size = step_epochs * (1 if by_epoch else steps_per_epoch)
+    """The rate times `factor` after every `step_epochs` epochs, counted from the end of warm-up.
+
+    A fraction of an epoch is cut to whole steps.
+
+    Raises:
+        ValueError: `step_epochs` is shorter than a step, or with `by_epoch` not whole.
+    """
+    size = int(step_epochs * (1 if by_epoch else steps_per_epoch))
+    if size < 1 or (by_epoch and size != step_epochs):
+        raise ValueError(f"step_epochs {step_epochs} is no whole number of steps")
     return _schedule(
-        lambda total: lambda unit: lr * factor ** int(unit // size),
+        lambda total: lambda unit: lr * factor ** (unit // size),
         lr, epochs, steps_per_epoch, warmup_epochs, warmup_start_lr, by_epoch,
     )  # fmt: skip
 
