@@ -17,7 +17,6 @@ keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple, TypeVar
 
 ErrorT = TypeVar("ErrorT", bound="TinysightError")
@@ -96,6 +95,8 @@ class MissingDependency(TinysightError):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint: the known name most like `name`, or the list of known names."""
+    from difflib import get_close_matches  # only a mistake needs it; prediction starts without
+
     folded = {k.lower(): k for k in known}
     near = get_close_matches(name.lower(), folded, n=1)
     if near:

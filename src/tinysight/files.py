@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -114,6 +113,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final name in one step.
     """
+    import tempfile  # draws in `random`; reading needs neither
+
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode("utf-8") if isinstance(data, str) else data
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)

@@ -36,7 +36,7 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     """The trained network on the CPU in evaluation mode, and its recipe; otherwise as
     `load_predictor`.
     """
-    path = _checkpoint(Path(run_or_checkpoint))
+    path = find_checkpoint(run_or_checkpoint)
     checkpoint = load_checkpoint(path)
     recipe, problems = check_tree(checkpoint.recipe)
     if recipe is None:
@@ -72,7 +72,9 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _checkpoint(path: Path) -> Path:
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """The file that `load_model` reads; raises as it does when there is none."""
+    path = Path(run_or_checkpoint)
     if path.is_file():
         return path
     folder = RunFolder(path)
