@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -100,9 +99,14 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(path.read_bytes(), str(path))
 
 
+class _PlainDumper(_Dumper):  # type: ignore[misc]  # as the loader above
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # a value that is used twice is written twice: `parse_yaml` takes no aliases
+
+
 def to_yaml(value: Any) -> str:
     """YAML text of plain data, keys in the order given; `parse_yaml` reads it back equal."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100)
     return str(text)
 
 
@@ -111,6 +115,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final name in one step.
     """
+    import tempfile  # draws in `random`; reading needs neither
+
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode("utf-8") if isinstance(data, str) else data
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
