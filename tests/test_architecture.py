@@ -28,6 +28,7 @@ LEVEL = {
     "config": 3,
     "interop": 3,
     "losses": 3,
+    "manifest": 3,
     "metrics": 3,
     "models": 3,
     "transforms": 3,
@@ -46,7 +47,7 @@ LEVEL = {
     "cli": 8,
 }
 TORCH_SHORE = ("data", "export", "losses", "models", "search", "train")
-NUMPY_SHORE_EXCEPTIONS = ("data/__init__.py", "data/lists.py")
+NUMPY_SHORE_EXCEPTIONS = ("data/__init__.py", "data/lists.py", "data/read.py")
 NO_RECIPES = ("losses", "metrics", "models", "postprocess", "runtime", "transforms")
 
 
