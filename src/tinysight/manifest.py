@@ -239,6 +239,12 @@ def _many(read: Read, least: int = 0) -> Read:
     return each
 
 
+def _pair(value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise _wrong(value, where, "two numbers")
+    return _number(value[0], f"{where}.0"), _number(value[1], f"{where}.1")
+
+
 def _by_name(read: Read) -> Read:
     def each(value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
@@ -278,7 +284,7 @@ _SCHEMA: dict[str, Read] = {
     "threshold": _maybe(
         _record(
             OperatingPoint,
-            [("value", _number), ("chosen", _text), ("interval", _maybe(_many(_number, 2)))],
+            [("value", _number), ("chosen", _text), ("interval", _maybe(_pair))],
         )
     ),
     "metrics": _by_name(_number),

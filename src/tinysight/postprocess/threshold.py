@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.postprocess.answers import Answer, check_scores, class_index
-from tinysight.ranges import Ge, Le
 from tinysight.registry import postprocesses
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, Le
 
 
 @postprocesses.register("threshold")

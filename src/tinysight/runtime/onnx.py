@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from tinysight.errors import BundleError
-from tinysight.ranges import Ge
 from tinysight.registry import sessions
 from tinysight.runtime.session import Tensor
+
+if TYPE_CHECKING:
+    from annotated_types import Ge
 
 
 @sessions.register("onnxruntime")
