@@ -29,6 +29,15 @@ class _Model(NamedTuple):
     recipe: Recipe | None
 
 
+class _Row(NamedTuple):
+    """What the table says of one label; rates of nothing are 0."""
+
+    pictures: int
+    precision: float
+    recall: float
+    f1: float
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight eval`."""
     model = parser.add_mutually_exclusive_group(required=True)
@@ -114,28 +123,33 @@ def _bundle(args: argparse.Namespace) -> _Model:
 
 
 def _tree(found: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
-    rows = zip(labels, found.by_label(), strict=True)
     return {
         "metrics": found.metrics,
         "pictures": len(found.paths),
-        "labels": {
-            name: {"pictures": count, "correct": share if count else None}
-            for name, (count, share) in rows
-        },
+        "labels": {name: values._asdict() for name, values in _by_label(found, labels)},
+        "confusion": found.confusion().tolist(),
         "unreadable": [{"path": path, "reason": reason} for path, reason in found.unreadable],
         "seconds": round(found.seconds, 3),
     }
 
 
 def _table(found: Evaluation, labels: Sequence[str]) -> str:
-    width = max(10, *map(len, found.metrics), *map(len, labels))
+    width = max(8, *map(len, found.metrics), *map(len, labels))
     lines = [f"{name:{width}}  {value:.6g}" for name, value in found.metrics.items()]
-    lines += ["", f"{'label':{width}}  pictures  correct"]
-    for name, (count, share) in zip(labels, found.by_label(), strict=True):
-        correct = f"{share:7.4f}" if count else "      -"
-        lines.append(f"{name:{width}}  {count:8d}  {correct}")
+    lines += ["", f"{'label':{width}}  pictures  precision  recall      f1"]
+    for name, (pictures, precision, recall, f1) in _by_label(found, labels):
+        lines.append(f"{name:{width}}  {pictures:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")
     lines.append(f"{'all':{width}}  {len(found.paths):8d}")
     if found.unreadable:
         lines += ["", f"unreadable, left out: {len(found.unreadable)}"]
         lines += [f"  {path}: {reason}" for path, reason in found.unreadable]
     return "\n".join(lines)
+
+
+def _by_label(found: Evaluation, labels: Sequence[str]) -> list[tuple[str, _Row]]:
+    from tinysight.metrics import class_report
+
+    report = class_report(found.confusion())
+    columns = (report.support, report.precision, report.recall, report.f1)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [(name, _Row(*row)) for name, row in zip(labels, rows, strict=True)]

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -171,11 +171,11 @@ def _fits_shared_memory(dataset: TrainingSteps, workers: int) -> bool:
     return shutil.disk_usage(_SHARED).free > workers * _IN_FLIGHT * one
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _through_pipe(batch: Batch) -> _Piped:
+def _through_pipe(batch: Any) -> _Piped:
     return _Piped(batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure)
 
 

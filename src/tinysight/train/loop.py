@@ -281,7 +281,7 @@ def _metrics_can_be_computed(recipe: Recipe, held_out: SampleList) -> None:
     scores = np.eye(len(recipe.data.labels), dtype=np.float32)[held_out.labels]
     try:
         compute_metrics([m.spec for m in recipe.metrics], scores, held_out.labels.astype(np.int64))
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         raise DataError(str(held_out.source), str(error)) from error
 
 
