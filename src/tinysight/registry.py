@@ -77,8 +77,10 @@ class Registry(Generic[T]):
         Raises:
             UnknownName: nothing like it is registered; the error names the nearest.
         """
-        self._load()
         found = self._names.get(fold(name))
+        if found is None:
+            self._load()
+            found = self._names.get(fold(name))
         if found is None:
             raise UnknownName(self.kind, name, self.names(), where)
         return found
@@ -182,7 +184,7 @@ schedules: Registry[Any] = Registry(
     "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
 sessions: Registry[Any] = Registry("engine", "tinysight.runtime", runtime=("model", "threads"))
-transforms: Registry[Any] = Registry("transform", "tinysight.transforms")
+transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r for r in (backbones, losses, metrics, optimizers, postprocesses, schedules, sessions, transforms)
