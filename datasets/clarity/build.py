@@ -13,9 +13,9 @@ Units. Every strength is the standard deviation ``sigma`` of the blur along its 
 *of the 256 view*, that is: measured when the short side of the picture is 256 px. At another size
 it is scaled by short_side / 256. Equal sigma means an equal second moment in every family:
 gaussian sigma; a motion line of sigma * sqrt(12) px; a defocus disk of radius 2 * sigma px; down-
-and up-scaling by the factor 2 * sigma (box down, triangle up).
+and up-scaling by the factor 2 * sigma (area down, cubic up).
 
-Images are uint8 (H, W, 3) in OpenCV's BGR order. Everything is deterministic from ``--seed``.
+Images are uint8 RGB (H, W, 3). Everything is deterministic from ``--seed``.
 """
 
 from __future__ import annotations
@@ -35,8 +35,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tinysight import decode
+from tinysight.errors import ImageError
+from tinysight.transforms.blur import disk_blur, down_up, gaussian_blur, motion_blur
+from tinysight.transforms.geometry import Resize
+
 Image = npt.NDArray[Any]
-Kernel = npt.NDArray[np.float32]
 
 VIEW = 256
 """Short side (px) at which strength and sharpness are measured."""
@@ -56,7 +60,7 @@ MIN_REDUCTION = 1.3
 """A window is at least this much smaller than its part of the photograph: it is sharp."""
 TRAINED = ("gaussian", "motion")
 HELD_OUT = ("disk", "rescale")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class BuildError(RuntimeError):
@@ -76,16 +80,14 @@ class Source:
 
 
 def resize_short(image: Image, short: int) -> Image:
-    """Scale the short side to ``short`` px: AREA to shrink, LINEAR to enlarge."""
-    height, width = image.shape[:2]
-    scale = short / min(height, width)
-    size = (max(short, round(width * scale)), max(short, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    """Scale the short side to ``short`` px: area to shrink, bilinear to enlarge."""
+    shrink = short < min(image.shape[:2])
+    return Resize(short=short, interpolation="area" if shrink else "bilinear")(image)
 
 
 def centre_view(image: Image) -> npt.NDArray[np.float32]:
     """Grey values (224, 224), 0..255, of the centre crop of the 256 view."""
-    grey = cv2.cvtColor(resize_short(image, VIEW), cv2.COLOR_BGR2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(resize_short(image, VIEW), cv2.COLOR_RGB2GRAY).astype(np.float32)
     top, left = (grey.shape[0] - CENTRE) // 2, (grey.shape[1] - CENTRE) // 2
     return np.asarray(grey[top : top + CENTRE, left : left + CENTRE], np.float32)
 
@@ -101,60 +103,18 @@ def sharpness(image: Image) -> float:
 # ---------------------------------------------------------------- blur
 
 
-def motion_kernel(length: float, angle: float) -> Kernel:
-    """Anti-aliased straight line of ``length`` px at ``angle`` degrees in [0, 180); sum 1.
-
-    Each pixel weighs by its distance to the segment (a one-pixel tent); odd side, square.
-    """
-    half = max(length - 1.0, 0.0) / 2
-    radius = math.ceil(half + 1)
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
-    dx, dy = math.cos(math.radians(angle)), -math.sin(math.radians(angle))
-    along = np.clip(x * dx + y * dy, -half, half)
-    kernel = np.clip(1.0 - np.hypot(x - along * dx, y - along * dy), 0.0, None)
-    return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def disk_kernel(radius: float) -> Kernel:
-    """Uniform disk of ``radius`` px with an anti-aliased rim; sum 1; odd side, square."""
-    side = math.ceil(radius + 0.5)
-    y, x = np.mgrid[-side : side + 1, -side : side + 1].astype(np.float64)
-    kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0)
-    return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def _gaussian(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
-
-
-def _motion(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    kernel = motion_kernel(sigma * math.sqrt(12), rng.uniform(0, 180))
-    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-
-
-def _disk(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    return cv2.filter2D(image, -1, disk_kernel(2 * sigma), borderType=cv2.BORDER_REFLECT_101)
-
-
-def _rescale(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    height, width = image.shape[:2]
-    size = (max(8, round(width / (2 * sigma))), max(8, round(height / (2 * sigma))))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
 BLURS: dict[str, Callable[[Image, float, np.random.Generator], Image]] = {
-    "gaussian": _gaussian,
-    "motion": _motion,
-    "disk": _disk,
-    "rescale": _rescale,
+    "gaussian": lambda image, sigma, rng: gaussian_blur(image, sigma),
+    "motion": lambda image, sigma, rng: motion_blur(
+        image, sigma * math.sqrt(12), rng.uniform(0, 180)
+    ),
+    "disk": lambda image, sigma, rng: disk_blur(image, 2 * sigma),
+    "rescale": lambda image, sigma, rng: down_up(image, 2 * sigma),
 }
 
 
 def blur(image: Image, family: str, sigma: float, rng: np.random.Generator) -> Image:
     """Blur by ``sigma`` px of the 256 view; brightness and contrast range are left alone."""
-    if family not in BLURS:
-        raise BuildError(f"unknown blur family '{family}'; there are {', '.join(BLURS)}")
     return BLURS[family](image, sigma * min(image.shape[:2]) / VIEW, rng)
 
 
@@ -179,19 +139,19 @@ def cut_window(image: Image, rng: np.random.Generator) -> Image:
 
 
 def read_image(path: Path) -> Image:
-    """Decode one file to BGR, EXIF rotation applied; raises ``BuildError`` naming the file."""
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise BuildError(f"{path}: not a readable picture")
+    """Decode one file to RGB, EXIF rotation applied; raises ``BuildError`` naming the file."""
+    try:
+        image = decode(path)
+    except ImageError as error:
+        raise BuildError(str(error)) from error
     if min(image.shape[:2]) < VIEW:
         raise BuildError(f"{path}: the short side is below {VIEW} px")
-    return np.asarray(image, np.uint8)
+    return image
 
 
 def write_jpeg(path: Path, image: Image, quality: int) -> None:
     """Write a JPEG of the given quality (1..100)."""
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise BuildError(f"{path}: could not encode")
     path.write_bytes(data.tobytes())
