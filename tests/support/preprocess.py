@@ -1,7 +1,7 @@
 """The reference's preprocessing operators in terms of ours, for the recorded cases.
 
-`specs` translates an operator and its arguments; an operator that is not in the table is reported as
-not built. The draws of random operators come from Python's and numpy's global streams there; the
+`specs` translates an operator and its arguments; one that is not in the table is reported as not
+built. The draws of random operators come from Python's and numpy's global streams there; the
 classes below offer those streams under the names that our transforms call.
 """
 

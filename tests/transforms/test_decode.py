@@ -260,3 +260,10 @@ def test_any_damage(name: str, edits: list[tuple[int, int]], cut: int) -> None:
     for at, value in edits:
         data[at % len(data)] = value
     check(bytes(data[: len(data) - cut]))
+
+
+def test_fill_bytes_before_a_marker() -> None:
+    data = FILES["jpeg"]
+    at = data.index(b"\xff\xda")
+    for padded in (data[:at] + b"\xff\xff" + data[at:], data[:-2] + b"\xff\xff\xff\xd9 "):
+        assert np.array_equal(decode(padded), decode(data))

@@ -29,10 +29,8 @@ def score_table(scores: Array, labels: Array, where: str) -> tuple[Array, Array]
         raise DataError(where, f"scores should be (N, K), got {scores.shape}")
     _check_pair(scores, labels, where)
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise DataError(
-            where,
-            f"labels from {labels.min()} to {labels.max()}, but {scores.shape[1]} classes of scores",
-        )
+        span = f"labels from {labels.min()} to {labels.max()}"
+        raise DataError(where, f"{span}, but {scores.shape[1]} classes of scores")
     return scores, labels
 
 
