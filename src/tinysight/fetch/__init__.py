@@ -6,5 +6,16 @@ Importing this touches no network; `TINYSIGHT_OFFLINE=1` keeps everything away f
 from __future__ import annotations
 
 from tinysight.fetch.archive import Limits, extract
+from tinysight.fetch.cache import cache_folder, offline
+from tinysight.fetch.download import Downloaded, download
+from tinysight.fetch.transport import Policy
 
-__all__ = ["Limits", "extract"]
+__all__ = [
+    "Downloaded",
+    "Limits",
+    "Policy",
+    "cache_folder",
+    "download",
+    "extract",
+    "offline",
+]
