@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from tinysight.fetch.archive import Limits, extract
 from tinysight.fetch.cache import cache_folder, offline
+from tinysight.fetch.catalog import KINDS, Artifact, artifacts, find, pretrained, search
 from tinysight.fetch.download import Downloaded, download
 from tinysight.fetch.transport import Policy
 
 __all__ = [
+    "KINDS",
+    "Artifact",
     "Downloaded",
     "Limits",
     "Policy",
+    "artifacts",
     "cache_folder",
     "download",
     "extract",
+    "find",
     "offline",
+    "pretrained",
+    "search",
 ]
