@@ -9,18 +9,22 @@ from tinysight.fetch.archive import Limits, extract
 from tinysight.fetch.cache import cache_folder, offline
 from tinysight.fetch.catalog import KINDS, Artifact, artifacts, find, pretrained, search
 from tinysight.fetch.download import Downloaded, download
+from tinysight.fetch.store import Fetched, cached, fetch
 from tinysight.fetch.transport import Policy
 
 __all__ = [
     "KINDS",
     "Artifact",
     "Downloaded",
+    "Fetched",
     "Limits",
     "Policy",
     "artifacts",
     "cache_folder",
+    "cached",
     "download",
     "extract",
+    "fetch",
     "find",
     "offline",
     "pretrained",
