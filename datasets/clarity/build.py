@@ -104,6 +104,8 @@ def sharpness(image: Image) -> float:
 def motion_kernel(length: float, angle: float) -> Kernel:
     """Anti-aliased straight line of ``length`` px at ``angle`` degrees in [0, 180); sum 1.
 
+    Its deviation along the line is length / sqrt(12) within 6 % from a length of 5 px on.
+
     Each pixel weighs by its distance to the segment (a one-pixel tent); odd side, square.
     """
     half = max(length - 1.0, 0.0) / 2
