@@ -65,7 +65,7 @@ _FILTERS = [
 def direction_ratio(grey: npt.NDArray[np.float32]) -> float:
     """Minus the lowest log ratio, over 8 directions, of the 99th percentiles of the fine (0.6 px)
     and the coarse (3.2 px) second derivative. The scales and the percentile were
-    picked from nine with val and test in view, which favours this baseline.
+    picked in a small sweep with val and test in view, which favours this baseline.
     """
     ratios = []
     for filters in _FILTERS:
