@@ -243,13 +243,14 @@ def _mean_loss(run: _Run) -> float:
 def _note_unreadable(run: _Run, batch: Batch) -> None:
     """Count and name each unreadable picture once; too many stop the run."""
     known, samples = run.state.unreadable, run.steps.samples
-    for index, reason in batch.unreadable:
-        if index not in known:
-            known[index] = reason
-            if len(known) <= _NAMED:
-                logger.warning("%s: %s; left out of the training", samples[index].path, reason)
-    if batch.unreadable:
-        _cap(_named(run), samples, run.recipe.data.max_bad_fraction)
+    new = {index: reason for index, reason in batch.unreadable if index not in known}
+    if not new:
+        return
+    known.update(new)
+    _cap(_named(run), samples, run.recipe.data.max_bad_fraction)
+    if len(known) <= _NAMED:
+        for index, reason in new.items():
+            logger.warning("%s: %s; left out of the training", samples[index].path, reason)
 
 
 def _named(run: _Run) -> list[tuple[str, str]]:
