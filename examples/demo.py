@@ -20,7 +20,9 @@ RUN = Path("runs/demo")
 def main() -> None:
     """Run the steps; stops at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", required=True, help="the tinysight command of an environment without torch")
+    parser.add_argument(
+        "--base", required=True, help="the tinysight command of an environment without torch"
+    )
     base = parser.parse_args().base
     tinysight = str(Path(sys.executable).with_name("tinysight"))
     start = time.perf_counter()
@@ -41,11 +43,24 @@ def main() -> None:
     run(tinysight, "export", "--run", RUN / "run", "--out", RUN / "bundle")
 
     say("5  Evaluate the bundle, and predict with it where there is no torch")
-    run(tinysight, "eval", "--bundle", RUN / "bundle", "--list", RUN / "data/val_list.txt", "--root", RUN / "data")
+    run(
+        tinysight,
+        "eval",
+        "--bundle",
+        RUN / "bundle",
+        "--list",
+        RUN / "data/val_list.txt",
+        "--root",
+        RUN / "data",
+    )
     run(base, "predict", "samples/clarity/demo", "--model", RUN / "bundle")
 
     say(f"Done in {time.perf_counter() - start:.0f} s. What it made:")
-    for what, path in (("run", RUN / "run"), ("bundle", RUN / "bundle"), ("report", RUN / "run/report.html")):
+    for what, path in (
+        ("run", RUN / "run"),
+        ("bundle", RUN / "bundle"),
+        ("report", RUN / "run/report.html"),
+    ):
         if not (REPO / path).exists():
             sys.exit(f"error: {path} was not made")
         print(f"  {what:7s} {path}")

@@ -75,34 +75,31 @@ def run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
     )
     sources = [pictures(source, root=args.root) for source in named]
-    answered = reported = 0
+    answered = 0
     with _opened(args.output) as out:
         write = _writer(args, out)
+
+        def report(picture: Unreadable) -> None:
+            print(f"{picture.filename}: {picture.reason}", file=sys.stderr)
+            write(picture)
+
+        classifier.on_unreadable = report
         for batch in classifier.predict(chain.from_iterable(sources)):
-            if gc.isenabled() is False:
+            if not gc.isenabled():
                 gc.freeze()  # what is loaded by now is not looked through again, not even at exit
                 gc.enable()
             for result in batch:
                 write(result)
-            reported = _report(classifier.unreadable, reported, write)
             out.flush()
             answered += len(batch)
-        reported = _report(classifier.unreadable, reported, write)
-    if reported:
-        print(f"{reported} of {answered + reported} pictures could not be read", file=sys.stderr)
-    return 1 if reported else 0
+    failed = len(classifier.unreadable)
+    if failed:
+        print(f"{failed} of {answered + failed} pictures could not be read", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _import_engine() -> None:
     import onnxruntime  # noqa: F401
-
-
-def _report(unreadable: list[Unreadable], reported: int, write: Write) -> int:
-    """Name the unreadable pictures that have not been named; returns how many are now."""
-    for item in unreadable[reported:]:
-        print(f"{item.filename}: {item.reason}", file=sys.stderr)
-        write(item)
-    return len(unreadable)
 
 
 def _writer(args: argparse.Namespace, out: TextIO) -> Write:
@@ -113,9 +110,10 @@ def _writer(args: argparse.Namespace, out: TextIO) -> Write:
         import json
 
         def as_json(item: Result | Unreadable) -> None:
-            failed = isinstance(item, Unreadable)
-            tree = {"filename": item.filename, "error": item.reason} if failed else item
-            out.write(json.dumps(tree) + "\n")
+            if isinstance(item, Unreadable):
+                out.write(json.dumps({"filename": item.filename, "error": item.reason}) + "\n")
+            else:
+                out.write(json.dumps(item) + "\n")
 
         return as_json
     if args.csv:

@@ -233,7 +233,7 @@ class PPHGNetV2(Backbone):
 
     trunk = ("stem", "stages.0", "stages.1", "stages.2", "stages.3")
     stage_names = trunk[1:]
-    stage_prefixes = trunk
+    stage_prefixes = tuple((f"{name}.",) for name in trunk)
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class Classifier:
     Attributes:
         manifest: what the bundle says about itself.
         unreadable: pictures that the latest `predict` or `scores` could not read, and why.
+        on_unreadable: called with each of them when its turn comes; logs a warning by default.
 
     Raises:
         BundleError: the bundle is missing, altered, truncated or too new.
@@ -66,6 +67,7 @@ class Classifier:
         self.manifest = bundle.manifest
         self.batch_size = batch_size
         self.unreadable: list[Unreadable] = []
+        self.on_unreadable: Callable[[Unreadable], None] = _log
         self._where = str(bundle.folder)
         spec = _changed(self.manifest.postprocess, topk, threshold)
         # The session first: it goes on in the background while the rest is imported.
@@ -96,8 +98,8 @@ class Classifier:
     def scores(self, input_data: Source) -> Iterator[tuple[list[str], np.ndarray]]:
         """As `predict`, but names and probabilities (N, K) float32 instead of answers."""
         found = pictures(input_data)  # a missing path is an error here, not at the first batch
-        self.unreadable = unreadable = []
-        return self._scores(found, unreadable)
+        self.unreadable = []
+        return self._scores(found, self.unreadable)
 
     def _scores(
         self, found: Iterator[Picture], unreadable: list[Unreadable]
@@ -107,7 +109,7 @@ class Classifier:
         for name, image in _overlapped(self._read, found, 2 * self.batch_size):
             if isinstance(image, str):
                 unreadable.append(Unreadable(name, image))
-                _log(name, image)
+                self.on_unreadable(unreadable[-1])
                 continue
             names.append(name)
             images.append(image)
@@ -188,7 +190,7 @@ def _at_least_one(name: str, value: int) -> None:
         raise ConfigError(name, f"should be 1 or more, got {value}")
 
 
-def _log(name: str, reason: str) -> None:
+def _log(picture: Unreadable) -> None:
     import logging  # 5 ms that only an unreadable picture costs
 
-    logging.getLogger(__name__).warning("%s: %s", name, reason)
+    logging.getLogger(__name__).warning("%s: %s", *picture)
