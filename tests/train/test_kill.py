@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import killing
 from support.tiny import make_pictures, write_recipe
-
 from tinysight.train.checkpoint import load_checkpoint
 
 # A run starts with an fsync and a replace of each recipe.yaml, metrics.jsonl and environment.json. A
