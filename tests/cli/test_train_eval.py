@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from support.bundles import tiny_bundle
 from support.tiny import make_pictures, write_recipe
-
 from tinysight.cli import main
 from tinysight.config import load_recipe
 from tinysight.export import export_bundle

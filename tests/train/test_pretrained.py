@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.tiny import make_pictures, tiny_recipe
 
+from support.tiny import make_pictures, tiny_recipe
 from tinysight.errors import CheckpointError
 from tinysight.models import Backbone, create_model
 from tinysight.train import fit
