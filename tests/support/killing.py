@@ -59,4 +59,4 @@ def run(job: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     jobs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    print(json.dumps([run(job) for job in jobs]))
+    sys.stdout.write(json.dumps([run(job) for job in jobs]) + "\n")

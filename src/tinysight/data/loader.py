@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
 from tinysight.data.read import read_sample
-from tinysight.errors import DataError, ImageError, Problem, TinysightError
+from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 
 _ORDER, _PIXELS = (
@@ -115,21 +115,23 @@ def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False)
     if not steps:
         return
     by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
-    loader: DataLoader[Batch] = DataLoader(
-        dataset,
-        batch_size=None,  # an item is a batch
-        sampler=steps,
-        num_workers=workers,
-        collate_fn=_as_it_is if by_memory else _through_pipe,
-        worker_init_fn=_start_worker,
-        multiprocessing_context=_context() if workers else None,
-        pin_memory=pin,
-        generator=torch.Generator(),  # of its own: it would draw from the global one
-    )
     with warnings.catch_warnings():
+        # More processes than processors are the user's choice: they hide a slow disk.
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         # Python 3.12 warns of forks in a process with threads. A loader process starts no thread
         # pool: PyTorch gives it one thread, `_start_worker` does the same to OpenCV.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        loader: DataLoader[Batch] = DataLoader(
+            dataset,
+            batch_size=None,  # an item is a batch
+            sampler=steps,
+            num_workers=workers,
+            collate_fn=_as_it_is if by_memory else _through_pipe,
+            worker_init_fn=_start_worker,
+            multiprocessing_context=_context() if workers else None,
+            pin_memory=pin,
+            generator=torch.Generator(),  # of its own: it would draw from the global one
+        )
         iterator = iter(loader)
     try:
         for item in iterator:
@@ -167,7 +169,11 @@ def _fits_shared_memory(dataset: TrainingSteps, workers: int) -> bool:
     """Whether batches can lie in shared memory: containers often have 64 MB, then a bus error."""
     if not _SHARED.is_dir():
         return True
-    one = (dataset.batch_size + 1) * math.prod(dataset.transforms.output_shape()) * 4
+    try:
+        shape = dataset.transforms.output_shape()
+    except ConfigError:  # it depends on the pictures
+        return False
+    one = (dataset.batch_size + 1) * math.prod(shape) * 4
     return shutil.disk_usage(_SHARED).free > workers * _IN_FLIGHT * one
 
 

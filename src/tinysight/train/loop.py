@@ -243,13 +243,14 @@ def _mean_loss(run: _Run) -> float:
 def _note_unreadable(run: _Run, batch: Batch) -> None:
     """Count and name each unreadable picture once; too many stop the run."""
     known, samples = run.state.unreadable, run.steps.samples
-    for index, reason in batch.unreadable:
-        if index not in known:
-            known[index] = reason
-            if len(known) <= _NAMED:
-                logger.warning("%s: %s; left out of the training", samples[index].path, reason)
-    if batch.unreadable:
-        _cap(_named(run), samples, run.recipe.data.max_bad_fraction)
+    new = {index: reason for index, reason in batch.unreadable if index not in known}
+    if not new:
+        return
+    known.update(new)
+    _cap(_named(run), samples, run.recipe.data.max_bad_fraction)
+    if len(known) <= _NAMED:
+        for index, reason in new.items():
+            logger.warning("%s: %s; left out of the training", samples[index].path, reason)
 
 
 def _named(run: _Run) -> list[tuple[str, str]]:
@@ -279,10 +280,15 @@ def _list(recipe: Recipe, split: Split, name: str) -> SampleList:
 def _metrics_can_be_computed(recipe: Recipe, held_out: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
     scores = np.eye(len(recipe.data.labels), dtype=np.float32)[held_out.labels]
+    specs = [m.spec for m in recipe.metrics]
     try:
-        compute_metrics([m.spec for m in recipe.metrics], scores, held_out.labels.astype(np.int64))
+        perfect = compute_metrics(specs, scores, held_out.labels.astype(np.int64))
     except (ConfigError, DataError) as error:
         raise DataError(str(held_out.source), str(error)) from error
+    name, value = next(iter(perfect.items()))
+    if not value > 0:
+        what = f"{name} of perfect answers is {value:g} on these labels, so no epoch can be best"
+        raise DataError(str(held_out.source), what, "a class is missing in the list")
 
 
 def _checkpoint(run: _Run, weights_only: bool = False) -> Checkpoint:
