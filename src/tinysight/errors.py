@@ -8,6 +8,7 @@
     |-- BundleError         a bundle is missing, truncated, tampered with or too new
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
     |-- ExportError         the exported model does not answer as the trained one
+    |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
     `-- MissingDependency   an optional package is needed and not installed
 
 The command line catches `TinysightError` alone, prints it and exits with 2. Anything else that escapes is our bug and
@@ -17,8 +18,9 @@ keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+ErrorT = TypeVar("ErrorT", bound="TinysightError")
 
 
 class Problem(NamedTuple):
@@ -40,18 +42,18 @@ class TinysightError(Exception):
         self.problems: tuple[Problem, ...] = (Problem(where, what, hint),)
         super().__init__(str(self.problems[0]))
 
-
-class ConfigError(TinysightError):
-    """A recipe, an override or an argument is wrong; may hold several problems."""
-
     @classmethod
-    def of(cls, source: str, problems: Sequence[Problem]) -> ConfigError:
+    def of(cls: type[ErrorT], source: str, problems: Sequence[Problem]) -> ErrorT:
         """One error for all `problems` found in `source`, each on a line of its own."""
         error = cls(*problems[0])
         error.problems = tuple(problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         error.args = ("\n".join([f"{source}: {count}", *(f"  {p}" for p in problems)]),)
         return error
+
+
+class ConfigError(TinysightError):
+    """A recipe, an override or an argument is wrong; may hold several problems."""
 
 
 class UnknownName(ConfigError):
@@ -81,6 +83,15 @@ class ExportError(TinysightError):
     """The exported model does not answer as the trained one does."""
 
 
+class FetchError(TinysightError):
+    """A file cannot be downloaded, is not what it was, or cannot be unpacked.
+
+    `status` is the HTTP status where a server answered with one, else 0.
+    """
+
+    status = 0
+
+
 class MissingDependency(TinysightError):
     """An optional package is needed for this and is not installed."""
 
@@ -94,6 +105,8 @@ class MissingDependency(TinysightError):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint: the known name most like `name`, or the list of known names."""
+    from difflib import get_close_matches  # only a mistake needs it; prediction starts without
+
     folded = {k.lower(): k for k in known}
     near = get_close_matches(name.lower(), folded, n=1)
     if near:

@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
     "export": "make a bundle of a run",
+    "models": "list, show and fetch public models",
     "recipe": "list, check, show and compare recipes",
 }
 
@@ -49,7 +50,8 @@ def _run(words: list[str]) -> int:
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same answer everywhere.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="verbs:\n" + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
+        epilog="verbs:\n"
+        + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
         + "\n\n`tinysight VERB --help` explains one.",
     )
     parser.add_argument("--version", action="version", version=f"tinysight {__version__}")
