@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import killing
 from support.tiny import make_pictures, write_recipe
-
 from tinysight.train.checkpoint import load_checkpoint
 
-# A run starts with an fsync and a replace of each recipe.yaml, metrics.jsonl and environment.json. A
-# checkpoint takes one replace (last -> previous, from the second on), an fsync and another replace.
+# A run starts with an fsync and a replace of each recipe.yaml, metrics.jsonl and environment.json.
+# A checkpoint takes one replace (last -> previous, from the second on), an fsync and another
+# replace.
 MOMENTS: dict[str, tuple[str, int]] = {
     "before the first checkpoint": ("backward", 2),
     "inside the first epoch, after a checkpoint": ("backward", 4),
