@@ -13,13 +13,16 @@ from typing import Any
 
 from tinysight.errors import ConfigError
 from tinysight.models import (  # noqa: F401 - the imports register the families
+    efficientnet_lite,
     mobilenetv1,
     mobilenetv3,
     pphgnet,
     pphgnetv2,
     pplcnet,
     pplcnetv2,
+    res2net,
     resnet,
+    swin,
 )
 from tinysight.models.base import Backbone
 from tinysight.models.layers import set_batch_norm_variance
