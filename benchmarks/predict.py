@@ -31,7 +31,7 @@ from tinysight.bundle import MODEL, Bundle
 from tinysight.pipelines.sources import pictures
 from tinysight.transforms import decode
 
-SCRIPT = "import sys; from tinysight.cli import main; sys.exit(main())"  # as the installed command
+SCRIPT = "from tinysight.cli import script; script()"  # as the installed command
 SIZES = ((640, 480), (1280, 720), (480, 640), (1920, 1080), (320, 240))
 EXPECTED = (
     {"name": "resize", "short": 256},

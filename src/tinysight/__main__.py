@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from tinysight.cli import main
+from tinysight.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

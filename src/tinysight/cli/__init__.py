@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
     except TinysightError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -42,13 +44,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def script() -> None:
+    """The installed command: `main`, then leave at once.
+
+    Taking OpenCV, NumPy and ONNX Runtime down object by object takes longer than classifying a
+    picture, and means nothing to a process that is over. PyTorch, which has processes of its own
+    to end, is left its time.
+    """
+    code = main()
+    if "torch" not in sys.modules:
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help as it was written, 100 columns wide; asking for the terminal's width imports `shutil`."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+
 def _run(words: list[str]) -> int:
     from tinysight import __version__
 
     parser = argparse.ArgumentParser(
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same answer everywhere.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         epilog="verbs:\n" + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
         + "\n\n`tinysight VERB --help` explains one.",
     )
@@ -60,7 +83,7 @@ def _run(words: list[str]) -> int:
     verb = argparse.ArgumentParser(
         prog=f"tinysight {known.verb}",
         description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     module.add_arguments(verb)
     return int(module.run(verb.parse_args(known.rest)))

@@ -97,7 +97,7 @@ def export_bundle(
                 f"pictures, {parity.label_flips} labels change; accepted are {tolerance:g}",
                 "please report it, with the recipe",
             )
-        manifest = replace(manifest, parity=parity)
+        manifest = manifest._replace(parity=parity)
         fill(draft, manifest, {MODEL: network, CARD: card(manifest).encode()})
         bundle = Bundle.load(draft)
     return replace(bundle, folder=Path(out))
