@@ -1,6 +1,4 @@
-"""`python -m tinysight`: the command line, where its script is not on the path."""
-
-from __future__ import annotations
+"""`python -m tinysight`."""
 
 from tinysight.cli import script
 

@@ -1,4 +1,4 @@
-"""A predict callable and labelled pictures in, numbers out; the same code for a checkpoint and a bundle.
+"""A predict callable and labelled pictures in, numbers out; one code for checkpoint and bundle.
 
 What is measured is what is shipped: the transforms are those of the bundle, the callable takes the
 batch that a bundle takes. An unreadable picture is left out and reported, never replaced.
@@ -6,7 +6,6 @@ batch that a bundle takes. An unreadable picture is left out and reported, never
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import deque
@@ -22,6 +21,7 @@ import numpy as np
 from tinysight.data.lists import Sample
 from tinysight.data.read import read_sample
 from tinysight.errors import ConfigError, DataError, ImageError
+from tinysight.metrics import confusion_matrix
 from tinysight.registry import metrics as metric_registry
 from tinysight.transforms import Compose, to_batch
 
@@ -48,14 +48,9 @@ class Evaluation:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
 
-    def by_label(self) -> list[tuple[int, float]]:
-        """For each class id: its pictures, and the share of them with the highest score there.
-
-        The share of a class without pictures is nan.
-        """
-        right = self.scores.argmax(axis=1) == self.labels
-        rows = [right[self.labels == k] for k in range(self.scores.shape[1])]
-        return [(len(row), float(row.mean()) if len(row) else math.nan) for row in rows]
+    def confusion(self) -> np.ndarray:
+        """Counts (K, K): row = label, column = class with the highest score."""
+        return confusion_matrix(self.labels, self.scores.argmax(axis=1), self.scores.shape[1])
 
 
 def evaluate(

@@ -177,9 +177,7 @@ metrics: Registry[dict[str, float]] = Registry(
     "metric", "tinysight.metrics", runtime=("scores", "labels")
 )
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.train.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry(
-    "postprocess", "tinysight.postprocess", runtime=("labels",)
-)
+postprocesses: Registry[Any] = Registry("postprocess", "tinysight.postprocess", runtime=("labels",))
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
@@ -187,5 +185,15 @@ sessions: Registry[Any] = Registry("engine", "tinysight.runtime", runtime=("mode
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    r.kind: r for r in (backbones, losses, metrics, optimizers, postprocesses, schedules, sessions, transforms)
+    r.kind: r
+    for r in (
+        backbones,
+        losses,
+        metrics,
+        optimizers,
+        postprocesses,
+        schedules,
+        sessions,
+        transforms,
+    )
 }

@@ -1,8 +1,8 @@
 """The reference's preprocessing operators in terms of ours, for the recorded cases.
 
-`specs` translates an operator and its arguments; an operator that is not in the table is reported as not built. The
-draws of random operators come from Python's and numpy's global streams there; the classes below offer those streams
-under the names that our transforms call.
+`specs` translates an operator and its arguments; one that is not in the table is reported as not
+built. The draws of random operators come from Python's and numpy's global streams there; the
+classes below offer those streams under the names that our transforms call.
 """
 
 from __future__ import annotations
@@ -68,7 +68,12 @@ def flip(a: dict[str, Any]) -> list[dict[str, Any]]:
 
 def kernel_blur(a: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": "kernel_blur", "p": a.get("ratio", 0.5), "stretch": True, "normalize_kernel": False}
+        {
+            "name": "kernel_blur",
+            "p": a.get("ratio", 0.5),
+            "stretch": True,
+            "normalize_kernel": False,
+        }
     ]
 
 
@@ -99,7 +104,7 @@ def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 class PythonDraws:
-    """Python's `random` with the methods of a numpy Generator that the geometric transforms call."""
+    """Python's `random` with the methods of a numpy Generator that the transforms call."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -133,7 +138,7 @@ class BlurDraws(PythonDraws):
 
 
 def picture(name: str, arrays: dict[str, np.ndarray] | None = None) -> np.ndarray:
-    """The recorded input as an array: a file of `inputs`, or `array:<key>`, with what the note behind it says."""
+    """The recorded input: a file of `inputs`, or `array:<key>`, and what the note behind says."""
     from tinysight.transforms import decode
 
     name, _, note = name.partition(" ")

@@ -24,6 +24,7 @@ from tinysight.train.optim import clip_each_norm, param_groups, set_lr
 pytestmark = pytest.mark.golden
 NAMES = sorted(p.stem for p in (GOLDEN / "train").glob("*.json") if p.stem != "index")
 FLOOR = 2e-6  # of the change of the weights: what rounding alone does in three steps
+ROUNDING = 6e-8  # of one float32 value near 1
 
 
 def test_fixtures_are_there() -> None:
@@ -31,43 +32,78 @@ def test_fixtures_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_steps_in_float64(name: str) -> None:
+    record = read_json("train", f"{name}.json")
+    expected = record["float32_vs_float64"].get("loss64")
+    if expected is None:
+        pytest.skip("the reference has no float64 run of this")
+    run = _Run(record, torch.float64)
+    found = [float(run.step(i)[1]) for i in range(len(expected))]
+    assert found == pytest.approx(expected, rel=2e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_steps(name: str) -> None:
     record, arrays = read_json("train", f"{name}.json"), read_npz("train", f"{name}.npz")
-    model = _network(record)
-    weights = fill(model)
-    loss_of = _loss(record)
-    groups, optimizer = _optimizer(record, model)
-    rate = _rate(record)
-    clip = record["optimizer"].get("clip_norm")
-    limit = 5 * max(record["float32_vs_float64"]["delta_rel_error_all"], FLOOR)
-    for step, expected in enumerate(record["steps"]):
-        set_lr(optimizer, rate(step))
-        assert rate(step) == pytest.approx(expected["lr"], rel=1e-12, abs=0)
-        images, labels = _batch(record, step)
-        assert labels.tolist() == expected["labels"]
-        optimizer.zero_grad()
-        logits = model.train()(images)
-        loss = loss_of(logits, labels)
-        loss.backward()
-        strict = step == 0
-        slack = 5 * record["float32_vs_float64"]["loss_abs_diff"][step]
-        error = max(1e-5 * expected["loss"], 0.0 if strict else slack)
-        assert float(loss.detach()) == pytest.approx(expected["loss"], rel=0, abs=error)
-        if strict:
+    run = _Run(record, torch.float32)
+    conditioning = record["float32_vs_float64"]
+    limit = _limit(record)
+    slack = 5 * max(conditioning.get("loss_abs_diff") or [0.0])
+    for i, expected in enumerate(record["steps"]):
+        assert run.rate(i) == pytest.approx(expected["lr"], rel=1e-12, abs=0)
+        logits, loss = run.step(i)
+        error = max(1e-5 * expected["loss"], slack if i else 0.0)
+        assert float(loss) == pytest.approx(expected["loss"], rel=0, abs=error)
+        if i == 0:
             reference = arrays["logits#0"]
-            assert np.abs(logits.detach().numpy() - reference).max() < 1e-4 * reference.std()
-            _check_gradients(expected, model)
-            _check_first_statistics(expected, model)
-        if clip:
-            clip_each_norm([p for g in groups for p in g["params"]], clip)
-        optimizer.step()
-    _check_weights(record, weights, to_reference(model), limit)
-    _check_statistics(arrays, weights, to_reference(model), limit)
+            assert np.abs(logits.numpy() - reference).max() < 1e-4 * reference.std()
+            _check_gradients(expected, run.gradients, limit)
+            _check_first_statistics(expected, run.model)
+    after = to_reference(run.model)
+    _check_change(record, arrays, run.before, after)
     with torch.inference_mode():
-        h, w = record["input_hw"]
-        logits = model.eval()(torch.from_numpy(synth_input(2, h, w)))
+        logits = run.model.eval()(torch.from_numpy(synth_input(2, *record["input_hw"])))
     reference = arrays["eval_logits_after"]
     assert np.abs(logits.numpy() - reference).max() < max(10 * limit, 1e-4) * reference.std()
+
+
+def _limit(record: dict[str, Any]) -> float:
+    """What the relative error of the change of the weights may be."""
+    measured = record["float32_vs_float64"].get("delta_rel_error_all")
+    return 5 * max(measured or 0.0, FLOOR)
+
+
+class _Run:
+    """The recorded run: network, loss, optimiser and schedule, built from our registries."""
+
+    def __init__(self, record: dict[str, Any], dtype: torch.dtype) -> None:
+        self.record = record
+        self.dtype = dtype
+        self.model = _network(record)
+        self.before = fill(self.model)
+        self.model.to(dtype)
+        self.loss = _loss(record)
+        self.groups, self.optimizer = _optimizer(record, self.model)
+        self.rate = _rate(record)
+        self.gradients: dict[str, float] = {}
+
+    def step(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and loss of step `i`; norms of its gradients are kept."""
+        images, labels = _batch(self.record, i)
+        assert labels.tolist() == self.record["steps"][i]["labels"]
+        set_lr(self.optimizer, self.rate(i))
+        self.optimizer.zero_grad()
+        logits = self.model.train()(images.to(self.dtype))
+        loss = self.loss(logits, labels)
+        loss.backward()
+        self.gradients = {
+            reference_name(n): 0.0 if p.grad is None else float(p.grad.double().norm())
+            for n, p in self.model.named_parameters()
+        }
+        if clip := self.record["optimizer"].get("clip_norm"):
+            clip_each_norm([p for g in self.groups for p in g["params"]], clip)
+        self.optimizer.step()
+        return logits.detach(), loss.detach()
 
 
 def _network(record: dict[str, Any]) -> Backbone:
@@ -91,7 +127,7 @@ def _stage_multipliers(record: dict[str, Any], name: str) -> list[float] | None:
         first = next(
             reference_name(n)
             for n, p in model.named_parameters()
-            if n.startswith(f"{prefix}.") and p.ndim == 4
+            if n.startswith(prefix) and p.ndim == 4
         )
         mults.append(recorded[first]["lr_mult"] if first in recorded else 1.0)
     return mults if set(mults) - {1.0} else None
@@ -147,20 +183,21 @@ def _batch(record: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tenso
     return torch.from_numpy(images), torch.from_numpy(labels[:, 0]).long()
 
 
-def _check_gradients(expected: dict[str, Any], model: Backbone) -> None:
-    """Norms before decay; a bias in front of a normalisation has a true gradient of zero."""
-    found = {
-        reference_name(n): 0.0 if p.grad is None else float(p.grad.double().norm())
-        for n, p in model.named_parameters()
-    }
+def _check_gradients(expected: dict[str, Any], found: dict[str, float], limit: float) -> None:
+    """Norms before decay; a bias in front of a normalisation has a true gradient of zero.
+
+    Gradients of early layers are as ill-conditioned as the change of the weights after three steps.
+    """
     recorded = expected["grad_norm"]
     scale = max(recorded.values())
     for name, norm in recorded.items():
-        assert found[name] == pytest.approx(norm, rel=2e-3, abs=1e-5 * scale), name
+        assert found[name] == pytest.approx(norm, rel=max(1e-3, limit), abs=1e-5 * scale), name
     without = {n for n in expected["params_without_grad"] if not n.endswith(("_mean", "_variance"))}
     assert {n for n, norm in found.items() if not norm} >= without
     both = np.array([[found[n], recorded[n]] for n in recorded])
-    assert np.linalg.norm(both[:, 0] - both[:, 1]) < 1e-4 * np.linalg.norm(both[:, 1])
+    assert np.linalg.norm(both[:, 0] - both[:, 1]) < max(1e-4, limit / 5) * np.linalg.norm(
+        both[:, 1]
+    )
 
 
 def _check_first_statistics(expected: dict[str, Any], model: Backbone) -> None:
@@ -171,37 +208,32 @@ def _check_first_statistics(expected: dict[str, Any], model: Backbone) -> None:
         )
 
 
-def _check_weights(
+def _check_change(
     record: dict[str, Any],
-    before: dict[str, np.ndarray],
-    after: dict[str, np.ndarray],
-    limit: float,
-) -> None:
-    """The change of the parameters, by its norm and by the first eight values of each."""
-    names = [n for n in before if not n.endswith(("_mean", "_variance"))]
-    recorded = record["fingerprint_after"]
-    error = total = 0.0
-    for name in names:
-        first = np.array(recorded[name]["first8"])
-        error += float(np.sum((after[name].flatten()[: len(first)] - first) ** 2))
-        total += float(np.sum((before[name].flatten()[: len(first)] - first) ** 2))
-    rounding = sum(len(recorded[n]["first8"]) for n in names) * 6e-8**2
-    assert error < limit**2 * total + rounding
-    change = np.array([np.linalg.norm(after[n].astype(np.float64) - before[n]) for n in names])
-    expected = np.array([recorded[n]["delta_norm"] for n in names])
-    assert np.linalg.norm(change - expected) < limit * np.linalg.norm(expected) + 1e-6
-
-
-def _check_statistics(
     arrays: dict[str, np.ndarray],
     before: dict[str, np.ndarray],
     after: dict[str, np.ndarray],
-    limit: float,
 ) -> None:
-    for key, values in arrays.items():
-        if key.startswith("bn|"):
-            name = key[3:]
-            scale = np.abs(values - before[name]).max()
-            np.testing.assert_allclose(
-                after[name], values, rtol=0, atol=max(limit, 2e-5) * scale + 2e-6, err_msg=name
-            )
+    """What three steps changed, to five times the recorded error of the change as a whole.
+
+    Running statistics are recorded in full. Of a parameter the norm of its change is, and its first
+    eight values; they stand for it with the weight that it has in the whole change.
+    """
+    statistics = {k[3:]: v for k, v in arrays.items() if k.startswith("bn|")}
+    assert statistics
+    error = sum(float(np.sum((after[n] - v) ** 2.0)) for n, v in statistics.items())
+    total = sum(float(np.sum((before[n] - v) ** 2.0)) for n, v in statistics.items())
+    norms = 0.0
+    for name in before.keys() - statistics.keys():
+        recorded = record["fingerprint_after"][name]
+        first = np.array(recorded["first8"])
+        wrong = np.abs(after[name].flatten()[: len(first)] - first) - ROUNDING
+        moved = float(np.sum((before[name].flatten()[: len(first)] - first) ** 2.0))
+        weight = recorded["delta_norm"] ** 2
+        error += weight * float(np.sum(wrong.clip(0) ** 2)) / moved if moved else 0.0
+        total += weight
+        norm = np.linalg.norm(after[name].astype(np.float64) - before[name])
+        norms += (norm - recorded["delta_norm"]) ** 2
+    limit = _limit(record) ** 2 * total
+    assert error < limit
+    assert norms < limit

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from support.golden import cases, ids, not_built, read_json, read_npz
 from support.preprocess import (
     READ,
@@ -17,7 +18,6 @@ from support.preprocess import (
     specs,
     split,
 )
-
 from tinysight.errors import TinysightError
 from tinysight.registry import transforms
 from tinysight.transforms import Compose, to_batch

@@ -16,7 +16,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight train`."""
     parser.add_argument(
-        "-c", "--config", required=True, metavar="RECIPE", help="name of a shipped recipe, or a file"
+        "-c", "--config", required=True, metavar="RECIPE", help="a shipped recipe's name, or a file"
     )
     parser.add_argument(
         "-o",

@@ -92,7 +92,7 @@ def read_list(
         limit: read the first lines only.
 
     Raises:
-        DataError: the file is missing, empty, or has bad lines: blank ones (except at the end), ones
+        DataError: the file is missing, empty, or has bad lines: blank ones (not at the end), ones
             without a label or with several, labels out of range, text that is not UTF-8. Names file
             and lines, the first ten of a kind.
     """
@@ -209,7 +209,7 @@ def _explain(line: bytes, num_classes: int, delimiter: str | None) -> tuple[str,
         what = f"label {_short(label)} is not a whole number from 0 to {num_classes - 1}"
         return what, _delimiter_hint(line)
     if not (label.isdecimal() and len(label) < 10 and int(label) < num_classes):
-        what = f"label {_short(label)} is not one of 0 to {num_classes - 1}"
+        what = f"label {_short(label, '')} is not one of 0 to {num_classes - 1}"
         return what, f"correct it, or data.labels, which has {num_classes} names"
     hint = "keep one; for a path that ends in a number set data.delimiter to a tab"
     return "expected one label, got 2", hint
@@ -225,8 +225,8 @@ def _delimiter_hint(line: bytes) -> str:
     return "a line is `path label`"
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+def _short(text: str, quote: str = "'") -> str:
+    return quote + (text if len(text) <= 40 else f"{text[:37]}...") + quote
 
 
 def _missing(path: Path, root: Path) -> DataError:
@@ -235,4 +235,5 @@ def _missing(path: Path, root: Path) -> DataError:
         return DataError(str(root), "no such folder", hint)
     if not any(root.iterdir()):
         return DataError(str(root), "this folder is empty", hint)
-    return DataError(str(path), "no such list file", "a list is found relative to data.root")
+    hint = "data.train.list and data.eval.list are relative to data.root"
+    return DataError(str(path), "no such list file", hint)

@@ -1,8 +1,8 @@
 """Training batches as a function of the step alone.
 
-Everything random follows from (seed, epoch, index): the order of an epoch, and what the transforms do to
-a picture. So the batches are the same whatever the number of loader processes, and a run goes on
-from any step without reading what came before it.
+Everything random follows from (seed, epoch, index): the order of an epoch, and what the transforms
+do to a picture. So the batches are the same whatever the number of loader processes, and a run goes
+on from any step without reading what came before it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
 from tinysight.data.read import read_sample
-from tinysight.errors import DataError, ImageError, Problem, TinysightError
+from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 
 _ORDER, _PIXELS = (
@@ -47,12 +47,21 @@ class Batch(NamedTuple):
     failure: Problem | None = None
 
 
+class _Piped(NamedTuple):
+    """A batch as it goes through a pipe."""
+
+    images: np.ndarray
+    targets: np.ndarray
+    unreadable: tuple[tuple[int, str], ...]
+    failure: Problem | None
+
+
 class TrainingSteps(Dataset[Batch]):
     """Batch `step` of a run, from 0 to epochs * steps_per_epoch - 1.
 
-    Each epoch takes every picture once, in an order of its own. The last batch of an epoch is smaller
-    than the others; if it would hold a single picture, which batch normalisation cannot learn from,
-    that picture joins the batch before. An unreadable picture is left out, so a batch may be smaller.
+    Each epoch takes every picture once, in an order of its own. The last batch of an epoch may be
+    smaller than the others; if it would hold a single picture, which batch normalisation cannot
+    learn from, that picture joins the batch before. An unreadable picture is left out of its batch.
     """
 
     def __init__(
@@ -90,9 +99,9 @@ class TrainingSteps(Dataset[Batch]):
                     continue
                 images.append(image)
                 targets.append(label)
-        except TinysightError as error:  # of the transforms; raised anew by the main process
+            pixels = torch.from_numpy(to_batch(images)) if images else torch.empty(0)
+        except TinysightError as error:  # not a picture's fault; raised anew by the main process
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
-        pixels = torch.from_numpy(to_batch(images)) if images else torch.empty(0)
         return Batch(pixels, torch.tensor(targets, dtype=torch.int64), tuple(unreadable))
 
 
@@ -105,22 +114,24 @@ def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False)
     steps = range(start, len(dataset))
     if not steps:
         return
-    by_memory = workers == 0 or _fits_shared_memory(dataset, start, workers)
-    loader: DataLoader[Batch] = DataLoader(
-        dataset,
-        batch_size=None,  # an item is a batch
-        sampler=steps,
-        num_workers=workers,
-        collate_fn=_as_it_is if by_memory else _through_pipe,
-        worker_init_fn=_start_worker,
-        multiprocessing_context=_context() if workers else None,
-        pin_memory=pin,
-        generator=torch.Generator(),  # of its own: it would draw from the global one
-    )
+    by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
     with warnings.catch_warnings():
+        # More processes than processors are the user's choice: they hide a slow disk.
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         # Python 3.12 warns of forks in a process with threads. A loader process starts no thread
         # pool: PyTorch gives it one thread, `_start_worker` does the same to OpenCV.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        loader: DataLoader[Batch] = DataLoader(
+            dataset,
+            batch_size=None,  # an item is a batch
+            sampler=steps,
+            num_workers=workers,
+            collate_fn=_as_it_is if by_memory else _through_pipe,
+            worker_init_fn=_start_worker,
+            multiprocessing_context=_context() if workers else None,
+            pin_memory=pin,
+            generator=torch.Generator(),  # of its own: it would draw from the global one
+        )
         iterator = iter(loader)
     try:
         for item in iterator:
@@ -154,27 +165,26 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _fits_shared_memory(dataset: TrainingSteps, start: int, workers: int) -> bool:
-    """Whether batches can lie in shared memory; containers often have 64 MB, and a bus error there."""
+def _fits_shared_memory(dataset: TrainingSteps, workers: int) -> bool:
+    """Whether batches can lie in shared memory: containers often have 64 MB, then a bus error."""
     if not _SHARED.is_dir():
         return True
-    height, width, channels = dataset.transforms.output_shape()
-    one = (dataset.batch_size + 1) * math.prod((height, width, channels)) * 4
+    try:
+        shape = dataset.transforms.output_shape()
+    except ConfigError:  # it depends on the pictures
+        return False
+    one = (dataset.batch_size + 1) * math.prod(shape) * 4
     return shutil.disk_usage(_SHARED).free > workers * _IN_FLIGHT * one
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _through_pipe(
-    batch: Batch,
-) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None]:
-    return batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure
+def _through_pipe(batch: Any) -> _Piped:
+    return _Piped(batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure)
 
 
-def _from_pipe(
-    item: tuple[np.ndarray, np.ndarray, tuple[tuple[int, str], ...], Problem | None],
-) -> Batch:
-    images, targets, *rest = item
-    return Batch(torch.from_numpy(images), torch.from_numpy(targets), *rest)
+def _from_pipe(item: _Piped) -> Batch:
+    images, targets = torch.from_numpy(item.images), torch.from_numpy(item.targets)
+    return Batch(images, targets, item.unreadable, item.failure)

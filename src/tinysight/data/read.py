@@ -27,5 +27,9 @@ def read_sample(
         image = decode(sample.path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ImageError(str(sample.path), str(error)) from None
-    result, label = transforms.with_label(image, sample.label, rng)
+    try:
+        result, label = transforms.with_label(image, sample.label, rng)
+    except ImageError as error:
+        where, what, hint = error.problems[0]
+        raise ImageError(str(sample.path), f"{where}: {what}", hint) from None
     return result, int(label)

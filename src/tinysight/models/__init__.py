@@ -12,7 +12,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tinysight.errors import ConfigError
-from tinysight.models import pplcnet  # noqa: F401 - the import registers the family
+from tinysight.models import (  # noqa: F401 - the imports register the families
+    mobilenetv1,
+    mobilenetv3,
+    pphgnet,
+    pphgnetv2,
+    pplcnet,
+    pplcnetv2,
+    resnet,
+)
 from tinysight.models.base import Backbone
 from tinysight.models.layers import set_batch_norm_variance
 from tinysight.models.weights import count_parameters

@@ -19,8 +19,8 @@ class Backbone(nn.Module):
     """Sub-modules from picture to last feature map, in order."""
     stage_names: tuple[str, ...]
     """Those of the trunk that end a stage: what a detector or a distillation loss taps."""
-    stage_prefixes: ClassVar[tuple[str, ...]] = ()
-    """Name prefixes that the values of `lr_mults` belong to."""
+    stage_prefixes: tuple[tuple[str, ...], ...] = ()
+    """Name prefixes of the parameters that each value of `lr_mults` belongs to."""
     classifier_name: ClassVar[str] = "fc"
     decays_norm: ClassVar[bool] = False
     """Whether weight decay reaches the gain and bias of batch normalisation; the reference decides
@@ -45,18 +45,15 @@ class Backbone(nn.Module):
             ValueError: not one value for each of `stage_prefixes`, or a negative one.
         """
         if values is not None and len(values) != len(self.stage_prefixes):
-            raise ValueError(
-                f"lr_mults has one value for each of {', '.join(self.stage_prefixes)}; "
-                f"got {len(values)}"
-            )
+            raise ValueError(f"lr_mults has {len(self.stage_prefixes)} values, got {len(values)}")
         if values is not None and min(values) < 0:
             raise ValueError(f"lr_mults are at least 0, got {list(values)}")
         self.lr_mults = values
 
     def lr_multiplier(self, name: str) -> float:
         """The factor that the learning rate of parameter `name` is multiplied by."""
-        for prefix, value in zip(self.stage_prefixes, self.lr_mults or (), strict=False):
-            if name.startswith(f"{prefix}."):
+        for prefixes, value in zip(self.stage_prefixes, self.lr_mults or (), strict=False):
+            if name.startswith(prefixes):
                 return value
         return 1.0
 
@@ -74,6 +71,16 @@ class Backbone(nn.Module):
         for name in self.trunk:
             x = self.get_submodule(name)(x)
             yield name, x
+
+    def reparameterize(self) -> None:
+        """Fold branches that only training needs, where the family has some; in place.
+
+        The output in evaluation stays, up to rounding. Training on is no longer the same.
+        """
+        for module in list(self.modules()):
+            fold = getattr(module, "reparameterize", None)
+            if module is not self and callable(fold):
+                fold()
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) of `forward_features` -> (N, D), exactly what the classifier takes."""

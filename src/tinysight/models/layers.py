@@ -183,6 +183,21 @@ class SqueezeExcite(nn.Module):
         return x * gate  # type: ignore[no-any-return]  # nn.Module calls are Any
 
 
+def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that equals `conv` followed by `bn` in evaluation.
+
+    Computed in float64: the quotient of gain and deviation would cost digits otherwise.
+    """
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    bias = bn.bias.double() - bn.running_mean.double() * scale
+    if conv.bias is not None:
+        bias = bias + conv.bias.double() * scale
+    weight = conv.weight.double() * scale[:, None, None, None]
+    return weight, bias
+
+
 def init_weights(model: nn.Module) -> None:
     """Draw fresh weights as the reference does for its convolutional networks.
 

@@ -95,7 +95,7 @@ class PPLCNet(Backbone):
 
     trunk = ("conv1", *(name for name, _ in STAGES))
     stage_names = ("blocks2", "blocks3", "blocks4", "blocks5", "blocks6")
-    stage_prefixes = trunk
+    stage_prefixes = tuple((f"{name}.",) for name in trunk)
 
     def __init__(
         self,

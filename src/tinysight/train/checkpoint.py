@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with the network, the optimiser and where the loop stands.
 
-The file is written whole or not at all, and carries a digest of all it holds: a truncated or altered
-one is refused by name, never half loaded. It needs no other file: the recipe is inside.
+The file is written whole or not at all, and carries a digest of all it holds: a truncated or
+altered one is refused by name, never half loaded. It needs no other file: the recipe is inside.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 from tinysight.errors import CheckpointError
 from tinysight.files import write_atomic
 
-FORMAT = "tinysight-checkpoint-1"
+KEY = "tinysight-checkpoint"  # the one entry of the metadata: more would be stored in any order
+_VERSION = 1
 
 
 @dataclass
@@ -60,8 +61,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {f"model.{k}": _plain(v) for k, v in checkpoint.model.items()}
     tensors |= {f"optimizer.{k}": _plain(v) for k, v in checkpoint.optimizer.items()}
     content = json.dumps({"recipe": checkpoint.recipe, "state": asdict(checkpoint.state)})
-    metadata = {"format": FORMAT, "content": content, "digest": _digest(tensors, content)}
-    write_atomic(path, save(tensors, metadata))
+    entry = {"version": _VERSION, "content": content, "digest": _digest(tensors, content)}
+    write_atomic(path, save(tensors, {KEY: json.dumps(entry)}))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -71,11 +72,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, truncated, altered, or not a checkpoint of tinysight.
     """
     metadata, tensors = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format name")
-        raise CheckpointError(str(path), f"not a checkpoint of this version: {found}")
-    content = metadata.get("content", "")
-    if _digest(tensors, content) != metadata.get("digest"):
+    if KEY not in metadata:
+        raise CheckpointError(str(path), "a safetensors file, but no checkpoint of tinysight")
+    try:
+        entry = json.loads(metadata[KEY])
+        version, content, digest = entry["version"], str(entry["content"]), entry["digest"]
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(str(path), "damaged: its header is not readable") from None
+    if version != _VERSION:
+        what = f"a checkpoint of format {version}; this version reads format {_VERSION}"
+        raise CheckpointError(str(path), what, "upgrade tinysight")
+    if _digest(tensors, content) != digest:
         raise CheckpointError(str(path), "damaged: its content does not match its digest")
     tree = json.loads(content)
     reasons = {int(k): v for k, v in tree["state"].pop("unreadable").items()}

@@ -1,8 +1,8 @@
 """The training run: `fit(recipe, out)`, the one place where the sections of a recipe meet.
 
-The same recipe, data and seed give the same weights. Everything random is a function of the seed and the
-step, so a run that was killed goes on from its last checkpoint, also inside an epoch, to the weights it
-would have had (byte for byte on a CPU with the same versions and number of threads).
+The same recipe, data and seed give the same weights. Everything random is a function of the seed
+and the step, so a run that was killed goes on from its last checkpoint, also inside an epoch, to
+the weights it would have had: byte for byte on a CPU with the same versions and number of threads.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def fit(
     Raises:
         ConfigError: a component refuses its values, or the loss is not a number any more.
         DataError: a list is wrong, or too many pictures are unreadable.
-        CheckpointError: `out` holds a run (of another recipe, with `resume`), a checkpoint is damaged,
-            or the pretrained weights do not fit.
+        CheckpointError: `out` holds a run (of another recipe, with `resume`), a checkpoint is
+            damaged, or the pretrained weights do not fit.
     """
     started = time.perf_counter()
     place = device()
@@ -135,6 +135,7 @@ def _prepare(recipe: Recipe, folder: RunFolder, resume: bool, place: torch.devic
     samples, held_out = _list(recipe, data.train, "train"), _list(recipe, data.eval, "eval")
     prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     augment = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
+    prepare.output_shape()  # one that varies could not be exported; better known now
     if not prepare.sets_label:
         _metrics_can_be_computed(recipe, held_out)
     steps = TrainingSteps(samples, augment, data.batch_size, settings.epochs, settings.seed)
@@ -204,7 +205,7 @@ def _end_epoch(run: _Run, epoch: int) -> dict[str, Any]:
     record["seconds"], run.clock = round(now - run.clock, 3), now
     run.folder.append(record)
     run.loss_sum.zero_()
-    state.seen = 0
+    state.loss_sum, state.seen = 0.0, 0
     run.folder.save_last(_checkpoint(run))
     return record
 
@@ -242,13 +243,14 @@ def _mean_loss(run: _Run) -> float:
 def _note_unreadable(run: _Run, batch: Batch) -> None:
     """Count and name each unreadable picture once; too many stop the run."""
     known, samples = run.state.unreadable, run.steps.samples
-    for index, reason in batch.unreadable:
-        if index not in known:
-            known[index] = reason
-            if len(known) <= _NAMED:
-                logger.warning("%s: %s; left out of the training", samples[index].path, reason)
-    if batch.unreadable:
-        _cap(_named(run), samples, run.recipe.data.max_bad_fraction)
+    new = {index: reason for index, reason in batch.unreadable if index not in known}
+    if not new:
+        return
+    known.update(new)
+    _cap(_named(run), samples, run.recipe.data.max_bad_fraction)
+    if len(known) <= _NAMED:
+        for index, reason in new.items():
+            logger.warning("%s: %s; left out of the training", samples[index].path, reason)
 
 
 def _named(run: _Run) -> list[tuple[str, str]]:
@@ -278,10 +280,15 @@ def _list(recipe: Recipe, split: Split, name: str) -> SampleList:
 def _metrics_can_be_computed(recipe: Recipe, held_out: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
     scores = np.eye(len(recipe.data.labels), dtype=np.float32)[held_out.labels]
+    specs = [m.spec for m in recipe.metrics]
     try:
-        compute_metrics([m.spec for m in recipe.metrics], scores, held_out.labels.astype(np.int64))
-    except ConfigError as error:
+        perfect = compute_metrics(specs, scores, held_out.labels.astype(np.int64))
+    except (ConfigError, DataError) as error:
         raise DataError(str(held_out.source), str(error)) from error
+    name, value = next(iter(perfect.items()))
+    if not value > 0:
+        what = f"{name} of perfect answers is {value:g} on these labels, so no epoch can be best"
+        raise DataError(str(held_out.source), what, "a class is missing in the list")
 
 
 def _checkpoint(run: _Run, weights_only: bool = False) -> Checkpoint:

@@ -20,7 +20,7 @@ from tinysight.train.folder import RunFolder
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
-    """A callable from (N, 3, H, W) float32 to (N, K) probabilities, and the recipe it was trained by.
+    """A callable from (N, 3, H, W) float32 to (N, K) probabilities, and the recipe of its run.
 
     Args:
         run_or_checkpoint: a run folder (its best checkpoint, else its last) or a checkpoint.

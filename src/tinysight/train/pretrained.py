@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from tinysight.errors import CheckpointError
-from tinysight.train.checkpoint import FORMAT, load_checkpoint, read_safetensors
+from tinysight.train.checkpoint import KEY, load_checkpoint, read_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +20,14 @@ _SHOWN = 5
 def load_pretrained(model: nn.Module, path: Path) -> None:
     """Load all weights of `path` into `model`.
 
-    The classifier keeps its fresh weights if its shapes, and nothing else, differ: another number of
-    classes. That is logged.
+    The classifier keeps its fresh weights if its shapes, and nothing else, differ: another number
+    of classes. That is logged.
 
     Raises:
         CheckpointError: the file cannot be read, or lacks entries, has others, or other shapes.
     """
     metadata, tensors = read_safetensors(path)
-    if metadata.get("format") == FORMAT:
+    if KEY in metadata:
         tensors = load_checkpoint(path).model
     own = model.state_dict()
     missing = [k for k in own if k not in tensors and not k.endswith(_COUNTER)]

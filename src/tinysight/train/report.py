@@ -22,9 +22,11 @@ class Report:
     """
 
     def __init__(self, steps: int, done: int, bar: bool | None) -> None:
-        show = sys.stderr.isatty() if bar is None else bar
-        self._bar = _bar() if show else None
-        self._task = self._bar.add_task("starting", total=steps, completed=done) if show else None
+        self._bar: Any = None
+        self._task: Any = None
+        if sys.stderr.isatty() if bar is None else bar:
+            self._bar = _bar()
+            self._task = self._bar.add_task("starting", total=steps, completed=done)
 
     def __enter__(self) -> Report:
         if self._bar:

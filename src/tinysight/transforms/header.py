@@ -35,8 +35,8 @@ _OTHERS = (  # offset, first bytes, name: for the message only
     (0, b"%PDF", "a PDF"),
 )
 _CONVERT = "convert it to JPEG or PNG"
-# Stuffed bytes and restart markers belong to a scan.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# Stuffed bytes and restart markers belong to a scan. No `\xff+`: it would search 25 times slower.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; Huffman coded
 _RARE_FRAMES = set(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
