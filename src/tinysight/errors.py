@@ -8,6 +8,7 @@
     |-- BundleError         a bundle is missing, truncated, tampered with or too new
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
     |-- ExportError         the exported model does not answer as the trained one
+    |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
     `-- MissingDependency   an optional package is needed and not installed
 
 The command line catches `TinysightError` alone, prints it and exits with 2. Anything else that escapes is our bug and
@@ -80,6 +81,15 @@ class CheckpointError(TinysightError):
 
 class ExportError(TinysightError):
     """The exported model does not answer as the trained one does."""
+
+
+class FetchError(TinysightError):
+    """A file cannot be downloaded, is not what it was, or cannot be unpacked.
+
+    `status` is the HTTP status where a server answered with one, else 0.
+    """
+
+    status = 0
 
 
 class MissingDependency(TinysightError):
