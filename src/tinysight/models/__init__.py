@@ -19,7 +19,9 @@ from tinysight.models import (  # noqa: F401 - the imports register the families
     pphgnetv2,
     pplcnet,
     pplcnetv2,
+    res2net,
     resnet,
+    swin,
 )
 from tinysight.models.base import Backbone
 from tinysight.models.layers import set_batch_norm_variance

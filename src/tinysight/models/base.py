@@ -27,6 +27,9 @@ class Backbone(nn.Module):
     by family.
     """
 
+    undecayed: ClassVar[tuple[str, ...]] = ()
+    """Endings of the names of further parameters that weight decay does not reach."""
+
     features: int
     lr_mults: tuple[float, ...] | None = None
 

@@ -118,6 +118,31 @@ class DownscaleDropout(nn.Module):
         return f"p={self.p}"
 
 
+class DropPath(nn.Module):
+    """Zero a residual branch for a random share of the samples, scaling the others up; training
+    only.
+
+    Stochastic depth, arXiv:1603.09382.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0.0 <= p < 1.0:
+            raise ValueError(f"drop_path is in [0, 1), got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) -> the same shape."""
+        if self.p == 0.0 or not self.training:
+            return x
+        kept = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.p
+        return x * (kept / (1.0 - self.p)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"p={self.p}"
+
+
 class HardSigmoid(nn.Module):
     """clip(slope * x + 1/2, 0, 1). The usual slope is 1/6; MobileNetV3's gates have 1/5.
 

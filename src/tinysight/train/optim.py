@@ -27,7 +27,8 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     gradient are left out.
 
     Args:
-        model: a network; `lr_multiplier(name)` and `decays_norm` are used where it has them.
+        model: a network; its `lr_multiplier(name)`, `decays_norm` and `undecayed` are used where it
+            has them.
         weight_decay: coefficient of the decayed parameters.
 
     Returns:
@@ -36,6 +37,7 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         parameter of each.
     """
     decays_norm = getattr(model, "decays_norm", False)
+    undecayed = getattr(model, "undecayed", ())
     multiplier = getattr(model, "lr_multiplier", lambda name: 1.0)
     norms = {
         id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
@@ -44,7 +46,8 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decay = weight_decay if decays_norm or id(parameter) not in norms else 0.0
+        exempt = name.endswith(undecayed) or (id(parameter) in norms and not decays_norm)
+        decay = 0.0 if exempt else weight_decay
         key = (decay, float(multiplier(name)), parameter.ndim <= 1)
         group = groups.setdefault(
             key,

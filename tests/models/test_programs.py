@@ -1,0 +1,50 @@
+"""Networks recorded as exported programs: other sizes than those recorded as networks.
+
+The weights follow the rule times a factor per entry; `logits` come from the reference's own
+network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.golden import GOLDEN, not_built, read_json, read_npz, synth, synth_input
+from support.networks import recorded_options
+
+from tinysight.errors import UnknownName
+from tinysight.models import create_model
+from tinysight.models.weights import load_reference, reference_entries
+
+pytestmark = pytest.mark.golden
+NAMES = sorted(p.parent.name for p in (GOLDEN / "programs").glob("*/case.json"))
+
+
+def test_fixtures_are_there() -> None:
+    assert NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_program(name: str) -> None:
+    case = read_json("programs", name, "case.json")
+    options = recorded_options(case["arguments"])
+    try:
+        model = create_model(case["network"], case["class_num"] or 0, **options)
+    except UnknownName:
+        not_built(f"network {case['network']}")
+    model.reparameterize()  # as the exporter does
+    factors = {r[1]: r[4] for r in case["records"] if r[4] != "constants"}
+    entries = {e.name: e.shape for e in reference_entries(model)}
+    tables = {n for n in entries if n.endswith(("bias_table", "position_index"))}
+    assert entries.keys() - tables == factors.keys()  # the program holds the tables gathered
+    weights = {}
+    for entry, shape in entries.items():
+        value = synth(entry, shape)
+        if value is not None:
+            weights[entry] = value * np.float32(factors.get(entry, 1.0))
+    load_reference(model, weights, name, strict=not tables)
+    n, _, h, w = case["input"]
+    logits = read_npz("programs", name, "outputs.npz")["logits"]
+    with torch.inference_mode():
+        found = model.eval()(torch.from_numpy(synth_input(n, h, w))).numpy()
+    assert np.abs(found - logits).max() < 1e-4 * logits.std()
