@@ -51,11 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 if a picture could not be read, else 0."""
-    # A whole process for one picture takes as long as its imports. A tenth of that is collecting
-    # garbage among objects that stay, a sixth the start of NumPy's threads for linear algebra,
-    # of which there is none here.
-    gc.disable()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from tinysight.background import Background
     from tinysight.bundle import Bundle, list_bundles
 
@@ -102,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _writer(args: argparse.Namespace, out: TextIO) -> Write:
     """What puts one result on `out` in the form that was asked for."""
-    from tinysight.pipelines.results import CSV_COLUMNS, Unreadable, as_line, csv_row
+    from tinysight.pipelines.results import Unreadable, as_line, csv_table
 
     if args.json:
         import json
@@ -115,11 +110,7 @@ def _writer(args: argparse.Namespace, out: TextIO) -> Write:
 
         return as_json
     if args.csv:
-        import csv
-
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow(CSV_COLUMNS)
-        return lambda item: table.writerow(csv_row(item)) and None
+        return csv_table(out)
 
     def as_text(item: Result | Unreadable) -> None:
         if not isinstance(item, Unreadable):

@@ -162,7 +162,8 @@ def _overlapped(work: Callable[[_A], _B], items: Iterator[_A], ahead: int) -> It
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > ahead + count:
+                # As early as possible, but never so that a decoder would have nothing to do.
+                while len(waiting) > count and (waiting[0].done() or len(waiting) > ahead + count):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
