@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from support.golden import GOLDEN, not_built, read_json, read_npz, synth, synth_input
 from support.networks import recorded_options
-
 from tinysight.errors import UnknownName
 from tinysight.models import create_model
 from tinysight.models.weights import load_reference, reference_entries

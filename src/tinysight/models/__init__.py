@@ -13,6 +13,7 @@ from typing import Any
 
 from tinysight.errors import ConfigError
 from tinysight.models import (  # noqa: F401 - the imports register the families
+    efficientnet_lite,
     mobilenetv1,
     mobilenetv3,
     pphgnet,

@@ -99,10 +99,13 @@ class WindowAttention(nn.Module):
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
-        bias = bias.view(1, length, length, self.heads).permute(0, 3, 1, 2)
+        bias = bias.view(1, 1, length, length, self.heads).permute(0, 1, 4, 2, 3)
         if mask is not None:
-            bias = (bias + mask[:, None]).repeat(batch // mask.shape[0], 1, 1, 1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            bias = bias + mask[:, None]
+        # Written out: the fused operator has no exporter for a bias that differs by window.
+        scores = q * (width // self.heads) ** -0.5 @ k.transpose(-2, -1)
+        scores = scores.view(-1, bias.shape[1], self.heads, length, length) + bias
+        y = scores.softmax(-1).view(batch, self.heads, length, length) @ v
         out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, length, width))
         return out
 
