@@ -15,6 +15,8 @@ from support import killing
 from support.tiny import make_pictures, write_recipe
 from tinysight.train.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+
 # A run starts with an fsync and a replace of each recipe.yaml, metrics.jsonl and environment.json. A
 # checkpoint takes one replace (last -> previous, from the second on), an fsync and another replace.
 MOMENTS: dict[str, tuple[str, int]] = {

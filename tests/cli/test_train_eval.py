@@ -1,0 +1,191 @@
+"""`tinysight train` and `tinysight eval`, as typed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from support.bundles import tiny_bundle
+from support.tiny import make_pictures, write_recipe
+from tinysight.cli import main
+from tinysight.config import load_recipe
+from tinysight.export import export_bundle
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `pictures/` and a finished `run/`; no test may change either."""
+    root = tmp_path_factory.mktemp("cli")
+    recipe = write_recipe(make_pictures(root / "pictures"))
+    assert main(["train", "-c", str(recipe), "--out", str(root / "run")]) == 0
+    return root
+
+
+def bright_pictures(root: Path) -> Path:
+    """Dark and bright pictures, one of them under a wrong label, and the list `val.txt`."""
+    root.mkdir()
+    lines = []
+    for i, (grey, label) in enumerate([(0, 0), (255, 1), (250, 1), (10, 1), (20, 0)]):
+        cv2.imwrite(str(root / f"a b{i}.png"), np.full((9, 9, 3), grey, np.uint8))
+        lines.append(f"a b{i}.png {label}\n")
+    (root / "val.txt").write_text("".join(lines), "utf-8")
+    return root
+
+
+def test_train_tells_the_best_epoch_and_the_folder(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = str(trained / "pictures" / "recipe.yaml"), str(tmp_path / "run")
+    capfd.readouterr()
+    assert main(["train", "-c", recipe, "-o", "train.epochs=1", "--out", out]) == 0
+    shown = capfd.readouterr()
+    assert re.match(r"best epoch 1: top1 [01]\.\d{4}\n", shown.out)
+    assert out in shown.out
+    assert shown.err.startswith("epoch 1/1  loss ")
+    assert not logging.getLogger("tinysight").handlers  # as it was
+
+
+def test_train_writes_to_runs_by_default(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = str(trained / "pictures" / "recipe.yaml")
+    assert main(["train", "-c", recipe, "-o", "train.epochs=1", "train.seed=3"]) == 0
+    assert load_recipe(tmp_path / "runs" / "tiny" / "recipe.yaml").train.seed == 3
+
+
+def test_train_refuses_a_folder_with_a_run(
+    trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(trained / "pictures" / "recipe.yaml")
+    assert main(["train", "-c", recipe, "--out", str(trained / "run")]) == 2
+    assert "--resume goes on with it" in capfd.readouterr().err
+
+
+def test_train_counts_unreadable_pictures(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = make_pictures(tmp_path / "pictures")
+    (root / "train_4.png").write_bytes(b"")
+    words = ["-o", "data.max_bad_fraction=0.1", "train.epochs=1", "--out", str(tmp_path / "run")]
+    assert main(["train", "-c", str(write_recipe(root)), *words]) == 1
+    assert "unreadable 1 pictures, left out:" in capfd.readouterr().out
+
+
+def test_eval_of_a_run_gives_its_own_numbers(
+    trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", "--run", str(trained / "run"), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    lines = [json.loads(x) for x in (trained / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert found["metrics"] == next(x for x in reversed(lines) if x.get("best"))["metrics"]
+    assert found["pictures"] == 8
+    assert found["labels"]["red"]["pictures"] == 4
+    assert np.sum(found["confusion"]) == 8
+    assert found["unreadable"] == []
+
+
+def test_eval_with_another_recipe_and_overrides(
+    trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = ["eval", "--run", str(trained / "run"), "--json"]
+    assert main([*run, "-o", "data.eval.list=train.txt", "metrics.0.k=[1, 2]"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["pictures"] == 21
+    assert list(found["metrics"]) == ["top1", "top2"]
+    recipe = str(trained / "pictures" / "recipe.yaml")
+    last = str(trained / "run" / "checkpoints" / "last.safetensors")
+    assert main(["eval", "--run", last, "-c", recipe, "-o", "data.eval.limit=3", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["pictures"] == 3
+
+
+def test_eval_of_a_run_and_of_its_bundle_agree(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export_bundle(trained / "run", tmp_path / "bundle")
+    answers = []
+    for model in (["--run", str(trained / "run")], ["--bundle", str(tmp_path / "bundle")]):
+        listed = ["--list", str(trained / "pictures" / "train.txt")]
+        assert main(["eval", *model, *listed, "--json"]) == 0
+        answers.append(json.loads(capfd.readouterr().out))
+    assert answers[0]["confusion"] == answers[1]["confusion"]
+    assert answers[0]["metrics"] == answers[1]["metrics"]
+    assert answers[0]["pictures"] == answers[1]["pictures"] == 21
+
+
+def test_the_table_by_hand(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    root = bright_pictures(tmp_path / "pictures")
+    words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
+    assert main(words) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "top1      0.8",
+        "",
+        "label     pictures  precision  recall      f1",
+        "dark             2     0.6667  1.0000  0.8000",
+        "bright           3     1.0000  0.6667  0.8000",
+        "all              5",
+    ]
+
+
+def test_unreadable_pictures_are_reported_and_the_exit_code_is_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    root = bright_pictures(tmp_path / "pictures")
+    (root / "a b3.png").unlink()
+    words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
+    assert main(words) == 1
+    shown = capfd.readouterr().out.splitlines()
+    assert shown[0] == "top1      1"
+    assert shown[-2] == "unreadable, left out: 1"
+    assert str(root / "a b3.png") in shown[-1]
+    assert main([*words, "--json"]) == 1
+    (left,) = json.loads(capfd.readouterr().out)["unreadable"]
+    assert left["path"] == str(root / "a b3.png")
+    assert left["reason"]
+
+
+def test_the_root_of_a_list_is_its_folder_unless_it_is_given(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    root = bright_pictures(tmp_path / "pictures")
+    listed = (root / "val.txt").rename(tmp_path / "elsewhere.txt")
+    words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(listed)]
+    assert main(words) == 2
+    assert "none of the 5 pictures could be read" in capfd.readouterr().err
+    assert main([*words, "--root", str(root)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--bundle", "{bundle}"], "which pictures?; add --list FILE, or -c RECIPE"),
+        (["--bundle", "{bundle}", "-o", "a=1"], "there is no recipe to change; add -c RECIPE"),
+        (["--run", "{here}/gone"], "gone: no such run or checkpoint"),
+        (["--bundle", "{bundle}", "--list", "{here}/gone.txt"], "gone.txt: no such list file"),
+    ],
+)
+def test_mistakes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    places = {"bundle": str(tmp_path / "bundle"), "here": str(tmp_path)}
+    assert main(["eval", *(w.format(**places) for w in words)]) == 2
+    shown = capfd.readouterr().err
+    assert shown.startswith("error: ")
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_a_run_and_a_bundle_at_once_is_a_usage_error() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["eval", "--run", "a", "--bundle", "b"])
+    assert caught.value.code == 2
