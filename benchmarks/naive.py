@@ -1,8 +1,9 @@
 """What one would write by hand: OpenCV, NumPy and ONNX Runtime, one picture after the other.
 
-    python benchmarks/naive.py bundle/model.onnx clarity,blured PICTURE...
+    python benchmarks/naive.py bundle/model.onnx clarity,blured area PICTURE...
 
-The yardstick of benchmarks/predict.py; preprocessing as in the PULC recipes.
+The yardstick of benchmarks/predict.py; preprocessing as in the PULC recipes, the interpolation as
+given.
 """
 
 import sys
@@ -17,8 +18,9 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 def main():
     """Print label and score of each picture."""
-    model, labels, *paths = sys.argv[1:]
+    model, labels, interpolation, *paths = sys.argv[1:]
     labels = labels.split(",")
+    flag = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}[interpolation]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -27,7 +29,8 @@ def main():
         image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
         height, width = image.shape[:2]
         scale = 256 / min(height, width)
-        image = cv2.resize(image, (round(width * scale), round(height * scale)))
+        size = (round(width * scale), round(height * scale))
+        image = cv2.resize(image, size, interpolation=flag)
         top, left = (image.shape[0] - 224) // 2, (image.shape[1] - 224) // 2
         image = image[top : top + 224, left : left + 224]
         image = (image.astype(np.float32) * np.float32(1 / 255) - MEAN) / STD

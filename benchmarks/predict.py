@@ -1,6 +1,7 @@
 """Time `tinysight predict` against benchmarks/naive.py, as whole processes.
 
-    python benchmarks/predict.py --model BUNDLE --images FOLDER [--pairs 15] [--json FILE]
+    python benchmarks/predict.py [--model NAME|FOLDER] [--images FOLDER] [--json FILE]
+    python benchmarks/predict.py --tinysight .venv-base/bin/tinysight    # another installation
 
 Two cases: one picture, cold (imports, loading, answer, exit), and a folder of 250 pictures of
 mixed sizes made of those in FOLDER. The two programs take turns, in alternating order, so that
@@ -15,6 +16,7 @@ import compileall
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -31,38 +34,39 @@ from tinysight.bundle import MODEL, Bundle
 from tinysight.pipelines.sources import pictures
 from tinysight.transforms import decode
 
-SCRIPT = "import sys; from tinysight.cli import main; sys.exit(main())"  # as the installed command
+SCRIPT = "from tinysight.cli import script; script()"  # as the installed command
+SAMPLES = Path(__file__).resolve().parents[1] / "samples" / "clarity"
 SIZES = ((640, 480), (1280, 720), (480, 640), (1920, 1080), (320, 240))
-EXPECTED = (
-    {"name": "resize", "short": 256},
-    {"name": "center_crop", "size": 224},
-    {"name": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-)
+
+
+class Case(NamedTuple):
+    """The same pictures for both programs."""
+
+    name: str
+    ours: list[str]
+    naive: list[str]
+    pairs: int
 
 
 def main() -> None:
     """Run both cases and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--model", required=True, help="a bundle with the PULC preprocessing")
-    parser.add_argument("--images", required=True, help="folder of photographs")
-    parser.add_argument("--pairs", type=int, default=15, help="runs of each, cold")
+    parser.add_argument("--model", default="clarity_assessment", help="bundle: name or folder")
+    parser.add_argument("--images", default=str(SAMPLES), help="folder of photographs")
+    parser.add_argument("--tinysight", metavar="COMMAND", help="default: the code this one imports")
+    parser.add_argument("--pairs", type=int, default=15, help="runs of each, one picture")
     parser.add_argument("--folder-pairs", type=int, default=5, help="runs of each, 250 pictures")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there as well")
     args = parser.parse_args()
     bundle = Bundle.load(args.model)
-    for spec, expected in zip(bundle.manifest.transforms, EXPECTED, strict=True):
-        if any(spec.get(k) != v for k, v in expected.items()):
-            sys.exit(f"naive.py preprocesses otherwise: {spec} is not {expected}")
-    compileall.compile_dir(Path(tinysight.__file__).parent, quiet=1)  # as an installation does
     work = Path(tempfile.mkdtemp(prefix="tinysight-benchmark-"))
     try:
-        made = make_pictures(args.images, work, 250)
-        cases = {
-            "one picture, cold": (made[:1], args.pairs),
-            "250 pictures": (made, args.folder_pairs),
-        }
-        compare_answers(bundle, made)
-        found = {name: measure(bundle, paths, n) for name, (paths, n) in cases.items()}
+        paths = make_pictures(args.images, work, 250)
+        ours, naive = commands(bundle, args.tinysight)
+        folder = Case("250 pictures", [*ours, str(work)], [*naive, *paths], args.folder_pairs)
+        cold = Case("one picture, cold", [*ours, paths[0]], [*naive, paths[0]], args.pairs)
+        compare_answers(folder)
+        found = {case.name: measure(case) for case in (cold, folder)}
     finally:
         shutil.rmtree(work)
     print(table(found))
@@ -70,6 +74,29 @@ def main() -> None:
     if args.json:
         tree = {"machine": machine(), "version": tinysight.__version__, "cases": found}
         Path(args.json).write_text(json.dumps(tree, indent=2) + "\n")
+
+
+def commands(bundle: Bundle, installed: str | None) -> tuple[list[str], list[str]]:
+    """Both programs up to their pictures, run by the same Python."""
+    model = ["predict", "--model", str(bundle.folder)]
+    if installed:
+        python = str(Path(installed).absolute().with_name("python"))
+        ours = [installed, *model]
+    else:
+        compileall.compile_dir(Path(tinysight.__file__).parent, quiet=1)  # as an installer does
+        python = sys.executable
+        ours = [python, "-c", SCRIPT, *model]
+    resize, *rest = bundle.manifest.transforms
+    plain = [{k: spec[k] for k in ("name", "size") if k in spec} for spec in rest]
+    if resize.get("short") != 256 or plain != [
+        {"name": "center_crop", "size": 224},
+        {"name": "normalize"},
+    ]:
+        sys.exit(f"naive.py preprocesses otherwise than this bundle: {bundle.manifest.transforms}")
+    script = str(Path(__file__).with_name("naive.py"))
+    labels = ",".join(bundle.manifest.labels)
+    interpolation = str(resize.get("interpolation", "bilinear"))
+    return ours, [python, script, str(bundle.folder / MODEL), labels, interpolation]
 
 
 def make_pictures(source: str, folder: Path, count: int) -> list[str]:
@@ -91,35 +118,20 @@ def make_pictures(source: str, folder: Path, count: int) -> list[str]:
     return paths
 
 
-def ours(bundle: Bundle, paths: list[str]) -> list[str]:
-    """The command under test; one path, or all 250 as a user would name them: their folder."""
-    source = paths[0] if len(paths) == 1 else str(Path(paths[0]).parent)
-    return [sys.executable, "-c", SCRIPT, "predict", source, "--model", str(bundle.folder)]
-
-
-def naive(bundle: Bundle, paths: list[str]) -> list[str]:
-    """The yardstick."""
-    script = str(Path(__file__).with_name("naive.py"))
-    labels = ",".join(bundle.manifest.labels)
-    return [sys.executable, script, str(bundle.folder / MODEL), labels, *paths]
-
-
-def compare_answers(bundle: Bundle, paths: list[str]) -> None:
+def compare_answers(case: Case) -> None:
     """Exit unless both programs give the same best score to every picture, within 1e-4."""
-    by_hand = [line.split("\t") for line in output(naive(bundle, paths)).splitlines()]
-    answers = map(json.loads, output([*ours(bundle, paths), "--topk=1", "--json"]).splitlines())
+    by_hand = [line.split("\t") for line in output(case.naive).splitlines()]
+    answers = map(json.loads, output([*case.ours, "--topk=1", "--json"]).splitlines())
     for (path, _, score), answer in zip(by_hand, answers, strict=True):
         if path != answer["filename"] or abs(float(score) - answer["scores"][0]) > 1e-4:
             sys.exit(f"the two disagree: {path} {score}, {answer}")
 
 
-def measure(bundle: Bundle, paths: list[str], pairs: int) -> dict[str, list[float]]:
+def measure(case: Case) -> dict[str, list[float]]:
     """Seconds of wall clock and of processor time of both, in turns; the first turn is not kept."""
-    programs = {"tinysight": ours(bundle, paths), "naive": naive(bundle, paths)}
-    times: dict[str, list[float]] = {
-        f"{p} {kind}": [] for p in programs for kind in ("wall", "cpu")
-    }
-    for turn in range(pairs + 1):
+    programs = {"tinysight": case.ours, "naive": case.naive}
+    times: dict[str, list[float]] = {f"{p} {k}": [] for p in programs for k in ("wall", "cpu")}
+    for turn in range(case.pairs + 1):
         for name in sorted(programs, reverse=bool(turn % 2)):
             wall, cpu = timed(programs[name])
             if turn:
@@ -130,11 +142,10 @@ def measure(bundle: Bundle, paths: list[str], pairs: int) -> dict[str, list[floa
 
 def timed(command: list[str]) -> tuple[float, float]:
     """Seconds of wall clock and processor time of one process."""
-    start, before = time.perf_counter(), os.times()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     output(command)
-    wall, after = time.perf_counter() - start, os.times()
-    used = after.children_user + after.children_system
-    return wall, used - before.children_user - before.children_system
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def output(command: list[str]) -> str:

@@ -1,8 +1,6 @@
 """`python -m tinysight`."""
 
-import sys
-
-from tinysight.cli import main
+from tinysight.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -9,6 +9,7 @@ A bundle is read whole or refused, and written whole or not at all.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ def fill(draft: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     if MODEL not in files:
         raise BundleError(str(draft), f"a bundle needs a {MODEL}")
     listed = {name: File(len(data), sha256(data)) for name, data in sorted(files.items())}
-    text = replace(manifest, files=listed).to_text()
+    text = manifest._replace(files=listed).to_text()
     for name, data in files.items():
         _check_name(draft, name)
         write_atomic(draft / name, data)
@@ -193,8 +194,6 @@ def _check_name(folder: Path, name: str) -> None:
 
 def _verified(folder: Path, name: str, entry: File) -> bytes:
     """Contents of one listed file, as many and as hashed as the manifest says."""
-    import hashlib
-
     _check_name(folder, name)
     path = folder / name
     try:

@@ -8,9 +8,9 @@ laying the same text out differently changes nothing, and changing one value sho
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tinysight.errors import BundleError, ConfigError, nearest
@@ -52,8 +52,7 @@ class File(NamedTuple):
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything that determines a prediction, apart from the network itself.
 
     Attributes:
@@ -81,12 +80,12 @@ class Manifest:
     description: str = ""
     licence: str = ""
     threshold: OperatingPoint | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = {}
     parity: Parity | None = None
-    recipe: dict[str, Any] = field(default_factory=dict)
-    made_with: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any] = {}
+    made_with: dict[str, str] = {}
     created: str = ""
-    files: dict[str, File] = field(default_factory=dict)
+    files: dict[str, File] = {}
 
     def to_text(self) -> str:
         """The text of `bundle.yaml`, sealed.
@@ -163,8 +162,6 @@ def _not_finite(text: str) -> float:
 
 
 def _digest(tree: Mapping[str, Any], where: str) -> str:
-    import hashlib
-
     try:
         text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:

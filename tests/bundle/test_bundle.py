@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
 
+from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
 from tinysight import bundle as module
 from tinysight.bundle import MANIFEST, MODEL, Bundle, list_bundles, new_bundle
 from tinysight.errors import BundleError
@@ -276,11 +276,13 @@ def test_a_failed_write_leaves_nothing(
 
 def test_a_crash_while_replacing_keeps_the_old_one(folder: Path) -> None:
     before = Bundle.load(folder)
-    with (
-        pytest.raises(KeyboardInterrupt),
-        new_bundle(folder, overwrite=True) as draft,
-    ):
-        (draft / MODEL).write_bytes(b"half")
-        raise KeyboardInterrupt
+
+    def crash() -> None:
+        with new_bundle(folder, overwrite=True) as draft:
+            (draft / MODEL).write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        crash()
     assert Bundle.load(folder) == before
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]

@@ -14,7 +14,6 @@ import argparse
 import gc
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -52,23 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 if a picture could not be read, else 0."""
-    # A whole process for one picture takes as long as its imports. Collecting garbage among
-    # objects that stay would lengthen them, and the engine can be imported beside the rest.
-    gc.disable()
-    threading.Thread(target=_import_engine).start()
-    from tinysight.pipelines.classify import Classifier
-    from tinysight.pipelines.sources import pictures
+    from tinysight.background import Background
+    from tinysight.bundle import Bundle, list_bundles
 
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
         raise DataError("SOURCE", "no picture given", "tinysight predict PICTURE --model NAME")
     if not args.model:
-        from tinysight.bundle import list_bundles
-
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
+    loading = Background(lambda: Bundle.load(args.model))  # read and hashed beside the imports
+    from tinysight.pipelines.classify import Classifier
+    from tinysight.pipelines.sources import pictures
+
     classifier = Classifier(
-        args.model,
+        loading.result(),
         batch_size=args.batch_size,
         threads=args.threads,
         topk=args.topk,
@@ -98,13 +95,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _import_engine() -> None:
-    import onnxruntime  # noqa: F401
-
-
 def _writer(args: argparse.Namespace, out: TextIO) -> Write:
     """What puts one result on `out` in the form that was asked for."""
-    from tinysight.pipelines.results import CSV_COLUMNS, Unreadable, as_line, csv_row
+    from tinysight.pipelines.results import Unreadable, as_line, csv_table
 
     if args.json:
         import json
@@ -117,11 +110,7 @@ def _writer(args: argparse.Namespace, out: TextIO) -> Write:
 
         return as_json
     if args.csv:
-        import csv
-
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow(CSV_COLUMNS)
-        return lambda item: table.writerow(csv_row(item)) and None
+        return csv_table(out)
 
     def as_text(item: Result | Unreadable) -> None:
         if not isinstance(item, Unreadable):

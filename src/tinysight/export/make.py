@@ -62,9 +62,10 @@ def export_bundle(
     """
     path = find_checkpoint(run_or_checkpoint)
     model, recipe = load_model(path)
-    transforms = _shipped_transforms(recipe)
+    transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
     compared = _pictures(recipe, images)
+    best = _best(path)
     with new_bundle(out, overwrite=overwrite) as draft:
         manifest = Manifest(
             task=recipe.task,
@@ -76,8 +77,9 @@ def export_bundle(
             postprocess=recipe.export.postprocess.spec,
             labels=recipe.data.labels,
             threshold=_threshold(recipe),
-            metrics=_metrics(path),
-            recipe=_provenance(path, recipe),
+            # A threshold may be infinite (nothing is positive), which no manifest can say.
+            metrics={k: float(v) for k, v in best.get("metrics", {}).items() if math.isfinite(v)},
+            recipe=_provenance(path, recipe, best),
             made_with=_versions(),
             created=_now(),
         )
@@ -97,13 +99,13 @@ def export_bundle(
                 f"pictures, {parity.label_flips} labels change; accepted are {tolerance:g}",
                 "please report it, with the recipe",
             )
-        manifest = replace(manifest, parity=parity)
+        manifest = manifest._replace(parity=parity)
         fill(draft, manifest, {MODEL: network, CARD: card(manifest).encode()})
         bundle = Bundle.load(draft)
     return replace(bundle, folder=Path(out))
 
 
-def _shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
+def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
     """The evaluation transforms without those that make labelled pictures of unlabelled ones."""
     shipped = []
     for i, component in enumerate(recipe.transforms.eval):
@@ -146,24 +148,19 @@ def _threshold(recipe: Recipe) -> OperatingPoint | None:
     return OperatingPoint(float(value), "set in the recipe (export.postprocess.threshold)")
 
 
-def _metrics(checkpoint: Path) -> dict[str, float]:
-    """What the evaluation measured whose weights these are; an infinite threshold is left out."""
-    run = RunFolder(checkpoint.parent.parent)
-    if checkpoint.resolve() != run.best.resolve():
-        return {}
-    best = load_checkpoint(checkpoint).state.best
-    return {k: float(v) for k, v in best.get("metrics", {}).items() if math.isfinite(v)}
+def _best(path: Path) -> dict[str, Any]:
+    """The evaluation whose weights these are, with its epoch; empty if nobody measured them."""
+    best = RunFolder(path.parent.parent).best
+    return load_checkpoint(path).state.best if path.resolve() == best.resolve() else {}
 
 
-def _provenance(path: Path, recipe: Recipe) -> dict[str, Any]:
-    checkpoint = load_checkpoint(path)
+def _provenance(path: Path, recipe: Recipe, best: dict[str, Any]) -> dict[str, Any]:
     return {
         "sha256": sha256(recipe_yaml(recipe).encode()),
         "backbone": recipe.model.backbone.name,
-        "checkpoint_sha256": sha256(path.read_bytes()),
-        "steps": checkpoint.state.step,
-        "epochs": recipe.train.epochs,
         "seed": recipe.train.seed,
+        "epoch": best.get("epoch"),
+        "checkpoint_sha256": sha256(path.read_bytes()),
     }
 
 

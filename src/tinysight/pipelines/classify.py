@@ -32,7 +32,7 @@ class Classifier:
     time.
 
     Args:
-        model: a shipped bundle's name, or a bundle's folder.
+        model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
         batch_size: pictures a batch, at least 1. The answers do not depend on it.
         threads: threads of the network, at least 1. Pictures are decoded beside it.
         topk: the so many best classes instead of the bundle's post-processing.
@@ -54,7 +54,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | Bundle,
         *,
         batch_size: int = 1,
         threads: int = 1,
@@ -63,7 +63,7 @@ class Classifier:
     ) -> None:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
-        bundle = Bundle.load(model)
+        bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
         self.unreadable: list[Unreadable] = []
@@ -162,7 +162,8 @@ def _overlapped(work: Callable[[_A], _B], items: Iterator[_A], ahead: int) -> It
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > ahead + count:
+                # As early as possible, but never so that a decoder would have nothing to do.
+                while len(waiting) > count and (waiting[0].done() or len(waiting) > ahead + count):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from tinysight.postprocess.answers import Answer
 
@@ -57,19 +57,33 @@ def as_deploy_line(result: Result) -> str:
     )
 
 
-def csv_row(result: Result | Unreadable) -> list[str]:
-    """Cells for `CSV_COLUMNS`; several classes are separated by semicolons.
+def csv_table(out: TextIO) -> Callable[[Result | Unreadable], None]:
+    """Write the heading to `out`; returns what writes one row. Several classes are separated by
+    semicolons.
 
-    A spreadsheet takes a cell that begins with `=` for a formula. Such a file name is written
-    with `./` before it, which names the same file; other such texts get an apostrophe.
+    Every cell is quoted, so that any text comes back. A spreadsheet takes a cell that begins with
+    `=` for a formula: such a file name is written with `./` before it, which names the same file;
+    other such texts get an apostrophe.
     """
-    if isinstance(result, Unreadable):
-        return [_safe(result.filename, "./"), "", "", "", _safe(result.reason, "'")]
+    import csv
+
+    table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    table.writerow(CSV_COLUMNS)
+
+    def write(item: Result | Unreadable) -> None:
+        table.writerow(_cells(item))
+
+    return write
+
+
+def _cells(item: Result | Unreadable) -> list[str]:
+    if isinstance(item, Unreadable):
+        return [_safe(item.filename, "./"), "", "", "", _safe(item.reason, "'")]
     return [
-        _safe(result["filename"], "./"),
-        _joined(result["class_ids"]),
-        _joined(result["scores"]),
-        _safe(_joined(result["label_names"]), "'"),
+        _safe(item["filename"], "./"),
+        _joined(item["class_ids"]),
+        _joined(item["scores"]),
+        _safe(_joined(item["label_names"]), "'"),
         "",
     ]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from tinysight.background import Background
 from tinysight.errors import BundleError
 from tinysight.registry import sessions
 from tinysight.runtime.session import Tensor
@@ -31,40 +31,24 @@ class OnnxSession:
     def __init__(self, model: bytes, threads: Annotated[int, Ge(1)] = 1) -> None:
         import onnxruntime
 
-        self._session: Any = None
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._open, args=(onnxruntime, model, threads))
-        self._thread.start()
+        self._opening = Background(lambda: _open(onnxruntime, model, threads))
 
-    def _open(self, onnxruntime: Any, model: bytes, threads: int) -> None:
+    def _session(self) -> Any:
         try:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-            options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-            options.log_severity_level = 4  # errors come as exceptions; nothing chatters
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # noqa: BLE001 - the engine's exceptions share no base class
-            self._error = error
-
-    def _ready(self) -> Any:
-        self._thread.join()
-        if self._error is not None:
-            what = f"ONNX Runtime cannot load the network: {_first_line(self._error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from self._error
-        return self._session
+            return self._opening.result()
+        except Exception as error:
+            what = f"ONNX Runtime cannot load the network: {_first_line(error)}"
+            raise BundleError("model.onnx", what, "export the bundle again") from error
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What goes in."""
-        return tuple(map(_tensor, self._ready().get_inputs()))
+        return tuple(map(_tensor, self._session().get_inputs()))
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         """What comes out."""
-        return tuple(map(_tensor, self._ready().get_outputs()))
+        return tuple(map(_tensor, self._session().get_outputs()))
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """First output of the network for its one input; scores (N, K) for (N, C, H, W) float32.
@@ -72,13 +56,22 @@ class OnnxSession:
         Raises:
             BundleError: the network does not load, or refuses the batch.
         """
-        session = self._ready()
+        session = self._session()
         try:
             (scores, *_) = session.run(None, {session.get_inputs()[0].name: batch})
         except Exception as error:
             what = f"ONNX Runtime refuses a batch {batch.shape}: {_first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
         return np.asarray(scores)
+
+
+def _open(onnxruntime: Any, model: bytes, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # errors come as exceptions; nothing chatters
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _tensor(node: Any) -> Tensor:

@@ -1,0 +1,169 @@
+"""`tinysight predict` as its users meet it: whole processes, their output and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import tinysight
+from support.bundles import tiny_bundle
+
+SRC = str(Path(tinysight.__file__).parent.parent)
+
+
+def run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": SRC, "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-m", "tinysight", "predict", *map(str, words)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle, three pictures under unwieldy names, and a folder with a broken one."""
+    root = tmp_path_factory.mktemp("predict")
+    tiny_bundle(root / "model")
+    for name, level in (("dark.png", 20), ("brïght 图.png", 230), ("=sum(a).png", 200)):
+        (root / "pics").mkdir(exist_ok=True)
+        data = cv2.imencode(".png", np.full((9, 9, 3), level, np.uint8))[1]
+        (root / "pics" / name).write_bytes(data.tobytes())
+    (root / "mixed").mkdir()
+    for path in (root / "pics").iterdir():
+        (root / "mixed" / path.name).write_bytes(path.read_bytes())
+    (root / "mixed" / "a_broken.jpg").write_text("no picture")
+    return root
+
+
+def test_the_line_of_the_documents(place: Path) -> None:
+    done = run("pics/dark.png", "--model", "model", cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"class_ids: [0], scores: [{json.loads(done.stdout.split('[')[2].split(']')[0])}], "
+        "label_names: ['dark'], filename: pics/dark.png\n"
+    )
+
+
+def test_the_spelling_of_the_reference(place: Path) -> None:
+    ours = run("pics/dark.png", "--model", "model", "--batch-size", 2, cwd=place)
+    theirs = run("--model_name=model", "--infer_imgs=pics/dark.png", "--batch_size=2", cwd=place)
+    assert theirs.returncode == 0
+    assert theirs.stdout == ours.stdout
+
+
+def test_a_folder_with_an_unreadable_picture(place: Path) -> None:
+    done = run("mixed", "--model=model", "--batch-size=2", cwd=place)
+    assert done.returncode == 1
+    shown = [line.rpartition("filename: ")[2] for line in done.stdout.splitlines()]
+    assert sorted(shown) == sorted(
+        f"mixed/{n}" for n in ("=sum(a).png", "brïght 图.png", "dark.png")
+    )
+    broken, summary = done.stderr.splitlines()
+    assert broken.startswith("mixed/a_broken.jpg: not a JPEG")
+    assert summary == "1 of 4 pictures could not be read"
+
+
+def test_json_lines(place: Path) -> None:
+    done = run("mixed", "--model=model", "--json", cwd=place)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert {r["filename"]: r.get("label_names") for r in rows} == {
+        "mixed/=sum(a).png": ["bright"],
+        "mixed/a_broken.jpg": None,
+        "mixed/brïght 图.png": ["bright"],
+        "mixed/dark.png": ["dark"],
+    }
+    (failed,) = [r for r in rows if "error" in r]
+    assert list(failed) == ["filename", "error"]
+    assert list(rows[0]) == ["class_ids", "scores", "label_names", "filename"]
+
+
+def test_csv_in_a_file(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.csv"
+    done = run("mixed", "--model=model", "--csv", "--output", out, cwd=place)
+    assert (done.returncode, done.stdout) == (1, "")
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = {row["filename"]: row for row in csv.DictReader(file)}
+    assert rows["mixed/dark.png"]["label_names"] == "dark"
+    assert rows["mixed/a_broken.jpg"]["error"]
+    assert list(tmp_path.iterdir()) == [out]
+    bare = run("=sum(a).png", "--model=../model", "--csv", cwd=place / "pics")
+    assert bare.stdout.splitlines()[1].startswith('"./=sum(a).png",')
+
+
+def test_a_failure_leaves_the_old_output(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.txt"
+    out.write_text("old")
+    (tmp_path / "bad.txt").write_bytes(b"pics/dark.png 0\n" * 9000 + b"\xff\xff\n")
+    done = run(tmp_path / "bad.txt", "--root=.", "--model=model", "--output", out, cwd=place)
+    assert done.returncode == 2
+    assert out.read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "bad.txt"]
+
+
+def test_several_sources_and_a_list_with_a_root(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("dark.png 0\nbrïght 图.png 1\n", encoding="utf-8")
+    done = run(
+        "pics/dark.png", tmp_path / "list.txt", "pics/=*", "--root=pics", "--model=model", cwd=place
+    )
+    names = [line.rpartition("filename: ")[2] for line in done.stdout.splitlines()]
+    assert names == ["pics/dark.png", "pics/dark.png", "pics/brïght 图.png", "pics/=sum(a).png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.jpg", "--model=model"], "error: nowhere.jpg: no such file or folder"),
+        (["empty", "--model=model"], "error: empty: no picture in this folder"),
+        (["--model=model"], "error: SOURCE: no picture given"),
+        (["pics"], "error: --model: which bundle?"),
+        (["pics", "--model=clarity_asessment"], "error: clarity_asessment: no such bundle"),
+        (["pics", "--model=pics"], "error: pics: this folder has no bundle.yaml"),
+        (["pics", "--model=model", "--batch-size=0"], "error: batch_size: should be 1 or more"),
+        (["pics", "--model=model", "--threshold=2"], "error: threshold: should be between 0 and 1"),
+        (["pics", "--model=model", "--output=no/such/dir"], "cannot be written"),
+        (["pics", "--model=model", "--topk=1", "--threshold=1"], "not allowed with"),
+        (["pics", "--model=model", "--treshold=1"], "unrecognized arguments"),
+    ],
+)
+def test_mistakes_exit_with_2_and_one_message(place: Path, words: list[str], message: str) -> None:
+    (place / "empty").mkdir(exist_ok=True)
+    done = run(*words, cwd=place)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_reader_that_has_seen_enough(place: Path) -> None:
+    many = " ".join(["pics/dark.png"] * 400)
+    command = f"{sys.executable} -m tinysight predict {many} --model model | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=place, env={**os.environ, "PYTHONPATH": SRC},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("class_ids: [0]")
+    assert done.stderr == ""
+
+
+def test_a_prediction_imports_nothing_slow(place: Path) -> None:
+    code = (
+        "import sys\nfrom tinysight.cli import main\n"
+        "code = main(['predict', 'pics/dark.png', '--model', 'model'])\n"
+        "slow = {'torch', 'pydantic', 'rich', 'yaml', 'logging', 'numpy.random', 'annotated_types',\n"
+        "        'importlib.metadata', 'concurrent.futures', 'shutil', 'tempfile', 'difflib'}\n"
+        "found = slow & set(sys.modules)\nassert not found, found\nsys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, env={**os.environ, "PYTHONPATH": SRC},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,236 @@
+"""From a run to a bundle: the graph, the certificate, and nothing left after a failure."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from support.tiny import LABELS, make_pictures, recipe_tree, tiny_recipe
+from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
+from tinysight.cli import main
+from tinysight.config import recipe_yaml
+from tinysight.config.load import check_tree
+from tinysight.errors import BundleError, CheckpointError, ExportError
+from tinysight.export import export_bundle
+from tinysight.export.make import shipped_transforms
+from tinysight.export.onnx import to_onnx
+from tinysight.files import sha256
+from tinysight.models import create_model
+from tinysight.pipelines.classify import Classifier
+from tinysight.registry import sessions
+from tinysight.train import fit, load_predictor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two short epochs."""
+    root = tmp_path_factory.mktemp("run")
+    recipe = tiny_recipe(
+        make_pictures(root / "data"),
+        "export.postprocess={name: threshold, threshold: 0.5, positive: blue}",
+        "description=Red or blue?",
+    )
+    fit(recipe, root / "run", progress=False)
+    return root / "run"
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path) -> Bundle:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        return export_bundle(run, run.parent / "bundle", licence="CC0-1.0")
+
+
+def test_the_certificate(run: Path, bundle: Bundle) -> None:
+    parity = bundle.manifest.parity
+    assert parity is not None
+    assert parity.pictures == 8
+    assert 0 <= parity.max_score_difference < 1e-5
+    assert parity.label_flips == 0
+    assert set(parity.engines) == {"torch", "onnxruntime"}
+
+
+def test_the_manifest_says_where_it_comes_from(run: Path, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    predictor, recipe = load_predictor(run)
+    assert manifest.task == "tiny"
+    assert manifest.labels == LABELS
+    assert manifest.input.shape == (None, 3, 32, 32)
+    assert list(manifest.transforms) == [t.spec for t in recipe.transforms.eval]
+    assert manifest.postprocess == recipe.export.postprocess.spec
+    assert manifest.threshold is not None
+    assert (manifest.threshold.value, manifest.threshold.interval) == (0.5, None)
+    assert "recipe" in manifest.threshold.chosen
+    assert set(manifest.metrics) == {"top1"}
+    assert manifest.recipe["sha256"] == sha256(recipe_yaml(recipe).encode())
+    assert manifest.recipe["epoch"] in (1, 2)
+    best = run / "checkpoints" / "best.safetensors"
+    assert manifest.recipe["checkpoint_sha256"] == sha256(best.read_bytes())
+    assert {"tinysight", "torch", "onnx", "onnxruntime", "numpy", "cv2"} < set(manifest.made_with)
+    assert manifest.created == "1970-01-01T00:00:00Z"
+    card = (bundle.folder / CARD).read_text("utf-8")
+    for words in (
+        "Red or blue?",
+        "0 red, 1 blue",
+        "CC0-1.0",
+        "top1",
+        "8 pictures",
+        "pplcnet_x0_25",
+    ):
+        assert words in card
+
+
+def test_the_bundle_answers_as_the_network(run: Path, bundle: Bundle) -> None:
+    """By another path than the certificate's: arrays straight into both."""
+    predict, _ = load_predictor(run)
+    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    for count in (1, 2, 5):
+        x = np.random.default_rng(count).normal(size=(count, 3, 32, 32)).astype(np.float32)
+        assert session.run(x) == pytest.approx(predict(x), abs=1e-5)
+        assert session.run(x).sum(axis=1) == pytest.approx(np.ones(count), abs=1e-6)
+
+
+def test_the_graph_is_clean(bundle: Bundle) -> None:
+    model = onnx.load_from_string(bundle.model)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["BatchNormalization"] == 0, "folded into the convolutions"
+    assert kinds["HardSwish"] > 20, "one operator, not five"
+    assert kinds["HardSigmoid"] == 2
+    assert not {"Clip", "Div", "Identity", "Shape", "Constant"} & set(kinds)
+    assert model.graph.node[-1].op_type == "Softmax"
+    assert [i.name for i in model.graph.input] == ["images"]
+    assert [o.name for o in model.graph.output] == ["scores"]
+    assert not any(t.data_location for t in model.graph.initializer), "no second file"
+    assert {p.key: p.value for p in model.metadata_props} == {
+        "task": "tiny",
+        "labels": '["red", "blue"]',
+    }
+    assert b"/src/tinysight" not in bundle.model, "nothing of the machine that made it"
+    assert b"site-packages" not in bundle.model
+
+
+def test_the_same_run_gives_the_same_bytes(
+    run: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    again = export_bundle(run, tmp_path / "again", licence="CC0-1.0")
+    for file in (MODEL, MANIFEST, CARD):
+        assert (again.folder / file).read_bytes() == (bundle.folder / file).read_bytes()
+
+
+def test_a_breach_leaves_what_was_there(run: Path, bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.folder, tmp_path / "out")
+    with pytest.raises(ExportError, match="accepted are -1"):
+        export_bundle(run, tmp_path / "out", tolerance=-1, overwrite=True)
+    assert Bundle.load(tmp_path / "out").model == bundle.model
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_nothing_is_overwritten_unasked(run: Path, bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="--force"):
+        export_bundle(run, bundle.folder)
+
+
+def test_without_pictures_there_is_no_proof(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "checkpoint.safetensors"
+    shutil.copy(run / "checkpoints" / "best.safetensors", moved)
+    data = run.parent / "data"
+    try:
+        data.rename(run.parent / "elsewhere")
+        with pytest.raises(ExportError, match="name pictures with --images"):
+            export_bundle(moved, tmp_path / "out")
+        bundle = export_bundle(moved, tmp_path / "out", images=run.parent / "elsewhere")
+    finally:
+        (run.parent / "elsewhere").rename(data)
+    assert bundle.manifest.parity is not None
+    assert bundle.manifest.parity.pictures == 29
+    assert bundle.manifest.metrics == {}, "nobody measured this file"
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such run or checkpoint"):
+        export_bundle(tmp_path / "nowhere", tmp_path / "out")
+
+
+def recipe_with(tmp_path: Path, *steps: dict[str, object]) -> object:
+    tree = recipe_tree(tmp_path)
+    tree["transforms"]["eval"] = [*steps, *tree["transforms"]["eval"]]
+    recipe, problems = check_tree(tree)
+    assert not problems
+    return recipe
+
+
+def test_a_step_that_makes_labels_does_not_ship(tmp_path: Path) -> None:
+    recipe = recipe_with(tmp_path, {"name": "random_blur"})
+    assert [s["name"] for s in shipped_transforms(recipe)] == ["resize", "normalize"]
+
+
+def test_a_random_step_does_not_ship(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"transforms.eval.0: random_flip is random"):
+        shipped_transforms(recipe_with(tmp_path, {"name": "random_flip"}))
+
+
+def test_the_verb(
+    run: Path, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = run.parent / "data"
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "broken.png").write_bytes(b"no picture")
+    shutil.copy(data / "train_0.png", own)
+    out = tmp_path / "bundle"
+    shutil.copytree(bundle.folder, out)
+    words = ["export", "--run", str(run), "--out", str(out), "--images", str(own)]
+    assert main(words) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0
+    shown = capsys.readouterr()
+    assert "parity     9 pictures" in shown.out
+    assert "top1" in shown.out
+    assert shown.err == ""
+    (answer,) = next(Classifier(out).predict(data / "val_1.png"))
+    assert answer["label_names"][0] in LABELS
+
+
+class Scaled(nn.Module):
+    """A network that does not answer as its export does: it changes between two calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
+def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
+    from tinysight.export.parity import measure
+    from tinysight.train.predictor import predictor
+
+    images = sorted((run.parent / "data").glob("val_*.png"))
+    torch.manual_seed(0)
+    found = measure(predictor(Scaled().eval()), bundle.manifest, bundle.folder, images, {})
+    assert found.max_score_difference > 0.01
+
+
+def test_any_number_of_pictures_and_another_shape() -> None:
+    torch.manual_seed(0)
+    model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
+    session = sessions.build(
+        {"name": "onnxruntime"},
+        model=to_onnx(model, (3, 64, 96), opset=18, metadata={}),
+        threads=1,
+    )
+    for count in (1, 3):
+        x = torch.randn(count, 3, 64, 96)
+        with torch.no_grad():
+            expected = torch.softmax(model(x), 1).numpy()
+        assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,75 @@
+"""One result, written down in each of the ways."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinysight.pipelines.results import (
+    Result,
+    Unreadable,
+    as_deploy_line,
+    as_line,
+    csv_table,
+    result,
+)
+from tinysight.postprocess import Answer
+
+DEMO = "pulc_demo_imgs/clarity_assessment/blured_demo.jpg"
+
+
+def demo() -> Result:
+    answer = Answer(class_ids=[1], scores=[0.9955421453341842], label_names=["blured"])
+    return result(answer, DEMO)
+
+
+def test_the_line_of_the_package_word_for_word() -> None:
+    assert as_line(demo()) == (
+        "class_ids: [1], scores: [0.9955421453341842], label_names: ['blured'], "
+        "filename: pulc_demo_imgs/clarity_assessment/blured_demo.jpg"
+    )
+
+
+def test_the_line_of_the_deployment_script_word_for_word() -> None:
+    line = "blured_demo.jpg:\tclass id(s): [1], score(s): [1.00], label_name(s): ['blured']"
+    assert as_deploy_line(demo()) == line
+
+
+def test_the_dictionary_of_the_documents() -> None:
+    assert repr(demo()) == (
+        "{'class_ids': [1], 'scores': [0.9955421453341842], 'label_names': ['blured'], "
+        f"'filename': '{DEMO}'}}"
+    )
+    assert json.loads(json.dumps(demo())) == demo()
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(name=TEXT, label=TEXT.filter(lambda t: ";" not in t), score=st.floats(0, 1))
+def test_csv_comes_back(name: str, label: str, score: float) -> None:
+    answer = Answer(class_ids=[3, 0], scores=[score, 0.0], label_names=[label, "x"])
+    file = io.StringIO(newline="")
+    csv_table(file)(result(answer, name))
+    file.seek(0)
+    (row,) = csv.DictReader(file)
+    assert row["filename"].removeprefix("./") == name.removeprefix("./")
+    assert row["class_ids"] == "3;0"
+    assert [float(s) for s in row["scores"].split(";")] == [score, 0.0]
+    assert row["label_names"].removeprefix("'") == f"{label};x".removeprefix("'")
+    assert row["error"] == ""
+    for cell in (row["filename"], row["label_names"]):
+        assert cell[0] not in "=+-@\t\r", "a spreadsheet would take it for a formula"
+
+
+def test_a_failure_is_a_row_too() -> None:
+    file = io.StringIO(newline="")
+    csv_table(file)(Unreadable("=1+1.jpg", "-broken"))
+    assert file.getvalue().splitlines() == [
+        '"filename","class_ids","scores","label_names","error"',
+        '"./=1+1.jpg","","","","\'-broken"',
+    ]

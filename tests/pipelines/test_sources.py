@@ -1,0 +1,161 @@
+"""Where pictures come from: order, names, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinysight.errors import DataError
+from tinysight.pipelines.sources import EXTENSIONS, Picture, Source, _natural, pictures
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files are not opened by sources, so they may be empty."""
+    for name in (
+        "img10.jpg", "img2.JPG", "Img1.Png", "notes.md", ".hidden.jpg", "b/1.webp", "b/0.bmp",
+        "a dir/x y.tif", ".cache/z.jpg", "b/deep/er/9.jpeg", "日本/写真.jpg",
+    ):  # fmt: skip
+        path = tmp_path / "pics" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "pics"
+
+
+def names(source: Source, root: Path | None = None) -> list[str]:
+    return [picture.name for picture in pictures(source, root=root)]
+
+
+def test_a_folder_in_natural_order_files_first(folder: Path) -> None:
+    shown = [os.path.relpath(n, folder) for n in names(folder)]
+    assert shown == [
+        "Img1.Png", "img2.JPG", "img10.jpg", "a dir/x y.tif", "b/0.bmp", "b/1.webp",
+        "b/deep/er/9.jpeg", "日本/写真.jpg",
+    ]  # fmt: skip
+    assert names(str(folder)) == names(folder)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_every_extension_in_any_case(tmp_path: Path, extension: str) -> None:
+    (tmp_path / f"a{extension}").touch()
+    (tmp_path / f"b{extension.upper()}").touch()
+    assert len(names(tmp_path)) == 2
+
+
+def test_a_link_to_a_folder_is_followed_but_not_in_circles(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "far.jpg").touch()
+    (folder / "linked").symlink_to(outside)
+    (folder / "b" / "up").symlink_to(folder)
+    found = names(folder)
+    assert str(folder / "linked" / "far.jpg") in found
+    assert len(found) == 9
+
+
+def test_a_file_keeps_the_name_it_was_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert names("img10.jpg") == ["img10.jpg"]
+    assert names(Path("b/0.bmp")) == ["b/0.bmp"]
+    assert names("notes.md") == ["notes.md"]  # asked for by name: tried, and reported if it fails
+
+
+def test_patterns(folder: Path) -> None:
+    assert [Path(n).name for n in names(f"{folder}/img*")] == ["img2.JPG", "img10.jpg"]
+    assert [Path(n).name for n in names(f"{folder}/**/*.jpeg")] == ["9.jpeg"]
+    assert [Path(n).name for n in names(f"{folder}/b/[01].*")] == ["0.bmp", "1.webp"]
+    (folder / "odd[1].jpg").touch()
+    assert names(f"{folder}/odd[1].jpg") == [f"{folder}/odd[1].jpg"]
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("b/0.bmp 1", "b/0.bmp"),
+        ("b/0.bmp\t1", "b/0.bmp"),
+        ("b/0.bmp", "b/0.bmp"),
+        ("a dir/x y.tif 0", "a dir/x y.tif"),
+        ("a dir/x y.tif\t0", "a dir/x y.tif"),
+        ("a dir/x y.tif", "a dir/x y.tif"),
+        ("日本/写真.jpg 1", "日本/写真.jpg"),
+        ("gone.jpg 1", "gone.jpg"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_lists(folder: Path, line: str, path: str, end: str) -> None:
+    (folder / "list.txt").write_bytes(f"\ufeff\n{line}{end}".encode())
+    assert names(folder / "list.txt") == [str(folder / path)]
+
+
+def test_a_list_relative_to_another_root(folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "elsewhere.TXT"
+    listed.write_text("b/0.bmp 1\nimg10.jpg 0\n")
+    assert names(listed, folder) == [str(folder / "b/0.bmp"), str(folder / "img10.jpg")]
+    assert names([listed, folder / "b"], folder)[:3] == [
+        str(folder / "b/0.bmp"), str(folder / "img10.jpg"), str(folder / "b/0.bmp"),
+    ]  # fmt: skip
+
+
+def test_bytes_arrays_and_mixtures(folder: Path) -> None:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    assert list(pictures(b"\xff\xd8")) == [Picture("<bytes>", b"\xff\xd8")]
+    assert [p.name for p in pictures(pixels)] == ["<array>"]
+    mixed = [
+        folder / "img10.jpg",
+        b"x",
+        pixels,
+        Picture("mine", b"y"),
+        str(folder / "b"),
+        "gone.jpg",
+    ]
+    assert names(iter(mixed)) == [
+        str(folder / "img10.jpg"), "<bytes 1>", "<array 2>", "mine", str(folder / "b/0.bmp"),
+        str(folder / "b/1.webp"), str(folder / "b/deep/er/9.jpeg"), "gone.jpg",
+    ]  # fmt: skip
+
+
+def test_an_iterable_is_read_as_it_is_needed() -> None:
+    def endless() -> object:
+        while True:
+            yield b"x"
+
+    stream = pictures(endless())  # type: ignore[arg-type]
+    assert [next(stream).name for _ in range(3)] == ["<bytes 0>", "<bytes 1>", "<bytes 2>"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere.jpg", "nowhere.jpg: no such file or folder"),
+        ("nowhere/", "no such file or folder"),
+        ("*.gif", "no file matches this pattern"),
+        ("http://example.org/a.jpg", "addresses are not fetched"),
+        ("empty", "no picture in this folder or below it"),
+        ("empty.txt", "this list is empty"),
+        ("binary.txt", "not readable as a list"),
+        (7, "int: is no source of pictures"),
+        (None, "is no source of pictures"),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: object, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty/inside").mkdir(parents=True)
+    Path("empty/readme.md").touch()
+    Path("empty.txt").write_text("\n \n")
+    Path("binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=words.replace("*", r"\*")):
+        pictures(source)  # type: ignore[arg-type]  # refused by the call, not by the iteration
+
+
+@given(st.lists(st.text(min_size=1), unique=True))
+def test_natural_order_is_an_order(words: list[str]) -> None:
+    assert sorted(words, key=_natural) == sorted(reversed(words), key=_natural)
+    numbers = [f"{w}{n}" for w in ("a", "b") for n in (1, 2, 9, 10, 100)]
+    assert sorted(reversed(numbers), key=_natural) == numbers
