@@ -69,7 +69,7 @@ class _Reader:
                 dialect, _, name = kind.partition(".")
                 self.ops.append(
                     Op(
-                        type=name if dialect in ("0", "1") and name else kind,
+                        type={"0": f"builtin.{name}", "1": name}.get(dialect, kind),
                         inputs={str(i): value for i, value in enumerate(used)},
                         outputs={str(i): (value,) if value else () for i, value in enumerate(made)},
                         attributes=attributes,
