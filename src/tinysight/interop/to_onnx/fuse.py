@@ -260,6 +260,9 @@ class _Fuser:
         found = self.affine(node)
         if found is None or found.axis != -1 or found.offset or node.op not in ("Mul", "Div"):
             return
+        maker = self.makers.get(found.source)
+        if maker is not None and maker.op == "Mul":
+            return  # the half at the end of a GELU, which engines know by its whole spelling
         name = node.outputs[0]
         while len(self.users[name]) == 1 and name not in self.kept:
             [user] = self.users[name]
