@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from support.golden import GOLDEN
-from support.paddle import attribute, field, numbered, operator, program, record, variable, varint
+from support.paddle import field, numbered, operator, program, record, variable
 
 STATE = pickle.dumps({"w": np.arange(4.0), "b": np.ones(2)}, 4)
 
@@ -26,8 +26,16 @@ def g(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
-RECONSTRUCT = g("numpy.core.multiarray", "_reconstruct") + g("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
-F4 = g("numpy", "dtype") + u("f4") + b"\x89\x88\x87R(K\x03" + u("<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+RECONSTRUCT = (
+    g("numpy.core.multiarray", "_reconstruct") + g("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
+)
+F4 = (
+    g("numpy", "dtype")
+    + u("f4")
+    + b"\x89\x88\x87R(K\x03"
+    + u("<")
+    + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+)
 
 
 def array(shape: bytes, raw: bytes, dtype: bytes = F4) -> bytes:
@@ -81,24 +89,52 @@ def pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
     yield "readonly_buffer", entry(b"C\x01a\x98", 5)
     yield "build on dict", entry(b"}}" + u("__class__") + b"K\x01sb")
     yield "build on global", entry(g("numpy", "ndarray") + b"}b")
-    yield "build twice", entry(array(b"K\x01\x85", b"C\x04abcd") + b"(K\x01K\x01\x85" + F4 + b"\x89C\x04abcdtb")
+    yield (
+        "build twice",
+        entry(array(b"K\x01\x85", b"C\x04abcd") + b"(K\x01K\x01\x85" + F4 + b"\x89C\x04abcdtb"),
+    )
     yield "reduce of text", entry(u("os.system") + b"(" + shell + b"tR")
     yield "bare global", entry(g("numpy", "ndarray"))
     yield "bare dtype", entry(F4)
     yield "array without content", entry(RECONSTRUCT)
-    yield "reconstruct of tuple", entry(g("numpy.core.multiarray", "_reconstruct") + g("builtins", "tuple") + b"K\x00\x85C\x01b\x87R")
-    yield "reconstruct with a size", entry(
-        g("numpy.core.multiarray", "_reconstruct") + g("numpy", "ndarray") + b"\x8a\x06\x00\x00\x00\x00\x00\x10\x85C\x01b\x87R"
+    yield (
+        "reconstruct of tuple",
+        entry(
+            g("numpy.core.multiarray", "_reconstruct")
+            + g("builtins", "tuple")
+            + b"K\x00\x85C\x01b\x87R"
+        ),
     )
-    yield "bytes with a size", entry(g("__builtin__", "bytes") + b"\x8a\x06\x00\x00\x00\x00\x00\x10\x85R")
+    yield (
+        "reconstruct with a size",
+        entry(
+            g("numpy.core.multiarray", "_reconstruct")
+            + g("numpy", "ndarray")
+            + b"\x8a\x06\x00\x00\x00\x00\x00\x10\x85C\x01b\x87R"
+        ),
+    )
+    yield (
+        "bytes with a size",
+        entry(g("__builtin__", "bytes") + b"\x8a\x06\x00\x00\x00\x00\x00\x10\x85R"),
+    )
     yield "encode as zip", entry(g("_codecs", "encode") + u("a") + u("zip") + b"\x86R")
     yield "encode wide text", entry(g("_codecs", "encode") + u("\u4e2d") + u("latin1") + b"\x86R")
     yield "tuple of a number", entry(g("builtins", "tuple") + b"J\xff\xff\xff\x7f\x85R")
     for code in ("O", "V8", "f4,f4", "S1000000000", "U4", "M8[ns]", "f16"):
         dtype = g("numpy", "dtype") + u(code) + b"\x89\x88\x87R"
         yield f"dtype {code}", entry(array(b"K\x01\x85", b"C\x08abcdefgh", dtype))
-    yield "dtype with fields", entry(
-        array(b"K\x01\x85", b"C\x04abcd", F4[: F4.index(b"(")] + b"(K\x03" + u("<") + b"N}}J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")
+    yield (
+        "dtype with fields",
+        entry(
+            array(
+                b"K\x01\x85",
+                b"C\x04abcd",
+                F4[: F4.index(b"(")]
+                + b"(K\x03"
+                + u("<")
+                + b"N}}J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            )
+        ),
     )
     for name, shape in (
         ("huge", b"\x8a\x06\x00\x00\x00\x00\x00\x10\x85"),
@@ -131,16 +167,23 @@ def pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
     yield "nested tuples", b"\x80\x04N" + b"\x85" * 200_000 + b"."
     yield "list in itself", b"\x80\x04]q\x00h\x00a."
     yield "dict in itself", b"\x80\x04}q\x00" + u("w") + b"h\x00s."
-    doubling = b"".join(b"](" + b"h" + bytes([i]) * 1 + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(50))
+    doubling = b"".join(
+        b"](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(50)
+    )
     yield "doubled lists", b"\x80\x04]q\x00" + doubling + b"."
-    yield "doubled tuples", b"\x80\x04)q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(50)) + b"."
+    yield (
+        "doubled tuples",
+        b"\x80\x04)q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(50)) + b".",
+    )
     yield "two million lists", b"\x80\x04(" + b"]" * 2_000_000 + b"l."
     yield "two million marks", b"\x80\x04" + b"(" * 2_000_000 + b"."
     once = b"B" + struct.pack("<I", 1 << 20) + b"\0" * (1 << 20) + b"q\x00"
     views = b"".join(array(b"J\x00\x00\x04\x00\x85", b"h\x00") + b"a" for _ in range(2000))
-    yield "one block, many arrays", b"\x80\x04" + once + b"0" * 0 + b"]" + views + b"."
+    yield "one block, many arrays", b"\x80\x04" + once + b"]" + views + b"."
     text = u("a" * (1 << 20)) + b"q\x00"
-    codes = b"".join(g("_codecs", "encode") + b"h\x00" + u("latin1") + b"\x86Ra" for _ in range(2000))
+    codes = b"".join(
+        g("_codecs", "encode") + b"h\x00" + u("latin1") + b"\x86Ra" for _ in range(2000)
+    )
     yield "one text, many bytes", b"\x80\x02" + text + b"]" + codes + b"."
     yield "key that is a list", b"\x80\x04}]K\x01s."
     yield "key that is a huge number", b"\x80\x04}\x8a\x09" + b"\xff" * 8 + b"\x00K\x01s."
@@ -195,13 +238,15 @@ def streams() -> Iterator[tuple[str, bytes]]:
     yield "two tensors", good + good
 
 
-def _one(kind: str, attributes: dict[str, Any], slots: dict[str, list[str]] | None = None) -> list[bytes]:
+def _one(
+    kind: str, attributes: dict[str, Any], slots: dict[str, list[str]] | None = None
+) -> list[bytes]:
     return [operator(kind, slots or {"X": ["x"]}, {"Out": ["y"]}, attributes)]
 
 
 def legacy_programs() -> Iterator[tuple[str, bytes]]:
     """`.pdmodel` files: the wire format, then programs that ask for too much."""
-    yield "no block", b""[:0] or b"\0"
+    yield "no block", b"\0"
     yield "zeros", bytes(1000)
     yield "overlong varint", b"\x0a" + b"\xff" * 11
     yield "length beyond the file", b"\x0a\xff\xff\xff\xff\x0f" + bytes(20)
@@ -215,8 +260,17 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
     fetch = operator("fetch", {"X": ["y"]}, {"Out": ["fetch"]}, {"col": 0})
     yield "no input", program([x], [fetch])
     yield "no output", program([x], [feed])
-    yield "input without a type", program([], [feed, operator("relu", {"X": ["x"]}, {"Out": ["y"]}), fetch])
-    yield "unknown data type", program([field(1, "x") + field(2, field(1, 7) + field(3, field(1, field(1, 99))))], [feed, fetch])
+    yield (
+        "input without a type",
+        program([], [feed, operator("relu", {"X": ["x"]}, {"Out": ["y"]}), fetch]),
+    )
+    yield (
+        "unknown data type",
+        program(
+            [field(1, "x") + field(2, field(1, 7) + field(3, field(1, field(1, 99))))],
+            [feed, fetch],
+        ),
+    )
     programs: dict[str, list[bytes]] = {
         "output never made": [],
         "reads what nothing made": _one("relu", {}, {"X": ["z"]}),
@@ -225,24 +279,45 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
             operator("relu", {"X": ["a"]}, {"Out": ["b"]}),
             operator("relu", {"X": ["a"]}, {"Out": ["y"]}),
         ],
-        "block that holds itself": [operator("while", {"X": ["x"]}, {"Out": ["y"]})[:0] or operator("while", {"X": ["x"]}, {"Out": ["y"]}) + field(4, field(1, "sub_block") + field(2, 8) + field(12, 0))],
+        "block that holds itself": [
+            operator("while", {"X": ["x"]}, {"Out": ["y"]})
+            + field(4, field(1, "sub_block") + field(2, 8) + field(12, 0))
+        ],
         "unknown operator": _one("run_shell", {"command": "touch canary"}),
         "py_func": _one("py_func", {"forward_callable_id": 0}),
-        "constant of a terabyte": _one("fill_constant", {"shape": [1 << 20, 1 << 20], "value": 1.0, "dtype": 5}, {}),
-        "constant with overflowing sides": _one("fill_constant", {"shape": [1 << 62] * 4, "value": 1.0, "dtype": 5}, {}),
-        "constant with a negative side": _one("fill_constant", {"shape": [-5], "value": 1.0, "dtype": 5}, {}),
+        "constant of a terabyte": _one(
+            "fill_constant", {"shape": [1 << 20, 1 << 20], "value": 1.0, "dtype": 5}, {}
+        ),
+        "constant with overflowing sides": _one(
+            "fill_constant", {"shape": [1 << 62] * 4, "value": 1.0, "dtype": 5}, {}
+        ),
+        "constant with a negative side": _one(
+            "fill_constant", {"shape": [-5], "value": 1.0, "dtype": 5}, {}
+        ),
         "constant of no type": _one("fill_constant", {"shape": [5], "value": 1.0, "dtype": 55}, {}),
         "expand of a constant": [
             operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 1.0, "dtype": 5}),
             operator("expand_v2", {"X": ["c"]}, {"Out": ["y"]}, {"shape": [1 << 40]}),
         ],
         "tile of a constant": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [64], "value": 1.0, "dtype": 5}),
+            operator(
+                "fill_constant", {}, {"Out": ["c"]}, {"shape": [64], "value": 1.0, "dtype": 5}
+            ),
             operator("tile", {"X": ["c"]}, {"Out": ["y"]}, {"repeat_times": [1 << 40]}),
         ],
         "outer product of constants": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1 << 20, 1], "value": 1.0, "dtype": 5}),
-            operator("fill_constant", {}, {"Out": ["d"]}, {"shape": [1, 1 << 20], "value": 1.0, "dtype": 5}),
+            operator(
+                "fill_constant",
+                {},
+                {"Out": ["c"]},
+                {"shape": [1 << 20, 1], "value": 1.0, "dtype": 5},
+            ),
+            operator(
+                "fill_constant",
+                {},
+                {"Out": ["d"]},
+                {"shape": [1, 1 << 20], "value": 1.0, "dtype": 5},
+            ),
             operator("elementwise_add", {"X": ["c"], "Y": ["d"]}, {"Out": ["y"]}),
         ],
         "range without end": [
@@ -260,19 +335,30 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
             operator("range", {"Start": ["s"], "End": ["e"], "Step": ["t"]}, {"Out": ["y"]}),
         ],
         "doubling constants": [
-            operator("fill_constant", {}, {"Out": ["c0"]}, {"shape": [64], "value": 1.0, "dtype": 5}),
+            operator(
+                "fill_constant", {}, {"Out": ["c0"]}, {"shape": [64], "value": 1.0, "dtype": 5}
+            ),
             *(
-                operator("concat", {"X": [f"c{i}", f"c{i}"]}, {"Out": [f"c{i + 1}" if i < 49 else "y"]}, {"axis": 0})
+                operator(
+                    "concat",
+                    {"X": [f"c{i}", f"c{i}"]},
+                    {"Out": [f"c{i + 1}" if i < 49 else "y"]},
+                    {"axis": 0},
+                )
                 for i in range(50)
             ),
         ],
         "linspace of a billion": [
             operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 1e9, "dtype": 5}),
-            operator("linspace", {"Start": ["c"], "Stop": ["c"], "Num": ["c"]}, {"Out": ["y"]}, {"dtype": 5}),
+            operator(
+                "linspace",
+                {"Start": ["c"], "Stop": ["c"], "Num": ["c"]},
+                {"Out": ["y"]},
+                {"dtype": 5},
+            ),
         ],
         "eye of a billion": _one("eye", {"num_rows": 1 << 30, "num_columns": -1, "dtype": 5}, {}),
-        "reshape that does not fit": _one("reshape2", {"shape": [-1, 5]})[:0]
-        or [
+        "reshape that does not fit": [
             operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [7], "value": 1.0, "dtype": 5}),
             operator("reshape2", {"X": ["c"]}, {"Out": ["y"]}, {"shape": [2, 5]}),
         ],
@@ -280,15 +366,24 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
         "transpose that repeats": _one("transpose2", {"axis": [0, 0, 1, 2]}),
         "axis far away": _one("softmax", {"axis": 1 << 40}),
         "axis as text": _one("softmax", {"axis": "last"}),
-        "pool of stride 0": _one("pool2d", {"ksize": [2, 2], "strides": [0, 0], "paddings": [0, 0], "pooling_type": "avg"}),
+        "pool of stride 0": _one(
+            "pool2d",
+            {"ksize": [2, 2], "strides": [0, 0], "paddings": [0, 0], "pooling_type": "avg"},
+        ),
         "pool without a kernel": _one("pool2d", {}),
         "split in 0": _one("split", {"num": 0, "axis": 1}),
         "split that does not fit": _one("split", {"sections": [1, 1], "axis": 1}),
-        "slice of nothing": _one("slice", {"axes": [0, 1], "starts": [0], "ends": [1]}, {"Input": ["x"]}),
-        "concat of nothing": _one("concat", {"axis": 0}, {}),
-        "conv of itself": _one("conv2d", {"groups": 0, "strides": [0, 0]}, {"Input": ["x"], "Filter": ["x"]}),
+        "slice of nothing": _one(
+            "slice", {"axes": [0, 1], "starts": [0], "ends": [1]}, {"Input": ["x"]}
+        ),
+        "concat of nothing": _one("concat", {"axis": 0}, {"X": []}),
+        "conv of itself": _one(
+            "conv2d", {"groups": 0, "strides": [0, 0]}, {"Input": ["x"], "Filter": ["x"]}
+        ),
         "sides that do not go together": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [5, 5], "value": 1.0, "dtype": 5}),
+            operator(
+                "fill_constant", {}, {"Out": ["c"]}, {"shape": [5, 5], "value": 1.0, "dtype": 5}
+            ),
             operator("elementwise_add", {"X": ["x"], "Y": ["c"]}, {"Out": ["y"]}),
         ],
         "integers by zero": [
@@ -298,14 +393,29 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
     }
     for name, operators in programs.items():
         yield name, program([x], [feed, *operators, fetch])
-    yield "parameter that the file lacks", program(
-        [x, variable("w", (3,), weight=True)],
-        [feed, operator("elementwise_add", {"X": ["x"], "Y": ["w"]}, {"Out": ["y"]}, {"axis": 1}), fetch],
+    yield (
+        "parameter that the file lacks",
+        program(
+            [x, variable("w", (3,), weight=True)],
+            [
+                feed,
+                operator("elementwise_add", {"X": ["x"], "Y": ["w"]}, {"Out": ["y"]}, {"axis": 1}),
+                fetch,
+            ],
+        ),
     )
-    yield "attribute of a wrong kind", program(
-        [x], [feed, operator("relu", {"X": ["x"]}, {"Out": ["y"]}) + field(4, field(1, "a") + field(2, 0) + field(3, b"xy")), fetch]
+    yield (
+        "attribute of a wrong kind",
+        program(
+            [x],
+            [
+                feed,
+                operator("relu", {"X": ["x"]}, {"Out": ["y"]})
+                + field(4, field(1, "a") + field(2, 0) + field(3, b"\xff\xff")),
+                fetch,
+            ],
+        ),
     )
-    assert attribute and varint
 
 
 def _data(number: int = 1, name: str = "x", sides: Any = (-1, 3)) -> dict[str, Any]:
@@ -313,7 +423,9 @@ def _data(number: int = 1, name: str = "x", sides: Any = (-1, 3)) -> dict[str, A
         "#": "1.data",
         "I": [],
         "A": [{"N": "name", "AT": {"#": "0.a_str", "D": name}}],
-        "O": [{"%": number, "TT": {"#": "0.t_dtensor", "D": [{"#": "0.t_f32"}, sides, "NCHW", [], 0]}}],
+        "O": [
+            {"%": number, "TT": {"#": "0.t_dtensor", "D": [{"#": "0.t_f32"}, sides, "NCHW", [], 0]}}
+        ],
     }
 
 
@@ -327,31 +439,62 @@ def numbered_programs() -> Iterator[tuple[str, bytes]]:
     yield "nested lists", b"[" * 500_000
     yield "nested objects", b'{"a":' * 500_000
     yield "nested and closed", b"[" * 200_000 + b"]" * 200_000
-    yield "deep attribute", numbered(
-        [_data(), {**_op("1.relu", 1, 2), "A": json.loads('[{"N":"a","AT":' + '{"#":"0.a_array","D":[' * 150 + "1" + "]}" * 150 + "}]")}, _op("1.while", 2, 4), _op("1.fetch", 4, 3)]
+    yield (
+        "deep attribute",
+        numbered(
+            [
+                _data(),
+                {
+                    **_op("1.relu", 1, 2),
+                    "A": json.loads(
+                        '[{"N":"a","AT":' + '{"#":"0.a_array","D":[' * 150 + "1" + "]}" * 150 + "}]"
+                    ),
+                },
+                _op("1.while", 2, 4),
+                _op("1.fetch", 4, 3),
+            ]
+        ),
     )
     yield "not json", b"\x80\x04}."
     yield "empty object", b"{}"
     yield "a number", b"1" * 100_000
     yield "wrong magic", numbered([_data(), fetch]).replace(b'"pir"', b'"rip"')
-    yield "two regions", numbered([_data(), fetch]).replace(b'"regions": [', b'"regions": [{"blocks": []}, ')
-    yield "operators as text", b'{"base_code":{"magic":"pir"},"program":{"regions":[{"blocks":[{"ops":"x"}]}]}}'
+    yield (
+        "two regions",
+        numbered([_data(), fetch]).replace(b'"regions": [', b'"regions": [{"blocks": []}, '),
+    )
+    yield (
+        "operators as text",
+        b'{"base_code":{"magic":"pir"},"program":{"regions":[{"blocks":[{"ops":"x"}]}]}}',
+    )
     yield "operator as a number", numbered([5])  # type: ignore[list-item]
     yield "operator without a kind", numbered([{"A": [], "I": [], "O": []}])
     yield "value used before it is made", numbered([_data(), _op("1.relu", 2, 2), fetch])
     yield "value made twice", numbered([_data(), _op("1.relu", 1, 1), fetch])
-    yield "value number as text", numbered([_data(), {**_op("1.relu", 1, 2), "O": [{"%": "2"}]}, fetch])
+    yield (
+        "value number as text",
+        numbered([_data(), {**_op("1.relu", 1, 2), "O": [{"%": "2"}]}, fetch]),
+    )
     yield "output never made", numbered([_data(), _op("1.fetch", 9, 3)])
     yield "no output", numbered([_data()])
     yield "no input", numbered([_op("1.full", 0, 2), fetch])
     yield "unknown operators", numbered([_data(), _op("3.shell", 1, 2), fetch])
     yield "sides as text", numbered([_data(sides=["a"]), _op("1.relu", 1, 2), fetch])
-    yield "input without a type", numbered([{**_data(), "O": [{"%": 1}]}, _op("1.relu", 1, 2), fetch])
+    yield (
+        "input without a type",
+        numbered([{**_data(), "O": [{"%": 1}]}, _op("1.relu", 1, 2), fetch]),
+    )
     yield "parameter without a name", numbered([{"#": "p", "A": [], "O": {"%": 5}}, _data(), fetch])
     same = {"#": "p", "A": [0, 1, 1, "w"], "O": {"%": 5, "TT": _data()["O"][0]["TT"]}}
-    yield "parameter twice", numbered([same, {**same, "O": {"%": 6}}, _data(), _op("1.relu", 1, 2), fetch])
+    yield (
+        "parameter twice",
+        numbered([same, {**same, "O": {"%": 6}}, _data(), _op("1.relu", 1, 2), fetch]),
+    )
     yield "parameter of open sides", numbered([same, _data(), _op("1.relu", 1, 2), fetch])
-    yield "wrong kind of list", numbered([_data(), {**_op("0.combine", 1, 4), "I": []}, _op("1.relu", 4, 2), fetch])
+    yield (
+        "wrong kind of list",
+        numbered([_data(), {**_op("0.combine", 1, 4), "I": []}, _op("1.relu", 4, 2), fetch]),
+    )
 
 
 def truncations() -> Iterator[tuple[str, str, bytes]]:
@@ -394,8 +537,12 @@ def write_all(root: Path, canary: Path) -> list[tuple[str, str, Path]]:
         match reader:
             case "legacy" | "numbered":
                 weights = whole / "inference.pdiparams" if "cut" in name else None
-                (place / ("inference.pdmodel" if reader == "legacy" else "inference.json")).write_bytes(data)
-                (place / "inference.pdiparams").write_bytes(weights.read_bytes() if weights else b"\0")
+                (
+                    place / ("inference.pdmodel" if reader == "legacy" else "inference.json")
+                ).write_bytes(data)
+                (place / "inference.pdiparams").write_bytes(
+                    weights.read_bytes() if weights else b"\0"
+                )
             case "weights":
                 (place / "inference.json").write_bytes((whole / "inference.json").read_bytes())
                 (place / "inference.pdiparams").write_bytes(data)

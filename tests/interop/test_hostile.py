@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+import tinysight
+
+SOURCE = str(Path(tinysight.__file__).parents[1])
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
 assert _SPEC and _SPEC.loader
 hostile = importlib.util.module_from_spec(_SPEC)
@@ -61,7 +64,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         text=True,
         check=False,
         cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": SOURCE,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -41,7 +41,9 @@ def agree(got: Any, expected: Any) -> None:
         else:
             assert str(got.dtype) == expected["dtype"]
         flat = got.ravel()[:8]
-        values = [[v.real, v.imag] for v in flat.tolist()] if got.dtype.kind == "c" else flat.tolist()
+        values = (
+            [[v.real, v.imag] for v in flat.tolist()] if got.dtype.kind == "c" else flat.tolist()
+        )
         assert values == expected["values"]
         if "sum" in expected:
             assert got.sum(dtype=np.float64) == pytest.approx(expected["sum"], rel=1e-6, abs=1e-6)
@@ -83,7 +85,10 @@ def test_every_pickle_reads(name: str) -> None:
 
 
 def test_binary_tensor() -> None:
-    agree(read_tensor(FOLDER / "single_tensor_binary.pdtensor"), described("single_tensor_binary.pdtensor"))
+    agree(
+        read_tensor(FOLDER / "single_tensor_binary.pdtensor"),
+        described("single_tensor_binary.pdtensor"),
+    )
 
 
 def test_checkpoint_holds_the_rule_weights() -> None:
@@ -99,7 +104,9 @@ def test_checkpoint_holds_the_rule_weights() -> None:
 
 
 def run(model: Any, images: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 
@@ -117,13 +124,17 @@ def test_checkpoint_gives_the_recorded_logits() -> None:
     state = read_paddle_state(FOLDER / f"{name}.pdparams")
     exported = read_paddle_inference(FOLDER / "export_legacy" / name)
     table = read_paddle_pickle(exported.folder / "inference.pdiparams.info")
-    weights = {n: state[table[n]["structured_name"].removeprefix("base_model.")] for n in exported.weights}
+    weights = {
+        n: state[table[n]["structured_name"].removeprefix("base_model.")] for n in exported.weights
+    }
     graph = translate(PaddleModel(exported.folder, exported.program, weights))
     fuse(graph)
     found = np.log(run(_model(graph), synth_input(2)))
     logits = np.array(read_json("pdparams", "info.json")[f"{name}.pdparams"]["logits"])
     difference = found - logits
-    np.testing.assert_allclose(difference, difference.mean(1, keepdims=True) + 0 * logits, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        difference, difference.mean(1, keepdims=True) + 0 * logits, rtol=0, atol=1e-5
+    )
 
 
 def test_big_tensors_come_back_whole(tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def test_there_are_cases() -> None:
 
 @pytest.mark.parametrize(("case", "file"), program_cases())
 def test_program(case: str, file: str, tmp_path: Path) -> None:
-    described, recorded = read_json("programs", case, "case.json"), read_npz("programs", case, "outputs.npz")
+    described, recorded = (
+        read_json("programs", case, "case.json"),
+        read_npz("programs", case, "outputs.npz"),
+    )
     weights = write_case(case, file, tmp_path)
     assert sha256(weights) == described["forms"][file]["pdiparams_sha256"]
     model = paddle_to_onnx(tmp_path)
@@ -59,7 +62,9 @@ def test_program(case: str, file: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(got, expected, rtol=0, atol=3e-4 * logits.std())
         for row in range(n):  # the batch is open, and no picture sees another
             alone = runner.run(None, {k: v[row : row + 1] for k, v in feeds.items()})[0]
-            np.testing.assert_allclose(alone, output[row : row + 1], rtol=0, atol=LOOSE.get(case, 2e-5))
+            np.testing.assert_allclose(
+                alone, output[row : row + 1], rtol=0, atol=LOOSE.get(case, 2e-5)
+            )
     else:
         np.testing.assert_allclose(found[0], output, rtol=0, atol=1e-4 * np.abs(output).max())
     if last == "multiclass_nms3":
@@ -101,7 +106,10 @@ def test_facts_and_fusion(file: str, tmp_path: Path) -> None:
         ("ResNet18", {"BatchNormalization", "Add:bias", "Identity", "Dropout"}),
         ("PPHGNetV2_B0", {"BatchNormalization", "Identity"}),
         ("RepVGG_A0", {"BatchNormalization", "Add", "Mul"}),
-        ("SwinTransformer_tiny", {"Where", "Equal", "Expand", "Shape", "Range"}),  # masks are folded
+        (
+            "SwinTransformer_tiny",
+            {"Where", "Equal", "Expand", "Shape", "Range"},
+        ),  # masks are folded
     ],
 )
 def test_lean(case: str, absent: set[str], tmp_path: Path) -> None:

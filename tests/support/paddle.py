@@ -72,7 +72,9 @@ def attribute(name: str, value: Any) -> bytes:
 Slots = Mapping[str, Sequence[str]]
 
 
-def operator(kind: str, inputs: Slots, outputs: Slots, attributes: Mapping[str, Any] | None = None) -> bytes:
+def operator(
+    kind: str, inputs: Slots, outputs: Slots, attributes: Mapping[str, Any] | None = None
+) -> bytes:
     """An `OpDesc`."""
 
     def slot(name: str, values: Sequence[str]) -> bytes:
@@ -86,7 +88,9 @@ def operator(kind: str, inputs: Slots, outputs: Slots, attributes: Mapping[str, 
     )
 
 
-def variable(name: str, shape: Sequence[int], dtype: str = "float32", *, weight: bool = False) -> bytes:
+def variable(
+    name: str, shape: Sequence[int], dtype: str = "float32", *, weight: bool = False
+) -> bytes:
     """A `VarDesc` of a dense tensor."""
     tensor = field(1, CODES[dtype]) + b"".join(field(2, s) for s in shape)
     kind = field(1, 7) + field(3, field(1, tensor))
@@ -112,8 +116,12 @@ def write_legacy(
     weights = weights or {}
     variables = [variable(n, s) for n, s in inputs.items()]
     variables += [variable(n, w.shape, str(w.dtype), weight=True) for n, w in weights.items()]
-    feeds = [operator("feed", {"X": ["feed"]}, {"Out": [n]}, {"col": i}) for i, n in enumerate(inputs)]
-    fetches = [operator("fetch", {"X": [n]}, {"Out": ["fetch"]}, {"col": i}) for i, n in enumerate(outputs)]
+    feeds = [
+        operator("feed", {"X": ["feed"]}, {"Out": [n]}, {"col": i}) for i, n in enumerate(inputs)
+    ]
+    fetches = [
+        operator("fetch", {"X": [n]}, {"Out": ["fetch"]}, {"col": i}) for i, n in enumerate(outputs)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inference.pdmodel").write_bytes(program(variables, [*feeds, *operators, *fetches]))
     stream = b"".join(record(weights[n]) for n in sorted(weights))
@@ -123,7 +131,11 @@ def write_legacy(
 
 def numbered(operators: Sequence[Mapping[str, Any]]) -> bytes:
     """The text of an `inference.json` around operators that are written out."""
-    body = {"regions": [{"#": "region_0", "blocks": [{"#": "block_0", "args": [], "ops": list(operators)}]}]}
+    body = {
+        "regions": [
+            {"#": "region_0", "blocks": [{"#": "block_0", "args": [], "ops": list(operators)}]}
+        ]
+    }
     base = {"magic": "pir", "trainable": True, "version": 4}
     return json.dumps({"base_code": base, "program": body}).encode()
 
@@ -145,7 +157,9 @@ def _weights(case: str, legacy: bool) -> bytes:
             constants = {key: data[key] for key in data.files}
     prefix = "legacy|" if legacy and "records_legacy" in described else ""
     parts = []
-    for internal, name, shape, dtype, source in described["records_legacy" if prefix else "records"]:
+    for internal, name, shape, dtype, source in described[
+        "records_legacy" if prefix else "records"
+    ]:
         if source == "constants":
             array = constants[prefix + internal if prefix + internal in constants else internal]
         else:

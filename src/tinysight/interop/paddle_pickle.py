@@ -202,9 +202,13 @@ class _Machine:
         match box.kind, state:
             case "dtype", (int(), ("<" | ">" | "|" | "=") as order, None, None, None, -1, -1, 0):
                 box.value = box.value.newbyteorder(order)
-            case "array", (int(), tuple(shape), _Box(kind="dtype") as dtype, bool(fortran), raw) if (
-                box.value is None and isinstance(raw, memoryview | bytes)
-            ):
+            case "array", (
+                int(),
+                tuple(shape),
+                _Box(kind="dtype") as dtype,
+                bool(fortran),
+                raw,
+            ) if box.value is None and isinstance(raw, memoryview | bytes):
                 box.value = self.array(raw, dtype.value, shape, fortran)
             case kind, _:
                 self.fail(f"damaged or unsafe: a state that no {kind} of numbers has")
@@ -365,7 +369,9 @@ class _Resolver:
         if key in self.done:
             return self.done[key]
         if key in self.open or depth > _MAX_DEPTH:
-            kind = "contains itself" if key in self.open else f"is nested beyond {_MAX_DEPTH} levels"
+            kind = (
+                "contains itself" if key in self.open else f"is nested beyond {_MAX_DEPTH} levels"
+            )
             raise WeightsError(self.where, f"a value that {kind}")
         self.open.add(key)
         plain, size = self._one(value, depth)
@@ -387,7 +393,10 @@ class _Resolver:
         if isinstance(value, dict):
             pairs = {k: self.resolve(v, depth + 1) for k, v in value.items()}
             return {k: v for k, (v, _) in pairs.items()}, 1 + sum(n + 1 for _, n in pairs.values())
-        items = [self.resolve(v, depth + 1) for v in (value.items if isinstance(value, _Called) else value)]
+        items = [
+            self.resolve(v, depth + 1)
+            for v in (value.items if isinstance(value, _Called) else value)
+        ]
         size = 1 + sum(n for _, n in items)
         if isinstance(value, list):
             return [v for v, _ in items], size
@@ -426,7 +435,9 @@ def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:
         raise WeightsError(str(path), "holds no dict of tensors", "is it a .pdopt or one tensor?")
     content.pop(_STRUCTURED, None)
     state = _rejoin(content, str(path))
-    wrong = [str(k) for k, v in state.items() if not (isinstance(v, np.ndarray) and isinstance(k, str))]
+    wrong = [
+        str(k) for k, v in state.items() if not (isinstance(v, np.ndarray) and isinstance(k, str))
+    ]
     if wrong:
         raise WeightsError(str(path), f"entries that are not tensors: {', '.join(wrong[:8])}")
     return state

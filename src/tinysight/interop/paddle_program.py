@@ -89,7 +89,9 @@ def read_program(path: Path) -> Program:
     """
     data = map_file(path)
     if len(data) > MAX_PROGRAM_BYTES:
-        raise WeightsError(str(path), f"a program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES}")
+        raise WeightsError(
+            str(path), f"a program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES}"
+        )
     if path.suffix == ".json":
         from tinysight.interop.paddle_pir import parse_pir
 

@@ -52,8 +52,12 @@ def full_int_array(v: View) -> Value:
 @op("full_like", "fill_any_like", inputs=("X", "Value"))
 def full_like(v: View) -> Value:
     x, given = v["X"], v.attribute("dtype", default=-1)
-    plain = isinstance(given, str) and "Undefined" not in given or isinstance(given, int) and given >= 0
-    return filled(v, shape_of(x), v.scalar("value", "Value", 0.0), dtype_of(given) if plain else known(x)[0])
+    plain = (
+        isinstance(given, str) and "Undefined" not in given or isinstance(given, int) and given >= 0
+    )
+    return filled(
+        v, shape_of(x), v.scalar("value", "Value", 0.0), dtype_of(given) if plain else known(x)[0]
+    )
 
 
 @op("full_batch_size_like", "fill_constant_batch_size_like", inputs=("Input",))
@@ -80,7 +84,10 @@ def _numbers(v: View) -> list[Any]:
 @op("range", "arange", inputs=("Start", "End", "Step"))
 def arange(v: View) -> Value:
     dtype = known(v["Start"])[0] if not v.has("dtype") else dtype_of(v.attribute("dtype"))
-    bounds = [v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype) for n in ("Start", "End", "Step")]
+    bounds = [
+        v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype)
+        for n in ("Start", "End", "Step")
+    ]
     return v.emit("Range", *bounds)
 
 
@@ -99,7 +106,9 @@ def eye(v: View) -> Value:
     columns = int(v.scalar("num_columns", "num_columns", -1))
     if not 0 <= rows <= 4096 or not -1 <= columns <= 4096:
         raise Unsupported(f"a matrix of {rows} rows")
-    return np.eye(rows, columns if columns >= 0 else rows).astype(dtype_of(v.attribute("dtype", default="float32")))
+    return np.eye(rows, columns if columns >= 0 else rows).astype(
+        dtype_of(v.attribute("dtype", default="float32"))
+    )
 
 
 @op("tril_triu", "tril", "triu", inputs=("X",))
@@ -149,7 +158,9 @@ def _write(v: View, x: Value, value: Value) -> Value:
     steps = v.constants("steps", "StepsTensor", "StepsTensorList")
     value = v.cast(value, known(x)[0])
     for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", default=[])):
-        behind = len(v.sides(x)) - axis - 1  # the value lacks this axis; those behind it stay aligned
+        behind = (
+            len(v.sides(x)) - axis - 1
+        )  # the value lacks this axis; those behind it stay aligned
         rank = len(v.sides(value))
         if rank > behind:
             value = v.emit("Unsqueeze", value, np.array([rank - behind]))
@@ -161,7 +172,11 @@ def _write(v: View, x: Value, value: Value) -> Value:
                 raise Unsupported("an assignment to part of a side that is not known")
             continue
         spans[axis] = range(side)[slice(start, end, step)]
-    if isinstance(x, np.ndarray) and isinstance(value, np.ndarray) and object not in (x.dtype, value.dtype):
+    if (
+        isinstance(x, np.ndarray)
+        and isinstance(value, np.ndarray)
+        and object not in (x.dtype, value.dtype)
+    ):
         place = [slice(None)] * x.ndim
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
             place[axis] = slice(start, end, step)
@@ -188,7 +203,11 @@ def _overlay(v: View, x: Value, value: Value, spans: Sequence[tuple[int, range]]
     side = v.sides(x)[axis]
 
     def part(start: int, end: Any) -> list[Value]:
-        return [v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))] if start < end else []
+        return (
+            [v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))]
+            if start < end
+            else []
+        )
 
     [slab] = part(span.start, span.stop)
     changed = _overlay(v, slab, value, rest)

@@ -32,7 +32,9 @@ def _column(v: View, x: Value, index: int) -> Value:
 def multiclass_nms(v: View) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
-        raise Unsupported("boxes that are not (pictures, boxes, 4) with scores (pictures, classes, boxes)")
+        raise Unsupported(
+            "boxes that are not (pictures, boxes, 4) with scores (pictures, classes, boxes)"
+        )
     if v.attribute("nms_eta", default=1.0) != 1:
         raise Unsupported("nms_eta below 1")
     best, keep = (v.attribute(n, default=-1) for n in ("nms_top_k", "keep_top_k"))
@@ -53,14 +55,24 @@ def multiclass_nms(v: View) -> list[Value]:
     if keep > 0:
         chosen, value = _best_of_picture(v, chosen, value, boxes, keep)
     picture, label, index = (_column(v, chosen, i) for i in range(3))
-    place = v.emit("Concat", *(v.emit("Unsqueeze", c, np.array([1])) for c in (picture, index)), axis=1)
+    place = v.emit(
+        "Concat", *(v.emit("Unsqueeze", c, np.array([1])) for c in (picture, index)), axis=1
+    )
     columns = [v.emit("Unsqueeze", c, np.array([1])) for c in (v.cast(label, np.float32), value)]
     rows = v.emit("Concat", *columns, v.emit("GatherND", boxes, place), axis=1)
     counts = v.emit("ReduceSum", _one_hot(v, picture, boxes), np.array([0]), keepdims=0)
     # Place of a row among all boxes of all pictures.
     count = shape_of(boxes)[1]
-    flat = v.emit("Add", v.emit("Mul", picture, np.array(count)), index) if not isinstance(count, Sym) else index
-    return [rows, v.emit("Unsqueeze", v.cast(flat, np.int32), np.array([1])), v.cast(counts, np.int32)]
+    flat = (
+        v.emit("Add", v.emit("Mul", picture, np.array(count)), index)
+        if not isinstance(count, Sym)
+        else index
+    )
+    return [
+        rows,
+        v.emit("Unsqueeze", v.cast(flat, np.int32), np.array([1])),
+        v.cast(counts, np.int32),
+    ]
 
 
 def _candidates(v: View, scores: Value, best: int) -> Value:
@@ -84,17 +96,28 @@ def _one_hot(v: View, picture: Value, boxes: Value) -> Value:
     """Rows to pictures: (rows, pictures) of 0 and 1."""
     batch = shape_of(boxes)[:1].reshape(())
     pictures = v.emit("Range", np.array(0), batch, np.array(1))
-    same = v.emit("Equal", v.emit("Unsqueeze", picture, np.array([1])), v.emit("Unsqueeze", pictures, np.array([0])))
+    same = v.emit(
+        "Equal",
+        v.emit("Unsqueeze", picture, np.array([1])),
+        v.emit("Unsqueeze", pictures, np.array([0])),
+    )
     return v.cast(same, np.int64)
 
 
-def _best_of_picture(v: View, chosen: Value, value: Value, boxes: Value, keep: int) -> tuple[Value, Value]:
+def _best_of_picture(
+    v: View, chosen: Value, value: Value, boxes: Value, keep: int
+) -> tuple[Value, Value]:
     """The `keep` best rows of each picture, in their old order."""
     rows = shape_of(value)
     order = v.graph.emit_all("TopK", value, rows, axis=0, largest=1, sorted=1)[1]
     by_score = v.emit("Gather", chosen, order, axis=0)
     member = _one_hot(v, _column(v, by_score, 0), boxes)
-    rank = v.emit("ReduceSum", v.emit("Mul", v.emit("CumSum", member, np.array(0)), member), np.array([1]), keepdims=0)
+    rank = v.emit(
+        "ReduceSum",
+        v.emit("Mul", v.emit("CumSum", member, np.array(0)), member),
+        np.array([1]),
+        keepdims=0,
+    )
     kept = v.emit("Compress", order, v.emit("LessOrEqual", rank, np.array(keep)), axis=0)
     kept = v.graph.emit_all("TopK", kept, shape_of(kept), axis=0, largest=0, sorted=1)[0]
     return v.emit("Gather", chosen, kept, axis=0), v.emit("Gather", value, kept, axis=0)

@@ -158,12 +158,23 @@ def relu6(v: View) -> Value:
 @op("hardtanh", "brelu", "hard_tanh", inputs=("X",))
 def hardtanh(v: View) -> Value:
     low, high = (-1.0, 1.0) if v.type != "brelu" else (0.0, 24.0)
-    return bounded(v, v["X"], v.attribute("t_min", "min", default=low), v.attribute("t_max", "max", default=high))
+    return bounded(
+        v,
+        v["X"],
+        v.attribute("t_min", "min", default=low),
+        v.attribute("t_max", "max", default=high),
+    )
 
 
 @op("hardswish", "hard_swish", inputs=("X",))
 def hardswish(v: View) -> Value:
-    x, given = v["X"], [v.attribute(n, default=d) for n, d in (("threshold", 6.0), ("scale", 6.0), ("offset", 3.0))]
+    x, given = (
+        v["X"],
+        [
+            v.attribute(n, default=d)
+            for n, d in (("threshold", 6.0), ("scale", 6.0), ("offset", 3.0))
+        ],
+    )
     if given == [6.0, 6.0, 3.0]:
         return v.emit("HardSwish", x)
     threshold, divisor, offset = given
@@ -174,12 +185,16 @@ def hardswish(v: View) -> Value:
 @op("hardsigmoid", "hard_sigmoid", inputs=("X",))
 def hardsigmoid(v: View) -> Value:
     slope = v.attribute("slope", default=1 / 6 if v.type == "hardsigmoid" else 0.2)
-    return v.emit("HardSigmoid", v["X"], alpha=float(slope), beta=float(v.attribute("offset", default=0.5)))
+    return v.emit(
+        "HardSigmoid", v["X"], alpha=float(slope), beta=float(v.attribute("offset", default=0.5))
+    )
 
 
 @op("leaky_relu", inputs=("X",))
 def leaky_relu(v: View) -> Value:
-    return v.emit("LeakyRelu", v["X"], alpha=float(v.attribute("alpha", "negative_slope", default=0.02)))
+    return v.emit(
+        "LeakyRelu", v["X"], alpha=float(v.attribute("alpha", "negative_slope", default=0.02))
+    )
 
 
 @op("elu", inputs=("X",))
@@ -195,7 +210,12 @@ def celu(v: View) -> Value:
 @op("selu", inputs=("X",))
 def selu(v: View) -> Value:
     alpha = v.attribute("alpha", default=1.6732632423543772)
-    return v.emit("Selu", v["X"], alpha=float(alpha), gamma=float(v.attribute("scale", default=1.0507009873554805)))
+    return v.emit(
+        "Selu",
+        v["X"],
+        alpha=float(alpha),
+        gamma=float(v.attribute("scale", default=1.0507009873554805)),
+    )
 
 
 @op("gelu", inputs=("X",))

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 Fold = Callable[..., Any]
-MAX_ELEMENTS = 2**26  # 256 MB of float32; a legitimate table has a hundredth of it
+MAX_ELEMENTS = (
+    2**24
+)  # of one constant that is not about as large as the weights; known tables have a tenth
 
 
 def _div(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -51,7 +51,9 @@ class _Fuser:
 
     def only(self, name: str) -> Node | None:
         """The node that makes `name`, if just one node takes it and it is no output."""
-        return self.makers.get(name) if len(self.users[name]) == 1 and name not in self.kept else None
+        return (
+            self.makers.get(name) if len(self.users[name]) == 1 and name not in self.kept else None
+        )
 
     # Changing it.
 
@@ -155,9 +157,19 @@ class _Fuser:
         if found is None or maker is None:
             return
         last = len(self.shape(found.source)) - 1
-        if maker.op in _HOMOGENEOUS and np.ndim(found.offset) == 0 and found.offset == 0 and np.all(found.scale > 0):
+        if (
+            maker.op in _HOMOGENEOUS
+            and np.ndim(found.offset) == 0
+            and found.offset == 0
+            and np.all(found.scale > 0)
+        ):
             inner = self.only(maker.inputs[0])
-            if inner is not None and inner.op == "Conv" and found.axis in (-1, 1) and self.into(inner, found):
+            if (
+                inner is not None
+                and inner.op == "Conv"
+                and found.axis in (-1, 1)
+                and self.into(inner, found)
+            ):
                 self.bypass(node, found.source)
         elif maker.op in ("Conv", "ConvTranspose", "Gemm"):
             if found.axis in (-1, 1) and self.into(maker, found):
@@ -165,7 +177,12 @@ class _Fuser:
         elif maker.op == "MatMul" and found.axis in (-1, last):
             if self.into_matmul(maker, found):
                 self.bypass(node, found.source)
-        elif maker.op == "Add" and np.ndim(found.offset) == 0 and found.offset == 0 and found.axis in (-1, last):
+        elif (
+            maker.op == "Add"
+            and np.ndim(found.offset) == 0
+            and found.offset == 0
+            and found.axis in (-1, last)
+        ):
             self.through_bias(node, maker, found)
         elif maker.op == "Reshape" and found.axis in (-1, last):
             self.through_reshape(node, maker, found)
@@ -191,7 +208,9 @@ class _Fuser:
         offset = np.broadcast_to(bias, channels) * found.scale + found.offset
         self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled.astype(weight.dtype)))
         if bias_name or np.any(offset):
-            name = self.new_constant(bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype))
+            name = self.new_constant(
+                bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype)
+            )
             self.set_input(maker, 2, name)
         return True
 
@@ -215,7 +234,12 @@ class _Fuser:
         """`(x W + b) s`: into W and b."""
         inner = self.affine(add)
         product = self.only(inner.source) if inner else None
-        if inner is None or product is None or product.op != "MatMul" or inner.axis not in (-1, found.axis):
+        if (
+            inner is None
+            or product is None
+            or product.op != "MatMul"
+            or inner.axis not in (-1, found.axis)
+        ):
             return
         if not self.into_matmul(product, found):
             return
@@ -239,7 +263,9 @@ class _Fuser:
                 self.bypass(node, found.source)
             return
         weight = self.constant(maker.inputs[1])
-        if weight is None or not self.into_matmul(maker, _Affine(source, found.axis, found.scale, 0.0)):
+        if weight is None or not self.into_matmul(
+            maker, _Affine(source, found.axis, found.scale, 0.0)
+        ):
             return
         if np.any(found.offset):
             name = self.graph.fresh("add")
@@ -270,7 +296,11 @@ class _Fuser:
                 name = user.outputs[0]
                 continue
             weight = self.constant(user.inputs[1]) if len(user.inputs) > 1 else None
-            if user.op in ("Conv", "MatMul", "Gemm") and weight is not None and user.inputs[0] == name:
+            if (
+                user.op in ("Conv", "MatMul", "Gemm")
+                and weight is not None
+                and user.inputs[0] == name
+            ):
                 scaled = (weight * found.scale).astype(weight.dtype)
                 if self.bypass(node, found.source):
                     self.set_input(user, 1, self.new_constant(user.inputs[1], scaled))
@@ -305,7 +335,12 @@ class _Fuser:
 
     def join_pad(self, node: Node) -> None:
         maker = self.only(node.inputs[0])
-        if maker is None or maker.op != "Pad" or len(maker.inputs) > 2 or "pads" not in node.attributes:
+        if (
+            maker is None
+            or maker.op != "Pad"
+            or len(maker.inputs) > 2
+            or "pads" not in node.attributes
+        ):
             return
         pads = self.constant(maker.inputs[1])
         if maker.attributes["mode"] != "constant" or pads is None:

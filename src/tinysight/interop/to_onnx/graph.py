@@ -54,6 +54,7 @@ class Graph:
         self.outputs: list[tuple[str, Tensor]] = []
         self._names: dict[Any, str] = {}  # constants by identity or, if small, by content
         self._made: dict[Any, list[Value]] = {}  # equal nodes are made once
+        self._weights = 0  # elements of all weights: constants made of them may be as large
         self._folded = 0
         self._count = 0
 
@@ -73,6 +74,7 @@ class Graph:
         """Give a weight the name it has in its file."""
         self._names[id(array)] = self.fresh(name)
         self.constants[self._names[id(array)]] = array
+        self._weights += array.size
 
     def fresh(self, wish: str) -> str:
         """A name that nothing has yet: `wish`, or `wish` with a number."""
@@ -95,7 +97,9 @@ class Graph:
             key = (value.dtype.str, value.shape, value.tobytes())
         if key not in self._names:
             self._names[key] = self.fresh("constant")
-            self.constants[self._names[key]] = value  # also keeps the array alive, so its id stays its own
+            self.constants[self._names[key]] = (
+                value  # also keeps the array alive, so its id stays its own
+            )
         return self._names[key]
 
     def emit(self, op: str, *inputs: Value | None, **attributes: Any) -> Value:
@@ -125,7 +129,9 @@ class Graph:
                 name = self.fresh(op.lower())
                 sides = tuple(dim(name, i) if s is None else s for i, s in enumerate(shape))
                 outputs.append(self.tensors.setdefault(name, Tensor(name, dtype, sides)))
-            self.nodes.append(Node(op, names, [t.name for t in outputs if isinstance(t, Tensor)], attributes))
+            self.nodes.append(
+                Node(op, names, [t.name for t in outputs if isinstance(t, Tensor)], attributes)
+            )
             self._made[key] = outputs
         return self._made[key]
 
@@ -146,7 +152,8 @@ class Graph:
                 if not isinstance(side, int):
                     return None
                 size *= side
-        if size > MAX_ELEMENTS or self._folded > 8 * MAX_ELEMENTS:
+        allowed = MAX_ELEMENTS + self._weights
+        if size > allowed or self._folded > 2 * allowed:
             raise Unsupported(f"{op}: a constant of {size} values")
         try:
             result = FOLDS[op](*arrays, **attributes)

@@ -11,7 +11,13 @@ from tinysight.interop.to_onnx.shape_ops import reshape_to
 from tinysight.interop.to_onnx.symbols import Side, Sym, as_vector, product
 from tinysight.interop.to_onnx.table import View, op
 
-_MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicubic": "cubic", "trilinear": "linear"}
+_MODES = {
+    "bilinear": "linear",
+    "linear": "linear",
+    "nearest": "nearest",
+    "bicubic": "cubic",
+    "trilinear": "linear",
+}
 
 
 @op(
@@ -41,7 +47,9 @@ def interpolate(v: View) -> Value:
     if size is not None:
         if tuple(size.tolist()) == sides[2:]:
             return x
-        return v.emit("Resize", x, None, None, as_vector([*sides[:2], *size.tolist()]), **attributes)
+        return v.emit(
+            "Resize", x, None, None, as_vector([*sides[:2], *size.tolist()]), **attributes
+        )
     factors = _factors(v, len(sides) - 2)
     scales = np.array([1.0, 1.0, *factors], np.float32)
     return v.emit("Resize", x, None, scales, **attributes)
@@ -137,7 +145,9 @@ def pad(v: View) -> Value:
 
 @op("pixel_shuffle", inputs=("X",))
 def pixel_shuffle(v: View) -> Value:
-    return v.emit("DepthToSpace", v["X"], blocksize=v.attribute("upscale_factor", default=1), mode="CRD")
+    return v.emit(
+        "DepthToSpace", v["X"], blocksize=v.attribute("upscale_factor", default=1), mode="CRD"
+    )
 
 
 @op("pixel_unshuffle", inputs=("X",))

@@ -75,7 +75,11 @@ def transposed_convolution(v: View) -> Value:
     if "pads" not in pads or v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
         raise Unsupported("padding_algorithm SAME of a transposed convolution")
     more = v.integers("output_padding", default=[]) or [0] * len(kernel)
-    size = v.constants("output_size", "OutputSize") if v.has("output_size") or "OutputSize" in v else []
+    size = (
+        v.constants("output_size", "OutputSize")
+        if v.has("output_size") or "OutputSize" in v
+        else []
+    )
     for i, wanted in enumerate(size):
         side = v.sides(x)[2 + i]
         if isinstance(side, Sym):
@@ -147,7 +151,10 @@ def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
         return v.emit(name, x, kernel_shape=steps, strides=steps, pads=[0] * 2 * len(steps))
     for axis, (side, out) in enumerate(zip(known_sides, size, strict=True), 2):
         # Windows of uneven length; the mean over a rectangle is the mean of the means of its rows.
-        parts = [_band(v, x, axis, i * side // out, -(-(i + 1) * side // out), average) for i in range(out)]
+        parts = [
+            _band(v, x, axis, i * side // out, -(-(i + 1) * side // out), average)
+            for i in range(out)
+        ]
         x = v.emit("Concat", *parts, axis=axis)
     return x
 
@@ -216,14 +223,19 @@ def group_norm(v: View) -> Value:
     result = reshape_to(v, v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
     for slot, name in (("Scale", "Mul"), ("Bias", "Add")):
         if slot in v:
-            result = v.emit(name, result, v.emit("Reshape", v[slot], np.array([-1, *[1] * (len(sides) - 2)])))
+            result = v.emit(
+                name, result, v.emit("Reshape", v[slot], np.array([-1, *[1] * (len(sides) - 2)]))
+            )
     return result
 
 
 @op("norm", "l2_normalize", inputs=("X",))
 def l2_normalise(v: View) -> Value:
     x = v["X"]
-    axes, epsilon = np.array([v.axis(v.attribute("axis", default=-1), x)]), v.attribute("epsilon", default=1e-10)
+    axes, epsilon = (
+        np.array([v.axis(v.attribute("axis", default=-1), x)]),
+        v.attribute("epsilon", default=1e-10),
+    )
     total = v.emit("ReduceSum", v.emit("Mul", x, x), axes, keepdims=1)
     return v.emit("Div", x, v.emit("Sqrt", v.emit("Add", total, v.like(epsilon, x))))
 
@@ -263,7 +275,10 @@ def matmul(v: View) -> Value:
 @op("mul", inputs=("X", "Y"))
 def flat_matmul(v: View) -> Value:
     x, y = v["X"], v["Y"]
-    split_x, split_y = v.attribute("x_num_col_dims", default=1), v.attribute("y_num_col_dims", default=1)
+    split_x, split_y = (
+        v.attribute("x_num_col_dims", default=1),
+        v.attribute("y_num_col_dims", default=1),
+    )
     head, tail = v.sides(x)[:split_x], v.sides(y)[split_y:]
     if split_y != 1 or len(v.sides(y)) != 2:
         y = _flat(v, y, split_y)
@@ -282,7 +297,10 @@ def _flat(v: View, x: Value, split: int) -> Value:
 @op("addmm", inputs=("Input", "X", "Y"))
 def addmm(v: View) -> Value:
     product = v.emit("MatMul", v["X"], v["Y"])
-    alpha, beta = (float(v.attribute(n, default=1.0)) for n in ("Alpha" if v.has("Alpha") else "alpha", "Beta" if v.has("Beta") else "beta"))
+    alpha, beta = (
+        float(v.attribute(n, default=1.0))
+        for n in ("Alpha" if v.has("Alpha") else "alpha", "Beta" if v.has("Beta") else "beta")
+    )
     scaled = product if alpha == 1 else v.emit("Mul", product, v.like(alpha, product))
     extra = v["Input"] if beta == 1 else v.emit("Mul", v["Input"], v.like(beta, product))
     return v.emit("Add", scaled, extra)
@@ -312,5 +330,3 @@ def fully_connected(v: View) -> Value:
     if activation not in ("", "relu"):
         raise Unsupported(f"activation {activation!r:.40}")
     return v.emit("Relu", result) if activation else result
-
-

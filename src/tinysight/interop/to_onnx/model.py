@@ -112,5 +112,7 @@ def _side(side: Side, graph: Graph) -> int | str | None:
     match side:
         case Sym(1, (Dim(tensor, axis),)) if any(t.name == tensor for t in graph.inputs):
             letters = "NCHW"
-            return letters[axis] if axis < 4 and tensor == graph.inputs[0].name else f"{tensor}_{axis}"
+            return (
+                letters[axis] if axis < 4 and tensor == graph.inputs[0].name else f"{tensor}_{axis}"
+            )
     return None

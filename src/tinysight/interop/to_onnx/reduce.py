@@ -26,7 +26,12 @@ _REDUCTIONS = {
 def reduced(v: View, onnx: str, x: Value, axes: list[int], keep: bool) -> Value:
     """A reduction over `axes` (all when empty)."""
     places = sorted({v.axis(a, x) for a in axes}) or list(range(len(v.sides(x))))
-    if onnx == "ReduceMean" and keep and places == list(range(2, len(v.sides(x)))) and len(places) == 2:
+    if (
+        onnx == "ReduceMean"
+        and keep
+        and places == list(range(2, len(v.sides(x))))
+        and len(places) == 2
+    ):
         return v.emit("GlobalAveragePool", x)
     return v.emit(onnx, x, np.array(places, np.int64), keepdims=int(keep))
 
@@ -51,7 +56,12 @@ def reduce(v: View) -> Value:
             total = v.emit("Add", total, value)
         return total
     x, wanted = v["X"], v.attribute("out_dtype", "dtype", default=-1)
-    if isinstance(wanted, str) and "Undefined" not in wanted or isinstance(wanted, int) and wanted >= 0:
+    if (
+        isinstance(wanted, str)
+        and "Undefined" not in wanted
+        or isinstance(wanted, int)
+        and wanted >= 0
+    ):
         x = v.cast(x, dtype_of(wanted))
     return reduced(v, _REDUCTIONS[v.type.removeprefix("reduce_")], x, _axes(v), _keep(v))
 
@@ -77,7 +87,9 @@ def p_norm(v: View) -> Value:
         case 1.0 | 2.0:
             return reduced(v, f"ReduceL{int(order)}", x, axes, _keep(v))
         case _ if np.isinf(order):
-            return reduced(v, "ReduceMax" if order > 0 else "ReduceMin", v.emit("Abs", x), axes, _keep(v))
+            return reduced(
+                v, "ReduceMax" if order > 0 else "ReduceMin", v.emit("Abs", x), axes, _keep(v)
+            )
     powers = v.emit("Pow", v.emit("Abs", x), v.like(order, x))
     return v.emit("Pow", reduced(v, "ReduceSum", powers, axes, _keep(v)), v.like(1 / order, x))
 
@@ -133,7 +145,9 @@ def gather(v: View) -> Value:
 
 @op("index_select", inputs=("X", "Index"))
 def index_select(v: View) -> Value:
-    return v.emit("Gather", v["X"], v["Index"], axis=v.axis(v.attribute("dim", "axis", default=0), v["X"]))
+    return v.emit(
+        "Gather", v["X"], v["Index"], axis=v.axis(v.attribute("dim", "axis", default=0), v["X"])
+    )
 
 
 @op("gather_nd", inputs=("X", "Index"))
@@ -181,5 +195,3 @@ def repeat_interleave(v: View) -> Value:
     if isinstance(side, Sym):
         raise Unsupported("a side that is not known")
     return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)
-
-

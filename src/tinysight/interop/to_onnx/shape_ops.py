@@ -50,7 +50,9 @@ def reshape(v: View) -> Value:
     old = v.sides(x)
     if any(not isinstance(s, Sym) and s == 0 and i >= len(old) for i, s in enumerate(target)):
         raise Unsupported("a 0 in a shape that copies no side")
-    sides = [old[i] if not isinstance(s, Sym) and s == 0 else s for i, s in enumerate(target.tolist())]
+    sides = [
+        old[i] if not isinstance(s, Sym) and s == 0 else s for i, s in enumerate(target.tolist())
+    ]
     if sum(_open(s) for s in sides) > 1:
         raise Unsupported(f"shape {target.tolist()!r:.60}")
     return reshape_to(v, x, sides)
@@ -62,7 +64,9 @@ def flatten(v: View) -> Value:
     sides = list(v.sides(x))
     if not sides:
         return reshape_to(v, x, [1])
-    start, stop = (v.axis(v.attribute(n, default=d), x) for n, d in (("start_axis", 1), ("stop_axis", -1)))
+    start, stop = (
+        v.axis(v.attribute(n, default=d), x) for n, d in (("start_axis", 1), ("stop_axis", -1))
+    )
     return reshape_to(v, x, [*sides[:start], product(sides[start : stop + 1]), *sides[stop + 1 :]])
 
 
@@ -76,7 +80,11 @@ def flatten_to_matrix(v: View) -> Value:
 def squeeze(v: View) -> Value:
     x = v["X"]
     sides = v.sides(x)
-    axes = v.constants("axes", "AxesTensor", "AxesTensorList") if v.has("axes") or "AxesTensor" in v else []
+    axes = (
+        v.constants("axes", "AxesTensor", "AxesTensorList")
+        if v.has("axes") or "AxesTensor" in v
+        else []
+    )
     places = {v.axis(a, x) for a in axes} or set(range(len(sides)))
     return reshape_to(v, x, [s for i, s in enumerate(sides) if not (i in places and s == 1)])
 
@@ -156,7 +164,9 @@ def unbind(v: View) -> list[Value]:
 @op("slice", inputs=("Input", "StartsTensor", "EndsTensor"))
 def slice_(v: View) -> Value:
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
-    return cut(v, v["Input"], v.integers("axes"), starts, v.vector("ends", "EndsTensor", "EndsTensorList"))
+    return cut(
+        v, v["Input"], v.integers("axes"), starts, v.vector("ends", "EndsTensor", "EndsTensorList")
+    )
 
 
 @op("strided_slice", inputs=("Input", "StartsTensor", "EndsTensor", "StridesTensor"))
@@ -177,9 +187,13 @@ def cut(
         if len(axes) == len(starts) == len(ends) and _whole(v, x, axes, starts, ends, steps):
             result = x
         else:
-            result = v.emit("Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64))
+            result = v.emit(
+                "Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64)
+            )
     else:
-        result = v.emit("Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64))
+        result = v.emit(
+            "Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64)
+        )
     drop = {v.axis(a, x) for a in v.integers("decrease_axis", "decrease_axes", default=[])}
     if not drop:
         return result
@@ -189,7 +203,12 @@ def cut(
 def _inside(v: View, x: Value, axes: list[int], ends: np.ndarray) -> np.ndarray:
     """Ends that say "the whole side", as the far end: that needs no value of the running model."""
     sides = v.sides(x)
-    return as_vector([_FAR if isinstance(e, Sym) and e == sides[a] else e for a, e in zip(axes, ends, strict=True)])
+    return as_vector(
+        [
+            _FAR if isinstance(e, Sym) and e == sides[a] else e
+            for a, e in zip(axes, ends, strict=True)
+        ]
+    )
 
 
 def _whole(
@@ -276,6 +295,15 @@ def flip(v: View) -> Value:
     return v.emit("Slice", x, ones, far, np.array([v.axis(a, x) for a in axes]), ones)
 
 
-@op("assign", "share_data", "share_buffer", "memcpy", "memcpy_d2h", "memcpy_h2d", "shadow_output", inputs=("X",))
+@op(
+    "assign",
+    "share_data",
+    "share_buffer",
+    "memcpy",
+    "memcpy_d2h",
+    "memcpy_h2d",
+    "shadow_output",
+    inputs=("X",),
+)
 def assign(v: View) -> Value:
     return v["X"]

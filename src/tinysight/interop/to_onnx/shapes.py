@@ -199,7 +199,9 @@ def _span(start: Any, end: Any) -> int | None:
     if isinstance(start, Sym) or isinstance(end, Sym):
         length = end - start
         return length if isinstance(length, int) and length > 0 else None
-    return int(end - start) if (start == 0 and end == 1) or (start < 0 and start < end < 0) else None
+    return (
+        int(end - start) if (start == 0 and end == 1) or (start < 0 and start < end < 0) else None
+    )
 
 
 def _gather(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
@@ -259,7 +261,10 @@ def _pad(inputs: list[Known], values: list[Any], _: Mapping[str, Any]) -> Made:
     dtype, x = inputs[0]
     pads = values[1].tolist()
     more = [pads[i] + pads[len(x) + i] for i in range(len(x))]
-    sides = (s if m == 0 else (s + m if isinstance(s, int) else None) for s, m in zip(x, more, strict=True))
+    sides = (
+        s if m == 0 else (s + m if isinstance(s, int) else None)
+        for s, m in zip(x, more, strict=True)
+    )
     return [(dtype, tuple(sides))]
 
 
@@ -284,7 +289,11 @@ def _shape(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
 def _top_k(inputs: list[Known], values: list[Any], attributes: Mapping[str, Any]) -> Made:
     dtype, x = inputs[0]
     axis = attributes["axis"] % len(x)
-    k = int(values[1][0]) if isinstance(values[1], np.ndarray) and values[1].dtype != object else None
+    k = (
+        int(values[1][0])
+        if isinstance(values[1], np.ndarray) and values[1].dtype != object
+        else None
+    )
     sides = (*x[:axis], k, *x[axis + 1 :])
     return [(dtype, sides), (_INT64, sides)]
 
@@ -339,7 +348,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys("Add Sub Mul Div Pow Max Min Mod And Or Xor PRelu".split(), _elementwise),
     **dict.fromkeys("Equal Less Greater LessOrEqual GreaterOrEqual".split(), _comparison),
     **dict.fromkeys(
-        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSumExp".split(), _reduce
+        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSumExp".split(),
+        _reduce,
     ),
     **dict.fromkeys("ArgMax ArgMin".split(), _arg),
     **dict.fromkeys("MaxPool AveragePool".split(), _pool),

@@ -25,7 +25,14 @@ from tinysight.interop.to_onnx.table import TABLE, Entry, View
 
 _LISTS = ("builtin.combine", "builtin.split")
 _OUTPUTS = ("Out", "Output", "Y")
-_BAD_ATTRIBUTE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_BAD_ATTRIBUTE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def covered(kind: str) -> Entry | None:
@@ -52,22 +59,30 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
         raise WeightsError(where, f"operators that are not covered: {names}")
     graph = Graph()
     values: dict[str, Any] = {}
-    for port, name in zip(program.inputs, [*inputs, *(p.name for p in program.inputs[len(inputs) :])], strict=True):
+    for port, name in zip(
+        program.inputs, [*inputs, *(p.name for p in program.inputs[len(inputs) :])], strict=True
+    ):
         kind = program.types[port.value]
         values[port.value] = graph.add_input(name, kind.dtype, kind.shape)
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
-            raise WeightsError(where, f"parameter {name} is bfloat16", "export the network in float32")
+            raise WeightsError(
+                where, f"parameter {name} is bfloat16", "export the network in float32"
+            )
         values[value] = model.weights[name]
         graph.name_constant(values[value], name)
     for index, op in enumerate(ops):
         try:
             _one(graph, op, values)
         except Unsupported as error:
-            raise WeightsError(where, f"operator {index} ({op.type}): {error}", "not covered") from None
+            raise WeightsError(
+                where, f"operator {index} ({op.type}): {error}", "not covered"
+            ) from None
         except _BAD_ATTRIBUTE as error:
             what = f"{type(error).__name__} {str(error)[:100]}"
-            raise WeightsError(where, f"operator {index} ({op.type}) cannot be translated: {what}") from None
+            raise WeightsError(
+                where, f"operator {index} ({op.type}) cannot be translated: {what}"
+            ) from None
     _outputs(graph, program, values, outputs, where)
     return graph
 
@@ -115,7 +130,9 @@ def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
         values.update(zip(names, results, strict=True))
 
 
-def _assign(values: dict[str, Any], outputs: Mapping[str, tuple[str, ...]], results: Sequence[Any]) -> None:
+def _assign(
+    values: dict[str, Any], outputs: Mapping[str, tuple[str, ...]], results: Sequence[Any]
+) -> None:
     """Numbered outputs; those behind the first that nobody makes are statistics of training."""
     for slot, names in outputs.items():
         if names and int(slot) < len(results):
