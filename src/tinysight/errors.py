@@ -18,8 +18,9 @@ keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+ErrorT = TypeVar("ErrorT", bound="TinysightError")
 
 
 class Problem(NamedTuple):
@@ -41,18 +42,18 @@ class TinysightError(Exception):
         self.problems: tuple[Problem, ...] = (Problem(where, what, hint),)
         super().__init__(str(self.problems[0]))
 
-
-class ConfigError(TinysightError):
-    """A recipe, an override or an argument is wrong; may hold several problems."""
-
     @classmethod
-    def of(cls, source: str, problems: Sequence[Problem]) -> ConfigError:
+    def of(cls: type[ErrorT], source: str, problems: Sequence[Problem]) -> ErrorT:
         """One error for all `problems` found in `source`, each on a line of its own."""
         error = cls(*problems[0])
         error.problems = tuple(problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         error.args = ("\n".join([f"{source}: {count}", *(f"  {p}" for p in problems)]),)
         return error
+
+
+class ConfigError(TinysightError):
+    """A recipe, an override or an argument is wrong; may hold several problems."""
 
 
 class UnknownName(ConfigError):
@@ -99,6 +100,8 @@ class MissingDependency(TinysightError):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint: the known name most like `name`, or the list of known names."""
+    from difflib import get_close_matches  # only a mistake needs it; prediction starts without
+
     folded = {k.lower(): k for k in known}
     near = get_close_matches(name.lower(), folded, n=1)
     if near:

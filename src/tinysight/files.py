@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tinysight.errors import ConfigError
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_MAX_DEPTH = 50
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -66,9 +66,10 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         ConfigError: not YAML, a duplicate key, an alias or a tag of a foreign type; names line and column in `where`.
     """
     try:
+        _refuse_bombs(text)
         loader = _Yaml12Loader(text)
         try:
-            value = loader.get_single_data()
+            return loader.get_single_data()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -77,20 +78,20 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         raise ConfigError(place, error.problem or "not readable as YAML") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(where, f"not readable as YAML: {str(error).splitlines()[0]}") from None
-    if _shares_nodes(value, set()):
-        raise ConfigError(where, "aliases (*name) are not supported", "write the value out")
-    return value
 
 
-def _shares_nodes(value: Any, seen: set[int]) -> bool:
-    """Whether one list or mapping is reached twice, which only an alias can cause."""
-    if not isinstance(value, dict | list):
-        return False
-    if id(value) in seen:
-        return True
-    seen.add(id(value))
-    children = value.values() if isinstance(value, dict) else value
-    return any(_shares_nodes(child, seen) for child in children)
+def _refuse_bombs(text: str | bytes) -> None:
+    """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process."""
+    depth = 0
+    for event in yaml.parse(text, _Base):
+        if isinstance(event, yaml.AliasEvent):
+            what = "aliases (*name) are not supported; write the value out"
+            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            what = f"more than {_MAX_DEPTH} levels deep"
+            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
 
 
 def read_yaml(path: Path) -> Any:
@@ -98,9 +99,14 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(path.read_bytes(), str(path))
 
 
+class _PlainDumper(_Dumper):  # type: ignore[misc]  # as the loader above
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # a value that is used twice is written twice: `parse_yaml` takes no aliases
+
+
 def to_yaml(value: Any) -> str:
     """YAML text of plain data, keys in the order given; `parse_yaml` reads it back equal."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100)
     return str(text)
 
 
@@ -109,6 +115,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final name in one step.
     """
+    import tempfile  # draws in `random`; reading needs neither
+
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode("utf-8") if isinstance(data, str) else data
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)

@@ -49,7 +49,8 @@ def _run(words: list[str]) -> int:
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same answer everywhere.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="verbs:\n" + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
+        epilog="verbs:\n"
+        + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
         + "\n\n`tinysight VERB --help` explains one.",
     )
     parser.add_argument("--version", action="version", version=f"tinysight {__version__}")

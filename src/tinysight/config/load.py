@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tinysight.config.schema import Component, Recipe, Section
+from tinysight.config.schema import Component, Kind, Recipe, Section
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import parse_yaml, read_yaml, to_yaml
 from tinysight.registry import REGISTRIES
@@ -80,12 +80,16 @@ def recipe_yaml(recipe: Recipe) -> str:
 def _read(path: Path, depth: int = 0) -> Tree:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
-        raise ConfigError(str(path), "a recipe is a mapping of sections", "see `tinysight recipe list`")
+        raise ConfigError(
+            str(path), "a recipe is a mapping of sections", "see `tinysight recipe list`"
+        )
     base = tree.pop("base", None)
     if base is None:
         return tree
     if depth == _MAX_BASES:
-        raise ConfigError(str(path), f"base: more than {_MAX_BASES} levels", "merge two of the files")
+        raise ConfigError(
+            str(path), f"base: more than {_MAX_BASES} levels", "merge two of the files"
+        )
     parent = next((p for p in (path.parent / str(base), RECIPES / str(base)) if p.is_file()), None)
     if parent is None:
         raise ConfigError(str(path), f"base: no such file {base!r}", "it is relative to this file")
@@ -97,9 +101,11 @@ def _merged(parent: Tree, child: Tree) -> Tree:
     result = dict(parent)
     for key, value in child.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        renamed = both and "name" in value and value["name"] != old.get("name")
-        result[key] = _merged(old, value) if both and not renamed else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            same = value.get("name") in (None, old.get("name"))
+            result[key] = _merged(old, value) if same else value
+        else:
+            result[key] = value
     return result
 
 
@@ -125,7 +131,9 @@ def _override(tree: Tree, text: str) -> str:
 
 def _index(items: list[Any], part: str, where: str) -> int:
     if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(where, f"{part!r} is no index of a list of {len(items)}", "the first is 0")
+        raise ConfigError(
+            where, f"{part!r} is no index of a list of {len(items)}", "the first is 0"
+        )
     return int(part)
 
 
@@ -145,17 +153,19 @@ def _components(section: type[BaseModel], tree: Tree, where: str = "") -> Iterat
 
 
 def _walk(value: Any, annotation: Any, marks: Sequence[Any], where: str) -> Iterator[Found]:
-    """Follow the annotation down to `Kind[Component, kind]`."""
+    """Follow the annotation down to `Annotated[Component, Kind(...)]`."""
     if annotation is Component:
         if isinstance(value, dict) and isinstance(value.get("name"), str):
-            yield where, next(m for m in marks if m in REGISTRIES), value
+            yield where, next(m.name for m in marks if isinstance(m, Kind)), value
     elif get_origin(annotation) is Annotated:
         inner, *marks = get_args(annotation)
         yield from _walk(value, inner, marks, where)
     elif get_origin(annotation) is tuple and isinstance(value, list):
         for i, item in enumerate(value):
             yield from _walk(item, get_args(annotation)[0], (), join(where, i))
-    elif isinstance(annotation, type) and issubclass(annotation, Section) and isinstance(value, dict):
+    elif (
+        isinstance(annotation, type) and issubclass(annotation, Section) and isinstance(value, dict)
+    ):
         yield from _components(annotation, value, where)
 
 

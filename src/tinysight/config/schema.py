@@ -5,6 +5,7 @@ The descriptions here are the help of `tinysight recipe schema`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,14 +30,25 @@ class Component(BaseModel):
         return self.model_dump(mode="json")
 
 
-Kind = Annotated  # Kind[Component, "transform"]: a component, and the registry that it is looked up in
-Transform = Kind[Component, "transform"]
+@dataclass(frozen=True)
+class Kind:
+    """Marks a component slot with the registry that its name is looked up in."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
+        return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
+
+
+Transform = Annotated[Component, Kind("transform")]
 
 
 class Split(Section):
     """Labelled pictures."""
 
-    list: Annotated[str, Field(description="List file, relative to data.root; a line is `path label`")]
+    list: Annotated[
+        str, Field(description="List file, relative to data.root; a line is `path label`")
+    ]
     limit: Annotated[int, Field(ge=1, description="Use the first N lines only")] | None = None
 
 
@@ -47,12 +59,20 @@ class Data(Section):
     labels: Annotated[tuple[str, ...], Field(min_length=2, description="Label names by class id")]
     train: Split
     eval: Split
-    delimiter: Annotated[
-        str, Field(min_length=1, description="Between path and label; default: the last blank or tab")
-    ] | None = None
+    delimiter: (
+        Annotated[
+            str,
+            Field(
+                min_length=1, description="Between path and label; default: the last blank or tab"
+            ),
+        ]
+        | None
+    ) = None
     batch_size: Annotated[int, Field(ge=1)] = 64
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
-    workers: Annotated[int, Field(ge=0, description="Loader processes; 0 loads in the main one")] = 2
+    workers: Annotated[
+        int, Field(ge=0, description="Loader processes; 0 loads in the main one")
+    ] = 2
     max_bad_fraction: Annotated[
         float, Field(ge=0, le=1, description="Stop when more pictures than this are unreadable")
     ] = 0.01
@@ -68,7 +88,7 @@ class Pixels(Section):
 class Model(Section):
     """The network."""
 
-    backbone: Kind[Component, "backbone"]
+    backbone: Annotated[Component, Kind("backbone")]
     pretrained: Annotated[str, Field(description="A checkpoint or safetensors file")] | None = None
     batch_norm_variance: Annotated[
         Literal["unbiased", "biased"],
@@ -80,22 +100,23 @@ class Train(Section):
     """The run."""
 
     epochs: Annotated[int, Field(ge=1)]
-    optimizer: Kind[Component, "optimizer"]
-    schedule: Kind[Component, "schedule"] = Component(name="cosine")
+    optimizer: Annotated[Component, Kind("optimizer")]
+    schedule: Annotated[Component, Kind("schedule")] = Component(name="cosine")
     lr: Annotated[float, Field(gt=0, description="Peak rate of the whole batch, after warm-up")]
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
     eval_every: Annotated[int, Field(ge=1, description="Epochs between evaluations")] = 1
-    checkpoint_every: Annotated[
-        int, Field(ge=1, description="Steps between checkpoints, besides one an epoch")
-    ] | None = None
+    checkpoint_every: (
+        Annotated[int, Field(ge=1, description="Steps between checkpoints, besides one an epoch")]
+        | None
+    ) = None
 
 
 class Export(Section):
     """The bundle."""
 
-    postprocess: Kind[Component, "postprocess"]
+    postprocess: Annotated[Component, Kind("postprocess")]
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
@@ -107,10 +128,10 @@ class Recipe(Section):
     data: Data
     transforms: Pixels
     model: Model
-    loss: Kind[Component, "loss"]
+    loss: Annotated[Component, Kind("loss")]
     train: Train
     metrics: Annotated[
-        tuple[Kind[Component, "metric"], ...],
+        tuple[Annotated[Component, Kind("metric")], ...],
         Field(min_length=1, description="The first value of the first one picks the best epoch"),
     ]
     export: Export

@@ -1,1 +1,1 @@
-"""data."""
+"""Labelled pictures: `lists` reads list files, without torch; `loader` makes training batches."""

@@ -1,1 +1,62 @@
-"""models."""
+"""Networks: one file per family, each variant registered under its name in
+`tinysight.registry.backbones`.
+
+`create_model("pplcnet_x1_0", num_classes=2)(images)` gives logits (N, 2) of normalised pictures
+(N, 3, H, W); `forward_features(images)` the last feature map (N, C, h, w), and
+`pre_logits(feature_map)` the vector (N, D) that the classifier takes.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tinysight.errors import ConfigError
+from tinysight.models import (  # noqa: F401 - the imports register the families
+    mobilenetv1,
+    mobilenetv3,
+    pphgnet,
+    pphgnetv2,
+    pplcnet,
+    pplcnetv2,
+    resnet,
+)
+from tinysight.models.base import Backbone
+from tinysight.models.layers import set_batch_norm_variance
+from tinysight.models.weights import count_parameters
+from tinysight.registry import backbones
+
+__all__ = [
+    "Backbone",
+    "count_parameters",
+    "create_model",
+    "list_models",
+    "set_batch_norm_variance",
+]
+
+
+def create_model(name: str, num_classes: int = 1000, **options: Any) -> Backbone:
+    """Build a network with fresh weights, in training mode.
+
+    Args:
+        name: as in `list_models()`; case and separators do not matter (`PPLCNet_x1_0`).
+        num_classes: width of the logits; 0 leaves the classifier out.
+        **options: keyword arguments of the family, checked against its signature.
+
+    Raises:
+        UnknownName: no such network; the error names the nearest.
+        ConfigError: an option that the family does not have, or a value out of its range.
+    """
+    name = backbones.resolve(name, "create_model")
+    spec, problems = backbones.check({"name": name, **options}, "")
+    if problems:
+        raise ConfigError.of(f"create_model({name!r})", problems)
+    model: Backbone = backbones.build(spec, num_classes=num_classes)
+    return model
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `create_model` knows and `pattern` matches (`*` and `?`, case does not matter),
+    sorted.
+    """
+    return [name for name in backbones.names() if fnmatchcase(name, pattern.lower())]

@@ -1,1 +1,1 @@
-"""pipelines."""
+"""From pictures, wherever they are, to answers."""

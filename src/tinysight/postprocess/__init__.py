@@ -1,1 +1,7 @@
-"""postprocess."""
+"""From probabilities to answers: NumPy in, plain data out; the last stage that a bundle names."""
+
+from tinysight.postprocess.answers import Answer
+from tinysight.postprocess.threshold import Threshold
+from tinysight.postprocess.topk import TopK
+
+__all__ = ["Answer", "Threshold", "TopK"]

@@ -1,1 +1,6 @@
-"""runtime."""
+"""Engines that run a bundle's network behind one protocol."""
+
+from tinysight.runtime.onnx import OnnxSession
+from tinysight.runtime.session import Session, Tensor
+
+__all__ = ["OnnxSession", "Session", "Tensor"]

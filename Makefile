@@ -1,0 +1,49 @@
+# Two commands do all the set-up on a fresh machine with Python 3.10 or newer:
+#   make demo    predict with the shipped model, then train, evaluate and export a small one from the shipped pictures
+#   make test    the test suite
+PYTHON ?= python3
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES = pyproject.toml $(shell find src -type f -not -name '*.pyc')
+export PYTHONPATH =
+
+.PHONY: demo test test-all check bench format clean
+.DEFAULT_GOAL = demo
+
+# Everything: training, tests, linters.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	@echo "installing tinysight with its training and development extras into .venv ..."
+	.venv/bin/python $(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+# What a user of a bundle has: the plain install, no torch.
+.venv-base/ready: $(SOURCES)
+	@test -d .venv-base || $(PYTHON) -m venv .venv-base
+	@echo "installing plain tinysight, without torch, into .venv-base ..."
+	.venv-base/bin/python $(PIP_INSTALL) .
+	.venv-base/bin/python $(PIP_INSTALL) --force-reinstall --no-deps .
+	@touch $@
+
+demo: .venv/ready .venv-base/ready
+	@.venv/bin/python examples/demo.py --base .venv-base/bin/tinysight
+
+test: .venv/ready .venv-base/ready
+	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2 -m "not slow"
+
+test-all: .venv/ready .venv-base/ready
+	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2
+
+check: .venv/ready
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+bench: .venv/ready .venv-base/ready
+	.venv/bin/python benchmarks/predict.py --tinysight .venv-base/bin/tinysight
+
+format: .venv/ready
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean:
+	rm -rf .venv .venv-base runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,155 @@
+"""Evaluate a run or a bundle on labelled pictures.
+
+A run is evaluated on the pictures and with the metrics of its own recipe, unless -c, -o or --list
+say otherwise. A bundle knows its transforms and labels; the pictures come from --list or a recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinysight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.config import Recipe
+    from tinysight.evaluate import Evaluation, Predict
+    from tinysight.transforms import Compose
+
+
+class _Model(NamedTuple):
+    """What is evaluated; `recipe` says on which pictures and how, unless the command does."""
+
+    predict: Predict
+    transforms: Compose
+    labels: Sequence[str]
+    recipe: Recipe | None
+
+
+class _Row(NamedTuple):
+    """What the table says of one label; rates of nothing are 0."""
+
+    pictures: int
+    precision: float
+    recall: float
+    f1: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tinysight eval`."""
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--run", metavar="DIR", help="run folder (the best of it), or a checkpoint")
+    model.add_argument("--bundle", metavar="DIR", help="bundle folder, or a shipped bundle's name")
+    parser.add_argument("-c", "--config", metavar="RECIPE", help="use its pictures and metrics")
+    parser.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set one key of the recipe",
+    )
+    parser.add_argument("--list", metavar="FILE", help="list file to evaluate on instead")
+    parser.add_argument("--root", metavar="DIR", help="folder of its pictures (default: FILE's)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print; 1 if pictures were unreadable."""
+    from tinysight.data.lists import read_list
+    from tinysight.evaluate import evaluate
+
+    model = _run(args) if args.run else _bundle(args)
+    recipe, labels = model.recipe, model.labels
+    if args.list:
+        root, path, limit = Path(args.root or Path(args.list).parent), Path(args.list), None
+    elif recipe:
+        root, limit = Path(args.root or recipe.data.root), recipe.data.eval.limit
+        path = root / recipe.data.eval.list
+    else:
+        raise ConfigError("--bundle", "which pictures?", "add --list FILE, or -c RECIPE")
+    delimiter = recipe.data.delimiter if recipe else None
+    samples = read_list(path, root, len(labels), delimiter, limit)
+    specs: list[Mapping[str, Any]] = [{"name": "topk", "k": [1]}]
+    if recipe:
+        specs = [m.spec for m in recipe.metrics]
+    found = evaluate(
+        model.predict,
+        samples,
+        model.transforms,
+        specs,
+        batch_size=recipe.data.eval_batch_size if recipe else 64,
+        labels=labels,
+    )
+    print(json.dumps(_tree(found, labels)) if args.json else _table(found, labels))
+    return 1 if found.unreadable else 0
+
+
+def _run(args: argparse.Namespace) -> _Model:
+    from tinysight.config import load_recipe
+    from tinysight.train import load_predictor
+    from tinysight.transforms import Compose
+
+    predict, recipe = load_predictor(args.run)
+    own = Path(args.run) / "recipe.yaml"
+    if args.config or own.is_file():  # the one in the folder knows where the data was moved to
+        recipe = load_recipe(args.config or own, args.override)
+    elif args.override:
+        raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
+    specs = [t.spec for t in recipe.transforms.eval]
+    return _Model(predict, Compose.from_specs(specs, "transforms.eval"), recipe.data.labels, recipe)
+
+
+def _bundle(args: argparse.Namespace) -> _Model:
+    from tinysight.bundle import Bundle
+    from tinysight.registry import sessions
+    from tinysight.transforms import Compose
+
+    if args.override and not args.config:
+        raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
+    bundle = Bundle.load(args.bundle)
+    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    transforms = Compose.from_specs(bundle.manifest.transforms, "transforms")
+    recipe = None
+    if args.config:
+        from tinysight.config import load_recipe
+
+        recipe = load_recipe(args.config, args.override)
+    return _Model(session.run, transforms, bundle.manifest.labels, recipe)
+
+
+def _tree(found: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "metrics": found.metrics,
+        "pictures": len(found.paths),
+        "labels": {name: values._asdict() for name, values in _by_label(found, labels)},
+        "confusion": found.confusion().tolist(),
+        "unreadable": [{"path": path, "reason": reason} for path, reason in found.unreadable],
+        "seconds": round(found.seconds, 3),
+    }
+
+
+def _table(found: Evaluation, labels: Sequence[str]) -> str:
+    width = max(8, *map(len, found.metrics), *map(len, labels))
+    lines = [f"{name:{width}}  {value:.6g}" for name, value in found.metrics.items()]
+    lines += ["", f"{'label':{width}}  pictures  precision  recall      f1"]
+    for name, (pictures, precision, recall, f1) in _by_label(found, labels):
+        lines.append(f"{name:{width}}  {pictures:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")
+    lines.append(f"{'all':{width}}  {len(found.paths):8d}")
+    if found.unreadable:
+        lines += ["", f"unreadable, left out: {len(found.unreadable)}"]
+        lines += [f"  {path}: {reason}" for path, reason in found.unreadable]
+    return "\n".join(lines)
+
+
+def _by_label(found: Evaluation, labels: Sequence[str]) -> list[tuple[str, _Row]]:
+    from tinysight.metrics import class_report
+
+    report = class_report(found.confusion())
+    columns = (report.support, report.precision, report.recall, report.f1)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [(name, _Row(*row)) for name, row in zip(labels, rows, strict=True)]

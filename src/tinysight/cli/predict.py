@@ -1,0 +1,150 @@
+"""Label pictures with a bundle.
+
+    tinysight predict photo.jpg holiday/ --model clarity_assessment
+    tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
+    tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
+
+Answers appear as they are made. Pictures that cannot be read are named on stderr, and the exit
+code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from tinysight.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tinysight.pipelines.results import Result, Unreadable
+
+Write = Callable[["Result | Unreadable"], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments; the spellings with underscores are those of the reference."""
+    add = parser.add_argument
+    add("source", nargs="*", metavar="SOURCE", help="picture, folder, 'pattern*', or list (.txt)")
+    add("--infer_imgs", metavar="SOURCE", help="one more source")
+    add(
+        "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
+        help="a bundle that comes with tinysight, or a bundle's folder",
+    )  # fmt: skip
+    add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
+    add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="pictures a batch")
+    add("--threads", type=int, default=1, metavar="N", help="threads of the network")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--topk", type=int, metavar="K", help="the K best classes")
+    choice.add_argument("--threshold", type=float, metavar="P", help="instead of the bundle's own")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="a table with a heading")
+    add("--output", metavar="FILE", help="write the answers there, whole or not at all")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer; 1 if a picture could not be read, else 0."""
+    # A whole process for one picture takes as long as its imports. Collecting garbage among
+    # objects that stay would lengthen them, and the engine can be imported beside the rest.
+    gc.disable()
+    threading.Thread(target=_import_engine).start()
+    from tinysight.pipelines.classify import Classifier
+    from tinysight.pipelines.sources import pictures
+
+    named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
+    if not named:
+        raise DataError("SOURCE", "no picture given", "tinysight predict PICTURE --model NAME")
+    if not args.model:
+        from tinysight.bundle import list_bundles
+
+        known = ", ".join(list_bundles()) or "none came with this installation"
+        raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
+    classifier = Classifier(
+        args.model,
+        batch_size=args.batch_size,
+        threads=args.threads,
+        topk=args.topk,
+        threshold=args.threshold,
+    )
+    sources = [pictures(source, root=args.root) for source in named]
+    answered = 0
+    with _opened(args.output) as out:
+        write = _writer(args, out)
+
+        def report(picture: Unreadable) -> None:
+            print(f"{picture.filename}: {picture.reason}", file=sys.stderr)
+            write(picture)
+
+        classifier.on_unreadable = report
+        for batch in classifier.predict(chain.from_iterable(sources)):
+            if not gc.isenabled():
+                gc.freeze()  # what is loaded by now is not looked through again, not even at exit
+                gc.enable()
+            for result in batch:
+                write(result)
+            out.flush()
+            answered += len(batch)
+    failed = len(classifier.unreadable)
+    if failed:
+        print(f"{failed} of {answered + failed} pictures could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _import_engine() -> None:
+    import onnxruntime  # noqa: F401
+
+
+def _writer(args: argparse.Namespace, out: TextIO) -> Write:
+    """What puts one result on `out` in the form that was asked for."""
+    from tinysight.pipelines.results import CSV_COLUMNS, Unreadable, as_line, csv_row
+
+    if args.json:
+        import json
+
+        def as_json(item: Result | Unreadable) -> None:
+            if isinstance(item, Unreadable):
+                out.write(json.dumps({"filename": item.filename, "error": item.reason}) + "\n")
+            else:
+                out.write(json.dumps(item) + "\n")
+
+        return as_json
+    if args.csv:
+        import csv
+
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(CSV_COLUMNS)
+        return lambda item: table.writerow(csv_row(item)) and None
+
+    def as_text(item: Result | Unreadable) -> None:
+        if not isinstance(item, Unreadable):
+            out.write(as_line(item) + "\n")
+
+    return as_text
+
+
+@contextmanager
+def _opened(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a draft of the file `path` that takes its name at the end."""
+    if path is None:
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        yield sys.stdout
+        return
+    draft = Path(f"{path}.{os.getpid()}.part")
+    try:
+        with draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise DataError(path, f"cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,67 @@
+"""Train a recipe into a run folder, or go on with a run that was interrupted.
+
+The same recipe, data and seed give the same weights, also when the run was killed and resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tinysight train`."""
+    parser.add_argument(
+        "-c", "--config", required=True, metavar="RECIPE", help="a shipped recipe's name, or a file"
+    )
+    parser.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set one key, such as train.epochs=5; list items by index",
+    )
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/<task>)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in the run folder"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and tell where the result lies."""
+    from tinysight.config import load_recipe
+    from tinysight.train import fit
+
+    recipe = load_recipe(args.config, args.override)
+    out = Path(args.out) if args.out else Path("runs") / recipe.task
+    with _log_to_stderr():
+        result = fit(recipe, out, resume=args.resume)
+    values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+    print(f"best epoch {result.epoch}: {values}")
+    print(f"run        {result.out}")
+    if result.unreadable:
+        print(f"unreadable {len(result.unreadable)} pictures, left out:")
+        for path, reason in result.unreadable:
+            print(f"  {path}: {reason}")
+    return 1 if result.unreadable else 0
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Show what the package logs, for as long as this command runs."""
+    package = logging.getLogger("tinysight")
+    handler = logging.StreamHandler(sys.stderr)
+    before = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(before)

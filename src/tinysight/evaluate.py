@@ -1,0 +1,192 @@
+"""A predict callable and labelled pictures in, numbers out; one code for checkpoint and bundle.
+
+What is measured is what is shipped: the transforms are those of the bundle, the callable takes the
+batch that a bundle takes. An unreadable picture is left out and reported, never replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tinysight.data.lists import Sample
+from tinysight.data.read import read_sample
+from tinysight.errors import ConfigError, DataError, ImageError
+from tinysight.metrics import confusion_matrix
+from tinysight.registry import metrics as metric_registry
+from tinysight.transforms import Compose, to_batch
+
+Predict = Callable[[np.ndarray], np.ndarray]  # (N, C, H, W) float32 -> (N, K) probabilities
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network answered for a list of labelled pictures, and how good that is.
+
+    Attributes:
+        scores: probabilities, (N, K) float32, in the order of the list.
+        labels: class ids, (N,) int64.
+        paths: of the N pictures that were read.
+        metrics: each value under its name.
+        unreadable: (path, reason) of each picture that was left out.
+        seconds: wall-clock time of the whole.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    paths: tuple[str, ...]
+    metrics: dict[str, float]
+    unreadable: tuple[tuple[str, str], ...]
+    seconds: float
+
+    def confusion(self) -> np.ndarray:
+        """Counts (K, K): row = label, column = class with the highest score."""
+        return confusion_matrix(self.labels, self.scores.argmax(axis=1), self.scores.shape[1])
+
+
+def evaluate(
+    predict: Predict,
+    samples: Sequence[Sample],
+    transforms: Compose,
+    metrics: Sequence[Mapping[str, Any]],
+    *,
+    batch_size: int,
+    labels: Sequence[str],
+    threads: int | None = None,
+) -> Evaluation:
+    """Predict every picture of `samples` and compute the metrics.
+
+    Args:
+        predict: (N, C, H, W) float32 to (N, K) probabilities; called in this thread.
+        samples: labelled pictures.
+        transforms: from a decoded picture to one input. Random ones are seeded by the picture's
+            index, so the result is the same every time.
+        metrics: specs, as in a recipe.
+        batch_size: pictures per call of `predict`; the last call may have fewer.
+        labels: label names, K of them.
+        threads: that read pictures meanwhile. Default: the number of processors, at most 4.
+
+    Raises:
+        DataError: no picture could be read.
+        ConfigError: `predict` answers another number of classes, or a metric cannot be computed.
+    """
+    started = time.perf_counter()
+    scores: list[np.ndarray] = []
+    truth: list[int] = []
+    paths: list[str] = []
+    unreadable: list[tuple[str, str]] = []
+    images: list[np.ndarray] = []
+    for sample, image, label in _read_ahead(samples, transforms, batch_size, threads):
+        if isinstance(image, ImageError):
+            unreadable.append((str(sample.path), image.problems[0].what))
+            continue
+        images.append(image)
+        truth.append(label)
+        paths.append(str(sample.path))
+        if len(images) == batch_size:
+            scores.append(_checked(predict(to_batch(images)), len(images), labels))
+            images = []
+    if images:
+        scores.append(_checked(predict(to_batch(images)), len(images), labels))
+    if not scores:
+        raise _nothing_read(samples, unreadable)
+    all_scores, all_labels = np.concatenate(scores), np.array(truth, np.int64)
+    values = compute_metrics(metrics, all_scores, all_labels)
+    seconds = time.perf_counter() - started
+    return Evaluation(all_scores, all_labels, tuple(paths), values, tuple(unreadable), seconds)
+
+
+def compute_metrics(
+    specs: Sequence[Mapping[str, Any]], scores: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+    """The values of all metrics, in the order of the specs.
+
+    A name that two metrics give (`tpr_at_fpr` at two rates) is numbered from the second on: `tpr`,
+    `tpr_2`.
+
+    Args:
+        specs: `{name: ..., key: value}`, as in a recipe.
+        scores: probabilities, (N, K).
+        labels: class ids, (N,).
+
+    Raises:
+        ConfigError: a metric is unknown, or cannot be computed from these labels.
+    """
+    values: dict[str, float] = {}
+    for i, spec in enumerate(specs):
+        found = metric_registry.build(spec, f"metrics.{i}", scores=scores, labels=labels)
+        for key, value in found.items():
+            name, n = key, 1
+            while name in values:
+                n += 1
+                name = f"{key}_{n}"
+            values[name] = float(value)
+    return values
+
+
+def _read_ahead(
+    samples: Sequence[Sample], transforms: Compose, batch_size: int, threads: int | None
+) -> Iterator[tuple[Sample, np.ndarray | ImageError, int]]:
+    """The pictures in order, each with its label or with what is wrong, read two batches ahead."""
+    workers = threads or min(4, os.cpu_count() or 1)
+    pending: deque[Future[tuple[Sample, np.ndarray | ImageError, int]]] = deque()
+    with _one_opencv_thread(), ThreadPoolExecutor(workers, "tinysight-read") as pool:
+        try:
+            for i in range(len(samples)):
+                pending.append(pool.submit(_read, samples, transforms, i))
+                if len(pending) >= 2 * batch_size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _read(
+    samples: Sequence[Sample], transforms: Compose, i: int
+) -> tuple[Sample, np.ndarray | ImageError, int]:
+    sample = samples[i]
+    rng = np.random.default_rng((0, i)) if transforms.random else None
+    try:
+        return sample, *read_sample(sample, transforms, rng)
+    except ImageError as error:
+        return sample, error, sample.label
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Each reading thread works alone: OpenCV's own threads inside them only get in the way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _checked(scores: np.ndarray, rows: int, labels: Sequence[str]) -> np.ndarray:
+    if scores.shape != (rows, len(labels)):
+        raise ConfigError(
+            "data.labels",
+            f"{len(labels)} labels, but the model answers {scores.shape} for {rows} pictures",
+            "use the labels the model was trained with",
+        )
+    return scores
+
+
+def _nothing_read(samples: Sequence[Sample], unreadable: list[tuple[str, str]]) -> DataError:
+    if not unreadable:
+        return DataError("evaluation", "there are no pictures to evaluate")
+    path, reason = unreadable[0]
+    what = f"none of the {len(samples)} pictures could be read; the first: {reason}"
+    return DataError(path, what, "is data.root right?")

@@ -1,0 +1,98 @@
+"""A torch network as one self-contained ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tinysight.errors import MissingDependency
+
+INPUT = "images"
+OUTPUT = "scores"
+
+
+class _Probabilities(nn.Module):
+    """A classifier that ends in softmax, as a bundle's network does."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.softmax(self.network(images), dim=1)
+
+
+def to_onnx(
+    model: nn.Module, shape: tuple[int, int, int], *, opset: int, metadata: Mapping[str, str]
+) -> bytes:
+    """`model` with softmax as an ONNX file, batch normalisation folded into the convolutions.
+
+    The same network gives the same bytes. Nothing of the place where it was made is in them.
+
+    Args:
+        model: from (N, C, H, W) to logits (N, K); exported in evaluation mode, any N.
+        shape: (C, H, W).
+        opset: of ONNX.
+        metadata: texts by name that the file carries.
+
+    Raises:
+        MissingDependency: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
+    except ModuleNotFoundError as error:
+        raise MissingDependency(error.name or "onnx", "train", "the export") from None
+    wrapped = _Probabilities(model).eval()
+    # Two pictures: from one alone the exporter may conclude that there is always one.
+    pictures = torch.zeros((2, *shape), device=next(model.parameters()).device)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            wrapped,
+            (pictures,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: {0: torch.export.Dim("N", min=1)}},
+            opset_version=opset,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    proto = program.model_proto
+    _strip(proto)
+    for key, value in metadata.items():
+        proto.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(proto, full_check=True)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _strip(proto: Any) -> None:
+    """Remove the exporter's notes: source lines, paths of this machine, its own version."""
+    del proto.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    proto.producer_name, proto.producer_version = "tinysight", ""
+    graph = proto.graph
+    for item in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter says of itself: deprecations inside torch, absent torchvision."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(before)

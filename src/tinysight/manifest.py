@@ -1,0 +1,306 @@
+"""What a bundle says about itself: typed, sealed by a digest, read without any framework.
+
+The text of `bundle.yaml` is written in the part of YAML that is also JSON, so a browser or a C++
+program reads it with the parser it has, and prediction here starts without importing a YAML parser.
+The digest is the SHA-256 of everything else in canonical JSON (keys sorted, no blanks, ASCII), so
+laying the same text out differently changes nothing, and changing one value shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tinysight.errors import BundleError, ConfigError, nearest
+
+FORMAT = 1
+_WIDTH = 100
+_AGAIN = "export the bundle again, or copy it again from where it came"
+
+
+class Input(NamedTuple):
+    """The network's input: its name, its shape (None: any number) and its type of number."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class OperatingPoint(NamedTuple):
+    """The threshold in force, how it was chosen, and the interval it could as well lie in."""
+
+    value: float
+    chosen: str
+    interval: tuple[float, float] | None = None
+
+
+class Parity(NamedTuple):
+    """How far the bundle's answers lie from those of the network that was validated."""
+
+    pictures: int
+    max_score_difference: float
+    label_flips: int
+    engines: dict[str, str]
+
+
+class File(NamedTuple):
+    """A file of the bundle: bytes and their SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything that determines a prediction, apart from the network itself.
+
+    Attributes:
+        task: name of the model.
+        input: what the network takes.
+        output: name of the network's output, probabilities (N, K).
+        transforms: specs of the transforms from a decoded picture to the network's input.
+        postprocess: spec of the post-processor, without labels.
+        labels: name of each class, by class id.
+        threshold: where the post-processor's threshold comes from, if it has one.
+        metrics: numbers measured on the validation pictures.
+        parity: certificate of the export.
+        recipe: where the network comes from: hash of the resolved recipe, checkpoint, epoch.
+        made_with: versions of what made it.
+        created: UTC time, ISO 8601.
+        files: the files of the bundle by name; filled in when it is written.
+    """
+
+    task: str
+    input: Input
+    output: str
+    transforms: tuple[dict[str, Any], ...]
+    postprocess: dict[str, Any]
+    labels: tuple[str, ...]
+    description: str = ""
+    licence: str = ""
+    threshold: OperatingPoint | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    parity: Parity | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    made_with: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    files: dict[str, File] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """The text of `bundle.yaml`, sealed.
+
+        Raises:
+            BundleError: a value that is not plain data or not finite.
+        """
+        tree = {"format": FORMAT, **{name: _plain(getattr(self, name)) for name in _SCHEMA}}
+        tree["digest"] = _digest(tree, self.task)
+        lines = [f"  {json.dumps(k)}: {_laid_out(v, 2)}" for k, v in tree.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def parse_manifest(text: bytes, where: str) -> Manifest:
+    """The manifest in `text`, the contents of the file `where`.
+
+    Raises:
+        BundleError: not readable, made by a newer version, edited, or with a key that is unknown,
+            missing or of the wrong kind.
+    """
+    tree = _tree(text, where)
+    if not isinstance(tree, dict) or "digest" not in tree or "format" not in tree:
+        raise BundleError(where, "not a bundle's manifest: no format and digest", _AGAIN)
+    version = tree["format"]
+    if type(version) is not int or version < 1:
+        raise BundleError(where, f"format {version!r} does not exist", _AGAIN)
+    if version > FORMAT:
+        what = f"written in format {version}, this version reads up to {FORMAT}"
+        raise BundleError(where, what, "pip install --upgrade tinysight")
+    sealed = tree.pop("digest")
+    if sealed != _digest(tree, where):
+        what = "edited after it was sealed: its digest does not match"
+        raise BundleError(where, what, _AGAIN)
+    del tree["format"]
+    for key in tree:
+        if key not in _SCHEMA:
+            raise BundleError(f"{where}: {key}", "unknown key", nearest(key, _SCHEMA))
+    for key in _SCHEMA:
+        if key not in tree:
+            raise BundleError(f"{where}: {key}", "required key is missing", _AGAIN)
+    manifest = Manifest(**{k: read(tree[k], f"{where}: {k}") for k, read in _SCHEMA.items()})
+    return _consistent(manifest, where)
+
+
+def _consistent(manifest: Manifest, where: str) -> Manifest:
+    threshold = manifest.threshold
+    if threshold and threshold.value != manifest.postprocess.get("threshold", threshold.value):
+        raise BundleError(f"{where}: threshold", "differs from the post-processor's", _AGAIN)
+    return manifest
+
+
+def _tree(text: bytes, where: str) -> Any:
+    try:
+        if text.lstrip().startswith(b"{"):
+            return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_not_finite)
+        from tinysight.files import parse_yaml  # somebody laid it out by hand
+
+        return parse_yaml(text, where)
+    except ConfigError as error:
+        raise BundleError(where, error.problems[0].what, _AGAIN) from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(where, f"not readable: {error}", _AGAIN) from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
+        raise ValueError("a key appears twice")
+    return tree
+
+
+def _not_finite(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _digest(tree: Mapping[str, Any], where: str) -> str:
+    import hashlib
+
+    try:
+        text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BundleError(where, f"cannot be sealed: {error}") from None
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, records as mappings."""
+    if hasattr(value, "_asdict"):
+        return {k: _plain(v) for k, v in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _laid_out(value: Any, indent: int) -> str:
+    """JSON text of `value`, on one line if it fits."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(flat) + indent <= _WIDTH or not isinstance(value, dict | list):
+        return flat
+    blank = " " * (indent + 2)
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(k)}: {_laid_out(v, indent + 2)}" for k, v in value.items()]
+    else:
+        rows = [_laid_out(v, indent + 2) for v in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{blank}" + f",\n{blank}".join(rows) + f"\n{' ' * indent}{closing}"
+
+
+Read = Callable[[Any, str], Any]
+
+
+def _wrong(value: Any, where: str, expected: str) -> BundleError:
+    return BundleError(where, f"expected {expected}, got {str(value)[:60]!r}", _AGAIN)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(value, where, "a text")
+    return value
+
+
+def _integer(value: Any, where: str) -> int:
+    if type(value) is not int or value < 0:
+        raise _wrong(value, where, "a whole number")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if type(value) not in (int, float):
+        raise _wrong(value, where, "a number")
+    return float(value)
+
+
+def _anything(value: Any, where: str) -> Any:
+    return value
+
+
+def _maybe(read: Read) -> Read:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+def _many(read: Read, least: int = 0) -> Read:
+    def each(value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) < least:
+            raise _wrong(value, where, f"a list of {least} or more")
+        return tuple(read(v, f"{where}.{i}") for i, v in enumerate(value))
+
+    return each
+
+
+def _pair(value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise _wrong(value, where, "two numbers")
+    return _number(value[0], f"{where}.0"), _number(value[1], f"{where}.1")
+
+
+def _by_name(read: Read) -> Read:
+    def each(value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
+            raise _wrong(value, where, "a mapping")
+        return {k: read(v, f"{where}.{k}") for k, v in value.items()}
+
+    return each
+
+
+def _spec(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise _wrong(value, where, "a mapping with a name")
+    return value
+
+
+def _record(kind: Callable[..., Any], reads: Sequence[tuple[str, Read]]) -> Read:
+    def record(value: Any, where: str) -> Any:
+        names = [name for name, _ in reads]
+        if not isinstance(value, dict) or set(value) != set(names):
+            raise _wrong(value, where, f"a mapping of {', '.join(names)}")
+        return kind(**{name: read(value[name], f"{where}.{name}") for name, read in reads})
+
+    return record
+
+
+_SCHEMA: dict[str, Read] = {
+    "task": _text,
+    "description": _text,
+    "licence": _text,
+    "input": _record(
+        Input, [("name", _text), ("shape", _many(_maybe(_integer), 4)), ("dtype", _text)]
+    ),
+    "output": _text,
+    "transforms": _many(_spec),
+    "postprocess": _spec,
+    "labels": _many(_text, 1),
+    "threshold": _maybe(
+        _record(
+            OperatingPoint,
+            [("value", _number), ("chosen", _text), ("interval", _maybe(_pair))],
+        )
+    ),
+    "metrics": _by_name(_number),
+    "parity": _maybe(
+        _record(
+            Parity,
+            [
+                ("pictures", _integer),
+                ("max_score_difference", _number),
+                ("label_flips", _integer),
+                ("engines", _by_name(_text)),
+            ],
+        )
+    ),
+    "recipe": _by_name(_anything),
+    "made_with": _by_name(_text),
+    "created": _text,
+    "files": _by_name(_record(File, [("size", _integer), ("sha256", _text)])),
+}

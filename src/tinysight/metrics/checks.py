@@ -1,0 +1,61 @@
+"""What metrics require of scores and labels, checked in one place."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinysight.errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Binary(NamedTuple):
+    """Scores of the positives and of the negatives, each in ascending order."""
+
+    positives: Array
+    negatives: Array
+
+
+def score_table(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:
+    """Scores (N, K) and labels (N,) as they are, once they fit together.
+
+    Raises:
+        DataError: wrong number of axes, different N, no rows, NaN, or labels outside 0 to K - 1.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 2 or not scores.shape[1]:
+        raise DataError(where, f"scores should be (N, K), got {scores.shape}")
+    _check_pair(scores, labels, where)
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        span = f"labels from {labels.min()} to {labels.max()}"
+        raise DataError(where, f"{span}, but {scores.shape[1]} classes of scores")
+    return scores, labels
+
+
+def binary(scores: Array, labels: Array, where: str) -> Binary:
+    """Scores by side, from (N,) or column 1 of (N, K).
+
+    Raises:
+        DataError: wrong shapes, no rows, or NaN.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim == 2 and scores.shape[1] >= 2:
+        scores = scores[:, 1]
+    if scores.ndim != 1:
+        raise DataError(where, f"scores should be (N,) or (N, K) with K from 2, got {scores.shape}")
+    _check_pair(scores, labels, where)
+    return Binary(np.sort(scores[labels != 0]), np.sort(scores[labels == 0]))
+
+
+def _check_pair(scores: Array, labels: Array, where: str) -> None:
+    if labels.ndim != 1 or len(labels) != len(scores):
+        raise DataError(where, f"{len(scores)} rows of scores, but labels of shape {labels.shape}")
+    if not len(labels):
+        raise DataError(where, "no samples to measure")
+    if labels.dtype.kind not in "iub":
+        raise DataError(where, f"labels should be whole numbers, got {labels.dtype}")
+    if np.isnan(scores).any():
+        rows = np.unique(np.nonzero(np.isnan(scores))[0])
+        raise DataError(where, f"{len(rows)} rows of scores hold NaN; the first is row {rows[0]}")

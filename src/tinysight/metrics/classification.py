@@ -1,0 +1,100 @@
+"""One class out of K: accuracy, top-k, the confusion matrix and what follows from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import numpy as np
+
+from tinysight.errors import DataError
+from tinysight.metrics.checks import Array, score_table
+from tinysight.registry import metrics
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, MinLen
+
+
+class ClassReport(NamedTuple):
+    """Per class, each (K,): rates are 0 where they would be 0/0; `support` counts labels."""
+
+    precision: Array
+    recall: Array
+    f1: Array
+    support: Array
+
+
+@metrics.register("topk")
+def topk(
+    scores: Array,
+    labels: Array,
+    k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,),
+) -> dict[str, float]:
+    """Share of samples whose label is among the `k` highest scores, as `top1`, `top5`, ...
+
+    Of equal scores the lower class id comes first, so top1 agrees with `argmax`; the reference
+    picks in no useful order. `k` of the number of classes or more gives 1.
+
+    Args:
+        scores: any monotonic score, (N, K).
+        labels: class ids, (N,).
+        k: one or more numbers of classes.
+
+    Raises:
+        DataError: shapes that do not fit, no samples, NaN, labels out of range.
+    """
+    scores, labels = score_table(scores, labels, "topk")
+    own = scores[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    rank = (scores > own).sum(axis=1) + ((scores == own) & earlier).sum(axis=1)
+    return {f"top{n}": float((rank < n).mean()) for n in k}
+
+
+@metrics.register("accuracy")
+def accuracy(scores: Array, labels: Array) -> dict[str, float]:
+    """Share of samples whose highest score is their label's; of equal scores the lower id counts.
+
+    Args:
+        scores: (N, K).
+        labels: class ids, (N,).
+
+    Raises:
+        DataError: shapes that do not fit, no samples, NaN, labels out of range.
+    """
+    scores, labels = score_table(scores, labels, "accuracy")
+    return {"accuracy": float((scores.argmax(axis=1) == labels).mean())}
+
+
+def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array:
+    """Counts (K, K), int64: row = true class, column = predicted class.
+
+    Args:
+        labels: class ids, (N,); N may be 0.
+        predicted: class ids, (N,).
+        num_classes: K.
+
+    Raises:
+        DataError: different lengths, or an id outside 0 to K - 1.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.ndim != 1 or labels.shape != predicted.shape:
+        raise DataError(
+            "confusion_matrix", f"labels {labels.shape} beside predictions {predicted.shape}"
+        )
+    both = np.concatenate([labels, predicted])
+    if both.size and (both.min() < 0 or both.max() >= num_classes):
+        raise DataError("confusion_matrix", f"an id outside 0 to {num_classes - 1}")
+    cells = labels.astype(np.int64) * num_classes + predicted.astype(np.int64)
+    counts = np.bincount(cells, minlength=num_classes * num_classes)
+    return counts.reshape(num_classes, num_classes)
+
+
+def class_report(matrix: Array) -> ClassReport:
+    """Precision, recall and F1 of every class of a confusion matrix (K, K)."""
+    hits, support, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    return ClassReport(
+        _ratio(hits, called), _ratio(hits, support), _ratio(2 * hits, called + support), support
+    )
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)

@@ -1,0 +1,94 @@
+"""What every backbone offers: logits, feature maps by stage, the vector before the classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """A classification network in three parts: trunk, pooled vector, linear classifier.
+
+    A family sets the class variables and `features` (the width of the vector before the
+    classifier), and calls `build_classifier` where its state dict has the classifier.
+    """
+
+    trunk: tuple[str, ...]
+    """Sub-modules from picture to last feature map, in order."""
+    stage_names: tuple[str, ...]
+    """Those of the trunk that end a stage: what a detector or a distillation loss taps."""
+    stage_prefixes: tuple[tuple[str, ...], ...] = ()
+    """Name prefixes of the parameters that each value of `lr_mults` belongs to."""
+    classifier_name: ClassVar[str] = "fc"
+    decays_norm: ClassVar[bool] = False
+    """Whether weight decay reaches the gain and bias of batch normalisation; the reference decides
+    by family.
+    """
+
+    features: int
+    lr_mults: tuple[float, ...] | None = None
+
+    def build_classifier(self, num_classes: int) -> nn.Module:
+        """Linear layer to `num_classes`; 0 classes make the network return the vector before it,
+        (N, D).
+        """
+        if num_classes < 0:
+            raise ValueError(f"num_classes is at least 0, got {num_classes}")
+        return nn.Linear(self.features, num_classes) if num_classes else nn.Identity()
+
+    def set_lr_mults(self, values: tuple[float, ...] | None) -> None:
+        """Learning-rate multipliers by stage; 0 keeps the weights of a stage as they are.
+
+        Raises:
+            ValueError: not one value for each of `stage_prefixes`, or a negative one.
+        """
+        if values is not None and len(values) != len(self.stage_prefixes):
+            raise ValueError(f"lr_mults has {len(self.stage_prefixes)} values, got {len(values)}")
+        if values is not None and min(values) < 0:
+            raise ValueError(f"lr_mults are at least 0, got {list(values)}")
+        self.lr_mults = values
+
+    def lr_multiplier(self, name: str) -> float:
+        """The factor that the learning rate of parameter `name` is multiplied by."""
+        for prefixes, value in zip(self.stage_prefixes, self.lr_mults or (), strict=False):
+            if name.startswith(prefixes):
+                return value
+        return 1.0
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, C, h, w): the last feature map."""
+        for _, y in self._walk(x):
+            x = y
+        return x
+
+    def forward_stages(self, x: Tensor) -> Mapping[str, Tensor]:
+        """(N, 3, H, W) -> feature map by stage name, finest first."""
+        return {name: y for name, y in self._walk(x) if name in self.stage_names}
+
+    def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for name in self.trunk:
+            x = self.get_submodule(name)(x)
+            yield name, x
+
+    def reparameterize(self) -> None:
+        """Fold branches that only training needs, where the family has some; in place.
+
+        The output in evaluation stays, up to rounding. Training on is no longer the same.
+        """
+        for module in list(self.modules()):
+            fold = getattr(module, "reparameterize", None)
+            if module is not self and callable(fold):
+                fold()
+
+    def pre_logits(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) of `forward_features` -> (N, D), exactly what the classifier takes."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised pictures -> logits (N, num_classes)."""
+        logits: Tensor = self.get_submodule(self.classifier_name)(
+            self.pre_logits(self.forward_features(x))
+        )
+        return logits

@@ -1,0 +1,150 @@
+"""MobileNetV3, arXiv:1905.02244: inverted residuals with channel gates and hard-swish.
+
+Structure and names follow the reference implementation (PaddleClas, `MobileNetV3`), whose gates are
+clip(0.2 x + 0.5, 0, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, NamedTuple
+
+import torch.nn.functional as F
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from tinysight.models.base import Backbone
+from tinysight.models.layers import (
+    ConvBNAct,
+    DownscaleDropout,
+    HardSigmoid,
+    SqueezeExcite,
+    init_weights,
+    make_divisible,
+)
+from tinysight.registry import backbones
+
+
+class Block(NamedTuple):
+    """Kernel, channels inside and out at width 1, stride, channel gate, hard-swish (else ReLU)."""
+
+    kernel: int
+    inside: int
+    out: int
+    stride: int = 1
+    se: bool = False
+    swish: bool = True
+
+
+STEM = 16
+SMALL = (
+    Block(3, 16, 16, 2, se=True, swish=False),
+    Block(3, 72, 24, 2, swish=False),
+    Block(3, 88, 24, swish=False),
+    Block(5, 96, 40, 2, se=True),
+    *[Block(5, 240, 40, se=True)] * 2,
+    Block(5, 120, 48, se=True),
+    Block(5, 144, 48, se=True),
+    Block(5, 288, 96, 2, se=True),
+    *[Block(5, 576, 96, se=True)] * 2,
+)
+LARGE = (
+    Block(3, 16, 16, swish=False),
+    Block(3, 64, 24, 2, swish=False),
+    Block(3, 72, 24, swish=False),
+    Block(5, 72, 40, 2, se=True, swish=False),
+    *[Block(5, 120, 40, se=True, swish=False)] * 2,
+    Block(3, 240, 80, 2),
+    Block(3, 200, 80),
+    *[Block(3, 184, 80)] * 2,
+    Block(3, 480, 112, se=True),
+    Block(3, 672, 112, se=True),
+    Block(5, 672, 160, 2, se=True),
+    *[Block(5, 960, 160, se=True)] * 2,
+)
+WIDTHS = {"x0_35": 0.35, "x0_5": 0.5, "x0_75": 0.75, "x1_0": 1.0, "x1_25": 1.25}
+GATE = partial(HardSigmoid, 0.2)
+
+
+class InvertedResidual(nn.Module):
+    """1 x 1 expansion, depth-wise convolution, optional gate, linear 1 x 1, shortcut."""
+
+    def __init__(self, in_channels: int, row: Block, width: float) -> None:
+        super().__init__()
+        inside, self.out_channels = (make_divisible(c * width) for c in (row.inside, row.out))
+        act = nn.Hardswish if row.swish else nn.ReLU
+        self.shortcut = row.stride == 1 and in_channels == self.out_channels
+        self.expand_conv = ConvBNAct(in_channels, inside, 1, act=act)
+        self.bottleneck_conv = ConvBNAct(inside, inside, row.kernel, row.stride, inside, act)
+        self.mid_se = SqueezeExcite(inside, gate=GATE) if row.se else nn.Identity()
+        self.linear_conv = ConvBNAct(inside, self.out_channels, 1, act=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
+        y: Tensor = self.linear_conv(self.mid_se(self.bottleneck_conv(self.expand_conv(x))))
+        return x + y if self.shortcut else y
+
+
+class MobileNetV3(Backbone):
+    """MobileNetV3 of one table and width.
+
+    Args:
+        num_classes: width of the logits; 0 returns the (N, D) vector before the classifier.
+        rows: `SMALL` or `LARGE`.
+        width: factor on every channel count but `last_channels`, rounded to multiples of 8.
+        last_channels: width of the 1 x 1 convolution with hard-swish behind the pooling.
+        dropout: share of its outputs dropped in training (see `DownscaleDropout`).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        rows: tuple[Block, ...] = SMALL,
+        width: float = 1.0,
+        last_channels: int = 1280,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        channels = make_divisible(STEM * width)
+        self.conv = ConvBNAct(3, channels, 3, 2, act=nn.Hardswish)
+        self.blocks = nn.ModuleList()
+        for row in rows:
+            block = InvertedResidual(channels, row, width)
+            self.blocks.append(block)
+            channels = block.out_channels
+        wide = make_divisible(rows[-1].inside * width)
+        self.last_second_conv = ConvBNAct(channels, wide, 1, act=nn.Hardswish)
+        self.trunk = ("conv", *(f"blocks.{i}" for i in range(len(rows))), "last_second_conv")
+        ends = [i for i in range(len(rows)) if i + 1 == len(rows) or rows[i + 1].stride == 2]
+        self.stage_names = tuple(f"blocks.{i}" for i in ends)
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.last_conv = nn.Conv2d(wide, last_channels, 1, bias=False)
+        self.dropout = DownscaleDropout(dropout)
+        self.features = last_channels
+        self.fc = self.build_classifier(num_classes)
+        init_weights(self)
+
+    def pre_logits(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, last_channels), in evaluation already scaled by 1 - dropout."""
+        x: Tensor = self.dropout(F.hardswish(self.last_conv(self.avg_pool(features))))
+        return x.flatten(1)
+
+
+def _variant(name: str, rows: tuple[Block, ...], width: float) -> Callable[..., MobileNetV3]:
+    def build(
+        num_classes: int = 1000,
+        last_channels: Annotated[int, Ge(1)] = 1280,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
+    ) -> MobileNetV3:
+        return MobileNetV3(num_classes, rows, width, last_channels, dropout)
+
+    build.__name__ = name
+    build.__doc__ = f"MobileNetV3 of width {width:g}; the arguments are those of `MobileNetV3`."
+    return build
+
+
+for _size, _rows in (("small", SMALL), ("large", LARGE)):
+    for _label, _width in WIDTHS.items():
+        _name = f"mobilenetv3_{_size}_{_label}"
+        backbones.register(_name)(_variant(_name, _rows, _width))

@@ -1,0 +1,295 @@
+"""PP-HGNetV2: blocks that concatenate the outputs of all their layers; the backbone of RT-DETR.
+
+Structure, names and initialisation follow the reference implementation (PaddleClas, `PPHGNetV2`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from tinysight.models.base import Backbone
+from tinysight.models.layers import ConvBNAct, DownscaleDropout, init_weights
+from tinysight.registry import backbones
+
+
+class Stage(NamedTuple):
+    """Channels inside a block and out of it, and the number of blocks."""
+
+    inside: int
+    out: int
+    blocks: int
+
+
+class Variant(NamedTuple):
+    """Stem widths, the four stages, layers per block, learnable affine blocks."""
+
+    stem: tuple[int, int]
+    stages: tuple[Stage, Stage, Stage, Stage]
+    layers: int
+    affine: bool = False
+
+
+class Kind(NamedTuple):
+    """What the stage at one position is in every variant."""
+
+    downsample: bool
+    light: bool  # layers of a point-wise and a depth-wise convolution instead of one full one
+    kernel: int
+
+
+KINDS = (Kind(False, False, 3), Kind(True, False, 3), Kind(True, True, 5), Kind(True, True, 5))
+VARIANTS = {
+    "pphgnetv2_b0": Variant(
+        stem=(16, 16),
+        stages=(Stage(16, 64, 1), Stage(32, 256, 1), Stage(64, 512, 2), Stage(128, 1024, 1)),
+        layers=3,
+        affine=True,
+    ),
+    "pphgnetv2_b1": Variant(
+        stem=(24, 32),
+        stages=(Stage(32, 64, 1), Stage(48, 256, 1), Stage(96, 512, 2), Stage(192, 1024, 1)),
+        layers=3,
+        affine=True,
+    ),
+    "pphgnetv2_b2": Variant(
+        stem=(24, 32),
+        stages=(Stage(32, 96, 1), Stage(64, 384, 1), Stage(128, 768, 3), Stage(256, 1536, 1)),
+        layers=4,
+        affine=True,
+    ),
+    "pphgnetv2_b3": Variant(
+        stem=(24, 32),
+        stages=(Stage(32, 128, 1), Stage(64, 512, 1), Stage(128, 1024, 3), Stage(256, 2048, 1)),
+        layers=5,
+        affine=True,
+    ),
+    "pphgnetv2_b4": Variant(
+        stem=(32, 48),
+        stages=(Stage(48, 128, 1), Stage(96, 512, 1), Stage(192, 1024, 3), Stage(384, 2048, 1)),
+        layers=6,
+    ),
+    "pphgnetv2_b5": Variant(
+        stem=(32, 64),
+        stages=(Stage(64, 128, 1), Stage(128, 512, 2), Stage(256, 1024, 5), Stage(512, 2048, 2)),
+        layers=6,
+    ),
+    "pphgnetv2_b6": Variant(
+        stem=(48, 96),
+        stages=(Stage(96, 192, 2), Stage(192, 512, 3), Stage(384, 1024, 6), Stage(768, 2048, 3)),
+        layers=6,
+    ),
+}
+AFFINE_LR = 0.01
+LrMults: TypeAlias = tuple[float, float, float, float, float]
+
+
+class LearnableAffine(nn.Module):
+    """scale * x + bias, one number each, learnt at `AFFINE_LR` of the rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
+        return self.scale * x + self.bias
+
+
+class ConvUnit(ConvBNAct):
+    """Convolution, BN and, with `act`, ReLU and a learnable affine where the variant has them."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = True,
+        affine: bool = False,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel, stride, groups, nn.ReLU if act else None
+        )
+        self.lab = LearnableAffine() if act and affine else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
+        y: Tensor = self.lab(super().forward(x))
+        return y
+
+
+class LightConv(nn.Module):
+    """Point-wise convolution without activation, then a depth-wise one."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, affine: bool) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit(in_channels, out_channels, 1, act=False)
+        self.conv2 = ConvUnit(out_channels, out_channels, kernel, 1, out_channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out_channels, h, w)."""
+        y: Tensor = self.conv2(self.conv1(x))
+        return y
+
+
+class Stem(nn.Module):
+    """To a quarter of the resolution; two 2 x 2 convolutions beside a 2 x 2 maximum.
+
+    The 2 x 2 windows pad below and to the right: zeros for the convolutions, nothing that could win
+    for the maximum (its input may be negative behind an affine block).
+    """
+
+    def __init__(self, middle: int, out: int, affine: bool) -> None:
+        super().__init__()
+        self.stem1 = ConvUnit(3, middle, 3, 2, affine=affine)
+        self.stem2a = ConvUnit(middle, middle // 2, 2, affine=affine)
+        self.stem2b = ConvUnit(middle // 2, middle, 2, affine=affine)
+        self.stem3 = ConvUnit(2 * middle, middle, 3, 2, affine=affine)
+        self.stem4 = ConvUnit(middle, out, 1, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, out, H / 4, W / 4)."""
+        x = self.stem1(x)
+        corner = (0, 1, 0, 1)
+        branch = self.stem2b(F.pad(self.stem2a(F.pad(x, corner)), corner))
+        pooled = F.max_pool2d(F.pad(x, corner, value=float("-inf")), 2, 1)
+        y: Tensor = self.stem4(self.stem3(torch.cat([pooled, branch], 1)))
+        return y
+
+
+class Block(nn.Module):
+    """`layers` layers in a row; input and all outputs are concatenated and squeezed to `out`."""
+
+    def __init__(
+        self, in_channels: int, row: Stage, kind: Kind, layers: int, affine: bool, residual: bool
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.layers = nn.ModuleList()
+        for i in range(layers):
+            width = row.inside if i else in_channels
+            self.layers.append(
+                LightConv(width, row.inside, kind.kernel, affine)
+                if kind.light
+                else ConvUnit(width, row.inside, kind.kernel, affine=affine)
+            )
+        total = in_channels + layers * row.inside
+        self.aggregation_squeeze_conv = ConvUnit(total, row.out // 2, 1, affine=affine)
+        self.aggregation_excitation_conv = ConvUnit(row.out // 2, row.out, 1, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out, h, w)."""
+        outputs = [x]
+        for layer in self.layers:
+            outputs.append(layer(outputs[-1]))
+        squeezed = self.aggregation_squeeze_conv(torch.cat(outputs, 1))
+        y: Tensor = self.aggregation_excitation_conv(squeezed)
+        return x + y if self.residual else y
+
+
+class StageModule(nn.Module):
+    """Optional down-sampling, then blocks; all but the first have a shortcut."""
+
+    def __init__(self, in_channels: int, row: Stage, kind: Kind, layers: int, affine: bool) -> None:
+        super().__init__()
+        self.downsample = (
+            ConvUnit(in_channels, in_channels, 3, 2, in_channels, act=False)
+            if kind.downsample
+            else nn.Identity()
+        )
+        self.blocks = nn.Sequential(
+            *(
+                Block(row.out if i else in_channels, row, kind, layers, affine, residual=i > 0)
+                for i in range(row.blocks)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out, h / 2, w / 2), the first stage without halving."""
+        y: Tensor = self.blocks(self.downsample(x))
+        return y
+
+
+class PPHGNetV2(Backbone):
+    """PP-HGNetV2 of one size.
+
+    Args:
+        num_classes: width of the logits; 0 returns the (N, D) vector before the classifier.
+        variant: stem, stages, layers and affine blocks.
+        use_last_conv: the 1 x 1 convolution to `last_channels` with ReLU behind the pooling.
+        last_channels: width of that convolution.
+        dropout: share of its outputs dropped in training (see `DownscaleDropout`).
+        lr_mults: learning-rate multipliers of the stem and of the four stages; the head has 1.
+            Learnable affine blocks have 0.01 of it.
+    """
+
+    trunk = ("stem", "stages.0", "stages.1", "stages.2", "stages.3")
+    stage_names = trunk[1:]
+    stage_prefixes = tuple((f"{name}.",) for name in trunk)
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        variant: Variant = VARIANTS["pphgnetv2_b0"],
+        use_last_conv: bool = True,
+        last_channels: int = 2048,
+        dropout: float = 0.0,
+        lr_mults: LrMults | None = None,
+    ) -> None:
+        super().__init__()
+        self.set_lr_mults(lr_mults)
+        self.stem = Stem(*variant.stem, variant.affine)
+        self.stages = nn.ModuleList()
+        channels = variant.stem[1]
+        for row, kind in zip(variant.stages, KINDS, strict=True):
+            self.stages.append(StageModule(channels, row, kind, variant.layers, variant.affine))
+            channels = row.out
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.use_last_conv = use_last_conv
+        if use_last_conv:
+            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=False)
+            self.lab = LearnableAffine() if variant.affine else nn.Identity()
+        self.dropout = DownscaleDropout(dropout)
+        self.features = last_channels if use_last_conv else channels
+        self.fc = self.build_classifier(num_classes)
+        init_weights(self)
+
+    def lr_multiplier(self, name: str) -> float:
+        """The stage's factor; `AFFINE_LR` of it for the affine blocks."""
+        own = AFFINE_LR if name.endswith(("lab.scale", "lab.bias")) else 1.0
+        return super().lr_multiplier(name) * own
+
+    def pre_logits(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, last_channels)."""
+        x: Tensor = self.avg_pool(features)
+        if self.use_last_conv:
+            x = self.lab(F.relu(self.last_conv(x)))
+        x = self.dropout(x)
+        return x.flatten(1)
+
+
+def _variant(name: str, variant: Variant) -> Callable[..., PPHGNetV2]:
+    def build(
+        num_classes: int = 1000,
+        use_last_conv: bool = True,
+        last_channels: Annotated[int, Ge(1)] = 2048,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        lr_mults: LrMults | None = None,
+    ) -> PPHGNetV2:
+        return PPHGNetV2(num_classes, variant, use_last_conv, last_channels, dropout, lr_mults)
+
+    build.__name__ = name
+    build.__doc__ = f"PP-HGNetV2 {name[-2:].upper()}; the arguments are those of `PPHGNetV2`."
+    return build
+
+
+for _name, _row in VARIANTS.items():
+    backbones.register(_name)(_variant(_name, _row))

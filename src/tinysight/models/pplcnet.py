@@ -1,0 +1,158 @@
+"""PP-LCNet, arXiv:2109.15099: depth-wise separable blocks with hard-swish, fast on one CPU core.
+
+Structure, names and initialisation follow the reference implementation (PaddleClas, `PPLCNet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple, TypeAlias
+
+import torch.nn.functional as F
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from tinysight.models.base import Backbone
+from tinysight.models.layers import (
+    ConvBNAct,
+    DownscaleDropout,
+    Size,
+    SqueezeExcite,
+    init_weights,
+    make_divisible,
+)
+from tinysight.registry import backbones
+
+
+class Block(NamedTuple):
+    """One row: output channels at width 1, kernel, stride, and whether the block has a channel
+    gate.
+    """
+
+    out: int
+    kernel: int = 3
+    stride: Size = 1
+    se: bool = False
+
+
+STEM = 16
+STAGES: tuple[tuple[str, tuple[Block, ...]], ...] = (
+    ("blocks2", (Block(32),)),
+    ("blocks3", (Block(64, stride=2), Block(64))),
+    ("blocks4", (Block(128, stride=2), Block(128))),
+    ("blocks5", (Block(256, stride=2), *[Block(256, kernel=5)] * 5)),
+    ("blocks6", (Block(512, kernel=5, stride=2, se=True), Block(512, kernel=5, se=True))),
+)
+WIDTHS = {
+    "pplcnet_x0_25": 0.25,
+    "pplcnet_x0_35": 0.35,
+    "pplcnet_x0_5": 0.5,
+    "pplcnet_x0_75": 0.75,
+    "pplcnet_x1_0": 1.0,
+    "pplcnet_x1_5": 1.5,
+    "pplcnet_x2_0": 2.0,
+    "pplcnet_x2_5": 2.5,
+}
+Strides: TypeAlias = tuple[Size, Size, Size, Size, Size]
+LrMults: TypeAlias = tuple[float, float, float, float, float, float]
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depth-wise k x k, optional channel gate, point-wise 1 x 1; each convolution with BN and
+    hard-swish.
+    """
+
+    def __init__(self, in_channels: int, row: Block, width: float) -> None:
+        super().__init__()
+        self.out_channels = make_divisible(row.out * width)
+        self.dw_conv = ConvBNAct(
+            in_channels, in_channels, row.kernel, row.stride, in_channels, nn.Hardswish
+        )
+        self.se = SqueezeExcite(in_channels) if row.se else nn.Identity()
+        self.pw_conv = ConvBNAct(in_channels, self.out_channels, 1, act=nn.Hardswish)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, out_channels, h / stride, w / stride)."""
+        y: Tensor = self.pw_conv(self.se(self.dw_conv(x)))
+        return y
+
+
+class PPLCNet(Backbone):
+    """PP-LCNet of one width.
+
+    Args:
+        num_classes: width of the logits; 0 returns the (N, D) vector before the classifier.
+        width: factor on every channel count of `STAGES`, rounded to multiples of 8.
+        strides: of the stem and of the first block of `blocks3` to `blocks6`; an int or (vertical,
+            horizontal).
+        use_last_conv: the 1 x 1 convolution to `last_channels` with dropout between pooling and
+            classifier; without it the classifier takes the pooled map itself.
+        last_channels: width of that convolution.
+        dropout: share of its outputs dropped in training (see `DownscaleDropout`).
+        lr_mults: learning-rate multipliers of the stem and of `blocks2` to `blocks6`; the head has
+            1.
+    """
+
+    trunk = ("conv1", *(name for name, _ in STAGES))
+    stage_names = ("blocks2", "blocks3", "blocks4", "blocks5", "blocks6")
+    stage_prefixes = tuple((f"{name}.",) for name in trunk)
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        width: float = 1.0,
+        strides: Strides = (2, 2, 2, 2, 2),
+        use_last_conv: bool = True,
+        last_channels: int = 1280,
+        dropout: float = 0.2,
+        lr_mults: LrMults | None = None,
+    ) -> None:
+        super().__init__()
+        self.set_lr_mults(lr_mults)
+        channels = make_divisible(STEM * width)
+        self.conv1 = ConvBNAct(3, channels, 3, strides[0], act=nn.Hardswish)
+        first = dict(zip(("blocks3", "blocks4", "blocks5", "blocks6"), strides[1:], strict=True))
+        for name, rows in STAGES:
+            blocks = []
+            for i, row in enumerate(rows):
+                stride = first.get(name, row.stride) if i == 0 else row.stride
+                blocks.append(DepthwiseSeparable(channels, row._replace(stride=stride), width))
+                channels = blocks[-1].out_channels
+            self.add_module(name, nn.Sequential(*blocks))
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.last_conv: nn.Module = nn.Identity()
+        self.dropout: nn.Module = nn.Identity()
+        self.use_last_conv = use_last_conv
+        if use_last_conv:
+            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=False)
+            self.dropout = DownscaleDropout(dropout)
+        self.features = last_channels if use_last_conv else channels
+        self.fc = self.build_classifier(num_classes)
+        init_weights(self)
+
+    def pre_logits(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, last_channels), in evaluation already scaled by 1 - dropout."""
+        x: Tensor = self.avg_pool(features)
+        if self.use_last_conv:
+            x = self.dropout(F.hardswish(self.last_conv(x)))
+        return x.flatten(1)
+
+
+def _variant(name: str, width: float) -> Callable[..., PPLCNet]:
+    def build(
+        num_classes: int = 1000,
+        strides: Strides = (2, 2, 2, 2, 2),
+        use_last_conv: bool = True,
+        last_channels: Annotated[int, Ge(1)] = 1280,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
+        lr_mults: LrMults | None = None,
+    ) -> PPLCNet:
+        return PPLCNet(num_classes, width, strides, use_last_conv, last_channels, dropout, lr_mults)
+
+    build.__name__ = name
+    build.__doc__ = f"PP-LCNet of width {width:g}; the arguments are those of `PPLCNet`."
+    return build
+
+
+for _name, _width in WIDTHS.items():
+    backbones.register(_name)(_variant(_name, _width))

@@ -1,0 +1,181 @@
+"""ResNet, arXiv:1512.03385, with the stride on the 3 x 3 convolution; and its variant D,
+arXiv:1812.01187: a stem of three convolutions, and shortcuts that average before they project.
+
+Structure, names and initialisation follow the reference implementation (PaddleClas, `ResNet`): the
+first block of the first stage has a projection too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinysight.models.base import Backbone
+from tinysight.models.layers import ConvBNAct, Size, init_weights
+from tinysight.registry import backbones
+
+
+class Variant(NamedTuple):
+    """Blocks per stage, and whether they are bottlenecks (else two 3 x 3 convolutions)."""
+
+    depths: tuple[int, int, int, int]
+    bottleneck: bool
+
+
+DEPTHS = {
+    18: Variant((2, 2, 2, 2), False),
+    34: Variant((3, 4, 6, 3), False),
+    50: Variant((3, 4, 6, 3), True),
+    101: Variant((3, 4, 23, 3), True),
+    152: Variant((3, 8, 36, 3), True),
+    200: Variant((3, 12, 48, 3), True),
+}
+WIDTHS = (64, 128, 256, 512)
+EXPANSION = 4
+Strides: TypeAlias = tuple[Size, Size, Size, Size, Size]
+LrMults: TypeAlias = tuple[float, float, float, float, float]
+
+
+class Projection(ConvBNAct):
+    """Shortcut that changes width or resolution: 1 x 1, strided or behind an average (variant
+    D).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Size, average: bool) -> None:
+        super().__init__(in_channels, out_channels, 1, 1 if average else stride, act=None)
+        self.average = stride if average else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride), rounded up."""
+        if self.average is not None:
+            k = self.average
+            x = F.avg_pool2d(x, k, k, ceil_mode=True, count_include_pad=False)
+        return super().forward(x)
+
+
+class Block(nn.Module):
+    """3 x 3, 3 x 3 or 1 x 1, 3 x 3, 1 x 1, around a shortcut."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: Size,
+        bottleneck: bool,
+        projected: bool,
+        average: bool,
+    ) -> None:
+        super().__init__()
+        self.out_channels = width * EXPANSION if bottleneck else width
+        self.bottleneck = bottleneck
+        if bottleneck:
+            self.conv0 = ConvBNAct(in_channels, width, 1)
+            self.conv1 = ConvBNAct(width, width, 3, stride)
+            self.conv2 = ConvBNAct(width, self.out_channels, 1, act=None)
+        else:
+            self.conv0 = ConvBNAct(in_channels, width, 3, stride)
+            self.conv1 = ConvBNAct(width, width, 3, act=None)
+        self.short = (
+            Projection(in_channels, self.out_channels, stride, average)
+            if projected
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
+        y = self.conv1(self.conv0(x))
+        if self.bottleneck:
+            y = self.conv2(y)
+        return F.relu(self.short(x) + y)
+
+
+class ResNet(Backbone):
+    """ResNet of one depth.
+
+    Args:
+        num_classes: width of the logits; 0 returns the (N, D) vector before the classifier.
+        variant: blocks per stage and their kind.
+        d: variant D.
+        strides: of the stem, of the maximum behind it and of stages 2 to 4.
+        lr_mults: learning-rate multipliers of the stem and of the four stages; the classifier has
+            1.
+    """
+
+    decays_norm = True
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        variant: Variant = DEPTHS[50],
+        d: bool = False,
+        strides: Strides = (2, 2, 2, 2, 2),
+        lr_mults: LrMults | None = None,
+    ) -> None:
+        super().__init__()
+        self.stem = (
+            nn.Sequential(
+                ConvBNAct(3, 32, 3, strides[0]), ConvBNAct(32, 32, 3), ConvBNAct(32, 64, 3)
+            )
+            if d
+            else nn.Sequential(ConvBNAct(3, 64, 7, strides[0]))
+        )
+        self.max_pool = nn.MaxPool2d(3, strides[1], 1)
+        self.blocks = nn.ModuleList()
+        channels = 64
+        ends: list[str] = []
+        prefixes: list[tuple[str, ...]] = [("stem.",)]
+        stages = zip(WIDTHS, variant.depths, (1, *strides[2:]), strict=True)
+        for number, (width, depth, stride) in enumerate(stages):
+            prefixes.append(tuple(f"blocks.{len(self.blocks) + i}." for i in range(depth)))
+            for i in range(depth):
+                block = Block(
+                    channels,
+                    width,
+                    1 if i else stride,
+                    variant.bottleneck,
+                    projected=i == 0,
+                    average=d and number > 0 and i == 0,
+                )
+                self.blocks.append(block)
+                channels = block.out_channels
+            ends.append(f"blocks.{len(self.blocks) - 1}")
+        self.trunk = ("stem", "max_pool", *(f"blocks.{i}" for i in range(len(self.blocks))))
+        self.stage_names = tuple(ends)
+        self.stage_prefixes = tuple(prefixes)
+        self.set_lr_mults(lr_mults)
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.features = channels
+        self.fc = self.build_classifier(num_classes)
+        init_weights(self)
+        if isinstance(self.fc, nn.Linear):
+            bound = self.features**-0.5
+            nn.init.uniform_(self.fc.weight, -bound, bound)
+
+    def pre_logits(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C)."""
+        x: Tensor = self.avg_pool(features)
+        return x.flatten(1)
+
+
+def _variant(
+    name: str, variant: Variant, d: bool, default: Strides = (2, 2, 2, 2, 2)
+) -> Callable[..., ResNet]:
+    def build(
+        num_classes: int = 1000, strides: Strides = default, lr_mults: LrMults | None = None
+    ) -> ResNet:
+        return ResNet(num_classes, variant, d, strides, lr_mults)
+
+    build.__name__ = name
+    build.__doc__ = f"{name.replace('resnet', 'ResNet-')}; the arguments are those of `ResNet`."
+    return build
+
+
+for _depth, _row in DEPTHS.items():
+    for _name, _d in ((f"resnet{_depth}", False), (f"resnet{_depth}_vd", True)):
+        if _name != "resnet200":  # the reference has 200 layers in variant D only
+            backbones.register(_name)(_variant(_name, _row, _d))
+_name = "resnet50_last_stage_stride1"  # keeps more resolution, for recognition
+backbones.register(_name)(_variant(_name, DEPTHS[50], False, (2, 2, 2, 2, 1)))

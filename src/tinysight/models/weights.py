@@ -1,0 +1,129 @@
+"""Names and layouts of the reference's state dicts, by rule.
+
+Reference name          torch name                 layout
+`*._mean`               `*.running_mean`           same
+`*._variance`           `*.running_var`            same
+`*.weight` (linear)     `*.weight`                 transposed: the reference has (in, out)
+everything else         the same name              same
+                        `*.num_batches_tracked`    the reference has no such entry
+
+The networks are built so that this rule is all there is: their modules have the reference's names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from tinysight.errors import CheckpointError
+
+_LEAVES = {"running_mean": "_mean", "running_var": "_variance"}
+_BACK = {reference: ours for ours, reference in _LEAVES.items()}
+_STATISTICS = tuple(_LEAVES)
+
+
+class Entry(NamedTuple):
+    """One entry of a reference state dict."""
+
+    name: str
+    shape: tuple[int, ...]
+    ours: str
+    transposed: bool
+
+
+def reference_name(name: str) -> str:
+    """The reference's spelling of one of our state-dict names."""
+    stem, _, leaf = name.rpartition(".")
+    return ".".join(filter(None, (stem, _LEAVES.get(leaf, leaf))))
+
+
+def torch_name(name: str) -> str:
+    """Our spelling of one of the reference's state-dict names; undoes `reference_name`."""
+    stem, _, leaf = name.rpartition(".")
+    return ".".join(filter(None, (stem, _BACK.get(leaf, leaf))))
+
+
+def reference_entries(model: nn.Module) -> list[Entry]:
+    """What the reference's state dict of the same network holds, in our order."""
+    linear = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    return [
+        Entry(
+            reference_name(name),
+            tuple(value.shape)[:: -1 if name in linear else 1],
+            name,
+            name in linear,
+        )
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    ]
+
+
+def to_reference(model: nn.Module) -> dict[str, np.ndarray]:
+    """The weights of `model` under the reference's names and in its layout."""
+    state = model.state_dict()
+    arrays = {e.name: (state[e.ours].detach().cpu().numpy(), e) for e in reference_entries(model)}
+    return {name: a.T.copy() if e.transposed else a.copy() for name, (a, e) in arrays.items()}
+
+
+def load_reference(
+    model: nn.Module, weights: Mapping[str, np.ndarray], where: str, *, strict: bool = True
+) -> tuple[list[str], list[str]]:
+    """Fill `model` with weights that have the reference's names and layout.
+
+    Args:
+        model: changed in place, and not at all when an error is raised.
+        weights: array by reference name.
+        where: the file they come from, for messages.
+        strict: refuse a missing or an unknown entry. Otherwise they are left out; the classifier of
+            another number of classes is also left out then.
+
+    Returns:
+        The reference's names that `model` lacks a value for, and those in `weights` that it does
+        not know.
+
+    Raises:
+        CheckpointError: a missing or unknown entry in strict mode; an array of another shape.
+    """
+    entries = {e.name: e for e in reference_entries(model)}
+    classifier = f"{getattr(model, 'classifier_name', '')}."
+    state: dict[str, torch.Tensor] = {}
+    missing = [name for name in entries if name not in weights]
+    unknown = [name for name in weights if name not in entries]
+    for name, entry in entries.items():
+        if name not in weights:
+            continue
+        array = weights[name]
+        if tuple(array.shape) != entry.shape:
+            if not strict and name.startswith(classifier):
+                missing.append(name)
+                continue
+            raise CheckpointError(
+                where, f"{name} has shape {tuple(array.shape)}, the network {entry.shape}"
+            )
+        state[entry.ours] = torch.from_numpy(np.array(array.T if entry.transposed else array))
+    if strict and (missing or unknown):
+        raise CheckpointError(
+            where,
+            f"not of this network: {len(missing)} entries missing, {len(unknown)} unknown",
+            f"for example {', '.join((missing + unknown)[:3])}",
+        )
+    model.load_state_dict(state, strict=False)
+    return missing, unknown
+
+
+def count_parameters(model: nn.Module, *, batch_norm_statistics: bool = False) -> int:
+    """How many numbers the parameters of `model` hold.
+
+    Args:
+        model: any network.
+        batch_norm_statistics: count running means and variances too, as the reference's
+            `parameters()` does.
+    """
+    count = sum(p.numel() for p in model.parameters())
+    if batch_norm_statistics:
+        count += sum(b.numel() for n, b in model.named_buffers() if n.endswith(_STATISTICS))
+    return count

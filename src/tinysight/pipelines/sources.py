@@ -1,0 +1,169 @@
+"""Where pictures come from: a file, a folder, a pattern, a list, bytes, an array, or many of these.
+
+Nothing is decoded here; a source is a stream of named, unread pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, Union
+
+import numpy as np
+
+from tinysight.errors import DataError
+
+# Whatever some OpenCV reads, so that a picture in a folder is answered or reported, never passed
+# over. What is in the file decides how it is decoded.
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
+    *(".jp2", ".j2k", ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".pxm", ".pfm", ".sr", ".ras"),
+    *(".hdr", ".pic", ".exr"),
+)
+
+
+class Picture(NamedTuple):
+    """An unread picture: its name in results, and a path, a file's bytes, or pixels."""
+
+    name: str
+    data: str | bytes | np.ndarray
+
+
+Source: TypeAlias = Union[str, Path, bytes, np.ndarray, Picture, "Iterable[Source]"]
+
+
+def pictures(source: Source, *, root: str | Path | None = None) -> Iterator[Picture]:
+    """Every picture of `source`, in order, one at a time.
+
+    Args:
+        source: one of
+
+            - the path of a picture, under the name it was given;
+            - a folder: every picture in it and below, in natural order (2 before 10), whatever the
+              case of the extension; hidden files and folders are left out;
+            - a pattern with `*`, `?` or `[]`, `**` for any depth, in natural order;
+            - the path of a list (`.txt`), one path a line, a label after it is ignored;
+            - bytes of an image file, named `<bytes>`;
+            - pixels, uint8 RGB (H, W, 3), named `<array>`;
+            - a `Picture`, which says its own name;
+            - an iterable of these, read as the pictures are asked for.
+        root: folder that the paths in a list are relative to; default: that of the list.
+
+    Raises:
+        DataError: a path does not exist, a folder, pattern or list has no picture in it, or
+            `source` is something else. For a path, raised by this call, not by the iteration.
+    """
+    if isinstance(source, Picture):
+        return iter([source])
+    if isinstance(source, bytes | bytearray | memoryview):
+        return iter([Picture("<bytes>", bytes(source))])
+    if isinstance(source, np.ndarray):
+        return iter([Picture("<array>", source)])
+    if isinstance(source, str | os.PathLike):
+        return _of_path(os.fspath(source), root)
+    if isinstance(source, Iterable):
+        return _of_many(source, root)
+    raise DataError(
+        type(source).__name__,
+        "is no source of pictures",
+        "give a path, a pattern, bytes, an array (H, W, 3), or an iterable of these",
+    )
+
+
+def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[Picture]:
+    for i, item in enumerate(items):
+        if isinstance(item, str | os.PathLike) and _is_one(os.fspath(item)):
+            # A file that is not there is one unreadable picture, not the end of the stream.
+            yield Picture(os.fspath(item), os.fspath(item))
+            continue
+        for picture in pictures(item, root=root):
+            nameless = picture.name in ("<bytes>", "<array>")
+            yield picture._replace(name=f"{picture.name[:-1]} {i}>") if nameless else picture
+
+
+def _of_path(path: str, root: str | Path | None) -> Iterator[Picture]:
+    if Path(path).is_dir():
+        return _some(_walk(path, set()), path, "no picture in this folder or below it")
+    if Path(path).is_file():
+        if _is_list(path):
+            folder = Path(path).parent if root is None else Path(root)
+            return _some(_of_list(path, folder), path, "this list is empty")
+        return iter([Picture(path, path)])
+    if _is_pattern(path):
+        import glob
+
+        matches = glob.iglob(path, recursive=True)  # noqa: PTH207 - pathlib takes no absolute ones
+        found = sorted((m for m in matches if Path(m).is_file()), key=_natural)
+        return _some((Picture(m, m) for m in found), path, "no file matches this pattern")
+    if path.startswith(("http://", "https://")):
+        raise DataError(path, "addresses are not fetched", "download the picture first")
+    raise DataError(path, "no such file or folder")
+
+
+def _is_one(path: str) -> bool:
+    return not (Path(path).is_dir() or _is_list(path) or _is_pattern(path))
+
+
+def _is_list(path: str) -> bool:
+    return path.lower().endswith(".txt")
+
+
+def _is_pattern(path: str) -> bool:
+    return any(c in path for c in "*?[") and not Path(path).exists()
+
+
+def _some(found: Iterator[Picture], where: str, problem: str) -> Iterator[Picture]:
+    """`found` again; an error if there is nothing in it."""
+    first = next(found, None)
+    if first is None:
+        raise DataError(where, problem)
+    return chain([first], found)
+
+
+def _walk(folder: str, above: set[str]) -> Iterator[Picture]:
+    """Pictures of `folder`, then those of its folders; links back to a folder above are left."""
+    here = str(Path(folder).resolve())
+    if here in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            shown = [e for e in entries if not e.name.startswith(".")]
+    except OSError as error:
+        raise DataError(folder, f"cannot be listed: {error.strerror}") from None
+    shown.sort(key=lambda e: _natural(e.name))
+    for entry in shown:
+        if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+            yield Picture(entry.path, entry.path)
+    for entry in shown:
+        if entry.is_dir():
+            yield from _walk(entry.path, above | {here})
+
+
+def _of_list(path: str, folder: Path) -> Iterator[Picture]:
+    try:
+        with Path(path).open(encoding="utf-8-sig") as lines:
+            for line in lines:
+                if line.strip():
+                    name = str(folder / _listed(line.strip(), folder))
+                    yield Picture(name, name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, f"not readable as a list of paths: {error}") from None
+
+
+def _listed(line: str, folder: Path) -> str:
+    """The path in a line: up to a tab, else all if that is a file, else to the last blank."""
+    if "\t" in line:
+        return line.split("\t", 1)[0]
+    if " " not in line or (folder / line).exists():
+        return line
+    return line.rsplit(None, 1)[0]
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key: numbers by value, words without case, equal ones by their code points."""
+    parts = re.split(r"([0-9]+)", name)
+    key = [(1, 0, p.lower()) if i % 2 == 0 else (0, int(p), p) for i, p in enumerate(parts)]
+    return [*key, (2, 0, name)]

@@ -1,0 +1,85 @@
+"""A trained network as a callable, from a run folder or one checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tinysight.config import Recipe
+from tinysight.config.load import check_tree
+from tinysight.errors import CheckpointError, ConfigError
+from tinysight.evaluate import Predict
+from tinysight.models import set_batch_norm_variance
+from tinysight.registry import backbones
+from tinysight.train.checkpoint import load_checkpoint
+from tinysight.train.folder import RunFolder
+
+
+def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
+    """A callable from (N, 3, H, W) float32 to (N, K) probabilities, and the recipe of its run.
+
+    Args:
+        run_or_checkpoint: a run folder (its best checkpoint, else its last) or a checkpoint.
+
+    Raises:
+        CheckpointError: nothing there, or it is damaged.
+    """
+    model, recipe = load_model(run_or_checkpoint)
+    return predictor(model.to(device())), recipe
+
+
+def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
+    """The trained network on the CPU in evaluation mode, and its recipe; otherwise as
+    `load_predictor`.
+    """
+    path = find_checkpoint(run_or_checkpoint)
+    checkpoint = load_checkpoint(path)
+    recipe, problems = check_tree(checkpoint.recipe)
+    if recipe is None:
+        raise ConfigError.of(f"recipe in {path}", problems)
+    model = build_model(recipe)
+    model.load_state_dict(checkpoint.model)
+    return model.eval(), recipe
+
+
+def build_model(recipe: Recipe) -> nn.Module:
+    """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
+    spec = recipe.model.backbone.spec
+    model: nn.Module = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
+    set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    return model
+
+
+def predictor(model: nn.Module) -> Predict:
+    """`model`, as it is now, as a callable of NumPy arrays; softmax and all in float32."""
+    place: Any = next(model.parameters()).device
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(images).to(place))
+            scores: np.ndarray = torch.softmax(logits.float(), dim=1).cpu().numpy()
+            return scores
+
+    return predict
+
+
+def device() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """The file that `load_model` reads; raises as it does when there is none."""
+    path = Path(run_or_checkpoint)
+    if path.is_file():
+        return path
+    folder = RunFolder(path)
+    for choice in (folder.best, folder.last, folder.previous):
+        if choice.is_file():
+            return choice
+    what = "no checkpoint in this folder yet" if path.is_dir() else "no such run or checkpoint"
+    raise CheckpointError(str(path), what)

@@ -1,0 +1,162 @@
+"""Random windows, sizes and mirror images. Sizes in pixels; `size` is a side or [width, height]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import cv2
+
+from tinysight.registry import transforms
+from tinysight.transforms.base import Image, need, same_axes, width_height
+from tinysight.transforms.geometry import (
+    Backend,
+    Interpolation,
+    check_interpolation,
+    crop,
+    resize_to,
+    room,
+    short_size,
+)
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, Gt, Le, MinLen
+    from numpy.random import Generator
+
+_FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
+
+
+@transforms.register("random_crop")
+@dataclass(frozen=True)
+class RandomCrop:
+    """Cut out a window at a uniform place; a picture that is too small is an error."""
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+
+    size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
+
+    def __post_init__(self) -> None:
+        width_height(self.size)
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to a view (h, w, C)."""
+        rng = need(rng)
+        width, height = width_height(self.size)
+        spare_width, spare_height = room(image, width, height)
+        top = int(rng.integers(0, spare_height + 1))
+        left = int(rng.integers(0, spare_width + 1))
+        return crop(image, left, top, width, height)
+
+
+@transforms.register("random_resized_crop")
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """Cut out a window of random area and proportions and resize it.
+
+    One draw always succeeds: the proportions are drawn first, then the area between what was asked
+    and what fits. This is the reference's rule, with equal results for equal draws (aspect, area,
+    left, top).
+
+    Args:
+        size: of the result.
+        scale: smallest and largest share of the picture's area.
+        ratio: smallest and largest width over height, before the picture's own proportions limit
+            the area.
+        log_ratio: draw the ratio log-uniformly, so that upright and lying windows are equally
+            likely.
+        interpolation: as in `resize`.
+        backend: as in `resize`.
+    """
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+
+    size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
+    scale: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.08, 1.0)
+    ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (3 / 4, 4 / 3)
+    log_ratio: bool = False
+    interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
+
+    def __post_init__(self) -> None:
+        width_height(self.size)
+        check_interpolation(self.interpolation, self.backend)
+        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
+            if not 0 < low <= high:
+                raise ValueError(f"{name} should be two positive numbers in ascending order")
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to (h, w, C), dtype kept."""
+        window = crop(image, *self.draw(image.shape[1], image.shape[0], need(rng)))
+        return resize_to(window, *width_height(self.size), self.interpolation, self.backend)
+
+    def draw(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
+        """(left, top, width, height) of a window in a picture of `width` x `height`."""
+        low, high = self.ratio
+        if self.log_ratio:
+            root = math.sqrt(math.exp(rng.uniform(math.log(low), math.log(high))))
+        else:
+            root = math.sqrt(rng.uniform(low, high))
+        wide, tall = root, 1.0 / root
+        fits = min(width / height / wide**2, height / width / tall**2)
+        share = rng.uniform(min(self.scale[0], fits), min(self.scale[1], fits))
+        side = math.sqrt(width * height * share)
+        w = min(max(int(side * wide), 1), width)
+        h = min(max(int(side * tall), 1), height)
+        left = int(rng.integers(0, width - w + 1))
+        top = int(rng.integers(0, height - h + 1))
+        return left, top, w, h
+
+
+@transforms.register("random_resize")
+@dataclass(frozen=True)
+class RandomResize:
+    """Resize to a short side with an interpolation drawn per picture, so that none is learnt.
+
+    `short` may be a range [smallest, largest], both included, drawn uniformly.
+    """
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+
+    short: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
+    interpolations: Annotated[tuple[Interpolation, ...], MinLen(1)] = (
+        "bilinear",
+        "area",
+        "bicubic",
+    )
+
+    def __post_init__(self) -> None:
+        low, high = width_height(self.short)
+        if low > high:
+            raise ValueError("short should be in ascending order")
+        for interpolation in self.interpolations:
+            check_interpolation(interpolation, "cv2")
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to (h, w, C), dtype kept."""
+        rng = need(rng)
+        low, high = width_height(self.short)
+        short = int(rng.integers(low, high + 1))
+        interpolation = self.interpolations[int(rng.integers(0, len(self.interpolations)))]
+        return resize_to(image, *short_size(image, short), interpolation)
+
+
+@transforms.register("random_flip")
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirror with probability `p`: left to right, top to bottom, or both at once (half a turn)."""
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+
+    p: Annotated[float, Ge(0), Le(1)] = 0.5
+    direction: Literal["horizontal", "vertical", "both"] = "horizontal"
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        if need(rng).random() >= self.p:
+            return image
+        return same_axes(cv2.flip(image, _FLIPS[self.direction]), image)

@@ -1,0 +1,68 @@
+"""What every transform shares: the types, and the promises that the property tests hold it to.
+
+A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image
+(H, W, C) or (H, W) and returns one with as many axes. It never changes its input, but may return
+it, or a view of it. The same `rng` state gives the same picture. `random` says that it draws from
+`rng`; `sets_label` that it returns `(image, label)`. A picture that it cannot take is an
+`ImageError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Image = np.ndarray[Any, np.dtype[Any]]  # (H, W, C) or (H, W); uint8, or float32 once normalised
+
+MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one picture may be decoded or enlarged to
+
+
+class Transform(Protocol):
+    """One step from a decoded picture to a network's input."""
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws from `rng`."""
+        ...
+
+    @property
+    def sets_label(self) -> bool:
+        """Whether it returns `(image, label)`."""
+        ...
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Any:
+        """The transformed image, or `(image, label)`."""
+        ...
+
+
+def width_height(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a recipe's `size`: one side of a square, or [width, height].
+
+    Raises:
+        ValueError: not one or two whole numbers of at least 1.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
+        raise ValueError(f"size should be a whole number or [width, height], got {size!r}")
+    return pair
+
+
+def need(rng: Generator | None) -> Generator:
+    """`rng`, which a random transform cannot do without."""
+    if rng is None:
+        raise TypeError("a random transform needs a numpy.random.Generator")
+    return rng
+
+
+def same_axes(result: Image, image: Image) -> Image:
+    """`result` with the last axis that OpenCV drops from an (H, W, 1) `image`."""
+    return result if result.ndim == image.ndim else result[:, :, None]
+
+
+def shape_text(image: Image) -> str:
+    """Width and height for a message."""
+    return f"{image.shape[1]} x {image.shape[0]}"

@@ -1,0 +1,106 @@
+"""From a file or its bytes to pixels: the one way in, for training, evaluation and prediction."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tinysight.errors import ImageError
+from tinysight.transforms.base import MAX_PIXELS, Image
+from tinysight.transforms.header import Header, Refused, read_header
+
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+if "OPENCV_LOG_LEVEL" not in os.environ:  # a bad picture is an exception here, not a line on stderr
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # OpenCV 5 moved it; 0 is silent
+
+
+def decode(source: bytes | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode one picture to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
+
+    Grey, palette and CMYK pictures become RGB; 16 bits a channel become 8 (the high byte); alpha is
+    dropped without blending, as the reference does, so what lies under transparent pixels shows.
+    Colour profiles are not applied. Of an animated PNG the still picture is taken.
+
+    Args:
+        source: the bytes of a JPEG, PNG, BMP or WebP file, or the path of one, in any script.
+        max_pixels: the most pixels that are decoded; checked in the header, before anything is
+            allocated.
+
+    Raises:
+        ImageError: the file is missing, not a file, empty, of another format, damaged, cut short (a
+            JPEG without its end marker, a PNG without its last chunk) or over `max_pixels`. The
+            same files on every OpenCV from 4.8 on, except that damage inside JPEG or WebP data may
+            be decoded to wrong pixels, differently by each release.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        where, data = f"{len(source)} bytes", bytes(source)
+    else:
+        where, data = str(source), _read(Path(source))
+    try:
+        header = read_header(data)
+    except Refused as refused:
+        raise ImageError(where, str(refused), refused.hint) from None
+    if header.width * header.height > max_pixels:
+        raise ImageError(
+            where,
+            f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}",
+            "reduce the picture or raise max_pixels",
+        )
+    return _upright(_pixels(header, where), header.orientation)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(str(path), "is a folder", "name a picture in it")
+        if not stat.S_ISREG(mode):
+            raise ImageError(str(path), "is not a regular file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(str(path), "no such file", "check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(str(path), f"cannot be read: {reason}") from error
+
+
+def _pixels(header: Header, where: str) -> Image:
+    """The stored pixels as RGB, not yet turned."""
+    try:
+        image = cv2.imdecode(np.frombuffer(header.data, np.uint8), _FLAGS)
+    except cv2.error as error:
+        raise ImageError(
+            where, f"OpenCV cannot decode this {header.format}: {error.err}"
+        ) from error
+    if image is None or image.shape != (header.height, header.width, 3):
+        raise ImageError(
+            where, f"the {header.format} is damaged", "copy or download the file again"
+        )
+    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return rgb
+
+
+def _upright(image: Image, orientation: int) -> Image:
+    """Undo an EXIF orientation; 5 to 8 swap width and height."""
+    upright: Image = image
+    match orientation:
+        case 2:
+            upright = cv2.flip(image, 1)
+        case 3:
+            upright = cv2.rotate(image, cv2.ROTATE_180)
+        case 4:
+            upright = cv2.flip(image, 0)
+        case 5:
+            upright = cv2.transpose(image)
+        case 6:
+            upright = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+        case 7:
+            upright = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
+        case 8:
+            upright = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return upright

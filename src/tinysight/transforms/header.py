@@ -1,0 +1,231 @@
+"""What a picture file says about itself, read before anything is decoded.
+
+OpenCV releases differ in what they make of a file that is unusual: 4.x decodes half of a cut JPEG
+and 5.0 nothing, 5.0 turns a WebP by its EXIF and 4.x does not, newer ones take another frame of an
+animated PNG, and only some read GIF. So the header, the end of the file and the EXIF orientation
+are read here, the same way for every release, and the decoder gets nothing but the parts that
+determine pixels. This also bounds what a hostile file can allocate.
+
+Four formats are accepted: JPEG, PNG, BMP, WebP. Everything else is refused, by name where the name
+is known.
+
+Sources: ITU-T T.81 annex B, W3C PNG (third edition), RFC 9649 (WebP), the BITMAPINFOHEADER layout,
+EXIF 2.32.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+ByteOrder = Literal["little", "big"]
+
+_OTHERS = (  # offset, first bytes, name: for the message only
+    (0, b"GIF8", "a GIF"),
+    (0, b"II*\0", "a TIFF"),
+    (0, b"MM\0*", "a TIFF"),
+    (4, b"ftyphei", "a HEIC"),
+    (4, b"ftypmif1", "a HEIC"),
+    (4, b"ftypavi", "an AVIF"),
+    (0, b"\0\0\0\x0cjP", "a JPEG 2000"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (0, b"8BPS", "a Photoshop"),
+    (0, b"%PDF", "a PDF"),
+)
+_CONVERT = "convert it to JPEG or PNG"
+# Stuffed bytes and restart markers belong to a scan. No `\xff+`: it would search 25 times slower.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; Huffman coded
+_RARE_FRAMES = set(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+
+
+class Refused(ValueError):
+    """The bytes are not a picture that can be decoded; `hint` is the way out."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class Header(NamedTuple):
+    """Size as stored (before `orientation`), EXIF orientation 1 to 8, and the bytes to decode."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int
+    data: bytes
+
+
+def read_header(data: bytes) -> Header:
+    """The header of a whole file.
+
+    Raises:
+        Refused: not one of the four formats, damaged, cut short, animated WebP, or without pixels.
+    """
+    if not data:
+        raise Refused("the file is empty")
+    if data.startswith(b"\xff\xd8\xff"):
+        header = _jpeg(data)
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        header = _png(data)
+    elif data.startswith(b"BM"):
+        header = _bmp(data)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        header = _webp(data)
+    else:
+        known = [name for at, magic, name in _OTHERS if data.startswith(magic, at)]
+        if known:
+            raise Refused(f"{known[0]} file, which is not read here", _CONVERT)
+        raise Refused("not a JPEG, PNG, BMP or WebP picture")
+    if header.width < 1 or header.height < 1:
+        raise Refused(f"the header says {header.width} x {header.height} pixels")
+    return header
+
+
+def _cut(kind: str, missing: str) -> Refused:
+    return Refused(f"the {kind} is cut short: {missing}", "copy or download the file again")
+
+
+def _jpeg(data: bytes) -> Header:
+    """Walk the segments up to the end marker; without one the picture is cut short."""
+    size: tuple[int, int] | None = None
+    orientation = 1
+    at = 2
+    while found := _MARKER.search(data, at):
+        at = found.end()
+        code = data[at - 1]
+        if code == 0xD9:
+            break
+        if code in (0xD8, 0x01):
+            continue
+        length = _uint(data, at, 2, "big")
+        if length < 2 or at + length > len(data):
+            raise _cut("JPEG", "a segment is incomplete")
+        if code in _RARE_FRAMES or (code in _FRAMES and data[at + 2] != 8):
+            raise Refused(
+                "a JPEG of a kind that is not read here", "save it as baseline JPEG, 8 bits"
+            )
+        if code in _FRAMES and size is None:
+            size = _uint(data, at + 5, 2, "big"), _uint(data, at + 3, 2, "big")
+        elif code == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
+            orientation = _orientation(data[at + 8 : at + length])
+        elif code == 0xDA and size is not None and data.endswith(b"\xff\xd9"):
+            break  # inside a scan these two bytes are the end marker and nothing else
+        at += length
+    else:
+        raise _cut("JPEG", "the end marker is missing")
+    if size is None:
+        raise Refused("the JPEG holds no picture")
+    return Header("JPEG", *size, orientation, data)
+
+
+def _png(data: bytes) -> Header:
+    """Check the chunks; keep those that determine pixels, so no animation and no profile."""
+    size: tuple[int, int] | None = None
+    orientation = 1
+    kept: list[tuple[int, int]] = []
+    at, complete, ancillary = 8, False, False
+    view = memoryview(data)
+    while not complete:
+        length, name = _uint(data, at, 4, "big"), data[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(data):
+            raise _cut("PNG", "its last chunk is incomplete")
+        if name in _PNG_PIXELS:
+            if zlib.crc32(view[at + 4 : end - 4]) != _uint(data, end - 4, 4, "big"):
+                raise Refused(f"the PNG is damaged: wrong checksum in {name.decode()}")
+            kept.append((at, end))
+        elif not name[:1].islower():
+            raise Refused("the PNG holds an unknown critical chunk")
+        else:
+            ancillary = True
+        if name == b"IHDR" and at == 8 and length == 13:
+            size = _uint(data, at + 8, 4, "big"), _uint(data, at + 12, 4, "big")
+        elif name == b"eXIf":
+            orientation = _orientation(data[at + 8 : end - 4])
+        complete = name == b"IEND"
+        at = end
+    if size is None:
+        raise Refused("the PNG does not begin with its header")
+    if ancillary:
+        data = b"".join([data[:8], *(view[start:stop] for start, stop in kept)])
+    return Header("PNG", *size, orientation, data)
+
+
+def _bmp(data: bytes) -> Header:
+    if len(data) < 26:
+        raise _cut("BMP", "the header is incomplete")
+    pixels, header_size = _uint(data, 10, 4), _uint(data, 14, 4)
+    if header_size == 12:
+        width, height, bits, coding = _uint(data, 18, 2), _uint(data, 20, 2), _uint(data, 24, 2), 0
+    else:
+        width, height = _uint(data, 18, 4, signed=True), abs(_uint(data, 22, 4, signed=True))
+        bits, coding = _uint(data, 28, 2), _uint(data, 30, 4)
+    uncompressed = coding in (0, 3)
+    if uncompressed and pixels + (width * bits + 31) // 32 * 4 * height > len(data):
+        raise _cut("BMP", "there are fewer bytes than pixels")
+    return Header("BMP", width, height, 1, data)
+
+
+def _webp(data: bytes) -> Header:
+    if len(data) < 30 or 8 + _uint(data, 4, 4) > len(data):
+        raise _cut("WebP", "there are fewer bytes than the header says")
+    kind, orientation = data[12:16], 1
+    if kind == b"VP8X":
+        if data[20] & 0x02:
+            raise Refused("an animated WebP", "save its first frame as JPEG or PNG")
+        size = _uint(data, 24, 3) + 1, _uint(data, 27, 3) + 1
+        exif = (
+            [body for name, body in _riff_chunks(data) if name == b"EXIF"]
+            if data[20] & 0x08
+            else []
+        )
+        if exif:
+            orientation = _orientation(exif[0].removeprefix(b"Exif\0\0"))
+    elif kind == b"VP8L":
+        packed = _uint(data, 21, 4)
+        size = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        size = _uint(data, 26, 2) & 0x3FFF, _uint(data, 28, 2) & 0x3FFF
+    else:
+        raise Refused("the WebP holds no picture")
+    return Header("WebP", *size, orientation, data)
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 12
+    while at + 8 <= len(data):
+        length = _uint(data, at + 4, 4)
+        yield data[at : at + 4], data[at + 8 : at + 8 + length]
+        at += 8 + length + (length & 1)
+
+
+def _orientation(tiff: bytes) -> int:
+    """EXIF orientation, 1 (upright) to 8; 1 also where the block does not say or is damaged."""
+    order: ByteOrder
+    if tiff.startswith(b"II"):
+        order = "little"
+    elif tiff.startswith(b"MM"):
+        order = "big"
+    else:
+        return 1
+    table = _uint(tiff, 4, 4, order)
+    for index in range(_uint(tiff, table, 2, order)):
+        entry = table + 2 + 12 * index
+        if entry + 12 > len(tiff):
+            break
+        if _uint(tiff, entry, 2, order) == 0x0112:
+            value = _uint(tiff, entry + 8, 2, order)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _uint(
+    data: bytes, at: int, size: int, order: ByteOrder = "little", signed: bool = False
+) -> int:
+    """The number at `at`; bytes past the end are left out, so callers check lengths."""
+    return int.from_bytes(data[at : at + size], order, signed=signed)

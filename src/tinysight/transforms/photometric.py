@@ -1,0 +1,90 @@
+"""What pixel values become in a network's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import cv2
+import numpy as np
+
+from tinysight.errors import ImageError
+from tinysight.registry import transforms
+from tinysight.transforms.base import Image, same_axes
+
+if TYPE_CHECKING:
+    from annotated_types import Gt, MinLen
+    from numpy.random import Generator
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize(image: Image, mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> Image:
+    """`(image * scale - mean) / std` per channel, every step in float32 as in the reference.
+
+    A scale of 1/255 and one of 0.00392157 differ in the last bits of the result, so a bundle says
+    which.
+
+    Args:
+        image: (H, W, C) or (H, W), any numeric dtype; uint8 goes through a table of its 256
+            possible answers.
+        mean: one per channel, or one for all, in the unit of `image * scale`.
+        std: one per channel, or one for all; not zero.
+        scale: factor applied first.
+
+    Returns:
+        A new float32 array of the same shape.
+
+    Raises:
+        ImageError: `mean` and `std` are not for this number of channels.
+    """
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if not {len(mean), len(std)} <= {1, channels}:
+        raise ImageError("", f"{channels} channels, but mean has {len(mean)} and std {len(std)}")
+    if image.dtype == np.uint8:
+        return same_axes(cv2.LUT(image, _table(mean, std, scale, channels)), image)
+    scaled: Image = image.astype(np.float32) * np.float32(scale)
+    scaled -= np.asarray(mean, np.float32)
+    scaled /= np.asarray(std, np.float32)
+    return scaled
+
+
+@lru_cache(maxsize=16)
+def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float, channels: int) -> Image:
+    """The answer for each uint8 value and channel, (256, 1, C) float32."""
+    values = np.arange(256, dtype=np.float32)[:, None].repeat(channels, axis=1)
+    table = (values * np.float32(scale) - np.asarray(mean, np.float32)) / np.asarray(
+        std, np.float32
+    )
+    return np.ascontiguousarray(table[:, None, :])
+
+
+@transforms.register("normalize")
+@dataclass(frozen=True)
+class Normalize:
+    """Subtract the mean and divide by the deviation, in float32; see the function `normalize`.
+
+    Args:
+        mean: per channel, in the unit of `image * scale`; the default is ImageNet's on [0, 1].
+        std: per channel.
+        scale: factor applied first; 1/255 takes uint8 to [0, 1].
+    """
+
+    random: ClassVar[bool] = False
+    sets_label: ClassVar[bool] = False
+
+    mean: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_MEAN
+    std: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_STD
+    scale: Annotated[float, Gt(0)] = 1 / 255
+
+    def __post_init__(self) -> None:
+        if 0 in self.std:
+            raise ValueError("std may not be 0")
+        if 1 != len(self.mean) != len(self.std) != 1:
+            raise ValueError(f"mean has {len(self.mean)} numbers and std {len(self.std)}")
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to float32 of the same shape."""
+        return normalize(image, self.mean, self.std, self.scale)

@@ -1,0 +1,60 @@
+"""Every command and every Python block of the README and the docs is run, in order, page by page.
+
+A page's blocks share one folder, which holds the sample pictures, a small data set `pictures/` and the YAML blocks
+whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SET_UP = ("make", "pip", "git")
+
+
+def commands(text: str) -> list[list[str]]:
+    """The command lines of a shell block, comments and continuation lines resolved."""
+    joined = text.replace("\\\n", " ")
+    return [words for line in joined.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+def make_pictures(folder: Path) -> None:
+    """Twelve pictures of two kinds that a network tells apart, and their lists."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    lines = []
+    for i in range(12):
+        label = i % 2
+        image = rng.integers(0, 80, (48, 64, 3)) + 150 * label
+        cv2.imwrite(str(folder / f"{i}.png"), image)
+        lines.append(f"{i}.png {label}")
+    (folder / "train_list.txt").write_text("\n".join(lines[:8]), encoding="utf-8")
+    (folder / "val_list.txt").write_text("\n".join(lines[8:]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "samples").symlink_to(REPO / "samples")
+    (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "demo")
+    make_pictures(tmp_path / "pictures")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for language, text in BLOCK.findall(page.read_text("utf-8")):
+        if language == "yaml" and (name := re.match(r"# (\S+\.yaml)\n", text)):
+            (tmp_path / name[1]).write_text(text, encoding="utf-8")
+        jobs = {"python": [[sys.executable, "-c", text]], "sh": commands(text)}.get(language, [])
+        for words in jobs:
+            if words[0] in SET_UP:
+                continue
+            done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{page.name}: {' '.join(words)}\n{done.stdout}{done.stderr}"

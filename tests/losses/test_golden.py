@@ -1,0 +1,73 @@
+"""Every recorded loss that exists here: value and gradient of the reference framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from support.golden import cases, ids, not_built, read_npz
+from tinysight.registry import losses
+
+pytestmark = pytest.mark.golden
+CASES = cases("losses")
+
+
+def test_fixtures_are_there() -> None:
+    assert CASES
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_loss(case: dict[str, Any]) -> None:
+    translate = TRANSLATORS.get(case["name"])
+    if translate is None:
+        not_built(f"loss {case['name']}")
+    arrays = _arrays(case["id"])
+    (logits,) = (torch.from_numpy(a).requires_grad_() for k, a in arrays.items() if k[0] == "pred")
+    label = torch.from_numpy(next(a for k, a in arrays.items() if k[0] == "batch"))
+    loss, target = translate(case["kwargs"], logits, label)
+    value = loss(logits, target)
+    value.sum().backward()
+    (recorded,) = case["outputs"].values()
+    if isinstance(recorded, dict):
+        recorded = next(a for k, a in arrays.items() if k[0] == "out").reshape(value.shape)
+    np.testing.assert_allclose(value.detach().numpy(), recorded, rtol=1e-5, atol=1e-7)
+    gradient = next(a for k, a in arrays.items() if k[0] == "grad")
+    assert logits.grad is not None
+    limit = 1e-6 * max(1.0, float(np.abs(gradient).max()))
+    np.testing.assert_allclose(logits.grad.numpy(), gradient, rtol=0, atol=limit)
+
+
+def _arrays(case: str) -> dict[tuple[str, str], np.ndarray]:
+    """Arrays of one case by kind and path."""
+    split = ((key.split("|"), value) for key, value in read_npz("losses", "data.npz").items())
+    return {(kind, path): value for (name, kind, path), value in split if name == case}
+
+
+def _cross_entropy(
+    kwargs: dict[str, Any], logits: torch.Tensor, label: torch.Tensor
+) -> tuple[nn.Module, torch.Tensor]:
+    """The reference treats a label as wide as the logits as logits of its own, unless it
+    smooths.
+    """
+    epsilon = kwargs.get("epsilon") or 0.0
+    wide = label.ndim == 2 and label.shape[1] == logits.shape[1]
+    spec = {
+        "name": "cross_entropy",
+        "label_smoothing": epsilon,
+        "reduction": kwargs.get("reduction", "mean"),
+        "softmax_targets": wide and not epsilon,
+    }
+    return losses.build(spec), label.float() if wide else label.reshape(-1)
+
+
+def _soft_target(
+    kwargs: dict[str, Any], logits: torch.Tensor, label: torch.Tensor
+) -> tuple[nn.Module, torch.Tensor]:
+    return losses.build({"name": "cross_entropy"}), label
+
+
+TRANSLATORS = {"CELoss": _cross_entropy, "SoftTargetCrossEntropy": _soft_target}

@@ -1,0 +1,89 @@
+"""Every recorded metric; those of kinds that do not exist here yet are reported as such."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.golden import cases, ids, not_built, read_npz
+from tinysight.errors import DataError
+from tinysight.metrics import topk, tpr_at_fpr
+
+pytestmark = pytest.mark.golden
+CASES = cases("metrics")
+TOPK = ("TopkAcc", "DistillationTopkAcc", "GoogLeNetTopkAcc")  # all of the recorded logits
+GRID = 10_000
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, np.ndarray]:
+    return read_npz("metrics", "data.npz")
+
+
+def test_there_are_cases() -> None:
+    assert CASES
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_recorded(case: dict[str, Any], data: dict[str, np.ndarray]) -> None:
+    if case.get("kind") is None and case["name"] in TOPK:
+        check_topk(case, batches(case, data))
+    elif case.get("kind") is None and case["name"] == "TprAtFpr":
+        check_tpr(case, batches(case, data))
+    else:
+        not_built(case.get("name") or case["kind"])
+
+
+def batches(
+    case: dict[str, Any], data: dict[str, np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [
+        (data[f"{case['id']}|x#{i}"], data[f"{case['id']}|label#{i}"].ravel())
+        for i in range(case["batches"])
+    ]
+
+
+def check_topk(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    k = case["kwargs"]["topk"]
+    k = (k,) if isinstance(k, int) else tuple(k)
+    if "ties" in case["id"]:  # the reference's order is arbitrary there: bounds only
+        found = topk(*joined(parts), k)
+        assert all(0 <= found[name] <= 1 for name in case["avg_meters"])
+        assert sorted(found.values()) == [found[f"top{n}"] for n in sorted(k)]
+        return
+    for (scores, labels), expected in zip(parts, case["per_batch"], strict=True):
+        assert topk(scores, labels, k) == pytest.approx(expected, abs=1e-6)
+    assert topk(*joined(parts), k) == pytest.approx(case["avg_meters"], abs=1e-6)
+
+
+def check_tpr(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    logits, labels = joined(parts)
+    scores = softmax(logits)
+    max_fpr = case["kwargs"].get("max_fpr", 1e-3)
+    found = tpr_at_fpr(scores, labels, max_fpr, grid=GRID)
+    assert found["tpr"] == pytest.approx(case["avg"], abs=1e-6)
+    info = re.fullmatch(r"threshold: (.*), fpr: (.*), tpr: (.*)", case["avg_info"])
+    if info is None:
+        assert found["tpr"] == 0
+    else:
+        assert found["threshold"] == float(info[1])
+        assert found["fpr"] == pytest.approx(float(info[2]), abs=1e-6)
+    if (labels == 0).any():
+        exact = tpr_at_fpr(scores, labels, max_fpr)
+        assert exact["tpr"] >= found["tpr"]
+        assert exact["fpr"] <= max_fpr
+    else:
+        with pytest.raises(DataError, match="no negatives"):
+            tpr_at_fpr(scores, labels, max_fpr)
+
+
+def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)

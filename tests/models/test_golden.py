@@ -1,0 +1,127 @@
+"""Every recorded network: entries, counts, logits and feature vectors of the reference
+framework.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from support.golden import GOLDEN, not_built, read_json, read_npz, synth, synth_input
+from support.networks import fill, recorded_input, recorded_options
+from tinysight.errors import UnknownName
+from tinysight.models import Backbone, count_parameters, create_model
+from tinysight.models.weights import reference_entries
+
+pytestmark = pytest.mark.golden
+NAMES = sorted(p.stem for p in (GOLDEN / "models").glob("*.json") if p.stem != "index")
+RULE = read_json("rule_check.json") if (GOLDEN / "rule_check.json").is_file() else {}
+LOOSE = {"MobileNetV3_large_x1_0": 1e-3}  # ill-conditioned: float32 and float64 differ by 1.4e-4
+
+
+def test_fixtures_are_there() -> None:
+    assert NAMES
+    assert RULE
+
+
+@pytest.mark.parametrize("name", sorted(RULE))
+def test_weight_rule(name: str) -> None:
+    """The rule that everything else here rests on."""
+    record = RULE[name]
+    shape = tuple(record["shape"])
+    if "input" in name:
+        value = synth_input(*(shape[i] for i in (0, 2, 3, 1)), name=name.split(":")[-1])
+    else:
+        value = synth(name, shape)
+    assert value is not None
+    assert hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest() == record["sha256"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_network(name: str) -> None:
+    record = read_json("models", f"{name}.json")
+    if "arch" in record:
+        check = _check_containers if "models" in record["arch"] else _check_recognition
+        check(record, read_npz("models", f"{name}.npz"))
+        return
+    model = _build(record["model"], record["constructor_args"])
+    _check_entries(record, model, "")
+    assert count_parameters(model) == record["num_parameters_without_bn_statistics"]
+    assert count_parameters(model, batch_norm_statistics=True) == record["num_parameters"]
+    fill(model)
+    arrays = read_npz("models", f"{name}.npz")
+    model.eval()
+    limit = LOOSE.get(name, 1e-4)
+    with torch.inference_mode():
+        images = recorded_input(record["input"])
+        feature = model.pre_logits(model.forward_features(images))
+        logits = model.get_submodule(model.classifier_name)(feature)
+        assert torch.equal(logits, model(images))
+        _close(logits, arrays["logits"], limit)
+        if "feature" in arrays:
+            rounding = record["fp32_vs_fp64_max_abs_diff_over_std"] or 0.0
+            _close(feature, arrays["feature"], max(limit, 5 * rounding))
+        if "logits_reparameterized" in arrays:
+            model.reparameterize()
+            _close(model(images), arrays["logits_reparameterized"], limit)
+
+
+def _check_containers(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Teacher and student of a distillation container, each on its own."""
+    for part in record["arch"]["models"]:
+        for role, arguments in part.items():
+            classes = {"class_num": record["arch"]["class_num"]}
+            model = _build(arguments["name"], classes | arguments)
+            _check_entries(record, model, f"{role}.")
+            fill(model, f"{role}.")
+            model.eval()
+            with torch.inference_mode():
+                images = recorded_input(record["input"])
+                found = {"logits": model(images), **model.forward_stages(images)}
+            for key, value in record["outputs"].items():
+                if not key.startswith(f"{role}/"):
+                    continue
+                y = found[key.split("/")[1]]
+                assert list(y.shape) == value["shape"]
+                assert float(y.mean()) == pytest.approx(value["mean"], abs=1e-4 * value["std"])
+                assert float(y.std(correction=0)) == pytest.approx(value["std"], rel=1e-4)
+                first = y.flatten()[: len(value["first8"])].numpy()
+                np.testing.assert_allclose(first, value["first8"], atol=1e-4 * value["std"])
+
+
+def _check_recognition(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """The backbone of a recognition network; neck and head have tests of their own."""
+    arguments = record["arch"]["Backbone"]
+    model = _build(arguments["name"], arguments | {"class_num": 0})
+    _check_entries(record, model, "backbone.")
+    fill(model, "backbone.")
+    model.eval()
+    with torch.inference_mode():
+        images = recorded_input(record["input"])
+        _close(model(images), arrays["backbone"], 1e-4)
+    not_built("neck and head of a recognition network (the backbone agrees)")
+
+
+def _build(name: str, arguments: dict[str, Any]) -> Backbone:
+    options = recorded_options(arguments)
+    try:
+        return create_model(name, **options)
+    except UnknownName:
+        not_built(f"network {name}")
+
+
+def _check_entries(record: dict[str, Any], model: Backbone, prefix: str) -> None:
+    """The reference's state dict, name by name: what a weight file of it would hold."""
+    recorded = {n: tuple(s) for n, s, _ in record["entries"] if n.startswith(prefix)}
+    if prefix == "backbone.":
+        recorded = {n: s for n, s in recorded.items() if not n.startswith("backbone.fc")}
+    assert {prefix + e.name: e.shape for e in reference_entries(model)} == recorded
+
+
+def _close(y: torch.Tensor, expected: np.ndarray, limit: float) -> None:
+    assert tuple(y.shape) == expected.shape
+    assert np.abs(y.numpy() - expected).max() / expected.std() < limit

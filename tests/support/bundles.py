@@ -1,0 +1,73 @@
+"""Tiny bundles: a network of four operators whose scores can be worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tinysight.bundle import MODEL, Bundle
+from tinysight.manifest import Input, Manifest, OperatingPoint
+
+SIDE = 8
+LABELS = ("dark", "bright")
+TRANSFORMS = (
+    {"name": "resize", "size": SIDE},
+    {"name": "normalize", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+)
+
+
+def tiny_onnx(classes: int = 2, extra_bytes: int = 0) -> bytes:
+    """Mean of each channel, a linear layer, softmax; class 1 wins where the picture is bright.
+
+    Logits are (6 - 12 m, 12 m - 6, 0, 0, ...) for the mean m of all channels, in [0, 1].
+    """
+    weight = np.zeros((3, classes), np.float32)
+    weight[:, 0], weight[:, 1] = -4, 4
+    bias = np.zeros(classes, np.float32)
+    bias[0], bias[1] = 6, -6
+    arrays = {"weight": weight, "bias": bias}
+    if extra_bytes:
+        arrays["ballast"] = np.zeros(extra_bytes // 4, np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
+            helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", classes])],
+        [numpy_helper.from_array(a, name) for name, a in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def tiny_manifest(**changes: Any) -> Manifest:
+    """A manifest for `tiny_onnx`: dark or bright, at 0.5."""
+    values: dict[str, Any] = {
+        "task": "brightness",
+        "description": "Is the picture bright?",
+        "input": Input("images", (None, 3, SIDE, SIDE), "float32"),
+        "output": "scores",
+        "transforms": TRANSFORMS,
+        "postprocess": {"name": "threshold", "threshold": 0.5, "positive": "bright", "default": 0},
+        "labels": LABELS,
+        "threshold": OperatingPoint(0.5, "by hand", (0.4, 0.6)),
+        "metrics": {"top1": 1.0},
+        "made_with": {"tinysight": "0"},
+        "created": "2000-01-01T00:00:00Z",
+    }
+    return Manifest(**{**values, **changes})
+
+
+def tiny_bundle(folder: Path, **changes: Any) -> Bundle:
+    """Write a tiny bundle to `folder`."""
+    classes = len(changes.get("labels", LABELS))
+    return Bundle.write(folder, tiny_manifest(**changes), {MODEL: tiny_onnx(classes)})

@@ -1,0 +1,153 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tinysight
+
+SRC = Path(tinysight.__file__).parent
+FILES = sorted(SRC.rglob("*.py"))
+
+# A module may import modules of its own level and below.
+LEVEL = {
+    "__init__": 9,  # lazy names of everything, for type checkers
+    "__main__": 9,
+    "errors": 0,
+    "files": 1,
+    "validation": 1,
+    "registry": 2,
+    "config": 3,
+    "interop": 3,
+    "losses": 3,
+    "manifest": 3,
+    "metrics": 3,
+    "models": 3,
+    "transforms": 3,
+    "bundle": 4,
+    "data": 4,
+    "gallery": 4,
+    "postprocess": 4,
+    "runtime": 4,
+    "evaluate": 5,
+    "pipelines": 5,
+    "report": 6,
+    "serve": 6,
+    "train": 6,
+    "export": 7,
+    "search": 7,
+    "cli": 8,
+}
+TORCH_SHORE = ("data", "export", "losses", "models", "search", "train")
+NUMPY_SHORE_EXCEPTIONS = ("data/__init__.py", "data/lists.py", "data/read.py")
+NO_RECIPES = ("losses", "metrics", "models", "postprocess", "runtime", "transforms")
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def on_numpy_shore(path: Path) -> bool:
+    name = path.relative_to(SRC).as_posix()
+    return name in NUMPY_SHORE_EXCEPTIONS or part_of(path) not in TORCH_SHORE
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the import out in full"
+            if node.module == "tinysight":
+                yield from ((node.lineno, f"tinysight.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, node.module or ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SRC).as_posix())
+def test_imports_point_down(path: Path) -> None:
+    here = part_of(path)
+    for line, module in imports(path):
+        first, _, rest = module.partition(".")
+        if first != "tinysight" or not rest or rest.startswith("__"):
+            continue
+        there = rest.split(".")[0]
+        assert LEVEL[there] <= LEVEL[here], f"{path}:{line} imports the higher layer {there}"
+        assert not (there == "config" and here in NO_RECIPES), f"{path}:{line}: {here} takes no recipe"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if on_numpy_shore(p)], ids=lambda p: p.relative_to(SRC).as_posix()
+)
+def test_numpy_shore_names_no_torch(path: Path) -> None:
+    for line, module in imports(path):
+        parts = module.split(".")
+        assert parts[0] != "torch", f"{path}:{line}"
+        if part_of(path) not in ("cli", "__init__", "__main__") and parts[0] == "tinysight" and len(parts) > 1:
+            target = SRC.joinpath(*parts[1:])
+            files = (target.with_suffix(".py"), target / "__init__.py")
+            shore = [on_numpy_shore(f) for f in files if f.is_file()]
+            assert all(shore), f"{path}:{line} crosses to the torch shore: {module}"
+
+
+def test_numpy_shore_runs_without_torch() -> None:
+    """A fresh interpreter in which torch cannot be imported imports every module of the shore."""
+    modules = [
+        ".".join(("tinysight", *p.relative_to(SRC).with_suffix("").parts)).removesuffix(".__init__")
+        for p in FILES
+        if on_numpy_shore(p)
+    ]
+    code = f"import sys, importlib; sys.modules['torch'] = None\nfor m in {modules!r}: importlib.import_module(m)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_is_light() -> None:
+    code = (
+        "import sys, tinysight\n"
+        "heavy = {'torch', 'onnxruntime', 'cv2', 'numpy', 'pydantic', 'yaml', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+FORBIDDEN = re.compile(
+    r"(?<![\w.])(eval|exec)\(|pickle\.loads?\(|import pickle\b|\byaml\.(load|unsafe_load|full_load)\("
+    r"|shell\s*=\s*True|os\.system\(|torch\.load\((?!.*weights_only=True)"
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SRC).as_posix())
+def test_nothing_runs_text_as_code(path: Path) -> None:
+    found = [
+        f"{path}:{number}: {line.strip()}"
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if FORBIDDEN.search(line)
+    ]
+    assert not found
+
+
+def test_public_names_are_sorted_and_exist() -> None:
+    assert tinysight.__all__ == sorted(tinysight.__all__)
+    for name in tinysight.__all__:
+        assert getattr(tinysight, name) is not None
+    for path in SRC.rglob("__init__.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                names = ast.literal_eval(node.value)
+                assert names == sorted(names), f"{path}: __all__ is not sorted"
+
+
+def test_files_are_short() -> None:
+    lengths = {p: len(p.read_text("utf-8").splitlines()) for p in FILES}
+    assert {p: n for p, n in lengths.items() if n > 400} == {}
+    assert statistics.median(n for n in lengths.values() if n > 5) <= 150

@@ -1,0 +1,74 @@
+"""The plain install, in an environment of its own: no torch, small, and it predicts.
+
+`make test` makes the environment and names it in TINYSIGHT_BASE_PYTHON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+PHOTO = REPO / "samples" / "clarity" / "demo"
+
+
+@pytest.fixture(scope="module")
+def base_python() -> str:
+    found = os.environ.get("TINYSIGHT_BASE_PYTHON", "")
+    if not found and not os.environ.get("CI"):
+        pytest.skip("set TINYSIGHT_BASE_PYTHON, or run `make test`")
+    assert found, "in CI the plain environment must be there"
+    return str((REPO / found).absolute())
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
+
+
+def test_it_holds_no_torch_and_stays_small(base_python: str) -> None:
+    code = "import importlib.util as u; print(u.find_spec('torch'))"
+    assert run(base_python, "-c", code).stdout.strip() == "None"
+    root = Path(base_python).parent.parent
+    size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file() and not p.is_symlink())
+    assert size < 350e6, f"{size / 1e6:.0f} MB"
+
+
+def test_it_predicts_as_the_documents_say(base_python: str, tmp_path: Path) -> None:
+    done = run(
+        Path(base_python).with_name("tinysight"), "predict", "--model_name=clarity_assessment", f"--infer_imgs={PHOTO}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    pictures = sorted(p.name for p in PHOTO.iterdir() if p.suffix == ".jpg")
+    assert sorted(Path(line.rpartition("filename: ")[2]).name for line in lines) == pictures
+    for line in lines:
+        assert line.startswith("class_ids: [")
+        wanted = "blured" if "blurred" in Path(line.rpartition("filename: ")[2]).name else "clarity"
+        assert f"label_names: ['{wanted}']" in line, line
+
+
+def test_its_python_interface_gives_the_documented_keys(base_python: str) -> None:
+    code = (
+        "import json, sys; from tinysight import Classifier\n"
+        f"batches = list(Classifier('clarity_assessment', batch_size=3).predict({str(PHOTO)!r}))\n"
+        "print(json.dumps([len(b) for b in batches])); print(json.dumps(batches[0][0]))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = run(base_python, "-c", code)
+    assert done.returncode == 0, done.stderr
+    sizes, first = map(json.loads, done.stdout.splitlines())
+    count = len(list(PHOTO.glob("*.jpg")))
+    assert sum(sizes) == count
+    assert sizes[:-1] == [3] * (len(sizes) - 1)
+    assert list(first) == ["class_ids", "scores", "label_names", "filename"]
+
+
+def test_verbs_that_train_say_what_to_install(base_python: str, tmp_path: Path) -> None:
+    done = run(base_python, "-m", "tinysight", "train", "-c", "pulc/clarity_assessment", "--out", tmp_path / "r")
+    assert done.returncode == 2
+    assert "pip install 'tinysight[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
