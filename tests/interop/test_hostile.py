@@ -1,6 +1,6 @@
 """Damaged and hostile files: a typed error for each, nothing executed, little memory, little time.
 
-All are read in one process of their own whose address space is limited, so an allocation by a declared size fails there.
+All are read in one process of their own whose address space is limited, so allocating a declared size fails there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import tinysight
 
 SOURCE = str(Path(tinysight.__file__).parents[1])
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
-assert _SPEC and _SPEC.loader
+assert _SPEC
+assert _SPEC.loader
 hostile = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(hostile)
 

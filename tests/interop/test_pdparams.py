@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from support.golden import GOLDEN, read_json, read_npz, synth, synth_input
 
+from support.golden import GOLDEN, read_json, read_npz, synth, synth_input
 from tinysight.errors import WeightsError
 from tinysight.interop import (
     paddle_to_onnx,

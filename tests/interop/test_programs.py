@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+
 from support.golden import read_json, read_npz, synth_input
 from support.paddle import program_cases, write_case
-
 from tinysight.files import sha256
 from tinysight.interop import paddle_to_onnx, read_paddle_inference
 

@@ -1,7 +1,7 @@
 """`inference.json`: the program as the newer intermediate representation, which is JSON with one-letter keys.
 
-`#` kind (`<dialect>.<name>`, dialect 0 builtin, 1 operators), `I` inputs and `O` outputs (`%` value number, 0 absent; `TT`
-type), `A` attributes (`N` name, `AT` value). `p` is the compressed form of a parameter.
+`#` kind (`<dialect>.<name>`, dialect 0 builtin, 1 operators), `I` inputs and `O` outputs (`%` value number, 0 absent;
+`TT` type), `A` attributes (`N` name, `AT` value). `p` is the compressed form of a parameter.
 """
 
 from __future__ import annotations

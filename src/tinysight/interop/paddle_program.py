@@ -2,8 +2,8 @@
 
 `.pdmodel` is a protobuf `ProgramDesc` (inputs and outputs of an operator have names: Input, Filter, X, ...);
 `inference.json` is the newer intermediate representation (inputs are numbered; axes and shapes are often inputs). Both
-become a `Program`: operators in order, each with named value lists and plain attributes. Operator names lose their dialect
-and are not translated here.
+become a `Program`: operators in order, each with named value lists and plain attributes. Operator names lose their
+dialect and are not translated here.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import mmap
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +35,10 @@ DTYPES = {
 }
 
 
-def storage(dtype: str) -> np.dtype[np.generic]:
+def storage(dtype: str) -> np.dtype[Any]:
     """The NumPy type that holds values of a data type by name."""
-    return np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
+    little: np.dtype[Any] = np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
+    return little
 
 
 def map_file(path: Path) -> memoryview:

@@ -18,7 +18,7 @@ from tinysight.interop.to_onnx.types import dtype_of
 def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
     """A tensor of one value; computed by the model where its shape is."""
     with np.errstate(all="ignore"):
-        one = np.asarray(value).astype(dtype)
+        one: np.ndarray = np.asarray(value).astype(dtype)
     if not isinstance(shape, np.ndarray) or shape.dtype == object:
         return v.emit("Expand", one, shape)
     size = 1
@@ -30,7 +30,7 @@ def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
 
 
 @op("full", "fill_constant", "full_with_tensor", inputs=("ValueTensor", "ShapeTensor"))
-def full(v: View) -> Value:
+def _full(v: View) -> Value:
     shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
     dtype = dtype_of(v.attribute("dtype", default="float32"))
     if "ValueTensor" in v:
@@ -45,12 +45,12 @@ def full(v: View) -> Value:
 
 
 @op("full_int_array", inputs=())
-def full_int_array(v: View) -> Value:
+def _full_int_array(v: View) -> Value:
     return np.array(v.integers("value"), dtype_of(v.attribute("dtype", default="int64")))
 
 
 @op("full_like", "fill_any_like", inputs=("X", "Value"))
-def full_like(v: View) -> Value:
+def _full_like(v: View) -> Value:
     x, given = v["X"], v.attribute("dtype", default=-1)
     plain = (
         isinstance(given, str) and "Undefined" not in given or isinstance(given, int) and given >= 0
@@ -61,7 +61,7 @@ def full_like(v: View) -> Value:
 
 
 @op("full_batch_size_like", "fill_constant_batch_size_like", inputs=("Input",))
-def full_batch_size_like(v: View) -> Value:
+def _full_batch_size_like(v: View) -> Value:
     sides: list[Any] = v.integers("shape")
     source, target = (v.attribute(n, default=0) for n in ("input_dim_idx", "output_dim_idx"))
     sides[target] = v.sides(v["Input"])[source]
@@ -70,19 +70,19 @@ def full_batch_size_like(v: View) -> Value:
 
 
 @op("assign_value", inputs=())
-def assign_value(v: View) -> Value:
+def _assign_value(v: View) -> Value:
     dtype = dtype_of(v.attribute("dtype", default="float32"))
     return np.array(_numbers(v), dtype).reshape(v.integers("shape"))
 
 
 def _numbers(v: View) -> list[Any]:
     names = ("values", "fp32_values", "fp64_values", "int32_values", "int64_values", "bool_values")
-    found = next((v.attributes[n] for n in names if v.attributes.get(n)), [])
+    found: list[Any] = next((v.attributes[n] for n in names if v.attributes.get(n)), [])
     return [float(n) if isinstance(n, str) else n for n in found]
 
 
 @op("range", "arange", inputs=("Start", "End", "Step"))
-def arange(v: View) -> Value:
+def _arange(v: View) -> Value:
     dtype = known(v["Start"])[0] if not v.has("dtype") else dtype_of(v.attribute("dtype"))
     bounds = [
         v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype)
@@ -92,7 +92,7 @@ def arange(v: View) -> Value:
 
 
 @op("linspace", inputs=("Start", "Stop", "Num"))
-def linspace(v: View) -> Value:
+def _linspace(v: View) -> Value:
     start, stop, count = (v.scalar(n, n) for n in ("Start", "Stop", "Num"))
     if not 0 < count < MAX_ELEMENTS:
         raise Unsupported(f"{count} steps")
@@ -101,7 +101,7 @@ def linspace(v: View) -> Value:
 
 
 @op("eye", inputs=())
-def eye(v: View) -> Value:
+def _eye(v: View) -> Value:
     rows = int(v.scalar("num_rows", "num_rows"))
     columns = int(v.scalar("num_columns", "num_columns", -1))
     if not 0 <= rows <= 4096 or not -1 <= columns <= 4096:
@@ -112,7 +112,7 @@ def eye(v: View) -> Value:
 
 
 @op("tril_triu", "tril", "triu", inputs=("X",))
-def triangle(v: View) -> Value:
+def _triangle(v: View) -> Value:
     x, shift = v["X"], v.attribute("diagonal", default=0)
     rows, columns = v.sides(x)[-2:]
     if isinstance(rows, Sym) or isinstance(columns, Sym):
@@ -123,7 +123,7 @@ def triangle(v: View) -> Value:
 
 
 @op("one_hot", "one_hot_v2", inputs=("X", "depth_tensor"))
-def one_hot(v: View) -> Value:
+def _one_hot(v: View) -> Value:
     depth = int(v.scalar("depth", "depth_tensor"))
     if not 0 < depth <= MAX_ELEMENTS:
         raise Unsupported(f"depth {depth}")
@@ -132,7 +132,7 @@ def one_hot(v: View) -> Value:
 
 
 @op("set_value", inputs=("Input", "StartsTensor", "EndsTensor", "StepsTensor"))
-def set_value(v: View) -> Value:
+def _set_value(v: View) -> Value:
     x = v["Input"]
     if "ValueTensor" in v:
         return _write(v, x, v["ValueTensor"])
@@ -145,7 +145,7 @@ def set_value(v: View) -> Value:
     "set_value_with_tensor",
     inputs=("Input", "ValueTensor", "StartsTensor", "EndsTensor", "StepsTensor"),
 )
-def set_value_with_tensor(v: View) -> Value:
+def _set_value_with_tensor(v: View) -> Value:
     return _write(v, v["Input"], v["ValueTensor"])
 
 
@@ -180,7 +180,7 @@ def _write(v: View, x: Value, value: Value) -> Value:
         place = [slice(None)] * x.ndim
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
             place[axis] = slice(start, end, step)
-        result = x.copy()
+        result: np.ndarray = x.copy()
         result[tuple(place)] = value
         return result
     if any(span.step != 1 for span in spans.values()):

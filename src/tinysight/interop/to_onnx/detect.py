@@ -1,9 +1,9 @@
 """`multiclass_nms3`: from boxes and scores to detections, with the reference's rules.
 
 For each picture and class: boxes whose score is above `score_threshold`, the `nms_top_k` best of them, of which one is
-dropped if it overlaps a better one by more than `nms_threshold`; then the `keep_top_k` best of the picture. Rows come by
-picture, then by class, then by falling score: class, score, x1, y1, x2, y2. Without `normalized` a box spans both its
-border pixels, so its sides are one longer.
+dropped if it overlaps a better one by more than `nms_threshold`; then the `keep_top_k` best of the picture. Rows come
+by picture, then by class, then by falling score: class, score, x1, y1, x2, y2. Without `normalized` a box
+spans both its border pixels, so its sides are one longer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _column(v: View, x: Value, index: int) -> Value:
     inputs=("BBoxes", "Scores", "RoisNum"),
     outputs=("Out", "Index", "NmsRoisNum"),
 )
-def multiclass_nms(v: View) -> list[Value]:
+def _multiclass_nms(v: View) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
         raise Unsupported(

@@ -56,25 +56,27 @@ def _unary(onnx: str, *names: str) -> None:
     op(*names, inputs=("X",))(lambda v: v.emit(onnx, v["X"]))
 
 
-for _name in "relu sigmoid tanh erf sqrt exp log abs floor ceil round reciprocal sign sin cos softsign".split():
+for _name in ("relu", "sigmoid", "tanh", "erf", "sqrt", "exp", "log", "abs"):
+    _unary(_name.capitalize(), _name)
+for _name in ("floor", "ceil", "round", "reciprocal", "sign", "sin", "cos", "softsign"):
     _unary(_name.capitalize(), _name)
 _unary("Not", "logical_not")
 
 
 @op("not_equal", inputs=_XY)
-def not_equal(v: View) -> Value:
+def _not_equal(v: View) -> Value:
     return v.emit("Not", v.emit("Equal", *aligned(v)))
 
 
 @op("floor_divide", "elementwise_floordiv", inputs=_XY)
-def floor_divide(v: View) -> Value:
+def _floor_divide(v: View) -> Value:
     x, y = aligned(v)
     quotient = v.emit("Div", x, y)  # of shapes and counts, which are not negative
     return v.emit("Floor", quotient) if known(x)[0].kind == "f" else quotient
 
 
 @op("remainder", "elementwise_mod", inputs=_XY)
-def remainder(v: View) -> Value:
+def _remainder(v: View) -> Value:
     x, y = aligned(v)
     if known(x)[0].kind != "f":
         return v.emit("Mod", x, y)
@@ -82,7 +84,7 @@ def remainder(v: View) -> Value:
 
 
 @op("scale", inputs=("X", "ScaleTensor"))
-def scale(v: View) -> Value:
+def _scale(v: View) -> Value:
     x = v["X"]
     factor, bias = v.scalar("scale", "ScaleTensor", 1.0), v.attribute("bias", default=0.0)
     steps = [("Mul", factor, 1.0), ("Add", bias, 0.0)]
@@ -95,7 +97,7 @@ def scale(v: View) -> Value:
 
 
 @op("pow", inputs=("X", "FactorTensor"))
-def power(v: View) -> Value:
+def _power(v: View) -> Value:
     x, exponent = v["X"], v.scalar("factor" if v.has("factor") else "y", "FactorTensor", 1.0)
     if exponent == 2:
         return v.emit("Mul", x, x)
@@ -103,17 +105,17 @@ def power(v: View) -> Value:
 
 
 @op("square", inputs=("X",))
-def square(v: View) -> Value:
+def _square(v: View) -> Value:
     return v.emit("Mul", v["X"], v["X"])
 
 
 @op("rsqrt", inputs=("X",))
-def rsqrt(v: View) -> Value:
+def _rsqrt(v: View) -> Value:
     return v.emit("Reciprocal", v.emit("Sqrt", v["X"]))
 
 
 @op("log2", "log10", "log1p", inputs=("X",))
-def other_log(v: View) -> Value:
+def _other_log(v: View) -> Value:
     if v.type == "log1p":
         return v.emit("Log", v.emit("Add", v["X"], v.like(1, v["X"])))
     base = math.log(2 if v.type == "log2" else 10)
@@ -121,7 +123,7 @@ def other_log(v: View) -> Value:
 
 
 @op("add_n", "sum_list", inputs=("X",))
-def add_n(v: View) -> Value:
+def _add_n(v: View) -> Value:
     total, *rest = v.all("X")
     for value in rest:
         total = v.emit("Add", total, value)
@@ -129,17 +131,17 @@ def add_n(v: View) -> Value:
 
 
 @op("where", inputs=("Condition", "X", "Y"))
-def where(v: View) -> Value:
+def _where(v: View) -> Value:
     return v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])
 
 
 @op("cast", inputs=("X",))
-def cast(v: View) -> Value:
+def _cast(v: View) -> Value:
     return v.cast(v["X"], dtype_of(v.attribute("out_dtype", "dtype")))
 
 
 @op("clip", inputs=("X", "Min", "Max"))
-def clip(v: View) -> Value:
+def _clip(v: View) -> Value:
     return bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
 
 
@@ -151,12 +153,12 @@ def bounded(v: View, x: Value, low: float, high: float) -> Value:
 
 
 @op("relu6", inputs=("X",))
-def relu6(v: View) -> Value:
+def _relu6(v: View) -> Value:
     return bounded(v, v["X"], 0.0, v.attribute("threshold", default=6.0))
 
 
 @op("hardtanh", "brelu", "hard_tanh", inputs=("X",))
-def hardtanh(v: View) -> Value:
+def _hardtanh(v: View) -> Value:
     low, high = (-1.0, 1.0) if v.type != "brelu" else (0.0, 24.0)
     return bounded(
         v,
@@ -167,7 +169,7 @@ def hardtanh(v: View) -> Value:
 
 
 @op("hardswish", "hard_swish", inputs=("X",))
-def hardswish(v: View) -> Value:
+def _hardswish(v: View) -> Value:
     x, given = (
         v["X"],
         [
@@ -183,7 +185,7 @@ def hardswish(v: View) -> Value:
 
 
 @op("hardsigmoid", "hard_sigmoid", inputs=("X",))
-def hardsigmoid(v: View) -> Value:
+def _hardsigmoid(v: View) -> Value:
     slope = v.attribute("slope", default=1 / 6 if v.type == "hardsigmoid" else 0.2)
     return v.emit(
         "HardSigmoid", v["X"], alpha=float(slope), beta=float(v.attribute("offset", default=0.5))
@@ -191,24 +193,24 @@ def hardsigmoid(v: View) -> Value:
 
 
 @op("leaky_relu", inputs=("X",))
-def leaky_relu(v: View) -> Value:
+def _leaky_relu(v: View) -> Value:
     return v.emit(
         "LeakyRelu", v["X"], alpha=float(v.attribute("alpha", "negative_slope", default=0.02))
     )
 
 
 @op("elu", inputs=("X",))
-def elu(v: View) -> Value:
+def _elu(v: View) -> Value:
     return v.emit("Elu", v["X"], alpha=float(v.attribute("alpha", default=1.0)))
 
 
 @op("celu", inputs=("X",))
-def celu(v: View) -> Value:
+def _celu(v: View) -> Value:
     return v.emit("Celu", v["X"], alpha=float(v.attribute("alpha", default=1.0)))
 
 
 @op("selu", inputs=("X",))
-def selu(v: View) -> Value:
+def _selu(v: View) -> Value:
     alpha = v.attribute("alpha", default=1.6732632423543772)
     return v.emit(
         "Selu",
@@ -219,7 +221,7 @@ def selu(v: View) -> Value:
 
 
 @op("gelu", inputs=("X",))
-def gelu(v: View) -> Value:
+def _gelu(v: View) -> Value:
     """The spelling that ONNX Runtime joins into one kernel; opset 18 has no operator for it."""
     x = v["X"]
     half, one = v.like(0.5, x), v.like(1.0, x)
@@ -233,19 +235,19 @@ def gelu(v: View) -> Value:
 
 
 @op("silu", "swish", inputs=("X",))
-def swish(v: View) -> Value:
+def _swish(v: View) -> Value:
     x, beta = v["X"], v.attribute("beta", default=1.0)
     inner = x if beta == 1 or v.type == "silu" else v.emit("Mul", x, v.like(beta, x))
     return v.emit("Mul", x, v.emit("Sigmoid", inner))
 
 
 @op("mish", inputs=("X",))
-def mish(v: View) -> Value:
+def _mish(v: View) -> Value:
     return v.emit("Mul", v["X"], v.emit("Tanh", v.emit("Softplus", v["X"])))
 
 
 @op("softplus", inputs=("X",))
-def softplus(v: View) -> Value:
+def _softplus(v: View) -> Value:
     x, beta = v["X"], float(v.attribute("beta", default=1.0))
     if beta == 1:
         return v.emit("Softplus", x)
@@ -253,22 +255,22 @@ def softplus(v: View) -> Value:
 
 
 @op("logsigmoid", inputs=("X",))
-def log_sigmoid(v: View) -> Value:
+def _log_sigmoid(v: View) -> Value:
     return v.emit("Neg", v.emit("Softplus", v.emit("Neg", v["X"])))
 
 
 @op("tanh_shrink", inputs=("X",))
-def tanh_shrink(v: View) -> Value:
+def _tanh_shrink(v: View) -> Value:
     return v.emit("Sub", v["X"], v.emit("Tanh", v["X"]))
 
 
 @op("thresholded_relu", inputs=("X",))
-def thresholded_relu(v: View) -> Value:
+def _thresholded_relu(v: View) -> Value:
     return v.emit("ThresholdedRelu", v["X"], alpha=float(v.attribute("threshold", default=1.0)))
 
 
 @op("prelu", inputs=("X", "Alpha"))
-def prelu(v: View) -> Value:
+def _prelu(v: View) -> Value:
     x, slope = v["X"], v["Alpha"]
     mode = v.attribute("mode", default="all")
     if mode == "channel":
@@ -280,7 +282,7 @@ def prelu(v: View) -> Value:
 
 
 @op("softmax", "log_softmax", inputs=("X",))
-def softmax(v: View) -> Value:
+def _softmax(v: View) -> Value:
     x = v["X"]
     axis = v.axis(v.attribute("axis", default=-1), x)
     name = "Softmax" if v.type == "softmax" else "LogSoftmax"

@@ -1,14 +1,14 @@
 """The ONNX graph under construction: values, nodes, folding of what is known, naming of what is not.
 
-A value is a NumPy array (known while translating; of objects when it holds symbolic sides) or a `Tensor` (known when the
-model runs). `emit` takes either and gives either, so an operator's translation is written once for both.
+A value is a NumPy array (known while translating; of objects when it holds symbolic sides) or a `Tensor` (known when
+the model runs). `emit` takes either and gives either, so an operator's translation is written once for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Tensor:
     shape: tuple[Side, ...]
 
 
-Value = Union[np.ndarray, Tensor]
+Value: TypeAlias = np.ndarray | Tensor
 
 
 @dataclass

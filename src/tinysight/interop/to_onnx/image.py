@@ -8,7 +8,7 @@ import numpy as np
 
 from tinysight.interop.to_onnx.graph import Unsupported, Value
 from tinysight.interop.to_onnx.shape_ops import reshape_to
-from tinysight.interop.to_onnx.symbols import Side, Sym, as_vector, product
+from tinysight.interop.to_onnx.symbols import Side, as_vector, product
 from tinysight.interop.to_onnx.table import View, op
 
 _MODES = {
@@ -24,7 +24,7 @@ _MODES = {
     *(f"{m}_interp{s}" for m in ("bilinear", "nearest", "bicubic", "linear") for s in ("", "_v2")),
     inputs=("X", "OutSize", "SizeTensor", "Scale"),
 )
-def interpolate(v: View) -> Value:
+def _interpolate(v: View) -> Value:
     x = v["X"]
     if v.attribute("data_layout", "data_format", default="NCHW") not in ("NCHW", "NCW"):
         raise Unsupported("layout")
@@ -89,26 +89,25 @@ def _factors(v: View, count: int) -> list[float]:
 
 
 @op("unfold", inputs=("X",), outputs=("Y",))
-def unfold(v: View) -> Value:
+def _unfold(v: View) -> Value:
     """Windows as columns, by picking rows and then columns: two copies, whatever the kernel."""
     x = v["X"]
     kernel, strides = v.integers("kernel_sizes"), v.integers("strides")
     dilations, pads = v.integers("dilations"), v.integers("paddings")
     if len(pads) == 2:
         pads = pads * 2
-    n, c, *sides = v.sides(x)
-    if any(isinstance(s, Sym) for s in sides):
-        raise Unsupported("sides that are not known")
+    n, c = v.sides(x)[:2]
+    sides = v.numbers(v.sides(x)[2:])
     if any(pads):
         x = v.emit("Pad", x, np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]), mode="constant")
     counts = []
     for axis in range(2):
         span = sides[axis] + pads[axis] + pads[2 + axis]
         reach = dilations[axis] * (kernel[axis] - 1) + 1
-        count = (span - reach) // strides[axis] + 1  # type: ignore[operator]  # no symbols here
+        count = (span - reach) // strides[axis] + 1
         first = np.arange(kernel[axis])[:, None] * dilations[axis]
         x = v.emit("Gather", x, (first + np.arange(count) * strides[axis]).ravel(), axis=2 + axis)
-        counts.append(int(count))
+        counts.append(count)
     (kh, kw), (oh, ow) = kernel, counts
     x = reshape_to(v, x, [n, c, kh, oh, kw, ow])
     x = v.emit("Transpose", x, perm=[0, 1, 2, 4, 3, 5])
@@ -116,7 +115,7 @@ def unfold(v: View) -> Value:
 
 
 @op("pad", "pad2d", "pad3d", inputs=("X", "Paddings"))
-def pad(v: View) -> Value:
+def _pad(v: View) -> Value:
     x = v["X"]
     rank = len(v.sides(x))
     given = v.constants("paddings", "Paddings")
@@ -144,14 +143,14 @@ def pad(v: View) -> Value:
 
 
 @op("pixel_shuffle", inputs=("X",))
-def pixel_shuffle(v: View) -> Value:
+def _pixel_shuffle(v: View) -> Value:
     return v.emit(
         "DepthToSpace", v["X"], blocksize=v.attribute("upscale_factor", default=1), mode="CRD"
     )
 
 
 @op("pixel_unshuffle", inputs=("X",))
-def pixel_unshuffle(v: View) -> Value:
+def _pixel_unshuffle(v: View) -> Value:
     factor = v.attribute("downscale_factor", default=1)
     n, c, h, w = v.sides(v["X"])
     split = reshape_to(v, v["X"], [n, c, h // factor, factor, w // factor, factor])
@@ -160,7 +159,7 @@ def pixel_unshuffle(v: View) -> Value:
 
 
 @op("shuffle_channel", "channel_shuffle", inputs=("X",))
-def channel_shuffle(v: View) -> Value:
+def _channel_shuffle(v: View) -> Value:
     groups = v.attribute("group", "groups", default=1)
     sides = v.sides(v["X"])
     n, c, *rest = sides

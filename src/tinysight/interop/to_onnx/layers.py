@@ -46,10 +46,10 @@ def _pads(
 
 
 @op("conv2d", "depthwise_conv2d", "conv1d", inputs=("Input", "Filter", "Bias"), outputs=("Output",))
-def convolution(v: View) -> Value:
+def _convolution(v: View) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
-    kernel = [int(k) for k in v.sides(w)[2:]]  # type: ignore[arg-type]  # weights have numbers for sides
+    kernel = v.numbers(v.sides(w)[2:])
     strides = v.integers("strides", default=[1] * len(kernel))
     dilations = v.integers("dilations", default=[1] * len(kernel))
     if v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
@@ -66,10 +66,10 @@ def convolution(v: View) -> Value:
     inputs=("Input", "Filter", "OutputSize"),
     outputs=("Output",),
 )
-def transposed_convolution(v: View) -> Value:
+def _transposed_convolution(v: View) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
-    kernel = [int(k) for k in v.sides(w)[2:]]  # type: ignore[arg-type]
+    kernel = v.numbers(v.sides(w)[2:])
     strides, dilations = v.integers("strides"), v.integers("dilations", default=[1, 1])
     pads = _pads(v, x, kernel, strides, dilations)
     if "pads" not in pads or v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
@@ -100,7 +100,7 @@ def transposed_convolution(v: View) -> Value:
 
 
 @op("pool2d", inputs=("X", "KSize"))
-def pool(v: View) -> Value:
+def _pool(v: View) -> Value:
     _channels_first(v)
     x = v["X"]
     average = v.attribute("pooling_type", default="max") == "avg"
@@ -130,9 +130,9 @@ def _ceil(
     if "pads" not in pads or any(isinstance(s, Sym) for s in sides):
         return {**pads, "ceil_mode": 1}
     more, rank = list(pads["pads"]), len(kernel)
-    for i, side in enumerate(sides):
+    for i, side in enumerate(s for s in sides if not isinstance(s, Sym)):
         span = side + more[i] + more[rank + i] - kernel[i]
-        more[rank + i] += -span % strides[i]  # type: ignore[operator]  # no symbols: checked above
+        more[rank + i] += -span % strides[i]
     return {"pads": more}
 
 
@@ -140,9 +140,7 @@ def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
     if all(s == 1 for s in size):
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
     sides = v.sides(x)[2:]
-    known_sides = [s for s in sides if isinstance(s, int)]
-    if len(known_sides) < len(sides):
-        raise Unsupported("adaptive pooling of a side that is not known")
+    known_sides = v.numbers(sides)
     if tuple(known_sides) == tuple(size):
         return x
     if all(side % out == 0 for side, out in zip(known_sides, size, strict=True)):
@@ -175,7 +173,7 @@ def _channelwise(v: View, value: np.ndarray, x: Value) -> np.ndarray:
     inputs=("X", "Mean", "Variance", "Scale", "Bias"),
     outputs=("Y",),
 )
-def batch_norm(v: View) -> Value:
+def _batch_norm(v: View) -> Value:
     _channels_first(v)
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
     if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray):
@@ -192,14 +190,12 @@ def batch_norm(v: View) -> Value:
 
 
 @op("layer_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
-def layer_norm(v: View) -> Value:
+def _layer_norm(v: View) -> Value:
     x = v["X"]
     axis = v.axis(v.attribute("begin_norm_axis", default=1), x)
-    tail = v.sides(x)[axis:]
-    if any(isinstance(s, Sym) for s in tail):
-        raise Unsupported("normalised sides that are not known")
+    tail = v.numbers(v.sides(x)[axis:])
     shape = np.array(tail, np.int64)
-    scale = v["Scale"] if "Scale" in v else np.ones(tail, known(x)[0])  # type: ignore[arg-type]
+    scale = v["Scale"] if "Scale" in v else np.ones(tail, known(x)[0])
     parts = [v.emit("Reshape", scale, shape)]
     if "Bias" in v:
         parts.append(v.emit("Reshape", v["Bias"], shape))
@@ -209,7 +205,7 @@ def layer_norm(v: View) -> Value:
 
 
 @op("instance_norm", "group_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
-def group_norm(v: View) -> Value:
+def _group_norm(v: View) -> Value:
     _channels_first(v)
     x, epsilon = v["X"], float(v.attribute("epsilon", default=1e-5))
     sides = v.sides(x)
@@ -230,7 +226,7 @@ def group_norm(v: View) -> Value:
 
 
 @op("norm", "l2_normalize", inputs=("X",))
-def l2_normalise(v: View) -> Value:
+def _l2_normalise(v: View) -> Value:
     x = v["X"]
     axes, epsilon = (
         np.array([v.axis(v.attribute("axis", default=-1), x)]),
@@ -241,7 +237,7 @@ def l2_normalise(v: View) -> Value:
 
 
 @op("lrn", inputs=("X",))
-def local_response_norm(v: View) -> Value:
+def _local_response_norm(v: View) -> Value:
     size, alpha = v.attribute("n", default=5), v.attribute("alpha", default=1e-4)
     return v.emit(
         "LRN",
@@ -262,7 +258,7 @@ def swap_last(v: View, x: Value) -> Value:
 
 
 @op("matmul", "matmul_v2", "bmm", inputs=("X", "Y"))
-def matmul(v: View) -> Value:
+def _matmul(v: View) -> Value:
     x, y = v["X"], v["Y"]
     if v.attribute("trans_x", "transpose_x", "transpose_X", default=False):
         x = swap_last(v, x)
@@ -273,7 +269,7 @@ def matmul(v: View) -> Value:
 
 
 @op("mul", inputs=("X", "Y"))
-def flat_matmul(v: View) -> Value:
+def _flat_matmul(v: View) -> Value:
     x, y = v["X"], v["Y"]
     split_x, split_y = (
         v.attribute("x_num_col_dims", default=1),
@@ -295,7 +291,7 @@ def _flat(v: View, x: Value, split: int) -> Value:
 
 
 @op("addmm", inputs=("Input", "X", "Y"))
-def addmm(v: View) -> Value:
+def _addmm(v: View) -> Value:
     product = v.emit("MatMul", v["X"], v["Y"])
     alpha, beta = (
         float(v.attribute(n, default=1.0))
@@ -307,7 +303,7 @@ def addmm(v: View) -> Value:
 
 
 @op("dropout", inputs=("X", "Seed", "P"))
-def dropout(v: View) -> Value:
+def _dropout(v: View) -> Value:
     x = v["X"]
     mode = v.attribute("dropout_implementation", "mode", default="downgrade_in_infer")
     if mode == "upscale_in_train":
@@ -319,7 +315,7 @@ def dropout(v: View) -> Value:
 
 
 @op("fc", inputs=("Input", "W", "Bias"))
-def fully_connected(v: View) -> Value:
+def _fully_connected(v: View) -> Value:
     x, columns = v["Input"], v.attribute("in_num_col_dims", default=1)
     if len(v.sides(x)) - columns != 1:
         x = _flat(v, x, columns)

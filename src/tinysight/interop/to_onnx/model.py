@@ -79,13 +79,12 @@ def _model(graph: Graph) -> Any:
             for name, value in graph.constants.items()
         ],
     )
-    model = helper.make_model(
+    return helper.make_model(
         proto,
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="tinysight",
         ir_version=_IR_VERSION,
     )
-    return model
 
 
 def _node(node: Node, rename: dict[str, str]) -> Any:

@@ -49,7 +49,7 @@ def _keep(v: View) -> bool:
 
 
 @op(*_REDUCTIONS, *(f"reduce_{n}" for n in _REDUCTIONS), inputs=("X", "Axis"))
-def reduce(v: View) -> Value:
+def _reduce(v: View) -> Value:
     if len(v.all("X")) > 1:  # the legacy `sum` adds tensors
         total, *rest = v.all("X")
         for value in rest:
@@ -67,18 +67,18 @@ def reduce(v: View) -> Value:
 
 
 @op("any", "all", "reduce_any", "reduce_all", inputs=("X", "Axis"))
-def reduce_bool(v: View) -> Value:
+def _reduce_bool(v: View) -> Value:
     onnx = "ReduceMax" if v.type.endswith("any") else "ReduceMin"
     return v.cast(reduced(v, onnx, v.cast(v["X"], np.int32), _axes(v), _keep(v)), bool)
 
 
 @op("logsumexp", inputs=("X", "Axis"))
-def logsumexp(v: View) -> Value:
+def _logsumexp(v: View) -> Value:
     return reduced(v, "ReduceLogSumExp", v["X"], _axes(v), _keep(v))
 
 
 @op("p_norm", "frobenius_norm", inputs=("X", "Axis"))
-def p_norm(v: View) -> Value:
+def _p_norm(v: View) -> Value:
     x = v["X"]
     order = float(v.attribute("porder", default=2.0)) if v.type == "p_norm" else 2.0
     flat = v.attribute("asvector", "reduce_all", default=False)
@@ -95,7 +95,7 @@ def p_norm(v: View) -> Value:
 
 
 @op("arg_max", "argmax", "arg_min", "argmin", inputs=("X", "Axis"))
-def arg(v: View) -> Value:
+def _arg(v: View) -> Value:
     x = v["X"]
     axis = int(v.scalar("axis", "Axis", -1))
     keep = bool(v.attribute("keepdims", default=False))
@@ -108,7 +108,7 @@ def arg(v: View) -> Value:
 
 
 @op("top_k", "top_k_v2", "topk", inputs=("X", "K"), outputs=("Out", "Indices"))
-def top_k(v: View) -> list[Value]:
+def _top_k(v: View) -> list[Value]:
     x, count = v["X"], np.array([int(v.scalar("k", "K", 1))])
     axis = v.axis(v.attribute("axis", default=-1), x)
     largest = int(v.attribute("largest", default=True))
@@ -116,7 +116,7 @@ def top_k(v: View) -> list[Value]:
 
 
 @op("argsort", inputs=("X",), outputs=("Out", "Indices"))
-def argsort(v: View) -> list[Value]:
+def _argsort(v: View) -> list[Value]:
     x = v["X"]
     axis = v.axis(v.attribute("axis", default=-1), x)
     side = v.sides(x)[axis]
@@ -126,7 +126,7 @@ def argsort(v: View) -> list[Value]:
 
 
 @op("cumsum", inputs=("X", "Axis"))
-def cumsum(v: View) -> Value:
+def _cumsum(v: View) -> Value:
     x, axis = v["X"], int(v.scalar("axis", "Axis", -1))
     if v.attribute("flatten", default=False):
         x, axis = v.emit("Reshape", x, np.array([-1])), 0
@@ -135,7 +135,7 @@ def cumsum(v: View) -> Value:
 
 
 @op("gather", inputs=("X", "Index", "Axis"))
-def gather(v: View) -> Value:
+def _gather(v: View) -> Value:
     x, index = v["X"], v["Index"]
     axis = int(v.scalar("axis", "Axis", 0))
     if len(v.sides(index)) == 2 and v.sides(index)[1] == 1:
@@ -144,19 +144,19 @@ def gather(v: View) -> Value:
 
 
 @op("index_select", inputs=("X", "Index"))
-def index_select(v: View) -> Value:
+def _index_select(v: View) -> Value:
     return v.emit(
         "Gather", v["X"], v["Index"], axis=v.axis(v.attribute("dim", "axis", default=0), v["X"])
     )
 
 
 @op("gather_nd", inputs=("X", "Index"))
-def gather_nd(v: View) -> Value:
+def _gather_nd(v: View) -> Value:
     return v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64))
 
 
 @op("lookup_table_v2", "lookup_table", "embedding", inputs=("Ids", "W"))
-def embedding(v: View) -> Value:
+def _embedding(v: View) -> Value:
     index = v["Ids"]
     if v.type == "lookup_table" and v.sides(index)[-1] == 1:
         index = reshape_to(v, index, v.sides(index)[:-1])
@@ -164,18 +164,18 @@ def embedding(v: View) -> Value:
 
 
 @op("take_along_axis", inputs=("Input", "Index"), outputs=("Result",))
-def take_along_axis(v: View) -> Value:
+def _take_along_axis(v: View) -> Value:
     axis = v.attribute("Axis", "axis", default=0)
     return v.emit("GatherElements", v["Input"], v["Index"], axis=v.axis(axis, v["Input"]))
 
 
 @op("index_sample", inputs=("X", "Index"))
-def index_sample(v: View) -> Value:
+def _index_sample(v: View) -> Value:
     return v.emit("GatherElements", v["X"], v["Index"], axis=1)
 
 
 @op("einsum", inputs=("Operands",))
-def einsum(v: View) -> Value:
+def _einsum(v: View) -> Value:
     equation = str(v.attribute("equation", default="")).replace(" ", "")
     if "->" not in equation or "." in equation:
         raise Unsupported(f"equation {equation!r:.60}")
@@ -183,12 +183,12 @@ def einsum(v: View) -> Value:
 
 
 @op("isnan", "isnan_v2", inputs=("X",))
-def isnan(v: View) -> Value:
+def _isnan(v: View) -> Value:
     return v.emit("Not", v.emit("Equal", v["X"], v["X"]))
 
 
 @op("repeat_interleave", inputs=("X",))
-def repeat_interleave(v: View) -> Value:
+def _repeat_interleave(v: View) -> Value:
     x, times = v["X"], v.attribute("Repeats", "repeats", default=1)
     axis = v.axis(v.attribute("dim", "axis", default=0), x)
     side = v.sides(x)[axis]

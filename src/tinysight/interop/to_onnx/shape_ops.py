@@ -16,7 +16,7 @@ _FAR = 2**31 - 1
 def reshape_to(v: View, x: Value, sides: Sequence[Side]) -> Value:
     """`x` in another shape (-1 once at most: what is left); nothing is emitted where it has that shape.
 
-    The target becomes a constant when one side at most is open: such a side is written -1, or 0 where it stays in place.
+    The target becomes a constant when one side at most is open: it is written -1, or 0 where it stays in place.
     """
     old = v.sides(x)
     known_sides = product(s for s in sides if not _open(s))
@@ -43,7 +43,7 @@ def _open(side: Side) -> bool:
 
 
 @op("reshape", "reshape2", inputs=("X", "Shape"))
-def reshape(v: View) -> Value:
+def _reshape(v: View) -> Value:
     x, target = v["X"], v.vector("shape", "Shape", "ShapeTensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Reshape", x, target)
@@ -59,7 +59,7 @@ def reshape(v: View) -> Value:
 
 
 @op("flatten", "flatten_contiguous_range", inputs=("X",))
-def flatten(v: View) -> Value:
+def _flatten(v: View) -> Value:
     x = v["X"]
     sides = list(v.sides(x))
     if not sides:
@@ -71,13 +71,13 @@ def flatten(v: View) -> Value:
 
 
 @op("flatten2", inputs=("X",))
-def flatten_to_matrix(v: View) -> Value:
+def _flatten_to_matrix(v: View) -> Value:
     x, axis = v["X"], v.attribute("axis", default=1)
     return reshape_to(v, x, [product(v.sides(x)[:axis]), product(v.sides(x)[axis:])])
 
 
 @op("squeeze", "squeeze2", inputs=("X", "AxesTensor"))
-def squeeze(v: View) -> Value:
+def _squeeze(v: View) -> Value:
     x = v["X"]
     sides = v.sides(x)
     axes = (
@@ -90,7 +90,7 @@ def squeeze(v: View) -> Value:
 
 
 @op("unsqueeze", "unsqueeze2", inputs=("X", "AxesTensor"))
-def unsqueeze(v: View) -> Value:
+def _unsqueeze(v: View) -> Value:
     x = v["X"]
     sides = list(v.sides(x))
     for axis in v.constants("axes", "AxesTensor", "AxesTensorList"):
@@ -101,7 +101,7 @@ def unsqueeze(v: View) -> Value:
 
 
 @op("transpose", "transpose2", inputs=("X",))
-def transpose(v: View) -> Value:
+def _transpose(v: View) -> Value:
     x, order = v["X"], v.integers("perm", "axis")
     order = [v.axis(i, x) for i in order]
     if sorted(order) != list(range(len(v.sides(x)))):
@@ -110,7 +110,7 @@ def transpose(v: View) -> Value:
 
 
 @op("concat", inputs=("X", "AxisTensor"))
-def concat(v: View) -> Value:
+def _concat(v: View) -> Value:
     parts = v.all("X")
     if not parts:
         raise Unsupported("nothing to join")
@@ -119,7 +119,7 @@ def concat(v: View) -> Value:
 
 
 @op("stack", inputs=("X",), outputs=("Y",))
-def stack(v: View) -> Value:
+def _stack(v: View) -> Value:
     parts, axis = v.all("X"), v.attribute("axis", default=0)
     rank = len(v.sides(parts[0])) + 1
     axis = axis % rank
@@ -127,7 +127,7 @@ def stack(v: View) -> Value:
 
 
 @op("split", "split_with_num", inputs=("X", "SectionsTensor", "AxisTensor"))
-def split(v: View) -> list[Value]:
+def _split(v: View) -> list[Value]:
     x = v["X"]
     if v.type == "split_with_num":
         [axis], sections = v.constants("axis", "SectionsTensor"), []
@@ -152,7 +152,7 @@ def split(v: View) -> list[Value]:
 
 
 @op("unbind", "unstack", inputs=("X",), outputs=("Y",))
-def unbind(v: View) -> list[Value]:
+def _unbind(v: View) -> list[Value]:
     x = v["X"]
     axis = v.axis(v.attribute("axis", default=0), x)
     side = v.sides(x)[axis]
@@ -162,7 +162,7 @@ def unbind(v: View) -> list[Value]:
 
 
 @op("slice", inputs=("Input", "StartsTensor", "EndsTensor"))
-def slice_(v: View) -> Value:
+def _slice(v: View) -> Value:
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
     return cut(
         v, v["Input"], v.integers("axes"), starts, v.vector("ends", "EndsTensor", "EndsTensorList")
@@ -170,7 +170,7 @@ def slice_(v: View) -> Value:
 
 
 @op("strided_slice", inputs=("Input", "StartsTensor", "EndsTensor", "StridesTensor"))
-def strided_slice(v: View) -> Value:
+def _strided_slice(v: View) -> Value:
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
     ends = v.vector("ends", "EndsTensor", "EndsTensorList")
     steps = v.constants("strides", "StridesTensor", "StridesTensorList")
@@ -226,17 +226,17 @@ def _reaches(end: int, side: Side) -> bool:
 
 
 @op("shape", "shape64", inputs=("Input",))
-def shape(v: View) -> Value:
+def _shape(v: View) -> Value:
     return shape_of(v["Input"])
 
 
 @op("numel", "size", inputs=("Input",))
-def numel(v: View) -> Value:
+def _numel(v: View) -> Value:
     return as_vector([product(v.sides(v["X"] if "X" in v else v["Input"]))]).reshape(())
 
 
 @op("expand", "expand_v2", inputs=("X", "Shape"))
-def expand(v: View) -> Value:
+def _expand(v: View) -> Value:
     x, target = v["X"], v.vector("shape", "Shape", "expand_shapes_tensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Expand", x, target)
@@ -246,13 +246,13 @@ def expand(v: View) -> Value:
 
 
 @op("expand_as", "expand_as_v2", inputs=("X", "Y"))
-def expand_as(v: View) -> Value:
+def _expand_as(v: View) -> Value:
     target = shape_of(v["Y"]) if "Y" in v else np.array(v.integers("target_shape"))
     return v.emit("Expand", v["X"], target)
 
 
 @op("tile", inputs=("X", "RepeatTimes"))
-def tile(v: View) -> Value:
+def _tile(v: View) -> Value:
     x, times = v["X"], v.vector("repeat_times", "RepeatTimes", "repeat_times_tensor")
     if not isinstance(times, np.ndarray):
         raise Unsupported("a number of repeats that depends on the input")
@@ -263,7 +263,7 @@ def tile(v: View) -> Value:
 
 
 @op("roll", inputs=("X", "ShiftsTensor"))
-def roll(v: View) -> Value:
+def _roll_op(v: View) -> Value:
     x, shifts = v["X"], v.constants("shifts", "ShiftsTensor")
     axes = v.integers("axis", default=[])
     if not axes:
@@ -288,7 +288,7 @@ def _roll(v: View, x: Value, axis: int, shift: int) -> Value:
 
 
 @op("flip", inputs=("X",))
-def flip(v: View) -> Value:
+def _flip(v: View) -> Value:
     x, axes = v["X"], v.integers("axis")
     far = np.array([-_FAR - 1] * len(axes))
     ones = np.array([-1] * len(axes))
@@ -305,5 +305,5 @@ def flip(v: View) -> Value:
     "shadow_output",
     inputs=("X",),
 )
-def assign(v: View) -> Value:
+def _assign(v: View) -> Value:
     return v["X"]

@@ -43,20 +43,20 @@ def _text(shapes: Sequence[Sequence[Side]]) -> str:
     return " and ".join(str([s if isinstance(s, int) else "N" for s in shape]) for shape in shapes)
 
 
-def same(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
+def _same(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
     return [inputs[0]]
 
 
 def _elementwise(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
-    return [(inputs[0][0], broadcast(*(s for _, s in inputs)))]
+    return [(inputs[0][0], broadcast(*(s for _dtype, s in inputs)))]
 
 
 def _comparison(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
-    return [(_BOOL, broadcast(*(s for _, s in inputs)))]
+    return [(_BOOL, broadcast(*(s for _dtype, s in inputs)))]
 
 
 def _where(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
-    return [(inputs[1][0], broadcast(*(s for _, s in inputs)))]
+    return [(inputs[1][0], broadcast(*(s for _dtype, s in inputs)))]
 
 
 def _cast(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
@@ -81,7 +81,7 @@ def _spatial(shape: Sequence[Side], kernel: Sequence[int], a: Mapping[str, Any])
 
 
 def _conv(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
-    (dtype, x), (_, w) = inputs[:2]
+    (dtype, x), (_dtype, w) = inputs[:2]
     kernel = [int(k) for k in w[2:]]  # type: ignore[arg-type]  # weights are constants
     if len(x) != len(w) or quotient(x[1], attributes["group"]) != w[1]:
         raise ValueError(f"a convolution of {_text([x])} by {_text([w])}")
@@ -91,7 +91,7 @@ def _conv(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> M
 
 
 def _conv_transpose(inputs: list[Known], _: list[Any], a: Mapping[str, Any]) -> Made:
-    (dtype, x), (_, w) = inputs[:2]
+    (dtype, x), (_dtype, w) = inputs[:2]
     sides: list[Side | None] = []
     for i, side in enumerate(x[2:]):
         if isinstance(side, Sym):
@@ -116,7 +116,7 @@ def _global_pool(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Ma
 
 
 def _matmul(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
-    (dtype, a), (_, b) = inputs
+    (dtype, a), (_dtype, b) = inputs
     left, right = (a if len(a) > 1 else (1, *a)), (b if len(b) > 1 else (*b, 1))
     if left[-1] != right[-2] and isinstance(left[-1], int) and isinstance(right[-2], int):
         raise ValueError(f"a product of {_text([a, b])}")
@@ -153,10 +153,10 @@ def _reshape(inputs: list[Known], values: list[Any], _: Mapping[str, Any]) -> Ma
 def _concat(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
     axis = attributes["axis"]
     total: Side = 0
-    for _, shape in inputs:
+    for _dtype, shape in inputs:
         total = total + shape[axis]
     first = list(inputs[0][1])
-    for _, shape in inputs[1:]:  # another part may know a side that the first does not
+    for _dtype, shape in inputs[1:]:  # another part may know a side that the first does not
         first = [b if isinstance(a, Sym) else a for a, b in zip(first, shape, strict=True)]
     first[axis] = total
     return [(inputs[0][0], tuple(first))]
@@ -181,7 +181,8 @@ def _slice(inputs: list[Known], values: list[Any], _: Mapping[str, Any]) -> Made
             fixed = plain and step == 1 and _span(start, end)
             sides[axis] = side if whole else (fixed or None)
         else:
-            sides[axis] = len(range(*slice(int(start), _end(end, step), step).indices(side)))
+            span = slice(int(start or 0), _end(end, step), step)
+            sides[axis] = len(range(*span.indices(side)))
     return [(dtype, tuple(sides))]
 
 
@@ -205,13 +206,13 @@ def _span(start: Any, end: Any) -> int | None:
 
 
 def _gather(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
-    (dtype, x), (_, indices) = inputs
+    (dtype, x), (_dtype, indices) = inputs
     axis = attributes["axis"]
     return [(dtype, (*x[:axis], *indices, *x[axis + 1 :]))]
 
 
 def _gather_nd(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
-    (dtype, x), (_, indices) = inputs
+    (dtype, x), (_dtype, indices) = inputs
     return [(dtype, (*indices[:-1], *x[int(indices[-1]) :]))]  # type: ignore[arg-type]
 
 
@@ -252,7 +253,7 @@ def _reduce(inputs: list[Known], values: list[Any], attributes: Mapping[str, Any
 
 
 def _arg(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
-    _, x = inputs[0]
+    _dtype, x = inputs[0]
     axis, keep = attributes["axis"], attributes["keepdims"]
     return [(_INT64, (*x[:axis], *[1] * keep, *x[axis + 1 :]))]
 
@@ -323,9 +324,9 @@ def _gather_elements(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -
 
 
 def _einsum(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
-    terms, _, result = attributes["equation"].partition("->")
+    terms, _arrow, result = attributes["equation"].partition("->")
     sides: dict[str, Side] = {}
-    for term, (_, shape) in zip(terms.split(","), inputs, strict=True):
+    for term, (_dtype, shape) in zip(terms.split(","), inputs, strict=True):
         sides.update(zip(term, shape, strict=True))
     return [(inputs[0][0], tuple(sides[letter] for letter in result))]
 
@@ -337,23 +338,32 @@ def _depth_to_space(inputs: list[Known], _: list[Any], attributes: Mapping[str, 
 
 
 Rule = Callable[[list[Known], list[Any], Mapping[str, Any]], Made]
+
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        "Relu Sigmoid Tanh Erf Sqrt Exp Log Abs Neg Floor Ceil Round Reciprocal Sign Not Softmax LogSoftmax"
-        " HardSwish HardSigmoid LeakyRelu Elu Selu Celu Softplus Softsign Mish ThresholdedRelu Clip Sin Cos"
-        " BatchNormalization InstanceNormalization LayerNormalization CumSum ScatterND Identity LRN"
-        " ScatterElements GridSample".split(),
-        same,
+        _names(
+            "Relu Sigmoid Tanh Erf Sqrt Exp Log Abs Neg Floor Ceil Round Reciprocal Sign Not Softmax LogSoftmax"
+            " HardSwish HardSigmoid LeakyRelu Elu Selu Celu Softplus Softsign Mish ThresholdedRelu Clip Sin Cos"
+            " BatchNormalization InstanceNormalization LayerNormalization CumSum LRN"
+        ),
+        _same,
     ),
-    **dict.fromkeys("Add Sub Mul Div Pow Max Min Mod And Or Xor PRelu".split(), _elementwise),
-    **dict.fromkeys("Equal Less Greater LessOrEqual GreaterOrEqual".split(), _comparison),
+    **dict.fromkeys(_names("Add Sub Mul Div Pow Max Min Mod And Or Xor PRelu"), _elementwise),
+    **dict.fromkeys(_names("Equal Less Greater LessOrEqual GreaterOrEqual"), _comparison),
     **dict.fromkeys(
-        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSumExp".split(),
+        _names(
+            "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSumExp"
+        ),
         _reduce,
     ),
-    **dict.fromkeys("ArgMax ArgMin".split(), _arg),
-    **dict.fromkeys("MaxPool AveragePool".split(), _pool),
-    **dict.fromkeys("GlobalAveragePool GlobalMaxPool".split(), _global_pool),
+    **dict.fromkeys(_names("ArgMax ArgMin"), _arg),
+    **dict.fromkeys(_names("MaxPool AveragePool"), _pool),
+    **dict.fromkeys(_names("GlobalAveragePool GlobalMaxPool"), _global_pool),
     "Where": _where,
     "Cast": _cast,
     "Conv": _conv,

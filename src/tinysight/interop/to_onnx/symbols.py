@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
-
-Side = Union[int, "Sym"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,9 @@ class Sym:
 
     def __mod__(self, other: Side) -> Side:
         return _call("Mod", self, other) if quotient(self, other) is None else 0
+
+
+Side: TypeAlias = int | Sym
 
 
 def _product(factor: int, parts: tuple[Dim | Call, ...]) -> Side:

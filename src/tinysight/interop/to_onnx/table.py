@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinysight.interop.paddle_program import Op
 from tinysight.interop.to_onnx.graph import Graph, Tensor, Unsupported, Value, known
-from tinysight.interop.to_onnx.symbols import Side
+from tinysight.interop.to_onnx.symbols import Side, Sym
 
-Result = Union[Value, Sequence[Value], Mapping[str, Any]]
+Result: TypeAlias = Value | Sequence[Value]
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,16 @@ class View:
     def sides(self, value: Value) -> tuple[Side, ...]:
         """The shape of a value."""
         return known(value)[1]
+
+    def numbers(self, sides: Sequence[Side]) -> list[int]:
+        """Sides that have to be known while translating.
+
+        Raises:
+            Unsupported: one of them depends on the input.
+        """
+        if any(isinstance(side, Sym) for side in sides):
+            raise Unsupported("sides that are not known")
+        return [int(side) for side in sides if not isinstance(side, Sym)]
 
     def axis(self, number: int, value: Value) -> int:
         """An axis counted from the front."""
