@@ -24,6 +24,7 @@ LEVEL = {
     "errors": 0,
     "files": 1,
     "validation": 1,
+    "fetch": 2,
     "registry": 2,
     "config": 3,
     "interop": 3,

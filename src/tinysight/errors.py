@@ -9,6 +9,7 @@
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
     |-- WeightsError        a foreign weight file or program is damaged, unsafe or not supported
     |-- ExportError         the exported model does not answer as the trained one
+    |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
     `-- MissingDependency   an optional package is needed and not installed
 
 The command line catches `TinysightError` alone, prints it and exits with 2. Anything else that escapes is our bug and
@@ -85,6 +86,15 @@ class WeightsError(TinysightError):
 
 class ExportError(TinysightError):
     """The exported model does not answer as the trained one does."""
+
+
+class FetchError(TinysightError):
+    """A file cannot be downloaded, is not what it was, or cannot be unpacked.
+
+    `status` is the HTTP status where a server answered with one, else 0.
+    """
+
+    status = 0
 
 
 class MissingDependency(TinysightError):

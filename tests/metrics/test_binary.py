@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tinysight.errors import DataError
-from tinysight.metrics import roc_auc, tpr_at_fpr
+from tinysight.metrics import roc_auc, roc_curve, tpr_at_fpr
 
 SCORES, LABELS = np.array([0.9, 0.6, 0.7, 0.1]), np.array([1, 1, 0, 0])
 
@@ -148,3 +148,13 @@ def test_refused(metric: object, scores: list[float], labels: list[int], what: s
 def test_area_needs_both_classes() -> None:
     with pytest.raises(DataError, match="2 positives, 0 negatives"):
         roc_auc(np.array([0.1, 0.2]), np.array([1, 1]))
+
+
+def test_roc_curve_by_hand_and_against_its_area() -> None:
+    scores, labels = np.array([0.9, 0.6, 0.7, 0.1, 0.6]), np.array([1, 1, 0, 0, 0])
+    fpr, tpr, thresholds = roc_curve(scores, labels)
+    assert thresholds.tolist() == [np.inf, 0.9, 0.7, 0.6, 0.1]
+    assert tpr.tolist() == [0, 0.5, 0.5, 1, 1]
+    assert fpr.tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1])
+    area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))
+    assert area == pytest.approx(roc_auc(scores, labels)["roc_auc"])

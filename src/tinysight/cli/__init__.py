@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
     "export": "make a bundle of a run",
+    "models": "list, show and fetch public models",
     "recipe": "list, check, show and compare recipes",
 }
 

@@ -4,7 +4,7 @@ Registered metrics take `scores` (N, K) and `labels` (N,) and return names and v
 value of a recipe's first metric picks its best epoch.
 """
 
-from tinysight.metrics.binary import roc_auc, tpr_at_fpr
+from tinysight.metrics.binary import RocCurve, roc_auc, roc_curve, tpr_at_fpr
 from tinysight.metrics.classification import (
     ClassReport,
     accuracy,
@@ -17,11 +17,13 @@ from tinysight.metrics.intervals import Interval, bootstrap_interval, wilson_int
 __all__ = [
     "ClassReport",
     "Interval",
+    "RocCurve",
     "accuracy",
     "bootstrap_interval",
     "class_report",
     "confusion_matrix",
     "roc_auc",
+    "roc_curve",
     "topk",
     "tpr_at_fpr",
     "wilson_interval",

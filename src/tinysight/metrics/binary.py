@@ -5,7 +5,7 @@ Scores are those of the positive class: (N,), or column 1 of (N, K). Any label b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
@@ -114,3 +114,31 @@ def roc_auc(scores: Array, labels: Array) -> dict[str, float]:
     below = np.searchsorted(negatives, positives, side="left").sum()
     not_above = np.searchsorted(negatives, positives, side="right").sum()
     return {"roc_auc": float(below + not_above) / (2 * len(positives) * len(negatives))}
+
+
+class RocCurve(NamedTuple):
+    """Rates at every distinct threshold, from above every score (both 0) to the lowest (both 1)."""
+
+    fpr: Array
+    tpr: Array
+    thresholds: Array
+
+
+def roc_curve(scores: Array, labels: Array) -> RocCurve:
+    """The receiver operating characteristic; a score equal to the threshold is positive.
+
+    Args:
+        scores: (N,) or (N, K).
+        labels: (N,).
+
+    Raises:
+        DataError: shapes that do not fit, no samples, NaN, or only one class.
+    """
+    positives, negatives = binary(scores, labels, "roc_curve")
+    if not (len(positives) and len(negatives)):
+        raise DataError("roc_curve", "only one class, so there is no curve")
+    falling = np.unique(np.concatenate([positives, negatives]))[::-1]
+    thresholds = np.concatenate([[np.inf], falling])
+    return RocCurve(
+        _share_from(negatives, thresholds), _share_from(positives, thresholds), thresholds
+    )

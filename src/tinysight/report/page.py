@@ -15,7 +15,7 @@ import numpy as np
 from tinysight.errors import ImageError
 from tinysight.evaluate import Evaluation
 from tinysight.files import read_yaml, write_atomic
-from tinysight.metrics import confusion_matrix, roc_curve
+from tinysight.metrics import roc_curve
 from tinysight.report.charts import histogram, line_chart, matrix
 from tinysight.transforms import decode
 
@@ -87,7 +87,7 @@ def _answers(evaluation: Evaluation, labels: Sequence[str]) -> str:
     scores, truth = evaluation.scores, evaluation.labels
     if not len(truth):
         return ""
-    charts = matrix(confusion_matrix(scores.argmax(1), truth, len(labels)).tolist(), labels)
+    charts = matrix(evaluation.confusion().tolist(), labels)
     if len(labels) == 2 and len(np.unique(truth)) == 2:
         curve = roc_curve(scores, truth)
         points = list(zip(curve.fpr.tolist(), curve.tpr.tolist(), strict=True))

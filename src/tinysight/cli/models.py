@@ -1,0 +1,186 @@
+"""List, show and fetch public models.
+
+tinysight models list [PATTERN]             what can be fetched by name; works without a network
+tinysight models list --networks [PATTERN]  the networks that can be built here, with their parameters (needs torch)
+tinysight models show NAME                  addresses, labels, licence, and whether it is in the cache
+tinysight models fetch NAME                 into the cache: resumed, verified, unpacked; NAME may be an https address
+
+No checksum is published for these files: what the first fetch brings is trusted and its hash is recorded, and a file
+that changes later is refused. TINYSIGHT_CACHE moves the cache, TINYSIGHT_OFFLINE=1 forbids the network, and
+TINYSIGHT_MIRROR names an https address that is asked instead, as <mirror>/<host>/<path>.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tinysight.errors import ConfigError, MissingDependency
+from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
+from tinysight.fetch.cache import recorded
+from tinysight.fetch.download import Report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("action", choices=("list", "show", "fetch"))
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="a name; for list, a part of it or a pattern with *"
+    )
+    parser.add_argument("--kind", choices=KINDS, help="only files of this kind")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="cache folder (default: TINYSIGHT_CACHE)"
+    )
+    parser.add_argument("--networks", action="store_true", help="list: networks instead of files")
+    parser.add_argument(
+        "--accept-change",
+        action="store_true",
+        help="fetch: forget the recorded hash and trust what comes now",
+    )
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it."""
+    if args.action != "list" and not args.name:
+        raise ConfigError(
+            f"tinysight models {args.action}", "takes a NAME", "`tinysight models list` shows them"
+        )
+    if args.action == "fetch":
+        return _fetch(args)
+    if args.action == "show":
+        return _show(find(args.name, args.kind, "tinysight models show"), args)
+    return _networks(args) if args.networks else _list(args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    rows = search(args.name or "*", args.kind)
+    if not rows:
+        raise ConfigError("tinysight models list", f"nothing matches {args.name!r}")
+    if args.json:
+        print(json.dumps([_plain(row, args.cache) for row in rows], indent=1, ensure_ascii=False))
+        return 0
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        mark = "in the cache" if cached(row, args.cache) else ""
+        print(f"{row.name:{width}s}  {row.kind:9s}  {mark}".rstrip())
+    return 0
+
+
+def _networks(args: argparse.Namespace) -> int:
+    try:
+        models = importlib.import_module("tinysight.models")
+        names = models.list_models(_pattern(args.name))
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependency("torch", "train", "tinysight models list --networks") from None
+    except AttributeError:
+        raise ConfigError(
+            "tinysight models list --networks", "this build has no networks"
+        ) from None
+    if not names:
+        raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
+    counts = {
+        name: sum(p.numel() for p in models.create_model(name).parameters()) for name in names
+    }
+    if args.json:
+        print(json.dumps(counts, indent=1))
+        return 0
+    width = max(map(len, names))
+    for name, count in counts.items():
+        print(f"{name:{width}s}  {count:>12,d} parameters")
+    return 0
+
+
+def _pattern(name: str | None) -> str:
+    return name if name and set("*?[") & set(name) else f"*{name or ''}*"
+
+
+def _show(row: Artifact, args: argparse.Namespace) -> int:
+    plain = _plain(row, args.cache)
+    if args.json:
+        print(json.dumps(plain, indent=1, ensure_ascii=False))
+        return 0
+    for key, value in plain.items():
+        if value not in (None, "", []):
+            print(f"{key + ':':11s}{', '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
+def _plain(row: Artifact, cache: Path | None) -> dict[str, Any]:
+    folder = cache_folder() if cache is None else cache
+    known = [entry for url in row.urls if (entry := recorded(url, folder))]
+    file = cached(row, cache)
+    return {
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in row._asdict().items()},
+        "cached": str(file) if file else None,
+        "sha256": known[0].sha256 if known else None,
+        "recorded": known[0].date if known else None,
+    }
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    started = time.monotonic()
+    with _progress(args.name) as report:
+        done = fetch(
+            args.name,
+            kind=args.kind,
+            cache=args.cache,
+            report=report,
+            accept_change=args.accept_change,
+        )
+    seconds = time.monotonic() - started
+    if args.json:
+        plain = {"name": done.artifact.name, "url": done.url, "path": str(done.path), "file": str(done.file),
+                 "sha256": done.sha256, "size": done.size, "fresh": done.fresh}  # fmt: skip
+        print(json.dumps(plain, indent=1))
+        return 0
+    size = f"{done.size / 1e6:.2f} MB"
+    if done.fresh:
+        rate = f"in {seconds:.1f} s, {done.size / 1e6 / max(seconds, 1e-3):.1f} MB/s"
+        print(f"{done.artifact.name}: fetched {size} {rate}: {done.path}")
+    else:
+        print(f"{done.artifact.name}: {size}, in the cache and unchanged: {done.path}")
+    return 0
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Report | None]:
+    """A bar with size and rate on stderr where that is a terminal and rich is installed; else nothing."""
+    try:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+    except ImportError:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name.rsplit("/", 1)[-1], total=None)
+
+        def report(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield report

@@ -1,0 +1,32 @@
+"""Public files by name: fetched once, resumed, verified, unpacked safely, kept in a cache.
+
+Importing this touches no network; `TINYSIGHT_OFFLINE=1` keeps everything away from it.
+"""
+
+from __future__ import annotations
+
+from tinysight.fetch.archive import Limits, extract
+from tinysight.fetch.cache import cache_folder, offline
+from tinysight.fetch.catalog import KINDS, Artifact, artifacts, find, pretrained, search
+from tinysight.fetch.download import Downloaded, download
+from tinysight.fetch.store import Fetched, cached, fetch
+from tinysight.fetch.transport import Policy
+
+__all__ = [
+    "KINDS",
+    "Artifact",
+    "Downloaded",
+    "Fetched",
+    "Limits",
+    "Policy",
+    "artifacts",
+    "cache_folder",
+    "cached",
+    "download",
+    "extract",
+    "fetch",
+    "find",
+    "offline",
+    "pretrained",
+    "search",
+]

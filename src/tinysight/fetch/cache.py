@@ -1,0 +1,183 @@
+"""Where fetched files lie, what is known of them, and who may write.
+
+The folder is `TINYSIGHT_CACHE`, else the operating system's cache folder. Under it a file lies at
+`<host>/<path of the address>`; `hashes.json` holds the SHA-256 of each address, recorded when it was first fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from tinysight.errors import FetchError
+from tinysight.files import write_atomic
+
+_CHUNK = 1 << 20
+
+
+class Record(NamedTuple):
+    """What an address held when it was first fetched: hexadecimal SHA-256, bytes, the day (UTC)."""
+
+    sha256: str
+    size: int
+    date: str
+
+
+def cache_folder() -> Path:
+    """`TINYSIGHT_CACHE`, else `XDG_CACHE_HOME/tinysight`, else the cache folder of the operating system."""
+    if chosen := os.environ.get("TINYSIGHT_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tinysight" / "cache"
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(xdg).is_absolute():
+        return Path(xdg) / "tinysight"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tinysight"
+    return Path.home() / ".cache" / "tinysight"
+
+
+def offline() -> bool:
+    """Whether `TINYSIGHT_OFFLINE` forbids the network."""
+    return os.environ.get("TINYSIGHT_OFFLINE", "").strip().lower() not in (
+        "",
+        "0",
+        "false",
+        "no",
+        "off",
+    )
+
+
+def path_for(url: str, folder: Path) -> Path:
+    """Where the file of `url` lies in the cache: readable, inside `folder`, different for different addresses."""
+    parts = urlsplit(url)
+    host = f"{parts.hostname}_{parts.port}" if parts.port else f"{parts.hostname}"
+    plain = [unquote(p) for p in parts.path.split("/") if p]
+    safe = [re.sub(r"[^A-Za-z0-9_.+-]|^\.+", "_", p)[-120:] for p in (host, *plain)]
+    if parts.query or safe[1:] != plain or not plain:
+        safe.append(
+            f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{safe.pop() if plain else 'file'}"
+        )
+    return folder.joinpath(*safe)
+
+
+def hash_file(file: Path) -> tuple[str, int]:
+    """Hexadecimal SHA-256 and size of a file, read in pieces."""
+    with file.open("rb") as stream:
+        return hash_stream(stream)
+
+
+def hash_stream(stream: BinaryIO) -> tuple[str, int]:
+    """As `hash_file`, from where the stream stands to its end."""
+    digest, size = hashlib.sha256(), 0
+    while piece := stream.read(_CHUNK):
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size
+
+
+def recorded(url: str, folder: Path) -> Record | None:
+    """What was recorded when `url` was first fetched into this cache."""
+    return _read(folder).get(url)
+
+
+def record(url: str, folder: Path, entry: Record | None) -> None:
+    """Write the record of `url`; None forgets it. Other processes may write other records at the same time."""
+    file = folder / "hashes.json"
+    with locked(file):
+        entries = _read(folder)
+        entries.pop(url, None)
+        if entry is not None:
+            entries[url] = entry
+        plain = {key: entries[key]._asdict() for key in sorted(entries)}
+        write_atomic(file, json.dumps(plain, indent=1) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Record]:
+    file = folder / "hashes.json"
+    try:
+        plain = json.loads(file.read_text("utf-8"))
+        return {
+            str(url): Record(str(e["sha256"]), int(e["size"]), str(e["date"]))
+            for url, e in plain.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        hint = "restore it, or delete it to record the hashes anew"
+        raise FetchError(
+            str(file), "is damaged; it holds the hashes of the fetched files", hint
+        ) from None
+    except OSError as error:
+        raise FetchError(str(file), error.strerror or str(error)) from None
+
+
+@contextmanager
+def locked(file: Path, wait: float = 3600.0) -> Iterator[None]:
+    """Hold the lock of `file` (a neighbour `.NAME.lock`); the system frees it when its process dies.
+
+    Args:
+        file: what is going to be written.
+        wait: seconds to wait for another process.
+
+    Raises:
+        FetchError: the folder cannot be written to, or another process held the lock for all of `wait`.
+    """
+    lock = file.with_name(f".{file.name}.lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("ab")
+    except OSError as error:
+        hint = "set TINYSIGHT_CACHE to a folder that can be written to"
+        raise FetchError(
+            str(file.parent), f"cannot be written to: {error.strerror}", hint
+        ) from None
+    with stream:
+        end = time.monotonic() + wait
+        while not _try_lock(stream):
+            if time.monotonic() > end:
+                raise FetchError(str(file), f"another process has been writing it for {wait:g} s")
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            _unlock(stream)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(stream: BinaryIO) -> bool:
+        stream.seek(0)
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(stream: BinaryIO) -> None:
+        stream.seek(0)
+        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(stream: BinaryIO) -> bool:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(stream: BinaryIO) -> None:
+        fcntl.flock(stream, fcntl.LOCK_UN)

@@ -1,0 +1,161 @@
+"""From a name to a verified file in the cache: the catalog, the download and the archive put together.
+
+**Trust on first use.** The publisher gives no checksums. What an address holds when it is first fetched into a cache is
+believed, on the strength of https alone; its SHA-256 is written to `hashes.json`, and from then on that address must
+hold the same bytes. The cached file is hashed again at each use. The unpacked folder of an archive carries the hash in
+its name; its files are not hashed again.
+
+`TINYSIGHT_MIRROR=https://mirror.example` asks `<mirror>/<host>/<path>` instead of the address itself; hashes stay filed
+under the address, so a mirror cannot change what was recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from tinysight.errors import FetchError
+from tinysight.fetch.archive import Limits, extract
+from tinysight.fetch.cache import (
+    Record,
+    cache_folder,
+    hash_file,
+    locked,
+    offline,
+    path_for,
+    record,
+    recorded,
+)
+from tinysight.fetch.catalog import Artifact, find
+from tinysight.fetch.download import Report, download
+from tinysight.fetch.transport import DEFAULT, Policy, check_address
+
+log = logging.getLogger(__name__)
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+_DATA_LIMITS = Limits(members=2_000_000, total=256 << 30)  # a data set has a file for each picture
+
+
+class Fetched(NamedTuple):
+    """A fetched file.
+
+    `path` is what to use: the file, or for an archive the folder of its content (its only sub-folder, where it has just
+    one). `fresh`: it came over the network in this call; else it was in the cache.
+    """
+
+    artifact: Artifact
+    url: str
+    path: Path
+    file: Path
+    sha256: str
+    size: int
+    fresh: bool
+
+
+def fetch(
+    name: str | Artifact,
+    *,
+    kind: str | None = None,
+    cache: Path | None = None,
+    policy: Policy = DEFAULT,
+    report: Report | None = None,
+    accept_change: bool = False,
+) -> Fetched:
+    """Bring a file of the catalog, or of any https address, into the cache and verify it.
+
+    Args:
+        name: a row, its name, or an address.
+        kind: as in `catalog.find`.
+        cache: the cache folder; default `cache_folder()`.
+        policy: limits of the download.
+        report: progress, called with the bytes so far and the size.
+        accept_change: forget the recorded hash and fetch anew.
+
+    Raises:
+        UnknownName: the catalog has no such row.
+        FetchError: it cannot be downloaded or unpacked, or is no longer what was recorded.
+    """
+    row = name if isinstance(name, Artifact) else _row(name, kind)
+    asked = row.name if isinstance(name, Artifact) else name
+    folder = cache_folder() if cache is None else cache
+    url = _in_cache(row, folder) or row.urls[0]
+    if accept_change:
+        path_for(url, folder).unlink(missing_ok=True)
+        record(url, folder, None)
+    for i, candidate in enumerate([url, *(u for u in row.urls if u != url)]):
+        try:
+            sha256, size, fresh = _file(candidate, asked, folder, policy, report)
+        except FetchError as error:
+            if error.status == 404 and i + 1 < len(row.urls):
+                log.info("%s; trying the next address", error)
+                continue
+            raise
+        file = path_for(candidate, folder)
+        path = _unpacked(file, sha256, row) if file.name.lower().endswith(_ARCHIVES) else file
+        return Fetched(row, candidate, path, file, sha256, size, fresh)
+    raise AssertionError("unreachable: the last address returns or raises")
+
+
+def cached(row: Artifact, cache: Path | None = None) -> Path | None:
+    """The file of a row if it is in the cache, unverified."""
+    folder = cache_folder() if cache is None else cache
+    url = _in_cache(row, folder)
+    return path_for(url, folder) if url else None
+
+
+def _in_cache(row: Artifact, folder: Path) -> str | None:
+    return next((u for u in row.urls if path_for(u, folder).is_file()), None)
+
+
+def _row(name: str, kind: str | None) -> Artifact:
+    if "://" not in name:
+        return find(name, kind, "fetch")
+    stem = urlsplit(name).path.rsplit("/", 1)[-1]
+    return Artifact(stem or name, kind or "file", (name,), "", "not known")
+
+
+def _file(
+    url: str, name: str, folder: Path, policy: Policy, report: Report | None
+) -> tuple[str, int, bool]:
+    check_address(url, policy)
+    known, file = recorded(url, folder), path_for(url, folder)
+    if known and file.is_file() and hash_file(file)[0] != known.sha256:
+        if offline():
+            hint = "delete it, and fetch it again with a network"
+            raise FetchError(str(file), f"is not what was fetched on {known.date}", hint)
+        log.warning("%s is not what was fetched on %s: fetching it again", file, known.date)
+        file.unlink(missing_ok=True)
+    done = download(_mirrored(url), file, policy=policy, report=report)
+    if known and done.sha256 != known.sha256:
+        file.unlink(missing_ok=True)
+        raise FetchError(
+            url,
+            f"has changed since it was first fetched on {known.date} (SHA-256 {known.sha256[:12]}..., "
+            f"{known.size} bytes; now {done.sha256[:12]}..., {done.size} bytes); not used",
+            f"if you trust the new file: tinysight models fetch {name} --accept-change",
+        )
+    if not known:
+        record(
+            url, folder, Record(done.sha256, done.size, time.strftime("%Y-%m-%d", time.gmtime()))
+        )
+    return done.sha256, done.size, done.fresh
+
+
+def _mirrored(url: str) -> str:
+    mirror = os.environ.get("TINYSIGHT_MIRROR", "").rstrip("/")
+    return f"{mirror}/{url.partition('://')[2]}" if mirror else url
+
+
+def _unpacked(file: Path, sha256: str, row: Artifact) -> Path:
+    """The folder of an archive's content; unpacked once for each content."""
+    folder = file.with_name(f"{file.name}.{sha256[:12]}")
+    if not folder.is_dir():
+        with locked(folder):
+            if not folder.is_dir():
+                extract(file, folder, _DATA_LIMITS if row.kind == "data" else Limits())
+    inside = [p for p in folder.iterdir() if not p.name.startswith("._")]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder

@@ -1,0 +1,215 @@
+"""One HTTP request: which addresses are allowed, which redirects are followed, and what each failure means.
+
+A failure is either final, a `FetchError` that says in one line what is wrong, or worth another try, an `Again`.
+Proxies come from the environment (`https_proxy`, `no_proxy`), certificates from the system (`SSL_CERT_FILE`).
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import ipaddress
+import os
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from functools import cache
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit
+
+from tinysight import __version__
+from tinysight.errors import FetchError
+
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_WORTH_A_TRY = {408, 425, 429, 500, 502, 503, 504}
+
+
+class Policy(NamedTuple):
+    """Limits of a download.
+
+    `attempts` counts tries in a row that bring no new byte; the pause before a further one is `backoff` seconds,
+    doubled each time up to `max_backoff`, and at least what the server asks for. `timeout` (seconds) is for connecting
+    and for each piece of the answer. `allow_http`: plain http is for this machine only, unless asked for.
+    """
+
+    attempts: int = 5
+    backoff: float = 0.5
+    max_backoff: float = 30.0
+    timeout: float = 30.0
+    max_bytes: int = 64 << 30
+    max_redirects: int = 5
+    allow_http: bool = False
+
+
+DEFAULT = Policy()
+
+
+class Again(Exception):
+    """This try failed, another may not. `wait`: seconds that the server asks for."""
+
+    def __init__(self, why: str, wait: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+def check_address(url: str, policy: Policy, named: str | None = None) -> None:
+    """Refuse an address before anything is sent.
+
+    Raises:
+        FetchError: not http(s), http to another machine, no host, or a password in the address.
+    """
+    where = named or url
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise FetchError(where, f"not an address: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        shown = f"{parts.scheme}://{host}{parts.path}"
+        raise FetchError(shown, "a name or password in an address ends up in logs; not supported")
+    if parts.scheme not in ("https", "http") or not host:
+        raise FetchError(where, "not an https address")
+    if any(c <= " " or c == "\x7f" for c in url):
+        raise FetchError(where, "an address has no blanks or control characters", "write %20")
+    if parts.scheme == "http" and not (policy.allow_http or _is_this_machine(host)):
+        raise FetchError(where, "plain http can be changed on its way; only https is fetched")
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, and none that gives up encryption."""
+
+    max_repeats = max_redirections = 1000  # ours comes first, with a message of ours
+
+    def __init__(self, url: str, policy: Policy) -> None:
+        self.url, self.policy, self.hops = url, policy, 0
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        try:
+            self._check(req.full_url, newurl)
+        except FetchError:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    def _check(self, here: str, there: str) -> None:
+        self.hops += 1
+        if self.hops > self.policy.max_redirects:
+            raise FetchError(self.url, f"more than {self.policy.max_redirects} redirects; gave up")
+        scheme = urlsplit(there).scheme
+        if urlsplit(here).scheme == "https" and scheme != "https":
+            raise FetchError(here, f"redirects from https to {scheme}; not followed")
+        check_address(there, self.policy, f"{here} redirects to {there}")
+
+
+@cache
+def _context(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Reading the system's certificates takes longer than a request: once for each setting of `_CERTIFICATES`."""
+    return ssl.create_default_context()
+
+
+def open_url(url: str, headers: Mapping[str, str], policy: Policy) -> http.client.HTTPResponse:
+    """Send a GET and return the answer (status 200 or 206), its body unread.
+
+    Raises:
+        FetchError: final; `status` is set when a server answered.
+        Again: worth another try.
+    """
+    check_address(url, policy)
+    request = urllib.request.Request(
+        url, headers={"User-Agent": f"tinysight/{__version__}", **headers}
+    )  # noqa: S310 - checked
+    opener = urllib.request.OpenerDirector()  # without the handlers of file:, ftp: and data:
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=_context(*map(os.environ.get, _CERTIFICATES))),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(url, policy),
+    ):
+        opener.add_handler(handler)
+    try:
+        answer: http.client.HTTPResponse = opener.open(request, timeout=policy.timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _of_status(url, error) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise explain(url, error, policy) from None
+    return answer
+
+
+def _of_status(url: str, error: urllib.error.HTTPError) -> FetchError | Again:
+    said = f"the server answers {error.code} {error.reason or ''}".rstrip()
+    if error.code in _WORTH_A_TRY:
+        return Again(said, _seconds(error.headers.get("Retry-After")))
+    hint = {
+        404: "the publisher may have moved it",
+        410: "the publisher has removed it",
+        401: "it is not public",
+        403: "it is not public, or a proxy refuses it",
+        407: "the proxy wants a name and a password: set https_proxy",
+    }.get(error.code, "")
+    final = FetchError(url, said, hint)
+    final.status = error.code
+    return final
+
+
+def _seconds(retry_after: str | None) -> float:
+    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+
+
+def explain(url: str, error: BaseException, policy: Policy) -> FetchError | Again:
+    """What a failure of the network means, in one line."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    host = urlsplit(url).hostname
+    network = "is there a network? a proxy is read from https_proxy; TINYSIGHT_OFFLINE=1 uses the cache alone"
+    match reason:
+        case ssl.SSLCertVerificationError():
+            hint = (
+                "check the clock; behind an inspecting proxy, set SSL_CERT_FILE to its certificate"
+            )
+            return FetchError(
+                url, f"the certificate of {host} is not valid: {reason.verify_message}", hint
+            )
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return Again("the encrypted connection was cut")
+        case ssl.SSLError():
+            what = f"no encrypted connection to {host}: {(reason.reason or str(reason)).replace('_', ' ').lower()}"
+            return FetchError(url, what, "is a proxy in between?")
+        case socket.gaierror():
+            return FetchError(url, f"the name {host} cannot be looked up", network)
+        case ConnectionRefusedError():
+            return FetchError(url, f"{host} refuses the connection", network)
+        case TimeoutError():
+            return Again(f"no answer within {policy.timeout:g} s")
+        case ConnectionError():
+            return Again("the connection was cut")
+        case http.client.IncompleteRead():
+            return Again("the answer was cut")
+        case http.client.HTTPException():
+            return Again(f"the server does not speak HTTP ({type(reason).__name__})")
+        case OSError() if reason.errno in _NO_ROUTE:
+            return FetchError(url, f"{host} cannot be reached: {reason.strerror}", network)
+        case _:
+            return FetchError(url, str(reason) or type(reason).__name__, network)
