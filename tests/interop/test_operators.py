@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 
-from support.paddle import operator, write_legacy
+from support.paddle import numbered, operator, write_legacy
 from tinysight.errors import WeightsError
 from tinysight.interop import paddle_to_onnx
 
@@ -782,3 +782,138 @@ def test_outputs_that_are_inputs_or_constants(tmp_path: Path) -> None:
     close(z, [4, 4])
     close(r, np.maximum(X, 0))
     close(s, r)
+
+
+def _typed(number: int, shape: Sequence[int], dtype: str = "f32") -> dict[str, Any]:
+    return {
+        "%": number,
+        "TT": {"#": "0.t_dtensor", "D": [{"#": f"0.t_{dtype}"}, list(shape), "NCHW", [], 0]},
+    }
+
+
+def _attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def one(value: Any) -> dict[str, Any]:
+        kinds = ((bool, "bool"), (int, "i32"), (float, "f64"), (str, "str"))
+        if isinstance(value, list):
+            return {"#": "0.a_array", "D": [one(v) for v in value]}
+        return {"#": f"0.a_{next(n for k, n in kinds if isinstance(value, k))}", "D": value}
+
+    return [{"N": name, "AT": one(value)} for name, value in values.items()]
+
+
+def run_numbered(
+    folder: Path, kind: str, attributes: Mapping[str, Any], more: Sequence[Any] = ()
+) -> np.ndarray:
+    """One operator of the numbered form; lists of numbers are inputs behind the first."""
+    name = {"#": "0.a_str", "D": "x"}
+    operators: list[dict[str, Any]] = [
+        {
+            "#": "1.data",
+            "I": [],
+            "A": [{"N": "name", "AT": name}],
+            "O": [_typed(1, [-1, *X.shape[1:]])],
+        }
+    ]
+    for index, value in enumerate(more, 2):
+        if isinstance(value, list):
+            given = _attributes({"value": value, "dtype": "int64"})
+            operators.append(
+                {
+                    "#": "1.full_int_array",
+                    "I": [],
+                    "A": given,
+                    "O": [_typed(index, [len(value)], "i64")],
+                }
+            )
+        else:
+            dtype = "float32" if isinstance(value, float) else "int64"
+            given = _attributes({"shape": [], "value": float(value), "dtype": dtype})
+            operators.append({"#": "1.full", "I": [], "A": given, "O": [_typed(index, [])]})
+    used = [{"%": i} for i in range(1, 2 + len(more))]
+    operators.append(
+        {"#": kind, "I": used, "A": _attributes(attributes), "O": [{"%": 50}, {"%": 51}]}
+    )
+    operators.append(
+        {
+            "#": "1.fetch",
+            "I": [{"%": 50}],
+            "A": _attributes({"name": "y", "col": 0}),
+            "O": [{"%": 52}],
+        }
+    )
+    folder.mkdir(exist_ok=True)
+    (folder / "inference.json").write_bytes(numbered(operators))
+    (folder / "inference.pdiparams").write_bytes(b"\0")
+    model = paddle_to_onnx(folder).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": X})[0])
+
+
+NUMBERED: list[tuple[str, dict[str, Any], list[Any], Callable[[torch.Tensor], Any]]] = [
+    ("1.relu_", {}, [], F.relu),
+    ("1.scale_", {"bias": 1.0, "bias_after_scale": True}, [2.0], lambda t: 2 * t + 1),
+    ("1.clip", {}, [-0.5, 0.25], lambda t: t.clamp(-0.5, 0.25)),
+    ("1.reshape", {}, [[0, 3, -1]], lambda t: t.reshape(2, 3, 140)),
+    ("1.tile", {}, [[1, 2, 1, 1]], lambda t: t.repeat(1, 2, 1, 1)),
+    ("1.expand", {}, [[3, -1, -1, -1, -1]], lambda t: t.expand(3, -1, -1, -1, -1)),
+    ("1.sum", {"keepdim": False}, [[1, 3]], lambda t: t.sum((1, 3))),
+    ("1.mean", {"keepdim": False}, [[]], lambda t: t.mean()),
+    ("1.max", {"keepdim": True}, [[2]], lambda t: t.amax(2, keepdim=True)),
+    ("1.amin", {"keepdim": False, "axis": [2]}, [], lambda t: t.amin(2)),
+    (
+        "1.argmax",
+        {"keepdims": False, "flatten": False, "dtype": "int64"},
+        [1],
+        lambda t: t.argmax(1),
+    ),
+    ("1.topk", {"axis": -1, "largest": True, "sorted": True}, [3], lambda t: t.topk(3)[0]),
+    (
+        "1.cumsum",
+        {"flatten": False, "exclusive": False, "reverse": False},
+        [2],
+        lambda t: t.cumsum(2),
+    ),
+    (
+        "1.pad",
+        {"paddings": [0, 0, 0, 0, 1, 0, 0, 2]},
+        [0.5],
+        lambda t: F.pad(t, (0, 2, 1, 0), value=0.5),
+    ),
+    ("1.slice", {"axes": [1], "decrease_axis": [1]}, [[2], [3]], lambda t: t[:, 2]),
+    ("1.strided_slice", {"axes": [3]}, [[1], [9], [2]], lambda t: t[..., 1:9:2]),
+    ("1.roll", {"axis": [2]}, [[3]], lambda t: t.roll(3, 2)),
+    ("1.squeeze", {}, [[0]], lambda t: t),
+    ("1.unsqueeze", {}, [[0, -1]], lambda t: t[None, ..., None]),
+    ("1.full_like", {"dtype": "float32"}, [7.0], lambda t: torch.full_like(t, 7)),
+    ("1.transpose", {"perm": [0, 2, 1, 3]}, [], lambda t: t.permute(0, 2, 1, 3)),
+    ("1.tril", {"diagonal": -1}, [], lambda t: t.tril(-1)),
+    (
+        "1.p_norm",
+        {"porder": 2.0, "axis": -1, "keepdim": True, "asvector": False},
+        [],
+        lambda t: t.norm(2, -1, True),
+    ),
+    (
+        "1.frobenius_norm",
+        {"keep_dim": True, "reduce_all": False},
+        [[2, 3]],
+        lambda t: t.norm(2, (2, 3), True),
+    ),
+    (
+        "1.pool2d",
+        {"strides": [2, 2], "paddings": [1, 1], "pooling_type": "max"},
+        [[3, 3]],
+        lambda t: F.max_pool2d(t, 3, 2, 1),
+    ),
+    ("1.cast", {"dtype": "int32"}, [], lambda t: t.int()),
+    ("1.leaky_relu", {"negative_slope": 0.3}, [], lambda t: F.leaky_relu(t, 0.3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "more", "oracle"), NUMBERED, ids=[c[0] for c in NUMBERED]
+)
+def test_numbered_form(
+    kind: str, attributes: dict[str, Any], more: list[Any], oracle: Any, tmp_path: Path
+) -> None:
+    close(run_numbered(tmp_path, kind, attributes, more), oracle(T))

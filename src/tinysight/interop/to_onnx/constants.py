@@ -49,7 +49,7 @@ def _full_int_array(v: View) -> Value:
     return np.array(v.integers("value"), dtype_of(v.attribute("dtype", default="int64")))
 
 
-@op("full_like", "fill_any_like", inputs=("X", "Value"))
+@op("full_like", "fill_any_like", "fill_zeros_like", inputs=("X", "Value"))
 def _full_like(v: View) -> Value:
     x, given = v["X"], v.attribute("dtype", default=-1)
     plain = (

@@ -130,6 +130,18 @@ def _add_n(v: View) -> Value:
     return total
 
 
+@op("masked_fill", inputs=("X", "Mask", "Value"))
+def _masked_fill(v: View) -> Value:
+    return v.emit("Where", v.cast(v["Mask"], bool), v["Value"], v["X"])
+
+
+@op("affine_channel", inputs=("X", "Scale", "Bias"))
+def _affine_channel(v: View) -> Value:
+    shape = np.array([-1, *[1] * (len(v.sides(v["X"])) - 2)])
+    scaled = v.emit("Mul", v["X"], v.emit("Reshape", v["Scale"], shape))
+    return v.emit("Add", scaled, v.emit("Reshape", v["Bias"], shape))
+
+
 @op("where", inputs=("Condition", "X", "Y"))
 def _where(v: View) -> Value:
     return v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])

@@ -114,32 +114,43 @@ def _unfold(v: View) -> Value:
     return reshape_to(v, x, [n, product([c, kh * kw]), oh * ow])
 
 
-@op("pad", "pad2d", "pad3d", inputs=("X", "Paddings"))
-def _pad(v: View) -> Value:
-    x = v["X"]
-    rank = len(v.sides(x))
-    given = v.constants("paddings", "Paddings")
-    value = v.attribute("pad_value", "value", default=0.0)
-    mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "edge": "edge"}.get(
-        v.attribute("mode", default="constant")
-    )
-    if mode is None:
-        raise Unsupported(f"mode {v.attribute('mode')!r:.40}")
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "edge": "edge"}
+
+
+@op("pad2d", "pad3d", inputs=("X", "Paddings"))
+def _pad_sides(v: View) -> Value:
     if v.attribute("data_format", default="NCHW") not in ("NCHW", "NCDHW", "NCL"):
         raise Unsupported("layout")
-    before, after = [0] * rank, [0] * rank
-    if v.type == "pad2d":  # top, bottom, left, right
-        before[2:], after[2:] = given[0::2], given[1::2]
-    elif v.type == "pad3d":  # left, right, top, bottom, front, back
-        before[2:], after[2:] = given[0::2][::-1], given[1::2][::-1]
-    else:
-        before, after = given[0::2], given[1::2]
+    x, given = v["X"], v.constants("paddings", "Paddings")
+    before, after = given[0::2], given[1::2]
+    if v.type == "pad3d":  # from the last axis: left, right, top, bottom, front, back
+        before, after = before[::-1], after[::-1]
+    if len(before) != len(v.sides(x)) - 2 or len(after) != len(before):
+        raise Unsupported(f"paddings {given}")
+    mode = v.attribute("mode", default="constant")
+    return _padded(
+        v,
+        [0, 0, *before],
+        [0, 0, *after],
+        mode,
+        v.scalar("value" if v.has("value") else "pad_value", "", 0.0),
+    )
+
+
+@op("pad", inputs=("X", "PadValue"))
+def _pad(v: View) -> Value:
+    given = v.integers("paddings")
+    return _padded(v, given[0::2], given[1::2], "constant", v.scalar("pad_value", "PadValue", 0.0))
+
+
+def _padded(v: View, before: list[int], after: list[int], mode: str, value: float) -> Value:
+    x, onnx = v["X"], _PAD_MODES.get(mode)
+    if onnx is None or (min(before + after) < 0 and onnx != "constant"):
+        raise Unsupported(f"mode {mode!r:.40} with paddings {before} and {after}")
     if not any(before + after):
         return x
-    if min(before + after) < 0 and mode != "constant":
-        raise Unsupported(f"paddings {given}")
-    fill = [v.like(float(value), x)] if mode == "constant" and value else []
-    return v.emit("Pad", x, np.array(before + after), *fill, mode=mode)
+    fill = [v.like(value, x)] if onnx == "constant" and value else []
+    return v.emit("Pad", x, np.array(before + after), *fill, mode=onnx)
 
 
 @op("pixel_shuffle", inputs=("X",))

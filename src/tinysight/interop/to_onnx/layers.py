@@ -314,10 +314,10 @@ def _dropout(v: View) -> Value:
     return x if keep == 1 else v.emit("Mul", x, v.like(keep, x))
 
 
-@op("fc", inputs=("Input", "W", "Bias"))
+@op("fc", "linear", "linear_v2", inputs=("Input", "W", "Bias"))
 def _fully_connected(v: View) -> Value:
     x, columns = v["Input"], v.attribute("in_num_col_dims", default=1)
-    if len(v.sides(x)) - columns != 1:
+    if v.type == "fc" and len(v.sides(x)) - columns != 1:
         x = _flat(v, x, columns)
     result = v.emit("MatMul", x, v["W"])
     if "Bias" in v:

@@ -50,7 +50,7 @@ def _keep(v: View) -> bool:
 
 @op(*_REDUCTIONS, *(f"reduce_{n}" for n in _REDUCTIONS), inputs=("X", "Axis"))
 def _reduce(v: View) -> Value:
-    if len(v.all("X")) > 1:  # the legacy `sum` adds tensors
+    if v.type == "sum" and not v.has("keepdim"):  # the legacy `sum` adds tensors
         total, *rest = v.all("X")
         for value in rest:
             total = v.emit("Add", total, value)
@@ -82,7 +82,7 @@ def _p_norm(v: View) -> Value:
     x = v["X"]
     order = float(v.attribute("porder", default=2.0)) if v.type == "p_norm" else 2.0
     flat = v.attribute("asvector", "reduce_all", default=False)
-    axes = [] if flat else v.integers("axis", "dim", default=[-1])
+    axes = [] if flat else _axes(v) or [-1]
     match order:
         case 1.0 | 2.0:
             return reduced(v, f"ReduceL{int(order)}", x, axes, _keep(v))

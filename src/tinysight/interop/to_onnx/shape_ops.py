@@ -61,6 +61,8 @@ def _reshape(v: View) -> Value:
 @op("flatten", "flatten_contiguous_range", inputs=("X",))
 def _flatten(v: View) -> Value:
     x = v["X"]
+    if v.has("axis") and not v.has("start_axis"):  # the first release of the operator
+        return _flatten_to_matrix(v)
     sides = list(v.sides(x))
     if not sides:
         return reshape_to(v, x, [1])
@@ -237,6 +239,8 @@ def _numel(v: View) -> Value:
 
 @op("expand", "expand_v2", inputs=("X", "Shape"))
 def _expand(v: View) -> Value:
+    if v.has("expand_times"):  # the first release of the operator
+        return _repeated(v, v.vector("expand_times", "ExpandTimes", "expand_times_tensor"))
     x, target = v["X"], v.vector("shape", "Shape", "expand_shapes_tensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Expand", x, target)
@@ -253,7 +257,11 @@ def _expand_as(v: View) -> Value:
 
 @op("tile", inputs=("X", "RepeatTimes"))
 def _tile(v: View) -> Value:
-    x, times = v["X"], v.vector("repeat_times", "RepeatTimes", "repeat_times_tensor")
+    return _repeated(v, v.vector("repeat_times", "RepeatTimes", "repeat_times_tensor"))
+
+
+def _repeated(v: View, times: Value) -> Value:
+    x = v["X"]
     if not isinstance(times, np.ndarray):
         raise Unsupported("a number of repeats that depends on the input")
     rank = max(len(times), len(v.sides(x)))
@@ -287,7 +295,7 @@ def _roll(v: View, x: Value, axis: int, shift: int) -> Value:
     return v.emit("Concat", tail, head, axis=axis)
 
 
-@op("flip", inputs=("X",))
+@op("flip", "reverse", inputs=("X",))
 def _flip(v: View) -> Value:
     x, axes = v["X"], v.integers("axis")
     far = np.array([-_FAR - 1] * len(axes))
@@ -297,6 +305,7 @@ def _flip(v: View) -> Value:
 
 @op(
     "assign",
+    "assign_out",
     "share_data",
     "share_buffer",
     "memcpy",

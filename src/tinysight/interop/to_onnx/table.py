@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,15 +32,16 @@ class Entry:
     outputs: tuple[str, ...]
 
 
+Translation = TypeVar("Translation", bound="Callable[[View], Result]")
 TABLE: dict[str, Entry] = {}
 
 
 def op(
     *names: str, inputs: tuple[str, ...], outputs: tuple[str, ...] = ("Out",)
-) -> Callable[[Callable[[View], Result]], Callable[[View], Result]]:
+) -> Callable[[Translation], Translation]:
     """Register the translation of the operators `names`."""
 
-    def register(function: Callable[[View], Result]) -> Callable[[View], Result]:
+    def register(function: Translation) -> Translation:
         for name in names:
             assert name not in TABLE, f"{name} is registered twice"
             TABLE[name] = Entry(function, inputs, outputs)
