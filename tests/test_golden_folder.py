@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from support.golden import GOLDEN, read_json, synth, synth_input
 
 CHECKED = read_json("rule_check.json") if (GOLDEN / "rule_check.json").is_file() else {}
@@ -26,9 +27,7 @@ def test_the_weight_rule_gives_the_recorded_bytes() -> None:
     for name, expected in CHECKED.items():
         kind, _, source = name.partition(":")
         shape = tuple(expected["shape"])
-        if kind == "synth_input":
-            value = synth_input(shape[0], shape[2], shape[3], name=source)
-        else:
-            value = synth(name, shape)
+        made = kind == "synth_input"
+        value = synth_input(*shape[:1], *shape[2:], name=source) if made else synth(name, shape)
         assert value is not None
         assert hashlib.sha256(value.tobytes()).hexdigest() == expected["sha256"], name

@@ -248,7 +248,8 @@ def build_source(source: Source, out: Path, windows: int, seed: int) -> list[dic
 
 def promised(row: dict[str, Any], families: Iterable[str]) -> bool:
     """Whether a file belongs to what is promised for these families: above the floor, and clear
-    or blurred by at least ``PROMISED_SIGMA``."""
+    or blurred by at least ``PROMISED_SIGMA``.
+    """
     if not int(row["above_floor"]):
         return False
     return row["family"] == "clear" or (
@@ -305,6 +306,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
+    """Build, and say what was built."""
     parser = argparse.ArgumentParser(description="Build the clarity data set.")
     parser.add_argument("out", type=Path, help="folder of the data set (fetch.py's OUT)")
     parser.add_argument("--photos", type=Path, help="any folder of sharp photographs instead")

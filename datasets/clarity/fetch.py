@@ -185,6 +185,7 @@ def fetch(out: Path, catalogue: Path = CATALOGUE) -> tuple[int, list[str]]:
 
 
 def main() -> int:
+    """Fetch, and say what was found."""
     parser = argparse.ArgumentParser(description="Fetch the photographs of the clarity data set.")
     parser.add_argument("out", type=Path, help="folder to fill: OUT/photos and OUT/packages")
     parser.add_argument("--allow-missing", action="store_true", help="go on without some")

@@ -83,6 +83,7 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
 def _refuse_bombs(text: str | bytes) -> None:
     """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process."""
     depth = 0
+    event: Any  # the C parser's marks are a type of their own
     for event in yaml.parse(text, _Base):
         if isinstance(event, yaml.AliasEvent):
             what = "aliases (*name) are not supported; write the value out"

@@ -7,7 +7,7 @@ pydantic is imported by the first call, so that prediction, which reads only sea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from tinysight.errors import Problem, nearest
@@ -38,6 +38,15 @@ def validate(
 def join(*parts: object) -> str:
     """A dotted path, empty parts left out."""
     return ".".join(str(p) for p in parts if str(p))
+
+
+def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything in plain data that is neither a mapping nor a list."""
+    if isinstance(tree, dict | list) and tree:
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from leaves(value, join(where, key))
+    else:
+        yield where, tree
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails, where: str) -> Problem:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinysight.cli.arguments import add_recipe
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,16 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--run", metavar="DIR", help="run folder (the best of it), or a checkpoint")
     model.add_argument("--bundle", metavar="DIR", help="bundle folder, or a shipped bundle's name")
-    parser.add_argument("-c", "--config", metavar="RECIPE", help="use its pictures and metrics")
-    parser.add_argument(
-        "-o",
-        "--override",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set one key of the recipe",
-    )
+    add_recipe(parser, required=False, text="use the pictures and metrics of this recipe")
     parser.add_argument("--list", metavar="FILE", help="list file to evaluate on instead")
     parser.add_argument("--root", metavar="DIR", help="folder of its pictures (default: FILE's)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -86,6 +78,12 @@ def run(args: argparse.Namespace) -> int:
         labels=labels,
     )
     print(json.dumps(_tree(found, labels)) if args.json else _table(found, labels))
+    if args.run and Path(args.run).is_dir() and not (args.list or args.recipe or args.override):
+        from tinysight.report import write_report
+
+        report = write_report(Path(args.run), found, labels)
+        if not args.json:
+            print(f"\nreport: {report}")
     return 1 if found.unreadable else 0
 
 
@@ -96,8 +94,8 @@ def _run(args: argparse.Namespace) -> _Model:
 
     predict, recipe = load_predictor(args.run)
     own = Path(args.run) / "recipe.yaml"
-    if args.config or own.is_file():  # the one in the folder knows where the data was moved to
-        recipe = load_recipe(args.config or own, args.override)
+    if args.recipe or own.is_file():  # the one in the folder knows where the data was moved to
+        recipe = load_recipe(args.recipe or own, args.override)
     elif args.override:
         raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
     specs = [t.spec for t in recipe.transforms.eval]
@@ -109,16 +107,16 @@ def _bundle(args: argparse.Namespace) -> _Model:
     from tinysight.registry import sessions
     from tinysight.transforms import Compose
 
-    if args.override and not args.config:
+    if args.override and not args.recipe:
         raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
     bundle = Bundle.load(args.bundle)
     session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(bundle.manifest.transforms, "transforms")
     recipe = None
-    if args.config:
+    if args.recipe:
         from tinysight.config import load_recipe
 
-        recipe = load_recipe(args.config, args.override)
+        recipe = load_recipe(args.recipe, args.override)
     return _Model(session.run, transforms, bundle.manifest.labels, recipe)
 
 

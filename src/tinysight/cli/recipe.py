@@ -11,37 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from typing import Any
 
+from tinysight.cli.arguments import add_override
 from tinysight.config import list_recipes, load_recipe, recipe_yaml
 from tinysight.errors import ConfigError
-from tinysight.validation import join
-
-
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """`-c RECIPE` and `-o KEY=VALUE`, for every verb that reads a recipe."""
-    parser.add_argument("-c", "--recipe", required=True, help="a shipped recipe's name, or a file")
-    add_override_argument(parser)
-
-
-def add_override_argument(parser: argparse.ArgumentParser) -> None:
-    """The repeatable `-o KEY=VALUE`."""
-    parser.add_argument(
-        "-o",
-        "--override",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value, for example -o train.epochs=5 or -o transforms.train.0.p=0.3",
-    )
+from tinysight.validation import leaves
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("action", choices=("list", "check", "show", "diff", "schema"))
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
-    add_override_argument(parser)
+    add_override(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,17 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _diff(first: str, second: str, overrides: list[str]) -> int:
     a, b = (
-        dict(_leaves(load_recipe(r, overrides).model_dump(mode="json"))) for r in (first, second)
+        dict(leaves(load_recipe(r, overrides).model_dump(mode="json"))) for r in (first, second)
     )
     changed = [k for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
     for key in changed:
         print(f"{key}: {a.get(key, '(absent)')} -> {b.get(key, '(absent)')}")
     return int(bool(changed))
-
-
-def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict | list) or not value:
-        yield where, value
-        return
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _leaves(item, join(where, key))

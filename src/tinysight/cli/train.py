@@ -12,21 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tinysight.cli.arguments import add_recipe
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight train`."""
-    parser.add_argument(
-        "-c", "--config", required=True, metavar="RECIPE", help="a shipped recipe's name, or a file"
-    )
-    parser.add_argument(
-        "-o",
-        "--override",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set one key, such as train.epochs=5; list items by index",
-    )
+    add_recipe(parser, required=True)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/<task>)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the run folder"
@@ -36,15 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
     from tinysight.config import load_recipe
-    from tinysight.train import fit
+    from tinysight.report import write_report
+    from tinysight.train import evaluate_run, fit
 
-    recipe = load_recipe(args.config, args.override)
+    recipe = load_recipe(args.recipe, args.override)
     out = Path(args.out) if args.out else Path("runs") / recipe.task
     with _log_to_stderr():
         result = fit(recipe, out, resume=args.resume)
+    report = write_report(out, evaluate_run(out), recipe.data.labels)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
     print(f"run        {result.out}")
+    print(f"report     {report}")
     if result.unreadable:
         print(f"unreadable {len(result.unreadable)} pictures, left out:")
         for path, reason in result.unreadable:

@@ -13,11 +13,14 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
 from tinysight.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from tinysight.config.schema import Data, Split
 
 _SHOWN = 10  # bad lines that a message names
 
@@ -110,6 +113,12 @@ def read_list(
     return SampleList(
         path, root, bytes(paths), np.array(ends, np.int64), np.array(labels, np.int32)
     )
+
+
+def read_split(data: Data, split: Split) -> SampleList:
+    """The list of one of a recipe's splits; raises as `read_list`."""
+    root = Path(data.root)
+    return read_list(root / split.list, root, len(data.labels), data.delimiter, split.limit)
 
 
 def _parse(

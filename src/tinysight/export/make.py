@@ -15,7 +15,7 @@ from typing import Any
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.config import Recipe, recipe_yaml
-from tinysight.data.lists import read_list
+from tinysight.data.lists import read_split
 from tinysight.errors import DataError, ExportError
 from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
@@ -122,16 +122,14 @@ def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
 def _pictures(recipe: Recipe, images: Source | None) -> list[Path]:
     """Files to compare on; those of the evaluation list if it is still there."""
     found: list[Path] = []
-    root, split = Path(recipe.data.root), recipe.data.eval
+    data = recipe.data
     try:
-        samples = read_list(
-            root / split.list, root, len(recipe.data.labels), recipe.data.delimiter, split.limit
-        )
+        samples = read_split(data, data.eval)
     except DataError as error:
         if images is None:
             what = "no picture to compare on: the run's evaluation list cannot be read"
             raise ExportError(
-                str(root / split.list), what, "name pictures with --images"
+                str(Path(data.root) / data.eval.list), what, "name pictures with --images"
             ) from error
     else:
         step = max(1, math.ceil(len(samples) / _PICTURES))

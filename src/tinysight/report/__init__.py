@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run: metrics, curves, confusion, operating points, worst errors, how to repeat."""
+"""One self-contained HTML page about a run: metrics, curves, confusion, worst errors, how to repeat it."""
 
 from tinysight.report.page import write_report
 

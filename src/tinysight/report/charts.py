@@ -12,7 +12,11 @@ _W, _H, _LEFT, _TOP, _RIGHT, _BOTTOM = 420, 250, 52, 28, 12, 40
 
 
 def line_chart(
-    title: str, x_label: str, y_label: str, series: Mapping[str, Points], marks: Mapping[str, tuple[float, float]] = {}
+    title: str,
+    x_label: str,
+    y_label: str,
+    series: Mapping[str, Points],
+    marks: Mapping[str, tuple[float, float]] = {},
 ) -> str:
     """Lines of (x, y) points in data units, one colour a series, axes from the data; `marks` are labelled points."""
     points = [p for line in series.values() for p in line] + list(marks.values())
@@ -45,10 +49,13 @@ def line_chart(
     return _svg(title, body)
 
 
-def histogram(title: str, x_label: str, values: Mapping[str, Sequence[float]], bins: int = 20) -> str:
+def histogram(
+    title: str, x_label: str, values: Mapping[str, Sequence[float]], bins: int = 20
+) -> str:
     """Counts of values in [0, 1] in `bins` equal bins, one colour a group, drawn side by side."""
     counts = {
-        name: [sum(1 for v in group if _bin(v, bins) == b) for b in range(bins)] for name, group in values.items()
+        name: [sum(1 for v in group if _bin(v, bins) == b) for b in range(bins)]
+        for name, group in values.items()
     }
     high = max((max(c) for c in counts.values()), default=0) or 1
     body = [_axes(x_label, "pictures", (0.0, 1.0), (0.0, float(high)))]
@@ -56,11 +63,15 @@ def histogram(title: str, x_label: str, values: Mapping[str, Sequence[float]], b
     width = step / max(len(counts), 1) * 0.9
     for i, (name, row) in enumerate(counts.items()):
         colour = _COLOURS[i % len(_COLOURS)]
-        body.append(f'<text x="{_LEFT + 8 + 120 * i}" y="{_TOP - 4}" fill="{colour}">{escape(name)}</text>')
+        body.append(
+            f'<text x="{_LEFT + 8 + 120 * i}" y="{_TOP - 4}" fill="{colour}">{escape(name)}</text>'
+        )
         for b, count in enumerate(row):
             tall = count / high * (_H - _TOP - _BOTTOM)
             x, y = _LEFT + b * step + i * width, _H - _BOTTOM - tall
-            body.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{tall:.1f}" fill="{colour}"/>')
+            body.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{tall:.1f}" fill="{colour}"/>'
+            )
     return _svg(title, body)
 
 
@@ -70,7 +81,9 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     rows = []
     for name, row in zip(names, counts, strict=True):
         total = sum(row) or 1
-        cells = "".join(f'<td style="background:rgba(37,99,235,{c / total:.2f})">{c}</td>' for c in row)
+        cells = "".join(
+            f'<td style="background:rgba(37,99,235,{c / total:.2f})">{c}</td>' for c in row
+        )
         rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     return f'<table class="matrix"><tr><th>truth \\ answer</th>{head}</tr>{"".join(rows)}</table>'
 
@@ -99,6 +112,7 @@ def _axes(x_label: str, y_label: str, x: tuple[float, float], y: tuple[float, fl
 
 def _svg(title: str, body: Sequence[str]) -> str:
     return (
-        f'<figure><svg viewBox="0 0 {_W} {_H}" role="img"><title>{escape(title)}</title>{"".join(body)}</svg>'
+        f'<figure><svg viewBox="0 0 {_W} {_H}" role="img">'
+        f"<title>{escape(title)}</title>{''.join(body)}</svg>"
         f"<figcaption>{escape(title)}</figcaption></figure>"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -32,16 +33,16 @@ pre{background:#f5f5f5;padding:.75rem;overflow:auto;font-size:12px}
 """
 
 
-def write_report(run: Path, evaluation: Evaluation, labels: Sequence[str], command: str = "") -> Path:
+def write_report(run: Path, evaluation: Evaluation, labels: Sequence[str]) -> Path:
     """Write `run`/report.html about the run's history and one evaluation; returns the file.
 
     Args:
         run: a run folder with recipe.yaml and metrics.jsonl.
         evaluation: scores (N, K) and labels (N,) of the pictures that were evaluated.
         labels: the K label names.
-        command: what a reader types to repeat the run.
     """
     recipe = read_yaml(run / "recipe.yaml")
+    repeat = ["tinysight", "train", "-c", str(run / "recipe.yaml"), "--out", "another_folder"]
     title = f"{recipe['task']}: {recipe['model']['backbone']['name']}"
     body = [
         f"<h1>{escape(title)}</h1><p>{escape(recipe.get('description') or '')}</p>",
@@ -50,7 +51,7 @@ def write_report(run: Path, evaluation: Evaluation, labels: Sequence[str], comma
         f'<h2>Answers</h2><div class="charts">{_answers(evaluation, labels)}</div>',
         _worst(evaluation, labels),
         _unreadable(evaluation),
-        f"<h2>Repeat it</h2><pre>{escape(command)}</pre>" if command else "",
+        f"<h2>Repeat it</h2><pre>{escape(shlex.join(repeat))}</pre>",
         f"<h2>Recipe</h2><pre>{escape((run / 'recipe.yaml').read_text('utf-8'))}</pre>",
     ]
     page = (
@@ -64,18 +65,28 @@ def write_report(run: Path, evaluation: Evaluation, labels: Sequence[str], comma
 
 
 def _metrics(evaluation: Evaluation) -> str:
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{v:.5g}</td></tr>" for k, v in evaluation.metrics.items())
+    rows = "".join(
+        f"<tr><th>{escape(k)}</th><td>{v:.5g}</td></tr>" for k, v in evaluation.metrics.items()
+    )
     count = f"{len(evaluation.labels)} pictures, {len(evaluation.unreadable)} unreadable"
     return f"<table><tr><th>pictures</th><td>{count}</td></tr>{rows}</table>"
 
 
 def _history(path: Path) -> str:
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    lines = (
+        [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        if path.is_file()
+        else []
+    )
     loss = [(float(r["epoch"]), float(r["loss"])) for r in lines if "loss" in r]
     rate = [(float(r["epoch"]), float(r["lr"])) for r in lines if "lr" in r]
     evals = [(float(r["epoch"]), r["metrics"]) for r in lines if "metrics" in r]
-    names = dict.fromkeys(name for _, values in evals for name in values if name not in ("threshold", "fpr"))
-    series = {name: [(epoch, values[name]) for epoch, values in evals if name in values] for name in names}
+    names = dict.fromkeys(
+        name for _, values in evals for name in values if name not in ("threshold", "fpr")
+    )
+    series = {
+        name: [(epoch, values[name]) for epoch, values in evals if name in values] for name in names
+    }
     return (
         line_chart("Training loss by epoch", "epoch", "loss", {"loss": loss})
         + line_chart("Evaluation by epoch", "epoch", "metric", series)
@@ -94,7 +105,11 @@ def _answers(evaluation: Evaluation, labels: Sequence[str]) -> str:
         half = scores[:, 1] >= 0.5
         mark = (float(half[truth == 0].mean()), float(half[truth != 0].mean()))
         charts += line_chart(
-            "ROC", "false-positive rate", "true-positive rate", {"ROC": points}, {"threshold 0.5": mark}
+            "ROC",
+            "false-positive rate",
+            "true-positive rate",
+            {"ROC": points},
+            {"threshold 0.5": mark},
         )
         groups = {name: scores[truth == i, 1].tolist() for i, name in enumerate(labels)}
         charts += histogram(f"Score of {labels[1]!r} by true label", f"p({labels[1]})", groups)
@@ -135,5 +150,8 @@ def _thumbnail(path: str | Path) -> str:
 def _unreadable(evaluation: Evaluation) -> str:
     if not evaluation.unreadable:
         return ""
-    rows: list[Any] = [f"<li>{escape(str(path))}: {escape(reason)}</li>" for path, reason in evaluation.unreadable[:50]]
+    rows: list[Any] = [
+        f"<li>{escape(str(path))}: {escape(reason)}</li>"
+        for path, reason in evaluation.unreadable[:50]
+    ]
     return f"<h2>Unreadable pictures, left out</h2><ul>{''.join(rows)}</ul>"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "FitResult": "tinysight.train.loop",
+    "evaluate_run": "tinysight.train.predictor",
     "fit": "tinysight.train.loop",
     "load_model": "tinysight.train.predictor",
     "load_predictor": "tinysight.train.predictor",
@@ -14,9 +15,9 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from tinysight.train.loop import FitResult, fit
-    from tinysight.train.predictor import load_model, load_predictor
+    from tinysight.train.predictor import evaluate_run, load_model, load_predictor
 
-__all__ = ["FitResult", "fit", "load_model", "load_predictor"]
+__all__ = ["FitResult", "evaluate_run", "fit", "load_model", "load_predictor"]
 
 
 def __getattr__(name: str) -> Any:

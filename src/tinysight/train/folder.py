@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tinysight.config import Recipe, recipe_yaml
 from tinysight.errors import CheckpointError
 from tinysight.files import read_yaml, write_atomic
 from tinysight.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tinysight.validation import leaves
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class RunFolder:
         return next((p.name for p in own if p.exists()), "")
 
     def _same_run(self, recipe: Recipe) -> None:
-        there = dict(_leaves(read_yaml(self.recipe)))
-        here = dict(_leaves(recipe.model_dump(mode="json")))
+        there = dict(leaves(read_yaml(self.recipe)))
+        here = dict(leaves(recipe.model_dump(mode="json")))
         keys = [
             key
             for key in dict.fromkeys((*there, *here))
@@ -162,13 +162,3 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "cuda": torch.version.cuda if cuda else None,
     }
-
-
-def _leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of everything that is neither a mapping nor a list."""
-    if isinstance(tree, dict | list) and tree:
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        for key, value in items:
-            yield from _leaves(value, f"{where}.{key}" if where else str(key))
-    else:
-        yield where, tree

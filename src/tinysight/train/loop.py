@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
-from tinysight.config.schema import Split
-from tinysight.data.lists import SampleList, read_list
+from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Batch, TrainingSteps, batches
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluate import Evaluation, compute_metrics, evaluate
@@ -132,7 +131,7 @@ def fit(
 def _prepare(recipe: Recipe, folder: RunFolder, resume: bool, place: torch.device) -> _Run:
     """Read the lists, build everything, then claim the folder: what is wrong leaves no trace."""
     data, settings = recipe.data, recipe.train
-    samples, held_out = _list(recipe, data.train, "train"), _list(recipe, data.eval, "eval")
+    samples, held_out = read_split(data, data.train), read_split(data, data.eval)
     prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     augment = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
     prepare.output_shape()  # one that varies could not be exported; better known now
@@ -269,12 +268,6 @@ def _cap(unreadable: Sequence[tuple[str, str]], samples: SampleList, limit: floa
         f"{len(unreadable)} of {len(samples)} pictures are unreadable",
         f"repair or remove them, or raise data.max_bad_fraction ({limit:g}):" + "".join(lines),
     )
-
-
-def _list(recipe: Recipe, split: Split, name: str) -> SampleList:
-    data = recipe.data
-    root = Path(data.root)
-    return read_list(root / split.list, root, len(data.labels), data.delimiter, split.limit)
 
 
 def _metrics_can_be_computed(recipe: Recipe, held_out: SampleList) -> None:

@@ -11,12 +11,14 @@ from torch import nn
 
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
+from tinysight.data.lists import read_split
 from tinysight.errors import CheckpointError, ConfigError
-from tinysight.evaluate import Predict
+from tinysight.evaluate import Evaluation, Predict, evaluate
 from tinysight.models import set_batch_norm_variance
 from tinysight.registry import backbones
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
+from tinysight.transforms import Compose
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
@@ -30,6 +32,22 @@ def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
     """
     model, recipe = load_model(run_or_checkpoint)
     return predictor(model.to(device())), recipe
+
+
+def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
+    """The network of `load_predictor` on the evaluation pictures and metrics of its own recipe."""
+    predict, recipe = load_predictor(run_or_checkpoint)
+    data = recipe.data
+    samples = read_split(data, data.eval)
+    transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
+    return evaluate(
+        predict,
+        samples,
+        transforms,
+        [m.spec for m in recipe.metrics],
+        batch_size=data.eval_batch_size,
+        labels=data.labels,
+    )
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:

@@ -1,0 +1,31 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = "") -> None:
+    """`-c RECIPE` and `-o KEY=VALUE`; `--config` is PaddleClas' spelling."""
+    parser.add_argument(
+        "-c",
+        "--recipe",
+        "--config",
+        required=required,
+        metavar="RECIPE",
+        help=text or "a shipped recipe's name, or a file",
+    )
+    add_override(parser)
+
+
+def add_override(parser: argparse.ArgumentParser) -> None:
+    """`-o KEY=VALUE ...`, as often as wanted."""
+    parser.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one value, for example -o train.epochs=5 or -o transforms.train.0.size=96",
+    )
