@@ -189,7 +189,16 @@ def test_an_enormous_manifest_is_not_read(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"[]", b"{}", b"", b"\xff\xfe", b"{" * 100_000, b'{"format": NaN}', b'{"a":1,"a":2}', b"a: *b"],
+    [
+        b"[]",
+        b"{}",
+        b"",
+        b"\xff\xfe",
+        b"{" * 100_000,
+        b'{"format": NaN}',
+        b'{"a":1,"a":2}',
+        b"a: *b",
+    ],
 )
 def test_a_manifest_of_another_kind_is_refused(folder: Path, text: bytes) -> None:
     (folder / MANIFEST).write_bytes(text)
