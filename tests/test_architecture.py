@@ -83,7 +83,9 @@ def test_imports_point_down(path: Path) -> None:
             continue
         there = rest.split(".")[0]
         assert LEVEL[there] <= LEVEL[here], f"{path}:{line} imports the higher layer {there}"
-        assert not (there == "config" and here in NO_RECIPES), f"{path}:{line}: {here} takes no recipe"
+        assert not (there == "config" and here in NO_RECIPES), (
+            f"{path}:{line}: {here} takes no recipe"
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,11 @@ def test_numpy_shore_names_no_torch(path: Path) -> None:
     for line, module in imports(path):
         parts = module.split(".")
         assert parts[0] != "torch", f"{path}:{line}"
-        if part_of(path) not in ("cli", "__init__", "__main__") and parts[0] == "tinysight" and len(parts) > 1:
+        if (
+            part_of(path) not in ("cli", "__init__", "__main__")
+            and parts[0] == "tinysight"
+            and len(parts) > 1
+        ):
             target = SRC.joinpath(*parts[1:])
             files = (target.with_suffix(".py"), target / "__init__.py")
             shore = [on_numpy_shore(f) for f in files if f.is_file()]

@@ -68,7 +68,16 @@ def test_its_python_interface_gives_the_documented_keys(base_python: str) -> Non
 
 
 def test_verbs_that_train_say_what_to_install(base_python: str, tmp_path: Path) -> None:
-    done = run(base_python, "-m", "tinysight", "train", "-c", "pulc/clarity_assessment", "--out", tmp_path / "r")
+    done = run(
+        base_python,
+        "-m",
+        "tinysight",
+        "train",
+        "-c",
+        "pulc/clarity_assessment",
+        "--out",
+        tmp_path / "r",
+    )
     assert done.returncode == 2
     assert "pip install 'tinysight[train]'" in done.stderr
     assert "Traceback" not in done.stderr

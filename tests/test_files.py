@@ -51,7 +51,10 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         ("a: 1\nb: 2\na: 3", r"f\.yaml:3:1: key 'a' appears twice"),
         ("x:\n  - {a: 1, a: 2}", r"f\.yaml:2:12: key 'a' appears twice"),
         ("a: &b [1]\nc: *b", r"f\.yaml:2:4: aliases .* not supported"),
-        ("a: !!python/object/apply:os.system [x]", r"f\.yaml:1:4: could not determine a constructor"),
+        (
+            "a: !!python/object/apply:os.system [x]",
+            r"f\.yaml:1:4: could not determine a constructor",
+        ),
         ("a: [1", r"f\.yaml:\d+:\d+: "),
         ("[" * 100_000, r"f\.yaml:1:51: more than 50 levels deep"),
         ("- " * 100_000, r"more than 50 levels deep"),

@@ -11,9 +11,13 @@ CHECKED = read_json("rule_check.json") if (GOLDEN / "rule_check.json").is_file()
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("kind", ["lr", "losses", "metrics", "models", "postprocess", "preprocess", "train"])
+@pytest.mark.parametrize(
+    "kind", ["lr", "losses", "metrics", "models", "postprocess", "preprocess", "train"]
+)
 def test_every_kind_of_fixture_is_there(kind: str) -> None:
-    assert any((GOLDEN / kind).glob("*.json")), f"no fixtures in {GOLDEN / kind}; set TINYSIGHT_GOLDEN"
+    assert any((GOLDEN / kind).glob("*.json")), (
+        f"no fixtures in {GOLDEN / kind}; set TINYSIGHT_GOLDEN"
+    )
 
 
 @pytest.mark.golden

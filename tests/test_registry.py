@@ -36,7 +36,9 @@ def make() -> Registry[Any]:
 
 def test_look_up_ignores_case_and_separators() -> None:
     assert make().resolve("Square-X1.0") == "square_x1_0"
-    with pytest.raises(UnknownName, match="here: unknown thing 'squre_x1_0'; did you mean 'square_x1_0'"):
+    with pytest.raises(
+        UnknownName, match="here: unknown thing 'squre_x1_0'; did you mean 'square_x1_0'"
+    ):
         make().get("squre_x1_0", "here")
 
 
@@ -58,7 +60,10 @@ def test_check_fills_defaults_and_normalises_the_name() -> None:
                 "a.fator: unknown key; did you mean 'factor'?",
             ],
         ),
-        ({"name": "scale", "factor": 1, "image": 4}, ["a.image: set by the program, not by a recipe (in scale)"]),
+        (
+            {"name": "scale", "factor": 1, "image": 4},
+            ["a.image: set by the program, not by a recipe (in scale)"],
+        ),
         ({"name": "scal"}, ["a.name: unknown thing 'scal'; did you mean 'scale'?"]),
         ({"factor": 1}, ["a: expected a thing: a mapping with a name"]),
         (

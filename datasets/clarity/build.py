@@ -48,7 +48,7 @@ CENTRE = 224
 """Side (px) of the centre crop of the view, which is all that the network sees."""
 FLOOR = 30.0
 """Sharpness below which a photograph has no fine detail to judge (see ``sharpness``)."""
-PROMISED_SIGMA = 1.2
+PROMISED_SIGMA = 1.0
 """Smallest strength (px at the 256 view) for which results are promised."""
 SIGMAS = (0.6, 5.0)
 """Range of strengths, drawn log-uniformly."""

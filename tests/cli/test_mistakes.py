@@ -66,16 +66,37 @@ def unreadable_pictures(folder: Path) -> list[str]:
 
 
 MISTAKES: dict[str, tuple[Spoil, tuple[str, ...]]] = {
-    "misspelt key": (edit("recipe.yaml", "epochs", "epocs"), ("train.epocs", "unknown key", "'epochs'")),
-    "wrong type": (edit("recipe.yaml", "epochs: 1", "epochs: one"), ("train.epochs", "valid integer", "'one'")),
+    "misspelt key": (
+        edit("recipe.yaml", "epochs", "epocs"),
+        ("train.epocs", "unknown key", "'epochs'"),
+    ),
+    "wrong type": (
+        edit("recipe.yaml", "epochs: 1", "epochs: one"),
+        ("train.epochs", "valid integer", "'one'"),
+    ),
     "missing list file": (missing_list, ("train.txt", "data.train.list")),
-    "label out of range": (edit("train.txt", "3.png 1", "3.png 2"), ("train.txt:4", "label 2", "data.labels")),
-    "path with spaces and no label": (edit("train.txt", "2.png 0", "my photo.png"), ("train.txt:3", "label")),
-    "blank line in a list": (edit("train.txt", "1.png 1\n", "\n1.png 1\n"), ("train.txt:2", "blank")),
+    "label out of range": (
+        edit("train.txt", "3.png 1", "3.png 2"),
+        ("train.txt:4", "label 2", "data.labels"),
+    ),
+    "path with spaces and no label": (
+        edit("train.txt", "2.png 0", "my photo.png"),
+        ("train.txt:3", "label"),
+    ),
+    "blank line in a list": (
+        edit("train.txt", "1.png 1\n", "\n1.png 1\n"),
+        ("train.txt:2", "blank"),
+    ),
     "wrong delimiter": (edit("train.txt", "2.png 0", "2.png,0"), ("train.txt:3", "data.delimiter")),
-    "empty folder": (lambda f: ["predict", str(f / "empty"), "--model", "clarity_assessment"], ("empty", "no picture")),
+    "empty folder": (
+        lambda f: ["predict", str(f / "empty"), "--model", "clarity_assessment"],
+        ("empty", "no picture"),
+    ),
     "unreadable picture": (unreadable_pictures, ("1.png", "data.max_bad_fraction")),
-    "wrong number of labels": (edit("recipe.yaml", "[clear, blurred]", "[clear]"), ("data.labels", "at least 2")),
+    "wrong number of labels": (
+        edit("recipe.yaml", "[clear, blurred]", "[clear]"),
+        ("data.labels", "at least 2"),
+    ),
     "unknown model name": (
         lambda f: train(f, "-o", "model.backbone.name=PPLCNet_x1_O"),
         ("model.backbone.name", "unknown backbone", "did you mean"),

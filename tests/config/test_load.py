@@ -62,7 +62,10 @@ def test_overrides_reach_lists_and_keep_equals_signs(tmp_path: Path) -> None:
         ("train.epochs", r"expected KEY=VALUE"),
         ("transforms.eval.9.size=3", r"'9' is no index of a list of 3"),
         ("train.epochs.x=3", r"train\.epochs is a value, not a section"),
-        ("model.backbone.name=pplcnet_x1_1", r"-o model\.backbone\.name: unknown backbone .*did you mean"),
+        (
+            "model.backbone.name=pplcnet_x1_1",
+            r"-o model\.backbone\.name: unknown backbone .*did you mean",
+        ),
         ("train.lr=__import__('os')", r"-o train\.lr: should be a valid number"),
         ("train.lr=[1", r"-o train\.lr=\[1"),
     ],

@@ -48,7 +48,10 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPO / "samples")
     (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "demo")
     make_pictures(tmp_path / "pictures")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     for language, text in BLOCK.findall(page.read_text("utf-8")):
         if language == "yaml" and (name := re.match(r"# (\S+\.yaml)\n", text)):
             (tmp_path / name[1]).write_text(text, encoding="utf-8")
@@ -56,5 +59,9 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
         for words in jobs:
             if words[0] in SET_UP:
                 continue
-            done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{page.name}: {' '.join(words)}\n{done.stdout}{done.stderr}"
+            done = subprocess.run(
+                words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (
+                f"{page.name}: {' '.join(words)}\n{done.stdout}{done.stderr}"
+            )

@@ -1,0 +1,129 @@
+"""The protobuf wire format, as much of it as reading needs: fields by number, checked, without generated code.
+
+A message is a run of (field number, wire type, value). Values are kept where they lie; a length that leaves its message
+is refused before anything is copied.
+
+Source: the public description of the encoding (varint, 64-bit, length-delimited, 32-bit).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+_MAX_FIELDS = 2_000_000
+
+
+class WireError(ValueError):
+    """The bytes are no protobuf message; callers turn it into a `WeightsError` with the file's name."""
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for index in range(10):
+        if at + index >= len(data):
+            raise WireError("truncated inside a number")
+        byte = data[at + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, at + index + 1
+    raise WireError("a number longer than 10 bytes")
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    at, count = 0, 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        count += 1
+        if count > _MAX_FIELDS:
+            raise WireError(f"a message of more than {_MAX_FIELDS} fields")
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(data, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise WireError(f"wire type {wire}")
+        if size > len(data) - at:
+            raise WireError(f"truncated: a field of {size} bytes, {len(data) - at} left")
+        yield key >> 3, data[at : at + size]
+        at += size
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+class Message:
+    """One message: all its fields by number, in file order."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, data: memoryview) -> None:
+        self.fields: dict[int, list[int | memoryview]] = {}
+        for number, value in _fields(data):
+            self.fields.setdefault(number, []).append(value)
+
+    def raws(self, number: int) -> list[memoryview]:
+        """All length-delimited values of a field."""
+        found = self.fields.get(number, [])
+        if any(isinstance(value, int) for value in found):
+            raise WireError(f"field {number} is a number where bytes belong")
+        return found  # type: ignore[return-value]  # checked in the line above
+
+    def messages(self, number: int) -> Iterator[Message]:
+        """All messages of a field, each parsed as it is asked for."""
+        return (Message(raw) for raw in self.raws(number))
+
+    def message(self, number: int) -> Message:
+        """The message of a field; an empty one when absent."""
+        raws = self.raws(number)
+        return Message(raws[-1] if raws else memoryview(b""))
+
+    def texts(self, number: int) -> list[str]:
+        """All texts of a field."""
+        try:
+            return [str(raw, "utf-8") for raw in self.raws(number)]
+        except UnicodeDecodeError:
+            raise WireError(f"field {number} is not UTF-8 text") from None
+
+    def text(self, number: int) -> str:
+        """The text of a field; empty when absent."""
+        texts = self.texts(number)
+        return texts[-1] if texts else ""
+
+    def integers(self, number: int) -> list[int]:
+        """All signed numbers of a field, packed or not."""
+        found: list[int] = []
+        for value in self.fields.get(number, []):
+            if isinstance(value, int):
+                found.append(_signed(value))
+                continue
+            at = 0
+            while at < len(value):
+                one, at = _varint(value, at)
+                found.append(_signed(one))
+        return found
+
+    def integer(self, number: int, default: int = 0) -> int:
+        """The signed number of a field."""
+        found = self.integers(number)
+        return found[-1] if found else default
+
+    def floats(self, number: int, form: str = "f") -> list[float]:
+        """All floats of a field, packed or not; `form` "d" for doubles."""
+        found: list[float] = []
+        for raw in self.raws(number):
+            if len(raw) % struct.calcsize(form):
+                raise WireError(f"field {number} is no run of floats")
+            found.extend(struct.unpack(f"<{len(raw) // struct.calcsize(form)}{form}", raw))
+        return found
+
+    def number(self, number: int, form: str = "f") -> float:
+        """The float of a field; 0 when absent."""
+        found = self.floats(number, form)
+        return found[-1] if found else 0.0

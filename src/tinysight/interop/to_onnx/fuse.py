@@ -1,0 +1,370 @@
+"""Making the graph as lean as a native export: what is linear goes into the weights, what does nothing goes away.
+
+Engines fuse some of this themselves when a session starts, but not all of it, and not all engines. Every rewrite keeps
+the function; sums are done in float64 before weights are rounded again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinysight.interop.to_onnx.graph import Graph, Node
+from tinysight.interop.to_onnx.symbols import Side
+
+_LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
+_HOMOGENEOUS = ("Relu", "LeakyRelu")  # f(s x) = s f(x) for s > 0
+
+
+@dataclass
+class _Affine:
+    """`y = x * scale + offset` along one axis of `x` (both scalars or vectors of that axis)."""
+
+    source: str
+    axis: int
+    scale: Any
+    offset: Any
+
+
+class _Fuser:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.kept = {tensor.name for _, tensor in graph.outputs}
+        self.makers: dict[str, Node] = {}
+        self.users: dict[str, list[Node]] = defaultdict(list)
+        self.gone: set[int] = set()
+        for node in graph.nodes:
+            self.makers.update(dict.fromkeys(node.outputs, node))
+            for name in node.inputs:
+                self.users[name].append(node)
+
+    # Reading the graph.
+
+    def constant(self, name: str) -> np.ndarray | None:
+        return self.graph.constants.get(name)
+
+    def shape(self, name: str) -> tuple[Side, ...]:
+        return self.graph.tensors[name].shape
+
+    def only(self, name: str) -> Node | None:
+        """The node that makes `name`, if just one node takes it and it is no output."""
+        return (
+            self.makers.get(name) if len(self.users[name]) == 1 and name not in self.kept else None
+        )
+
+    # Changing it.
+
+    def new_constant(self, like: str, value: np.ndarray) -> str:
+        name = self.graph.fresh(like)
+        self.graph.constants[name] = value
+        return name
+
+    def set_input(self, node: Node, index: int, name: str) -> None:
+        while len(node.inputs) <= index:
+            node.inputs.append("")
+        old = node.inputs[index]
+        if old:
+            self.users[old].remove(node)
+        node.inputs[index] = name
+        self.users[name].append(node)
+
+    def bypass(self, node: Node, source: str) -> bool:
+        """Remove `node`: who took its output takes `source`, or its maker makes the output itself."""
+        [made] = node.outputs
+        if made in self.kept:
+            maker = self.only(source)
+            if maker is None:
+                return False
+            maker.outputs[maker.outputs.index(source)] = made
+            self.makers[made] = maker
+        else:
+            for user in list(self.users[made]):
+                for index, name in enumerate(user.inputs):
+                    if name == made:
+                        user.inputs[index] = source
+                        self.users[source].append(user)
+            self.users[made] = []
+        for name in node.inputs:
+            if node in self.users[name]:
+                self.users[name].remove(node)
+        self.gone.add(id(node))
+        return True
+
+    def sweep(self) -> None:
+        """Drop removed nodes, then those that no output needs, then constants that nobody takes."""
+        wanted, nodes = set(self.kept), []
+        for node in reversed(self.graph.nodes):
+            if id(node) not in self.gone and any(name in wanted for name in node.outputs):
+                nodes.append(node)
+                wanted.update(node.inputs)
+        self.graph.nodes = nodes[::-1]
+        self.graph.constants = {n: c for n, c in self.graph.constants.items() if n in wanted}
+
+    # Affine maps into weights.
+
+    def affine(self, node: Node) -> _Affine | None:
+        """How `node` is affine in one of its inputs; None if it is not."""
+        if node.op == "BatchNormalization":
+            parts = [self.constant(n) for n in node.inputs[1:]]
+            if any(p is None for p in parts):
+                return None
+            scale, bias, mean, variance = (np.asarray(p, np.float64) for p in parts)
+            factor = scale / np.sqrt(variance + node.attributes["epsilon"])
+            return _Affine(node.inputs[0], 1, factor, bias - mean * factor)
+        if node.op not in ("Mul", "Add", "Sub", "Div"):
+            return None
+        for source, other in (node.inputs, node.inputs[::-1]):
+            value = self.constant(other)
+            if value is None or source not in self.graph.tensors or value.dtype.kind != "f":
+                continue
+            if node.op in ("Sub", "Div") and source != node.inputs[0]:
+                return None
+            vector = self.along_one_axis(value, self.shape(source), self.shape(node.outputs[0]))
+            if vector is None:
+                return None
+            axis, values = vector
+            match node.op:
+                case "Mul":
+                    return _Affine(source, axis, values, 0.0)
+                case "Div":
+                    return _Affine(source, axis, 1 / values, 0.0) if np.all(values) else None
+                case "Add":
+                    return _Affine(source, axis, 1.0, values)
+                case _:
+                    return _Affine(source, axis, 1.0, -values)
+        return None
+
+    @staticmethod
+    def along_one_axis(
+        value: np.ndarray, shape: tuple[Side, ...], result: tuple[Side, ...]
+    ) -> tuple[int, Any] | None:
+        """The axis of `shape` that `value` varies along, and its values in float64; axis -1 for a scalar."""
+        if result != shape:
+            return None
+        if value.size == 1:
+            return -1, np.float64(value.reshape(()))
+        long = [i for i, side in enumerate(value.shape, len(shape) - value.ndim) if side != 1]
+        if len(long) != 1 or shape[long[0]] != value.size:
+            return None
+        return long[0], value.ravel().astype(np.float64)
+
+    def fold_affine(self, node: Node) -> None:
+        found = self.affine(node)
+        maker = self.only(found.source) if found else None
+        if found is None or maker is None:
+            return
+        last = len(self.shape(found.source)) - 1
+        if (
+            maker.op in _HOMOGENEOUS
+            and np.ndim(found.offset) == 0
+            and found.offset == 0
+            and np.all(found.scale > 0)
+        ):
+            inner = self.only(maker.inputs[0])
+            if (
+                inner is not None
+                and inner.op == "Conv"
+                and found.axis in (-1, 1)
+                and self.into(inner, found)
+            ):
+                self.bypass(node, found.source)
+        elif maker.op in ("Conv", "ConvTranspose", "Gemm"):
+            if found.axis in (-1, 1) and self.into(maker, found):
+                self.bypass(node, found.source)
+        elif maker.op == "MatMul" and found.axis in (-1, last):
+            if self.into_matmul(maker, found):
+                self.bypass(node, found.source)
+        elif (
+            maker.op == "Add"
+            and np.ndim(found.offset) == 0
+            and found.offset == 0
+            and found.axis in (-1, last)
+        ):
+            self.through_bias(node, maker, found)
+        elif maker.op == "Reshape" and found.axis in (-1, last):
+            self.through_reshape(node, maker, found)
+
+    def into(self, maker: Node, found: _Affine) -> bool:
+        """Into the weights and bias of a convolution or Gemm."""
+        weight = self.constant(maker.inputs[1])
+        bias_name = maker.inputs[2] if len(maker.inputs) > 2 else ""
+        bias = self.constant(bias_name) if bias_name else np.zeros(1)
+        if weight is None or bias is None:
+            return False
+        if maker.op == "Gemm":
+            channels, scaled = weight.shape[1], weight * found.scale
+        elif maker.op == "Conv":
+            channels = weight.shape[0]
+            factor = np.broadcast_to(found.scale, channels).reshape(-1, *[1] * (weight.ndim - 1))
+            scaled = weight * factor
+        else:
+            group, tail = maker.attributes["group"], [1] * (weight.ndim - 2)
+            channels = weight.shape[1] * group
+            factor = np.broadcast_to(found.scale, channels).reshape(group, 1, -1, *tail)
+            scaled = (weight.reshape(group, -1, *weight.shape[1:]) * factor).reshape(weight.shape)
+        offset = np.broadcast_to(bias, channels) * found.scale + found.offset
+        self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled.astype(weight.dtype)))
+        if bias_name or np.any(offset):
+            name = self.new_constant(
+                bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype)
+            )
+            self.set_input(maker, 2, name)
+        return True
+
+    def into_matmul(self, maker: Node, found: _Affine) -> bool:
+        weight = self.constant(maker.inputs[1])
+        if weight is None or weight.ndim != 2:
+            return False
+        offset = np.any(found.offset)
+        if offset and len(self.shape(maker.outputs[0])) != 2:
+            return False
+        if np.any(found.scale != 1):
+            scaled = (weight * found.scale).astype(weight.dtype)
+            self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled))
+        if offset:
+            values = np.broadcast_to(found.offset, weight.shape[1]).astype(weight.dtype)
+            maker.op = "Gemm"
+            self.set_input(maker, 2, self.new_constant("bias", values))
+        return True
+
+    def through_bias(self, node: Node, add: Node, found: _Affine) -> None:
+        """`(x W + b) s`: into W and b."""
+        inner = self.affine(add)
+        product = self.only(inner.source) if inner else None
+        if (
+            inner is None
+            or product is None
+            or product.op != "MatMul"
+            or inner.axis not in (-1, found.axis)
+        ):
+            return
+        if not self.into_matmul(product, found):
+            return
+        offset = np.asarray(inner.offset * found.scale)
+        weight = self.constant(product.inputs[1])
+        assert weight is not None, "into_matmul found it"
+        name = self.new_constant("bias", offset.astype(weight.dtype))
+        self.set_input(add, 0 if add.inputs[0] in self.graph.constants else 1, name)
+        self.bypass(node, found.source)
+
+    def through_reshape(self, node: Node, reshape: Node, found: _Affine) -> None:
+        """Along the last side, which a reshape may leave alone: apply it before, where it can be folded."""
+        source = reshape.inputs[0]
+        maker = self.only(source)
+        before, after = self.shape(source), self.shape(reshape.outputs[0])
+        if maker is None or maker.op not in ("MatMul", "Gemm") or before[-1:] != after[-1:]:
+            return
+        if maker.op == "Gemm" or len(before) == 2:
+            done = self.into(maker, found) if maker.op == "Gemm" else self.into_matmul(maker, found)
+            if done:
+                self.bypass(node, found.source)
+            return
+        weight = self.constant(maker.inputs[1])
+        if weight is None or not self.into_matmul(
+            maker, _Affine(source, found.axis, found.scale, 0.0)
+        ):
+            return
+        if np.any(found.offset):
+            name = self.graph.fresh("add")
+            tensor = self.graph.tensors[source]
+            self.graph.tensors[name] = type(tensor)(name, tensor.dtype, tensor.shape)
+            bias = self.new_constant("bias", np.asarray(found.offset).astype(weight.dtype))
+            add = Node("Add", [source, bias], [name])
+            self.users[source].append(add)
+            self.users[bias].append(add)
+            self.makers[name] = add
+            self.graph.nodes.insert(self.graph.nodes.index(maker) + 1, add)
+            self.set_input(reshape, 0, name)
+        self.bypass(node, found.source)
+
+    # A scalar factor into the next linear layer: dropout of the reference's old kind.
+
+    def fold_factor(self, node: Node) -> None:
+        found = self.affine(node)
+        if found is None or found.axis != -1 or found.offset or node.op not in ("Mul", "Div"):
+            return
+        maker = self.makers.get(found.source)
+        if maker is not None and maker.op == "Mul":
+            return  # the half at the end of a GELU, which engines know by its whole spelling
+        name = node.outputs[0]
+        while len(self.users[name]) == 1 and name not in self.kept:
+            [user] = self.users[name]
+            if user.op in _LINEAR and user.inputs[0] == name:
+                name = user.outputs[0]
+                continue
+            weight = self.constant(user.inputs[1]) if len(user.inputs) > 1 else None
+            if (
+                user.op in ("Conv", "MatMul", "Gemm")
+                and weight is not None
+                and user.inputs[0] == name
+            ):
+                scaled = (weight * found.scale).astype(weight.dtype)
+                if self.bypass(node, found.source):
+                    self.set_input(user, 1, self.new_constant(user.inputs[1], scaled))
+            return
+
+    # Nodes that do nothing, or nothing together with their neighbour.
+
+    def simplify(self, node: Node) -> None:
+        if node.op == "Reshape":
+            self.join_reshape(node)
+        elif node.op == "Transpose":
+            maker = self.makers.get(node.inputs[0])
+            if maker is not None and maker.op == "Transpose":
+                first = maker.attributes["perm"]
+                node.attributes = {"perm": [first[i] for i in node.attributes["perm"]]}
+                self.set_input(node, 0, maker.inputs[0])
+            if node.attributes["perm"] == sorted(node.attributes["perm"]):
+                self.bypass(node, node.inputs[0])
+        elif node.op == "Conv":
+            self.join_pad(node)
+        else:
+            found = self.affine(node)
+            if found and np.all(np.equal(found.scale, 1)) and not np.any(found.offset):
+                self.bypass(node, found.source)
+
+    def join_reshape(self, node: Node) -> None:
+        maker, target = self.makers.get(node.inputs[0]), self.constant(node.inputs[1])
+        if maker is not None and maker.op == "Reshape" and target is not None and np.all(target):
+            self.set_input(node, 0, maker.inputs[0])
+        if self.shape(node.inputs[0]) == self.shape(node.outputs[0]):
+            self.bypass(node, node.inputs[0])
+
+    def join_pad(self, node: Node) -> None:
+        maker = self.only(node.inputs[0])
+        if (
+            maker is None
+            or maker.op != "Pad"
+            or len(maker.inputs) > 2
+            or "pads" not in node.attributes
+        ):
+            return
+        pads = self.constant(maker.inputs[1])
+        if maker.attributes["mode"] != "constant" or pads is None:
+            return
+        rank = len(pads) // 2
+        if any(pads[[0, 1, rank, rank + 1]]) or np.any(pads < 0):
+            return
+        more = [*pads[2:rank].tolist(), *pads[rank + 2 :].tolist()]
+        node.attributes = {
+            **node.attributes,
+            "pads": [a + b for a, b in zip(node.attributes["pads"], more, strict=True)],
+        }
+        self.set_input(node, 0, maker.inputs[0])
+
+
+def fuse(graph: Graph) -> None:
+    """Rewrite `graph` in place until nothing more is found."""
+    for _ in range(4):
+        before = [(node.op, tuple(node.inputs)) for node in graph.nodes]
+        for name in ("simplify", "fold_affine", "fold_factor"):
+            fuser = _Fuser(graph)
+            for node in list(graph.nodes):
+                if id(node) not in fuser.gone:
+                    getattr(fuser, name)(node)
+            fuser.sweep()
+        if before == [(node.op, tuple(node.inputs)) for node in graph.nodes]:
+            return
