@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.sources import pictures
 
+    sources = [pictures(source, root=args.root) for source in named]
     classifier = Classifier(
         loading.result(),
         batch_size=args.batch_size,
@@ -71,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
         topk=args.topk,
         threshold=args.threshold,
     )
-    sources = [pictures(source, root=args.root) for source in named]
     answered = 0
     with _opened(args.output) as out:
         write = _writer(args, out)

@@ -100,7 +100,7 @@ def _of_path(path: str, root: str | Path | None) -> Iterator[Picture]:
         return _some((Picture(m, m) for m in found), path, "no file matches this pattern")
     if path.startswith(("http://", "https://")):
         raise DataError(path, "addresses are not fetched", "download the picture first")
-    raise DataError(path, "no such file or folder")
+    raise DataError(path, "no such file or folder", "check the path; quote one with spaces")
 
 
 def _is_one(path: str) -> bool:
