@@ -419,6 +419,33 @@ def test_convolution_with_everything_behind_it(
     assert nodes == ["Conv", "Relu"]
 
 
+@pytest.mark.parametrize("factor", [0.7, -0.7])
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_learnable_factor_and_offset_behind_an_activation(
+    activation: str, factor: float, tmp_path: Path
+) -> None:
+    weights = {"k": RNG.normal(size=(4, 6, 3, 3)), "s": np.array([factor]), "o": np.array([0.3])}
+    weights = {n: np.asarray(w, np.float32) for n, w in weights.items()}
+    operators = [
+        operator(
+            "conv2d",
+            {"Input": ["x"], "Filter": ["k"]},
+            {"Output": ["a"]},
+            {"strides": [1, 1], "paddings": [1, 1]},
+        ),
+        operator(activation, {"X": ["a"]}, {"Out": ["b"]}, {}),
+        operator("elementwise_mul", {"X": ["s"], "Y": ["b"]}, {"Out": ["c"]}, {"axis": -1}),
+        operator("elementwise_add", {"X": ["c"], "Y": ["o"]}, {"Out": ["y"]}, {"axis": -1}),
+    ]
+    [got] = run(tmp_path, operators, {"x": X}, weights=weights)
+    expected = (
+        getattr(F, activation)(F.conv2d(T, torch.from_numpy(weights["k"]), None, 1, 1)) * factor
+        + 0.3
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert [n.op_type for n in paddle_to_onnx(tmp_path).graph.node] == ["Conv", "Clip"]
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_transposed_convolution(groups: int, tmp_path: Path) -> None:
     weights = {"k": RNG.normal(size=(6, 4, 3, 3)), "scale": RNG.normal(size=4 * groups)}

@@ -103,8 +103,8 @@ def test_facts_and_fusion(file: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "absent"),
     [
-        ("ResNet18", {"BatchNormalization", "Add:bias", "Identity", "Dropout"}),
-        ("PPHGNetV2_B0", {"BatchNormalization", "Identity"}),
+        ("ResNet18", {"BatchNormalization", "Identity", "Dropout", "Mul"}),
+        ("PPHGNetV2_B0", {"BatchNormalization", "Identity", "Mul", "Relu"}),
         ("RepVGG_A0", {"BatchNormalization", "Add", "Mul"}),
         (
             "SwinTransformer_tiny",

@@ -16,7 +16,6 @@ from tinysight.interop.to_onnx.graph import Graph, Node
 from tinysight.interop.to_onnx.symbols import Side
 
 _LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
-_HOMOGENEOUS = ("Relu", "LeakyRelu")  # f(s x) = s f(x) for s > 0
 
 
 @dataclass
@@ -157,19 +156,8 @@ class _Fuser:
         if found is None or maker is None:
             return
         last = len(self.shape(found.source)) - 1
-        if (
-            maker.op in _HOMOGENEOUS
-            and np.ndim(found.offset) == 0
-            and found.offset == 0
-            and np.all(found.scale > 0)
-        ):
-            inner = self.only(maker.inputs[0])
-            if (
-                inner is not None
-                and inner.op == "Conv"
-                and found.axis in (-1, 1)
-                and self.into(inner, found)
-            ):
+        if maker.op in ("Relu", "Clip", "LeakyRelu"):
+            if self.before_activation(maker, found):
                 self.bypass(node, found.source)
         elif maker.op in ("Conv", "ConvTranspose", "Gemm"):
             if found.axis in (-1, 1) and self.into(maker, found):
@@ -186,6 +174,41 @@ class _Fuser:
             self.through_bias(node, maker, found)
         elif maker.op == "Reshape" and found.axis in (-1, last):
             self.through_reshape(node, maker, found)
+
+    def before_activation(self, activation: Node, found: _Affine) -> bool:
+        """`clip(x, low, high) s + b` is `clip(x s + b, low s + b, high s + b)`: into the convolution in front.
+
+        A network with a learnable factor and offset behind every activation (PP-HGNetV2) loses them all this way, and
+        engines run a convolution and a `Clip` as one.
+        """
+        inner = self.only(activation.inputs[0])
+        if inner is None or inner.op != "Conv":
+            return False
+        factors, offset = np.atleast_1d(found.scale), np.asarray(found.offset)
+        if (
+            not np.any(offset)
+            and np.all(factors > 0)
+            and found.axis in (-1, 1)
+            and activation.op != "Clip"
+        ):
+            return self.into(inner, found)
+        if found.axis != -1 or activation.op == "LeakyRelu" or not np.all(factors):
+            return False
+        low, high = 0.0, np.inf
+        if activation.op == "Clip":
+            bounds = [self.constant(name) for name in activation.inputs[1:]]
+            if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
+                return False
+            low, high = float(bounds[0]), float(bounds[1])
+        dtype = self.graph.tensors[activation.outputs[0]].dtype
+        largest = float(np.finfo(dtype).max)
+        ends = np.sort(np.array([low, high]) * found.scale + offset).clip(-largest, largest)
+        if not self.into(inner, found):
+            return False
+        activation.op = "Clip"
+        for index, end in enumerate(ends, 1):
+            self.set_input(activation, index, self.new_constant("bound", np.asarray(end, dtype)))
+        return True
 
     def into(self, maker: Node, found: _Affine) -> bool:
         """Into the weights and bias of a convolution or Gemm."""
