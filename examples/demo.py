@@ -28,13 +28,12 @@ def main() -> None:
     start = time.perf_counter()
 
     say("1  The shipped model on the shipped pictures, in an environment without torch")
-    run(base, "predict", "samples/clarity/demo", "--model", "clarity_assessment")
+    run(base, "predict", "samples/clarity", "--model", "clarity_assessment")
 
     say("2  A data set from the sample photographs: some blurred, split by photograph")
     shutil.rmtree(REPO / RUN, ignore_errors=True)
-    run(
-        sys.executable, "datasets/clarity/build.py", "--photos", "samples/clarity/photos", "--out", RUN / "data",
-    )  # fmt: skip
+    photos = ("--photos", "samples/clarity/sharp", "--train-windows", 8, "--test-windows", 4)
+    run(sys.executable, "datasets/clarity/build.py", RUN / "data", *photos)
 
     say("3  Train a small network on it (about a minute)")
     run(tinysight, "train", "-c", "examples/clarity_demo.yaml", "--out", RUN / "run")
@@ -53,7 +52,7 @@ def main() -> None:
         "--root",
         RUN / "data",
     )
-    run(base, "predict", "samples/clarity/demo", "--model", RUN / "bundle")
+    run(base, "predict", "samples/clarity/blurred", "--model", RUN / "bundle")
 
     say(f"Done in {time.perf_counter() - start:.0f} s. What it made:")
     for what, path in (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
-PHOTO = REPO / "samples" / "clarity" / "demo"
+PHOTO = REPO / "samples" / "clarity"
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,13 @@ def test_it_predicts_as_the_documents_say(base_python: str, tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    pictures = sorted(p.name for p in PHOTO.iterdir() if p.suffix == ".jpg")
+    pictures = sorted(p.name for p in PHOTO.rglob("*.jpg"))
     assert sorted(Path(line.rpartition("filename: ")[2]).name for line in lines) == pictures
     for line in lines:
         assert line.startswith("class_ids: [")
-        wanted = "blured" if "blurred" in Path(line.rpartition("filename: ")[2]).name else "clarity"
+        wanted = (
+            "blured" if "blurred" in Path(line.rpartition("filename: ")[2]).parts else "clarity"
+        )
         assert f"label_names: ['{wanted}']" in line, line
 
 
@@ -61,7 +63,7 @@ def test_its_python_interface_gives_the_documented_keys(base_python: str) -> Non
     done = run(base_python, "-c", code)
     assert done.returncode == 0, done.stderr
     sizes, first = map(json.loads, done.stdout.splitlines())
-    count = len(list(PHOTO.glob("*.jpg")))
+    count = len(list(PHOTO.rglob("*.jpg")))
     assert sum(sizes) == count
     assert sizes[:-1] == [3] * (len(sizes) - 1)
     assert list(first) == ["class_ids", "scores", "label_names", "filename"]

@@ -52,6 +52,7 @@ class Photograph:
 
     @property
     def file_name(self) -> str:
+        """Name in the folder of photographs."""
         return self.name + Path(self.path).suffix.lower()
 
 

@@ -83,16 +83,17 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
 def _refuse_bombs(text: str | bytes) -> None:
     """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process."""
     depth = 0
-    event: Any  # the C parser's marks are a type of their own
-    for event in yaml.parse(text, _Base):
+    events: Any = yaml.parse(text, _Base)  # Any: the C parser's marks are a type of their own
+    for event in events:
+        mark = event.start_mark
         if isinstance(event, yaml.AliasEvent):
             what = "aliases (*name) are not supported; write the value out"
-            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+            raise yaml.composer.ComposerError(None, None, what, mark)
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             what = f"more than {_MAX_DEPTH} levels deep"
-            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+            raise yaml.composer.ComposerError(None, None, what, mark)
 
 
 def read_yaml(path: Path) -> Any:

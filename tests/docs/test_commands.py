@@ -46,7 +46,7 @@ def make_pictures(folder: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPO / "samples")
-    (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "demo")
+    (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "blurred")
     make_pictures(tmp_path / "pictures")
     environment = {
         **os.environ,

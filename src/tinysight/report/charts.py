@@ -106,7 +106,8 @@ def _axes(x_label: str, y_label: str, x: tuple[float, float], y: tuple[float, fl
         f'<text x="{_LEFT - 4}" y="{bottom}" text-anchor="end">{y[0]:.3g}</text>'
         f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{y[1]:.3g}</text>'
         f'<text x="{(_LEFT + right) / 2}" y="{_H - 8}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text transform="translate(12 {(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        f'<text transform="translate(12 {(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y_label)}</text>"
     )
 
 
