@@ -27,6 +27,7 @@ class Report:
     def __init__(self, steps: int, done: int, bar: bool | None) -> None:
         self._bar: Any = None
         self._task: Any = None
+        self._told = time.monotonic()
         if sys.stderr.isatty() if bar is None else bar:
             self._bar = _bar()
             self._task = self._bar.add_task("starting", total=steps, completed=done)
