@@ -27,6 +27,9 @@ export PYTHONPATH =
 demo: .venv/ready .venv-base/ready
 	@.venv/bin/python examples/demo.py --base .venv-base/bin/tinysight
 
+# One thread a process: two test processes on two cores would only fight over more.
+test test-all: export OMP_NUM_THREADS = 1
+
 test: .venv/ready .venv-base/ready
 	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2 -m "not slow"
 

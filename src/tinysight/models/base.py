@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from tinysight.models.layers import Activation, DownscaleDropout, init_weights
+
 
 class Backbone(nn.Module):
     """A classification network in three parts: trunk, pooled vector, linear classifier.
@@ -95,3 +97,47 @@ class Backbone(nn.Module):
             self.pre_logits(self.forward_features(x))
         )
         return logits
+
+
+class LastConvBackbone(Backbone):
+    """The head that the reference's light families share, behind a trunk of a family's own.
+
+    Average over the map, 1 x 1 convolution without normalisation, activation, dropout, classifier.
+    """
+
+    def build_head(
+        self,
+        channels: int,
+        num_classes: int,
+        last_channels: int | None,
+        dropout: float,
+        act: Activation = nn.ReLU,
+        bias: bool = False,
+    ) -> None:
+        """Add the head and draw all weights; call it last.
+
+        Args:
+            channels: of the last feature map.
+            num_classes: width of the logits; 0 leaves the classifier out.
+            last_channels: width of the 1 x 1 convolution; None leaves it, its activation and the
+                dropout out.
+            dropout: share of its outputs dropped in training (see `DownscaleDropout`).
+            act: activation behind it.
+            bias: whether it has one.
+        """
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.last_conv: nn.Module = nn.Identity()
+        self.last_act: nn.Module = nn.Identity()
+        self.dropout: nn.Module = nn.Identity()
+        if last_channels is not None:
+            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=bias)
+            self.last_act = act()
+            self.dropout = DownscaleDropout(dropout)
+        self.features = channels if last_channels is None else last_channels
+        self.fc = self.build_classifier(num_classes)
+        init_weights(self)
+
+    def pre_logits(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, D), in evaluation already scaled by 1 - dropout."""
+        x: Tensor = self.dropout(self.last_act(self.last_conv(self.avg_pool(features))))
+        return x.flatten(1)

@@ -10,17 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, NamedTuple
 
-import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import LastConvBackbone
 from tinysight.models.layers import (
     ConvBNAct,
-    DownscaleDropout,
     HardSigmoid,
     SqueezeExcite,
-    init_weights,
     make_divisible,
 )
 from tinysight.registry import backbones
@@ -86,7 +83,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class MobileNetV3(Backbone):
+class MobileNetV3(LastConvBackbone):
     """MobileNetV3 of one table and width.
 
     Args:
@@ -118,17 +115,7 @@ class MobileNetV3(Backbone):
         self.trunk = ("conv", *(f"blocks.{i}" for i in range(len(rows))), "last_second_conv")
         ends = [i for i in range(len(rows)) if i + 1 == len(rows) or rows[i + 1].stride == 2]
         self.stage_names = tuple(f"blocks.{i}" for i in ends)
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.last_conv = nn.Conv2d(wide, last_channels, 1, bias=False)
-        self.dropout = DownscaleDropout(dropout)
-        self.features = last_channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, last_channels), in evaluation already scaled by 1 - dropout."""
-        x: Tensor = self.dropout(F.hardswish(self.last_conv(self.avg_pool(features))))
-        return x.flatten(1)
+        self.build_head(wide, num_classes, last_channels, dropout, nn.Hardswish)
 
 
 def _variant(name: str, rows: tuple[Block, ...], width: float) -> Callable[..., MobileNetV3]:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
-from tinysight.models.layers import ConvBNAct, DownscaleDropout, init_weights
+from tinysight.models.base import LastConvBackbone
+from tinysight.models.layers import ConvBNAct
 from tinysight.registry import backbones
 
 
@@ -127,7 +127,7 @@ class StageModule(nn.Module):
         return y
 
 
-class PPHGNet(Backbone):
+class PPHGNet(LastConvBackbone):
     """PP-HGNet of one size.
 
     Args:
@@ -162,21 +162,12 @@ class PPHGNet(Backbone):
         for row in variant.stages:
             self.stages.append(StageModule(channels, row, variant.layers))
             channels = row.out
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.use_last_conv = use_last_conv
-        if use_last_conv:
-            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=False)
-            self.dropout = DownscaleDropout(variant.dropout if dropout is None else dropout)
-        self.features = last_channels if use_last_conv else channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, last_channels), in evaluation already scaled by 1 - dropout."""
-        x: Tensor = self.avg_pool(features)
-        if self.use_last_conv:
-            x = self.dropout(F.relu(self.last_conv(x)))
-        return x.flatten(1)
+        self.build_head(
+            channels,
+            num_classes,
+            last_channels if use_last_conv else None,
+            variant.dropout if dropout is None else dropout,
+        )
 
 
 def _variant(name: str, variant: Variant) -> Callable[..., PPHGNet]:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
-from tinysight.models.layers import ConvBNAct, DownscaleDropout, init_weights
+from tinysight.models.base import LastConvBackbone
+from tinysight.models.layers import ConvBNAct, DownscaleDropout
 from tinysight.registry import backbones
 
 
@@ -218,7 +218,7 @@ class StageModule(nn.Module):
         return y
 
 
-class PPHGNetV2(Backbone):
+class PPHGNetV2(LastConvBackbone):
     """PP-HGNetV2 of one size.
 
     Args:
@@ -252,15 +252,10 @@ class PPHGNetV2(Backbone):
         for row, kind in zip(variant.stages, KINDS, strict=True):
             self.stages.append(StageModule(channels, row, kind, variant.layers, variant.affine))
             channels = row.out
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.use_last_conv = use_last_conv
-        if use_last_conv:
-            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=False)
-            self.lab = LearnableAffine() if variant.affine else nn.Identity()
-        self.dropout = DownscaleDropout(dropout)
-        self.features = last_channels if use_last_conv else channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
+        affine = use_last_conv and variant.affine
+        self.lab = LearnableAffine() if affine else nn.Identity()
+        self.build_head(channels, num_classes, last_channels if use_last_conv else None, dropout)
+        self.dropout = DownscaleDropout(dropout)  # here also without the convolution
 
     def lr_multiplier(self, name: str) -> float:
         """The stage's factor; `AFFINE_LR` of it for the affine blocks."""
@@ -269,11 +264,9 @@ class PPHGNetV2(Backbone):
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, last_channels)."""
-        x: Tensor = self.avg_pool(features)
-        if self.use_last_conv:
-            x = self.lab(F.relu(self.last_conv(x)))
-        x = self.dropout(x)
-        return x.flatten(1)
+        x = self.lab(self.last_act(self.last_conv(self.avg_pool(features))))
+        y: Tensor = self.dropout(x).flatten(1)
+        return y
 
 
 def _variant(name: str, variant: Variant) -> Callable[..., PPHGNetV2]:

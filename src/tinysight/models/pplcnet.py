@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, NamedTuple, TypeAlias
 
-import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import LastConvBackbone
 from tinysight.models.layers import (
     ConvBNAct,
-    DownscaleDropout,
     Size,
     SqueezeExcite,
-    init_weights,
     make_divisible,
 )
 from tinysight.registry import backbones
@@ -77,7 +74,7 @@ class DepthwiseSeparable(nn.Module):
         return y
 
 
-class PPLCNet(Backbone):
+class PPLCNet(LastConvBackbone):
     """PP-LCNet of one width.
 
     Args:
@@ -119,23 +116,13 @@ class PPLCNet(Backbone):
                 blocks.append(DepthwiseSeparable(channels, row._replace(stride=stride), width))
                 channels = blocks[-1].out_channels
             self.add_module(name, nn.Sequential(*blocks))
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.last_conv: nn.Module = nn.Identity()
-        self.dropout: nn.Module = nn.Identity()
-        self.use_last_conv = use_last_conv
-        if use_last_conv:
-            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=False)
-            self.dropout = DownscaleDropout(dropout)
-        self.features = last_channels if use_last_conv else channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, last_channels), in evaluation already scaled by 1 - dropout."""
-        x: Tensor = self.avg_pool(features)
-        if self.use_last_conv:
-            x = self.dropout(F.hardswish(self.last_conv(x)))
-        return x.flatten(1)
+        self.build_head(
+            channels,
+            num_classes,
+            last_channels if use_last_conv else None,
+            dropout,
+            nn.Hardswish,
+        )
 
 
 def _variant(name: str, width: float) -> Callable[..., PPLCNet]:

@@ -15,13 +15,11 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import LastConvBackbone
 from tinysight.models.layers import (
     ConvBNAct,
-    DownscaleDropout,
     SqueezeExcite,
     fold_batch_norm,
-    init_weights,
     make_divisible,
 )
 from tinysight.registry import backbones
@@ -123,7 +121,7 @@ class RepBlock(nn.Module):
         self.dw_conv_list = None
 
 
-class PPLCNetV2(Backbone):
+class PPLCNetV2(LastConvBackbone):
     """PP-LCNetV2.
 
     Args:
@@ -163,22 +161,14 @@ class PPLCNetV2(Backbone):
                 blocks.append(RepBlock(channels, out, stage, 1 if i else first))
                 channels = out
             self.stages.append(nn.Sequential(*blocks))
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.use_last_conv = use_last_conv
-        if use_last_conv:
-            self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=embedding)
-            self.act = nn.Identity() if embedding else nn.ReLU()
-            self.dropout = DownscaleDropout(dropout)
-        self.features = last_channels if use_last_conv else channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, last_channels), in evaluation already scaled by 1 - dropout."""
-        x: Tensor = self.avg_pool(features)
-        if self.use_last_conv:
-            x = self.dropout(self.act(self.last_conv(x)))
-        return x.flatten(1)
+        self.build_head(
+            channels,
+            num_classes,
+            last_channels if use_last_conv else None,
+            dropout,
+            nn.Identity if embedding else nn.ReLU,
+            bias=embedding,
+        )
 
 
 def _variant(name: str, variant: Variant) -> Callable[..., PPLCNetV2]:
