@@ -26,7 +26,7 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
 table{border-collapse:collapse}td,th{padding:.25rem .75rem;border:1px solid #ddd;text-align:right}
-th{text-align:left;font-weight:600}.charts,.worst{display:flex;flex-wrap:wrap;gap:1rem}
+th{text-align:left;font-weight:600}.charts,.worst{display:flex;flex-wrap:wrap;gap:1rem;align-items:start}
 figure{margin:0;width:430px}.worst figure{width:176px;font-size:12px}.worst img{max-width:176px}
 figcaption{color:#555;font-size:13px;overflow-wrap:anywhere}svg text{font:11px system-ui,sans-serif}
 pre{background:#f5f5f5;padding:.75rem;overflow:auto;font-size:12px}
