@@ -15,17 +15,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tinysight.cli.progress import download_progress
 from tinysight.errors import ConfigError, MissingDependency
 from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
 from tinysight.fetch.cache import recorded
-from tinysight.fetch.download import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +126,7 @@ def _plain(row: Artifact, cache: Path | None) -> dict[str, Any]:
 
 def _fetch(args: argparse.Namespace) -> int:
     started = time.monotonic()
-    with _progress(args.name) as report:
+    with download_progress(args.name) as report:
         done = fetch(
             args.name,
             kind=args.kind,
@@ -150,37 +147,3 @@ def _fetch(args: argparse.Namespace) -> int:
     else:
         print(f"{done.artifact.name}: {size}, in the cache and unchanged: {done.path}")
     return 0
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Report | None]:
-    """A bar with size and rate on stderr where that is a terminal and rich is installed; else nothing."""
-    try:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-    except ImportError:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name.rsplit("/", 1)[-1], total=None)
-
-        def report(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield report
