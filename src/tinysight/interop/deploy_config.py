@@ -20,7 +20,7 @@ SCALE = (
 )
 _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _BACKENDS = {"cv2": "cv2", "pil": "pillow"}
-_CV2_CODES = dict(enumerate(("nearest", "bilinear", "bicubic", "area", "lanczos")))
+_CV2_CODES: dict[Any, str] = dict(enumerate(("nearest", "bilinear", "bicubic", "area", "lanczos")))
 _QUIET = ("SavePreLabel",)  # sorts pictures into folders; no part of an answer
 
 
