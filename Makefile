@@ -13,15 +13,15 @@ export PYTHONPATH =
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "installing tinysight with its training and development extras into .venv ..."
-	.venv/bin/python $(PIP_INSTALL) -e '.[dev]'
+	@.venv/bin/python $(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
 # What a user of a bundle has: the plain install, no torch.
 .venv-base/ready: $(SOURCES)
 	@test -d .venv-base || $(PYTHON) -m venv .venv-base
 	@echo "installing plain tinysight, without torch, into .venv-base ..."
-	.venv-base/bin/python $(PIP_INSTALL) .
-	.venv-base/bin/python $(PIP_INSTALL) --force-reinstall --no-deps .
+	@.venv-base/bin/python $(PIP_INSTALL) .
+	@.venv-base/bin/python $(PIP_INSTALL) --force-reinstall --no-deps .
 	@touch $@
 
 demo: .venv/ready .venv-base/ready

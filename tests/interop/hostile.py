@@ -349,6 +349,58 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
                 for i in range(50)
             ),
         ],
+        "shape computation that squares": [
+            operator("shape", {"Input": ["x"]}, {"Out": ["s0"]}),
+            *(
+                operator(
+                    "elementwise_mul", {"X": [f"s{i}"], "Y": [f"s{i}"]}, {"Out": [f"s{i + 1}"]}
+                )
+                for i in range(60)
+            ),
+            operator(
+                "fill_constant",
+                {"ShapeTensor": ["s60"]},
+                {"Out": ["y"]},
+                {"value": 1.0, "dtype": 5},
+            ),
+        ],
+        "shape computation that branches": [
+            operator("shape", {"Input": ["x"]}, {"Out": ["s0"]}),
+            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 3.0, "dtype": 3}),
+            *(
+                operator(kind, {"X": [f"s{i}"], "Y": [other]}, {"Out": [f"{name}{i + 1}"]})
+                for i in range(60)
+                for kind, other, name in (
+                    ("elementwise_add", "c", "t"),
+                    ("elementwise_mod", f"t{i + 1}", "s"),
+                )
+            ),
+            operator(
+                "fill_constant",
+                {"ShapeTensor": ["s60"]},
+                {"Out": ["y"]},
+                {"value": 1.0, "dtype": 5},
+            ),
+        ],
+        "windows of a billion": _one(
+            "unfold",
+            {
+                "kernel_sizes": [1 << 30, 1],
+                "strides": [1, 1],
+                "paddings": [1 << 30] * 4,
+                "dilations": [1, 1],
+            },
+        ),
+        "adaptive pool to a billion": _one("pool2d", {"ksize": [1 << 30, 3], "adaptive": True}),
+        "norm of another width": [
+            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [7], "value": 1.0, "dtype": 5}),
+            operator(
+                "batch_norm",
+                {"X": ["x"], "Scale": ["c"], "Bias": ["c"], "Mean": ["c"], "Variance": ["c"]},
+                {"Y": ["y"]},
+                {"epsilon": 1e-5},
+            ),
+        ],
         "linspace of a billion": [
             operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 1e9, "dtype": 5}),
             operator(
@@ -392,6 +444,11 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
             operator("elementwise_floordiv", {"X": ["c"], "Y": ["c"]}, {"Out": ["y"]}),
         ],
     }
+    wide = variable("x", (1, 1 << 40))
+    yield (
+        "input of a terabyte",
+        program([wide], [feed, operator("relu", {"X": ["x"]}, {"Out": ["y"]}), fetch]),
+    )
     for name, operators in programs.items():
         yield name, program([x], [feed, *operators, fetch])
     yield (

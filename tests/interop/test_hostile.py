@@ -11,11 +11,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 import tinysight
+from tinysight.errors import WeightsError
+from tinysight.interop import paddle_to_onnx, read_paddle_pickle, read_tensor
 
 SOURCE = str(Path(tinysight.__file__).parents[1])
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
@@ -92,6 +95,36 @@ def test_refused(name: str, outcome: dict[str, Any]) -> None:
     assert grown < 300, "MiB"
     if " cut at " in name:
         assert "truncated" in text
+
+
+FUZZED = ["tiny_checkpoint.pdparams", "variety_protocol2.pdparams", "single_tensor_binary.pdtensor"]
+
+
+@pytest.mark.parametrize("name", [*FUZZED, "inference.pdmodel", "inference.json"])
+def test_random_damage(name: str, tmp_path: Path) -> None:
+    """A few bytes changed, lost or added: what was read is an answer or a `WeightsError`, nothing else."""
+    source = next((hostile.GOLDEN / "pdparams").rglob(name)).read_bytes()
+    whole = (
+        hostile.GOLDEN / "pdparams/export_pir/PPLCNet_x0_25_cls2/inference.pdiparams"
+    ).read_bytes()
+    random, path = Random(name), tmp_path / name
+    if name in FUZZED:
+        reader = read_tensor if name.endswith("pdtensor") else read_paddle_pickle
+    else:
+        reader = paddle_to_onnx
+        (tmp_path / "inference.pdiparams").write_bytes(whole)
+    refused = 0
+    for _ in range(300 if name in FUZZED else 40):
+        data = bytearray(source)
+        for _ in range(random.choice((1, 2, 8))):
+            start = random.randrange(len(data))
+            data[start : start + random.randrange(4)] = random.randbytes(random.randrange(4))
+        path.write_bytes(data)
+        try:
+            reader(path)
+        except WeightsError:
+            refused += 1
+    assert refused > 10
 
 
 def test_nothing_ran(outcome: dict[str, Any]) -> None:

@@ -20,9 +20,7 @@ from tinysight.interop import (
     read_tensor,
 )
 from tinysight.interop.paddle_folder import PaddleModel
-from tinysight.interop.to_onnx.fuse import fuse
-from tinysight.interop.to_onnx.model import _model
-from tinysight.interop.to_onnx.translate import translate
+from tinysight.interop.to_onnx.model import to_model
 
 pytestmark = pytest.mark.golden
 FOLDER = GOLDEN / "pdparams"
@@ -127,9 +125,8 @@ def test_checkpoint_gives_the_recorded_logits() -> None:
     weights = {
         n: state[table[n]["structured_name"].removeprefix("base_model.")] for n in exported.weights
     }
-    graph = translate(PaddleModel(exported.folder, exported.program, weights))
-    fuse(graph)
-    found = np.log(run(_model(graph), synth_input(2)))
+    model = to_model(PaddleModel(exported.folder, exported.program, weights))
+    found = np.log(run(model, synth_input(2)))
     logits = np.array(read_json("pdparams", "info.json")[f"{name}.pdparams"]["logits"])
     difference = found - logits
     np.testing.assert_allclose(

@@ -13,10 +13,10 @@ from tinysight.fetch.store import Fetched, cached, fetch
 from tinysight.fetch.transport import Policy
 
 __all__ = [
-    "KINDS",
     "Artifact",
     "Downloaded",
     "Fetched",
+    "KINDS",
     "Limits",
     "Policy",
     "artifacts",

@@ -19,6 +19,7 @@ from tinysight.interop.protobuf import Message, WireError
 
 MAX_PROGRAM_BYTES = 64 * 2**20  # the largest known program has 3 MB
 _MAX_OPS = 200_000
+_NOTHING = ("assign", "share_data", "scale")  # what exporters append to name an output
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,13 @@ class Program:
 
     @property
     def last_operation(self) -> str:
-        """The operator that makes the first output: `softmax`, `sigmoid`, or another (an embedding, say)."""
+        """What makes the first output: `softmax`, `sigmoid`, or another operator (an embedding, say)."""
         wanted = self.outputs[0].value
-        makers = [op for op in self.ops if any(wanted in v for v in op.outputs.values())]
-        for op in reversed(makers):
-            if op.type not in ("assign", "share_data", "share_data_", "scale"):
-                return op.type
-            [wanted, *_] = next((v for v in op.inputs.values() if v), ("",))
-            makers[:] = [o for o in self.ops if any(wanted in v for v in o.outputs.values())]
-            if makers:
-                return makers[-1].type
+        for op in reversed(self.ops):
+            if any(wanted in names for names in op.outputs.values()):
+                if op.type.rstrip("_") not in _NOTHING:
+                    return op.type.rstrip("_")
+                wanted = next((names[0] for names in op.inputs.values() if names), "")
         return "none"
 
 

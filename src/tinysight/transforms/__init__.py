@@ -12,9 +12,9 @@ from tinysight.transforms.compose import Compose, to_batch
 from tinysight.transforms.decode import decode
 
 __all__ = [
-    "MAX_PIXELS",
     "Compose",
     "Image",
+    "MAX_PIXELS",
     "Transform",
     "decode",
     "geometry",

@@ -117,6 +117,8 @@ def _triangle(v: View) -> Value:
     rows, columns = v.sides(x)[-2:]
     if isinstance(rows, Sym) or isinstance(columns, Sym):
         raise Unsupported("sides that are not known")
+    if rows * columns > MAX_ELEMENTS:
+        raise Unsupported(f"a table of {rows} x {columns}")
     lower = v.attribute("lower", default=v.type == "tril")
     keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), shift)
     return v.emit("Where", keep, x, v.like(0, x))

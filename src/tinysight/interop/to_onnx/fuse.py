@@ -46,7 +46,8 @@ class _Fuser:
         return self.graph.constants.get(name)
 
     def shape(self, name: str) -> tuple[Side, ...]:
-        return self.graph.tensors[name].shape
+        constant = self.constant(name)
+        return self.graph.tensors[name].shape if constant is None else constant.shape
 
     def only(self, name: str) -> Node | None:
         """The node that makes `name`, if just one node takes it and it is no output."""
@@ -108,7 +109,7 @@ class _Fuser:
         """How `node` is affine in one of its inputs; None if it is not."""
         if node.op == "BatchNormalization":
             parts = [self.constant(n) for n in node.inputs[1:]]
-            if any(p is None for p in parts):
+            if any(p is None for p in parts) or self.constant(node.inputs[0]) is not None:
                 return None
             scale, bias, mean, variance = (np.asarray(p, np.float64) for p in parts)
             factor = scale / np.sqrt(variance + node.attributes["epsilon"])

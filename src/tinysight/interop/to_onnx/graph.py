@@ -13,8 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinysight.interop.to_onnx.fold import FOLDS, MAX_ELEMENTS
-from tinysight.interop.to_onnx.shapes import RULES, Known
+from tinysight.interop.to_onnx.shapes import RULES
 from tinysight.interop.to_onnx.symbols import Call, Dim, Side, Sym, as_vector, dim, settle
+from tinysight.interop.to_onnx.windows import Known
+
+_MAX_NODES = 100_000
 
 
 class Unsupported(ValueError):
@@ -60,6 +63,8 @@ class Graph:
 
     def add_input(self, name: str, dtype: str, shape: Sequence[int]) -> Tensor:
         """Declare an input; an open first side is the batch of the first input, so that inputs share it."""
+        if any(side >= 2**24 for side in shape):
+            raise Unsupported(f"an input of shape {list(shape)}")
         batch = self.inputs[0].name if self.inputs else name
         sides = [
             dim(batch if axis == 0 else name, axis) if side < 0 else side
@@ -112,6 +117,8 @@ class Graph:
         Raises:
             Unsupported: the shapes do not fit the operator, or a constant would be beyond all reason.
         """
+        if len(self.nodes) > _MAX_NODES:
+            raise Unsupported(f"more than {_MAX_NODES} nodes")
         try:
             made = RULES[op]([known(v) for v in inputs if v is not None], list(inputs), attributes)
         except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError) as error:
@@ -194,7 +201,7 @@ class Graph:
                 case Dim(tensor, axis):
                     shape = self.emit("Shape", self.tensors[tensor])
                     factors.append(self.emit("Gather", shape, np.array([axis]), axis=0))
-                case Call(op, left, right):
+                case Call(op=op, left=left, right=right):
                     factors.append(self.emit(op, self._side(left), self._side(right)))
         total = factors[0]
         for factor in factors[1:]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinysight.interop.to_onnx.fold import MAX_ELEMENTS
 from tinysight.interop.to_onnx.graph import Unsupported, Value
 from tinysight.interop.to_onnx.shape_ops import reshape_to
 from tinysight.interop.to_onnx.symbols import Side, as_vector, product
@@ -105,6 +106,8 @@ def _unfold(v: View) -> Value:
         span = sides[axis] + pads[axis] + pads[2 + axis]
         reach = dilations[axis] * (kernel[axis] - 1) + 1
         count = (span - reach) // strides[axis] + 1
+        if not 0 < count * kernel[axis] <= MAX_ELEMENTS:
+            raise Unsupported(f"{count} windows of {kernel[axis]}")
         first = np.arange(kernel[axis])[:, None] * dilations[axis]
         x = v.emit("Gather", x, (first + np.arange(count) * strides[axis]).ravel(), axis=2 + axis)
         counts.append(count)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinysight.interop.to_onnx.fold import MAX_ELEMENTS
 from tinysight.interop.to_onnx.graph import Unsupported, Value, known
 from tinysight.interop.to_onnx.shape_ops import reshape_to
 from tinysight.interop.to_onnx.symbols import Side, Sym
@@ -143,6 +144,8 @@ def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
     known_sides = v.numbers(sides)
     if tuple(known_sides) == tuple(size):
         return x
+    if not all(0 < out <= 4096 for out in size):
+        raise Unsupported(f"adaptive pooling to {list(size)}")
     if all(side % out == 0 for side, out in zip(known_sides, size, strict=True)):
         steps = [side // out for side, out in zip(known_sides, size, strict=True)]
         name = "AveragePool" if average else "MaxPool"
@@ -195,6 +198,8 @@ def _layer_norm(v: View) -> Value:
     axis = v.axis(v.attribute("begin_norm_axis", default=1), x)
     tail = v.numbers(v.sides(x)[axis:])
     shape = np.array(tail, np.int64)
+    if "Scale" not in v and np.prod(shape, dtype=float) > MAX_ELEMENTS:
+        raise Unsupported(f"normalised sides {tail}")
     scale = v["Scale"] if "Scale" in v else np.ones(tail, known(x)[0])
     parts = [v.emit("Reshape", scale, shape)]
     if "Bias" in v:
@@ -213,6 +218,8 @@ def _group_norm(v: View) -> Value:
     if not isinstance(channels, int):
         raise Unsupported("channels that are not known")
     groups = channels if v.type == "instance_norm" else v.attribute("groups", default=1)
+    if not 0 < groups <= channels:
+        raise Unsupported(f"{groups} groups of {channels} channels")
     dtype = known(x)[0]
     flat = reshape_to(v, x, [sides[0], groups, -1])
     one, zero = np.ones(groups, dtype), np.zeros(groups, dtype)

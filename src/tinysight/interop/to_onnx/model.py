@@ -10,11 +10,11 @@ import numpy as np
 
 from tinysight.errors import MissingDependency, WeightsError
 from tinysight.files import write_atomic
-from tinysight.interop.paddle_folder import read_paddle_inference
+from tinysight.interop.paddle_folder import PaddleModel, read_paddle_inference
 from tinysight.interop.to_onnx.fuse import fuse
 from tinysight.interop.to_onnx.graph import Graph, Node, Tensor
 from tinysight.interop.to_onnx.symbols import Dim, Side, Sym
-from tinysight.interop.to_onnx.translate import translate
+from tinysight.interop.to_onnx.translate import NONSENSE, translate
 
 if TYPE_CHECKING:
     import onnx
@@ -47,17 +47,29 @@ def paddle_to_onnx(
         import onnx
     except ImportError:
         raise MissingDependency("onnx", "train", "translating a Paddle program") from None
-    paddle = read_paddle_inference(folder)
-    graph = translate(paddle, inputs, outputs)
-    fuse(graph)
-    size = sum(c.nbytes for c in graph.constants.values())
-    if size > _MAX_BYTES:
-        raise WeightsError(str(folder), f"{size} bytes of weights do not fit one ONNX file")
-    model = _model(graph)
+    model = to_model(read_paddle_inference(folder), inputs, outputs)
     if out is not None:
         write_atomic(out, model.SerializeToString())
     assert isinstance(model, onnx.ModelProto)
     return model
+
+
+def to_model(paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Any:
+    """As `paddle_to_onnx`, of a program and weights that were read already (or put together by hand)."""
+    with np.errstate(
+        all="ignore"
+    ):  # a weight may be anything; what comes of it is the network's answer
+        graph = translate(paddle, inputs, outputs)
+        try:
+            fuse(graph)
+            size = sum(c.nbytes for c in graph.constants.values())
+            if size > _MAX_BYTES:
+                what = f"{size} bytes of weights do not fit one ONNX file"
+                raise WeightsError(str(paddle.folder), what)
+            return _model(graph)
+        except NONSENSE as error:
+            what = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
+            raise WeightsError(str(paddle.folder), what) from error
 
 
 def _model(graph: Graph) -> Any:

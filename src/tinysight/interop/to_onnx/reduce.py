@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinysight.interop.to_onnx.fold import MAX_ELEMENTS
 from tinysight.interop.to_onnx.graph import Unsupported, Value
 from tinysight.interop.to_onnx.shape_ops import reshape_to
 from tinysight.interop.to_onnx.symbols import Sym
@@ -194,4 +195,6 @@ def _repeat_interleave(v: View) -> Value:
     side = v.sides(x)[axis]
     if isinstance(side, Sym):
         raise Unsupported("a side that is not known")
+    if not 0 < times * side <= MAX_ELEMENTS:
+        raise Unsupported(f"{times} times {side}")
     return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)

@@ -143,7 +143,7 @@ def _split(v: View) -> list[Value]:
         raise Unsupported("a cut along a side that is not known")
     if not sections:
         count = v.attribute("num", default=1)
-        if count < 1 or side % count:
+        if not 1 <= count <= side or side % count:
             raise Unsupported(f"{side} in {count} equal parts")
         sections = [side // count] * count
     if -1 in sections:
@@ -160,6 +160,8 @@ def _unbind(v: View) -> list[Value]:
     side = v.sides(x)[axis]
     if isinstance(side, Sym):
         raise Unsupported("a cut along a side that is not known")
+    if side > 4096:
+        raise Unsupported(f"{side} parts")
     return [v.emit("Gather", x, np.array(i), axis=axis) for i in range(side)]
 
 

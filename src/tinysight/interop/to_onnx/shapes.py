@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 
 from tinysight.interop.to_onnx.symbols import Side, Sym, product, quotient
+from tinysight.interop.to_onnx.windows import (
+    Known,
+    Made,
+    conv,
+    conv_transpose,
+    global_pool,
+    pool,
+    text,
+)
 
-Sides = tuple[Side | None, ...]
-Known = tuple[np.dtype[Any], tuple[Side, ...]]
-Made = list[tuple[np.dtype[Any], Sides]]
 _BOOL = np.dtype(bool)
 _INT64 = np.dtype(np.int64)
 
@@ -35,16 +41,19 @@ def broadcast(*shapes: Sequence[Side]) -> tuple[Side, ...]:
             elif old == 1 or isinstance(old, Sym):
                 result[axis] = side
             else:
-                raise ValueError(f"shapes {_text(shapes)} do not go together")
+                raise ValueError(f"shapes {text(shapes)} do not go together")
     return tuple(result)
-
-
-def _text(shapes: Sequence[Sequence[Side]]) -> str:
-    return " and ".join(str([s if isinstance(s, int) else "N" for s in shape]) for shape in shapes)
 
 
 def _same(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
     return [inputs[0]]
+
+
+def _batch_norm(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
+    (dtype, x), *statistics = inputs
+    if any(shape != (x[1],) for _dtype, shape in statistics):
+        raise ValueError("statistics of another number of channels")
+    return [(dtype, x)]
 
 
 def _elementwise(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
@@ -63,63 +72,11 @@ def _cast(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> M
     return [(np.dtype(attributes["to"]), inputs[0][1])]
 
 
-def _window(side: Side, kernel: int, stride: int, pads: int, dilation: int) -> Side | None:
-    reach = dilation * (kernel - 1) + 1
-    if isinstance(side, Sym):
-        return side if stride == 1 and pads == reach - 1 else None
-    return (side + pads - reach) // stride + 1
-
-
-def _spatial(shape: Sequence[Side], kernel: Sequence[int], a: Mapping[str, Any]) -> Sides:
-    rank = len(kernel)
-    pads, strides = a.get("pads", [0] * 2 * rank), a.get("strides", [1] * rank)
-    dilations = a.get("dilations", [1] * rank)
-    return tuple(
-        _window(shape[2 + i], kernel[i], strides[i], pads[i] + pads[rank + i], dilations[i])
-        for i in range(rank)
-    )
-
-
-def _conv(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
-    (dtype, x), (_dtype, w) = inputs[:2]
-    kernel = [int(k) for k in w[2:]]  # type: ignore[arg-type]  # weights are constants
-    if len(x) != len(w) or quotient(x[1], attributes["group"]) != w[1]:
-        raise ValueError(f"a convolution of {_text([x])} by {_text([w])}")
-    if "auto_pad" in attributes:
-        return [(dtype, (x[0], w[0], *[None] * len(kernel)))]
-    return [(dtype, (x[0], w[0], *_spatial(x, kernel, attributes)))]
-
-
-def _conv_transpose(inputs: list[Known], _: list[Any], a: Mapping[str, Any]) -> Made:
-    (dtype, x), (_dtype, w) = inputs[:2]
-    sides: list[Side | None] = []
-    for i, side in enumerate(x[2:]):
-        if isinstance(side, Sym):
-            sides.append(None)
-            continue
-        reach = a["dilations"][i] * (int(w[2 + i]) - 1) + 1  # type: ignore[arg-type]
-        pads = a["pads"][i] + a["pads"][len(x) - 2 + i]
-        sides.append((side - 1) * a["strides"][i] + reach - pads + a["output_padding"][i])
-    return [(dtype, (x[0], w[1] * a["group"], *sides))]
-
-
-def _pool(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
-    dtype, x = inputs[0]
-    if attributes.get("ceil_mode") or "auto_pad" in attributes:
-        return [(dtype, (*x[:2], *[None] * (len(x) - 2)))]
-    return [(dtype, (*x[:2], *_spatial(x, attributes["kernel_shape"], attributes)))]
-
-
-def _global_pool(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
-    dtype, x = inputs[0]
-    return [(dtype, (*x[:2], *[1] * (len(x) - 2)))]
-
-
 def _matmul(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
     (dtype, a), (_dtype, b) = inputs
     left, right = (a if len(a) > 1 else (1, *a)), (b if len(b) > 1 else (*b, 1))
     if left[-1] != right[-2] and isinstance(left[-1], int) and isinstance(right[-2], int):
-        raise ValueError(f"a product of {_text([a, b])}")
+        raise ValueError(f"a product of {text([a, b])}")
     core = [left[-2]] * (len(a) > 1) + [right[-1]] * (len(b) > 1)
     return [(dtype, (*broadcast(left[:-2], right[:-2]), *core))]
 
@@ -141,12 +98,12 @@ def _reshape(inputs: list[Known], values: list[Any], _: Mapping[str, Any]) -> Ma
     sides = [x[i] if s == 0 and i < len(x) and product(x) != 0 else s for i, s in enumerate(sides)]
     if -1 not in sides:
         if quotient(product(x), product(sides)) not in (1, None):
-            raise ValueError(f"a reshape of {_text([x])} to {_text([sides])}")
+            raise ValueError(f"a reshape of {text([x])} to {text([sides])}")
         return [(dtype, tuple(sides))]
     known = product(s for s in sides if s != -1)
     rest = quotient(product(x), known)
     if rest is None and isinstance(product(x), int) and isinstance(known, int):
-        raise ValueError(f"a reshape of {_text([x])} to {_text([sides])}")
+        raise ValueError(f"a reshape of {text([x])} to {text([sides])}")
     return [(dtype, tuple(rest if s == -1 else s for s in sides))]
 
 
@@ -349,7 +306,7 @@ RULES: dict[str, Rule] = {
         _names(
             "Relu Sigmoid Tanh Erf Sqrt Exp Log Abs Neg Floor Ceil Round Reciprocal Sign Not Softmax LogSoftmax"
             " HardSwish HardSigmoid LeakyRelu Elu Selu Celu Softplus Softsign Mish ThresholdedRelu Clip Sin Cos"
-            " BatchNormalization InstanceNormalization LayerNormalization CumSum LRN"
+            " InstanceNormalization LayerNormalization CumSum LRN"
         ),
         _same,
     ),
@@ -362,12 +319,13 @@ RULES: dict[str, Rule] = {
         _reduce,
     ),
     **dict.fromkeys(_names("ArgMax ArgMin"), _arg),
-    **dict.fromkeys(_names("MaxPool AveragePool"), _pool),
-    **dict.fromkeys(_names("GlobalAveragePool GlobalMaxPool"), _global_pool),
+    **dict.fromkeys(_names("MaxPool AveragePool"), pool),
+    **dict.fromkeys(_names("GlobalAveragePool GlobalMaxPool"), global_pool),
+    "BatchNormalization": _batch_norm,
     "Where": _where,
     "Cast": _cast,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Transpose": _transpose,

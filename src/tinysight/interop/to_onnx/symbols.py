@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+_MAX_PARTS = 256  # of one side; shape computations of known networks have a handful
+
 
 @dataclass(frozen=True)
 class Dim:
@@ -23,11 +25,12 @@ class Dim:
 
 @dataclass(frozen=True)
 class Call:
-    """An ONNX operator on two sides that could not be simplified."""
+    """An ONNX operator on two sides that could not be simplified; `size` counts what it is made of."""
 
     op: str
     left: Side
     right: Side
+    size: int
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,22 @@ Side: TypeAlias = int | Sym
 def _product(factor: int, parts: tuple[Dim | Call, ...]) -> Side:
     if factor == 0 or not parts:
         return factor
+    if sum(map(_size, parts)) > _MAX_PARTS or abs(factor) >= 2**63:
+        raise ValueError("a shape computation without end")
     return Sym(factor, tuple(sorted(parts, key=repr)))
 
 
 def _call(op: str, left: Side, right: Side) -> Sym:
-    return Sym(1, (Call(op, _plain(left), _plain(right)),))
+    parts = [p for side in (left, right) if isinstance(side, Sym) for p in side.parts]
+    return Sym(1, (Call(op, _plain(left), _plain(right), 1 + sum(map(_size, parts))),))
+
+
+def _size(part: Dim | Call) -> int:
+    if isinstance(part, Dim):
+        return 1
+    if part.size > _MAX_PARTS:
+        raise ValueError("a shape computation without end")
+    return part.size
 
 
 def _plain(side: Side) -> Side:

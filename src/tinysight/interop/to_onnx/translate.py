@@ -25,10 +25,12 @@ from tinysight.interop.to_onnx.table import TABLE, Entry, View
 
 _LISTS = ("builtin.combine", "builtin.split")
 _OUTPUTS = ("Out", "Output", "Y")
-_BAD_ATTRIBUTE = (
+# What a program that makes no sense runs into; the message says so, and nothing was made of it.
+NONSENSE = (
     ArithmeticError,
     AttributeError,
     LookupError,
+    MemoryError,
     RecursionError,
     TypeError,
     ValueError,
@@ -63,7 +65,10 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
         program.inputs, [*inputs, *(p.name for p in program.inputs[len(inputs) :])], strict=True
     ):
         kind = program.types[port.value]
-        values[port.value] = graph.add_input(name, kind.dtype, kind.shape)
+        try:
+            values[port.value] = graph.add_input(name, kind.dtype, kind.shape)
+        except (Unsupported, TypeError) as error:
+            raise WeightsError(where, f"input {name}: {error}") from None
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
             raise WeightsError(
@@ -78,7 +83,7 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
             raise WeightsError(
                 where, f"operator {index} ({op.type}): {error}", "not covered"
             ) from None
-        except _BAD_ATTRIBUTE as error:
+        except NONSENSE as error:
             what = f"{type(error).__name__} {str(error)[:100]}"
             raise WeightsError(
                 where, f"operator {index} ({op.type}) cannot be translated: {what}"
