@@ -52,7 +52,8 @@ def run(tmp_path: Path) -> Path:
     recipe = "task: door\nmodel: {backbone: {name: pplcnet_x0_25}}\ndescription: open or closed\n"
     (tmp_path / "recipe.yaml").write_text(recipe, encoding="utf-8")
     lines = [
-        {"epoch": e, "step": e * 3, "loss": 1 / e, "lr": 0.1, "metrics": {"top1": e / 4}} for e in (1, 2, 3)
+        {"epoch": e, "step": e * 3, "loss": 1 / e, "lr": 0.1, "metrics": {"top1": e / 4}}
+        for e in (1, 2, 3)
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
@@ -71,7 +72,12 @@ def evaluation(folder: Path, scores: list[list[float]], labels: list[int]) -> Ev
         paths.append(str(path))
     table = np.array(scores, np.float32)
     return Evaluation(
-        table, np.array(labels, np.int64), tuple(paths), {"top1": 0.5}, (("bad.jpg", "an empty file"),), 1.0
+        table,
+        np.array(labels, np.int64),
+        tuple(paths),
+        {"top1": 0.5},
+        (("bad.jpg", "an empty file"),),
+        1.0,
     )
 
 

@@ -20,7 +20,7 @@ VERBS = {
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
     "export": "make a bundle of a run",
-    "models": "list, show and fetch public models",
+    "models": "list, show, fetch and import public models",
     "recipe": "list, check, show and compare recipes",
 }
 
@@ -94,4 +94,4 @@ def _run(words: list[str]) -> int:
         formatter_class=_Help,
     )
     module.add_arguments(verb)
-    return int(module.run(verb.parse_args(known.rest)))
+    return int(module.run(verb.parse_intermixed_args(known.rest)))
