@@ -108,6 +108,16 @@ class MissingDependency(TinysightError):
         )
 
 
+_EXTRAS = {name: "train" for name in ("onnx", "onnxscript", "rich", "safetensors", "torch")}
+
+
+def missing_dependency(error: ModuleNotFoundError, needed_for: str) -> MissingDependency | None:
+    """`error` in words, if an optional package of ours is what is missing."""
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(package)
+    return MissingDependency(package, extra, needed_for) if extra else None
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint: the known name most like `name`, or the list of known names."""
     from difflib import get_close_matches  # only a mistake needs it; prediction starts without

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
-from tinysight.errors import ConfigError, MissingDependency, Problem, UnknownName
+from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
 from tinysight.validation import join, validate
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ class Registry(Generic[T]):
         try:
             importlib.import_module(self.home)
         except ModuleNotFoundError as error:
-            if error.name == "torch":
-                raise MissingDependency("torch", "train", f"a {self.kind}") from None
-            raise
+            raise (missing_dependency(error, f"a {self.kind}") or error) from None
 
 
 def fold(name: str) -> str:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tinysight.errors import TinysightError
+from tinysight.errors import TinysightError, missing_dependency
 
 VERBS = {
     "predict": "label pictures with a bundle",
@@ -36,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except TinysightError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        missing = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,15 +1,18 @@
-"""How a run tells what it does: a bar on a terminal, else one log line an epoch."""
+"""How a run tells what it does: a bar on a terminal, else a log line now and then."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
 from tinysight.errors import MissingDependency
 
 logger = logging.getLogger(__name__)
+
+_QUIET = 10.0  # seconds between lines of epochs without an evaluation
 
 
 class Report:
@@ -24,6 +27,7 @@ class Report:
     def __init__(self, steps: int, done: int, bar: bool | None) -> None:
         self._bar: Any = None
         self._task: Any = None
+        self._told = time.monotonic()
         if sys.stderr.isatty() if bar is None else bar:
             self._bar = _bar()
             self._task = self._bar.add_task("starting", total=steps, completed=done)
@@ -48,7 +52,7 @@ class Report:
             self._bar.update(self._task, advance=1, description=f"epoch {epoch}")
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """An epoch is done; `record` is its line of the metrics."""
+        """An epoch is done; `record` is its line of the metrics. Told if it was evaluated or took a while."""
         values = {"loss": record["loss"], **record.get("metrics", {})}
         words = [f"epoch {record['epoch']}/{epochs}"]
         words += [f"{key} {value:.4f}" for key, value in values.items()]
@@ -56,6 +60,10 @@ class Report:
         if record.get("best"):
             words.append("best so far")
         line = "  ".join(words)
+        now = time.monotonic()
+        if "metrics" not in record and now - self._told < _QUIET:
+            return
+        self._told = now
         if self._bar:
             self._bar.console.print(line, highlight=False)
         else:
