@@ -114,6 +114,7 @@ MISTAKES: dict[str, tuple[Spoil, tuple[str, ...]]] = {
         ("clarity_assesment", "clarity_assessment"),
     ),
     "misspelt verb's recipe": (lambda f: ["recipe", "check", "pulc/clarity"], ("did you mean",)),
+    "misspelt verb": (lambda f: ["predct", str(f)], ("unknown verb 'predct'", "'predict'")),
     "no run to export": (lambda f: ["export", "--run", str(f / "gone")], ("gone",)),
 }
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tinysight.errors import TinysightError, missing_dependency
+from tinysight.errors import TinysightError, UnknownName, missing_dependency
 
 VERBS = {
     "predict": "label pictures with a bundle",
@@ -90,9 +90,11 @@ def _run(words: list[str]) -> int:
         + "\n\n`tinysight VERB --help` explains one.",
     )
     parser.add_argument("--version", action="version", version=f"tinysight {__version__}")
-    parser.add_argument("verb", choices=VERBS, metavar="VERB")
+    parser.add_argument("verb", metavar="VERB", help="what to do")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    known = parser.parse_args(words)
+    known = parser.parse_args(words or ["--help"])
+    if known.verb not in VERBS:
+        raise UnknownName("verb", known.verb, VERBS, "tinysight")
     module = importlib.import_module(f"tinysight.cli.{known.verb}")
     verb = argparse.ArgumentParser(
         prog=f"tinysight {known.verb}",
