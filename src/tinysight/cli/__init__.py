@@ -102,4 +102,6 @@ def _run(words: list[str]) -> int:
         formatter_class=_Help,
     )
     module.add_arguments(verb)
-    return int(module.run(verb.parse_intermixed_args(known.rest)))
+    # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
+    parse = verb.parse_args if known.verb == "predict" else verb.parse_intermixed_args
+    return int(module.run(parse(known.rest)))
