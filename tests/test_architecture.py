@@ -28,7 +28,6 @@ LEVEL = {
     "registry": 2,
     "background": 1,
     "config": 3,
-    "interop": 3,
     "losses": 3,
     "manifest": 3,
     "metrics": 3,
@@ -40,6 +39,7 @@ LEVEL = {
     "postprocess": 4,
     "runtime": 4,
     "evaluate": 5,
+    "interop": 5,  # readers, and the way from a foreign export to a bundle
     "pipelines": 5,
     "report": 6,
     "serve": 6,

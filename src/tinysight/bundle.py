@@ -100,6 +100,11 @@ def list_bundles() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}"))
 
 
+def is_local(source: str | Path) -> bool:
+    """Whether `source` is a path, or the name of a shipped bundle; else it may be the name of a public model."""
+    return Path(source).name != str(source) or Path(source).exists() or bool(_shipped(source))
+
+
 @contextmanager
 def new_bundle(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A draft folder beside `folder` that takes its name when the block ends without an error.
@@ -173,16 +178,23 @@ def _find(source: str | Path) -> Path:
     folder = Path(source)
     if (folder / MANIFEST).is_file():
         return folder
-    names = list_bundles()
-    shipped = {fold(name): name for name in names}.get(fold(str(source)))
-    if shipped and folder.name == str(source):
+    if shipped := _shipped(source):
         return SHIPPED / shipped
     if folder.is_dir():
         raise BundleError(str(source), f"this folder has no {MANIFEST}", _AGAIN)
     if folder.exists():
         raise BundleError(str(source), "is a file; a bundle is a folder", "give its folder")
-    hint = nearest(str(source), names) or "no bundle comes with this installation; give a folder"
+    hint = (
+        nearest(str(source), list_bundles())
+        or "no bundle comes with this installation; give a folder"
+    )
     raise BundleError(str(source), "no such bundle", hint)
+
+
+def _shipped(source: str | Path) -> str | None:
+    if Path(source).name != str(source):
+        return None
+    return {fold(name): name for name in list_bundles()}.get(fold(str(source)))
 
 
 def _check_name(folder: Path, name: str) -> None:

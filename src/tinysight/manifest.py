@@ -99,6 +99,18 @@ class Manifest(NamedTuple):
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def utc_now() -> str:
+    """The time for `Manifest.created`; `SOURCE_DATE_EPOCH` stops the clock, for the same bytes again."""
+    import os
+    from datetime import datetime, timezone  # reading a bundle needs neither
+
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = (
+        datetime.fromtimestamp(int(fixed), timezone.utc) if fixed else datetime.now(timezone.utc)
+    )
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def parse_manifest(text: bytes, where: str) -> Manifest:
     """The manifest in `text`, the contents of the file `where`.
 

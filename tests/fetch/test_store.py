@@ -285,7 +285,7 @@ def test_list_networks_counts_parameters(capsys: pytest.CaptureFixture[str]) -> 
     if not hasattr(models, "list_models"):
         pytest.skip("this build has no networks yet")
     assert main(["models", "list", "PPLCNet_x0_25", "--networks"]) == 0
-    assert re.search(r"pplcnet_x0_25 +1,521,184 parameters", capsys.readouterr().out)
+    assert re.search(r"pplcnet_x0_25 +1.52 M parameters +16.8 M MACs", capsys.readouterr().out)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

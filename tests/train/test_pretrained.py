@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from support.tiny import make_pictures, tiny_recipe
-from tinysight.errors import CheckpointError
+from tinysight.errors import CheckpointError, ConfigError
 from tinysight.models import Backbone, create_model
 from tinysight.train import fit
 from tinysight.train.checkpoint import load_checkpoint
@@ -52,16 +52,33 @@ def test_counters_of_batches_may_be_absent(tmp_path: Path) -> None:
     assert same(there, here)
 
 
-def test_another_number_of_classes_keeps_the_new_classifier_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_number_of_classes_is_an_error_that_explains(tmp_path: Path) -> None:
     there, here = network(1000, seed=1), network(seed=2)
+    with pytest.raises(
+        CheckpointError, match=r"fc.weight .*begin with a new classifier: skip: \[classifier\]"
+    ):
+        load_pretrained(here, stored(tmp_path / "w.safetensors", there))
+
+
+@pytest.mark.parametrize("classes", [1000, 2])
+def test_a_skipped_classifier_stays_fresh(
+    classes: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it would fit: the recipe says so, not the shapes."""
+    there, here = network(classes, seed=1), network(seed=2)
     before = here.fc.weight.detach().clone()
     with caplog.at_level(logging.INFO, "tinysight"):
-        load_pretrained(here, stored(tmp_path / "w.safetensors", there))
+        load_pretrained(here, stored(tmp_path / "w.safetensors", there), skip=["classifier"])
     assert same(here, there, but="fc.")
     assert torch.equal(here.fc.weight, before)
-    assert "1000 classes there, 2 here: the classifier is new" in caplog.text
+    assert not torch.equal(here.fc.weight, there.fc.weight[:2])
+    assert "loaded, but for classifier, which is new" in caplog.text
+
+
+def test_a_part_that_is_not_there_cannot_be_skipped(tmp_path: Path) -> None:
+    path = stored(tmp_path / "w.safetensors", network())
+    with pytest.raises(ConfigError, match="no part 'clasifier'; did you mean 'classifier'"):
+        load_pretrained(network(), path, skip=["clasifier"])
 
 
 def test_names_that_do_not_fit_are_all_listed(tmp_path: Path) -> None:
@@ -92,9 +109,9 @@ def test_the_list_of_names_is_capped(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
-    (tmp_path / "w.pdparams").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(CheckpointError, match=r"w\.pdparams: not a whole safetensors file"):
-        load_pretrained(network(), tmp_path / "w.pdparams")
+    (tmp_path / "w.txt").write_bytes(b"weights")
+    with pytest.raises(CheckpointError, match=r"w\.txt: not a whole safetensors file"):
+        load_pretrained(network(), tmp_path / "w.txt")
     with pytest.raises(CheckpointError, match="no such file"):
         load_pretrained(network(), tmp_path / "gone.safetensors")
 

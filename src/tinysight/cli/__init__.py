@@ -20,7 +20,7 @@ VERBS = {
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
     "export": "make a bundle of a run",
-    "models": "list, show and fetch public models",
+    "models": "list, show, fetch and import public models",
     "recipe": "list, check, show and compare recipes",
 }
 
@@ -102,4 +102,6 @@ def _run(words: list[str]) -> int:
         formatter_class=_Help,
     )
     module.add_arguments(verb)
-    return int(module.run(verb.parse_args(known.rest)))
+    # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
+    parse = verb.parse_args if known.verb == "predict" else verb.parse_intermixed_args
+    return int(module.run(parse(known.rest)))

@@ -1,9 +1,12 @@
-"""List, show and fetch public models.
+"""List, show, fetch and import public models.
 
 tinysight models list [PATTERN]             what can be fetched by name; works without a network
-tinysight models list --networks [PATTERN]  the networks that can be built here, with their parameters (needs torch)
-tinysight models show NAME                  addresses, labels, licence, and whether it is in the cache
+tinysight models list --networks [PATTERN]  the networks that can be built here: parameters, MACs (needs torch)
+tinysight models show NAME                  addresses, labels, licence, cost, and whether it is in the cache
 tinysight models fetch NAME                 into the cache: resumed, verified, unpacked; NAME may be an https address
+tinysight models import FOLDER --out DIR    an exported Paddle folder (or its tar) becomes a bundle; needs no torch
+tinysight models import FILE --network NAME --out NAME.safetensors
+                                            .pdparams, PyTorch, safetensors or ONNX weights under our names
 
 No checksum is published for these files: what the first fetch brings is trusted and its hash is recorded, and a file
 that changes later is refused. TINYSIGHT_CACHE moves the cache, TINYSIGHT_OFFLINE=1 forbids the network, and
@@ -15,24 +18,26 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinysight.errors import ConfigError, MissingDependency
+from tinysight.cli import importing
+from tinysight.cli.progress import download_progress
+from tinysight.errors import ConfigError, MissingDependency, UnknownName
 from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
 from tinysight.fetch.cache import recorded
-from tinysight.fetch.download import Report
+from tinysight.fetch.catalog import PULC
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("action", choices=("list", "show", "fetch"))
+    parser.add_argument("action", choices=("list", "show", "fetch", "import"))
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="a name; for list, a part of it or a pattern with *"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="a name; for list, a part of it or a pattern with *; for import, a file or a folder too",
     )
     parser.add_argument("--kind", choices=KINDS, help="only files of this kind")
     parser.add_argument(
@@ -45,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fetch: forget the recorded hash and trust what comes now",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
+    importing.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "fetch":
         return _fetch(args)
     if args.action == "show":
-        return _show(find(args.name, args.kind, "tinysight models show"), args)
+        return _show(args)
+    if args.action == "import":
+        return importing.run(args)
     return _networks(args) if args.networks else _list(args)
 
 
@@ -88,29 +96,65 @@ def _networks(args: argparse.Namespace) -> int:
         ) from None
     if not names:
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
-    counts = {
-        name: sum(p.numel() for p in models.create_model(name).parameters()) for name in names
-    }
+    width, costs = max(map(len, names)), {}
+    for name in names:
+        costs[name] = _cost(models, name)
+        if not args.json:
+            print(f"{name:{width}s}  {_in_words(costs[name])}", flush=True)
     if args.json:
-        print(json.dumps(counts, indent=1))
-        return 0
-    width = max(map(len, names))
-    for name, count in counts.items():
-        print(f"{name:{width}s}  {count:>12,d} parameters")
+        print(json.dumps(costs, indent=1))
     return 0
+
+
+def _cost(models: Any, name: str) -> dict[str, int]:
+    """Of the network as it is exported; built without memory, so that the largest one takes a moment too."""
+    model = models.create_model_without_weights(name)
+    model.reparameterize()
+    return dict(models.cost(model)._asdict())
+
+
+def _in_words(cost: dict[str, int]) -> str:
+    parameters, macs = cost["parameters"] / 1e6, cost["macs"] / 1e6
+    return f"{parameters:7.2f} M parameters  {macs:9.1f} M MACs at {cost['size']} px"
+
+
+def _network_of(name: str) -> dict[str, int]:
+    """The cost of the network that a file of the catalogue is for; empty without torch, or if it is none of ours."""
+    for end in ("_infer", "_pretrained", "_stage1", "_ssld"):
+        name = name.removesuffix(end)
+    try:
+        models = importlib.import_module("tinysight.models")
+        return _cost(models, name)
+    except UnknownName:
+        return {}
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return {}
 
 
 def _pattern(name: str | None) -> str:
     return name if name and set("*?[") & set(name) else f"*{name or ''}*"
 
 
-def _show(row: Artifact, args: argparse.Namespace) -> int:
-    plain = _plain(row, args.cache)
+def _show(args: argparse.Namespace) -> int:
+    cost: dict[str, int] = {}
+    try:
+        row = find(args.name, args.kind, "tinysight models show")
+        plain = _plain(row, args.cache)
+        if row.kind != "data" and not any(row.name.startswith(p.task) for p in PULC):
+            cost = _network_of(row.name)
+    except UnknownName:
+        cost, plain = _network_of(args.name), {"name": args.name}
+        if not cost:
+            raise
     if args.json:
-        print(json.dumps(plain, indent=1, ensure_ascii=False))
+        print(json.dumps({**plain, **cost}, indent=1, ensure_ascii=False))
         return 0
+    if cost:
+        plain["network"] = " ".join(_in_words(cost).split())
     for key, value in plain.items():
-        if value not in (None, "", []):
+        if value not in (None, "", [], False):
             print(f"{key + ':':11s}{', '.join(value) if isinstance(value, list) else value}")
     return 0
 
@@ -129,7 +173,7 @@ def _plain(row: Artifact, cache: Path | None) -> dict[str, Any]:
 
 def _fetch(args: argparse.Namespace) -> int:
     started = time.monotonic()
-    with _progress(args.name) as report:
+    with download_progress(args.name) as report:
         done = fetch(
             args.name,
             kind=args.kind,
@@ -150,37 +194,3 @@ def _fetch(args: argparse.Namespace) -> int:
     else:
         print(f"{done.artifact.name}: {size}, in the cache and unchanged: {done.path}")
     return 0
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Report | None]:
-    """A bar with size and rate on stderr where that is a terminal and rich is installed; else nothing."""
-    try:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-    except ImportError:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name.rsplit("/", 1)[-1], total=None)
-
-        def report(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield report

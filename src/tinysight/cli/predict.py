@@ -3,6 +3,10 @@
     tinysight predict photo.jpg holiday/ --model clarity_assessment
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
     tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
+    tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
+
+A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
+fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
 
 Answers appear as they are made. Pictures that cannot be read are named on stderr, and the exit
 code is then 1.
@@ -35,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--infer_imgs", metavar="SOURCE", help="one more source")
     add(
         "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
-        help="a bundle that comes with tinysight, or a bundle's folder",
+        help="a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched",
     )  # fmt: skip
     add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
     add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="pictures a batch")
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 if a picture could not be read, else 0."""
     from tinysight.background import Background
-    from tinysight.bundle import Bundle, list_bundles
+    from tinysight.bundle import Bundle, is_local, list_bundles
 
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
@@ -60,13 +64,15 @@ def run(args: argparse.Namespace) -> int:
     if not args.model:
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
-    loading = Background(lambda: Bundle.load(args.model))  # read and hashed beside the imports
+    loading = None
+    if is_local(args.model):  # read and hashed beside the imports
+        loading = Background(lambda: Bundle.load(args.model))
     from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
     classifier = Classifier(
-        loading.result(),
+        loading.result() if loading else Bundle.load(_fetched(args.model)),
         batch_size=args.batch_size,
         threads=args.threads,
         topk=args.topk,
@@ -93,6 +99,15 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} of {answered + failed} pictures could not be read", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _fetched(name: str) -> str:
+    """A public model becomes a bundle in the cache, unless it is there already."""
+    from tinysight.cli.progress import download_progress
+    from tinysight.interop.named_bundle import fetched_bundle
+
+    with download_progress(name) as report:
+        return str(fetched_bundle(name, report=report))
 
 
 def _writer(args: argparse.Namespace, out: TextIO) -> Write:

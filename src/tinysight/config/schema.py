@@ -89,7 +89,21 @@ class Model(Section):
     """The network."""
 
     backbone: Annotated[Component, Kind("backbone")]
-    pretrained: Annotated[str, Field(description="A checkpoint or safetensors file")] | None = None
+    pretrained: (
+        Annotated[
+            bool | str,
+            Field(
+                description="Weights to begin with: true, ssld, ssld_stage1 (published ones), a file, an address"
+            ),
+        ]
+        | None
+    ) = None
+    skip: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Parts that keep fresh weights: `classifier`, or the beginning of an entry's name"
+        ),
+    ] = ()
     batch_norm_variance: Annotated[
         Literal["unbiased", "biased"],
         Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
 from tinysight.export.parity import measure
 from tinysight.files import sha256
-from tinysight.manifest import Input, Manifest, OperatingPoint
+from tinysight.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.pipelines.sources import Source, pictures
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
@@ -81,7 +79,7 @@ def export_bundle(
             metrics={k: float(v) for k, v in best.get("metrics", {}).items() if math.isfinite(v)},
             recipe=_provenance(path, recipe, best),
             made_with=_versions(),
-            created=_now(),
+            created=utc_now(),
         )
         network = to_onnx(
             model,
@@ -175,12 +173,3 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{module.__name__: str(module.__version__) for module in modules},
     }
-
-
-def _now() -> str:
-    """UTC; `SOURCE_DATE_EPOCH` stops the clock, so that the same run gives the same bytes."""
-    fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = (
-        datetime.fromtimestamp(int(fixed), timezone.utc) if fixed else datetime.now(timezone.utc)
-    )
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -32,6 +32,7 @@ class Artifact(NamedTuple):
 
     `urls` are equal copies: the second is asked only when the first does not exist. `labels` are in the order of the
     outputs, as the publisher's deploy configuration spells them; `threshold` is that configuration's, for two classes.
+    `exact`: whole pictures are brought to the network's size, whatever their proportions; else the middle is cut out.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Artifact(NamedTuple):
     labels: tuple[str, ...] = ()
     threshold: float | None = None
     note: str = ""
+    exact: bool = False
 
     @property
     def filename(self) -> str:
@@ -57,6 +59,7 @@ class Pulc(NamedTuple):
     threshold: float | None = None
     weights: bool = True
     note: str = ""
+    exact: bool = False
 
 
 PULC = (
@@ -74,7 +77,7 @@ PULC = (
     Pulc("person_attribute", note="26 outputs that make 10 attributes"),
     Pulc("person_exists", ("nobody", "someone"), 0.5),
     Pulc("safety_helmet", ("wearing_helmet", "unwearing_helmet"), 0.5),
-    Pulc("table_attribute", note="6 binary attributes"),
+    Pulc("table_attribute", note="6 binary attributes", exact=True),
     Pulc("text_image_orientation", ("0", "90", "180", "270")),
     Pulc("textline_orientation", ("0_degree", "180_degree")),
     Pulc("traffic_sign", note="232 classes; the label list comes with the data set"),
@@ -151,6 +154,7 @@ OTHERS = (
     Artifact(
         "PPShiTuV2_recogniser", "inference",
         (f"{_REC}/models/inference/PP-ShiTuV2/general_PPLCNetV2_base_pretrained_v1.0_infer.tar",), _SHITU,
+        exact=True,
     ),
     Artifact(
         "PPShiTuV2_recogniser_pretrained", "weights",
@@ -177,7 +181,7 @@ def _pulc() -> Iterator[Artifact]:
         page = f"{_DOCS}/models/PULC/PULC_{row.task}.md"
         # The scenario documents give the first address, the reference's own command uses the second.
         urls = (f"{base}/{row.task}_infer.tar", f"{base}/inference/{row.task}_infer.tar")
-        about = (row.labels, row.threshold, row.note)
+        about = (row.labels, row.threshold, row.note, row.exact)
         yield Artifact(row.task, "inference", urls, page, _LICENCE, *about)
         if row.weights:
             url = f"{base}/pretrained/{row.task}_pretrained.pdparams"

@@ -1,6 +1,7 @@
 """Foreign files, read safely without the framework that wrote them (NumPy shore).
 
-`read_paddle_state` reads `.pdparams`; `read_paddle_inference` an exported folder; `paddle_to_onnx` translates one.
+`read_paddle_state` reads `.pdparams`; `read_paddle_inference` an exported folder; `paddle_to_onnx` translates one;
+`paddle_bundle` makes a bundle of one, and `named_bundle` of a public one by its name.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def find_files(folder: Path) -> tuple[Path, Path]:
     else:
         names = [f"{stem}{suffix}" for stem in _STEMS for suffix in (".pdmodel", ".json")]
         choices = [folder / name for name in [*names, "__model__"]]
-        others = sorted([*folder.glob("*.pdmodel"), *folder.glob("*/inference.pdmodel")])
+        nested = (f"*/inference{suffix}" for suffix in (".pdmodel", ".json"))
+        others = sorted(path for name in ("*.pdmodel", *nested) for path in folder.glob(name))
         found = next((path for path in [*choices, *others] if path.is_file()), None)
         if found is None:
             raise WeightsError(

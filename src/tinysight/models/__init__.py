@@ -11,6 +11,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
+
 from tinysight.errors import ConfigError
 from tinysight.models import (  # noqa: F401 - the imports register the families
     efficientnet_lite,
@@ -25,14 +27,18 @@ from tinysight.models import (  # noqa: F401 - the imports register the families
     swin,
 )
 from tinysight.models.base import Backbone
+from tinysight.models.cost import Cost, cost
 from tinysight.models.layers import set_batch_norm_variance
 from tinysight.models.weights import count_parameters
 from tinysight.registry import backbones
 
 __all__ = [
     "Backbone",
+    "Cost",
+    "cost",
     "count_parameters",
     "create_model",
+    "create_model_without_weights",
     "list_models",
     "set_batch_norm_variance",
 ]
@@ -56,6 +62,12 @@ def create_model(name: str, num_classes: int = 1000, **options: Any) -> Backbone
         raise ConfigError.of(f"create_model({name!r})", problems)
     model: Backbone = backbones.build(spec, num_classes=num_classes)
     return model
+
+
+def create_model_without_weights(name: str, num_classes: int = 1000, **options: Any) -> Backbone:
+    """As `create_model`, but its weights have shapes alone: for counting, and takes no memory."""
+    with torch.device("meta"):
+        return create_model(name, num_classes, **options)
 
 
 def list_models(pattern: str = "*") -> list[str]:

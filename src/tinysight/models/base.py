@@ -32,6 +32,9 @@ class Backbone(nn.Module):
     undecayed: ClassVar[tuple[str, ...]] = ()
     """Endings of the names of further parameters that weight decay does not reach."""
 
+    input_size: int = 224
+    """Side of the square pictures, pixels, that the published numbers of the network are for."""
+
     features: int
     lr_mults: tuple[float, ...] | None = None
 

@@ -130,6 +130,7 @@ class EfficientNetLite(Backbone):
         drop_path: float = 0.2,
     ) -> None:
         super().__init__()
+        self.input_size = variant.size
         self._conv_stem = SameConv2d(3, STEM, 3, 2)
         self._bn0 = _norm(STEM)
         last = len(STAGES) - 1

@@ -232,6 +232,7 @@ class SwinTransformer(Backbone):
         rate = variant.drop_path if drop_path is None else drop_path
         total = sum(variant.depths)
         drops = [rate * i / (total - 1) for i in range(total)]
+        self.input_size = variant.size
         self.patch_embed = PatchEmbed(variant.width)
         self.layers = nn.ModuleList()
         for i, (depth, heads) in enumerate(zip(variant.depths, variant.heads, strict=True)):

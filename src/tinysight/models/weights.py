@@ -69,6 +69,25 @@ def to_reference(model: nn.Module) -> dict[str, np.ndarray]:
     return {name: a.T.copy() if e.transposed else a.copy() for name, (a, e) in arrays.items()}
 
 
+def from_reference(model: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Arrays under the reference's names as tensors under ours, in our layout.
+
+    bfloat16, which comes as its 16 bits, becomes float32 where `model` has a number there. What `model` does not know
+    keeps its layout.
+    """
+    entries = {e.ours: e for e in reference_entries(model)}
+    state = model.state_dict()
+    found = {}
+    for name, array in weights.items():
+        ours = torch_name(name)
+        turned = ours in entries and entries[ours].transposed and array.ndim == 2
+        tensor = torch.from_numpy(np.array(array.T if turned else array, order="C"))
+        if array.dtype == np.uint16 and ours in state and state[ours].is_floating_point():
+            tensor = tensor.view(torch.bfloat16).float()
+        found[ours] = tensor
+    return found
+
+
 def load_reference(
     model: nn.Module, weights: Mapping[str, np.ndarray], where: str, *, strict: bool = True
 ) -> tuple[list[str], list[str]]:

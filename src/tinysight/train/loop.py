@@ -34,8 +34,7 @@ from tinysight.train.checkpoint import (
 )
 from tinysight.train.folder import RunFolder
 from tinysight.train.optim import param_groups, set_lr
-from tinysight.train.predictor import build_model, device, predictor
-from tinysight.train.pretrained import load_pretrained
+from tinysight.train.predictor import device, initial_model, predictor
 from tinysight.train.report import Report
 from tinysight.train.schedule import Schedule
 from tinysight.transforms import Compose
@@ -139,9 +138,7 @@ def _prepare(recipe: Recipe, folder: RunFolder, resume: bool, place: torch.devic
         _metrics_can_be_computed(recipe, held_out)
     steps = TrainingSteps(samples, augment, data.batch_size, settings.epochs, settings.seed)
     torch.manual_seed(_seed(_WEIGHTS, settings.seed))
-    model = build_model(recipe)
-    if recipe.model.pretrained:
-        load_pretrained(model, Path(recipe.model.pretrained))
+    model = initial_model(recipe)
     model.to(place, memory_format=_memory_format(recipe))  # type: ignore[call-overload]
     optimizer_spec = settings.optimizer.spec
     groups = param_groups(model, optimizer_spec.get("weight_decay", 0.0))

@@ -14,10 +14,11 @@ from tinysight.config.load import check_tree
 from tinysight.data.lists import read_split
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluate import Evaluation, Predict, evaluate
-from tinysight.models import set_batch_norm_variance
+from tinysight.models import Backbone, set_batch_norm_variance
 from tinysight.registry import backbones
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
+from tinysight.train.pretrained import find_pretrained, load_pretrained
 from tinysight.transforms import Compose
 
 
@@ -64,11 +65,27 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     return model.eval(), recipe
 
 
-def build_model(recipe: Recipe) -> nn.Module:
+def build_model(recipe: Recipe) -> Backbone:
     """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
     spec = recipe.model.backbone.spec
-    model: nn.Module = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
+    model: Backbone = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
     set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    return model
+
+
+def initial_model(recipe: Recipe) -> Backbone:
+    """The network as the first step finds it: fresh weights, and over them the pretrained ones.
+
+    Raises:
+        CheckpointError: they do not fit, and the recipe does not say that a part may differ.
+        FetchError: they are to be fetched and cannot be.
+    """
+    model, section = build_model(recipe), recipe.model
+    if section.pretrained:
+        path = find_pretrained(section.pretrained, section.backbone.name)
+        load_pretrained(model, path, skip=section.skip)
+    elif section.skip:
+        raise ConfigError("model.skip", "nothing to skip", "model.pretrained names no weights")
     return model
 
 

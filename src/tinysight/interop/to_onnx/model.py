@@ -46,7 +46,7 @@ def paddle_to_onnx(
     try:
         import onnx
     except ImportError:
-        raise MissingDependency("onnx", "train", "translating a Paddle program") from None
+        raise MissingDependency("onnx", "paddle", "translating a Paddle program") from None
     model = to_model(read_paddle_inference(folder), inputs, outputs)
     if out is not None:
         write_atomic(out, model.SerializeToString())

@@ -1,0 +1,216 @@
+"""Exported folders as bundles: same answers, said how they are used, refused where they are no classifiers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import tinysight
+from support.exports import CASE, export, tar_of
+from support.golden import GOLDEN, read_json, read_npz, synth_input
+from support.paddle import program_cases
+from tinysight.bundle import Bundle
+from tinysight.errors import BundleError, ConfigError, WeightsError
+from tinysight.fetch import find
+from tinysight.interop.deploy_config import Deploy, default_transforms
+from tinysight.interop.paddle_bundle import Imported, import_paddle
+from tinysight.pipelines.classify import Classifier
+from tinysight.registry import sessions
+from tinysight.transforms import Compose
+
+pytestmark = pytest.mark.golden
+NO_CLASSIFIERS = ("DetectorLike", "GeneralRecognitionV2_PPLCNetV2_base")
+SAMPLE = (
+    *NO_CLASSIFIERS,
+    "OldStyleOps",
+    "PPLCNet_x0_25_multilabel",
+    "PPLCNet_x1_0_textline",
+    "MicroNet_M0",
+)
+BINARY = GOLDEN / "pdparams"
+
+
+def scores(bundle: Bundle, images: np.ndarray) -> np.ndarray:
+    return sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1).run(images)
+
+
+@pytest.mark.parametrize("form", ["export_pir", "export_legacy"])
+def test_the_recorded_export(form: str, tmp_path: Path) -> None:
+    done = import_paddle(BINARY / form, tmp_path / "b", labels=["no", "yes"])
+    recorded = read_npz("pdparams", form, "PPLCNet_x0_25_cls2", "outputs.npz")
+    found = scores(done.bundle, synth_input(2))
+    for name in ("dygraph", "predictor"):
+        np.testing.assert_allclose(found, recorded[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("case", "file"),
+    [
+        pytest.param(case, file, marks=() if case in SAMPLE else pytest.mark.slow)
+        for case, file in program_cases()
+    ],
+)
+def test_programs(case: str, file: str, tmp_path: Path) -> None:
+    """Every program among the fixtures: a bundle with the recorded answers, or a refusal that says why."""
+    export(tmp_path / "export", case, file)
+    if case in NO_CLASSIFIERS:
+        with pytest.raises(WeightsError, match=r"--out NAME\.onnx"):
+            import_paddle(tmp_path / "export", tmp_path / "b")
+        assert not (tmp_path / "b").exists()
+        return
+    bundle = import_paddle(tmp_path / "export", tmp_path / "b").bundle
+    n, _, h, w = read_json("programs", case, "case.json")["input"]
+    output = read_npz("programs", case, "outputs.npz")["output"]
+    np.testing.assert_allclose(scores(bundle, synth_input(n, h, w)), output, rtol=0, atol=2e-5)
+    assert bundle.manifest.input.shape == (None, 3, h, w)
+    assert bundle.manifest.labels == tuple(map(str, range(output.shape[1])))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    root = tmp_path_factory.mktemp("import")
+    return import_paddle(export(root / "my_infer"), root / "bundle")
+
+
+def test_it_classifies_pictures(done: Imported) -> None:
+    """From pixels to scores through `Classifier`, against the same steps written out here."""
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    classifier = Classifier(done.bundle.folder)
+    ((_, found),) = classifier.scores([image])
+    small = cv2.resize(image, (341, 256))[16:240, 58:282]
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    batch = ((small.astype(np.float32) * np.float32(0.00392157) - mean) / std).transpose(2, 0, 1)
+    expected = scores(done.bundle, batch[None])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    ((answer,),) = classifier.predict([image])
+    assert answer["class_ids"] == np.argsort(-expected[0])[:5].tolist()
+
+
+def test_what_had_to_be_assumed_is_said(done: Imported) -> None:
+    assert done.bundle.manifest.task == "my"
+    text = "\n".join(done.notes)
+    assert "resize 256 (short side), center_crop 224" in text
+    assert "the answer is the 5 best classes" in text
+    assert "no --labels: the 10 classes are called by their ids" in text
+
+
+def test_a_deploy_configuration_leaves_nothing_to_assume(tmp_path: Path) -> None:
+    source = export(tmp_path / "e")
+    use = Deploy(
+        default_transforms(224, 224, exact=True), {"name": "topk", "k": 1}, tuple("abcdefghij")
+    )
+    done = import_paddle(source, tmp_path / "b", deploy=use)
+    about = done.bundle.manifest
+    assert done.notes == ()
+    assert [t["name"] for t in about.transforms] == ["resize", "normalize"]
+    assert about.labels == tuple("abcdefghij")
+    other = import_paddle(source, tmp_path / "b2", deploy=use, labels=tuple("0123456789"))
+    assert other.bundle.manifest.labels == tuple("0123456789")
+
+
+def test_a_configuration_inside_the_export_is_used(tmp_path: Path) -> None:
+    source = export(tmp_path / "e")
+    (source / "inference.yml").write_text(
+        "PreProcess: {transform_ops: [{ResizeImage: {size: 224}}, {NormalizeImage: {}}, {ToCHWImage: null}]}\n"
+        "PostProcess: {Topk: {topk: 3, label_list: [a, b, c, d, e, f, g, h, i, j]}}\n"
+    )
+    done = import_paddle(source, tmp_path / "b")
+    assert done.notes == ()
+    assert done.bundle.manifest.postprocess["k"] == 3
+    assert done.bundle.manifest.labels == tuple("abcdefghij")
+
+
+def test_a_catalogue_row_brings_labels_threshold_and_licence(tmp_path: Path) -> None:
+    done = import_paddle(
+        BINARY / "export_legacy", tmp_path / "b", row=find("safety_helmet", "inference")
+    )
+    about = done.bundle.manifest
+    assert done.notes == ()
+    assert about.task == "safety_helmet"
+    assert about.labels == ("wearing_helmet", "unwearing_helmet")
+    assert about.postprocess["name"] == "threshold"
+    assert about.threshold
+    assert about.threshold.value == 0.5
+    assert about.licence.startswith("Apache-2.0")
+    assert about.recipe["url"].endswith("safety_helmet_infer.tar")
+    assert Compose.from_specs(about.transforms).output_shape() == (224, 224, 3)
+
+
+def test_a_tar_is_as_good_as_its_folder(tmp_path: Path) -> None:
+    folder = export(tmp_path / "mine_infer")
+    (tmp_path / "mine_infer.tar").write_bytes(tar_of(folder, "mine_infer"))
+    packed = import_paddle(tmp_path / "mine_infer.tar", tmp_path / "a").bundle
+    plain = import_paddle(folder, tmp_path / "b").bundle
+    assert packed.model == plain.model
+    assert packed.manifest.task == plain.manifest.task == "mine"
+
+
+def test_the_same_export_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    source = export(tmp_path / "e")
+    for name in ("a", "b"):
+        import_paddle(source, tmp_path / name)
+    for file in ("model.onnx", "bundle.yaml"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_mistakes_leave_nothing(tmp_path: Path) -> None:
+    source = export(tmp_path / "e")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"labels": ["a", "b"]}, "2 labels for 10 classes"),
+        (
+            {"deploy": Deploy(default_transforms(80, 160), {"name": "topk"}, None)},
+            "pictures of 160 x 80 x 3, the network takes 224 x 224 x 3",
+        ),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ConfigError, match=message):
+            import_paddle(source, tmp_path / "b", **options)
+    (tmp_path / "e" / "inference.pdiparams").write_bytes(b"\0" * 40)
+    with pytest.raises(WeightsError):
+        import_paddle(source, tmp_path / "b")
+    with pytest.raises(WeightsError, match="no such file or folder"):
+        import_paddle(tmp_path / "gone", tmp_path / "b")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e"]
+
+
+def test_a_bundle_is_replaced_only_when_told(tmp_path: Path) -> None:
+    source = export(tmp_path / "e")
+    import_paddle(source, tmp_path / "b")
+    with pytest.raises(BundleError, match="there is a bundle already"):
+        import_paddle(source, tmp_path / "b")
+    import_paddle(source, tmp_path / "b", overwrite=True)
+
+
+def test_it_needs_onnx_and_not_torch(tmp_path: Path) -> None:
+    export(tmp_path / "e")
+    code = (
+        "import sys; sys.modules['torch'] = None\n{}"
+        "from tinysight.cli import main\nsys.exit(main(['models', 'import', 'e', '--out', 'b']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(tinysight.__file__).parent.parent)}
+
+    def run(extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code.format(extra)], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    without = run("sys.modules['onnx'] = None\n")
+    assert (without.returncode, "needs onnx" in without.stderr) == (2, True), without.stderr
+    assert not (tmp_path / "b").exists()
+    assert run("").returncode == 0
+    assert Bundle.load(tmp_path / "b").manifest.task == "e"
+
+
+def test_case_is_among_the_fixtures() -> None:
+    assert CASE in {case for case, _ in program_cases()}
