@@ -234,3 +234,19 @@ def test_any_number_of_pictures_and_another_shape() -> None:
         with torch.no_grad():
             expected = torch.softmax(model(x), 1).numpy()
         assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_branches_of_the_training_form_are_folded() -> None:
+    torch.manual_seed(0)
+    model = create_model("pplcnetv2_small", num_classes=2).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    exported = to_onnx(model, (3, 64, 64), opset=18, metadata={})
+    proto = onnx.load_from_string(exported)
+    assert Counter(n.op_type for n in proto.graph.node)["Add"] <= 2  # none of the branches' sums
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = torch.softmax(model(x), 1).numpy()
+    session = sessions.build({"name": "onnxruntime"}, model=exported, threads=1)
+    assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
+    assert model.state_dict().keys() == before.keys()  # the network itself can train on
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

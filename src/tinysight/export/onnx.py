@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.errors import MissingDependency
+from tinysight.models import Backbone
 
 INPUT = "images"
 OUTPUT = "scores"
@@ -49,7 +51,7 @@ def to_onnx(
         import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
-    wrapped = _Probabilities(model).eval()
+    wrapped = _Probabilities(_folded(model)).eval()
     # Two pictures: from one alone the exporter may conclude that there is always one.
     pictures = torch.zeros((2, *shape), device=next(model.parameters()).device)
     with _quiet(), torch.no_grad():
@@ -71,6 +73,14 @@ def to_onnx(
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, the parallel branches of its training form made one convolution."""
+    copied = copy.deepcopy(model).eval()
+    if isinstance(copied, Backbone):
+        copied.reparameterize()
+    return copied
 
 
 def _strip(proto: Any) -> None:
