@@ -51,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wanted = [n for n in names if args.large or parameters(n) <= LARGE]
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(args.onnx or scratch)
+            if args.no_export:
+                wanted = [n for n in wanted if (folder / f"{n}.onnx").exists()]
             export(wanted, folder)
             found["times"] = measure(wanted, folder, args.rounds)
     if args.json:
-        write_atomic(Path(args.json), (json.dumps(found, indent=1) + "\n").encode())
+        write_atomic(Path(args.json), as_json(found))
     print("\n".join(table(rows(names, found["times"]))))
     print(f"\n{found['on']}; {found['rounds']} rounds")
     for page in sorted(Path(args.pages).glob("*.md")) if args.pages else ():
@@ -70,6 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write the times there as well")
     parser.add_argument("--times", metavar="FILE", help="of an earlier --json, instead of timing")
     parser.add_argument("--onnx", metavar="FOLDER", help="keep exported networks; use those there")
+    parser.add_argument("--no-export", action="store_true", help="only those that --onnx has")
     parser.add_argument("--pages", metavar="FOLDER", help="rewrite the tables of its pages")
     return parser.parse_args(arguments)
 
@@ -134,6 +137,13 @@ def one_turn(network: bytes) -> list[float]:
         session.run(picture)
         times.append(round((time.perf_counter() - start) * 1e3, 3))
     return times
+
+
+def as_json(found: dict[str, Any]) -> str:
+    """What was measured, a line a network."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(times)}" for name, times in found["times"].items())
+    head = f' "on": {json.dumps(found["on"])},\n "rounds": {found["rounds"]}'
+    return f'{{\n{head},\n "times": {{\n' + ",\n".join(lines) + "\n }\n}\n"
 
 
 def machine() -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tinysight.fetch.catalog import artifacts
 from tinysight.files import read_yaml, write_atomic
-from tinysight.models import cost, create_model_without_weights, list_models
+from tinysight.models import Cost, cost, create_model_without_weights, list_models
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 MARKED = re.compile(r"(<!-- networks: (\S+) -->\n).*?(<!-- end of networks -->)", re.DOTALL)
@@ -45,11 +45,17 @@ def rows(names: Sequence[str], times: Mapping[str, Sequence[float]]) -> list[Row
     """Costs as exported, published accuracy, weights and times of `names`; the cheapest first."""
     found = []
     for name in names:
-        model = create_model_without_weights(name)
-        model.reparameterize()
         top1 = {kind: tuple(v) for kind, v in published()["top1"].get(name, {}).items()}
-        found.append(Row(name, *cost(model), top1, weights(name), times.get(name, ())))
+        found.append(Row(name, *exported_cost(name), top1, weights(name), times.get(name, ())))
     return sorted(found, key=lambda row: (row.macs, row.name))
+
+
+@cache
+def exported_cost(name: str) -> Cost:
+    """Of a network after folding what only training needs."""
+    model = create_model_without_weights(name)
+    model.reparameterize()
+    return cost(model)
 
 
 @cache
@@ -103,9 +109,10 @@ def rewrite(page: Path, measured: Mapping[str, Any]) -> None:
             "",
             *table(found),
             "",
-            f"Times: {measured['on']}; {measured['rounds']} rounds in turns with the networks of the "
-            "other pages. The machine was shared with other work, which the median shows; the least "
-            "time is the better estimate of an idle one.",
+            f"Times: {measured['on']};",
+            f"{measured['rounds']} rounds, in turns with the networks of the other pages.",
+            "The machine was shared with other work, which the median shows; the least time is nearer to "
+            "that of an idle one.",
             "",
             *(
                 ["Published by:", "", *sources(found)]
