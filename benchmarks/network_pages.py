@@ -30,13 +30,13 @@ HEAD = (
 
 
 class Row(NamedTuple):
-    """One network. `top1` by kind: percent and source."""
+    """One network. `top1` by kind: percent, as printed, and source."""
 
     name: str
     parameters: int
     macs: int
     size: int
-    top1: Mapping[str, tuple[float, str]]
+    top1: Mapping[str, tuple[str, str]]
     weights: tuple[str, ...]
     times: Sequence[float]
 
@@ -45,7 +45,7 @@ def rows(names: Sequence[str], times: Mapping[str, Sequence[float]]) -> list[Row
     """Costs as exported, published accuracy, weights and times of `names`; the cheapest first."""
     found = []
     for name in names:
-        top1 = {kind: tuple(v) for kind, v in published()["top1"].get(name, {}).items()}
+        top1 = {kind: (v[0], v[1]) for kind, v in published()["top1"].get(name, {}).items()}
         found.append(Row(name, *exported_cost(name), top1, weights(name), times.get(name, ())))
     return sorted(found, key=lambda row: (row.macs, row.name))
 
@@ -133,9 +133,8 @@ def _figure(row: Row, kind: str) -> str:
     if kind not in row.top1:
         return ""
     value, source = row.top1[kind]
-    decimals = 1 if source in ("lite", "mobilenetv1", "mobilenetv3") else 2
     more = " after ImageNet-22k" if kind == "in22k" else ""
-    return f"{value:.{decimals}f}{more} [{source}]"
+    return f"{value}{more} [{source}]"
 
 
 def _fold(name: str) -> str:
