@@ -16,8 +16,10 @@ import torch
 from tinysight.errors import ConfigError
 from tinysight.models import (  # noqa: F401 - the imports register the families
     efficientnet_lite,
+    heads,
     mobilenetv1,
     mobilenetv3,
+    necks,
     pphgnet,
     pphgnetv2,
     pplcnet,
@@ -29,17 +31,22 @@ from tinysight.models import (  # noqa: F401 - the imports register the families
 from tinysight.models.base import Backbone
 from tinysight.models.cost import Cost, cost
 from tinysight.models.layers import set_batch_norm_variance
+from tinysight.models.recognizer import Recognition, Recognizer, create_recognizer, normalize
 from tinysight.models.weights import count_parameters
 from tinysight.registry import backbones
 
 __all__ = [
     "Backbone",
     "Cost",
+    "Recognition",
+    "Recognizer",
     "cost",
     "count_parameters",
     "create_model",
     "create_model_without_weights",
+    "create_recognizer",
     "list_models",
+    "normalize",
     "set_batch_norm_variance",
 ]
 
