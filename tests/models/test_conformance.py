@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 
+from support.networks import fill
 from tinysight.export.onnx import to_onnx
 from tinysight.models import Backbone, create_model, list_models
 from tinysight.registry import backbones
@@ -50,23 +50,17 @@ def test_every_family_has_a_small_variant() -> None:
 
 
 def settled(name: str) -> Backbone:
-    """The network in evaluation, with statistics of a batch of noise and logits of deviation 1.
+    """The network in evaluation, filled by the recording's rule, with logits of deviation 1.
 
-    Fresh ones would hide a difference: their logits hardly depend on the picture, or overflow.
+    Fresh weights would hide a difference, as their logits hardly depend on the picture; or, where
+    200 layers double each rounding error, show one that is none.
     """
     torch.manual_seed(0)
     model = create_model(name, num_classes=CLASSES)
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [m.momentum for m in norms]
+    fill(model)
     with torch.no_grad():
-        for module in norms:
-            module.momentum = 1.0
-        model(torch.randn(4, 3, *OBLONG))
-        for module, momentum in zip(norms, momenta, strict=True):
-            module.momentum = momentum
         deviation = model.eval()(torch.randn(4, 3, *OBLONG)).std()
-        classifier = model.get_submodule(model.classifier_name)
-        for parameter in classifier.parameters():
+        for parameter in model.get_submodule(model.classifier_name).parameters():
             parameter /= deviation
     return model
 
