@@ -98,13 +98,16 @@ class FetchError(TinysightError):
 
 
 class MissingDependency(TinysightError):
-    """An optional package is needed for this and is not installed."""
+    """An optional package is needed for this and is not installed.
 
-    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+    `extra` is the extra of ours that brings it; None for a package that none of them does.
+    """
+
+    def __init__(self, package: str, extra: str | None, needed_for: str) -> None:
         super().__init__(
             needed_for,
             f"needs {package}, which is not installed",
-            f"pip install 'tinysight[{extra}]'",
+            f"pip install 'tinysight[{extra}]'" if extra else f"pip install {package}",
         )
 
 

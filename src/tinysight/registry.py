@@ -170,10 +170,12 @@ def _frozen(value: Any) -> Any:
 
 
 backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
 losses: Registry[Any] = Registry("loss", "tinysight.losses")
 metrics: Registry[dict[str, float]] = Registry(
     "metric", "tinysight.metrics", runtime=("scores", "labels")
 )
+necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.train.optim", runtime=("params",))
 postprocesses: Registry[Any] = Registry("postprocess", "tinysight.postprocess", runtime=("labels",))
 schedules: Registry[Any] = Registry(
@@ -186,8 +188,10 @@ REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r
     for r in (
         backbones,
+        heads,
         losses,
         metrics,
+        necks,
         optimizers,
         postprocesses,
         schedules,

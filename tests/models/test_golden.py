@@ -10,12 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from support.golden import GOLDEN, not_built, read_json, read_npz, synth, synth_input
-from support.networks import fill, recorded_input, recorded_options
+from support.golden import (
+    GOLDEN,
+    not_built,
+    read_json,
+    read_npz,
+    synth,
+    synth_columns,
+    synth_input,
+)
+from support.networks import fill, recorded_input, recorded_options, recorded_recognizer
 from tinysight.errors import UnknownName
-from tinysight.models import Backbone, count_parameters, create_model
-from tinysight.models.weights import reference_entries
+from tinysight.models import Backbone, count_parameters, create_model, normalize
+from tinysight.models.weights import load_reference, reference_entries
 
 pytestmark = pytest.mark.golden
 NAMES = sorted(p.stem for p in (GOLDEN / "models").glob("*.json") if p.stem != "index")
@@ -93,17 +102,43 @@ def _check_containers(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
                 np.testing.assert_allclose(first, value["first8"], atol=1e-4 * value["std"])
 
 
+STEP = 1024  # the recording keeps one in so many identities
+
+
 def _check_recognition(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """The backbone of a recognition network; neck and head have tests of their own."""
-    arguments = record["arch"]["Backbone"]
-    model = _build(arguments["name"], arguments | {"class_num": 0})
-    _check_entries(record, model, "backbone.")
-    fill(model, "backbone.")
+    """Backbone, neck and head. All identities are counted, the recorded ones computed: each is a
+    column of the head's weight, and the others would take 400 MB.
+    """
+    classes = record["arch"]["Head"]["class_num"]
+    with torch.device("meta"):
+        whole = recorded_recognizer(record["arch"], classes)
+    _check_entries(record, whole, "")
+    assert count_parameters(whole) == record["num_parameters_without_bn_statistics"]
+    assert count_parameters(whole, batch_norm_statistics=True) == record["num_parameters"]
+    model = recorded_recognizer(record["arch"], -(-classes // STEP))
+    assert model.head is not None
+    heads = [e for e in reference_entries(whole) if e.name.startswith("head.")]
+    for part in ("backbone", "neck"):
+        fill(model.get_submodule(part), f"{part}.")
+    values = {
+        e.name: synth_columns(e.name, (e.shape[0], e.shape[1]), STEP)
+        if len(e.shape) == 2
+        else synth(e.name, e.shape)[::STEP]  # type: ignore[index]
+        for e in heads
+    }
+    load_reference(model.head, {k.removeprefix("head."): v for k, v in values.items()}, "rule")
     model.eval()
     with torch.inference_mode():
         images = recorded_input(record["input"])
-        _close(model(images), arrays["backbone"], 1e-4)
-    not_built("neck and head of a recognition network (the backbone agrees)")
+        found = model(images)
+        _close(found.backbone, arrays["backbone"], 1e-4)
+        _close(found.features, arrays["features"], 1e-4)
+        _close(found.logits, arrays["logits_sample"], 1e-4)
+        _close(normalize(found.features), arrays["features_l2"], 1e-4)
+        assert torch.equal(model.embed(images), normalize(found.features))
+        if "features_reparameterized" in arrays:
+            model.reparameterize()
+            _close(model(images).features, arrays["features_reparameterized"], 1e-4)
 
 
 def _build(name: str, arguments: dict[str, Any]) -> Backbone:
@@ -114,11 +149,9 @@ def _build(name: str, arguments: dict[str, Any]) -> Backbone:
         not_built(f"network {name}")
 
 
-def _check_entries(record: dict[str, Any], model: Backbone, prefix: str) -> None:
+def _check_entries(record: dict[str, Any], model: nn.Module, prefix: str) -> None:
     """The reference's state dict, name by name: what a weight file of it would hold."""
     recorded = {n: tuple(s) for n, s, _ in record["entries"] if n.startswith(prefix)}
-    if prefix == "backbone.":
-        recorded = {n: s for n, s in recorded.items() if not n.startswith("backbone.fc")}
     assert {prefix + e.name: e.shape for e in reference_entries(model)} == recorded
 
 

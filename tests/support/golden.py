@@ -90,6 +90,13 @@ def synth(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
     return np.asarray(value, np.float64).astype(np.float32)
 
 
+def synth_columns(name: str, shape: tuple[int, int], step: int) -> np.ndarray:
+    """`synth(name, shape)[:, ::step]` of a weight too large to hold: its rows are drawn one by one."""
+    rng, scale = rng_for(name), np.sqrt(2.0 / shape[0])
+    rows = [rng.normal(0.0, scale, shape[1])[::step] for _ in range(shape[0])]
+    return np.stack(rows).astype(np.float32)
+
+
 def synth_input(n: int, h: int = 224, w: int = 224, c: int = 3, name: str = "input") -> np.ndarray:
     """A batch of the recording's synthetic pictures, (n, c, h, w) float32."""
     rng = rng_for(name)

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from support.golden import not_built, synth, synth_input
-from tinysight.models import Backbone, create_model
+from tinysight.errors import UnknownName
+from tinysight.models import Backbone, Recognizer, create_model
+from tinysight.models.recognizer import build_recognizer
 from tinysight.models.weights import load_reference, reference_entries
 from tinysight.registry import backbones
 
@@ -24,15 +27,41 @@ def find_network(name: str) -> str:
 
 def recorded_options(arguments: dict[str, Any]) -> dict[str, Any]:
     """Constructor arguments of the reference as ours; raises KeyError at an unknown one."""
-    words = {"class_num": "num_classes", "stride_list": "strides", "lr_mult_list": "lr_mults"}
-    words |= {"class_expand": "last_channels", "use_last_conv": "use_last_conv"}
-    return {words[k]: v for k, v in arguments.items() if k not in _IGNORED}
+    return {_WORDS[k]: v for k, v in arguments.items() if k not in (*_IGNORED, "name")}
 
 
-_IGNORED = ("infer_add_softmax", "return_stages", "return_patterns", "name")
+_WORDS = {
+    "class_num": "num_classes",
+    "stride_list": "strides",
+    "lr_mult_list": "lr_mults",
+    "class_expand": "last_channels",
+    "use_last_conv": "use_last_conv",
+}
+_IGNORED = (
+    *("infer_add_softmax", "return_stages", "return_patterns"),
+    *("embedding_size", "num_features", "weight_attr", "bias_attr"),
+)
 
 
-def fill(model: Backbone, prefix: str = "") -> dict[str, np.ndarray]:
+def recorded_recognizer(arch: dict[str, Any], num_classes: int) -> Recognizer:
+    """The recognition network of a recorded `arch`, its head for `num_classes` identities."""
+    backbone, neck, head = (
+        {_WORDS.get(k, k): v for k, v in arch[part].items() if k not in _IGNORED}
+        for part in ("Backbone", "Neck", "Head")
+    )
+    neck["features"] = neck.pop("num_classes", None)
+    head.pop("num_classes")
+    for spec, given in ((neck, arch["Neck"]), (head, arch["Head"])):
+        if given.get("bias_attr") is False:
+            spec["bias"] = False
+    try:
+        neck = {k: v for k, v in neck.items() if v is not None}
+        return build_recognizer(backbone, neck, head, num_classes)
+    except UnknownName as error:
+        not_built(str(error))
+
+
+def fill(model: nn.Module, prefix: str = "") -> dict[str, np.ndarray]:
     """Fill `model` by the rule and return the values; `prefix` is what the recorded names start
     with.
     """

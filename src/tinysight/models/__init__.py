@@ -16,8 +16,11 @@ import torch
 from tinysight.errors import ConfigError
 from tinysight.models import (  # noqa: F401 - the imports register the families
     efficientnet_lite,
+    from_timm,
+    heads,
     mobilenetv1,
     mobilenetv3,
+    necks,
     pphgnet,
     pphgnetv2,
     pplcnet,
@@ -29,17 +32,22 @@ from tinysight.models import (  # noqa: F401 - the imports register the families
 from tinysight.models.base import Backbone
 from tinysight.models.cost import Cost, cost
 from tinysight.models.layers import set_batch_norm_variance
+from tinysight.models.recognizer import Recognition, Recognizer, create_recognizer, normalize
 from tinysight.models.weights import count_parameters
 from tinysight.registry import backbones
 
 __all__ = [
     "Backbone",
     "Cost",
+    "Recognition",
+    "Recognizer",
     "cost",
     "count_parameters",
     "create_model",
     "create_model_without_weights",
+    "create_recognizer",
     "list_models",
+    "normalize",
     "set_batch_norm_variance",
 ]
 
@@ -48,14 +56,19 @@ def create_model(name: str, num_classes: int = 1000, **options: Any) -> Backbone
     """Build a network with fresh weights, in training mode.
 
     Args:
-        name: as in `list_models()`; case and separators do not matter (`PPLCNet_x1_0`).
+        name: as in `list_models()`; case and separators do not matter (`PPLCNet_x1_0`). Or
+            `timm/<name>`: a network of the package timm, as timm spells it.
         num_classes: width of the logits; 0 leaves the classifier out.
-        **options: keyword arguments of the family, checked against its signature.
+        **options: keyword arguments of the family, checked against its signature; or of
+            `timm.create_model`.
 
     Raises:
         UnknownName: no such network; the error names the nearest.
         ConfigError: an option that the family does not have, or a value out of its range.
+        MissingDependency: `timm/...`, and timm is not installed.
     """
+    if name.startswith(from_timm.PREFIX):
+        return from_timm.create_timm(name.removeprefix(from_timm.PREFIX), num_classes, options)
     name = backbones.resolve(name, "create_model")
     spec, problems = backbones.check({"name": name, **options}, "")
     if problems:

@@ -72,6 +72,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         )  # fmt: skip
 
 
+class BatchNorm1d(BatchNorm2d):
+    """The same for vectors (N, C)."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim != 2:
+            raise ValueError(f"expected (N, C), got {tuple(input.shape)}")
+
+
 def set_batch_norm_variance(model: nn.Module, variance: Literal["biased", "unbiased"]) -> None:
     """Choose the batch variance that enters the running one, for every `BatchNorm2d` of `model`.
 
