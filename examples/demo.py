@@ -36,7 +36,7 @@ def main() -> None:
     photos = ("--photos", "samples/clarity/sharp", "--train-windows", 8, "--test-windows", 4)
     run(sys.executable, "datasets/clarity/build.py", RUN / "data", *photos)
 
-    say("3  Train a small network on it (about a minute)")
+    say("3  Train a small network on it (half a minute to a minute)")
     run(tinysight, "train", "-c", "examples/clarity_demo.yaml", "--out", RUN / "run")
 
     say("4  Export it: ONNX and everything that a prediction needs, checked against torch")
