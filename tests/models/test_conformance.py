@@ -85,7 +85,10 @@ def test_sizes_layout_and_half_precision(name: str) -> None:
             logits = model(images)
             assert logits.shape == (2, CLASSES)
             other = last(images.to(memory_format=torch.channels_last))
-            torch.testing.assert_close(other, logits, rtol=0, atol=1e-3 * float(logits.std()))
+            # The layouts add up in another order. MobileNetV3 large, which amplifies rounding most
+            # (its recording has ten times the limit of the others), differs by 1.3e-3; a wrong
+            # layout would differ by as much as the logits themselves.
+            torch.testing.assert_close(other, logits, rtol=0, atol=5e-3 * float(logits.std()))
         with torch.autocast("cpu", torch.bfloat16):
             half = last(images.to(memory_format=torch.channels_last))
         assert half.dtype == torch.bfloat16
