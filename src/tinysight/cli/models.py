@@ -90,10 +90,6 @@ def _networks(args: argparse.Namespace) -> int:
         if error.name != "torch":
             raise
         raise MissingDependency("torch", "train", "tinysight models list --networks") from None
-    except AttributeError:
-        raise ConfigError(
-            "tinysight models list --networks", "this build has no networks"
-        ) from None
     if not names:
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
     width, costs = max(map(len, names)), {}
