@@ -90,7 +90,7 @@ class Registry(Generic[T]):
         return self._entries[self.resolve(name, where)]
 
     def build(self, spec: Mapping[str, Any], where: str = "", **runtime: Any) -> T:
-        """Call the component that `spec` names with its other keys and the `runtime` arguments.
+        """Call the component that `spec` names with its other keys and those `runtime` arguments that it takes.
 
         `spec` was checked when its recipe was loaded or its bundle sealed; what the constructor still refuses becomes
         a `ConfigError`.
@@ -98,6 +98,8 @@ class Registry(Generic[T]):
         options = dict(spec)
         name = str(options.pop("name", ""))
         target = self.get(name, where)
+        taken = {p.name for p in self._parameters(target)}
+        runtime = {k: v for k, v in runtime.items() if k in taken}
         try:
             inspect.signature(target).bind(**options, **runtime)
             return target(**{k: _frozen(v) for k, v in options.items()}, **runtime)
@@ -170,14 +172,16 @@ def _frozen(value: Any) -> Any:
 
 
 backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses")
+losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
 metrics: Registry[dict[str, float]] = Registry(
     "metric", "tinysight.metrics", runtime=("scores", "labels")
 )
 necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.train.optim", runtime=("params",))
 postprocesses: Registry[Any] = Registry("postprocess", "tinysight.postprocess", runtime=("labels",))
+samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
@@ -188,12 +192,14 @@ REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r
     for r in (
         backbones,
+        batch_transforms,
         heads,
         losses,
         metrics,
         necks,
         optimizers,
         postprocesses,
+        samplers,
         schedules,
         sessions,
         transforms,

@@ -44,19 +44,52 @@ Transform = Annotated[Component, Kind("transform")]
 
 
 class Split(Section):
-    """Labelled pictures."""
+    """Pictures: list files, or a folder with one folder per class; exactly one of the two."""
 
-    list: Annotated[
-        str, Field(description="List file, relative to data.root; a line is `path label`")
-    ]
-    limit: Annotated[int, Field(ge=1, description="Use the first N lines only")] | None = None
+    list: (
+        Annotated[
+            str | tuple[str, ...],
+            Field(description="List file or files, relative to data.root; a line is `path label`"),
+        ]
+        | None
+    ) = None
+    folder: (
+        Annotated[str, Field(description="Folder with one folder per class, relative to data.root")]
+        | None
+    ) = None
+    unlabelled: Annotated[
+        tuple[str, ...],
+        Field(description="More list files whose labels, if any, are not used; for distillation"),
+    ] = ()
+    limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
 
 
 class Data(Section):
     """Where the pictures are and how they become batches."""
 
-    root: Annotated[str, Field(description="Folder that the paths in the lists are relative to")]
-    labels: Annotated[tuple[str, ...], Field(min_length=2, description="Label names by class id")]
+    root: Annotated[
+        str | tuple[str, ...],
+        Field(description="Folder that the paths in the lists are relative to; one, or one a list"),
+    ]
+    labels: (
+        Annotated[
+            tuple[str, ...] | str,
+            Field(
+                description="Label names by class id, or a file with `id name` lines; default: the folders"
+            ),
+        ]
+        | None
+    ) = None
+    target: Annotated[
+        Literal["class", "multilabel", "identity", "transform"],
+        Field(
+            description="What a line says after the path: one class id; 0 or 1 for every label; an identity and"
+            " perhaps a camera; nothing, for a transform sets the label"
+        ),
+    ] = "class"
+    relabel: Annotated[
+        bool, Field(description="Number the class ids that occur from 0, in their order")
+    ] = False
     train: Split
     eval: Split
     delimiter: (
@@ -68,6 +101,7 @@ class Data(Section):
         ]
         | None
     ) = None
+    sampler: Annotated[Component, Kind("sampler")] = Component(name="shuffle")
     batch_size: Annotated[int, Field(ge=1)] = 64
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[
@@ -82,6 +116,10 @@ class Pixels(Section):
     """From decoded picture to network input. `eval` travels in the bundle."""
 
     train: tuple[Transform, ...]
+    batch: Annotated[
+        tuple[Annotated[Component, Kind("batch_transform")], ...],
+        Field(description="Mix the pictures of a training batch: at most one of these, by its `p`"),
+    ] = ()
     eval: Annotated[tuple[Transform, ...], Field(min_length=1)]
 
 
@@ -104,10 +142,32 @@ class Model(Section):
             description="Parts that keep fresh weights: `classifier`, or the beginning of an entry's name"
         ),
     ] = ()
+    freeze: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Parts that do not learn: beginnings of names, such as `stem`, `stages.0`"
+        ),
+    ] = ()
     batch_norm_variance: Annotated[
         Literal["unbiased", "biased"],
         Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),
     ] = "unbiased"
+
+
+class Ema(Section):
+    """A running mean of the weights, which is evaluated and exported in their place."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.9999
+    warmup: Annotated[
+        bool, Field(description="Begin with a smaller decay: min(decay, (1 + step) / (10 + step))")
+    ] = True
+
+
+class EarlyStopping(Section):
+    """End the run when the first metric has not risen for a while."""
+
+    patience: Annotated[int, Field(ge=1, description="Epochs without a better one")]
+    min_delta: Annotated[float, Field(ge=0, description="What counts as better")] = 0.0
 
 
 class Train(Section):
@@ -116,21 +176,58 @@ class Train(Section):
     epochs: Annotated[int, Field(ge=1)]
     optimizer: Annotated[Component, Kind("optimizer")]
     schedule: Annotated[Component, Kind("schedule")] = Component(name="cosine")
-    lr: Annotated[float, Field(gt=0, description="Peak rate of the whole batch, after warm-up")]
+    lr: Annotated[float, Field(gt=0, description="Peak rate, after warm-up; see lr_batch_size")]
+    lr_batch_size: (
+        Annotated[
+            int,
+            Field(
+                ge=1,
+                description="The batch that lr is meant for; the rate grows with the real one."
+                " Default: lr is used as it is",
+            ),
+        ]
+        | None
+    ) = None
+    clip_norm: Annotated[float, Field(gt=0, description="Largest gradient norm")] | None = None
+    clip: Annotated[
+        Literal["global", "tensor"], Field(description="What clip_norm is the norm of")
+    ] = "global"
+    accumulate: Annotated[int, Field(ge=1, description="Batches whose gradients make one step")] = 1
+    ema: Ema | None = None
+    early_stopping: EarlyStopping | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    deterministic: Annotated[
+        bool, Field(description="Same bits on a GPU too; slower. A CPU run always gives the same")
+    ] = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
+    compile: Annotated[
+        bool, Field(description="Compile the network: minutes once, faster steps")
+    ] = False
+    sync_bn: Annotated[
+        bool, Field(description="Normalise over the batches of all GPUs together")
+    ] = False
     eval_every: Annotated[int, Field(ge=1, description="Epochs between evaluations")] = 1
+    eval_from: Annotated[int, Field(ge=1, description="The first epoch that is evaluated")] = 1
     checkpoint_every: (
         Annotated[int, Field(ge=1, description="Steps between checkpoints, besides one an epoch")]
         | None
     ) = None
 
 
+class OperatingPoint(Section):
+    """How the threshold is chosen on the validation pictures; exactly one of the three."""
+
+    target_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    target_precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class Export(Section):
     """The bundle."""
 
     postprocess: Annotated[Component, Kind("postprocess")]
+    operating_point: OperatingPoint | None = None
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 

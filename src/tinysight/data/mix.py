@@ -1,0 +1,1 @@
+"""Mixing the pictures of a batch and their labels."""
