@@ -1,0 +1,6 @@
+"""The reference's YAML as a native recipe. Nothing behind this package knows that there is another language."""
+
+from tinysight.config.paddleclas.translate import Translation, translate
+from tinysight.config.paddleclas.tree import is_paddleclas
+
+__all__ = ["Translation", "is_paddleclas", "translate"]

@@ -1,0 +1,261 @@
+"""The reference's picture operators as our transforms: one row each.
+
+Rows give the reference's defaults, where ours may differ. Shared with the reader of deploy configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tinysight.config.paddleclas.rules import Dead, Key, Only, Quiet, Reader, Refused, Table
+from tinysight.config.paddleclas.values import (
+    anything,
+    backend,
+    flag,
+    integer,
+    interpolation,
+    number,
+    one_of,
+    several,
+    size,
+    text,
+)
+from tinysight.errors import nearest
+
+Spec = dict[str, Any]
+Finish = Callable[[Reader, str, dict[str, Any], Spec], "Spec | None"]
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+class Operator(NamedTuple):
+    """A row: our name, the rules of the keys, and what is left to do by hand (None: there is no transform)."""
+
+    name: str
+    keys: Table
+    finish: Finish = lambda reader, where, found, spec: spec
+
+
+def _nothing(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> None:
+    return None
+
+
+def _decode(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> None:
+    if found.get("backend") == "pillow":
+        reader.note(f"{where}.backend", "pictures are decoded by OpenCV, turned as their EXIF says")
+
+
+def _resize(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
+    if "short" in spec:  # it wins over size, as there
+        spec.pop("size", None)
+    elif "size" not in spec:
+        reader.wrong(where, "neither resize_short nor size is given")
+    return spec
+
+
+def _flip(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
+    directions = {1: "horizontal", 0: "vertical", -1: "both"}
+    if found["flip_code"] not in directions:
+        reader.wrong(f"{where}.flip_code", f"should be 1, 0 or -1, got {found['flip_code']}")
+    return {**spec, "direction": directions.get(found["flip_code"], "horizontal")}
+
+
+def _per_side(value: Any) -> int | list[int]:
+    if isinstance(value, list | tuple) and len(value) == 4:
+        sides: list[int] = several(integer, 4)(value)
+        return sides
+    return size(value)
+
+
+_INTERPOLATION = Key(interpolation, "interpolation", "bilinear")
+_BACKEND = Key(backend, "backend", "cv2")
+_PROBABILITY = Key(number, "p")
+_MEMORY = Quiet("how pixels are handed over, not what they are")
+
+OPERATORS: dict[str, Operator] = {
+    "DecodeImage": Operator(
+        "",
+        {
+            "to_rgb": Only((True,), "pictures are RGB here"),
+            "channel_first": Only((False,), "pictures are height, width, channels here"),
+            "to_np": _MEMORY,
+            "backend": Key(backend),
+        },
+        _decode,
+    ),
+    "ToCHWImage": Operator("", {}, _nothing),
+    "ResizeImage": Operator(
+        "resize",
+        {
+            "resize_short": Key(integer, "short"),
+            "size": Key(size, "size"),
+            "interpolation": _INTERPOLATION,
+            "backend": _BACKEND,
+            "return_numpy": _MEMORY,
+        },
+        _resize,
+    ),
+    "CropImage": Operator("center_crop", {"size": Key(size, "size")}),
+    "NormalizeImage": Operator(
+        "normalize",
+        {
+            "scale": Key(number, "scale", 1 / 255),
+            "mean": Key(several(number), "mean", MEAN),
+            "std": Key(several(number), "std", STD),
+            "order": Only(("", "hwc"), "pictures are height, width, channels here"),
+            "channel_num": Only((3,), "pictures have three channels"),
+            "output_fp16": Only((False,), "pixels are float32"),
+        },
+    ),
+    "RandCropImage": Operator(
+        "random_resized_crop",
+        {
+            "size": Key(size, "size"),
+            "scale": Key(several(number, 2), "scale", [0.08, 1.0]),
+            "ratio": Key(several(number, 2), "ratio", [3 / 4, 4 / 3]),
+            "use_log_aspect": Key(flag, "log_ratio", False),
+            "interpolation": _INTERPOLATION,
+            "backend": _BACKEND,
+            "progress_size": Refused(
+                "growing pictures (train_mode: progressive) are not available"
+            ),
+        },
+    ),
+    "RandCropImageV2": Operator("random_crop", {"size": Key(size, "size")}),
+    "RandomCropImage": Operator("random_crop", {"size": Key(size, "size")}),
+    "RandFlipImage": Operator("random_flip", {"flip_code": Key(integer, "", 1)}, _flip),
+    "BlurImage": Operator(
+        "kernel_blur",
+        {
+            "ratio": Key(number, "p", 0.5),
+            "max_ksize": Only((12,), ""),
+            "max_angle": Only((45,), ""),
+        },
+        lambda reader, where, found, spec: {**spec, "stretch": True, "normalize_kernel": False},
+    ),
+    "TimmAutoAugment": Operator(
+        "rand_augment",
+        {
+            "config_str": Key(text, "spec", "rand-m9-mstd0.5-inc1"),
+            "prob": Key(number, "p", 1.0),
+            "img_size": Key(size, "size", 224),
+            "interpolation": Key(interpolation, "interpolation", "bilinear"),
+            "mean": Key(several(number), "mean", MEAN),
+        },
+    ),
+    "AutoAugment": Operator("auto_augment", {"prob": Key(number, "p", 1.0)}),
+    "RandomErasing": Operator(
+        "random_erasing",
+        {
+            "EPSILON": Key(number, "p", 0.5),
+            "sl": Key(number, "area.0", 0.02),
+            "sh": Key(number, "area.1", 0.4),
+            "r1": Key(number, "aspect", 0.3),
+            "mean": Key(several(number), "mean"),
+            "attempt": Key(integer, "attempts", 100),
+            "use_log_aspect": Key(flag, "log_aspect", False),
+            "mode": Key(one_of(const="const", rand="rand", pixel="pixel"), "mode", "const"),
+        },
+    ),
+    "ColorJitter": Operator(
+        "color_jitter",
+        {
+            "prob": Key(number, "p", 2.0),
+            "brightness": Key(anything, "brightness", 0.0),
+            "contrast": Key(anything, "contrast", 0.0),
+            "saturation": Key(anything, "saturation", 0.0),
+            "hue": Key(anything, "hue", 0.0),
+        },
+        lambda reader, where, found, spec: {**spec, "p": min(spec["p"], 1.0)},
+    ),
+    "RandomRotation": Operator(
+        "random_rotation",
+        {
+            "prob": Key(number, "p", 0.5),
+            "degrees": Key(anything, "degrees", 30),
+            "interpolation": Key(interpolation, "interpolation", "bilinear"),
+        },
+    ),
+    "Pad": Operator(
+        "pad",
+        {
+            "padding": Key(_per_side, "padding"),
+            "fill": Key(anything, "fill", 0),
+            "padding_mode": Key(text, "mode", "constant"),
+            "backend": _MEMORY,
+        },
+    ),
+}
+_LATER = (
+    "AugMix", "Cutout", "GridMask", "HideAndSeek", "RandAugment", "RandAugmentV2", "RandAugmentV3", "RandAugmentV4",
+    "Padv2", "PCALighting", "CropWithPadding", "CropImageAtRatio", "RandomInterpolationAugment", "RandomRot90",
+    "RandomApply", "RandomGrayscale", "ToTensor", "Normalize", "Resize", "CenterCrop", "RandomHorizontalFlip",
+    "RandomResizedCrop", "Pad_paddle_vision",
+)  # fmt: skip
+
+
+def transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
+    """Our transforms for a list of operators."""
+    found = []
+    for place, name, arguments in reader.items(ops, where):
+        if name not in OPERATORS:
+            if name in _LATER:
+                reader.wrong(place, "this operator is not available")
+            else:
+                hint = nearest(name, [*OPERATORS, *_LATER])
+                reader.wrong(place, "unknown operator", hint)
+            continue
+        row = OPERATORS[name]
+        spec: Spec = {"name": row.name}
+        values = reader.section(arguments, place, row.keys, spec)
+        if "size" in row.keys and row.name != "resize" and "size" not in spec:
+            reader.wrong(f"{place}.size", "is needed")
+        finished = row.finish(reader, place, values, spec)
+        if finished is not None:
+            found.append(finished)
+    return found
+
+
+_MIX: dict[str, tuple[str, float]] = {
+    "MixupOperator": ("mixup", 1.0),
+    "CutmixOperator": ("cutmix", 0.2),
+}
+
+
+def batch_transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
+    """Our batch transforms for `batch_transform_ops`; of an `OpSampler` at most one is drawn for a batch."""
+    found = []
+    listed = reader.items(ops, where)
+    if len(listed) > 1:
+        reader.wrong(
+            where, "several operators, one after the other, are not available", "use OpSampler"
+        )
+    for place, name, arguments in listed:
+        if name == "OpSampler":
+            group = [
+                _mix(reader, f"{place}.{k}", k, v, 1 / len(arguments)) for k, v in arguments.items()
+            ]
+            found += [spec for spec in group if spec]
+            if sum(spec["p"] for spec in found) > 1 + 1e-9:
+                reader.wrong(place, "the probabilities add up to more than 1")
+        elif spec := _mix(reader, place, name, arguments, 1.0):
+            found.append(spec)
+    return found
+
+
+def _mix(reader: Reader, place: str, name: str, arguments: Any, p: float) -> Spec | None:
+    if name not in _MIX:
+        reader.wrong(
+            place, "this operator is not available", f"there are {', '.join(_MIX)}, OpSampler"
+        )
+        return None
+    native, alpha = _MIX[name]
+    spec: Spec = {"name": native}
+    table: Table = {
+        "alpha": Key(number, "alpha", alpha),
+        "prob": Key(number, "p", p),
+        "class_num": Dead("the number of classes is Arch.class_num"),
+    }
+    reader.section(arguments, place, table, spec)
+    return spec
