@@ -74,7 +74,10 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
 
 
 def parse_yaml11(text: str | bytes, where: str) -> Any:
-    """Parse one document of YAML 1.1 as older programs write it, aliases of words and numbers included; raises as `parse_yaml`."""
+    """Parse one document of YAML 1.1, as older programs write it; raises as `parse_yaml`.
+
+    Aliases of words and numbers are taken.
+    """
     return _parse(text, where, _Yaml11Loader, scalars=True)
 
 
