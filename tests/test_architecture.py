@@ -49,7 +49,7 @@ LEVEL = {
     "cli": 8,
 }
 TORCH_SHORE = ("data", "export", "losses", "models", "search", "train")
-NUMPY_SHORE_EXCEPTIONS = ("data/__init__.py", "data/lists.py", "data/read.py")
+NUMPY_SHORE_EXCEPTIONS = ("data/__init__.py", "data/labels.py", "data/lists.py", "data/read.py")
 NO_RECIPES = ("losses", "metrics", "models", "postprocess", "runtime", "transforms")
 
 

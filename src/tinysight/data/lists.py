@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
-from tinysight.errors import DataError, Problem
+from tinysight.data.labels import label_names, roots
+from tinysight.errors import ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Split
@@ -117,8 +118,11 @@ def read_list(
 
 def read_split(data: Data, split: Split) -> SampleList:
     """The list of one of a recipe's splits; raises as `read_list`."""
-    root = Path(data.root)
-    return read_list(root / split.list, root, len(data.labels), data.delimiter, split.limit)
+    root = roots(data)[0]
+    if not isinstance(split.list, str):
+        raise ConfigError("data", "several lists and folders are not read yet")
+    classes = len(label_names(data))
+    return read_list(root / split.list, root, classes, data.delimiter, split.limit)
 
 
 def _parse(
