@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     model = _run(args) if args.run else _bundle(args)
     recipe, labels = model.recipe, model.labels
     if args.list:
-        delimiter = recipe.data.delimiter if recipe else None
         root = args.root or Path(args.list).parent
-        samples = read_list(args.list, root, len(labels), delimiter)
+        form = {"delimiter": recipe.data.delimiter, "target": recipe.data.target} if recipe else {}
+        samples = read_list(args.list, root, len(labels), names=labels, **form)
     elif recipe:
         data = recipe.data.model_copy(update={"labels": tuple(labels)})
         if args.root:

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinysight.errors import ConfigError, DataError
+from tinysight.data.folders import folder_names
+from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Recipe
@@ -26,9 +27,13 @@ def resolve_labels(recipe: Recipe) -> Recipe:
 def label_names(data: Data) -> tuple[str, ...]:
     """The K label names of a recipe, by class id.
 
+    Where `data.labels` says nothing they are the folders of the classes, the ids of the training
+    lists that are numbered anew, the identities up to the highest, or the places of several labels.
+
     Raises:
-        ConfigError: fewer than two, the same one twice, or the file of the names is wrong.
-        DataError: they are those of the folders, and there is none.
+        ConfigError: fewer than two (several labels: none), they are to be found nowhere, or the
+            file of the names is wrong.
+        DataError: a list or folder that they are taken from is wrong.
     """
     if isinstance(data.labels, tuple):
         names = data.labels
@@ -37,10 +42,10 @@ def label_names(data: Data) -> tuple[str, ...]:
     elif data.train.folder is not None:
         names = folder_names(roots(data)[0] / data.train.folder)
     else:
-        hint = "list them by class id, or name a file with a line `id name` for each"
-        raise ConfigError("data.labels", "the label names are missing", hint)
-    if len(names) < 2:
-        raise ConfigError("data.labels", f"at least 2 names are needed, got {len(names)}")
+        names = _from_lists(data)
+    least = 1 if data.target == "multilabel" else 2
+    if len(names) < least:
+        raise ConfigError("data.labels", f"at least {least} names are needed, got {len(names)}")
     return names
 
 
@@ -72,32 +77,24 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
     found = [(number, _numbered(line, delimiter)) for number, line in names]
     if not all(pair for _, pair in found):
         return tuple(line for _, line in names)
-    by_id: dict[int, str] = {}
-    for number, pair in found:
-        assert pair is not None
-        if pair[0] in by_id:
-            raise ConfigError(f"{path}:{number}", f"class {pair[0]} is here for the second time")
-        by_id[pair[0]] = pair[1]
-    missing = next((i for i in range(len(by_id)) if i not in by_id), None)
-    if missing is not None:
-        hint = "a line is `id name`, with every id from 0 on"
-        raise ConfigError(str(path), f"no name for class {missing}", hint)
-    return tuple(by_id[i] for i in range(len(by_id)))
+    ids = sorted((*pair, number) for number, pair in found if pair)
+    for due, (index, _, number) in enumerate(ids):
+        if index != due:
+            hint = "a line is `id name`, with every id from 0 on, once"
+            raise ConfigError(f"{path}:{number}", f"class {index} where {due} is due", hint)
+    return tuple(name for _, name, _ in ids)
 
 
-def folder_names(folder: Path) -> tuple[str, ...]:
-    """Names of the folders in `folder`, sorted; hidden ones are left out.
+def _from_lists(data: Data) -> tuple[str, ...]:
+    from tinysight.data.lists import occurring_ids, read_first  # which import this module
 
-    Raises:
-        DataError: no such folder, or there is no folder in it.
-    """
-    try:
-        found = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    except OSError as error:
-        raise DataError(str(folder), f"cannot be listed: {error.strerror}") from None
-    if not found:
-        raise DataError(str(folder), "no folder in it", "one folder per class is expected")
-    return tuple(sorted(found))
+    if data.target == "multilabel":
+        return tuple(map(str, range(read_first(data).labels.shape[1])))
+    if not data.relabel and data.target != "identity":
+        hint = "list them by class id, or name a file with a line `id name` for each"
+        raise ConfigError("data.labels", "the label names are missing", hint)
+    ids = occurring_ids(data).tolist()
+    return tuple(map(str, ids if data.relabel else range(ids[-1] + 1)))
 
 
 def _numbered(line: str, delimiter: str | None) -> tuple[int, str] | None:
