@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
     from tinysight.config import load_recipe
+    from tinysight.data.labels import label_names
     from tinysight.report import write_report
     from tinysight.train import evaluate_run, fit
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else Path("runs") / recipe.task
     with _log_to_stderr():
         result = fit(recipe, out, resume=args.resume)
-    report = write_report(out, evaluate_run(out), recipe.data.labels)
+    report = write_report(out, evaluate_run(out), label_names(recipe.data))
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
     print(f"run        {result.out}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -66,6 +66,12 @@ class Split(Section):
         | None
     ) = None
     limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Split:
+        if (self.list is None) == (self.folder is None):
+            raise ValueError("give either list or folder")
+        return self
 
 
 class Data(Section):
