@@ -70,4 +70,41 @@ def _soft_target(
     return losses.build({"name": "cross_entropy"}), label
 
 
-TRANSLATORS = {"CELoss": _cross_entropy, "SoftTargetCrossEntropy": _soft_target}
+def _multilabel(
+    kwargs: dict[str, Any], logits: torch.Tensor, label: torch.Tensor
+) -> tuple[nn.Module, torch.Tensor]:
+    """Labels and, in a second row that is the same for all samples, their ratios."""
+    epsilon = kwargs.get("epsilon") or 0.0
+    spec = {
+        "name": "multilabel",
+        "label_smoothing": epsilon if 0 < epsilon < 1 else 0.0,
+        "smooth_towards": "uniform",
+        "sum_labels": kwargs.get("size_sum", False),
+        "balance": kwargs.get("weight_ratio", False),
+        "ignore_unknown": bool(kwargs.get("weight_ratio")) and not 0 < epsilon < 1,
+    }
+    ratio = None
+    if label.ndim == 3:
+        label, ratio = label[:, 0], label[0, 1].numpy()
+    checked, problems = losses.check(spec, "loss")
+    assert problems == []
+    return losses.build(checked, label_ratio=ratio), label
+
+
+def _asymmetric(
+    kwargs: dict[str, Any], logits: torch.Tensor, label: torch.Tensor
+) -> tuple[nn.Module, torch.Tensor]:
+    words = {"gamma_pos": "gamma_present", "gamma_neg": "gamma_absent"}
+    spec = {words.get(k, k): v for k, v in kwargs.items()}
+    spec["focal_gradient"] = not spec.pop("disable_focal_loss_grad", True)
+    return losses.build({"name": "multilabel_asymmetric", **spec}), label[
+        :, 0
+    ] if label.ndim == 3 else label
+
+
+TRANSLATORS = {
+    "CELoss": _cross_entropy,
+    "MultiLabelAsymmetricLoss": _asymmetric,
+    "MultiLabelLoss": _multilabel,
+    "SoftTargetCrossEntropy": _soft_target,
+}

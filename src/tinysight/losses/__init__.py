@@ -1,5 +1,5 @@
 """Losses: modules from logits and targets to one number, registered in `tinysight.registry`."""
 
-from tinysight.losses.classification import CrossEntropy
+from tinysight.losses.classification import CrossEntropy, MultiLabel, MultiLabelAsymmetric
 
-__all__ = ["CrossEntropy"]
+__all__ = ["CrossEntropy", "MultiLabel", "MultiLabelAsymmetric"]
