@@ -6,13 +6,15 @@ The same recipe, data and seed give the same weights, also when the run was kill
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe
+from tinysight.cli.setup import Setup, log_to_stderr, read_setup
+
+if TYPE_CHECKING:
+    from tinysight.config import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
-    from tinysight.config import load_recipe
-    from tinysight.data.labels import label_names
-    from tinysight.report import write_report
-    from tinysight.train import evaluate_run, fit
+    with log_to_stderr():
+        setup = read_setup(args)
+        from tinysight.data.labels import label_names
+        from tinysight.report import write_report
+        from tinysight.train import evaluate_run, fit
 
-    recipe = load_recipe(args.recipe, args.override)
-    out = Path(args.out) if args.out else Path("runs") / recipe.task
-    with _log_to_stderr():
-        result = fit(recipe, out, resume=args.resume)
+        recipe = _with_weights(setup)
+        out, resume = _place(setup, args)
+        result = fit(recipe, out, resume=resume)
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first one tells
+        return 0
     report = write_report(out, evaluate_run(out), label_names(recipe.data))
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
@@ -47,16 +51,18 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.unreadable else 0
 
 
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Show what the package logs, for as long as this command runs."""
-    package = logging.getLogger("tinysight")
-    handler = logging.StreamHandler(sys.stderr)
-    before = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(before)
+def _with_weights(setup: Setup) -> Recipe:
+    """The recipe; it begins with the weights that a PaddleClas configuration names."""
+    from tinysight.train.predictor import begin_with
+
+    weights = setup.beginning
+    return setup.recipe if weights is None else begin_with(setup.recipe, weights)
+
+
+def _place(setup: Setup, args: argparse.Namespace) -> tuple[Path, bool]:
+    """The run folder, and whether to go on with the run in it."""
+    if setup.translation and setup.translation.run.checkpoints:
+        from tinysight.config.paddleclas import find_run
+
+        return find_run(setup.translation.run.checkpoints, setup.translation.run), True
+    return Path(args.out) if args.out else setup.run_folder, args.resume

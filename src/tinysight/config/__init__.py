@@ -8,12 +8,15 @@ from tinysight.config.load import (
     recipe_yaml,
     translated,
 )
+from tinysight.config.paddleclas import Translation, is_paddleclas
 from tinysight.config.schema import Component, Recipe
 
 __all__ = [
     "Component",
     "Recipe",
+    "Translation",
     "find_recipe",
+    "is_paddleclas",
     "list_recipes",
     "load_recipe",
     "minimal_yaml",

@@ -96,7 +96,7 @@ def occurring_ids(data: Data) -> np.ndarray:
 
 
 def _read_split(data: Data, split: Split, form: Form) -> SampleList:
-    limit, places, lists = split.limit, roots(data), _names(split)
+    limit, places, lists = split.limit, roots(data, split), _names(split)
     wanted = len(lists) + len(split.unlabelled)
     if not lists and split.folder is None:
         raise ConfigError("data", "a split needs `list` or `folder`")

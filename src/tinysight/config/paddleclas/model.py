@@ -79,9 +79,10 @@ def model_section(reader: Reader, values: Any, native: dict[str, Any]) -> tuple[
     """Write `Arch`; returns the network's name and its number of classes."""
     found = reader.section(values, "Arch", ARCH)
     name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
-    put(native, "model.batch_norm_variance", "biased")  # the framework's own
-    if found.get("use_sync_bn"):
+    if found.get("use_sync_bn"):  # whose large batches make the kind of variance meaningless
         put(native, "train.sync_bn", True)
+    else:
+        put(native, "model.batch_norm_variance", "biased")  # as its framework has it
     weights = _weights(reader, found)
     if weights:
         put(native, "model.pretrained", weights)
