@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
@@ -24,16 +24,20 @@ from tinysight.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.pipelines.sources import Source, pictures
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
-from tinysight.train.predictor import find_checkpoint, load_model, predictor
+from tinysight.train.predictor import find_checkpoint, load_model, predictor, trained_model
 from tinysight.transforms import Compose
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _PICTURES = 200  # of the evaluation list, evenly spread, for the parity check
 
 
 def export_bundle(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: str | Path | None,
     out: str | Path,
     *,
+    recipe: Recipe | None = None,
     images: Source | None = None,
     tolerance: float = 1e-4,
     overwrite: bool = False,
@@ -46,8 +50,10 @@ def export_bundle(
     number of changed labels go into the manifest.
 
     Args:
-        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint.
+        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint. With `recipe`: any weights that
+            `trained_model` takes.
         out: the bundle's folder; appears whole or not at all.
+        recipe: what the network is and how it is used, in place of the recipe in the checkpoint.
         images: more pictures to compare with, on disk.
         tolerance: the largest difference of a score that is accepted.
         overwrite: replace a bundle at `out`.
@@ -59,8 +65,12 @@ def export_bundle(
         BundleError: `out` exists and may not be replaced.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    path = find_checkpoint(run_or_checkpoint)
-    model, recipe = load_model(path)
+    model: nn.Module
+    if recipe is None:
+        path = find_checkpoint(run_or_checkpoint or "")
+        model, recipe = load_model(path)
+    else:
+        model, path = trained_model(recipe, run_or_checkpoint)
     transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
     compared = _pictures(recipe, images)

@@ -92,8 +92,8 @@ def begin_with(recipe: Recipe, weights: str | Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
 
 
-def trained_model(recipe: Recipe, weights: str | Path | None) -> nn.Module:
-    """The network of a recipe with all weights of a file, on the CPU in evaluation mode.
+def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module, Path]:
+    """The network of a recipe with all weights of a file, on the CPU in evaluation mode, and that file.
 
     Args:
         recipe: a resolved recipe.
@@ -108,8 +108,9 @@ def trained_model(recipe: Recipe, weights: str | Path | None) -> nn.Module:
         raise CheckpointError(recipe.task, "no trained weights for this number of classes", hint)
     model = build_model(recipe)
     wanted = recipe.model.pretrained if weights is None else str(weights)
-    load_pretrained(model, find_pretrained(wanted or "", recipe.model.backbone.name))
-    return model.eval()
+    path = find_pretrained(wanted or "", recipe.model.backbone.name)
+    load_pretrained(model, path)
+    return model.eval(), path
 
 
 def initial_model(recipe: Recipe) -> Backbone:
