@@ -6,9 +6,9 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +18,11 @@ from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.files import sha256
 from tinysight.interop.deploy_config import Deploy, default_transforms, read_deploy_config
+from tinysight.interop.onnx_format import OnnxModel
 from tinysight.interop.paddle_folder import find_files, read_paddle_inference
 from tinysight.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.registry import postprocesses, sessions
 from tinysight.transforms import Compose
-
-if TYPE_CHECKING:
-    import onnx
 
 INPUT, OUTPUT = "images", "scores"
 _TOPK = 5
@@ -68,7 +66,6 @@ def import_paddle(
         WeightsError: damaged files, operators that are not covered, or no classifier.
         ConfigError: labels, transforms and network do not fit together.
         BundleError: `out` exists and may not be replaced.
-        MissingDependency: `onnx` is not installed.
     """
     from tinysight.interop.to_onnx import paddle_to_onnx
 
@@ -154,11 +151,11 @@ def _classifier(program: Any, where: str) -> tuple[int, int, int]:
     return max(shape[2], 0), max(shape[3], 0), max(output[1], 0) if output else 0
 
 
-def _columns(model: onnx.ModelProto, where: str) -> int:
-    dims = model.graph.output[0].type.tensor_type.shape.dim
-    if len(dims) != 2 or dims[1].dim_value < 1:
-        raise WeightsError(where, "its number of classes cannot be told")
-    return int(dims[1].dim_value)
+def _columns(model: OnnxModel, where: str) -> int:
+    match model.outputs[0].shape:
+        case (_, int(count)) if count >= 1:
+            return count
+    raise WeightsError(where, "its number of classes cannot be told")
 
 
 def _usual(height: int, width: int, classes: int, row: Artifact | None, notes: list[str]) -> Deploy:
@@ -212,10 +209,10 @@ def _labels(
     return tuple(names)
 
 
-def _with_size(model: onnx.ModelProto, height: int, width: int) -> bytes:
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    dims[2].dim_value, dims[3].dim_value = height, width
-    return bytes(model.SerializeToString(deterministic=True))
+def _with_size(model: OnnxModel, height: int, width: int) -> bytes:
+    first, *rest = model.inputs
+    sized = first._replace(shape=(*first.shape[:2], height, width))
+    return replace(model, inputs=(sized, *rest)).to_bytes()
 
 
 def _try(model: bytes, size: tuple[int, int], classes: int, where: str) -> None:
@@ -235,11 +232,8 @@ def _chosen(found: Deploy | None, row: Artifact | None) -> str:
 
 
 def _versions() -> dict[str, str]:
-    import onnx
-
     return {
         "tinysight": __version__,
         "python": platform.python_version(),
-        "onnx": str(onnx.__version__),
         "numpy": str(np.__version__),
     }
