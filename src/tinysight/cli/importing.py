@@ -110,7 +110,8 @@ def _export(args: argparse.Namespace) -> int:
         "notes": list(done.notes),
     }
     _, _, height, width = about.input.shape
-    text = f"{args.out}: {about.task}, {len(about.labels)} classes, {width} x {height} pixels"
+    answer = f"{len(about.labels)} classes" if about.output == "scores" else about.output
+    text = f"{args.out}: {about.task}, {answer}, {width} x {height} pixels"
     return _say(args, plain, text, done.notes)
 
 
