@@ -35,7 +35,7 @@ def run(
     }
     write_legacy(folder, operators, inputs=shapes, outputs=outputs, weights=weights)
     session = onnxruntime.InferenceSession(
-        paddle_to_onnx(folder).SerializeToString(), providers=["CPUExecutionProvider"]
+        paddle_to_onnx(folder).to_bytes(), providers=["CPUExecutionProvider"]
     )
     return [np.asarray(v) for v in session.run(None, dict(feeds))]
 
@@ -415,7 +415,7 @@ def test_convolution_with_everything_behind_it(
     expected = F.conv2d(padded, w["k"], w["b"], stride, 0, dilation, groups)
     expected = F.batch_norm(expected, w["mean"], w["variance"], w["scale"], w["bias"], eps=1e-3)
     np.testing.assert_allclose(got, F.relu(expected) * 0.8, rtol=1e-4, atol=1e-5)
-    nodes = [n.op_type for n in paddle_to_onnx(tmp_path).graph.node]
+    nodes = [n.op for n in paddle_to_onnx(tmp_path).nodes]
     assert nodes == ["Conv", "Relu"]
 
 
@@ -443,7 +443,7 @@ def test_learnable_factor_and_offset_behind_an_activation(
         + 0.3
     )
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    assert [n.op_type for n in paddle_to_onnx(tmp_path).graph.node] == ["Conv", "Clip"]
+    assert [n.op for n in paddle_to_onnx(tmp_path).nodes] == ["Conv", "Clip"]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -476,7 +476,7 @@ def test_transposed_convolution(groups: int, tmp_path: Path) -> None:
     expected = F.conv_transpose2d(T, w["k"], None, 2, 1, (1, 0), groups)
     expected = F.batch_norm(expected, w["mean"], w["variance"], w["scale"], w["bias"])
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    assert len(paddle_to_onnx(tmp_path).graph.node) == 1
+    assert len(paddle_to_onnx(tmp_path).nodes) == 1
 
 
 @pytest.mark.parametrize(
@@ -547,7 +547,7 @@ def test_products(kind: str, tmp_path: Path) -> None:
     ]
     [got] = run(tmp_path, operators, {"x": x}, weights=weights)
     close(got, ((0.8 * x) @ weights["w"] + weights["b"]) * weights["f"])
-    assert [n.op_type for n in paddle_to_onnx(tmp_path).graph.node] == ["Gemm"]
+    assert [n.op for n in paddle_to_onnx(tmp_path).nodes] == ["Gemm"]
 
 
 def test_transposed_products(tmp_path: Path) -> None:
@@ -871,7 +871,7 @@ def run_numbered(
     folder.mkdir(exist_ok=True)
     (folder / "inference.json").write_bytes(numbered(operators))
     (folder / "inference.pdiparams").write_bytes(b"\0")
-    model = paddle_to_onnx(folder).SerializeToString()
+    model = paddle_to_onnx(folder).to_bytes()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": X})[0])
 
