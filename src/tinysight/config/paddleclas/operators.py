@@ -197,24 +197,24 @@ _LATER = (
 
 def transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
     """Our transforms for a list of operators."""
-    found = []
-    for place, name, arguments in reader.items(ops, where):
-        if name not in OPERATORS:
-            if name in _LATER:
-                reader.wrong(place, "this operator is not available")
-            else:
-                hint = nearest(name, [*OPERATORS, *_LATER])
-                reader.wrong(place, "unknown operator", hint)
-            continue
-        row = OPERATORS[name]
-        spec: Spec = {"name": row.name}
-        values = reader.section(arguments, place, row.keys, spec)
-        if "size" in row.keys and row.name != "resize" and "size" not in spec:
-            reader.wrong(f"{place}.size", "is needed")
-        finished = row.finish(reader, place, values, spec)
-        if finished is not None:
-            found.append(finished)
-    return found
+    found = (transform(reader, *item) for item in reader.items(ops, where))
+    return [spec for spec in found if spec is not None]
+
+
+def transform(reader: Reader, where: str, name: str, arguments: Any) -> Spec | None:
+    """Our transform for one operator; None where it is wrong, or nothing that a transform does."""
+    if name not in OPERATORS:
+        if name in _LATER:
+            reader.wrong(where, "this operator is not available")
+        else:
+            reader.wrong(where, "unknown operator", nearest(name, [*OPERATORS, *_LATER]))
+        return None
+    row = OPERATORS[name]
+    spec: Spec = {"name": row.name}
+    values = reader.section(arguments, where, row.keys, spec)
+    if "size" in row.keys and row.name != "resize" and "size" not in spec:
+        reader.wrong(f"{where}.size", "is needed")
+    return row.finish(reader, where, values, spec)
 
 
 _MIX: dict[str, tuple[str, float]] = {

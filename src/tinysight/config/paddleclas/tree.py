@@ -43,7 +43,7 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Tree:
         raise ConfigError(str(path), (error.strerror or str(error)).lower()) from None
     if not isinstance(tree, dict):
         raise ConfigError(str(path), "a configuration is a mapping of sections")
-    tree = _with_literals(tree)
+    tree = {str(key): _with_literals(value) for key, value in tree.items()}
     for override in overrides:
         _override(tree, override)
     return tree
