@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
     recipe, labels = model.recipe, model.labels
     if args.list:
         root = args.root or Path(args.list).parent
-        form = {"delimiter": recipe.data.delimiter, "target": recipe.data.target} if recipe else {}
-        samples = read_list(args.list, root, len(labels), names=labels, **form)
+        delimiter = recipe.data.delimiter if recipe else None
+        target = recipe.data.target if recipe else "class"
+        samples = read_list(args.list, root, len(labels), delimiter, target=target, names=labels)
     elif recipe:
         data = recipe.data.model_copy(update={"labels": tuple(labels)})
         if args.root:
