@@ -88,6 +88,10 @@ def test_registered_metrics_take_and_return_the_same(name: str) -> None:
     assert not problems
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]], np.float32)
     labels = np.array([0, 1, 1, 0])
+    try:
+        metrics.build(spec, scores=scores, labels=labels)
+    except DataError:  # it takes several labels a picture
+        labels = np.array([[1, 0], [0, 1], [1, -1], [0, 1]])
     before = scores.copy(), labels.copy()
     values = metrics.build(spec, scores=scores, labels=labels)
     assert values
