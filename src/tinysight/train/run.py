@@ -102,13 +102,13 @@ def prepare(recipe: Recipe, folder: RunFolder, resume: bool, processes: Processe
         average=Average(model, settings.ema) if settings.ema else None,
         optimizer=optimizer,
         schedule=schedules.build(
-            settings.schedule.spec, "train.schedule", lr=_rate(recipe, processes.world),
+            settings.schedule.spec, "train.schedule", lr=_rate(recipe, processes),
             epochs=settings.epochs, steps_per_epoch=steps_per_epoch(batches, settings),
         ),
         step=Stepper(
             model, forward, loss.to(processes.device), optimizer, settings, frozen, processes
         ),
-        unreadable=Unreadable(samples, data.max_bad_fraction, state.unreadable),
+        unreadable=Unreadable(samples, data.max_bad_fraction, state.unreadable, processes.main),
         state=state,
     )  # fmt: skip
     _same_everywhere(processes, samples)
@@ -188,14 +188,15 @@ def _synchronised(recipe: Recipe, model: Backbone, processes: Processes) -> Back
     return found
 
 
-def _rate(recipe: Recipe, world: int) -> float:
+def _rate(recipe: Recipe, processes: Processes) -> float:
     """The peak learning rate; with `lr_batch_size` it grows with the batch, which is told."""
-    settings, size = recipe.train, recipe.data.batch_size
+    settings, size, world = recipe.train, recipe.data.batch_size, processes.world
     if settings.lr_batch_size is None:
         return settings.lr
     batch = size * world * settings.accumulate
     rate = settings.lr * batch / settings.lr_batch_size
-    logger.info(
+    logger.log(
+        logging.INFO if processes.main else logging.DEBUG,
         "train.lr %g is for batches of %d; %d x %d (processes) x %d (accumulate) = %d, so the rate is %g",
         settings.lr, settings.lr_batch_size, size, world, settings.accumulate, batch, rate,
     )  # fmt: skip

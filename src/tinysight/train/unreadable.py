@@ -20,10 +20,14 @@ class Unreadable:
         samples: the list.
         limit: the share of them that may be unreadable.
         known: reason by place in the list; changed in place.
+        tell: whether this process names them.
     """
 
-    def __init__(self, samples: SampleList, limit: float, known: dict[int, str]) -> None:
+    def __init__(
+        self, samples: SampleList, limit: float, known: dict[int, str], tell: bool = True
+    ) -> None:
         self.known = known
+        self._tell = tell
         self._samples = samples
         self._limit = limit
 
@@ -38,7 +42,7 @@ class Unreadable:
             return
         self.known.update(new)
         cap(self.named(), self._samples, self._limit)
-        if len(self.known) <= _NAMED:
+        if self._tell and len(self.known) <= _NAMED:
             for index, reason in new.items():
                 logger.warning(
                     "%s: %s; left out of the training", self._samples[index].path, reason
