@@ -59,6 +59,7 @@ def test_what_a_run_leaves(pictures: Path, finished: FitResult) -> None:
         "environment.json",
         "metrics.jsonl",
         "recipe.yaml",
+        "tensorboard/events.out.tfevents.0.tinysight",
     ]
     assert load_recipe(run / "recipe.yaml") == tiny_recipe(pictures)
     assert json.loads((run / "environment.json").read_text())["torch"] == torch.__version__
@@ -66,7 +67,7 @@ def test_what_a_run_leaves(pictures: Path, finished: FitResult) -> None:
     assert (first["epoch"], first["step"], second["epoch"], second["step"]) == (1, 5, 2, 10)
     assert first["best"]
     assert set(first) == {
-        "epoch", "step", "loss", "lr", "metrics", "unreadable", "best", "seconds",
+        "epoch", "step", "loss", "lr", "metrics", "unreadable", "best", "seconds", "time",
     }  # fmt: skip
     assert finished.unreadable == ()
     assert finished.best == run / "checkpoints" / "best.safetensors"

@@ -1,12 +1,12 @@
 """Train a recipe into a run folder, or go on with a run that was interrupted.
 
-The same recipe, data and seed give the same weights, also when the run was killed and resumed.
+The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
+processes: torchrun --nproc-per-node N -m tinysight train ...
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,12 @@ def run(args: argparse.Namespace) -> int:
         from tinysight.data.labels import label_names
         from tinysight.report import write_report
         from tinysight.train import evaluate_run, fit
+        from tinysight.train.distributed import is_main
 
         recipe = _with_weights(setup)
         out, resume = _place(setup, args)
         result = fit(recipe, out, resume=resume)
-    if os.environ.get("RANK", "0") != "0":  # of several processes the first one tells
+    if not is_main():  # the first of several processes tells
         return 0
     report = write_report(out, evaluate_run(out), label_names(recipe.data))
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
