@@ -1,0 +1,315 @@
+"""Rotating, shearing and shifting as Pillow does, bit for bit, in NumPy.
+
+Every output pixel looks up a place in the input: its centre under an affine map. A place outside
+the picture gives the fill colour. Near the border the edge pixels are repeated. Pillow's bicubic
+kernel is the one with a = -1 here, not the -1/2 of its resizing, and both filters cut the fraction
+of a grey level off.
+
+Speed comes from single precision: only where its answer lies too near a whole number to be cut off
+safely is a value computed again, in double precision and in Pillow's order. Checked against Pillow
+13.0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from tinysight.transforms.base import Image
+
+Filter = Literal["nearest", "bilinear", "bicubic"]
+Matrix = tuple[float, float, float, float, float, float]
+
+_TAPS = {"bilinear": 2, "bicubic": 4}
+_UNSURE = 1 / 1024  # more than the worst rounding error of the single precision sums, 6e-4
+_PIXELS = 1 << 14  # output pixels of one go: the arrays of a go stay in the processor's cache
+
+
+def affine(
+    image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, int, int]
+) -> Image:
+    """`image` under a map from output to input: x' = a x + b y + c, y' = d x + e y + f.
+
+    Args:
+        image: uint8 (H, W, 3).
+        matrix: (a, b, c, d, e, f), in pixels; pixel centres lie at halves.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        fill: the colour outside of the picture.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    a, b, c, d, e, f = matrix
+    if interpolation == "nearest":
+        return _nearest(image, matrix, fill)
+    if (a, d, e, f) == (1.0, 0.0, 1.0, 0.0):
+        return _slide(image, b, c, interpolation, fill)
+    if (a, b, c, e) == (1.0, 0.0, 0.0, 1.0):  # the same along the other axis
+        return np.asarray(cv2.transpose(_slide(cv2.transpose(image), d, f, interpolation, fill)))
+    return _warp(image, matrix, interpolation, fill)
+
+
+def rotate(
+    image: Image, degrees: float, interpolation: Filter, fill: tuple[int, int, int]
+) -> Image:
+    """`image` turned counter-clockwise about its middle, its size kept; see `affine`."""
+    height, width = image.shape[:2]
+    degrees %= 360.0
+    if degrees == 0:
+        return image
+    if degrees == 180:
+        return np.asarray(cv2.rotate(image, cv2.ROTATE_180))
+    if degrees in (90, 270) and width == height:
+        code = cv2.ROTATE_90_COUNTERCLOCKWISE if degrees == 90 else cv2.ROTATE_90_CLOCKWISE
+        return np.asarray(cv2.rotate(image, code))
+    angle = -math.radians(degrees)
+    cos, sin = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    x, y = width / 2, height / 2
+    shift_x = cos * -x + sin * -y + 0.0 + x
+    shift_y = -sin * -x + cos * -y + 0.0 + y
+    return affine(image, (cos, sin, shift_x, -sin, cos, shift_y), interpolation, fill)
+
+
+def shear_x(image: Image, share: float, interpolation: Filter, fill: tuple[int, int, int]) -> Image:
+    """Row y moves left by `share` * y."""
+    return affine(image, (1.0, share, 0.0, 0.0, 1.0, 0.0), interpolation, fill)
+
+
+def shear_y(image: Image, share: float, interpolation: Filter, fill: tuple[int, int, int]) -> Image:
+    """Column x moves up by `share` * x."""
+    return affine(image, (1.0, 0.0, 0.0, share, 1.0, 0.0), interpolation, fill)
+
+
+def shift_x(
+    image: Image, pixels: float, interpolation: Filter, fill: tuple[int, int, int]
+) -> Image:
+    """`image` moved left by `pixels`."""
+    return affine(image, (1.0, 0.0, pixels, 0.0, 1.0, 0.0), interpolation, fill)
+
+
+def shift_y(
+    image: Image, pixels: float, interpolation: Filter, fill: tuple[int, int, int]
+) -> Image:
+    """`image` moved up by `pixels`."""
+    return affine(image, (1.0, 0.0, 0.0, 0.0, 1.0, pixels), interpolation, fill)
+
+
+def _nearest(image: Image, matrix: Matrix, fill: tuple[int, int, int]) -> Image:
+    """Pillow's two ways: running sums along the axes for a pure shift, else 16.16 fixed point."""
+    height, width = image.shape[:2]
+    a, b, c, d, e, f = matrix
+    if b == 0 and d == 0:
+        x = _running(c + a * 0.5, a, width)[None, :]
+        y = _running(f + e * 0.5, e, height)[:, None]
+    else:
+        a, b, d, e, c, f = (
+            math.floor(v * 65536.0 + 0.5)
+            for v in (a, b, d, e, c + a * 0.5 + b * 0.5, f + d * 0.5 + e * 0.5)
+        )
+        reach = (abs(a) + abs(d)) * width + (abs(b) + abs(e)) * height + abs(c) + abs(f)
+        kind = np.int32 if reach < 1 << 31 else np.int64
+        column, row = np.arange(width, dtype=kind)[None, :], np.arange(height, dtype=kind)[:, None]
+        x = (c + a * column) + b * row
+        y = (f + d * column) + e * row
+        x >>= 16
+        y >>= 16
+    inside = ((x >= 0) & (x < width)) & ((y >= 0) & (y < height))
+    at = y * width + x
+    pixels = np.take(_packed(image), at, mode="clip")
+    np.copyto(pixels, _packed(np.array([[fill]], np.uint8)), where=~inside)
+    return _unpacked(pixels)
+
+
+def _running(first: float, step: float, count: int) -> Image:
+    """Whole part of first, first + step, ..., added one by one; -1 below zero."""
+    steps = np.full(count, step)
+    steps[0] = first
+    at = np.cumsum(steps)
+    return np.where(at < 0, -1, np.minimum(at, 1 << 30)).astype(np.int64)
+
+
+def _packed(image: Image) -> Image:
+    """RGB pixels as uint32, so that one look-up moves all three."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)).view(np.uint32)[:, :, 0]
+
+
+def _unpacked(pixels: Image) -> Image:
+    four = pixels.view(np.uint8).reshape(*pixels.shape, 4)
+    return np.asarray(cv2.cvtColor(four, cv2.COLOR_RGBA2RGB))
+
+
+def _slide(
+    image: Image, shear: float, shift: float, interpolation: Filter, fill: tuple[int, int, int]
+) -> Image:
+    """Row y moves left by shear * y + shift, half pixels included.
+
+    One fraction does for a whole row: within it, only rounding differs.
+    """
+    height, width = image.shape[:2]
+    taps = _TAPS[interpolation]
+    out = np.empty_like(image)
+    source = _packed(image).reshape(-1)
+    column = np.arange(width) + 0.5
+    column_at = np.arange(width + taps - 1, dtype=np.int32) - (taps // 2 - 1)
+    rows = max(_PIXELS // width, 1)
+    for top in range(0, height, rows):
+        line = np.arange(top, min(top + rows, height))[:, None]
+        move = shear * (line + 0.5)
+        x = column + move
+        x += shift
+        inside = (x >= 0) & (x < width)
+        move += shift
+        whole = np.floor(move)
+        at = whole.astype(np.int32) + column_at
+        np.clip(at, 0, width - 1, out=at)
+        at += (line * width).astype(np.int32)
+        moved = source.take(at).view(np.uint8).reshape(*at.shape, 4)
+        weights = _weights((move - whole).astype(np.float32), interpolation)
+        planes = [np.full(x.shape, colour, np.uint8) for colour in fill]
+        for channel, plane in enumerate(cv2.split(moved)[:3]):
+            wide = plane.astype(np.float32)
+            value = wide[:, :width] * weights[0]
+            for tap, weight in enumerate(weights[1:], 1):
+                value += wide[:, tap : tap + width] * weight
+            cut, unsure = _cut(value)
+            unsure &= inside
+            same = plane[:, :-1] == plane[:, 1:]
+            flat = same[:, :width]
+            for tap in range(1, taps - 1):
+                flat = flat & same[:, tap : tap + width]
+            np.copyto(cut, plane[:, :width], where=flat)
+            unsure &= ~flat
+            rest = np.flatnonzero(unsure)
+            if len(rest):
+                places = x.take(rest) - 0.5, (rest // width + top).astype(np.float64)
+                cut.reshape(-1)[rest] = _double(image[:, :, channel], *places, interpolation)
+            np.copyto(planes[channel], cut, where=inside)
+        out[top : top + rows] = cv2.merge(planes)
+    return out
+
+
+def _warp(
+    image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, int, int]
+) -> Image:
+    """The general case; only for the pixels that fall inside."""
+    height, width = image.shape[:2]
+    a, b, c, d, e, f = matrix
+    column, row = (np.arange(width) + 0.5)[None, :], (np.arange(height) + 0.5)[:, None]
+    x, y = a * column + b * row, d * column + e * row  # in Pillow's order
+    x += c
+    y += f
+    inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+    source, flat = _windows(image, _TAPS[interpolation]), _flat(image, _TAPS[interpolation])
+    inputs = [plane.reshape(-1) for plane in cv2.split(image)]
+    planes = [np.full((height, width), colour, np.uint8) for colour in fill]
+    for start in range(0, len(inside), _PIXELS):
+        at = inside[start : start + _PIXELS]
+        px, py = x.take(at), y.take(at)
+        px -= 0.5
+        py -= 0.5
+        base = np.maximum(np.floor(py), 0).astype(np.int64) * width
+        base += np.maximum(np.floor(px), 0).astype(np.int64)
+        for channel, value in enumerate(_single(source, px, py, interpolation)):
+            cut, doubtful = _cut(value)
+            unsure = np.flatnonzero(doubtful)
+            even = flat[channel].take(base[unsure])
+            cut[unsure[even]] = inputs[channel].take(base[unsure[even]])
+            rest = unsure[~even]
+            if len(rest):
+                cut[rest] = _double(image[:, :, channel], px[rest], py[rest], interpolation)
+            planes[channel].reshape(-1)[at] = cut
+    return np.asarray(cv2.merge(planes))
+
+
+def _windows(image: Image, taps: int) -> Image:
+    """`taps` pixels side by side as one item, for every place: 8 or 16 bytes.
+
+    Item (i, j) begins at column j - taps / 2 of row i - taps / 2; the edge is repeated.
+    """
+    reach = taps // 2
+    border = cv2.copyMakeBorder(image, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    wide = _packed(border).view(np.int32)
+    count = wide.shape[1] - taps + 1
+    items = cv2.merge([np.ascontiguousarray(wide[:, k : k + count]) for k in range(taps)])
+    return np.asarray(items).view(np.complex64 if taps == 2 else np.complex128)[:, :, 0]
+
+
+def _flat(image: Image, taps: int) -> list[Image]:
+    """For each channel and place, whether all the pixels that count there are the same."""
+    kernel, anchor = np.ones((taps, taps), np.uint8), (taps // 2 - 1, taps // 2 - 1)
+    low = cv2.erode(image, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
+    high = cv2.dilate(image, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
+    return [plane.reshape(-1) == 0 for plane in cv2.split(cv2.subtract(high, low))]
+
+
+def _weights(fraction: Image, interpolation: Filter) -> list[Image]:
+    """Weights of the neighbours for a place `fraction` behind the one before it."""
+    t, u = fraction, 1 - fraction
+    if interpolation == "bilinear":
+        return [u, t]
+    tu = t * u
+    return [-tu * u, u + tu * u, t + tu * t, -tu * t]
+
+
+def _single(source: Image, x: Image, y: Image, interpolation: Filter) -> Image:
+    """Values (3, n) float32 at the places (x, y), less half a pixel, inside of the picture."""
+    taps = _TAPS[interpolation]
+    whole_x, whole_y = np.floor(x), np.floor(y)
+    across = np.stack(_weights((x - whole_x).astype(np.float32), interpolation))[:, None]
+    down = _weights((y - whole_y).astype(np.float32), interpolation)
+    whole_y += 1.0
+    whole_y *= source.shape[1]
+    whole_y += whole_x
+    at = whole_y.astype(np.int64)
+    at += 1
+    lines = np.empty((taps, 3, len(x)), np.float32)
+    total = np.zeros((3, len(x)), np.float32)
+    for weight in down:
+        taken = np.take(source, at, mode="clip").view(np.uint8).reshape(len(x), -1)
+        lines[:] = cv2.transpose(taken).reshape(taps, 4, -1)[:, :3]
+        lines *= across
+        for line in lines[1:]:
+            lines[0] += line
+        lines[0] *= weight
+        total += lines[0]
+        at += source.shape[1]
+    return total
+
+
+def _cut(value: Image) -> tuple[Image, Image]:
+    """`value` as uint8, and where single precision cannot tell which."""
+    rest = np.rint(value)
+    rest -= value
+    np.abs(rest, out=rest)
+    np.clip(value, 0.0, 255.0, out=value)
+    return value.astype(np.uint8), rest < _UNSURE
+
+
+def _double(plane: Image, x: Image, y: Image, interpolation: Filter) -> Image:
+    """Values of one channel (n,) uint8 at the places (x, y), each sum in Pillow's order."""
+    height, width = plane.shape
+    whole_x, whole_y = np.floor(x), np.floor(y)
+    dx, dy = x - whole_x, y - whole_y
+    mix = _linear if interpolation == "bilinear" else _cubic
+    first = np.arange(_TAPS[interpolation])[:, None] - (_TAPS[interpolation] // 2 - 1)
+    columns = np.clip(whole_x.astype(np.int64) + first, 0, width - 1)
+    if dy.any():
+        rows = np.clip(whole_y.astype(np.int64) + first, 0, height - 1)
+        values = mix(*mix(*plane[rows[None], columns[:, None]].astype(np.float64), dx), dy)
+    else:
+        values = mix(*plane[whole_y.astype(np.int64), columns].astype(np.float64), dx)
+    return np.asarray(np.clip(values, 0.0, 255.0).astype(np.uint8))
+
+
+def _linear(v1: Image, v2: Image, d: Image) -> Image:
+    return v1 + (v2 - v1) * d
+
+
+def _cubic(v1: Image, v2: Image, v3: Image, v4: Image, d: Image) -> Image:
+    p2 = -v1 + v3
+    p3 = 2 * (v1 - v2) + v3 - v4
+    p4 = -v1 + v2 - v3 + v4
+    return v2 + d * (p2 + d * (p3 + d * p4))
