@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from tinysight.config.paddleclas.rules import Dead, Key, Only, Quiet, Reader, Refused, Table
 from tinysight.config.paddleclas.values import (
-    anything,
     backend,
     flag,
     integer,
@@ -59,6 +58,22 @@ def _flip(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec
     if found["flip_code"] not in directions:
         reader.wrong(f"{where}.flip_code", f"should be 1, 0 or -1, got {found['flip_code']}")
     return {**spec, "direction": directions.get(found["flip_code"], "horizontal")}
+
+
+def _timm(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
+    return {**spec, "fill": [min(255, round(255 * level)) for level in found["mean"]]}
+
+
+def _at_ratio(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
+    side, border = found.get("size", 1), found.get("pad", 0)
+    return {**spec, "share": side / (side + border)}
+
+
+def _angle(value: Any) -> float | list[float]:
+    if isinstance(value, list | tuple):
+        ends: list[float] = several(number, 2)(value)
+        return ends
+    return number(value)
 
 
 def _per_side(value: Any) -> int | list[int]:
@@ -139,12 +154,21 @@ OPERATORS: dict[str, Operator] = {
         {
             "config_str": Key(text, "spec", "rand-m9-mstd0.5-inc1"),
             "prob": Key(number, "p", 1.0),
-            "img_size": Key(size, "size", 224),
-            "interpolation": Key(interpolation, "interpolation", "bilinear"),
-            "mean": Key(several(number), "mean", MEAN),
+            "interpolation": Key(interpolation, "interpolation", "bicubic"),
+            "mean": Key(several(number), "", MEAN),
+            "img_size": Quiet("shifts are shares of the picture's side"),
+        },
+        _timm,
+    ),
+    "AutoAugment": Operator("classic_auto_augment", {}),
+    "RandAugment": Operator(
+        "classic_rand_augment",
+        {
+            "num_layers": Key(integer, "operations", 2),
+            "magnitude": Key(number, "magnitude", 5.0),
+            "fillcolor": Key(several(integer), "fill"),
         },
     ),
-    "AutoAugment": Operator("auto_augment", {"prob": Key(number, "p", 1.0)}),
     "RandomErasing": Operator(
         "random_erasing",
         {
@@ -152,7 +176,7 @@ OPERATORS: dict[str, Operator] = {
             "sl": Key(number, "area.0", 0.02),
             "sh": Key(number, "area.1", 0.4),
             "r1": Key(number, "aspect", 0.3),
-            "mean": Key(several(number), "mean"),
+            "mean": Key(several(number), "value"),
             "attempt": Key(integer, "attempts", 100),
             "use_log_aspect": Key(flag, "log_aspect", False),
             "mode": Key(one_of(const="const", rand="rand", pixel="pixel"), "mode", "const"),
@@ -162,10 +186,10 @@ OPERATORS: dict[str, Operator] = {
         "color_jitter",
         {
             "prob": Key(number, "p", 2.0),
-            "brightness": Key(anything, "brightness", 0.0),
-            "contrast": Key(anything, "contrast", 0.0),
-            "saturation": Key(anything, "saturation", 0.0),
-            "hue": Key(anything, "hue", 0.0),
+            "brightness": Key(number, "brightness", 0.0),
+            "contrast": Key(number, "contrast", 0.0),
+            "saturation": Key(number, "saturation", 0.0),
+            "hue": Key(number, "hue", 0.0),
         },
         lambda reader, where, found, spec: {**spec, "p": min(spec["p"], 1.0)},
     ),
@@ -173,24 +197,38 @@ OPERATORS: dict[str, Operator] = {
         "random_rotation",
         {
             "prob": Key(number, "p", 0.5),
-            "degrees": Key(anything, "degrees", 30),
+            "degrees": Key(_angle, "degrees", 90.0),
             "interpolation": Key(interpolation, "interpolation", "bilinear"),
         },
     ),
     "Pad": Operator(
         "pad",
         {
-            "padding": Key(_per_side, "padding"),
-            "fill": Key(anything, "fill", 0),
+            "padding": Key(_per_side, "border"),
+            "fill": Key(several(number), "fill", [0.0]),
             "padding_mode": Key(text, "mode", "constant"),
             "backend": _MEMORY,
         },
     ),
+    "CropImageAtRatio": Operator(
+        "center_square",
+        {
+            "size": Key(integer, "size"),
+            "pad": Key(integer),
+            "interpolation": _INTERPOLATION,
+            "backend": Only(("cv2",), "is done by OpenCV"),
+        },
+        _at_ratio,
+    ),
+    "HideAndSeek": Operator("hide_and_seek", {}),
+    "PCALighting": Operator("pca_lighting", {}),
+    "RandomGrayscale": Operator("random_grayscale", {"p": Key(number, "p", 0.1)}),
+    "RandomInterpolationAugment": Operator("random_resampling", {"prob": Key(number, "p", 1.0)}),
+    "RandomRot90": Operator("random_turn", {"label_key": _MEMORY}),
 }
 _LATER = (
-    "AugMix", "Cutout", "GridMask", "HideAndSeek", "RandAugment", "RandAugmentV2", "RandAugmentV3", "RandAugmentV4",
-    "Padv2", "PCALighting", "CropWithPadding", "CropImageAtRatio", "RandomInterpolationAugment", "RandomRot90",
-    "RandomApply", "RandomGrayscale", "ToTensor", "Normalize", "Resize", "CenterCrop", "RandomHorizontalFlip",
+    "AugMix", "Cutout", "GridMask", "RandAugmentV2", "RandAugmentV3", "RandAugmentV4", "Padv2", "CropWithPadding",
+    "RandomApply", "ToTensor", "Normalize", "Resize", "CenterCrop", "RandomHorizontalFlip",
     "RandomResizedCrop", "Pad_paddle_vision",
 )  # fmt: skip
 
