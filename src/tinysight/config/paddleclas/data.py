@@ -91,7 +91,7 @@ _LOADER: Table = {
     "prefetch_factor": Quiet("how far the loader reads ahead"),
     "persistent_workers": Quiet("loader processes live as long as the run"),
 }
-_LABEL_KEYS = {"blur_image": ("BlurImage",)}  # who sets the label of a CustomLabelDataset
+_LABEL_KEYS = ("blur_image", "random_rot90_orientation")  # set by BlurImage, RandomRot90
 
 
 class _Part(NamedTuple):

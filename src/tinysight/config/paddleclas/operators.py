@@ -60,6 +60,13 @@ def _flip(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec
     return {**spec, "direction": directions.get(found["flip_code"], "horizontal")}
 
 
+def _blur(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
+    reader.note(
+        where, "blurs as the reference does, which betrays the label by contrast; see random_blur"
+    )
+    return {**spec, "stretch": True, "normalize_kernel": False}
+
+
 def _timm(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
     return {**spec, "fill": [min(255, round(255 * level)) for level in found["mean"]]}
 
@@ -147,7 +154,7 @@ OPERATORS: dict[str, Operator] = {
             "max_ksize": Only((12,), ""),
             "max_angle": Only((45,), ""),
         },
-        lambda reader, where, found, spec: {**spec, "stretch": True, "normalize_kernel": False},
+        _blur,
     ),
     "TimmAutoAugment": Operator(
         "rand_augment",

@@ -76,11 +76,11 @@ SCHEDULES: dict[str, tuple[str, Table]] = {
         {**_LR, "step_size": Key(number, "step_epochs"), "gamma": Key(number, "factor", 0.1)},
     ),
     "MultiStepDecay": (
-        "piecewise",
+        "multi_step",
         {
             **_LR,
             "milestones": Key(several(integer), "milestones"),
-            "gamma": Key(number, "factors.0", 0.1),
+            "gamma": Key(number, "factor", 0.1),
         },
     ),
     "Piecewise": (

@@ -229,16 +229,32 @@ def _clip(reader: Reader, found: dict[str, Any], native: dict[str, Any]) -> None
 METRICS: dict[str, tuple[str, Table]] = {
     "TopkAcc": ("topk", {"topk": Key(several(integer), "k", [1, 5])}),
     "TprAtFpr": ("tpr_at_fpr", {"max_fpr": Key(number, "max_fpr", 1 / 1000)}),
-    "ATTRMetric": ("attribute", {"threshold": Key(number, "threshold")}),
-    "MultiLabelMAP": ("multilabel_map", {"map_type": Key(text, "map_type")}),
+    "ATTRMetric": ("mean_accuracy", {"threshold": Key(number, "threshold")}),
+    "MultiLabelMAP": (
+        "multilabel_map",
+        {"map_type": Key(one_of(integral="all", **{"11point": "eleven"}), "points")},
+    ),
+    "MultilabelMeanAccuracy": (
+        "best_mean_accuracy",
+        {
+            "start": Key(number, "start"),
+            "end": Key(number, "end"),
+            "num_iterations": Key(integer, "steps"),
+        },
+    ),
     "HammingDistance": ("hamming", {"bi_threshold": Key(number, "threshold")}),
+    "AccuracyScore": (
+        "multilabel_accuracy",
+        {
+            "base": Key(one_of(sample="sample", label="label"), "base"),
+            "bi_threshold": Key(number, "threshold"),
+        },
+    ),
 }
 _OTHER_METRICS = {
     **dict.fromkeys(("Recallk", "mAP", "mINP", "Precisionk"), RECOGNITION),
     "DistillationTopkAcc": DISTILLATION,
     "GoogLeNetTopkAcc": "networks with several heads are not available",
-    "AccuracyScore": "is not available",
-    "MultilabelMeanAccuracy": "is not available",
 }
 
 
@@ -258,6 +274,10 @@ def metric_section(reader: Reader, tree: dict[str, Any], native: dict[str, Any])
         ours, keys = METRICS[name]
         spec: Spec = {"name": ours}
         reader.section(arguments, where, keys, spec)
+        if name == "ATTRMetric":
+            reader.note(
+                where, "compares probabilities; the reference takes the outputs before the sigmoid"
+            )
         if ours == "tpr_at_fpr":
             spec["grid"] = _GRID
         specs.append(spec)
