@@ -65,6 +65,13 @@ class Split(Section):
         Annotated[str | tuple[str, ...], Field(description="Instead of data.root, for this split")]
         | None
     ) = None
+    target: (
+        Annotated[
+            Literal["class", "transform"],
+            Field(description="Instead of data.target, for this split"),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
 
     @model_validator(mode="after")

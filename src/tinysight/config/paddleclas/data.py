@@ -120,10 +120,12 @@ def data_section(reader: Reader, values: Any, native: dict[str, Any]) -> bool:
         return bool(native.get("transforms", {}).get("batch"))
     data = native.setdefault("data", {})
     data["root"] = train.root
-    if train.target != _SINGLE:
-        data["target"] = train.target
+    if train.target == _MULTI:
+        data["target"] = _MULTI
     for name, part in (("train", train), ("eval", eval_)):
         split: dict[str, Any] = {} if part.root == train.root else {"root": part.root}
+        if part.target == _ONLINE:
+            split["target"] = _ONLINE
         lists = [_below(part.root, path) for path in part.lists]
         data[name] = {**split, "list": lists[0] if len(lists) == 1 else lists}
     delimiters = {part.found.get("delimiter") for part in (train, eval_)} - {None, " "}
