@@ -185,7 +185,9 @@ class Draws:
     Python's `random` answers, unless a method's name is in `from_numpy`.
     """
 
-    def __init__(self, python_seed: int, numpy_seed: int, from_numpy: str = "choice normal") -> None:
+    def __init__(
+        self, python_seed: int, numpy_seed: int, from_numpy: str = "choice normal"
+    ) -> None:
         self._python = random.Random(python_seed)
         self._numpy = np.random.RandomState(numpy_seed)
         self._from_numpy = from_numpy.split()

@@ -71,7 +71,7 @@ class Pad:
         if len(self.fill) not in (1, channels):
             raise ImageError("", f"{channels} channels, but fill has {len(self.fill)}")
         fill = np.broadcast_to(np.asarray(self.fill, np.float64), channels)
-        if image.dtype == np.uint8 and np.any((fill != fill.astype(np.uint8))):
+        if image.dtype == np.uint8 and np.any(fill != fill.astype(np.uint8)):
             raise ImageError(
                 "", f"fill {list(self.fill)} does not fit uint8 pixels", "put a normalize before"
             )

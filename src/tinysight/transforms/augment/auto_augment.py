@@ -163,7 +163,7 @@ class RandAugment:
 
 def _shares(index: int) -> np.ndarray:
     weights = np.array(_WEIGHTS[index])
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 @transforms.register("auto_augment")

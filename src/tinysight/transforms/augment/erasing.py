@@ -58,7 +58,9 @@ class RandomErasing:
         rng = need(rng)
         channels = image.shape[2] if image.ndim == 3 else 1
         if self.mode != "const" and image.dtype == np.uint8:
-            raise ImageError("", f"mode {self.mode} is for normalised pixels", "put normalize before")
+            raise ImageError(
+                "", f"mode {self.mode} is for normalised pixels", "put normalize before"
+            )
         if len(self.value) not in (1, channels):
             raise ImageError("", f"{channels} channels, but value has {len(self.value)}")
         if rng.random() >= self.p:
@@ -67,7 +69,7 @@ class RandomErasing:
         if window is None:
             return image
         left, top, width, height = window
-        result = image.copy()
+        result: Image = image.copy()
         part = result[top : top + height, left : left + width]
         if self.mode == "const":
             part[:] = self.value if image.ndim == 3 else self.value[0]
@@ -119,7 +121,7 @@ class HideAndSeek:
         side = self.sizes[int(rng.choice(len(self.sizes)))]
         if side == 0:
             return image
-        result = image.copy()
+        result: Image = image.copy()
         for left in range(0, image.shape[1], side):
             for top in range(0, image.shape[0], side):
                 if rng.random() < self.hide:
