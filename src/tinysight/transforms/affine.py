@@ -25,6 +25,7 @@ Matrix = tuple[float, float, float, float, float, float]
 
 _TAPS = {"bilinear": 2, "bicubic": 4}
 _UNSURE = 1 / 1024  # more than the worst rounding error of the single precision sums, 6e-4
+_MANY = 1 << 12  # values to compute again, from which looking for one-coloured regions pays
 _PIXELS = 1 << 14  # output pixels of one go: the arrays of a go stay in the processor's cache
 
 
@@ -150,17 +151,18 @@ def _slide(
     """
     height, width = image.shape[:2]
     taps = _TAPS[interpolation]
-    out = np.empty_like(image)
+    planes = _filled(image, fill)
     source = _packed(image).reshape(-1)
     column = np.arange(width) + 0.5
     column_at = np.arange(width + taps - 1, dtype=np.int32) - (taps // 2 - 1)
-    rows = max(_PIXELS // width, 1)
-    for top in range(0, height, rows):
-        line = np.arange(top, min(top + rows, height))[:, None]
+    unsure = _Unsure()
+    for top, bottom in _goes(height, width):
+        line = np.arange(top, bottom)[:, None]
         move = shear * (line + 0.5)
         x = column + move
         x += shift
         inside = (x >= 0) & (x < width)
+        x -= 0.5
         move += shift
         whole = np.floor(move)
         at = whole.astype(np.int32) + column_at
@@ -168,60 +170,84 @@ def _slide(
         at += (line * width).astype(np.int32)
         moved = source.take(at).view(np.uint8).reshape(*at.shape, 4)
         weights = _weights((move - whole).astype(np.float32), interpolation)
-        planes = [np.full(x.shape, colour, np.uint8) for colour in fill]
         for channel, plane in enumerate(cv2.split(moved)[:3]):
             wide = plane.astype(np.float32)
             value = wide[:, :width] * weights[0]
             for tap, weight in enumerate(weights[1:], 1):
                 value += wide[:, tap : tap + width] * weight
-            cut, unsure = _cut(value)
-            unsure &= inside
+            cut, doubtful = _cut(value)
             same = plane[:, :-1] == plane[:, 1:]
-            flat = same[:, :width]
+            even = same[:, :width].copy()
             for tap in range(1, taps - 1):
-                flat = flat & same[:, tap : tap + width]
-            np.copyto(cut, plane[:, :width], where=flat)
-            unsure &= ~flat
-            rest = np.flatnonzero(unsure)
-            if len(rest):
-                places = x.take(rest) - 0.5, (rest // width + top).astype(np.float64)
-                cut.reshape(-1)[rest] = _double(image[:, :, channel], *places, interpolation)
-            np.copyto(planes[channel], cut, where=inside)
-        out[top : top + rows] = cv2.merge(planes)
-    return out
+                even &= same[:, tap : tap + width]
+            np.copyto(cut, plane[:, :width], where=even)
+            np.copyto(planes[channel, top:bottom], cut, where=inside)
+            rest = np.flatnonzero(doubtful & inside & ~even)
+            unsure.add(channel, rest + top * width, x.take(rest), rest // width + float(top))
+    return unsure.mend(planes, image, interpolation)
 
 
-def _warp(
-    image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, int, int]
-) -> Image:
+def _warp(image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, int, int]) -> Image:
     """The general case; only for the pixels that fall inside."""
     height, width = image.shape[:2]
     a, b, c, d, e, f = matrix
-    column, row = (np.arange(width) + 0.5)[None, :], (np.arange(height) + 0.5)[:, None]
-    x, y = a * column + b * row, d * column + e * row  # in Pillow's order
-    x += c
-    y += f
-    inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
-    source, flat = _windows(image, _TAPS[interpolation]), _flat(image, _TAPS[interpolation])
-    inputs = [plane.reshape(-1) for plane in cv2.split(image)]
-    planes = [np.full((height, width), colour, np.uint8) for colour in fill]
-    for start in range(0, len(inside), _PIXELS):
-        at = inside[start : start + _PIXELS]
-        px, py = x.take(at), y.take(at)
-        px -= 0.5
-        py -= 0.5
-        base = np.maximum(np.floor(py), 0).astype(np.int64) * width
-        base += np.maximum(np.floor(px), 0).astype(np.int64)
-        for channel, value in enumerate(_single(source, px, py, interpolation)):
+    source = _windows(image, _TAPS[interpolation])
+    planes = _filled(image, fill)
+    column = (np.arange(width) + 0.5)[None, :]
+    unsure = _Unsure()
+    for top, bottom in _goes(height, width):
+        row = (np.arange(top, bottom) + 0.5)[:, None]
+        x, y = a * column + b * row, d * column + e * row  # in Pillow's order
+        x += c
+        y += f
+        inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        x, y = x.take(inside), y.take(inside)
+        x -= 0.5
+        y -= 0.5
+        inside += top * width
+        for channel, value in enumerate(_single(source, x, y, interpolation)):
             cut, doubtful = _cut(value)
-            unsure = np.flatnonzero(doubtful)
-            even = flat[channel].take(base[unsure])
-            cut[unsure[even]] = inputs[channel].take(base[unsure[even]])
-            rest = unsure[~even]
-            if len(rest):
-                cut[rest] = _double(image[:, :, channel], px[rest], py[rest], interpolation)
-            planes[channel].reshape(-1)[at] = cut
-    return np.asarray(cv2.merge(planes))
+            planes[channel].reshape(-1)[inside] = cut
+            rest = np.flatnonzero(doubtful)
+            unsure.add(channel, inside[rest], x[rest], y[rest])
+    return unsure.mend(planes, image, interpolation)
+
+
+class _Unsure:
+    """Values that single precision could not tell, to be computed again all at once."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Image, Image, Image, Image]] = []
+
+    def add(self, channel: int, at: Image, x: Image, y: Image) -> None:
+        """Flat places of one channel of the output, and of the input, less half a pixel."""
+        self._parts.append((np.full(len(at), channel), at, x, y))
+
+    def mend(self, planes: Image, image: Image, interpolation: Filter) -> Image:
+        """`planes` (3, H, W), put right, as (H, W, 3)."""
+        channel, at, x, y = (np.concatenate(p) for p in zip(*self._parts, strict=True))
+        flat = planes.reshape(3, -1)
+        if len(at) > _MANY:  # one-coloured regions lie on whole numbers; their answer is known
+            base = np.maximum(np.floor(y), 0).astype(np.int64) * image.shape[1]
+            base += np.maximum(np.floor(x), 0).astype(np.int64)
+            even = _even(image, _TAPS[interpolation])[base, channel]
+            flat[channel[even], at[even]] = image.reshape(-1, 3)[base[even], channel[even]]
+            channel, at, x, y = (v[~even] for v in (channel, at, x, y))
+        if len(at):
+            flat[channel, at] = _double(image, channel, x, y, interpolation)
+        return np.asarray(cv2.merge(list(planes)))
+
+
+def _filled(image: Image, fill: tuple[int, int, int]) -> Image:
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    planes[:] = np.array(fill)[:, None, None]
+    return planes
+
+
+def _goes(height: int, width: int) -> list[tuple[int, int]]:
+    """First and last row of each go."""
+    rows = max(_PIXELS // width, 1)
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def _windows(image: Image, taps: int) -> Image:
@@ -237,12 +263,13 @@ def _windows(image: Image, taps: int) -> Image:
     return np.asarray(items).view(np.complex64 if taps == 2 else np.complex128)[:, :, 0]
 
 
-def _flat(image: Image, taps: int) -> list[Image]:
-    """For each channel and place, whether all the pixels that count there are the same."""
+def _even(image: Image, taps: int) -> Image:
+    """(H * W, 3) bool: whether all the pixels that count at a place are the same."""
     kernel, anchor = np.ones((taps, taps), np.uint8), (taps // 2 - 1, taps // 2 - 1)
     low = cv2.erode(image, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
     high = cv2.dilate(image, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
-    return [plane.reshape(-1) == 0 for plane in cv2.split(cv2.subtract(high, low))]
+    even: Image = (low == high).reshape(-1, 3)
+    return even
 
 
 def _weights(fraction: Image, interpolation: Filter) -> list[Image]:
@@ -288,28 +315,28 @@ def _cut(value: Image) -> tuple[Image, Image]:
     return value.astype(np.uint8), rest < _UNSURE
 
 
-def _double(plane: Image, x: Image, y: Image, interpolation: Filter) -> Image:
-    """Values of one channel (n,) uint8 at the places (x, y), each sum in Pillow's order."""
-    height, width = plane.shape
+def _double(image: Image, channel: Image, x: Image, y: Image, interpolation: Filter) -> Image:
+    """Values (n,) uint8 at the places (x, y) of the channels, each sum in Pillow's order."""
+    height, width = image.shape[:2]
     whole_x, whole_y = np.floor(x), np.floor(y)
     dx, dy = x - whole_x, y - whole_y
-    mix = _linear if interpolation == "bilinear" else _cubic
     first = np.arange(_TAPS[interpolation])[:, None] - (_TAPS[interpolation] // 2 - 1)
     columns = np.clip(whole_x.astype(np.int64) + first, 0, width - 1)
     if dy.any():
         rows = np.clip(whole_y.astype(np.int64) + first, 0, height - 1)
-        values = mix(*mix(*plane[rows[None], columns[:, None]].astype(np.float64), dx), dy)
+        taps = image[rows[None], columns[:, None], channel].astype(np.float64)
+        values = _mix(_mix(taps, dx), dy)
     else:
-        values = mix(*plane[whole_y.astype(np.int64), columns].astype(np.float64), dx)
+        values = _mix(image[whole_y.astype(np.int64), columns, channel].astype(np.float64), dx)
     return np.asarray(np.clip(values, 0.0, 255.0).astype(np.uint8))
 
 
-def _linear(v1: Image, v2: Image, d: Image) -> Image:
-    return v1 + (v2 - v1) * d
-
-
-def _cubic(v1: Image, v2: Image, v3: Image, v4: Image, d: Image) -> Image:
+def _mix(taps: Image, d: Image) -> Image:
+    """Between the taps (2 or 4, ...), a fraction `d` behind the one before the place."""
+    if len(taps) == 2:
+        return np.asarray(taps[0] + (taps[1] - taps[0]) * d)
+    v1, v2, v3, v4 = taps
     p2 = -v1 + v3
     p3 = 2 * (v1 - v2) + v3 - v4
     p4 = -v1 + v2 - v3 + v4
-    return v2 + d * (p2 + d * (p3 + d * p4))
+    return np.asarray(v2 + d * (p2 + d * (p3 + d * p4)))

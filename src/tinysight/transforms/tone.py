@@ -20,7 +20,7 @@ def grey(image: Image) -> Image:
     """Luma (H, W), uint8: 0.299 R + 0.587 G + 0.114 B, rounded."""
     level = image.reshape(-1, 3).astype(np.float32) @ _GREY
     level += np.float32(0.5)
-    return level.astype(np.uint8).reshape(image.shape[:2])
+    return np.asarray(level.astype(np.uint8).reshape(image.shape[:2]))
 
 
 def blend(degenerate: Image, image: Image, factor: float) -> Image:
@@ -80,17 +80,18 @@ def invert(image: Image) -> Image:
 
 def posterize(image: Image, bits: int) -> Image:
     """The `bits` (0 to 8) most significant bits of each value."""
-    return np.bitwise_and(image, np.uint8(256 - (1 << (8 - bits))))
+    kept = np.uint8(256 - (1 << (8 - bits)))
+    return np.asarray(np.bitwise_and(image, kept))
 
 
 def solarize(image: Image, threshold: float) -> Image:
     """Invert the values from `threshold` on."""
-    return lookup(image, np.where(_VALUES < threshold, _VALUES, 255 - _VALUES))
+    return lookup(image, np.where(threshold > _VALUES, _VALUES, 255 - _VALUES))
 
 
 def solarize_add(image: Image, add: int, threshold: int = 128) -> Image:
     """Add to the values below `threshold`, up to 255."""
-    return lookup(image, np.where(_VALUES < threshold, _VALUES + add, _VALUES))
+    return lookup(image, np.where(threshold > _VALUES, _VALUES + add, _VALUES))
 
 
 def autocontrast(image: Image) -> Image:
@@ -152,7 +153,7 @@ def _from_hsv(hue: Image, saturation: Image, value: Image) -> Image:
     p = value * (1.0 - share)
     q = value * (1.0 - share * part)
     t = value * (1.0 - share * (1.0 - part))
-    p, q, t = (np.clip(np.floor(v + 0.5), 0, 255).astype(np.int64) for v in (p, q, t))
+    p, q, t = (np.floor(v + 0.5).clip(0, 255) for v in (p, q, t))
     v = value
     orders = ((v, t, p), (q, v, p), (p, v, t), (p, q, v), (t, p, v), (v, p, q))
     sector %= 6
