@@ -107,7 +107,8 @@ PreProcess:
   transform_ops:
     - ResizeImage: {resize_short: 36}
     - CropImage: {size: 32}
-    - NormalizeImage: {scale: 0.00392157, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: '', channel_num: 3}
+    - NormalizeImage:
+        {scale: 0.00392157, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: '', channel_num: 3}
     - ToCHWImage:
 PostProcess:
   main_indicator: ThreshOutput

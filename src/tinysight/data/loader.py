@@ -11,7 +11,7 @@ import math
 import multiprocessing
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
-from tinysight.data.mix import apply_one
+from tinysight.data.mix import BatchTransform, apply_one
 from tinysight.data.read import read_sample
 from tinysight.data.samplers import Order, Shuffle
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
@@ -96,7 +96,7 @@ class TrainingBatches(Dataset[Batch]):
         seed: int,
         *,
         order: Order | None = None,
-        mix: Sequence[Callable[..., Any]] = (),
+        mix: Sequence[BatchTransform] = (),
         num_classes: int = 0,
         share: Share | None = None,
     ) -> None:

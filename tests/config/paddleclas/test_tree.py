@@ -18,7 +18,8 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_yaml_of_the_older_kind_with_anchors_and_literals_in_text(tmp_path: Path) -> None:
-    text = "Arch: {class_num: &n 2, deep: {n: *n}, lr: 1e-5, on: yes, list: [1e-5, None]}\nGlobal: {a: 'None', b: '0,1'}"
+    text = "Arch: {class_num: &n 2, deep: {n: *n}, lr: 1e-5, on: yes, list: [1e-5, None]}\n"
+    text += "Global: {a: 'None', b: '0,1'}"
     tree = read_tree(write(tmp_path, text))
     # YAML 1.1 reads `on` and `yes` as true; a key is a text all the same.
     assert tree["Arch"] == {

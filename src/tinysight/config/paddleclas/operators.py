@@ -265,6 +265,7 @@ def transform(reader: Reader, where: str, name: str, arguments: Any) -> Spec | N
 _MIX: dict[str, tuple[str, float]] = {
     "MixupOperator": ("mixup", 1.0),
     "CutmixOperator": ("cutmix", 0.2),
+    "FmixOperator": ("fmix", 1.0),
 }
 
 
@@ -302,5 +303,13 @@ def _mix(reader: Reader, place: str, name: str, arguments: Any, p: float) -> Spe
         "prob": Key(number, "p", p),
         "class_num": Dead("the number of classes is Arch.class_num"),
     }
+    if native == "fmix":
+        table = {
+            **table,
+            "decay_power": Key(number, "decay"),
+            "size": Quiet("the pictures have one"),
+            "max_soft": Only((0.0,), "patches have hard borders"),
+            "reformulate": Only((False,), "labels are mixed"),
+        }
     reader.section(arguments, place, table, spec)
     return spec

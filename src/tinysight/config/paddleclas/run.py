@@ -22,6 +22,11 @@ _LOG = Quiet("how often a line is logged")
 _GRAPH = Quiet("a way to run the same network")
 _SEMI = Refused("semi-supervised training is not available")
 
+
+def _seed(value: Any) -> int:
+    return 0 if value is False else integer(value)
+
+
 GLOBAL: Table = {
     "checkpoints": Key(text),
     "pretrained_model": Key(text),
@@ -32,7 +37,7 @@ GLOBAL: Table = {
     "eval_interval": Key(integer, "", 1),
     "start_eval_epoch": Key(integer, "", 0),
     "update_freq": Key(integer, "train.accumulate"),
-    "seed": Key(integer),
+    "seed": Key(_seed),
     "use_multilabel": Key(flag, "", False),
     "image_shape": Key(several(integer, 3)),
     "save_inference_dir": Key(text, "", "./inference"),
