@@ -153,7 +153,22 @@ def make_pictures(folder: Path, train: int = 8, held_out: int = 4, side: int = 4
 
 def small(path: Path, pictures: Path, side: int = 32, batch: int = 2) -> list[str]:
     """Overrides of paths, sizes and epochs alone that make a published configuration quick."""
-    tree, root = read_tree(path), "DataLoader.Train.dataset"
+    dataset, root = read_tree(path)["DataLoader"]["Train"]["dataset"], "DataLoader.Train.dataset"
+    online = "sample_list_path" in dataset
+    key = "sample_list_path" if online else "cls_label_path"
+    found = {
+        "DataLoader.Eval.dataset.image_root": pictures,
+        "DataLoader.Eval.dataset.cls_label_path": pictures / "val_list.txt",
+        f"{root}.image_root": pictures,
+        f"{root}.{key}": pictures / ("plain_list.txt" if online else "train_list.txt"),
+        "Infer.infer_imgs": pictures / "0.png",
+    }
+    return [*(f"{key}={value}" for key, value in found.items()), *smaller(path, side, batch)]
+
+
+def smaller(path: Path, side: int = 32, batch: int = 2) -> list[str]:
+    """Overrides of sizes and epochs alone; nothing is fetched."""
+    tree = read_tree(path)
     found = {
         "Global.epochs": 1,
         "Global.eval_interval": 1,
@@ -162,17 +177,9 @@ def small(path: Path, pictures: Path, side: int = 32, batch: int = 2) -> list[st
         "DataLoader.Train.sampler.batch_size": batch,
         "DataLoader.Eval.sampler.batch_size": batch,
         "DataLoader.Train.loader.num_workers": 0,
-        "DataLoader.Eval.dataset.image_root": pictures,
-        "DataLoader.Eval.dataset.cls_label_path": pictures / "val_list.txt",
-        f"{root}.image_root": pictures,
-        "Infer.infer_imgs": pictures / "0.png",
     }
-    dataset = tree["DataLoader"]["Train"]["dataset"]
-    online = "sample_list_path" in dataset
-    key = "sample_list_path" if online else "cls_label_path"
-    found[f"{root}.{key}"] = pictures / ("plain_list.txt" if online else "train_list.txt")
     for where in (
-        f"{root}.transform_ops",
+        "DataLoader.Train.dataset.transform_ops",
         "DataLoader.Eval.dataset.transform_ops",
         "Infer.transforms",
     ):
