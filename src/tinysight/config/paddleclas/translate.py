@@ -53,7 +53,7 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     reader = Reader()
     native: dict[str, Any] = {
         "task": task_name(path),
-        "description": f"{path.parent.name}/{path.name} of PaddleClas",
+        "description": f"{path.resolve().parent.name}/{path.name} of PaddleClas",
         **{section: {} for section in ("data", "transforms", "model", "loss", "train")},
     }
     for key in tree:
