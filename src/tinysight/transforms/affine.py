@@ -201,6 +201,8 @@ def _warp(image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, 
         x += c
         y += f
         inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        if not len(inside):
+            continue
         x, y = x.take(inside), y.take(inside)
         x -= 0.5
         y -= 0.5
@@ -225,6 +227,8 @@ class _Unsure:
 
     def mend(self, planes: Image, image: Image, interpolation: Filter) -> Image:
         """`planes` (3, H, W), put right, as (H, W, 3)."""
+        if not self._parts:
+            return np.asarray(cv2.merge(list(planes)))
         channel, at, x, y = (np.concatenate(p) for p in zip(*self._parts, strict=True))
         flat = planes.reshape(3, -1)
         if len(at) > _MANY:  # one-coloured regions lie on whole numbers; their answer is known
