@@ -52,18 +52,18 @@ def pairs(image: np.ndarray) -> list[tuple[str, Callable[[], np.ndarray], Callab
         found += [
             (
                 f"rotate {name}",
-                lambda n=name: affine.rotate(image, 20.0, n, FILL),
-                lambda c=code: picture.rotate(20.0, c, fillcolor=FILL),
+                lambda n=name: affine.rotate(image, 20.77, n, FILL),
+                lambda c=code: picture.rotate(20.77, c, fillcolor=FILL),
             ),
             (
                 f"shear {name}",
-                lambda n=name: affine.shear_x(image, 0.21, n, FILL),
-                lambda c=code: moved(picture, (1, 0.21, 0, 0, 1, 0), c),
+                lambda n=name: affine.shear_x(image, 0.2137, n, FILL),
+                lambda c=code: moved(picture, (1, 0.2137, 0, 0, 1, 0), c),
             ),
             (
                 f"shift {name}",
-                lambda n=name: affine.shift_y(image, 33.3, n, FILL),
-                lambda c=code: moved(picture, (1, 0, 0, 0, 1, 33.3), c),
+                lambda n=name: affine.shift_y(image, 31.4159, n, FILL),
+                lambda c=code: moved(picture, (1, 0, 0, 0, 1, 31.4159), c),
             ),
         ]
     for name in ("Brightness", "Contrast", "Color", "Sharpness"):
