@@ -43,13 +43,15 @@ def resize(a: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def normalize(a: dict[str, Any]) -> list[dict[str, Any]]:
-    if a.get("output_fp16"):
-        not_built("normalize to float16")
     scale = a.get("scale")
     spec = {"name": "normalize", "scale": SCALES.get(scale, scale)}
     spec |= {"mean": a.get("mean", IMAGENET["mean"]), "std": a.get("std", IMAGENET["std"])}
-    more = a.get("channel_num", 3)
-    return [spec, {"name": "append_channels", "channels": more}] if more != 3 else [spec]
+    found, more = [spec], a.get("channel_num", 3)
+    if more != 3:
+        found.append({"name": "append_channels", "channels": more})
+    if a.get("output_fp16"):
+        found.append({"name": "cast", "dtype": "float16"})
+    return found
 
 
 def random_resized_crop(a: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,8 +117,7 @@ def pad_to(a: dict[str, Any]) -> list[dict[str, Any]]:
     elif a.get("size") is not None:
         spec["multiple"] = a.get("size_divisor", 32)
     modes = {0: "start", 1: "center", 2: "end", -1: a.get("offsets")}
-    to_float = {"name": "normalize", "mean": [0.0], "std": [1.0], "scale": 1.0}
-    return [to_float, {**spec, "at": modes[a.get("pad_mode", 0)]}]
+    return [{"name": "cast"}, {**spec, "at": modes[a.get("pad_mode", 0)]}]
 
 
 def timm(a: dict[str, Any]) -> list[dict[str, Any]]:

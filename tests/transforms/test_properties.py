@@ -19,6 +19,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
         *({"policy": p} for p in ("original", "originalr", "v0", "v0r")),
         {"policy": "v0", "deviation": 2.0, "interpolation": "random", "fill": [1, 2, 3]},
     ],
+    "cast": [{}, {"dtype": "float16"}],
     "center_crop": [{"size": 3}, {"size": [1, 4]}],
     "center_square": [{"size": 4}, {"size": 3, "share": 0.5, "backend": "pillow"}],
     "classic_auto_augment": [{}],
@@ -128,7 +129,8 @@ def test_promises(spec: dict[str, Any], image: np.ndarray, seed: int) -> None:
         first, again = first[0], again[0]
     assert np.array_equal(image, before), "the input was changed"
     assert np.array_equal(first, again), "not determined by the generator"
-    assert first.dtype == (np.float32 if spec["name"] == "normalize" else image.dtype)
+    dtypes = {"normalize": np.float32, "cast": spec.get("dtype", np.float32)}
+    assert first.dtype == dtypes.get(spec["name"], image.dtype)
     assert first.ndim == image.ndim
     assert first.shape[2:] == (image.shape[2:] if spec["name"] != "append_channels" else (4,))
     assert min(first.shape[:2]) >= 1

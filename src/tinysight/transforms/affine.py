@@ -151,40 +151,56 @@ def _slide(
     """
     height, width = image.shape[:2]
     taps = _TAPS[interpolation]
-    planes = _filled(image, fill)
-    source = _packed(image).reshape(-1)
-    column = np.arange(width) + 0.5
-    column_at = np.arange(width + taps - 1, dtype=np.int32) - (taps // 2 - 1)
+    line = np.arange(height) + 0.5
+    move = shear * line
+    move += shift
+    whole = np.floor(move)
+    # Rows that are moved out altogether may be moved by any more.
+    first = np.clip(whole, -width - taps, width + taps).astype(int) - (taps // 2 - 1)
+    before, behind = max(-first.min(), 0), max(first.max() + taps - 1, 0)
+    source = cv2.copyMakeBorder(image, 0, 0, before, behind, cv2.BORDER_REPLICATE)
+    moved = np.empty((height, width + taps - 1, 3), np.uint8)
+    for to, row, start in zip(moved, source, (first + before).tolist(), strict=True):
+        to[:] = row[start : start + len(to)]
+    weights = _weights((move - whole).astype(np.float32)[:, None], interpolation)
+    outside = _outside(shear * line, shift, width)
+    planes = np.empty((3, height, width), np.uint8)
+    value, part = np.empty((2, height, width), np.float32)
+    wide = np.empty(moved.shape[:2], np.float32)
     unsure = _Unsure()
-    for top, bottom in _goes(height, width):
-        line = np.arange(top, bottom)[:, None]
-        move = shear * (line + 0.5)
-        x = column + move
+    for channel, plane in enumerate(cv2.split(moved)):
+        wide[:] = plane
+        np.multiply(wide[:, :width], weights[0], out=value)
+        for tap, weight in enumerate(weights[1:], 1):
+            value += np.multiply(wide[:, tap : tap + width], weight, out=part)
+        cut, doubtful = _cut(value)
+        same = plane[:, :-1] == plane[:, 1:]
+        even = same[:, :width].copy()
+        for tap in range(1, taps - 1):
+            even &= same[:, tap : tap + width]
+        # One-coloured stretches lie on whole numbers, which single precision may miss.
+        cut = cv2.copyTo(np.ascontiguousarray(plane[:, :width]), even.view(np.uint8), cut)
+        np.copyto(cut, fill[channel], where=outside)
+        planes[channel] = cut
+        rest = np.flatnonzero(doubtful > (even | outside))
+        row, column = np.divmod(rest, width)
+        x = (column + 0.5) + shear * line[row]
         x += shift
-        inside = (x >= 0) & (x < width)
-        x -= 0.5
-        move += shift
-        whole = np.floor(move)
-        at = whole.astype(np.int32) + column_at
-        np.clip(at, 0, width - 1, out=at)
-        at += (line * width).astype(np.int32)
-        moved = source.take(at).view(np.uint8).reshape(*at.shape, 4)
-        weights = _weights((move - whole).astype(np.float32), interpolation)
-        for channel, plane in enumerate(cv2.split(moved)[:3]):
-            wide = plane.astype(np.float32)
-            value = wide[:, :width] * weights[0]
-            for tap, weight in enumerate(weights[1:], 1):
-                value += wide[:, tap : tap + width] * weight
-            cut, doubtful = _cut(value)
-            same = plane[:, :-1] == plane[:, 1:]
-            even = same[:, :width].copy()
-            for tap in range(1, taps - 1):
-                even &= same[:, tap : tap + width]
-            np.copyto(cut, plane[:, :width], where=even)
-            np.copyto(planes[channel, top:bottom], cut, where=inside)
-            rest = np.flatnonzero(doubtful & inside & ~even)
-            unsure.add(channel, rest + top * width, x.take(rest), rest // width + float(top))
+        unsure.add(channel, rest, x - 0.5, row.astype(np.float64))
     return unsure.mend(planes, image, interpolation)
+
+
+def _outside(move: Image, shift: float, width: int) -> Image:
+    """(h, w) bool: where column + 0.5 + move + shift, added so, is not in [0, width)."""
+    edges = []
+    for limit in (0, width):  # the first column that reaches the limit; right but for rounding
+        guess = np.ceil(limit - 0.5 - (move + shift))
+        guess += ((guess + 0.5) + move) + shift < limit
+        guess -= ((guess - 0.5) + move) + shift >= limit
+        edges.append(guess.clip(0, width).astype(np.int32)[:, None])
+    column = np.arange(width, dtype=np.int32)
+    outside: Image = (column < edges[0]) | (column >= edges[1])
+    return outside
 
 
 def _warp(image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, int, int]) -> Image:
@@ -192,23 +208,28 @@ def _warp(image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, 
     height, width = image.shape[:2]
     a, b, c, d, e, f = matrix
     source = _windows(image, _TAPS[interpolation])
-    planes = _filled(image, fill)
+    planes = np.empty((3, height, width), np.uint8)
+    planes[:] = np.array(fill)[:, None, None]
     column = (np.arange(width) + 0.5)[None, :]
+    rows = max(_PIXELS // width, 1)
+    buffers = np.empty((_TAPS[interpolation] + 1, 3, rows * width), np.float32)
     unsure = _Unsure()
-    for top, bottom in _goes(height, width):
-        row = (np.arange(top, bottom) + 0.5)[:, None]
+    for top in range(0, height, rows):
+        row = (np.arange(top, min(top + rows, height)) + 0.5)[:, None]
         x, y = a * column + b * row, d * column + e * row  # in Pillow's order
         x += c
         y += f
         inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        if not len(inside):
+            continue
         x, y = x.take(inside), y.take(inside)
         x -= 0.5
         y -= 0.5
         inside += top * width
-        for channel, value in enumerate(_single(source, x, y, interpolation)):
-            cut, doubtful = _cut(value)
-            planes[channel].reshape(-1)[inside] = cut
-            rest = np.flatnonzero(doubtful)
+        cut, doubtful = _cut(_single(source, x, y, interpolation, buffers[:, :, : len(inside)]))
+        for channel in range(3):
+            planes[channel].reshape(-1)[inside] = cut[channel]
+            rest = np.flatnonzero(doubtful[channel])
             unsure.add(channel, inside[rest], x[rest], y[rest])
     return unsure.mend(planes, image, interpolation)
 
@@ -225,6 +246,8 @@ class _Unsure:
 
     def mend(self, planes: Image, image: Image, interpolation: Filter) -> Image:
         """`planes` (3, H, W), put right, as (H, W, 3)."""
+        if not self._parts:
+            return np.asarray(cv2.merge(list(planes)))
         channel, at, x, y = (np.concatenate(p) for p in zip(*self._parts, strict=True))
         flat = planes.reshape(3, -1)
         if len(at) > _MANY:  # one-coloured regions lie on whole numbers; their answer is known
@@ -236,18 +259,6 @@ class _Unsure:
         if len(at):
             flat[channel, at] = _double(image, channel, x, y, interpolation)
         return np.asarray(cv2.merge(list(planes)))
-
-
-def _filled(image: Image, fill: tuple[int, int, int]) -> Image:
-    planes = np.empty((3, *image.shape[:2]), np.uint8)
-    planes[:] = np.array(fill)[:, None, None]
-    return planes
-
-
-def _goes(height: int, width: int) -> list[tuple[int, int]]:
-    """First and last row of each go."""
-    rows = max(_PIXELS // width, 1)
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def _windows(image: Image, taps: int) -> Image:
@@ -281,9 +292,13 @@ def _weights(fraction: Image, interpolation: Filter) -> list[Image]:
     return [-tu * u, u + tu * u, t + tu * t, -tu * t]
 
 
-def _single(source: Image, x: Image, y: Image, interpolation: Filter) -> Image:
-    """Values (3, n) float32 at the places (x, y), less half a pixel, inside of the picture."""
+def _single(source: Image, x: Image, y: Image, interpolation: Filter, buffers: Image) -> Image:
+    """Values (3, n) float32 at the places (x, y), less half a pixel, inside of the picture.
+
+    `buffers` (taps + 1, 3, n) is written to; the last of them is the answer.
+    """
     taps = _TAPS[interpolation]
+    lines, total = buffers[:-1], buffers[-1]
     whole_x, whole_y = np.floor(x), np.floor(y)
     across = np.stack(_weights((x - whole_x).astype(np.float32), interpolation))[:, None]
     down = _weights((y - whole_y).astype(np.float32), interpolation)
@@ -292,10 +307,9 @@ def _single(source: Image, x: Image, y: Image, interpolation: Filter) -> Image:
     whole_y += whole_x
     at = whole_y.astype(np.int64)
     at += 1
-    lines = np.empty((taps, 3, len(x)), np.float32)
-    total = np.zeros((3, len(x)), np.float32)
+    total[:] = 0.0
     for weight in down:
-        taken = np.take(source, at, mode="clip").view(np.uint8).reshape(len(x), -1)
+        taken = np.take(source, at, mode="clip").view(np.uint8).reshape(len(x), 4 * taps)
         lines[:] = cv2.transpose(taken).reshape(taps, 4, -1)[:, :3]
         lines *= across
         for line in lines[1:]:
@@ -303,16 +317,17 @@ def _single(source: Image, x: Image, y: Image, interpolation: Filter) -> Image:
         lines[0] *= weight
         total += lines[0]
         at += source.shape[1]
-    return total
+    return np.ascontiguousarray(total)
 
 
 def _cut(value: Image) -> tuple[Image, Image]:
-    """`value` as uint8, and where single precision cannot tell which."""
-    rest = np.rint(value)
-    rest -= value
-    np.abs(rest, out=rest)
-    np.clip(value, 0.0, 255.0, out=value)
-    return value.astype(np.uint8), rest < _UNSURE
+    """`value` as uint8, and where single precision cannot tell which.
+
+    OpenCV rounds and limits to 0..255 in one go; half less, that cuts off.
+    """
+    low = cv2.add(value, -0.5 - _UNSURE, dtype=cv2.CV_8U)
+    high = cv2.add(value, -0.5 + _UNSURE, dtype=cv2.CV_8U)
+    return high, low != high
 
 
 def _double(image: Image, channel: Image, x: Image, y: Image, interpolation: Filter) -> Image:

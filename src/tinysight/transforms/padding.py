@@ -29,8 +29,8 @@ _MODES = {
 class Pad:
     """Add a border: by so many pixels, up to a size, or up to a multiple. Give one of the three.
 
-    PaddleClas's Pad is `border`; its Padv2 is `size` or `multiple` after a conversion to float32
-    (`normalize` with mean 0, deviation 1, scale 1), which its default fill of 127.5 needs.
+    PaddleClas's Pad is `border`; its Padv2 is `size` or `multiple` after `cast` to
+    float32, which its default fill of 127.5 needs.
 
     Args:
         border: pixels on every side; [left and right, top and bottom]; or [left, top, right,
@@ -73,7 +73,7 @@ class Pad:
         fill = np.broadcast_to(np.asarray(self.fill, np.float64), channels)
         if image.dtype == np.uint8 and np.any(fill != fill.astype(np.uint8)):
             raise ImageError(
-                "", f"fill {list(self.fill)} does not fit uint8 pixels", "put a normalize before"
+                "", f"fill {list(self.fill)} does not fit uint8 pixels", "put a cast before"
             )
         if self.mode in ("reflect", "symmetric"):
             limit = [n - (self.mode == "reflect") for n in image.shape[:2]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -110,3 +110,22 @@ class AppendChannels:
             raise ImageError("", f"cannot make {self.channels} channels of {image.shape}")
         spare = self.channels - image.shape[2]
         return np.pad(image, ((0, 0), (0, 0), (0, spare)))
+
+
+@transforms.register("cast")
+@dataclass(frozen=True)
+class Cast:
+    """Change the number type of the pixels, their values as near as it holds them.
+
+    Args:
+        dtype: "float32", or "float16" for a network that was exported to take half precision.
+    """
+
+    random: ClassVar[bool] = False
+    sets_label: ClassVar[bool] = False
+
+    dtype: Literal["float16", "float32"] = "float32"
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to the same shape in that type."""
+        return image.astype(self.dtype, copy=False)

@@ -31,10 +31,9 @@ def blend(degenerate: Image, image: Image, factor: float) -> Image:
     if factor in (0.0, 1.0):
         shape = np.broadcast_shapes(degenerate.shape, image.shape)
         return np.array(np.broadcast_to(image if factor else degenerate, shape))
-    base = degenerate.astype(np.float32)
-    mixed = image - base
+    mixed = np.subtract(image, degenerate, dtype=np.float32)
     mixed *= np.float32(factor)
-    mixed += base
+    mixed += degenerate
     if not 0 <= factor <= 1:
         np.clip(mixed, 0.0, 255.0, out=mixed)
     result: Image = mixed.astype(np.uint8)
@@ -61,7 +60,7 @@ def contrast(image: Image, factor: float) -> Image:
 
 def color(image: Image, factor: float) -> Image:
     """Towards grey below 1."""
-    return blend(grey(image)[:, :, None], image, factor)
+    return blend(np.asarray(cv2.cvtColor(grey(image), cv2.COLOR_GRAY2RGB)), image, factor)
 
 
 def sharpness(image: Image, factor: float) -> Image:
