@@ -69,7 +69,10 @@ def build_model(recipe: Recipe) -> Backbone:
     """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
     spec = recipe.model.backbone.spec
     model: Backbone = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
-    set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    try:
+        set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    except ValueError as error:  # a layer of somebody else's network
+        raise ConfigError("model.batch_norm_variance", str(error), "unbiased") from None
     return model
 
 
