@@ -78,6 +78,15 @@ class OnnxModel:
         return b"".join(self.chunks())
 
 
+def dtype_of_code(code: int) -> np.dtype[Any]:
+    """The NumPy type of an element type as attributes write it.
+
+    Raises:
+        KeyError: one that NumPy has not.
+    """
+    return _DTYPES[code]
+
+
 # Writing. Fields by rising number, as generated code writes them.
 
 

@@ -57,13 +57,14 @@ def to_model(
             if size > MAX_BYTES:
                 what = f"{size} bytes of weights do not fit one ONNX file"
                 raise WeightsError(str(paddle.folder), what)
-            return _model(graph)
+            return finished(graph)
         except NONSENSE as error:
             what = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
             raise WeightsError(str(paddle.folder), what) from error
 
 
-def _model(graph: Graph) -> OnnxModel:
+def finished(graph: Graph) -> OnnxModel:
+    """The model that `graph` is by now; its outputs take their public names."""
     names = {tensor.name: name for name, tensor in graph.outputs}
     taken = {t.name for t in graph.inputs} | set(graph.constants)
     taken |= {n for node in graph.nodes for n in node.outputs} - set(names)
