@@ -31,7 +31,7 @@ class DomainScatter(nn.Module):
         check_batch(embeddings, domains)
         unit = prepared(embeddings, self.normalize)
         cosines = []
-        for domain in domains.unique():
+        for domain in torch.unique(domains):
             own = unit[domains == domain]
             cosines.append(F.cosine_similarity(own.mean(0, keepdim=True), own).mean())
         return torch.stack(cosines).mean()

@@ -100,4 +100,5 @@ def _bits(x: Tensor, y: Tensor) -> Tensor:
     """Hamming distance that a cosine stands for, (N, M); never quite 0, so that it has a logarithm."""
     lengths = x.norm(dim=1)[:, None] * y.norm(dim=1)
     cosine = x @ y.T / lengths.clamp(min=1e-4)
-    return (1.0 - cosine.clamp(max=0.99)) * x.shape[1] / 2.0
+    distance: Tensor = (1.0 - cosine.clamp(max=0.99)) * (x.shape[1] / 2.0)
+    return distance

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.losses.pairwise import distances
+from tinysight.losses.pairwise import squared_distances
 from tinysight.registry import losses
 
 
@@ -31,7 +31,7 @@ class RelationalDistance(nn.Module):
 
     def _relative(self, x: Tensor) -> Tensor:
         x, count = x.flatten(1).float(), len(x)
-        distance = distances(x, x)
+        distance = squared_distances(x, x).clamp(min=1e-12).sqrt()
         pairs = count * (count if self.mean_of_all else max(count - 1, 1))
         return distance / (distance.sum() / pairs)
 
