@@ -28,17 +28,16 @@ def activated(x: Tensor, activation: str) -> Tensor:
 
 @losses.register("dml")
 class MutualLearning(nn.Module):
-    """Deep mutual learning, arXiv:1706.00384: the divergence of two outputs in both directions, halved.
+    """Deep mutual learning, arXiv:1706.00384: the mean divergence of two outputs in both directions, times K.
 
     Args:
         activation: of the logits. The reference takes softmax for several labels too.
-        sum_classes: the sum over classes, averaged over samples. Otherwise the mean of all, times
-            K: the same number, but for `balance`.
+        sum_classes: the sum over classes, averaged over samples, instead of the mean of all.
         balance: factors by how rare a label is, see `multilabel`; needs targets.
         label_ratio: share of training pictures with each label, (K,); for `balance`.
 
-    Source: the reference's `DMLLoss`. There a mean over classes is multiplied by K before, and a
-    sum too; `sum_classes` is its `sum_across_class_dim`.
+    Source: the reference's `DMLLoss`, which multiplies by K as well: the mean is K times the usual one
+    of all classes, the sum K times that again.
     """
 
     ratio: Tensor | None
