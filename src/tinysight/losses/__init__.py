@@ -28,19 +28,19 @@ from tinysight.losses.triplet import (
 )
 
 __all__ = [
-    "DCH",
-    "DSHSD",
-    "LCDSH",
     "Center",
     "Contrastive",
     "ContrastiveXBM",
     "CrossEntropy",
+    "DCH",
+    "DSHSD",
     "DecoupledKD",
     "Distance",
     "DomainScatter",
     "DomainShuffle",
     "EMargin",
     "KLDivergence",
+    "LCDSH",
     "MarginSampleMining",
     "MultiLabel",
     "MultiLabelAsymmetric",
