@@ -105,3 +105,10 @@ def test_metrics_are_the_ones_promised() -> None:
         "top1": 0.25,
         "top2": 0.75,
     }
+
+
+def test_macro_rates_by_hand() -> None:
+    # labels 1 2 1 1, best 1 0 2 0: class 1 has precision 1 and recall 1/3, class 2 nothing
+    found = metrics.build({"name": "class_report"}, scores=SCORES, labels=LABELS)
+    expected = {"macro_f1": 1 / 4, "macro_precision": 1 / 2, "macro_recall": 1 / 6}
+    assert found == pytest.approx(expected)

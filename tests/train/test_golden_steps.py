@@ -163,6 +163,8 @@ def _optimizer(record: dict[str, Any], model: Backbone) -> tuple[list[dict[str, 
     else:
         not_built(f"optimizer {config['name']}")
     spec["undecayed"] = (config.get("no_weight_decay_name") or "").split()
+    if config["name"] == "Momentum" and spec["undecayed"]:  # without names it has no effect there
+        spec["decay_one_dimensional"] = not config.get("one_dim_param_no_weight_decay", False)
     groups = param_groups(model, decay)
     recorded = record["param_optimize_attr"]
     for group in groups:

@@ -178,6 +178,18 @@ def test_a_recipe_may_except_parameters_by_name(name: str) -> None:
     }
 
 
+def test_exceptions_of_the_swin_recipes() -> None:
+    model = create_model("swintransformer_tiny_patch4_window7_224", 3)
+    words = ["absolute_pos_embed", "relative_position_bias_table", ".bias", "norm"]
+    spec = {"name": "adamw", "undecayed": words}
+    optimizer = optimizers.build(spec, params=param_groups(model, 0.05))
+    decay = {n: g["weight_decay"] for g in optimizer.param_groups for n in g["names"]}
+    assert set(decay) == {n for n, _ in model.named_parameters()}
+    assert {v for n, v in decay.items() if n.endswith("bias")} == {0.0}
+    assert {v for n, v in decay.items() if "bias_table" in n or "norm" in n} == {0.0}
+    assert {v for n, v in decay.items() if n.endswith(("qkv.weight", "head.weight"))} == {0.05}
+
+
 def test_a_multiplier_of_nothing_is_named() -> None:
     groups = param_groups(nn.ModuleDict({"stem": nn.Linear(2, 2)}), 0.5)
     with pytest.raises(ConfigError, match="begins with 'steem'"):

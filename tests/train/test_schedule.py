@@ -59,9 +59,10 @@ def _plateau(spec: dict[str, Any], peak: float, case: dict[str, Any]) -> list[fl
         return [start] * len(case["lr"])
     rates = [schedule(0)]
     for i, metric in enumerate(case["metrics"], 1):
-        schedule.observe(metric, i)
+        schedule(i - 1)
+        schedule.observe(metric)
         copy = _build(spec, peak, case["epochs"], case["step_each_epoch"])
-        copy.load_state(json.loads(json.dumps(schedule.state())))
+        copy.restore(json.loads(json.dumps(schedule.state)))
         schedule = copy  # as a run does that is interrupted after every evaluation
         rates.append(schedule(i))
     return rates
@@ -211,30 +212,29 @@ def test_cyclic_warms_up_to_its_lowest_rate() -> None:
     assert found == pytest.approx([0, 0.1, 0.2, 0.6, 1.0, 0.2, 0.6, 1.0, 0.2], abs=1e-12)
 
 
+def _after(schedule: Any, steps: int, value: float) -> float:
+    """The rate of the next step, after so many and an evaluation that gave `value`."""
+    schedule(steps - 1)
+    schedule.observe(value)
+    return float(schedule(steps))
+
+
 def test_plateau_by_hand() -> None:
     spec = {"name": "plateau", "factor": 0.5, "patience": 1, "threshold": 0, "warmup_epochs": 1}
     schedule = _build(spec, 0.8, 9, 2)
-    schedule.observe(0.5, 1)  # during warm-up: the best, and no lack of progress
-    for step in (1, 1, 1):
-        schedule.observe(0.1, step)
+    _after(schedule, 1, 0.5)  # during warm-up: the best, and no lack of progress
+    for _ in range(3):
+        _after(schedule, 1, 0.1)
     assert [schedule(i) for i in range(4)] == pytest.approx([0, 0.4, 0.8, 0.8])
-    schedule.observe(0.5, 2)  # as good is no progress
-    assert schedule(2) == 0.8
-    schedule.observe(float("nan"), 4)
-    assert schedule(4) == 0.4
-    schedule.observe(0.6, 6)
-    schedule.observe(0.6, 8)
-    assert schedule(8) == 0.4
-    schedule.observe(0.55, 10)
-    assert schedule(10) == 0.2
+    assert _after(schedule, 2, 0.5) == 0.8  # as good is no progress
+    assert _after(schedule, 4, float("nan")) == 0.4
+    assert [_after(schedule, 6, 0.6), _after(schedule, 8, 0.6)] == [0.4, 0.4]
+    assert _after(schedule, 10, 0.55) == 0.2
 
 
 def test_plateau_rests_and_ends_at_the_lowest_rate() -> None:
     spec = {"name": "plateau", "patience": 0, "cooldown": 2, "min_lr": 0.05, "mode": "min"}
     schedule = _build(spec, 1.0, 9, 1)
-    schedule.observe(1.0, 1)
-    rates = []
-    for step in range(2, 10):
-        schedule.observe(1.0, step)
-        rates.append(schedule(step))
+    _after(schedule, 1, 1.0)
+    rates = [_after(schedule, step, 1.0) for step in range(2, 10)]
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05])

@@ -1,5 +1,60 @@
-"""Losses: modules from logits and targets to one number, registered in `tinysight.registry`."""
+"""Losses, registered in `tinysight.registry`: modules that give one number.
+
+For classification they take logits (N, K) and targets; in metric learning embeddings (N, D) and
+labels (N,), a few also logits or domains; in distillation the outputs of student and teacher.
+"""
 
 from tinysight.losses.classification import CrossEntropy, MultiLabel, MultiLabelAsymmetric
+from tinysight.losses.distillation import (
+    DecoupledKD,
+    Distance,
+    KLDivergence,
+    MutualLearning,
+    RelationalMatch,
+    SphericalKD,
+    WeightedSoftLabels,
+)
+from tinysight.losses.domains import DomainScatter, DomainShuffle
+from tinysight.losses.hashing import DCH, DSHSD, LCDSH
+from tinysight.losses.memory import ContrastiveXBM, TripletAngularMarginXBM
+from tinysight.losses.pairs import Center, Contrastive, NPairs, PairwiseCosFace, SupCon
+from tinysight.losses.relations import RelationalAngle, RelationalDistance
+from tinysight.losses.triplet import (
+    EMargin,
+    MarginSampleMining,
+    TriHard,
+    Triplet,
+    TripletAngularMargin,
+)
 
-__all__ = ["CrossEntropy", "MultiLabel", "MultiLabelAsymmetric"]
+__all__ = [
+    "Center",
+    "Contrastive",
+    "ContrastiveXBM",
+    "CrossEntropy",
+    "DCH",
+    "DSHSD",
+    "DecoupledKD",
+    "Distance",
+    "DomainScatter",
+    "DomainShuffle",
+    "EMargin",
+    "KLDivergence",
+    "LCDSH",
+    "MarginSampleMining",
+    "MultiLabel",
+    "MultiLabelAsymmetric",
+    "MutualLearning",
+    "NPairs",
+    "PairwiseCosFace",
+    "RelationalAngle",
+    "RelationalDistance",
+    "RelationalMatch",
+    "SphericalKD",
+    "SupCon",
+    "TriHard",
+    "Triplet",
+    "TripletAngularMargin",
+    "TripletAngularMarginXBM",
+    "WeightedSoftLabels",
+]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from tinysight.losses.weights import Ratio, balanced_weights, ratio_tensor
+from tinysight.losses.weights import Ratio, balanced_weights, presence_weights, ratio_tensor
 from tinysight.registry import losses
 
 
@@ -134,17 +134,13 @@ class MultiLabel(nn.Module):
         targets = _same_shape(logits, targets)
         known = (targets >= 0) if self.ignore_unknown else torch.ones_like(targets)
         known = known.to(logits.dtype)
-        present = (targets > 0.5).to(logits.dtype)
+        presence = 1.0 if self.ratio is None else presence_weights(targets, self.ratio)
         if self.label_smoothing:
             middle = 0.5 if self.smooth_towards == "half" else 1.0 / logits.shape[1]
             targets = torch.lerp(targets, torch.full_like(targets, middle), self.label_smoothing)
         # A known place for the unknown keeps their gradient finite, and 0.
         value = F.binary_cross_entropy_with_logits(logits, targets * known, reduction="none")
-        value = value * known
-        if self.ratio is not None:
-            if len(self.ratio) != logits.shape[1]:
-                raise ValueError(f"ratios of {len(self.ratio)} labels, not {logits.shape[1]}")
-            value = value * torch.where(present > 0, 1.0 - self.ratio, self.ratio).exp()
+        value = value * known * presence
         return value.sum(1).mean() if self.sum_labels else value.mean()
 
 

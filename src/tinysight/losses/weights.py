@@ -34,3 +34,14 @@ def balanced_weights(label_ratio: Ratio) -> Tensor:
     if absent:
         raise ValueError(f"class_weights: balanced, but no training picture has class {absent[0]}")
     return 1.0 / (len(ratio) * ratio)
+
+
+def presence_weights(targets: Tensor, ratio: Tensor) -> Tensor:
+    """e^(1 - ratio) where a label is present, e^ratio where it is not; (N, K), (K,) -> (N, K).
+
+    Raises:
+        ValueError: ratios of another number of labels.
+    """
+    if len(ratio) != targets.shape[1]:
+        raise ValueError(f"ratios of {len(ratio)} labels, not {targets.shape[1]}")
+    return torch.where(targets > 0.5, 1.0 - ratio, ratio).exp()

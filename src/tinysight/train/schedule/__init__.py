@@ -6,7 +6,7 @@ A schedule counts units: steps, or whole epochs with `by_epoch`. Warm-up takes W
 remaining T units. A warm-up as long as the run leaves T = 0 and ends at the peak. `lr`, `epochs` and
 `steps_per_epoch` come from the run.
 
-All but one are pure. `Plateau` also looks at the metric: it has `observe`, `state` and `load_state`,
+All but one are pure. `Plateau` also looks at the metric: it has `observe`, `state` and `restore`,
 see there. The curves are those of the reference (`tests/train/test_schedule.py`).
 """
 

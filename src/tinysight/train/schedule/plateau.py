@@ -18,9 +18,10 @@ class Plateau:
     """The peak, times `factor` whenever `patience` evaluations in a row brought nothing better.
 
     The one schedule that is not a function of the step alone. After each evaluation the loop calls
-    `observe` with the value that picks the best epoch; a checkpoint keeps `state()`, and
-    `load_state` brings it back. Asked for the same step, it answers the same until it observes.
-    What it observes during warm-up counts towards the best value, but not as a lack of progress.
+    `observe` with the value that picks the best epoch; a checkpoint keeps `state`, and `restore`
+    brings it back. Asked for the same step, it answers the same until it observes. What it observes
+    during warm-up counts towards the best value, but not as a lack of progress; warm-up it is by the
+    step that was asked for last.
 
     Deviation: with warm-up the reference's never leaves `warmup_start_lr`.
 
@@ -67,14 +68,16 @@ class Plateau:
         self._peak = self._rate = lr
         self._best: float | None = None
         self._bad = self._resting = 0
+        self._step = -1  # the last one that was asked for
 
     def __call__(self, step: int) -> float:
         """The rate of a step, as far as it is known by now."""
+        self._step = step
         return self._units.schedule(lambda unit: self._rate, self._peak)(step)
 
-    def observe(self, value: float, step: int) -> None:
-        """Take in the metric that was measured after `step` steps; nan is no progress."""
-        if step < self._units.warm * self._units.size:
+    def observe(self, value: float) -> None:
+        """Take in the metric that was measured after the last step; nan is no progress."""
+        if self._step + 1 < self._units.warm * self._units.size:
             if self._better(value):
                 self._best = value
             return
@@ -91,6 +94,7 @@ class Plateau:
             if self._rate - lower > _SMALLEST_FALL:
                 self._rate = lower
 
+    @property
     def state(self) -> dict[str, float | int | None]:
         """What has been observed, as plain data."""
         return {
@@ -100,8 +104,8 @@ class Plateau:
             "resting": self._resting,
         }
 
-    def load_state(self, state: Mapping[str, float | int | None]) -> None:
-        """Go on from `state()` of another run with the same settings."""
+    def restore(self, state: Mapping[str, float | int | None]) -> None:
+        """Go on from the `state` of another run with the same settings."""
         rate, best = state["rate"], state["best"]
         bad, resting = state["bad"], state["resting"]
         assert rate is not None
