@@ -4,7 +4,24 @@ Registered metrics take `scores` (N, K) and `labels` (N,) and return names and v
 value of a recipe's first metric picks its best epoch.
 """
 
-from tinysight.metrics.binary import RocCurve, roc_auc, roc_curve, tpr_at_fpr
+from tinysight.metrics.binary import (
+    PrCurve,
+    RocCurve,
+    average_precision,
+    pr_curve,
+    roc_auc,
+    roc_curve,
+    tpr_at_fpr,
+)
+from tinysight.metrics.calibration import (
+    Reliability,
+    apply_temperature,
+    brier,
+    calibration,
+    confidences,
+    fit_temperature,
+    reliability,
+)
 from tinysight.metrics.classification import (
     ClassReport,
     accuracy,
@@ -12,16 +29,48 @@ from tinysight.metrics.classification import (
     confusion_matrix,
     topk,
 )
-from tinysight.metrics.intervals import Interval, bootstrap_interval, wilson_interval
+from tinysight.metrics.intervals import (
+    Interval,
+    bootstrap_interval,
+    exact_interval,
+    wilson_interval,
+)
+from tinysight.metrics.operating_point import (
+    Counts,
+    Decision,
+    Rate,
+    at_target_fpr,
+    at_target_precision,
+    at_threshold,
+    expected_fpr,
+)
 
 __all__ = [
     "ClassReport",
+    "Counts",
+    "Decision",
     "Interval",
+    "PrCurve",
+    "Rate",
+    "Reliability",
     "RocCurve",
     "accuracy",
+    "apply_temperature",
+    "at_target_fpr",
+    "at_target_precision",
+    "at_threshold",
+    "average_precision",
     "bootstrap_interval",
+    "brier",
+    "calibration",
     "class_report",
+    "confidences",
     "confusion_matrix",
+    "exact_interval",
+    "expected_fpr",
+    "fit_temperature",
+    "pr_curve",
+    "reliability",
     "roc_auc",
     "roc_curve",
     "topk",
