@@ -210,7 +210,7 @@ def _evaluate(run: _Run) -> Evaluation:
     run.model.eval()
     data = run.recipe.data
     found = evaluate(
-        predictor(run.model),
+        predictor(run.model, run.recipe.data.target),
         run.held_out,
         run.prepare,
         [m.spec for m in run.recipe.metrics],
