@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinysight.config.schema import Export
     from tinysight.config.schema import OperatingPoint as Wanted
 
-_KEPT = "operating_point."  # begins the names of a bundle's metrics that belong to its threshold
+KEPT = "operating_point."  # begins the names of a bundle's metrics that belong to its threshold
 
 
 class Decided(NamedTuple):
@@ -134,8 +134,9 @@ def keep(decision: Decision, wished: bool) -> tuple[Kept, dict[str, float]]:
     for name in ("fpr", "tpr", "precision"):
         if rate := getattr(decision, name):
             numbers |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
-    kept = Kept(decision.threshold, how_chosen(decision, wished), decision.interval)
-    return kept, {_KEPT + name: float(value) for name, value in numbers.items()}
+    ends = decision.interval and (decision.interval.low, decision.interval.high)
+    kept = Kept(decision.threshold, how_chosen(decision, wished), ends)
+    return kept, {KEPT + name: float(value) for name, value in numbers.items()}
 
 
 def promised_fpr(manifest: Manifest, negatives: int) -> Interval | None:
@@ -144,9 +145,9 @@ def promised_fpr(manifest: Manifest, negatives: int) -> Interval | None:
     None if the bundle does not say, or there are no negatives.
     """
     numbers = {
-        key.removeprefix(_KEPT): value
+        key.removeprefix(KEPT): value
         for key, value in manifest.metrics.items()
-        if key.startswith(_KEPT)
+        if key.startswith(KEPT)
     }
     if not numbers.get("negatives") or not negatives:
         return None
