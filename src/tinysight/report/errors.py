@@ -14,7 +14,7 @@ from tinysight.errors import ImageError
 from tinysight.transforms import decode
 from tinysight.verdict import Verdict
 
-_SHOWN = 15
+_SHOWN = 12
 _SIDE = 224  # px, longer side; some 8 KB each
 _QUALITY = 72
 

@@ -12,7 +12,7 @@ from tinysight.files import read_yaml, write_atomic
 from tinysight.report.answer import answer, warnings
 from tinysight.report.errors import worst_errors
 from tinysight.report.history import environment, history
-from tinysight.report.quality import by_label, quality, roc
+from tinysight.report.quality import overview, quality
 from tinysight.report.trouble import trouble
 from tinysight.verdict import Verdict
 
@@ -65,14 +65,13 @@ def _page(verdict: Verdict, subject: Subject) -> str:
     title = escape(subject.title)
     network = f"<small>{escape(subject.network)}</small>" if subject.network else ""
     lead = f'<p class="lead">{escape(subject.description)}</p>' if subject.description else ""
-    curve = roc(verdict)
     parts = [
         answer(verdict),
         warnings(verdict),
         '<div class="two">',
         worst_errors(verdict),
-        f'<section class="card" aria-label="Overview">{curve or by_label(verdict)}</section></div>',
-        quality(verdict, with_labels=bool(curve)),
+        f'<section class="stack" aria-label="Overview">{overview(verdict)}</section></div>',
+        quality(verdict),
         history(subject.folder),
         trouble(verdict, subject.folder),
         environment(verdict, subject.folder),

@@ -27,6 +27,7 @@ from tinysight.report.charts import (
 from tinysight.verdict import Verdict
 
 _SMALL = 0.05  # false-positive rates below it are drawn on a scale of tens
+_FEW = 4  # classes whose tables share a card
 _LARGEST = 30  # classes whose confusion is shown whole
 _WORST = 30  # rows of a longer table
 _BINS = 10
@@ -75,13 +76,23 @@ def roc(verdict: Verdict) -> str:
     )
 
 
-def quality(verdict: Verdict, *, with_labels: bool = True) -> str:
+def overview(verdict: Verdict) -> str:
+    """What stands beside the worst errors: where the threshold lies, or without one each label."""
+    cards = [roc(verdict), scores(verdict)]
+    return _cards(cards if any(cards) else [by_label(verdict)])
+
+
+def quality(verdict: Verdict) -> str:
     """Everything else about the answers, as cards."""
-    cards = [_pr(verdict), _scores(verdict), _reliability(verdict), _confusion(verdict)]
-    if with_labels:
-        cards.append(by_label(verdict))
-    shown = "".join(f'<div class="card">{card}</div>' for card in cards if card)
-    return f'<section><h2>Answers</h2><div class="charts">{shown}</div></section>'
+    cards = [_pr(verdict), _reliability(verdict)]
+    rest = [_confusion(verdict), by_label(verdict) if verdict.about else ""]
+    small = len(verdict.labels) <= _FEW
+    cards += ['<div style="height:14px"></div>'.join(filter(None, rest))] if small else rest
+    return f'<section><h2>Answers</h2><div class="charts">{_cards(cards)}</div></section>'
+
+
+def _cards(contents: Sequence[str]) -> str:
+    return "".join(f'<div class="card">{content}</div>' for content in contents if content)
 
 
 def by_label(verdict: Verdict) -> str:
@@ -132,7 +143,8 @@ def _pr(verdict: Verdict) -> str:
     )
 
 
-def _scores(verdict: Verdict) -> str:
+def scores(verdict: Verdict) -> str:
+    """How the scores of those with the label and of the others lie, and the threshold between."""
     about = verdict.about
     if about is None:
         return ""

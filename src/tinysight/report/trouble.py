@@ -20,7 +20,9 @@ def trouble(verdict: Verdict, folder: Path | None) -> str:
     if path and path.is_file():
         parts.append(_checked(json.loads(path.read_text("utf-8"))))
     shown = "".join(f'<div class="card">{part}</div>' for part in parts if part)
-    return f"<section><h2>Data problems</h2>{shown}</section>" if shown else ""
+    if not shown:
+        return ""
+    return f'<section><h2>Data problems</h2><div class="stack">{shown}</div></section>'
 
 
 def _unreadable(verdict: Verdict) -> str:
@@ -29,7 +31,7 @@ def _unreadable(verdict: Verdict) -> str:
         return ""
     items = "".join(f"<li>{escape(path)}: {escape(why)}</li>" for path, why in found[:_SHOWN])
     more = f"<p class=note>and {len(found) - _SHOWN} more</p>" if len(found) > _SHOWN else ""
-    return f"<h3>{len(found)} unreadable pictures, left out</h3><ul>{items}</ul>{more}"
+    return f"<h3>{len(found)} unreadable, left out</h3><ul>{items}</ul>{more}"
 
 
 def _checked(tree: Any) -> str:
