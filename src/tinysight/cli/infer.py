@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     failed: list[Unreadable] = []
     answers: list[dict[str, Any]] = []
     for batch in label_pictures(
-        predictor(model.to(device())),
+        predictor(model.to(device()), recipe.data.target),
         Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval"),
         postprocesses.build(recipe.export.postprocess.spec, labels=label_names(recipe.data)),
         found,

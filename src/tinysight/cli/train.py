@@ -30,21 +30,29 @@ def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
     with log_to_stderr():
         setup = read_setup(args)
-        from tinysight.data.labels import label_names
-        from tinysight.report import write_report
-        from tinysight.train import evaluate_run, fit
+        from tinysight.operating import check
+        from tinysight.train import fit
         from tinysight.train.distributed import is_main
+        from tinysight.train.finish import finish
 
         recipe = _with_weights(setup)
+        if isinstance(recipe.data.labels, tuple):  # better now than at the end
+            check(recipe.export, recipe.data.labels, recipe.data.target)
         out, resume = _place(setup, args)
         result = fit(recipe, out, resume=resume)
-    if not is_main():  # the first of several processes tells
-        return 0
-    report = write_report(out, evaluate_run(out), label_names(recipe.data))
+        if not is_main():  # the first of several processes tells
+            return 0
+        verdict = finish(out)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
     print(f"run        {result.out}")
-    print(f"report     {report}")
+    print(f"report     {out / 'report.html'}")
+    if decision := verdict.decision:
+        print(f"threshold  {decision.threshold:g}, {verdict.chosen}")
+        for warning in decision.warnings:
+            print(f"warning    {warning}")
+    elif recipe.export.operating_point:
+        print(f"threshold  none: {verdict.chosen}")
     if result.unreadable:
         print(f"unreadable {len(result.unreadable)} pictures, left out:")
         for path, reason in result.unreadable:

@@ -187,7 +187,7 @@ def _end_epoch(run: Run, epoch: int, clock: float) -> tuple[dict[str, Any], Eval
 def _evaluate(run: Run) -> Evaluation:
     data = run.recipe.data
     found = evaluate(
-        predictor(run.shown.eval()),
+        predictor(run.shown.eval(), run.recipe.data.target),
         run.held_out,
         run.prepare,
         [m.spec for m in run.recipe.metrics],
