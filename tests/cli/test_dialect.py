@@ -261,3 +261,50 @@ def test_convert_writes_a_recipe_that_reads_back(
     assert load_recipe(out) == load_recipe(
         here / "demo.yaml", ["Global.epochs=7", "Optimizer.clip_grad=5.0"]
     )
+
+
+def test_several_labels_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From list files with tabs to a bundle whose labels have a probability each."""
+    monkeypatch.chdir(tmp_path)
+    for path in sorted(make_pictures(tmp_path / "pictures").glob("*_list.txt")):
+        fields = [line.split() for line in path.read_text("utf-8").splitlines()]
+        rows = [f"{f[0]}\t{f[1]},{1 - int(f[1])},{i % 2}" for i, f in enumerate(fields) if f[1:]]
+        path.write_text("\n".join(rows), "utf-8")
+    loss = "MultiLabelLoss: {weight: 1.0, size_sum: True, weight_ratio: True}"
+    write_training(
+        tmp_path,
+        ("name: ImageNetDataset", "name: MultiLabelDataset"),
+        ("name: ImageNetDataset", "name: MultiLabelDataset"),
+        ("&classes 2", "3"),
+        ("CELoss: {weight: 1.0, epsilon: 0.1}", loss),
+        ("- TprAtFpr: {max_fpr: 0.5}\n    - TopkAcc: {topk: [1, 2]}", "- ATTRMetric:\n    - MultiLabelMAP:"),
+        ("ThreshOutput, threshold: 0.5, label_0: dark, label_1: bright", "MultiLabelThreshOutput"),
+    )  # fmt: skip
+    assert main(["train", "-c", "demo.yaml", "-o", "Optimizer.lr.learning_rate=1e-4"]) == 0
+    assert "compares probabilities" in capfd.readouterr().err
+    assert main(["eval", "-c", "demo.yaml"]) == 0
+    assert capfd.readouterr().out.startswith("mA ")
+    assert main(["infer", "-c", "demo.yaml", "-o", "Infer.PostProcess.threshold=0.0"]) == 0
+    ((only,),) = answer(capfd)
+    assert only["class_ids"] == [0, 1, 2]
+    assert abs(sum(only["scores"]) - 1) > 0.01  # type: ignore[arg-type]
+    assert main(["export", "-c", "demo.yaml"]) == 0
+    assert Bundle.load("inference").manifest.postprocess["name"] == "multilabel"
+
+
+def test_the_rate_of_several_cards_is_told(
+    here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "-c", "demo.yaml", "-o", "Global.epochs=1", "-o"]
+    said = "0.05 is used as it is; published rates are for 4 cards, here is 1"
+    assert main([*words, f"Global.output_dir={tmp_path / 'a'}"]) == 0
+    assert said in capfd.readouterr().err
+    assert (
+        main(
+            [*words, f"Global.output_dir={tmp_path / 'b'}", "-o", "Optimizer.lr.learning_rate=0.01"]
+        )
+        == 0
+    )
+    assert "published rates" not in capfd.readouterr().err

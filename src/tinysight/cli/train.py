@@ -7,6 +7,9 @@ processes: torchrun --nproc-per-node N -m tinysight train ...
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,10 @@ from tinysight.cli.setup import Setup, log_to_stderr, read_setup
 
 if TYPE_CHECKING:
     from tinysight.config import Recipe
+
+logger = logging.getLogger(__name__)
+
+_CARDS = {"adamw": 8}  # that PaddleClas' recipes are for; the others 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         from tinysight.train.distributed import is_main
         from tinysight.train.finish import finish
 
+        _tell_rate(setup, args.override)
         recipe = _with_weights(setup)
         if isinstance(recipe.data.labels, tuple):  # better now than at the end
             check(recipe.export, recipe.data.labels, recipe.data.target)
@@ -58,6 +66,17 @@ def run(args: argparse.Namespace) -> int:
         for path, reason in result.unreadable:
             print(f"  {path}: {reason}")
     return 1 if result.unreadable else 0
+
+
+def _tell_rate(setup: Setup, overrides: Sequence[str]) -> None:
+    """Say that a published rate is for several cards, unless the user has set another one."""
+    if setup.translation is None or any(text.startswith("Optimizer.lr.") for text in overrides):
+        return
+    settings, here = setup.recipe.train, int(os.environ.get("WORLD_SIZE", "1"))
+    published = _CARDS.get(settings.optimizer.name, 4)
+    if here != published:
+        what = "Optimizer.lr.learning_rate: %g is used as it is; published rates are for %d cards, here is %d"
+        logger.info(what, settings.lr, published, here)
 
 
 def _with_weights(setup: Setup) -> Recipe:
