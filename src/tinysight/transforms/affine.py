@@ -26,7 +26,7 @@ Matrix = tuple[float, float, float, float, float, float]
 _TAPS = {"bilinear": 2, "bicubic": 4}
 _UNSURE = 1 / 1024  # more than the worst rounding error of the single precision sums, 6e-4
 _MANY = 1 << 12  # values to compute again, from which looking for one-coloured regions pays
-_PIXELS = 1 << 14  # output pixels of one go: the arrays of a go stay in the processor's cache
+_PIXELS = 1 << 13  # output pixels of one go: the arrays of a go stay in the processor's cache
 
 
 def affine(
