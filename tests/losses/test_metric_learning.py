@@ -20,7 +20,7 @@ from tinysight.losses import (
     TripletAngularMargin,
 )
 from tinysight.losses.memory import ContrastiveXBM, Memory, TripletAngularMarginXBM
-from tinysight.registry import losses
+from tinysight.registry import embedding_losses
 
 LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0], [4.0]])  # on a line: distances are differences
 OWNERS = torch.tensor([0, 0, 0, 1, 1])  # three of one identity, two of the other
@@ -126,25 +126,22 @@ SPECS = {
     "contrastive_xbm": {"features": 4, "size": 16},
     "triplet_angular_margin_xbm": {"features": 4, "size": 16},
 }
-EMBEDDING = (
-    "center", "contrastive", "contrastive_xbm", "dch", "eml", "lcdsh", "msm", "npairs",
-    "pairwise_cosface", "supcon", "trihard", "triplet", "triplet_angular_margin",
-    "triplet_angular_margin_xbm",
-)  # fmt: skip
+MORE = ("domain_scatter", "domain_shuffle", "dshsd")  # take more than labels
+EMBEDDING = sorted(set(embedding_losses.names()) - set(MORE))
 
 
 @pytest.mark.parametrize("name", EMBEDDING)
 def test_every_loss_of_embeddings_learns(name: str) -> None:
     torch.manual_seed(1)
-    checked, problems = losses.check({"name": name, **SPECS.get(name, {})}, "loss")
+    checked, problems = embedding_losses.check({"name": name, **SPECS.get(name, {})}, "loss")
     assert problems == []
-    loss: nn.Module = losses.build(checked)
+    loss: nn.Module = embedding_losses.build(checked)
     x = torch.randn(8, 4).requires_grad_()
     labels = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
     before = loss(x, labels)
     (gradient,) = torch.autograd.grad(before, x)
     assert bool(torch.isfinite(gradient).all())
-    lower = losses.build(checked)
+    lower = embedding_losses.build(checked)
     lower.load_state_dict(
         {k: v for k, v in loss.state_dict().items() if k == "centers"}, strict=False
     )

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinysight.registry import losses
+from tinysight.registry import Registry, distillation_losses, embedding_losses, losses
 
+REGISTRIES: tuple[Registry[Any], ...] = (losses, embedding_losses, distillation_losses)
 Preds = dict[str, Tensor]
 Values = dict[str, Tensor]
 
@@ -31,10 +32,12 @@ class Ours:
         """A module of ours from a checked spec; the label ratios are in the second row of a batch."""
         label = None if batch is None else batch["."]
         ratio = label[0, 1].numpy() if label is not None and label.ndim == 3 else None
-        checked, problems = losses.check({"name": name, **options}, "loss")
+        registry = next(r for r in REGISTRIES if name in r.names())
+        checked, problems = registry.check({"name": name, **options}, "loss")
         assert problems == []
-        self.modules.append(losses.build(checked, label_ratio=ratio))
-        return self.modules[-1]
+        module: nn.Module = registry.build(checked, label_ratio=ratio)
+        self.modules.append(module)
+        return module
 
 
 Builder = Callable[[Ours, dict[str, Any], Preds], Callable[[Preds, Preds], Values]]

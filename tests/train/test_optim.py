@@ -10,7 +10,7 @@ from tinysight.errors import ConfigError
 from tinysight.models import create_model
 from tinysight.registry import optimizers
 from tinysight.train.checkpoint import optimizer_tensors, restore_optimizer
-from tinysight.train.optim import clip_all_norm, clip_each_norm, param_groups, set_lr
+from tinysight.train.optim import clip_each_norm, param_groups, set_lr
 
 
 def test_groups_of_pplcnet() -> None:
@@ -194,14 +194,3 @@ def test_a_multiplier_of_nothing_is_named() -> None:
     groups = param_groups(nn.ModuleDict({"stem": nn.Linear(2, 2)}), 0.5)
     with pytest.raises(ConfigError, match="begins with 'steem'"):
         optimizers.build({"name": "sgd", "lr_mults": {"steem": 0.1}}, params=groups)
-
-
-def test_clip_all_norm_by_hand() -> None:
-    a, b, c = (nn.Parameter(torch.zeros(2)) for _ in range(3))
-    a.grad, b.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])  # 5 together
-    clip_all_norm([a, b, c], 10.0)
-    assert a.grad.tolist() == pytest.approx([3, 0])
-    clip_all_norm([a, b, c], 1.0)
-    assert a.grad.tolist() + b.grad.tolist() == pytest.approx([0.6, 0, 0, 0.8])
-    clip_all_norm([c], 1.0)
-    assert c.grad is None

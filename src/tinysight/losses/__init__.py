@@ -1,7 +1,8 @@
-"""Losses, registered in `tinysight.registry`: modules that give one number.
+"""Losses: modules that give one number, in three registries of `tinysight.registry`.
 
-For classification they take logits (N, K) and targets; in metric learning embeddings (N, D) and
-labels (N,), a few also logits or domains; in distillation the outputs of student and teacher.
+Those of classification (`losses`) take logits (N, K) and targets; those of metric learning
+(`embedding_losses`) embeddings (N, D) and labels (N,), a few also logits or domains; those of
+distillation (`distillation_losses`) the outputs of student and teacher, a few also labels.
 """
 
 from tinysight.losses.classification import CrossEntropy, MultiLabel, MultiLabelAsymmetric

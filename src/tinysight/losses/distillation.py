@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from tinysight.losses.weights import Ratio, presence_weights, ratio_tensor
-from tinysight.registry import losses
+from tinysight.registry import distillation_losses
 
 _EPS = 1e-12
 
@@ -26,7 +26,7 @@ def activated(x: Tensor, activation: str) -> Tensor:
     return x.softmax(-1) if activation == "softmax" else x.sigmoid()
 
 
-@losses.register("dml")
+@distillation_losses.register("dml")
 class MutualLearning(nn.Module):
     """Deep mutual learning, arXiv:1706.00384: the mean divergence of two outputs in both directions, times K.
 
@@ -70,7 +70,7 @@ class MutualLearning(nn.Module):
         return value.sum(1).mean() if self.sum_classes else value.mean()
 
 
-@losses.register("distance")
+@distillation_losses.register("distance")
 class Distance(nn.Module):
     """Mean difference of two outputs: absolute, squared, or squared up to 1 and absolute beyond.
 
@@ -101,7 +101,7 @@ class Distance(nn.Module):
         return value
 
 
-@losses.register("kl_div")
+@distillation_losses.register("kl_div")
 class KLDivergence(nn.Module):
     """Divergence of the student's softmax from the teacher's, arXiv:1503.02531, times T^2.
 
@@ -125,7 +125,7 @@ def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) ->
     return value * temperature**2
 
 
-@losses.register("dkd")
+@distillation_losses.register("dkd")
 class DecoupledKD(nn.Module):
     """Decoupled distillation, arXiv:2203.08679: the target class against the rest, and within the rest.
 
@@ -172,7 +172,7 @@ def _rest(x: Tensor, own: Tensor) -> Tensor:
     return x.masked_fill(own, -torch.inf).logsumexp(1, keepdim=True).expand_as(x)
 
 
-@losses.register("wsl")
+@distillation_losses.register("wsl")
 class WeightedSoftLabels(nn.Module):
     """Weighted soft labels, arXiv:2102.00650: softened cross-entropy, less where the student is ahead.
 
@@ -198,7 +198,7 @@ class WeightedSoftLabels(nn.Module):
         return t**2 * (weight * value).mean()
 
 
-@losses.register("skd")
+@distillation_losses.register("skd")
 class SphericalKD(nn.Module):
     """Spherical distillation, arXiv:2010.07485: both logits standardised, so that only directions count.
 
@@ -238,7 +238,7 @@ class SphericalKD(nn.Module):
         return self.alpha * taught + (1.0 - self.alpha) * F.cross_entropy(p, targets)
 
 
-@losses.register("dist")
+@distillation_losses.register("dist")
 class RelationalMatch(nn.Module):
     """DIST, arXiv:2205.10536: the student's probabilities should correlate with the teacher's.
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinysight.losses.pairwise import check_batch, distances, masked_max, masked_min, prepared, same
-from tinysight.registry import losses
+from tinysight.registry import embedding_losses
 
 
-@losses.register("domain_scatter")
+@embedding_losses.register("domain_scatter")
 class DomainScatter(nn.Module):
     """Mean cosine of the embeddings of a domain to their mean, over domains; to be minimised.
 
@@ -37,7 +37,7 @@ class DomainScatter(nn.Module):
         return torch.stack(cosines).mean()
 
 
-@losses.register("domain_shuffle")
+@embedding_losses.register("domain_shuffle")
 class DomainShuffle(nn.Module):
     """The farthest sample of another domain should be nearer than one's nearest other identity at home.
 

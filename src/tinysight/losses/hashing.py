@@ -10,10 +10,10 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from tinysight.losses.pairwise import check_batch, same, squared_distances
-from tinysight.registry import losses
+from tinysight.registry import embedding_losses
 
 
-@losses.register("dshsd")
+@embedding_losses.register("dshsd")
 class DSHSD(nn.Module):
     """Deep saliency hashing: squared distances, up to a margin of twice the width.
 
@@ -39,7 +39,7 @@ class DSHSD(nn.Module):
         return F.cross_entropy(logits, labels) + self.weight * pairs
 
 
-@losses.register("lcdsh")
+@embedding_losses.register("lcdsh")
 class LCDSH(nn.Module):
     """Locality-constrained deep supervised hashing: likelihood of pairs, and of those of the signs.
 
@@ -64,7 +64,7 @@ class LCDSH(nn.Module):
         return F.softplus(-sign * product).mean() + self.weight * difference.square().mean()
 
 
-@losses.register("dch")
+@embedding_losses.register("dch")
 class DCH(nn.Module):
     """Deep Cauchy hashing, CVPR 2018: distances of codes on a Cauchy scale, both kinds of pairs equal.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tinysight.losses.pairs import contrastive
 from tinysight.losses.pairwise import check_batch, prepared
 from tinysight.losses.triplet import TripletAngularMargin
-from tinysight.registry import losses
+from tinysight.registry import embedding_losses
 
 
 class Memory(nn.Module):
@@ -79,7 +79,7 @@ class _WithMemory(nn.Module):
         return self.memory.content()
 
 
-@losses.register("triplet_angular_margin_xbm")
+@embedding_losses.register("triplet_angular_margin_xbm")
 class TripletAngularMarginXBM(_WithMemory):
     """`triplet_angular_margin` in the batch, plus the same between the batch and the memory.
 
@@ -125,7 +125,7 @@ class TripletAngularMarginXBM(_WithMemory):
         return value + self.weight * self.loss.between(unit, labels, *remembered)
 
 
-@losses.register("contrastive_xbm")
+@embedding_losses.register("contrastive_xbm")
 class ContrastiveXBM(_WithMemory):
     """`contrastive` in the batch, plus the same between the batch and the memory.
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from tinysight.losses.pairwise import check_batch, prepared, same
-from tinysight.registry import losses
+from tinysight.registry import embedding_losses
 
 
 def contrastive(
@@ -26,7 +26,7 @@ def contrastive(
     return ((1.0 - cosine) * attracted + cosine * repelled).sum() / len(x)
 
 
-@losses.register("contrastive")
+@embedding_losses.register("contrastive")
 class Contrastive(nn.Module):
     """All pairs: 1 - cosine for positives, the cosine for negatives above a margin.
 
@@ -52,7 +52,7 @@ class Contrastive(nn.Module):
         return contrastive(unit, labels, unit, labels, self.margin, self.identical)
 
 
-@losses.register("npairs")
+@embedding_losses.register("npairs")
 class NPairs(nn.Module):
     """N-pair loss, NIPS 2016: of all second samples, each first one's own should be most similar.
 
@@ -84,7 +84,7 @@ class NPairs(nn.Module):
         return F.cross_entropy(first @ second.T, targets) + 0.25 * self.l2_weight * lengths
 
 
-@losses.register("supcon")
+@embedding_losses.register("supcon")
 class SupCon(nn.Module):
     """Supervised contrastive loss, arXiv:2004.11362: log-softmax over all others, mean of positives.
 
@@ -115,7 +115,7 @@ class SupCon(nn.Module):
         return -(self.scale * logs.sum(1) / positive.sum(1).clamp(min=1)).mean()
 
 
-@losses.register("pairwise_cosface")
+@embedding_losses.register("pairwise_cosface")
 class PairwiseCosFace(nn.Module):
     """Softplus of the hardest positive and the hardest negative cosine, both softened.
 
@@ -142,7 +142,7 @@ class PairwiseCosFace(nn.Module):
         return F.softplus(near.logsumexp(1) + far.logsumexp(1)).mean()
 
 
-@losses.register("center")
+@embedding_losses.register("center")
 class Center(nn.Module):
     """Squared distance to the centre of one's identity, which is learnt; ECCV 2016.
 

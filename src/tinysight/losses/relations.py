@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinysight.losses.pairwise import squared_distances
-from tinysight.registry import losses
+from tinysight.registry import distillation_losses
 
 
-@losses.register("rkd_distance")
+@distillation_losses.register("rkd_distance")
 class RelationalDistance(nn.Module):
     """Distances between samples, in units of their mean, as the teacher has them.
 
@@ -36,7 +36,7 @@ class RelationalDistance(nn.Module):
         return distance / (distance.sum() / pairs)
 
 
-@losses.register("rkd_angle")
+@distillation_losses.register("rkd_angle")
 class RelationalAngle(nn.Module):
     """Cosines of the angles that any two samples make as seen from a third, as the teacher has them."""
 

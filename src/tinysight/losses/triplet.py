@@ -22,7 +22,7 @@ from tinysight.losses.pairwise import (
     same,
     squared_distances,
 )
-from tinysight.registry import losses
+from tinysight.registry import embedding_losses
 
 
 def hardest_triplets(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ def angular_margin(
     return relative, (bounds[0] - ap).clamp(min=0.0).mean() + far.mean()
 
 
-@losses.register("triplet")
+@embedding_losses.register("triplet")
 class Triplet(nn.Module):
     """Batch-hard triplet loss, arXiv:1703.07737: relu(farthest positive - nearest negative + margin).
 
@@ -74,7 +74,7 @@ class Triplet(nn.Module):
         return (ap - an + self.margin).clamp(min=0.0).mean()
 
 
-@losses.register("triplet_angular_margin")
+@embedding_losses.register("triplet_angular_margin")
 class TripletAngularMargin(nn.Module):
     """Triplets of cosines with a margin, and bounds that hold by themselves.
 
@@ -125,7 +125,7 @@ class TripletAngularMargin(nn.Module):
         return (relative.mean() + self.absolute_weight * absolute) * (len(ap) / len(x))
 
 
-@losses.register("trihard")
+@embedding_losses.register("trihard")
 class TriHard(nn.Module):
     """As `triplet`, but of squared distances; an anchor is no positive of its own.
 
@@ -145,7 +145,7 @@ class TriHard(nn.Module):
         return (ap - an + self.margin).clamp(min=0.0).mean()
 
 
-@losses.register("msm")
+@embedding_losses.register("msm")
 class MarginSampleMining(nn.Module):
     """The one hardest pair of positives against the one hardest of negatives, arXiv:1710.00478.
 
@@ -165,7 +165,7 @@ class MarginSampleMining(nn.Module):
         return (ap - an + self.margin).clamp(min=0.0)
 
 
-@losses.register("eml")
+@embedding_losses.register("eml")
 class EMargin(nn.Module):
     """Means of e^distance over positives times means of e^-distance over negatives, on a log scale.
 

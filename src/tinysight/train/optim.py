@@ -244,13 +244,3 @@ def clip_each_norm(parameters: Iterable[Tensor], max_norm: float) -> None:
         return
     norms = torch._foreach_norm(grads)
     torch._foreach_mul_(grads, [max_norm / n.clamp(min=max_norm) for n in norms])
-
-
-@torch.no_grad()
-def clip_all_norm(parameters: Iterable[Tensor], max_norm: float) -> None:
-    """Scale all gradients by one factor, to a common L2 norm of at most `max_norm`; in place."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    if not grads:
-        return
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-    torch._foreach_mul_(grads, max_norm / norm.clamp(min=max_norm))

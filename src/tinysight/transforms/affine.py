@@ -26,7 +26,8 @@ Matrix = tuple[float, float, float, float, float, float]
 _TAPS = {"bilinear": 2, "bicubic": 4}
 _UNSURE = 1 / 1024  # more than the worst rounding error of the single precision sums, 6e-4
 _MANY = 1 << 12  # values to compute again, from which looking for one-coloured regions pays
-_PIXELS = 1 << 14  # output pixels of one go: the arrays of a go stay in the processor's cache
+_TILE = 256  # side of the output tiles, so that large pictures need little memory
+_PIXELS = 1 << 13  # output pixels of one go: the arrays of a go stay in the processor's cache
 
 
 def affine(
@@ -204,34 +205,53 @@ def _outside(move: Image, shift: float, width: int) -> Image:
 
 
 def _warp(image: Image, matrix: Matrix, interpolation: Filter, fill: tuple[int, int, int]) -> Image:
-    """The general case; only for the pixels that fall inside."""
+    """The general case, in tiles; only for the pixels that fall inside."""
     height, width = image.shape[:2]
-    a, b, c, d, e, f = matrix
-    source = _windows(image, _TAPS[interpolation])
+    reach = _TAPS[interpolation] // 2
+    border = cv2.copyMakeBorder(image, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    packed = _packed(border)
     planes = np.empty((3, height, width), np.uint8)
     planes[:] = np.array(fill)[:, None, None]
-    column = (np.arange(width) + 0.5)[None, :]
-    rows = max(_PIXELS // width, 1)
-    buffers = np.empty((_TAPS[interpolation] + 1, 3, rows * width), np.float32)
+    buffers = np.empty((2 * reach + 1, 3, max(_PIXELS, _TILE)), np.float32)
     unsure = _Unsure()
-    for top in range(0, height, rows):
-        row = (np.arange(top, min(top + rows, height)) + 0.5)[:, None]
-        x, y = a * column + b * row, d * column + e * row  # in Pillow's order
-        x += c
-        y += f
-        inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
-        if not len(inside):
-            continue
-        x, y = x.take(inside), y.take(inside)
-        x -= 0.5
-        y -= 0.5
-        inside += top * width
-        cut, doubtful = _cut(_single(source, x, y, interpolation, buffers[:, :, : len(inside)]))
-        for channel in range(3):
-            planes[channel].reshape(-1)[inside] = cut[channel]
-            rest = np.flatnonzero(doubtful[channel])
-            unsure.add(channel, inside[rest], x[rest], y[rest])
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            columns = np.arange(left, min(left + _TILE, width)) + 0.5
+            rows = np.arange(top, min(top + _TILE, height)) + 0.5
+            corners = _places(matrix, columns[[0, -1]], rows[[0, -1]])
+            x0, y0 = (max(int(v.min()) - 2, 0) for v in corners)
+            x1, y1 = (int(v.max()) + 2 + 2 * reach for v in corners)
+            part = packed[y0 : max(y1, 0), x0 : max(x1, 0)]
+            if min(part.shape) <= 2 * reach:
+                continue
+            source = _windows(part, _TAPS[interpolation])
+            step = max(_PIXELS // len(columns), 1)
+            for first in range(0, len(rows), step):
+                go = rows[first : first + step]
+                x, y = _places(matrix, columns, go)
+                inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+                if not len(inside):
+                    continue
+                x, y = x.take(inside), y.take(inside)
+                x -= 0.5
+                y -= 0.5
+                row, column = np.divmod(inside, len(columns))
+                at = (row + (top + first)) * width + (column + left)
+                cut, doubtful = _cut(_single(source, x, y, (x0, y0), interpolation, buffers))
+                for channel in range(3):
+                    planes[channel].reshape(-1)[at] = cut[channel]
+                    rest = np.flatnonzero(doubtful[channel])
+                    unsure.add(channel, at[rest], x[rest], y[rest])
     return unsure.mend(planes, image, interpolation)
+
+
+def _places(matrix: Matrix, columns: Image, rows: Image) -> tuple[Image, Image]:
+    """Where the centres of output pixels lie in the input, (rows, columns); in Pillow's order."""
+    a, b, c, d, e, f = matrix
+    x, y = a * columns + (b * rows)[:, None], d * columns + (e * rows)[:, None]
+    x += c
+    y += f
+    return x, y
 
 
 class _Unsure:
@@ -261,14 +281,9 @@ class _Unsure:
         return np.asarray(cv2.merge(list(planes)))
 
 
-def _windows(image: Image, taps: int) -> Image:
-    """`taps` pixels side by side as one item, for every place: 8 or 16 bytes.
-
-    Item (i, j) begins at column j - taps / 2 of row i - taps / 2; the edge is repeated.
-    """
-    reach = taps // 2
-    border = cv2.copyMakeBorder(image, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
-    wide = _packed(border).view(np.int32)
+def _windows(packed: Image, taps: int) -> Image:
+    """`taps` pixels side by side as one item, 8 or 16 bytes, for every place of `packed`."""
+    wide = packed.view(np.int32)
     count = wide.shape[1] - taps + 1
     items = cv2.merge([np.ascontiguousarray(wide[:, k : k + count]) for k in range(taps)])
     return np.asarray(items).view(np.complex64 if taps == 2 else np.complex128)[:, :, 0]
@@ -292,22 +307,30 @@ def _weights(fraction: Image, interpolation: Filter) -> list[Image]:
     return [-tu * u, u + tu * u, t + tu * t, -tu * t]
 
 
-def _single(source: Image, x: Image, y: Image, interpolation: Filter, buffers: Image) -> Image:
+def _single(
+    source: Image,
+    x: Image,
+    y: Image,
+    origin: tuple[int, int],
+    interpolation: Filter,
+    buffers: Image,
+) -> Image:
     """Values (3, n) float32 at the places (x, y), less half a pixel, inside of the picture.
 
-    `buffers` (taps + 1, 3, n) is written to; the last of them is the answer.
+    Item (0, 0) of `source` is the window at `origin` of the picture with its border. `buffers`
+    (taps + 1, 3, at least n) is written to: fresh memory costs more than the arithmetic.
     """
     taps = _TAPS[interpolation]
-    lines, total = buffers[:-1], buffers[-1]
+    lines, total = buffers[:-1, :, : len(x)], buffers[-1, :, : len(x)]
+    total[:] = 0.0
     whole_x, whole_y = np.floor(x), np.floor(y)
     across = np.stack(_weights((x - whole_x).astype(np.float32), interpolation))[:, None]
     down = _weights((y - whole_y).astype(np.float32), interpolation)
-    whole_y += 1.0
+    whole_y += 1 - origin[1]  # the border is half the taps wide, so the first tap is one further
     whole_y *= source.shape[1]
     whole_y += whole_x
     at = whole_y.astype(np.int64)
-    at += 1
-    total[:] = 0.0
+    at += 1 - origin[0]
     for weight in down:
         taken = np.take(source, at, mode="clip").view(np.uint8).reshape(len(x), 4 * taps)
         lines[:] = cv2.transpose(taken).reshape(taps, 4, -1)[:, :3]

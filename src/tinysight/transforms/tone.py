@@ -14,6 +14,7 @@ from tinysight.transforms.base import Image
 _GREY = np.array([19595, 38470, 7471], np.float32) / 65536  # sums stay below 2**24: exact
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 _VALUES = np.arange(256)
+_PIXELS = 1 << 12  # of one go, so that its arrays stay in the processor's cache
 
 
 def grey(image: Image) -> Image:
@@ -118,24 +119,35 @@ def equalize(image: Image) -> Image:
 
 def shift_hue(image: Image, steps: int) -> Image:
     """Turn the hue by `steps` of 256, through 8-bit hue, saturation and value."""
-    hue, saturation, value = _to_hsv(image)
-    return _from_hsv((hue + steps) % 256, saturation, value)
+    result = np.empty_like(image)
+    rows = max(_PIXELS // image.shape[1], 1)
+    for top in range(0, len(image), rows):
+        hue, saturation, value = _to_hsv(image[top : top + rows])
+        result[top : top + rows] = _from_hsv((hue + steps) % 256, saturation, value)
+    return result
 
 
 def _to_hsv(image: Image) -> tuple[Image, Image, Image]:
     """Hue, saturation, value 0..255 (H, W), int64; the mix of precisions is Pillow's."""
-    high = image.max(axis=2)
-    spread = (high - image.min(axis=2)).astype(np.float32)
+    channels = cv2.split(image)
+    high = np.maximum(np.maximum(channels[0], channels[1]), channels[2])
+    low = np.minimum(np.minimum(channels[0], channels[1]), channels[2])
+    spread = (high - low).astype(np.float32)
     coloured = spread > 0
     spread[~coloured] = 1
     saturation = np.where(coloured, spread / np.maximum(high, 1).astype(np.float32), 0)
-    red, green, blue = ((high - image[:, :, c]).astype(np.float32) / spread for c in range(3))
-    hue = np.select(
-        [image[:, :, 0] == high, image[:, :, 1] == high],
-        [(blue - green).astype(np.float64), 2.0 + red.astype(np.float64) - blue],
-        4.0 + green.astype(np.float64) - red,
+    red, green, blue = ((high - c).astype(np.float32) / spread for c in channels)
+    hue = np.where(
+        channels[0] == high,
+        (blue - green).astype(np.float64),
+        np.where(
+            channels[1] == high,
+            2.0 + red.astype(np.float64) - blue,
+            4.0 + green.astype(np.float64) - red,
+        ),
     )
-    turns = np.fmod(hue.astype(np.float32).astype(np.float64) / 6.0 + 1.0, 1.0)
+    turns = hue.astype(np.float32).astype(np.float64) / 6.0 + 1.0  # at least 5/6, below 2
+    turns -= turns >= 1.0
     hue = np.where(coloured, turns.astype(np.float32).astype(np.float64) * 255.0, 0)
     return (
         hue.astype(np.int64),
@@ -157,4 +169,4 @@ def _from_hsv(hue: Image, saturation: Image, value: Image) -> Image:
     orders = ((v, t, p), (q, v, p), (p, v, t), (p, q, v), (t, p, v), (v, p, q))
     sector %= 6
     planes = [np.choose(sector, [o[c] for o in orders]) for c in range(3)]
-    return np.stack(planes, axis=2).astype(np.uint8)
+    return np.asarray(cv2.merge([plane.astype(np.uint8) for plane in planes]))

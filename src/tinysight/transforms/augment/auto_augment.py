@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ class Strength(NamedTuple):
     weights: int | None = None
 
 
+@lru_cache(maxsize=16)
 def parse_spec(spec: str) -> Strength:
     """Read a RandAugment spec in timm's language: `rand` and sections such as `m9`, by dashes.
 
