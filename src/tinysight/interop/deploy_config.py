@@ -113,8 +113,7 @@ def _transforms(reader: Reader, section: Mapping[str, Any]) -> list[dict[str, An
         if name not in _DEPLOYED:
             reader.wrong(where, "an operator that is not understood", nearest(name, _DEPLOYED))
             continue
-        spec = transform(reader, where, name, arguments)
-        if spec is not None:
+        for spec in transform(reader, where, name, arguments):
             full, problems = transforms.check(spec, where)
             reader.problems += problems
             found.append(full)

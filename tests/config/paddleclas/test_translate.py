@@ -225,6 +225,33 @@ def test_labels_that_are_set_online_are_for_training_alone(tmp_path: Path) -> No
     assert "betrays the label" in "".join(found.notes)
 
 
+OPERATORS = [
+    ("Padv2: {size: [40, 36], pad_mode: 1, fill_value: 0}",
+     [{"name": "cast"}, {"name": "pad", "size": [40, 36], "at": "center", "fill": [0.0]}]),
+    ("Padv2: {pad_mode: -1, offsets: [1, 2], size_divisor: 8}", [{"name": "cast"}, {"multiple": 8, "at": [1, 2]}]),
+    ("Pad: {padding: 10, backend: cv2}", [{"name": "pad", "border": 10, "fill": [0.0]}]),
+    ("RandCropImageV2: {size: [32, 32]}", [{"name": "random_crop", "size": [32, 32]}]),
+    ("RandomRotation: {prob: 0.5, degrees: 90}", [{"name": "random_rotation", "degrees": 90.0, "p": 0.5}]),
+    ("ColorJitter: {brightness: 0.1, hue: 0.1}", [{"name": "color_jitter", "brightness": 0.1, "p": 1.0}]),
+    ("TimmAutoAugment: {prob: 0.5, config_str: rand-m7-mstd0.5-inc1, interpolation: bicubic, img_size: 32}",
+     [{"name": "rand_augment", "spec": "rand-m7-mstd0.5-inc1", "p": 0.5, "fill": [124, 116, 104]}]),
+    ("RandomErasing: {EPSILON: 0.25, sl: 0.02, sh: 1.0/3.0, r1: 0.3, attempt: 10, use_log_aspect: True, mode: pixel}",
+     [{"name": "random_erasing", "p": 0.25, "area": [0.02, 1 / 3], "aspect": 0.3, "attempts": 10, "mode": "pixel"}]),
+    ("CropImageAtRatio: {size: 24, pad: 8}", [{"name": "center_square", "size": 24, "share": 0.75}]),
+    ("RandAugment: {num_layers: 3}", [{"name": "classic_rand_augment", "operations": 3, "magnitude": 5.0}]),
+    ("AutoAugment:", [{"name": "classic_auto_augment"}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "made"), OPERATORS, ids=lambda x: str(x).split(":")[0])
+def test_an_operator(written: str, made: list[dict[str, Any]], tmp_path: Path) -> None:
+    path = write_training(tmp_path, ("RandFlipImage: {flip_code: 1}", written))
+    found = load_recipe(path).transforms.train[1:-1]
+    assert len(found) == len(made)
+    for ours, wanted in zip(found, made, strict=True):
+        assert {key: ours.spec[key] for key in wanted} == wanted
+
+
 def test_several_labels(tmp_path: Path) -> None:
     made = load_recipe(
         write_training(

@@ -29,11 +29,14 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class Operator(NamedTuple):
-    """A row: our name, the rules of the keys, and what is left to do by hand (None: there is no transform)."""
+    """A row: our name, the rules of the keys, what is left to do by hand (None: there is no transform), and what
+    comes before.
+    """
 
     name: str
     keys: Table
     finish: Finish = lambda reader, where, found, spec: spec
+    before: tuple[Spec, ...] = ()
 
 
 def _nothing(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> None:
@@ -65,6 +68,15 @@ def _blur(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec
         where, "blurs as the reference does, which betrays the label by contrast; see random_blur"
     )
     return {**spec, "stretch": True, "normalize_kernel": False}
+
+
+def _pad_to(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
+    at = {0: "start", 1: "center", 2: "end", -1: found.get("offsets")}.get(found["pad_mode"])
+    if at is None:
+        reader.wrong(f"{where}.pad_mode", "should be 0, 1, 2, or -1 with offsets")
+    if "size" not in spec:
+        spec["multiple"] = found["size_divisor"]
+    return {**spec, "at": at}
 
 
 def _timm(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> Spec:
@@ -217,6 +229,18 @@ OPERATORS: dict[str, Operator] = {
             "backend": _MEMORY,
         },
     ),
+    "Padv2": Operator(
+        "pad",
+        {
+            "size": Key(size, "size"),
+            "size_divisor": Key(integer, "", 32),
+            "pad_mode": Key(integer, "", 0),
+            "offsets": Key(several(integer, 2)),
+            "fill_value": Key(several(number), "fill", [127.5]),
+        },
+        _pad_to,
+        before=({"name": "cast"},),
+    ),
     "CropImageAtRatio": Operator(
         "center_square",
         {
@@ -234,7 +258,7 @@ OPERATORS: dict[str, Operator] = {
     "RandomRot90": Operator("random_turn", {"label_key": _MEMORY}),
 }
 _LATER = (
-    "AugMix", "Cutout", "GridMask", "RandAugmentV2", "RandAugmentV3", "RandAugmentV4", "Padv2", "CropWithPadding",
+    "AugMix", "Cutout", "GridMask", "RandAugmentV2", "RandAugmentV3", "RandAugmentV4", "CropWithPadding",
     "RandomApply", "ToTensor", "Normalize", "Resize", "CenterCrop", "RandomHorizontalFlip",
     "RandomResizedCrop", "Pad_paddle_vision",
 )  # fmt: skip
@@ -242,24 +266,26 @@ _LATER = (
 
 def transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
     """Our transforms for a list of operators."""
-    found = (transform(reader, *item) for item in reader.items(ops, where))
-    return [spec for spec in found if spec is not None]
+    return [spec for item in reader.items(ops, where) for spec in transform(reader, *item)]
 
 
-def transform(reader: Reader, where: str, name: str, arguments: Any) -> Spec | None:
-    """Our transform for one operator; None where it is wrong, or nothing that a transform does."""
+def transform(reader: Reader, where: str, name: str, arguments: Any) -> list[Spec]:
+    """Our transforms for one operator; none where it is wrong, or nothing that a transform does."""
     if name not in OPERATORS:
         if name in _LATER:
             reader.wrong(where, "this operator is not available")
         else:
             reader.wrong(where, "unknown operator", nearest(name, [*OPERATORS, *_LATER]))
-        return None
+        return []
     row = OPERATORS[name]
     spec: Spec = {"name": row.name}
     values = reader.section(arguments, where, row.keys, spec)
-    if "size" in row.keys and row.name != "resize" and "size" not in spec:
+    if "size" in row.keys and row.name not in ("resize", "pad") and "size" not in spec:
         reader.wrong(f"{where}.size", "is needed")
-    return row.finish(reader, where, values, spec)
+    finished = row.finish(reader, where, values, spec)
+    if finished is None:
+        return []
+    return [*row.before, finished]
 
 
 _MIX: dict[str, tuple[str, float]] = {
