@@ -106,6 +106,8 @@ def test_infer_in_batches_to_a_file_by_another_rule(
     assert [len(batch) for batch in batches] == [5, 5, 2]
     assert json.loads((tmp_path / "answers.json").read_text("utf-8")) == sum(batches, [])
     assert all(len(one["class_ids"]) == 2 for one in batches[0])  # type: ignore[arg-type]
+    assert list(batches[0][0]) == ["class_ids", "scores", "file_name", "label_names"]
+    assert batches[0][0]["label_names"] == []
 
 
 def test_infer_names_what_it_cannot_read(

@@ -180,8 +180,8 @@ def _prepared(words: list[str], root: Path) -> list[str]:
         and "-c" in words
         and "DataLoader" in (path := root / words[words.index("-c") + 1]).read_text()
     ):
-        side = 64
-        words = [*words, *(word for text in smaller(path, side) for word in ("-o", text))]
+        changes = [*smaller(path, 32), "AMP.use_amp=False"]  # half precision crawls on a CPU
+        words = [*words, *(word for text in changes for word in ("-o", text))]
     return words
 
 

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         infer.batch_size,
         failed.append,
     ):
-        told = [_as_there(answer) for answer in batch]
+        told = [_as_there(answer, recipe.export.postprocess.name) for answer in batch]
         print(told, flush=True)
         answers += told
     for name, reason in failed:
@@ -64,14 +64,19 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _as_there(answer: Result) -> dict[str, Any]:
-    """The answer with the reference's name for the file, and scores as float32 prints them."""
+def _as_there(answer: Result, kind: str) -> dict[str, Any]:
+    """The answer with the reference's name for the file, in its order, and scores as float32 prints them."""
     import numpy as np
 
     plain: dict[str, Any] = {k: v for k, v in answer.items() if k != "filename"}
     if isinstance(plain.get("scores"), Sequence):
         plain["scores"] = [float(str(np.float32(score))) for score in plain["scores"]]
-    return {**plain, "file_name": answer["filename"]}
+    if kind != "topk":
+        return {**plain, "file_name": answer["filename"]}
+    names = plain.pop("label_names")
+    if names == [str(index) for index in plain["class_ids"]]:  # the classes have no names
+        names = []
+    return {**plain, "file_name": answer["filename"], "label_names": names}
 
 
 def _save(name: str, answers: list[dict[str, Any]]) -> None:
