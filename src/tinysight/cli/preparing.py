@@ -154,6 +154,7 @@ def _finish(
     left = [pairs[i][0] for i in division.left_out]
     manifest.finish(
         {
+            "split": {**_share(args), "group": args.group},
             "counts": counts,
             "left_out": left,
             "skipped": skipped,
@@ -203,7 +204,8 @@ def _share(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    keys = ("form", "classes", "scale", "min_size", "group")
+    """What the crops depend on; how they are divided may change until they are all there."""
+    keys = ("form", "classes", "scale", "min_size")
     told = {key: getattr(args, key) for key in keys}
     paths = {"source": str(args.source), "images": str(args.images or "")}
-    return {**paths, **told, **_share(args)}
+    return {**paths, **told}
