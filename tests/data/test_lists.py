@@ -102,11 +102,11 @@ def test_all_bad_lines_come_in_one_message(tmp_path: Path) -> None:
 
 
 def test_bad_lines_can_be_left_out(tmp_path: Path) -> None:
-    bad = BadLines()
+    bad: list[BadLines] = []
     path = listed(tmp_path, "a 0\nb\nc 1\n\nd 1\n")
     samples = read_list(path, tmp_path, 2, bad=bad)
     assert [(s.path.name, s.line) for s in samples] == [("a", 1), ("c", 3), ("d", 5)]
-    assert bad.count == 2
+    assert [lines.count for lines in bad] == [2]
     assert {s.source for s in samples.sections} == {path}
 
 

@@ -48,7 +48,8 @@ class Form(NamedTuple):
 class BadLines:
     """The bad lines of one file, those with the same trouble together."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Path) -> None:
+        self.source = source
         self.count = 0
         self._groups: dict[tuple[str, str], list[int]] = {}  # what, hint -> count, first lines
 
@@ -61,24 +62,24 @@ class BadLines:
             if len(group) <= _SHOWN:
                 group.append(line)
 
-    def problems(self, source: Path) -> list[Problem]:
+    def problems(self) -> list[Problem]:
         """A problem for each kind of trouble."""
         problems, explained = [], 0
         for (what, hint), (count, first, *others) in self._groups.items():
             explained += count
             more = [f"and {count - 1 - len(others)} more"] if count - 1 > len(others) else []
             also = f" (also lines {', '.join([*map(str, others), *more])})" if others else ""
-            problems.append(Problem(f"{source}:{first}", what + also, hint))
+            problems.append(Problem(f"{self.source}:{first}", what + also, hint))
         if explained < self.count:
             problems.append(Problem("", f"and {self.count - explained} more bad lines"))
         return problems
 
-    def error(self, source: Path) -> DataError:
+    def error(self) -> DataError:
         """All of it as one error."""
-        problems = self.problems(source)
+        problems = self.problems()
         if len(problems) == 1:
             return DataError(*problems[0])
-        return DataError.of(str(source), problems)
+        return DataError.of(str(self.source), problems)
 
 
 def read_lines(lines: Iterable[bytes], form: Form, into: Gathered, bad: BadLines) -> None:

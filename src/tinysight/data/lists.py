@@ -35,7 +35,7 @@ def read_list(
     *,
     target: Target = "class",
     names: Sequence[str] = (),
-    bad: BadLines | None = None,
+    bad: list[BadLines] | None = None,
 ) -> SampleList:
     """Read one list file in UTF-8: a picture a line, or a `.csv` file whose header names columns.
 
@@ -63,7 +63,7 @@ def read_list(
     return _some(into)
 
 
-def read_split(data: Data, split: Split) -> SampleList:
+def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> SampleList:
     """The pictures of one of a recipe's splits: its lists in order, or its folder.
 
     With several roots, list `i` belongs to root `i`, the unlabelled ones after the others; with one
@@ -79,7 +79,7 @@ def read_split(data: Data, split: Split) -> SampleList:
     form = Form(target, None if raw else len(names), data.delimiter, names=names)
     if data.target == "multilabel":
         form = form._replace(num_classes=len(names))
-    found = _read_split(data, split, form)
+    found = _read_split(data, split, form, bad)
     return _relabelled(data, split, found) if data.relabel else found
 
 
@@ -96,7 +96,9 @@ def occurring_ids(data: Data) -> np.ndarray:
     return np.unique(labels[labels >= 0])
 
 
-def _read_split(data: Data, split: Split, form: Form) -> SampleList:
+def _read_split(
+    data: Data, split: Split, form: Form, bad: list[BadLines] | None = None
+) -> SampleList:
     limit, places, lists = split.limit, roots(data, split), _names(split)
     wanted = len(lists) + len(split.unlabelled)
     if not lists and split.folder is None:
@@ -108,14 +110,14 @@ def _read_split(data: Data, split: Split, form: Form) -> SampleList:
         raise ConfigError("data.root", f"{len(places)} roots for {wanted} lists", "name one a list")
     per_list = list(places) if len(places) > 1 else list(places) * wanted
     for name, root in zip(lists, per_list, strict=False):
-        _read(root / name, root, form, into, limit)
+        _read(root / name, root, form, into, limit, bad)
     bare = form._replace(labelled=False)
     for name, root in zip(split.unlabelled, per_list[len(lists) :], strict=False):
         if (root / name).is_dir():
             into.begin(root / name, root / name, 0)
             read_pictures(root / name, into)
         else:
-            _read(root / name, root, bare, into, limit)
+            _read(root / name, root, bare, into, limit, bad)
     return _some(into, limit)
 
 
@@ -142,11 +144,11 @@ def _read(
     form: Form,
     into: Gathered,
     limit: int | None,
-    bad: BadLines | None = None,
+    bad: list[BadLines] | None = None,
 ) -> None:
     """Add one list file."""
     rest = None if limit is None else max(0, limit - len(into))
-    found = BadLines() if bad is None else bad
+    found = BadLines(path)
     try:
         if is_csv(path):
             into.begin(path, root, 2)
@@ -160,7 +162,9 @@ def _read(
     except OSError as error:
         raise DataError(str(path), f"cannot read this list file: {error.strerror}") from None
     if found.count and bad is None:
-        raise found.error(path)
+        raise found.error()
+    if found.count and bad is not None:
+        bad.append(found)
 
 
 def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:

@@ -20,6 +20,7 @@ from tinysight.data.audit.look import THUMB
 SAME = 0.5  # agreement from which two pictures are the same
 _SURE = 0.9  # agreement that a finer alignment need not improve
 _HOPELESS = 0.0  # agreement that a finer alignment will not save
+_FARTHEST = 6.0  # pixels that the finer alignment may move a corner
 _TILE = 16  # pixels
 _SHOWN = 1.0  # spread of the steps, in grey levels, from which a tile shows something
 _LEAST = 3  # tiles that show something and agree
@@ -44,6 +45,8 @@ def agreement(thumbs: np.ndarray, pair: Candidate) -> float:
         )
     except cv2.error:  # it does not converge: there is no such alignment
         finer = warp
+    if _moved(warp, finer) > _FARTHEST:  # made to fit: one line laid over another
+        finer = warp
     return max(_agreement(one, other, w, _LEAST) for w in (warp, finer))
 
 
@@ -64,6 +67,12 @@ def _agreement(one: np.ndarray, other: np.ndarray, warp: np.ndarray, least: int 
     if (shown & (worse > SAME)).sum() < least:
         return 0.0
     return float(np.median(np.where(shown, worse, dark.clip(0))))
+
+
+def _moved(before: np.ndarray, after: np.ndarray) -> float:
+    """How far the corner that moves most does, in pixels."""
+    corners = np.array([(x, y, 1) for x in (0, THUMB) for y in (0, THUMB)], np.float64)
+    return float(np.linalg.norm(corners @ (after - before).T, axis=1).max())
 
 
 def _channels(thumb: np.ndarray) -> np.ndarray:
