@@ -159,6 +159,18 @@ def test_another_recipe_is_not_resumed(pictures: Path, finished: FitResult) -> N
     assert "train.lr: 0.05 there, 0.5 here" in message
 
 
+def test_a_run_is_resumed_with_fields_that_are_new_since_it_began(
+    pictures: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(pictures, "train.epochs=1")
+    run = fit(recipe, tmp_path / "run").out
+    stored = (run / "recipe.yaml").read_text("utf-8")
+    older = "".join(line for line in stored.splitlines(True) if "eval_from" not in line)
+    assert older != stored
+    (run / "recipe.yaml").write_text(older, "utf-8")
+    assert fit(recipe, run, resume=True).epoch == 1
+
+
 def test_a_finished_run_resumes_to_itself(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(pictures)
     first = fit(recipe, tmp_path / "run")
