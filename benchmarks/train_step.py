@@ -4,9 +4,11 @@
 
 The reference is PaddlePaddle with the network of the public package `paddleclas`, in an environment of its own that
 this command makes once (about 1 GB in `--cache`). Two processes, one each, take turns, so that whatever else the
-machine does meets both; where it does much else, the processor time of the step (`cpu`) says more. `step` is forward, backward and optimiser on a batch that is there; `loader + step` reads
-JPEGs with one loader process: decode, random crop, flip, normalise. The package has the reference's networks but not
-its loader, so the other side's loader is `paddle.io.DataLoader` over the same OpenCV calls that the reference makes.
+machine does meets both; where it does much else, the processor time of the step (`cpu`) says more.
+
+`step` is forward, backward and optimiser on a batch that is there; `loader + step` reads JPEGs with one loader
+process: decode, random crop, flip, normalise. The package has the reference's networks but not its loader, so the
+other side's loader is `paddle.io.DataLoader` over the same OpenCV calls that the reference makes.
 """
 
 from __future__ import annotations

@@ -128,6 +128,8 @@ FULL = (  # everything that a checkpoint has to keep
     "train.accumulate=2",
     "train.ema.decay=0.9",
     "train.early_stopping.patience=3",
+    "train.schedule.name=plateau",
+    "train.schedule.patience=0",
     "train.checkpoint_every=1",
     "train.epochs=5",
 )
@@ -163,3 +165,23 @@ def test_a_run_killed_at_random_moments(tmp_path: Path, processes: int, moments:
             path = f"checkpoints/{file}.safetensors"
             assert weights(tmp_path / f"{i}" / path) == weights(tmp_path / "whole" / path)
         assert lines(tmp_path / f"{i}") == lines(tmp_path / "whole")
+
+
+def test_the_loss_scale_of_half_precision_is_kept(tmp_path: Path) -> None:
+    """The first scale overflows, so that it has changed when the process is killed."""
+    recipe = write_recipe(make_pictures(tmp_path / "pictures"))
+    options = ["-o", "train.precision=fp16", "train.checkpoint_every=2"]
+    words = ["train", "-c", str(recipe), *options]
+    jobs = [
+        {"argv": [*words, "--out", str(tmp_path / "whole")]},
+        {"argv": [*words, "--out", str(tmp_path / "killed")], "kill": ["backward", 7]},
+        {"argv": [*words, "--out", str(tmp_path / "killed"), "--resume"]},
+    ]
+    found, log = execute(tmp_path, jobs)
+    assert found["codes"] == [[0], [-9], [0]], log
+    last = "checkpoints/last.safetensors"
+    assert weights(tmp_path / "killed" / last) == weights(tmp_path / "whole" / last)
+    assert load_checkpoint(tmp_path / "whole" / last).state.scaler.keys() == {
+        "scale",
+        "_growth_tracker",
+    }

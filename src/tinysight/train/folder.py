@@ -24,6 +24,7 @@ import torch
 
 from tinysight import __version__
 from tinysight.config import Recipe, recipe_yaml
+from tinysight.config.load import check_tree
 from tinysight.errors import CheckpointError
 from tinysight.files import read_yaml, write_atomic
 from tinysight.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -111,7 +112,9 @@ class RunFolder:
         return next((p.name for p in own if p.exists()), "")
 
     def _same_run(self, recipe: Recipe) -> None:
-        there = dict(leaves(read_yaml(self.recipe)))
+        stored = read_yaml(self.recipe)
+        known, _ = check_tree(stored)  # with the fields that are new since then at their defaults
+        there = dict(leaves(known.model_dump(mode="json") if known else stored))
         here = dict(leaves(recipe.model_dump(mode="json")))
         keys = [
             key

@@ -113,7 +113,7 @@ def _train(run: Run, progress: bool | None) -> list[tuple[str, str]]:
         epochs * per_epoch, state.step, progress if run.processes.main else False
     ) as report:
         while state.step < epochs * per_epoch:
-            _learn(run, stream, per_epoch)
+            learn(run, stream, per_epoch)
             epoch, within = divmod(state.step, per_epoch)
             report.step(epoch + (within > 0))
             if within:
@@ -139,8 +139,8 @@ def _stream(run: Run, per_epoch: int) -> Iterator[Batch]:
     return batches(run.batches, first, run.recipe.data.workers, pin)
 
 
-def _learn(run: Run, stream: Iterator[Batch], per_epoch: int) -> None:
-    """One step, of as many batches as are due."""
+def learn(run: Run, stream: Iterator[Batch], per_epoch: int) -> None:
+    """One step, of as many batches as are due, taken from `stream`."""
     state, each = run.state, run.recipe.train.accumulate
     epoch, within = divmod(state.step, per_epoch)
     first = epoch * run.batches.per_epoch + within * each
