@@ -234,3 +234,32 @@ def test_what_is_not_covered_says_so(
     [folder] = write_both(tmp_path, (kind, attributes), None, inputs, {"Out": 1})
     with pytest.raises(WeightsError, match=message):
         paddle_to_onnx(folder)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("bhid,bhjd->bhij", [(2, 3, 5, 4), (2, 3, 6, 4)]),
+        ("b h i d, b h j d -> b h i j", [(2, 3, 5, 4), (2, 3, 6, 4)]),
+        ("...ij,...jk->...ik", [(2, 3, 5, 4), (2, 3, 4, 6)]),
+        ("...ij,jk->...ik", [(2, 3, 5, 4), (4, 6)]),
+        ("ij,jk", [(5, 4), (4, 6)]),
+        ("bij,bkj", [(2, 5, 4), (2, 6, 4)]),
+    ],
+)
+def test_einsum(equation: str, shapes: list[tuple[int, ...]], tmp_path: Path) -> None:
+    operands = [RNG.normal(size=shape).astype(np.float32) for shape in shapes]
+    inputs: Arrays = {"Operands": operands}
+    form = {"equation": equation}
+    for folder in write_both(tmp_path, ("einsum", form), ("1.einsum", form), inputs, {"Out": 1}):
+        [got] = answers(folder, inputs)
+        expected = np.einsum(equation.replace(" ", ""), *operands)
+        np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-5)
+
+
+def test_an_equation_that_does_not_fit(tmp_path: Path) -> None:
+    form = {"equation": "ijk,jk->i"}
+    inputs: Arrays = {"Operands": [MATRIX, MATRIX]}
+    [folder] = write_both(tmp_path, ("einsum", form), None, inputs, {"Out": 1})
+    with pytest.raises(WeightsError, match="equation"):
+        paddle_to_onnx(folder)
