@@ -74,6 +74,8 @@ def test_rows_by_hand() -> None:
     assert (first["label_names"], second["label_ids"], third["label_ids"]) == (["2"], [], [0])
     assert third["boxes_xyxy"] == [[1, 2, 3, 4]]
     assert answer([np.zeros((0, 6), np.float32), np.array([0])])[0]["scores"] == []
+    with pytest.raises(ConfigError, match="answers of detectors"):
+        answer(rows)
     for counts in ([1, 1], [4, -1], [2]):
         with pytest.raises(ConfigError, match="a count for each picture"):
             answer([rows, np.array(counts)])

@@ -42,6 +42,10 @@ class Boxes:
         Raises:
             ConfigError: other shapes, or a label id that has no label.
         """
+        if isinstance(outputs, np.ndarray) or len(outputs) != 2:
+            raise ConfigError(
+                "postprocess", "boxes are the answers of detectors", "topk, threshold"
+            )
         rows, counts = outputs
         counts = counts.reshape(-1).astype(np.int64)
         if (
