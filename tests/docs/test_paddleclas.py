@@ -180,7 +180,10 @@ def _prepared(words: list[str], root: Path) -> list[str]:
         and "-c" in words
         and "DataLoader" in (path := root / words[words.index("-c") + 1]).read_text()
     ):
-        changes = [*smaller(path, 32, batch=8), "AMP.use_amp=False"]  # half precision crawls on a CPU
+        changes = [
+            *smaller(path, 32, batch=8),
+            "AMP.use_amp=False",
+        ]  # half precision crawls on a CPU
         words = [*words, *(word for text in changes for word in ("-o", text))]
     return words
 
