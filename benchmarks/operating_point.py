@@ -7,7 +7,8 @@
 
 Each split chooses a threshold for `target_fpr` on the one part and counts the false positives among
 the negatives of the other. A split is inside if that rate lies in the interval that the threshold
-came with (95 %, `expected_fpr`). At least 93 of 100 have to be; otherwise the exit code is 1.
+came with (95 %, `expected_fpr`). At least 93 of 100 have to be, clusters (below) apart, where the
+interval is an approximation; otherwise the exit code is 1.
 
 `data/clarity` is the folder that `datasets/clarity/build.py` writes. Its pictures are windows of
 photographs: split at random they are exchangeable, and the promise holds; split by photograph they
@@ -52,24 +53,24 @@ def main() -> int:
     parser.add_argument("--clarity", type=Path, metavar="DIR", help="folder of the clarity data")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    cases: list[tuple[str, float, Splits]] = []
+    cases: list[tuple[str, float, Splits, bool]] = []  # the last: whether the promise is exact
     for name, draw in SIMULATED.items():
         for target, negatives in ((0.05, 400), (0.01, 2000), (1e-3, 5000), (0.01, 60)):
             rng = np.random.default_rng(arguments.seed)
-            cases.append(
-                (f"{name}, {negatives} negatives", target, simulated(draw, negatives, rng))
-            )
+            title = f"{name}, {negatives} negatives"
+            cases.append((title, target, simulated(draw, negatives, rng), True))
     if arguments.clarity:
         everything = clarity(arguments.clarity)
         for target in (0.1, 0.05, 0.02, 0.01):
             rng = np.random.default_rng(arguments.seed)
-            cases.append(("clarity, split at random", target, halves(everything, rng)))
+            cases.append(("clarity, split at random", target, halves(everything, rng), True))
             rng = np.random.default_rng(arguments.seed)
-            cases.append(("clarity, split by photograph", target, by_cluster(everything, rng)))
+            title = "clarity, split by photograph"
+            cases.append((title, target, by_cluster(everything, rng), False))
     print("| scores | target | inside, of 100 | realised, mean | stated, median |")
     print("|---|---|---|---|---|")
-    worst = min(report(name, target, splits) for name, target, splits in cases)
-    return 0 if worst >= LEAST else 1
+    found = [(report(name, target, splits), exact) for name, target, splits, exact in cases]
+    return 0 if all(inside >= LEAST for inside, exact in found if exact) else 1
 
 
 def report(name: str, target: float, splits: Splits) -> int:
