@@ -4,15 +4,7 @@ Registered metrics take `scores` (N, K) and `labels` (N,) and return names and v
 value of a recipe's first metric picks its best epoch.
 """
 
-from tinysight.metrics.binary import (
-    PrCurve,
-    RocCurve,
-    average_precision,
-    pr_curve,
-    roc_auc,
-    roc_curve,
-    tpr_at_fpr,
-)
+from tinysight.metrics.binary import RocCurve, roc_auc, roc_curve, tpr_at_fpr
 from tinysight.metrics.calibration import (
     Reliability,
     apply_temperature,
@@ -29,6 +21,7 @@ from tinysight.metrics.classification import (
     confusion_matrix,
     topk,
 )
+from tinysight.metrics.curves import PrCurve, average_precision, pr_curve
 from tinysight.metrics.intervals import (
     Interval,
     bootstrap_interval,
