@@ -1,10 +1,17 @@
 """How good predictions are: pure functions on NumPy, one implementation for runs and bundles.
 
-Registered metrics take `scores` (N, K) and `labels` (N,) and return names and values; the first
-value of a recipe's first metric picks its best epoch.
+Registered metrics take `scores` (N, K) and `labels` (N,), or (N, K) for several labels a picture, and
+return names and values; the first value of a recipe's first metric picks its best epoch.
 """
 
-from tinysight.metrics.binary import RocCurve, roc_auc, roc_curve, tpr_at_fpr
+from tinysight.metrics.binary import (
+    PrecisionRecallCurve,
+    RocCurve,
+    precision_recall_curve,
+    roc_auc,
+    roc_curve,
+    tpr_at_fpr,
+)
 from tinysight.metrics.calibration import (
     Reliability,
     apply_temperature,
@@ -28,6 +35,16 @@ from tinysight.metrics.intervals import (
     exact_interval,
     wilson_interval,
 )
+from tinysight.metrics.multilabel import (
+    LabelReport,
+    average_precision,
+    best_mean_accuracy,
+    hamming,
+    mean_accuracy,
+    multilabel_accuracy,
+    multilabel_map,
+    multilabel_report,
+)
 from tinysight.metrics.operating_point import (
     Counts,
     Decision,
@@ -43,7 +60,9 @@ __all__ = [
     "Counts",
     "Decision",
     "Interval",
+    "LabelReport",
     "PrCurve",
+    "PrecisionRecallCurve",
     "Rate",
     "Reliability",
     "RocCurve",
@@ -53,6 +72,7 @@ __all__ = [
     "at_target_precision",
     "at_threshold",
     "average_precision",
+    "best_mean_accuracy",
     "bootstrap_interval",
     "brier",
     "calibration",
@@ -62,7 +82,13 @@ __all__ = [
     "exact_interval",
     "expected_fpr",
     "fit_temperature",
+    "hamming",
+    "mean_accuracy",
+    "multilabel_accuracy",
+    "multilabel_map",
+    "multilabel_report",
     "pr_curve",
+    "precision_recall_curve",
     "reliability",
     "roc_auc",
     "roc_curve",
