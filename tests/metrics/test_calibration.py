@@ -11,11 +11,11 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
 from tinysight.errors import DataError
 from tinysight.metrics import (
     apply_temperature,
-    average_precision,
     brier,
     calibration,
     confidences,
     fit_temperature,
+    pr_area,
     pr_curve,
     reliability,
 )
@@ -67,7 +67,7 @@ def test_as_scikit_learn() -> None:
     scores = softmax(logits)
     assert brier(scores, labels) == pytest.approx(2 * brier_score_loss(labels, scores[:, 1]))
     ties = scores[:, 1].round(1)
-    assert average_precision(ties, labels) == pytest.approx(average_precision_score(labels, ties))
+    assert pr_area(ties, labels) == pytest.approx(average_precision_score(labels, ties))
 
 
 def test_pr_curve_by_hand() -> None:

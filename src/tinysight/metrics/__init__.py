@@ -28,7 +28,7 @@ from tinysight.metrics.classification import (
     confusion_matrix,
     topk,
 )
-from tinysight.metrics.curves import PrCurve, average_precision, pr_curve
+from tinysight.metrics.curves import PrCurve, pr_area, pr_curve
 from tinysight.metrics.intervals import (
     Interval,
     bootstrap_interval,
@@ -87,6 +87,7 @@ __all__ = [
     "multilabel_accuracy",
     "multilabel_map",
     "multilabel_report",
+    "pr_area",
     "pr_curve",
     "precision_recall_curve",
     "reliability",

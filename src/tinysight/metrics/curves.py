@@ -37,7 +37,7 @@ def pr_curve(scores: Array, labels: Array) -> PrCurve:
     return PrCurve(hits / (hits + wrong), hits / len(positives), falling)
 
 
-def average_precision(scores: Array, labels: Array) -> float:
+def pr_area(scores: Array, labels: Array) -> float:
     """Area under the precision-recall curve in steps; raises as `pr_curve`."""
     precision, recall, _ = pr_curve(scores, labels)
     return float((np.diff(recall, prepend=0.0) * precision).sum())

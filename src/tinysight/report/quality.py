@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.metrics import (
-    average_precision,
     class_report,
     confidences,
+    pr_area,
     pr_curve,
     reliability,
     roc_auc,
@@ -132,7 +132,7 @@ def _pr(verdict: Verdict) -> str:
         precision, recall = decision.precision, decision.tpr
         ends = (precision.low, precision.high)
         marks = [Mark("threshold", recall.value, precision.value, None, ends)]
-    area = average_precision(about.scores, about.truth)
+    area = pr_area(about.scores, about.truth)
     return line_chart(
         "Precision and recall",
         Axis("recall"),
