@@ -14,7 +14,7 @@ import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
-from tinysight.transforms.decode import read_file, upright
+from tinysight.transforms.decode import read_file, turn_upright
 from tinysight.transforms.header import Header, Refused, read_header
 
 THUMB = 64  # pixels, both sides, whatever the proportions
@@ -65,7 +65,7 @@ def look(path: Path, side: int = THUMB) -> Look:
     grey = _grey(header, side)
     if grey is None:
         return Look(f"the {header.format} is damaged", digest=digest)
-    grey = upright(grey, header.orientation)
+    grey = turn_upright(grey, header.orientation)
     width, height = header.width, header.height
     if header.orientation >= 5:
         width, height = height, width
