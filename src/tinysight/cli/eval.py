@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; 1 if pictures were unreadable."""
-    from tinysight.data.lists import read_list
+    from tinysight.data.lists import read_list, read_split
     from tinysight.evaluate import evaluate
     from tinysight.latency import measure_latency
     from tinysight.verdict import of_bundle, of_recipe
@@ -69,14 +69,17 @@ def run(args: argparse.Namespace) -> int:
     model = _run(args) if args.run else _bundle(args)
     recipe, labels = model.recipe, model.labels
     if args.list:
-        root, path, limit = Path(args.root or Path(args.list).parent), Path(args.list), None
+        root = args.root or Path(args.list).parent
+        delimiter = recipe.data.delimiter if recipe else None
+        target = recipe.data.target if recipe else "class"
+        samples = read_list(args.list, root, len(labels), delimiter, target=target, names=labels)
     elif recipe:
-        root, limit = Path(args.root or recipe.data.root), recipe.data.eval.limit
-        path = root / recipe.data.eval.list
+        data = recipe.data.model_copy(update={"labels": tuple(labels)})
+        if args.root:
+            data = data.model_copy(update={"root": args.root})
+        samples = read_split(data, data.eval)
     else:
         raise ConfigError("--bundle", "which pictures?", "add --list FILE, or -c RECIPE")
-    delimiter = recipe.data.delimiter if recipe else None
-    samples = read_list(path, root, len(labels), delimiter, limit)
     specs: list[Mapping[str, Any]] = [{"name": "topk", "k": [1]}]
     if recipe:
         specs = [m.spec for m in recipe.metrics]
@@ -130,6 +133,7 @@ def _command(args: argparse.Namespace) -> tuple[str, ...]:
 
 def _run(args: argparse.Namespace) -> _Model:
     from tinysight.config import load_recipe
+    from tinysight.data.labels import label_names
     from tinysight.train import load_predictor
     from tinysight.transforms import Compose
 
@@ -140,7 +144,8 @@ def _run(args: argparse.Namespace) -> _Model:
     elif args.override:
         raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
     specs = [t.spec for t in recipe.transforms.eval]
-    return _Model(predict, Compose.from_specs(specs, "transforms.eval"), recipe.data.labels, recipe)
+    transforms = Compose.from_specs(specs, "transforms.eval")
+    return _Model(predict, transforms, label_names(recipe.data), recipe)
 
 
 def _bundle(args: argparse.Namespace) -> _Model:

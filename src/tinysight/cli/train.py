@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
     from tinysight.config import load_recipe
+    from tinysight.data.labels import label_names
     from tinysight.operating import check
     from tinysight.train import fit
     from tinysight.train.finish import finish
 
     recipe = load_recipe(args.recipe, args.override)
-    if isinstance(recipe.data.labels, tuple):
-        check(recipe.export, recipe.data.labels, recipe.data.target)  # better now than at the end
+    check(recipe.export, label_names(recipe.data), recipe.data.target)  # better now than at the end
     out = Path(args.out) if args.out else Path("runs") / recipe.task
     with _log_to_stderr():
         result = fit(recipe, out, resume=args.resume)

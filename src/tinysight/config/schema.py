@@ -63,6 +63,12 @@ class Split(Section):
     ] = ()
     limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
 
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Split:
+        if (self.list is None) == (self.folder is None):
+            raise ValueError("give either list or folder")
+        return self
+
 
 class Data(Section):
     """Where the pictures are and how they become batches."""

@@ -16,6 +16,7 @@ from torch import nn
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.config import Recipe, recipe_yaml
+from tinysight.data.labels import label_names
 from tinysight.data.lists import read_split
 from tinysight.errors import DataError, ExportError
 from tinysight.export.card import card
@@ -72,6 +73,7 @@ def export_bundle(
     transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
     compared = _pictures(recipe, images)
+    labels = label_names(recipe.data)
     best = _best(path)
     target = recipe.data.target
     chosen = _chosen(model, recipe)
@@ -84,7 +86,7 @@ def export_bundle(
             output=OUTPUT,
             transforms=tuple(transforms),
             postprocess=with_threshold(recipe.export.postprocess.spec, chosen.decision),
-            labels=recipe.data.labels,
+            labels=labels,
             threshold=chosen.point,
             # A threshold may be infinite (nothing is positive), which no manifest can say.
             metrics={
@@ -100,7 +102,7 @@ def export_bundle(
             model,
             (channels, height, width),
             opset=recipe.export.opset,
-            metadata={"task": recipe.task, "labels": json.dumps(recipe.data.labels)},
+            metadata={"task": recipe.task, "labels": json.dumps(labels)},
             target=target,
             temperature=chosen.temperature,
         )
@@ -144,9 +146,8 @@ def _pictures(recipe: Recipe, images: Source | None) -> list[Path]:
     except DataError as error:
         if images is None:
             what = "no picture to compare on: the run's evaluation list cannot be read"
-            raise ExportError(
-                str(Path(data.root) / data.eval.list), what, "name pictures with --images"
-            ) from error
+            where = error.problems[0].where
+            raise ExportError(where, what, "name pictures with --images") from error
     else:
         step = max(1, math.ceil(len(samples) / _PICTURES))
         found = [samples[i].path for i in range(0, len(samples), step)]

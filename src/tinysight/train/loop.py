@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
+from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Batch, TrainingSteps, batches
 from tinysight.errors import CheckpointError, ConfigError, DataError
@@ -106,6 +107,7 @@ def fit(
             damaged, or the pretrained weights do not fit.
     """
     started = time.perf_counter()
+    recipe = resolve_labels(recipe)  # so that run folder and checkpoints hold the names
     place = device()
     with torch.random.fork_rng([place.index or 0] if place.type == "cuda" else []):
         run = _prepare(recipe, RunFolder(out), resume, place)
@@ -215,7 +217,7 @@ def _evaluate(run: _Run) -> Evaluation:
         run.prepare,
         [m.spec for m in run.recipe.metrics],
         batch_size=data.eval_batch_size,
-        labels=data.labels,
+        labels=label_names(data),
     )
     run.unreadable.update(found.unreadable)
     _cap(found.unreadable, run.held_out, data.max_bad_fraction)
@@ -269,7 +271,7 @@ def _cap(unreadable: Sequence[tuple[str, str]], samples: SampleList, limit: floa
 
 def _metrics_can_be_computed(recipe: Recipe, held_out: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
-    scores = np.eye(len(recipe.data.labels), dtype=np.float32)[held_out.labels]
+    scores = np.eye(len(label_names(recipe.data)), dtype=np.float32)[held_out.labels]
     specs = [m.spec for m in recipe.metrics]
     try:
         perfect = compute_metrics(specs, scores, held_out.labels.astype(np.int64))

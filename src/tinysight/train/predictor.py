@@ -11,6 +11,7 @@ from torch import nn
 
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
+from tinysight.data.labels import label_names
 from tinysight.data.lists import read_split
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluate import Evaluation, Predict, evaluate
@@ -48,7 +49,7 @@ def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
         transforms,
         [m.spec for m in recipe.metrics],
         batch_size=data.eval_batch_size,
-        labels=data.labels,
+        labels=label_names(data),
     )
 
 
@@ -69,7 +70,8 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
 def build_model(recipe: Recipe) -> Backbone:
     """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
     spec = recipe.model.backbone.spec
-    model: Backbone = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
+    classes = len(label_names(recipe.data))
+    model: Backbone = backbones.build(spec, "model.backbone", num_classes=classes)
     set_batch_norm_variance(model, recipe.model.batch_norm_variance)
     return model
 
