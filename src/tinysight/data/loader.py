@@ -11,7 +11,7 @@ import math
 import multiprocessing
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
-from tinysight.data.mix import apply_one
+from tinysight.data.mix import BatchTransform, apply_one
 from tinysight.data.read import read_sample
 from tinysight.data.samplers import Order, Shuffle
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
@@ -85,6 +85,7 @@ class TrainingBatches(Dataset[Batch]):
         mix: batch transforms, at most one of which is applied to a batch.
         num_classes: K, for `mix`.
         share: what this process takes of a batch.
+        channels_last: lay the pictures out so, in the loader process, which the step then need not do.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class TrainingBatches(Dataset[Batch]):
         seed: int,
         *,
         order: Order | None = None,
-        mix: Sequence[Callable[..., Any]] = (),
+        mix: Sequence[BatchTransform] = (),
         num_classes: int = 0,
         share: Share | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.samples = samples
         self.transforms = transforms
@@ -109,6 +111,7 @@ class TrainingBatches(Dataset[Batch]):
         self._mix = mix
         self._num_classes = num_classes
         self._share = share or Share()
+        self._channels_last = channels_last
         self._cached: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -153,11 +156,10 @@ class TrainingBatches(Dataset[Batch]):
         values = np.asarray(labels)
         wide = values.ndim == 2
         targets = torch.from_numpy(values.astype(np.float32 if wide else np.int64))
-        if not self._mix:
-            return images, targets
         rng = np.random.default_rng((_MIX, self.seed, number, self._share.rank))
         images, targets = apply_one(self._mix, images, targets, rng, self._num_classes)
-        return images.contiguous(), targets
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout), targets
 
     def _part(self, number: int) -> tuple[int, slice]:
         """The epoch of a batch, and its places in the epoch's order."""
