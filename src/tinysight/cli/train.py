@@ -1,6 +1,7 @@
 """Train a recipe into a run folder, or go on with a run that was interrupted.
 
-The same recipe, data and seed give the same weights, also when the run was killed and resumed.
+The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
+processes: torchrun --nproc-per-node N -m tinysight train ...
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.data.labels import label_names
     from tinysight.operating import check
     from tinysight.train import fit
+    from tinysight.train.distributed import is_main
     from tinysight.train.finish import finish
 
     recipe = load_recipe(args.recipe, args.override)
@@ -37,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else Path("runs") / recipe.task
     with _log_to_stderr():
         result = fit(recipe, out, resume=args.resume)
+        if not is_main():  # the first of several processes tells
+            return 0
         verdict = finish(out)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
