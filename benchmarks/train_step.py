@@ -193,7 +193,8 @@ def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], 
         specs = [crop, {"name": "random_flip"}, {"name": "normalize", "mean": MEAN, "std": STD}]
         samples = read_list(f"{args.pictures}/list.txt", args.pictures, 2)
         transforms = Compose.from_specs(specs)
-        for batch in batches(TrainingBatches(samples, transforms, args.batch, 1000, 0), 0, 1):
+        prepared = TrainingBatches(samples, transforms, args.batch, 1000, 0, channels_last=True)
+        for batch in batches(prepared, 0, 1):
             yield batch.images, batch.targets
 
     images = torch.randn(args.batch, 3, args.size, args.size)

@@ -94,6 +94,15 @@ def test_batch_transforms_are_applied_to_the_batch(samples: SampleList) -> None:
     assert mixed.targets.dtype == torch.float32
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pictures_lie_as_the_step_wants_them(samples: SampleList, workers: int) -> None:
+    plain = next(batches(dataset(samples), 0, 0)).images
+    found = next(batches(dataset(samples, channels_last=True), 0, workers)).images
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert plain.is_contiguous()
+    assert torch.equal(found, plain)
+
+
 def test_an_unreadable_picture_is_left_out(tmp_path: Path) -> None:
     root = make_pictures(tmp_path / "pictures", train=4)
     (root / "train_2.png").unlink()

@@ -15,8 +15,8 @@ from tinysight.metrics import (
     calibration,
     confidences,
     fit_temperature,
-    precision_recall_area,
-    precision_recall_curve,
+    pr_area,
+    pr_curve,
     reliability,
 )
 
@@ -67,18 +67,16 @@ def test_as_scikit_learn() -> None:
     scores = softmax(logits)
     assert brier(scores, labels) == pytest.approx(2 * brier_score_loss(labels, scores[:, 1]))
     ties = scores[:, 1].round(1)
-    assert precision_recall_area(ties, labels) == pytest.approx(
-        average_precision_score(labels, ties)
-    )
+    assert pr_area(ties, labels) == pytest.approx(average_precision_score(labels, ties))
 
 
 def test_pr_curve_by_hand() -> None:
-    curve = precision_recall_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
+    curve = pr_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
     assert curve.thresholds.tolist() == [0.9, 0.7, 0.2]
     assert curve.precision == pytest.approx([1, 2 / 3, 1 / 2])
     assert curve.recall.tolist() == [0.5, 1, 1]
     with pytest.raises(DataError, match="no positives"):
-        precision_recall_curve(np.array([0.5]), np.array([0]))
+        pr_curve(np.array([0.5]), np.array([0]))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

@@ -40,7 +40,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n")
     (folder / "environment.json").write_text('{"torch": "2.0", "machine": "x86_64"}')
-    (folder / "data_check.json").write_text('{"pictures": 900, "duplicates": [["a.jpg", "b.jpg"]]}')
+    item = '{"paths": ["a.jpg", "b.jpg"]}'
+    finding = f'{{"kind": "duplicate", "severity": "warning", "count": 1, "items": [{item}]}}'
+    (folder / "data_check.json").write_text(f'{{"findings": [{finding}]}}')
     rng = np.random.default_rng(0)
     labels = (rng.random(900) < 0.3).astype(np.int64)
     positive = 1 / (1 + np.exp(-rng.normal(np.where(labels, 2.5, -2.5), 1.6)))

@@ -192,12 +192,18 @@ def test_a_broken_promise_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_what_the_data_check_found_is_shown(run: Path) -> None:
-    tree = {"pictures": 9, "duplicates": [["a.png", "b.png"]], "missing": [], "ok": False}
+    items = [{"paths": ["a.png", "<b>.png"], "side": "train"}] * 5
+    findings = [{"count": 5, "kind": "duplicate", "severity": "warning", "items": items}]
+    tree = {"sides": {"train": 9}, "balance": {}, "findings": findings}
     (run / "data_check.json").write_text(json.dumps(tree), encoding="utf-8")
     found = evaluation(run, [[0.9, 0.1], [0.2, 0.8]], [0, 1])
     text = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8")).text
     assert "Data check" in text
-    assert "duplicates1a.png = b.png" in text
+    assert "duplicatewarning5paths a.png = <b>.png, side train; paths" in text
+    tree["findings"] = []
+    (run / "data_check.json").write_text(json.dumps(tree), encoding="utf-8")
+    text = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8")).text
+    assert "Nothing is wrong with the lists" in text
 
 
 def test_the_page_stays_small(tmp_path: Path) -> None:

@@ -310,6 +310,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path) 
         ("train.clip_norm=0.1", "train.clip=tensor"),
         ("train.ema.decay=0.5",),
         ("data.sampler.name=balanced",),
+        ("transforms.batch=[{name: mixup, p: 1}]",),
         ("train.deterministic=true", "train.seed=1"),
     ],
 )

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
     with log_to_stderr():
         setup = read_setup(args)
+        from tinysight.data.labels import label_names
         from tinysight.operating import check
         from tinysight.train import fit
         from tinysight.train.distributed import is_main
@@ -44,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
         _tell_rate(setup, args.override)
         recipe = _with_weights(setup)
-        if isinstance(recipe.data.labels, tuple):  # better now than at the end
-            check(recipe.export, recipe.data.labels, recipe.data.target)
+        check(recipe.export, label_names(recipe.data), recipe.data.target)  # not at the end
         out, resume = _place(setup, args)
         result = fit(recipe, out, resume=resume)
         if not is_main():  # the first of several processes tells

@@ -85,6 +85,7 @@ class TrainingBatches(Dataset[Batch]):
         mix: batch transforms, at most one of which is applied to a batch.
         num_classes: K, for `mix`.
         share: what this process takes of a batch.
+        channels_last: lay the pictures out so, in the loader process, which the step then need not do.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class TrainingBatches(Dataset[Batch]):
         mix: Sequence[BatchTransform] = (),
         num_classes: int = 0,
         share: Share | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.samples = samples
         self.transforms = transforms
@@ -109,6 +111,7 @@ class TrainingBatches(Dataset[Batch]):
         self._mix = mix
         self._num_classes = num_classes
         self._share = share or Share()
+        self._channels_last = channels_last
         self._cached: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -153,11 +156,10 @@ class TrainingBatches(Dataset[Batch]):
         values = np.asarray(labels)
         wide = values.ndim == 2
         targets = torch.from_numpy(values.astype(np.float32 if wide else np.int64))
-        if not self._mix:
-            return images, targets
         rng = np.random.default_rng((_MIX, self.seed, number, self._share.rank))
         images, targets = apply_one(self._mix, images, targets, rng, self._num_classes)
-        return images.contiguous(), targets
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout), targets
 
     def _part(self, number: int) -> tuple[int, slice]:
         """The epoch of a batch, and its places in the epoch's order."""

@@ -7,7 +7,6 @@ return names and values; the first value of a recipe's first metric picks its be
 from tinysight.metrics.binary import (
     PrecisionRecallCurve,
     RocCurve,
-    precision_recall_area,
     precision_recall_curve,
     roc_auc,
     roc_curve,
@@ -29,6 +28,7 @@ from tinysight.metrics.classification import (
     confusion_matrix,
     topk,
 )
+from tinysight.metrics.curves import PrCurve, pr_area, pr_curve
 from tinysight.metrics.intervals import (
     Interval,
     bootstrap_interval,
@@ -61,6 +61,7 @@ __all__ = [
     "Decision",
     "Interval",
     "LabelReport",
+    "PrCurve",
     "PrecisionRecallCurve",
     "Rate",
     "Reliability",
@@ -86,7 +87,8 @@ __all__ = [
     "multilabel_accuracy",
     "multilabel_map",
     "multilabel_report",
-    "precision_recall_area",
+    "pr_area",
+    "pr_curve",
     "precision_recall_curve",
     "reliability",
     "roc_auc",

@@ -42,8 +42,10 @@ class Reliability(NamedTuple):
 
 @metrics.register("calibration")
 def calibration(scores: Array, labels: Array, bins: Annotated[int, Ge(1)] = 15) -> dict[str, float]:
-    """`ece`, the expected calibration error in bins of equal width, `ece_mass`, the same in bins of
-    equal numbers, `brier` and `nll`; of all of them lower is better.
+    """How far probabilities are from what they say, four ways; lower is better.
+
+    `ece` is the expected calibration error in bins of equal width, `ece_mass` the same in bins of
+    equal numbers; `brier` the squared distance to the truth, `nll` the negative log-likelihood.
 
     Args:
         scores: probabilities, (N, K).

@@ -11,8 +11,8 @@ import numpy as np
 from tinysight.metrics import (
     class_report,
     confidences,
-    precision_recall_area,
-    precision_recall_curve,
+    pr_area,
+    pr_curve,
     reliability,
     roc_auc,
     roc_curve,
@@ -126,13 +126,13 @@ def _pr(verdict: Verdict) -> str:
     about, decision = verdict.about, verdict.decision
     if about is None or not about.truth.any():
         return ""
-    curve = precision_recall_curve(about.scores, about.truth)
+    curve = pr_curve(about.scores, about.truth)
     marks = []
     if decision and decision.precision and decision.tpr:
         precision, recall = decision.precision, decision.tpr
         ends = (precision.low, precision.high)
         marks = [Mark("threshold", recall.value, precision.value, None, ends)]
-    area = precision_recall_area(about.scores, about.truth)
+    area = pr_area(about.scores, about.truth)
     return line_chart(
         "Precision and recall",
         Axis("recall"),

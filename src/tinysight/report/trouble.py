@@ -11,6 +11,7 @@ from tinysight.verdict import Verdict
 
 CHECK = "data_check.json"
 _SHOWN = 50
+_FIRST = 3  # items of a finding
 
 
 def trouble(verdict: Verdict, folder: Path | None) -> str:
@@ -35,22 +36,27 @@ def _unreadable(verdict: Verdict) -> str:
 
 
 def _checked(tree: Any) -> str:
-    """Every list in the check's result with its length and first entries; every number as it is."""
-    if not isinstance(tree, dict):
+    """What `tinysight data check --json` wrote: every kind of finding, how many, and the first few."""
+    findings = tree.get("findings") if isinstance(tree, dict) else None
+    if not isinstance(findings, list):
         return ""
+    if not findings:
+        return "<h3>Data check</h3><p>Nothing is wrong with the lists and the pictures in them.</p>"
     rows = []
-    for key, value in tree.items():
-        name = escape(str(key).replace("_", " "))
-        if isinstance(value, list):
-            first = "; ".join(_plain(item) for item in value[:3])
-            rows.append((name, str(len(value)), first))
-        elif isinstance(value, str | int | float) and not isinstance(value, bool):
-            rows.append((name, _plain(value), ""))
-    cells = "".join(
-        f'<tr><th scope="row">{name}</th><td>{escape(number)}</td><td class="text">{escape(first)}</td></tr>'
-        for name, number, first in rows
+    for finding in findings:
+        items = finding.get("items", [])
+        first = "; ".join(_plain(item) for item in items[:_FIRST])
+        count = str(finding.get("count", len(items)))
+        kind, severity = (str(finding.get(key, "")) for key in ("kind", "severity"))
+        rows.append(
+            f'<tr><th scope="row">{escape(kind)}</th><td class="text">{escape(severity)}</td>'
+            f'<td>{escape(count)}</td><td class="text">{escape(first)}</td></tr>'
+        )
+    return (
+        '<h3>Data check</h3><div class="scroll"><table><thead><tr><th scope="col">finding</th>'
+        '<th scope="col">is</th><th scope="col">number</th><th scope="col">the first</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
-    return f'<h3>Data check</h3><div class="scroll"><table><tbody>{cells}</tbody></table></div>'
 
 
 def _plain(value: Any) -> str:

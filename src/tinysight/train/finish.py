@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from tinysight.config import Recipe
+from tinysight.data.labels import label_names
 from tinysight.data.lists import read_split
-from tinysight.errors import ConfigError
 from tinysight.evaluate import Predict, evaluate
 from tinysight.files import write_atomic
 from tinysight.latency import measure_latency
@@ -44,8 +44,7 @@ def judge(predict: Predict, recipe: Recipe, *, latency: bool = False) -> Verdict
         latency: also time some pictures, one by one.
     """
     data = recipe.data
-    if not isinstance(data.labels, tuple):
-        raise ConfigError("data.labels", "not resolved")
+    labels = label_names(data)
     transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     found = evaluate(
         predict,
@@ -53,7 +52,7 @@ def judge(predict: Predict, recipe: Recipe, *, latency: bool = False) -> Verdict
         transforms,
         [m.spec for m in recipe.metrics],
         batch_size=data.eval_batch_size,
-        labels=data.labels,
+        labels=labels,
     )
     times = measure_latency(predict, found.paths, transforms) if latency else None
-    return of_recipe(found, recipe, data.labels, latency=times)
+    return of_recipe(found, recipe, labels, latency=times)

@@ -55,7 +55,7 @@ def decode(
             "reduce the picture or raise max_pixels",
         )
     pixels = _pixels(header, where)
-    return turned_upright(pixels, header.orientation) if upright else pixels
+    return turn_upright(pixels, header.orientation) if upright else pixels
 
 
 def read_file(path: Path) -> bytes:
@@ -90,7 +90,7 @@ def _pixels(header: Header, where: str) -> Image:
     return rgb
 
 
-def turned_upright(image: Image, orientation: int) -> Image:
+def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
     turned: Image = image
     match orientation:

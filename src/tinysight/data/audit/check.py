@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -101,7 +102,7 @@ def check(
     looks = _look(files, threads, near, tell)
     _note_files(found, sides, places, at, looks, min_size, near)
     said = (lambda n: tell("compared", n, len(files))) if tell else None
-    pairs = duplicates_among(looks, threads=threads, near=near, tell=said)
+    pairs = duplicates_among([Path(f) for f in files], looks, threads=threads, near=near, tell=said)
     _note_same(found, sides, places, at, pairs)
     balance = _balance(sides, labels)
     _note_balance(found, sides[0].name, balance)
@@ -123,8 +124,6 @@ def _files(sides: Sequence[Side]) -> tuple[list[tuple[int, int]], list[str], np.
 def _look(
     files: Sequence[str], threads: int, near: bool, tell: Callable[[str, int, int], None] | None
 ) -> list[Look]:
-    from pathlib import Path
-
     said = (lambda n: tell("read", n, len(files))) if tell else None
     looks = look_at_all([Path(f) for f in files], threads, said)
     return [found if near else found._replace(thumb=None) for found in looks]

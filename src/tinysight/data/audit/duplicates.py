@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.data.audit.candidates import Candidate, candidates, describe
-from tinysight.data.audit.look import Look, look_at_all, processors
-from tinysight.data.audit.verify import SAME, agreement
+from tinysight.data.audit.look import THUMB, Look, look, look_at_all, processors
+from tinysight.data.audit.verify import SAME, SAME_CLOSELY, agreement, closer_agreement
 
 _HOW = ("", "mirrored", "upside down", "turned by 180 degrees")
 
@@ -21,7 +21,7 @@ class Duplicate(NamedTuple):
     """Two places in the list whose pictures are the same.
 
     `how` is `exact` (the same bytes), or what was done to one of them as far as it shows: `similar`,
-    `cropped`, `mirrored`, ... `agreement` goes from 0.5, the least that counts, to 1.
+    `cropped`, `mirrored`, ... `agreement` goes from 0.62, the least that counts, to 1.
     """
 
     a: int
@@ -42,10 +42,11 @@ def find_duplicates(
     """
     threads = threads or processors()
     looks = list(look_at_all(paths, threads))
-    return duplicates_among(looks, threads=threads, near=near)
+    return duplicates_among(paths, looks, threads=threads, near=near)
 
 
 def duplicates_among(
+    paths: Sequence[Path],
     looks: Sequence[Look],
     *,
     threads: int,
@@ -64,7 +65,7 @@ def duplicates_among(
     pairs = [Duplicate(g[0], i, "exact", 1.0) for g in by_digest.values() for i in g[1:]]
     if near:
         first = [g[0] for g in by_digest.values() if looks[g[0]].thumb is not None]
-        pairs += _near(np.array(first, np.int64), looks, threads, tell)
+        pairs += _near(first, paths, looks, threads, tell)
     return sorted(pairs)
 
 
@@ -87,11 +88,15 @@ def groups(pairs: Iterable[Duplicate]) -> list[list[int]]:
 
 
 def _near(
-    places: np.ndarray, looks: Sequence[Look], threads: int, tell: Callable[[int], None] | None
+    places: Sequence[int],
+    paths: Sequence[Path],
+    looks: Sequence[Look],
+    threads: int,
+    tell: Callable[[int], None] | None,
 ) -> list[Duplicate]:
     if len(places) < 2:
         return []
-    thumbs = np.stack([looks[i].thumb for i in places])
+    thumbs = np.stack([np.asarray(looks[i].thumb) for i in places])
     asked = candidates(describe(thumbs), threads, tell)
     by_pair: dict[tuple[int, int], list[Candidate]] = defaultdict(list)
     for pair in asked:
@@ -99,16 +104,21 @@ def _near(
 
     def judged(ways: list[Candidate]) -> tuple[float, Candidate]:
         for way in dict.fromkeys(ways):
-            if (value := agreement(thumbs, way)) >= SAME:
-                break
-        return value, way
+            if agreement(thumbs, way) < SAME:
+                continue
+            one, other = (look(paths[places[i]], 2 * THUMB).thumb for i in (way.a, way.b))
+            if one is None or other is None:  # changed in the meantime
+                continue
+            if (value := closer_agreement(one, other, way)) >= SAME_CLOSELY:
+                return value, way
+        return 0.0, ways[0]
 
     with ThreadPoolExecutor(max(1, threads), "tinysight-verify") as pool:
         results = list(pool.map(judged, by_pair.values()))
     same = []
     for value, way in results:
-        if value >= SAME:
-            a, b = sorted((int(places[way.a]), int(places[way.b])))
+        if value:
+            a, b = sorted((places[way.a], places[way.b]))
             same.append(Duplicate(a, b, _how(way), round(value, 3)))
     return same
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
-from tinysight.transforms.decode import read_file, turned_upright
+from tinysight.transforms.decode import read_file, turn_upright
 from tinysight.transforms.header import Header, Refused, read_header
 
 THUMB = 64  # pixels, both sides, whatever the proportions
@@ -43,8 +43,13 @@ class Look(NamedTuple):
     thumb: np.ndarray | None = None
 
 
-def look(path: Path) -> Look:
-    """Read one picture; a large JPEG is decoded at a half, quarter or eighth of its size."""
+def look(path: Path, side: int = THUMB) -> Look:
+    """Read one picture; a large JPEG is decoded at a half, quarter or eighth of its size.
+
+    Args:
+        path: the file.
+        side: of the thumbnail, in pixels.
+    """
     try:
         data = read_file(path)
     except ImageError as error:
@@ -57,14 +62,14 @@ def look(path: Path) -> Look:
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
         return Look(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
-    grey = _grey(header)
+    grey = _grey(header, side)
     if grey is None:
         return Look(f"the {header.format} is damaged", digest=digest)
-    grey = turned_upright(grey, header.orientation)
+    grey = turn_upright(grey, header.orientation)
     width, height = header.width, header.height
     if header.orientation >= 5:
         width, height = height, width
-    thumb = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    thumb = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
     return Look("", False, width, height, digest, thumb)
 
 
@@ -93,12 +98,12 @@ def processors() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _grey(header: Header) -> np.ndarray | None:
+def _grey(header: Header, side: int) -> np.ndarray | None:
     """Grey levels as stored, perhaps reduced; None if the pixels are damaged."""
     flag, by = cv2.IMREAD_GRAYSCALE, 1
     if header.format == "JPEG":
         shorter = min(header.width, header.height)
-        by, flag = next(((b, f) for b, f in _REDUCED if shorter >= 2 * THUMB * b), (by, flag))
+        by, flag = next(((b, f) for b, f in _REDUCED if shorter >= 2 * side * b), (by, flag))
     try:
         data = np.frombuffer(header.data, np.uint8)
         grey = cv2.imdecode(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)
