@@ -35,7 +35,8 @@ class Evaluation:
 
     Attributes:
         scores: probabilities, (N, K) float32, in the order of the list.
-        labels: class ids, (N,) int64.
+        labels: class ids, (N,) int64; of several labels at once (N, K) int64 of 0 and 1, below 0
+            where it is not known.
         paths: of the N pictures that were read.
         metrics: each value under its name.
         unreadable: (path, reason) of each picture that was left out.
@@ -50,7 +51,7 @@ class Evaluation:
     seconds: float
 
     def confusion(self) -> np.ndarray:
-        """Counts (K, K): row = label, column = class with the highest score."""
+        """Counts (K, K): row = label, column = class with the highest score; for class ids only."""
         return confusion_matrix(self.labels, self.scores.argmax(axis=1), self.scores.shape[1])
 
 
@@ -117,7 +118,7 @@ def compute_metrics(
     Args:
         specs: `{name: ..., key: value}`, as in a recipe.
         scores: probabilities, (N, K).
-        labels: class ids, (N,).
+        labels: class ids (N,), or 0 and 1 (N, K).
 
     Raises:
         ConfigError: a metric is unknown, or cannot be computed from these labels.

@@ -228,12 +228,24 @@ class OperatingPoint(Section):
     target_precision: Annotated[float, Field(gt=0, le=1)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
+    @model_validator(mode="after")
+    def _one(self) -> OperatingPoint:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            names = "target_fpr, target_precision, threshold"
+            raise ValueError(f"exactly one of {names} is needed")
+        return self
+
 
 class Export(Section):
     """The bundle."""
 
     postprocess: Annotated[Component, Kind("postprocess")]
     operating_point: OperatingPoint | None = None
+    calibrate: Annotated[
+        bool,
+        Field(description="Divide the logits by the temperature that fits the validation pictures"),
+    ] = False
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
