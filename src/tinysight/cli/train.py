@@ -1,6 +1,7 @@
 """Train a recipe into a run folder, or go on with a run that was interrupted.
 
-The same recipe, data and seed give the same weights, also when the run was killed and resumed.
+The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
+processes: torchrun --nproc-per-node N -m tinysight train ...
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.operating import check
     from tinysight.train import fit
     from tinysight.train.finish import finish
+    from tinysight.train.distributed import is_main
 
     recipe = load_recipe(args.recipe, args.override)
     check(recipe.export, label_names(recipe.data), recipe.data.target)  # better now than at the end
     out = Path(args.out) if args.out else Path("runs") / recipe.task
     with _log_to_stderr():
         result = fit(recipe, out, resume=args.resume)
+        if not is_main():  # the first of several processes tells
+            return 0
         verdict = finish(out)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
