@@ -83,6 +83,17 @@ def test_programs(case: str, file: str, tmp_path: Path) -> None:
         assert np.array_equal(other, recorded[f"output_{index}"])
 
 
+def test_a_network_of_independent_classes_names_every_one(tmp_path: Path) -> None:
+    export(tmp_path / "e", "PPLCNet_x0_25_multilabel")
+    done = import_paddle(tmp_path / "e", tmp_path / "b")
+    assert done.bundle.manifest.postprocess["name"] == "multilabel"
+    assert any("probability of 0.5 or more" in note for note in done.notes)
+    image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    classifier = Classifier(done.bundle)
+    ((answer,),), ((_, found),) = classifier.predict([image]), classifier.scores([image])
+    assert answer["class_ids"] == np.flatnonzero(found[0] >= 0.5).tolist()
+
+
 def test_a_recognition_network_answers_with_unit_vectors(tmp_path: Path) -> None:
     export(tmp_path / "rec_infer", "GeneralRecognitionV2_PPLCNetV2_base")
     done = import_paddle(tmp_path / "rec_infer", tmp_path / "b")

@@ -29,6 +29,7 @@ class Kind:
         width: of the pictures, pixels.
         columns: classes, or numbers of an embedding; 0 for boxes.
         feeds: what the other inputs take, by their names.
+        independent: each class has a probability of its own (sigmoid).
     """
 
     answer: str
@@ -37,6 +38,7 @@ class Kind:
     width: int
     columns: int = 0
     feeds: Mapping[str, str] = field(default_factory=dict)
+    independent: bool = False
 
 
 def kind_of(program: Program, where: str, *, named: bool) -> Kind:
@@ -71,7 +73,7 @@ def kind_of(program: Program, where: str, *, named: bool) -> Kind:
         raise WeightsError(where, f"{len(sides)} outputs, the first {list(sides[0])}", _ALONE)
     columns = max(sides[0][1], 0) if sides[0] else 0
     if last in ("softmax", "sigmoid"):
-        return Kind("scores", 0, height, width, columns)
+        return Kind("scores", 0, height, width, columns, independent=last == "sigmoid")
     if named or last in _NMS:
         what = f"ends in {last}, so its outputs are no probabilities"
         raise WeightsError(where, what, f"export it with softmax, or {_ALONE}")

@@ -96,7 +96,7 @@ def import_paddle(
     if problems:
         raise ConfigError.of("postprocess", problems)
     postprocesses.build(postprocess, "postprocess", labels=names)
-    if paddle.last_operation == "sigmoid":
+    if kind.independent and postprocess["name"] == "topk":
         notes.append(
             "each class has a probability of its own (sigmoid), of which the answer shows the highest"
         )
@@ -164,6 +164,13 @@ def _usual(kind: Kind, row: Artifact | None, notes: list[str]) -> Deploy:
     elif kind.answer == "boxes":
         steps = ({**steps[0], "interpolation": "bicubic"}, *steps[1:])
         spec, answer = {"name": "boxes", "threshold": 0.5}, "the boxes with a score above 0.5"
+    elif row and row.name in postprocesses:
+        spec = {
+            "name": row.name
+        }  # person_attribute and its like have a post-processor of their own
+    elif kind.independent:
+        spec = {"name": "multilabel", "threshold": 0.5}
+        answer = "every class with a probability of 0.5 or more"
     elif row and row.threshold is not None and kind.columns == 2:
         spec = {"name": "threshold", "threshold": row.threshold, "positive": 1}
     if row is None:

@@ -35,15 +35,13 @@ logger = logging.getLogger(__name__)
 
 # Keys that a resumed run may change, since the weights do not depend on them. The data may have
 # moved: the list's fingerprint is compared.
-_FREE = frozenset(
-    {
-        "description",
-        "data.root",
-        "data.train.root",
-        "data.eval.root",
-        "data.workers",
-        "train.checkpoint_every",
-    }
+_FREE = (
+    "description",
+    "data.root",
+    "data.train.root",
+    "data.eval.root",
+    "data.workers",
+    "train.checkpoint_every",
 )
 _SHOWN = 10
 
@@ -119,7 +117,7 @@ class RunFolder:
         keys = [
             key
             for key in dict.fromkeys((*there, *here))
-            if there.get(key) != here.get(key) and key not in _FREE
+            if there.get(key) != here.get(key) and not key.startswith(_FREE)
         ]
         if keys:
             shown = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:_SHOWN]]

@@ -21,7 +21,7 @@ class Duplicate(NamedTuple):
     """Two places in the list whose pictures are the same.
 
     `how` is `exact` (the same bytes), or what was done to one of them as far as it shows: `similar`,
-    `cropped`, `mirrored`, ... `agreement` goes from 0.62, the least that counts, to 1.
+    `cropped`, `mirrored`, ... `agreement` goes from 0.5, the least that counts, to 1.
     """
 
     a: int

@@ -18,7 +18,7 @@ from tinysight.data.audit.candidates import WINDOWS, Candidate
 from tinysight.data.audit.look import THUMB
 
 SAME = 0.5  # agreement from which two pictures are worth a closer look
-SAME_CLOSELY = 0.62  # agreement at a closer look from which they are the same
+SAME_CLOSELY = 0.5  # agreement at a closer look from which they are the same
 _SURE = 0.9  # agreement that a finer alignment need not improve
 _HOPELESS = 0.0  # agreement that a finer alignment will not save
 _FARTHEST = 6.0  # pixels that the finer alignment may move a corner
@@ -68,7 +68,7 @@ def _best(one: np.ndarray, other: np.ndarray, pair: Candidate, soft: float, leas
 def _agreement(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
     """The median over the tiles of two pictures (5, S, S), the first moved by `warp` (2, 3).
 
-    The lesser of two: of all tiles, and of those that show something.
+    At a closer look the lesser of two: of all tiles, and of those that show something.
     """
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = [
@@ -84,8 +84,9 @@ def _agreement(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
     worse = each.min(axis=0)
     if shown.sum() < _LEAST:
         return 0.0
-    everywhere = np.median(np.where(shown, worse, dark.clip(0)))
-    return float(min(everywhere, np.median(worse[shown])))
+    everywhere = float(np.median(np.where(shown, worse, dark.clip(0))))
+    closely = one.shape[1] > THUMB
+    return min(everywhere, float(np.median(worse[shown]))) if closely else everywhere
 
 
 def _moved(before: np.ndarray, after: np.ndarray, size: int) -> float:
