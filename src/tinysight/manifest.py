@@ -50,6 +50,31 @@ class Parity(NamedTuple):
     engines: dict[str, str]
 
 
+class Target(NamedTuple):
+    """The network in another engine's form, and how far its answers lie from those of `model.onnx`.
+
+    Attributes:
+        files: names of its files in the bundle.
+        precision: "fp32", "fp16", "bf16" or "int8".
+        pictures: that both were shown.
+        max_score_difference: the largest over all pictures and classes.
+        mean_score_difference: over all pictures and classes.
+        label_flips: pictures whose best class changed.
+        lost_points: accuracy lost on labelled pictures in per cent points, negative if it rose; None
+            where the pictures had no labels.
+        made_with: versions of what wrote it.
+    """
+
+    files: tuple[str, ...]
+    precision: str
+    pictures: int
+    max_score_difference: float
+    mean_score_difference: float
+    label_flips: int
+    lost_points: float | None
+    made_with: dict[str, str]
+
+
 class File(NamedTuple):
     """A file of the bundle: bytes and their SHA-256."""
 
@@ -77,6 +102,7 @@ class Manifest(NamedTuple):
         feeds: what the network's other inputs take, by their names: "im_shape", the height and width of the
             network's input, or "scale_factor", these over those of the picture; (N, 2) float32. Format 2.
         more_outputs: names of the network's other outputs. Format 2, as are bundles without labels.
+        targets: the network in the forms of other engines, by name. Format 2.
     """
 
     task: str
@@ -96,6 +122,7 @@ class Manifest(NamedTuple):
     files: dict[str, File] = {}
     feeds: dict[str, str] = {}
     more_outputs: tuple[str, ...] = ()
+    targets: dict[str, Target] = {}
 
     def to_text(self) -> str:
         """The text of `bundle.yaml`, sealed.
@@ -338,4 +365,19 @@ _LATER: dict[str, Read] = {  # since format 2; what is not there is empty
     "labels": _many(_text),
     "feeds": _by_name(_feed),
     "more_outputs": _many(_text),
+    "targets": _by_name(
+        _record(
+            Target,
+            [
+                ("files", _many(_text, 1)),
+                ("precision", _text),
+                ("pictures", _integer),
+                ("max_score_difference", _number),
+                ("mean_score_difference", _number),
+                ("label_flips", _integer),
+                ("lost_points", _maybe(_number)),
+                ("made_with", _by_name(_text)),
+            ],
+        )
+    ),
 }

@@ -208,6 +208,7 @@ schedules: Registry[Any] = Registry(
     "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
 sessions: Registry[Any] = Registry("engine", "tinysight.runtime", runtime=("model", "threads"))
+targets: Registry[Any] = Registry("export target", "tinysight.export.targets")
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {

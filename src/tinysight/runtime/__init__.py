@@ -1,6 +1,10 @@
 """Engines that run a bundle's network behind one protocol."""
 
+from tinysight.registry import sessions
 from tinysight.runtime.onnx import OnnxSession
 from tinysight.runtime.session import Session, Tensor
+from tinysight.runtime.targets import session_of
 
 __all__ = ["OnnxSession", "Session", "Tensor"]
+
+sessions.provide("target", session_of)
