@@ -26,7 +26,7 @@ _STEPS = 255  # between the smallest and the largest uint8
 
 def inputs_of_convolutions(graph: OnnxModel) -> tuple[str, ...]:
     """The tensors to be rounded, each once."""
-    found = (n.inputs[0] for n in graph.nodes if _is_known(n, graph))
+    found = (n.inputs[0] for n in graph.nodes if is_rounded(n, graph))
     return tuple(dict.fromkeys(found))
 
 
@@ -41,7 +41,7 @@ def quantized(graph: OnnxModel, ranges: Mapping[str, Range]) -> OnnxModel:
     nodes: list[Node] = []
     rounded: dict[str, str] = {}
     for node in graph.nodes:
-        if not _is_known(node, graph):
+        if not is_rounded(node, graph):
             nodes.append(node)
             continue
         source, weight = node.inputs[:2]
@@ -55,8 +55,8 @@ def quantized(graph: OnnxModel, ranges: Mapping[str, Range]) -> OnnxModel:
         names = (f"{weight}_int8", f"{weight}_scale", f"{weight}_zero")
         constants |= dict(zip(names, rounded_weight(graph.constants[weight]), strict=True))
         nodes.append(Node("DequantizeLinear", names, (f"{weight}_rounded",), {"axis": 0}))
-        inputs = (rounded[source], f"{weight}_rounded", *node.inputs[2:])
-        nodes.append(node._replace(inputs=inputs))
+        read = (rounded[source], f"{weight}_rounded", *node.inputs[2:])
+        nodes.append(node._replace(inputs=read))
     used = {name for node in nodes for name in node.inputs}
     kept = {name: array for name, array in constants.items() if name in used}
     return replace(graph, nodes=tuple(nodes), constants=kept)
@@ -83,6 +83,6 @@ def _activation(name: str, limits: Range) -> dict[str, np.ndarray]:
     return {f"{name}_scale": np.array(scale), f"{name}_zero": np.array(zero)}
 
 
-def _is_known(node: Node, graph: OnnxModel) -> bool:
-    """A convolution whose weights are constants."""
+def is_rounded(node: Node, graph: OnnxModel) -> bool:
+    """Whether `quantized` rounds this node: a convolution whose weights are constants."""
     return node.op == "Conv" and node.inputs[1] in graph.constants

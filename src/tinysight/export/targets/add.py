@@ -9,17 +9,15 @@ from pathlib import Path
 
 from tinysight.bundle import Bundle, fill, new_bundle
 from tinysight.errors import ConfigError, ExportError, Problem, TinysightError
-from tinysight.export.quantize import measure_ranges, quantized
-from tinysight.export.quantize.graph import inputs_of_convolutions
+from tinysight.export.quantize import quantize
 from tinysight.export.targets.base import PRECISIONS, Network, Target, check_precision
 from tinysight.export.targets.check import Comparison, Pictures, batches, compare
-from tinysight.interop.onnx_format import read_onnx
 from tinysight.manifest import Target as Form
 from tinysight.registry import targets
 from tinysight.runtime.onnx import OnnxSession
 from tinysight.runtime.targets import open_target
 
-_CALIBRATION = 300  # pictures at most
+_CALIBRATION = 128  # pictures at most
 
 
 def add_targets(
@@ -119,9 +117,8 @@ def _network(bundle: Bundle, precision: str, calibrate: Pictures | None) -> Netw
     if calibrate is None:
         what = "int8 needs typical pictures to calibrate on"
         raise ConfigError("--calibrate", what, "a folder or a list of a few hundred")
-    shown = (batch for batch, _ in batches(bundle.manifest, calibrate.spread(_CALIBRATION)))
-    ranges = measure_ranges(network.graph, inputs_of_convolutions(network.graph), shown)
-    network.quantized = quantized(read_onnx(bundle.model), ranges).to_bytes()
+    shown = [batch for batch, _ in batches(bundle.manifest, calibrate.spread(_CALIBRATION))]
+    network.quantized = quantize(bundle.model, shown)
     return network
 
 

@@ -29,7 +29,9 @@ class CoreMl:
     def write(self, network: Network, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.mlpackage.zip`."""
         if sys.platform != "darwin":
-            what = f"a written model can only be run, and so checked, on macOS; this is {sys.platform}"
+            what = (
+                f"a written model can only be run, and so checked, on macOS; this is {sys.platform}"
+            )
             raise ExportError("coreml", what, "export on a Mac")
         tools = load_module("coremltools", "coremltools", "coreml", "the target coreml")
         picture = torch.zeros((1, *network.shape))

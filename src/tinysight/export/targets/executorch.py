@@ -23,7 +23,9 @@ class ExecuTorch:
     def write(self, network: Network, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.pte`."""
         with quiet():
-            exir = load_module("executorch.exir", "executorch", "executorch", "the target executorch")
+            exir = load_module(
+                "executorch.exir", "executorch", "executorch", "the target executorch"
+            )
             xnnpack = load_module(
                 "executorch.backends.xnnpack.partition.xnnpack_partitioner",
                 "executorch", "executorch", "the target executorch",

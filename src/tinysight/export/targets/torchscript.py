@@ -26,7 +26,9 @@ class TorchScript:
         into = io.BytesIO()
         with quiet(), torch.inference_mode():
             module = GraphModule(network.graph).eval()
-            traced = torch.jit.trace(module, torch.zeros((1, *network.shape)))
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                module, torch.zeros((1, *network.shape))
+            )
             torch.jit.save(torch.jit.freeze(traced), into)
         return {f"{stem}.torchscript": into.getvalue()}
 
@@ -38,7 +40,9 @@ class TorchScriptSession(OnePictureSession):
 
     def _open(self) -> None:
         with quiet():
-            self._module = torch.jit.load(io.BytesIO(self._named(".torchscript")))
+            self._module = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(self._named(".torchscript"))
+            )
 
     def _answer(self, picture: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
