@@ -45,6 +45,23 @@ class Parity(NamedTuple):
     engines: dict[str, str]
 
 
+class ReducedDecode(NamedTuple):
+    """Leave to decode JPEGs at a half, a quarter or an eighth, and what it was measured to change.
+
+    Attributes:
+        margin: by how much, at least, a reduced picture exceeds the size that the first transform
+            makes of it.
+        pictures: that were compared with whole decoding.
+        label_flips: pictures whose best class changed.
+        max_score_difference: the largest change of a score.
+    """
+
+    margin: float
+    pictures: int
+    label_flips: int
+    max_score_difference: float
+
+
 class File(NamedTuple):
     """A file of the bundle: bytes and their SHA-256."""
 
@@ -69,6 +86,7 @@ class Manifest(NamedTuple):
         made_with: versions of what made it.
         created: UTC time, ISO 8601.
         files: the files of the bundle by name; filled in when it is written.
+        decode: how far JPEGs may be reduced while decoding; None, and no key in the text: not at all.
     """
 
     task: str
@@ -86,6 +104,7 @@ class Manifest(NamedTuple):
     made_with: dict[str, str] = {}
     created: str = ""
     files: dict[str, File] = {}
+    decode: ReducedDecode | None = None
 
     def to_text(self) -> str:
         """The text of `bundle.yaml`, sealed.
@@ -93,7 +112,9 @@ class Manifest(NamedTuple):
         Raises:
             BundleError: a value that is not plain data or not finite.
         """
-        tree = {"format": FORMAT, **{name: _plain(getattr(self, name)) for name in _SCHEMA}}
+        values = {name: _plain(getattr(self, name)) for name in _SCHEMA}
+        said = {k: v for k, v in values.items() if v is not None or k not in _OPTIONAL}
+        tree = {"format": FORMAT, **said}
         tree["digest"] = _digest(tree, self.task)
         lines = [f"  {json.dumps(k)}: {_laid_out(v, 2)}" for k, v in tree.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -136,9 +157,9 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         if key not in _SCHEMA:
             raise BundleError(f"{where}: {key}", "unknown key", nearest(key, _SCHEMA))
     for key in _SCHEMA:
-        if key not in tree:
+        if key not in tree and key not in _OPTIONAL:
             raise BundleError(f"{where}: {key}", "required key is missing", _AGAIN)
-    manifest = Manifest(**{k: read(tree[k], f"{where}: {k}") for k, read in _SCHEMA.items()})
+    manifest = Manifest(**{k: _SCHEMA[k](tree[k], f"{where}: {k}") for k in tree})
     return _consistent(manifest, where)
 
 
@@ -248,6 +269,12 @@ def _many(read: Read, least: int = 0) -> Read:
     return each
 
 
+def _margin(value: Any, where: str) -> float:
+    if not 1 <= _number(value, where) <= 8:
+        raise _wrong(value, where, "a number from 1 to 8")
+    return float(value)
+
+
 def _pair(value: Any, where: str) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
         raise _wrong(value, where, "two numbers")
@@ -312,4 +339,16 @@ _SCHEMA: dict[str, Read] = {
     "made_with": _by_name(_text),
     "created": _text,
     "files": _by_name(_record(File, [("size", _integer), ("sha256", _text)])),
+    "decode": _maybe(
+        _record(
+            ReducedDecode,
+            [
+                ("margin", _margin),
+                ("pictures", _integer),
+                ("label_flips", _integer),
+                ("max_score_difference", _number),
+            ],
+        )
+    ),
 }
+_OPTIONAL = ("decode",)  # may be absent; older versions of this program wrote none

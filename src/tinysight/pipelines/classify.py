@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,15 +13,18 @@ from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
+from tinysight.pipelines.stream import grouped, overlapped, usable_cores
 from tinysight.registry import postprocesses, sessions
 
 if TYPE_CHECKING:
     from tinysight.runtime import Session
-    from tinysight.transforms import Compose
+    from tinysight.transforms.prepare import Prepare
 
-_A = TypeVar("_A")
-_B = TypeVar("_B")
-_DECODERS = 4  # more threads than this wait for the network, not for pictures
+_AHEAD = 8  # answers that wait for a slow picture before them, for each worker
+
+# What became of each picture of a batch, in order: its name, or why it could not be read. The
+# scores are those of the names.
+_Scored = tuple[list["str | Unreadable"], np.ndarray]
 
 
 class Classifier:
@@ -31,10 +33,18 @@ class Classifier:
     Separate instances may be used from separate threads; one instance runs one `predict` at a
     time.
 
+    Each worker takes one picture from its file to its scores (or, in batches, one of the two
+    halves), so the cores need not wait for each other.
+
     Args:
         model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
         batch_size: pictures a batch, at least 1. The answers do not depend on it.
-        threads: threads of the network, at least 1. Pictures are decoded beside it.
+        threads: threads of one run of the network, at least 1.
+        workers: pictures that are worked on at the same time. Default: the processors that this
+            process may use.
+        engine: what runs the network: "onnxruntime" or "openvino".
+        precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
+        exact: decode every JPEG whole, whatever the bundle allows.
         topk: the so many best classes instead of the bundle's post-processing.
         threshold: instead of the bundle's own, in [0, 1].
 
@@ -58,11 +68,17 @@ class Classifier:
         *,
         batch_size: int = 1,
         threads: int = 1,
+        workers: int | None = None,
+        engine: str = "onnxruntime",
+        precision: str = "f32",
+        exact: bool = False,
         topk: int | None = None,
         threshold: float | None = None,
     ) -> None:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
+        self.workers = usable_cores() if workers is None else workers
+        _at_least_one("workers", self.workers)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
@@ -72,12 +88,18 @@ class Classifier:
         spec = _changed(self.manifest.postprocess, topk, threshold)
         # The session first: it goes on in the background while the rest is imported.
         self._session: Session = sessions.build(
-            {"name": "onnxruntime"}, model=bundle.model, threads=threads
+            {"name": engine, "precision": precision},
+            model=bundle.model,
+            threads=threads,
+            streams=self.workers,
         )
-        from tinysight.transforms import Compose, decode, to_batch
+        from tinysight.transforms import Compose
+        from tinysight.transforms.prepare import Prepare, enough
 
-        self._decode, self._to_batch = decode, to_batch
-        self._compose: Compose = Compose.from_specs(self.manifest.transforms, "transforms")
+        compose = Compose.from_specs(self.manifest.transforms, "transforms")
+        reduced = None if exact else self.manifest.decode
+        least = enough(self.manifest.transforms, reduced.margin) if reduced else None
+        self._prepare: Prepare = Prepare(compose, least)
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
 
     def predict(self, input_data: Source) -> Iterator[list[Result]]:
@@ -101,74 +123,78 @@ class Classifier:
         self.unreadable = []
         return self._scores(found, self.unreadable)
 
+    def stream(self, input_data: Source) -> Iterator[Result | Unreadable]:
+        """What became of each picture, one at a time, in order; nothing is kept or logged.
+
+        Raises:
+            DataError: as `predict`.
+        """
+        return self._stream(pictures(input_data))
+
+    def _stream(self, found: Iterator[Picture]) -> Iterator[Result | Unreadable]:
+        with closing(self._batches(found)) as batches:
+            for entries, scores in batches:
+                answers = iter(self._answers(scores) if len(scores) else ())
+                for entry in entries:
+                    if isinstance(entry, Unreadable):
+                        yield entry
+                    else:
+                        yield result(next(answers), entry)
+
     def _scores(
         self, found: Iterator[Picture], unreadable: list[Unreadable]
     ) -> Iterator[tuple[list[str], np.ndarray]]:
-        names: list[str] = []
-        images: list[np.ndarray] = []
-        for name, image in _overlapped(self._read, found, 2 * self.batch_size):
-            if isinstance(image, str):
-                unreadable.append(Unreadable(name, image))
-                self.on_unreadable(unreadable[-1])
-                continue
-            names.append(name)
-            images.append(image)
-            if len(images) == self.batch_size:
-                yield names, self._run(images)
-                names, images = [], []
-        if images:
-            yield names, self._run(images)
+        with closing(self._batches(found)) as batches:
+            for entries, scores in batches:
+                names = []
+                for entry in entries:
+                    if isinstance(entry, Unreadable):
+                        unreadable.append(entry)
+                        self.on_unreadable(entry)
+                    else:
+                        names.append(entry)
+                if names:
+                    yield names, scores
+
+    def _batches(self, found: Iterator[Picture]) -> Generator[_Scored, None, None]:
+        if self.batch_size == 1:
+            ahead = _AHEAD * self.workers
+            yield from overlapped(lambda p: self._run([self._read(p)]), found, self.workers, ahead)
+            return
+        read = overlapped(self._read, found, self.workers, 2 * self.batch_size)
+        with closing(read):
+            groups = grouped(read, self.batch_size, lambda r: not isinstance(r[1], str))
+            yield from overlapped(self._run, groups, self.workers, 0)
 
     def _read(self, picture: Picture) -> tuple[str, np.ndarray | str]:
-        """The network's input for one picture, or the reason why there is none."""
+        """The network's input (1, C, H, W) for one picture, or the reason why there is none."""
         try:
             pixels = picture.data
             if not isinstance(pixels, np.ndarray):
-                pixels = self._decode(pixels)
+                pixels = self._prepare.decode(pixels)
             elif pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 what = f"an array is uint8 RGB (H, W, 3), got {pixels.dtype} {pixels.shape}"
                 raise ImageError(picture.name, what)
             elif not pixels.size:
                 raise ImageError(picture.name, "an empty array")
-            return picture.name, self._compose(pixels)
+            return picture.name, self._prepare(pixels)
         except ImageError as error:
             problem = error.problems[0]
             return picture.name, "; ".join(filter(None, (problem.what, problem.hint)))
 
-    def _run(self, images: list[np.ndarray]) -> np.ndarray:
-        scores, labels = self._session.run(self._to_batch(images)), len(self.manifest.labels)
-        if scores.shape != (len(images), labels):
+    def _run(self, pictures: list[tuple[str, np.ndarray | str]]) -> _Scored:
+        rows = [row for _, row in pictures if not isinstance(row, str)]
+        entries: list[str | Unreadable] = [
+            Unreadable(name, row) if isinstance(row, str) else name for name, row in pictures
+        ]
+        labels = len(self.manifest.labels)
+        if not rows:
+            return entries, np.zeros((0, labels), np.float32)
+        scores = self._session.run(rows[0] if len(rows) == 1 else np.concatenate(rows))
+        if scores.shape != (len(rows), labels):
             what = f"{labels} labels, but the network's scores are {scores.shape}"
             raise BundleError(self._where, what, "export the bundle again")
-        return scores
-
-
-def _overlapped(work: Callable[[_A], _B], items: Iterator[_A], ahead: int) -> Iterator[_B]:
-    """`map(work, items)` in order, with up to `ahead` and a few more results prepared in threads.
-
-    A single item is worked on here: no thread is started for it.
-    """
-    first, second = next(items, None), next(items, None)
-    if first is None:
-        return
-    if second is None:
-        yield work(first)
-        return
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    count = min(_DECODERS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(count, "tinysight-decode") as pool:
-        waiting: deque[Future[_B]] = deque([pool.submit(work, first), pool.submit(work, second)])
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                # As early as possible, but never so that a decoder would have nothing to do.
-                while len(waiting) > count and (waiting[0].done() or len(waiting) > ahead + count):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return entries, scores
 
 
 def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) -> dict[str, Any]:

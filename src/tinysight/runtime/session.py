@@ -27,3 +27,8 @@ class Session(Protocol):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Scores (N, K) for a batch (N, C, H, W) float32."""
+
+
+def first_line(error: Exception) -> str:
+    """What an engine says went wrong, without its stack."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
