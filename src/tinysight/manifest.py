@@ -51,7 +51,7 @@ class ReducedDecode(NamedTuple):
     Attributes:
         margin: by how much, at least, a reduced picture exceeds the size that the first transform
             makes of it.
-        pictures: that were compared with whole decoding.
+        pictures: that were reduced, and compared with whole decoding.
         label_flips: pictures whose best class changed.
         max_score_difference: the largest change of a score.
     """

@@ -20,6 +20,7 @@ VERBS = {
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
     "export": "make a bundle of a run",
+    "bench": "time a bundle on this machine",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show and compare recipes",
 }

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, ConfigError, ImageError
+from tinysight.pipelines.latency_card import measured_workers
 from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
-from tinysight.pipelines.stream import grouped, overlapped, usable_cores
+from tinysight.pipelines.stream import grouped, overlapped
 from tinysight.registry import postprocesses, sessions
 
 if TYPE_CHECKING:
+    from tinysight.postprocess.answers import Answer
     from tinysight.runtime import Session
     from tinysight.transforms.prepare import Prepare
 
@@ -25,6 +27,15 @@ _AHEAD = 8  # answers that wait for a slow picture before them, for each worker
 # What became of each picture of a batch, in order: its name, or why it could not be read. The
 # scores are those of the names.
 _Scored = tuple[list["str | Unreadable"], np.ndarray]
+
+
+class Steps(NamedTuple):
+    """What happens to one picture, one thing after the other; for those who take the time of it."""
+
+    decode: Callable[[str], np.ndarray]
+    prepare: Callable[[np.ndarray], np.ndarray]
+    run: Callable[[np.ndarray], np.ndarray]
+    answers: Callable[[np.ndarray], list[Answer]]
 
 
 class Classifier:
@@ -40,7 +51,8 @@ class Classifier:
         model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
         batch_size: pictures a batch, at least 1. The answers do not depend on it.
         threads: threads of one run of the network, at least 1.
-        workers: pictures that are worked on at the same time. Default: the processors that this
+        workers: pictures that are worked on at the same time. Default: what the bundle's latency
+            card found fastest if it was made on this kind of machine, else the processors that this
             process may use.
         engine: what runs the network: "onnxruntime" or "openvino".
         precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
@@ -77,9 +89,9 @@ class Classifier:
     ) -> None:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
-        self.workers = usable_cores() if workers is None else workers
-        _at_least_one("workers", self.workers)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
+        self.workers = measured_workers(bundle.folder) if workers is None else workers
+        _at_least_one("workers", self.workers)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
         self.unreadable: list[Unreadable] = []
@@ -101,6 +113,11 @@ class Classifier:
         least = enough(self.manifest.transforms, reduced.margin) if reduced else None
         self._prepare: Prepare = Prepare(compose, least)
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
+
+    @property
+    def steps(self) -> Steps:
+        """File to pixels, pixels to input (1, C, H, W), input to scores (1, K), scores to answers."""
+        return Steps(self._prepare.decode, self._prepare, self._session.run, self._answers)
 
     def predict(self, input_data: Source) -> Iterator[list[Result]]:
         """Answers, one list per batch, in the order of the pictures; see `sources.pictures`.

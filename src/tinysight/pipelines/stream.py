@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ def usable_cores() -> int:
 
 def overlapped(
     work: Callable[[_A], _B], items: Iterable[_A], workers: int, ahead: int
-) -> Iterator[_B]:
+) -> Generator[_B, None, None]:
     """`map(work, items)` in order, by `workers` threads, up to `ahead` and `workers` in flight.
 
     `items` is iterated in the caller's thread. A single item is worked on here: no thread is
