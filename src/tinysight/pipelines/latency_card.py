@@ -51,7 +51,8 @@ def read_card(folder: Path) -> dict[str, Any] | None:
         raise BundleError(
             str(path), f"not readable: {error}", "make it again: tinysight bench BUNDLE --card"
         ) from None
-    return card
+    found: dict[str, Any] = card
+    return found
 
 
 def measured_workers(folder: Path) -> int:

@@ -99,15 +99,17 @@ class OpenVinoSession:
         with self._compiling:
             size = len(batch) if len(batch) in self._compiled or not self._compiled else None
             if size not in self._compiled:
-                self._compiled[size] = self._compile(core, model, batch.shape if size else None)
+                self._compiled[size] = self._compile(core, model, size)
         if size not in mine:
             mine[size] = self._compiled[size].create_infer_request()
         return mine[size]
 
-    def _compile(self, core: Any, model: Any, shape: tuple[int, ...] | None) -> Any:
-        if shape is not None:
+    def _compile(self, core: Any, model: Any, size: int | None) -> Any:
+        if size is not None:
             model = model.clone()
-            model.reshape(list(shape))
+            shape = model.input(0).partial_shape
+            shape[0] = size
+            model.reshape(shape)
         return core.compile_model(model, "CPU", self._options)
 
 
