@@ -40,7 +40,7 @@ from tinysight.transforms import decode
 
 # The older form of the program: Paddle 3.3 refuses the memory optimisation that `predict_cls.py`
 # asks for with the newer one.
-os.environ["FLAGS_enable_pir_api"] = "0"
+os.environ["FLAGS_enable_pir_api"] = "0"  # noqa: SIM112
 REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
 HERE = Path(__file__).resolve().parent
 OURS = "tinysight, ONNX Runtime f32"

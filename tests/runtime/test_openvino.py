@@ -10,7 +10,7 @@ import pytest
 from support.bundles import SIDE, tiny_onnx
 from tinysight.errors import BundleError, ConfigError
 from tinysight.registry import sessions
-from tinysight.runtime import OnnxSession, OpenVinoSession, Tensor
+from tinysight.runtime import Normalization, OnnxSession, OpenVinoSession, Tensor
 
 pytest.importorskip("openvino")
 
@@ -38,6 +38,17 @@ def test_inputs_and_outputs_are_described() -> None:
     session = OpenVinoSession(tiny_onnx(classes=4))
     assert session.inputs == (Tensor("images", (None, 3, SIDE, SIDE)),)
     assert session.outputs == (Tensor("scores", (None, 4)),)
+
+
+def test_pixels_are_normalised_inside() -> None:
+    by = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1 / 255)
+    session = OpenVinoSession(tiny_onnx())
+    assert session.take_pixels(by)
+    for count in (3, 1, 3):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+        images = (pixels * np.float32(by.scale) - np.float32(by.mean)) / np.float32(by.std)
+        expected = OnnxSession(tiny_onnx()).run(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        assert session.run(pixels) == pytest.approx(expected, abs=1e-5)
 
 
 def test_several_threads_and_sizes_at_once() -> None:

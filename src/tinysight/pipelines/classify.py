@@ -112,6 +112,8 @@ class Classifier:
         reduced = None if exact else self.manifest.decode
         least = enough(self.manifest.transforms, reduced.margin) if reduced else None
         self._prepare: Prepare = Prepare(compose, least)
+        if (last := self._prepare.normalization) and self._session.take_pixels(last):
+            self._prepare.keep_pixels()
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
 
     @property

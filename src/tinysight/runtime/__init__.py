@@ -2,6 +2,6 @@
 
 from tinysight.runtime.onnx import OnnxSession
 from tinysight.runtime.openvino import OpenVinoSession
-from tinysight.runtime.session import Session, Tensor
+from tinysight.runtime.session import Normalization, Session, Tensor
 
-__all__ = ["OnnxSession", "OpenVinoSession", "Session", "Tensor"]
+__all__ = ["Normalization", "OnnxSession", "OpenVinoSession", "Session", "Tensor"]

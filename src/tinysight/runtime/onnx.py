@@ -9,7 +9,7 @@ import numpy as np
 from tinysight.background import Background
 from tinysight.errors import BundleError, ConfigError
 from tinysight.registry import sessions
-from tinysight.runtime.session import Tensor, first_line
+from tinysight.runtime.session import Normalization, Tensor, first_line
 
 if TYPE_CHECKING:
     from annotated_types import Ge
@@ -58,6 +58,10 @@ class OnnxSession:
     def outputs(self) -> tuple[Tensor, ...]:
         """What comes out."""
         return tuple(map(_tensor, self._session().get_outputs()))
+
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """No: a Cast and what follows it cost as much here as tables do outside."""
+        return False
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """First output of the network for its one input; scores (N, K) for (N, C, H, W) float32.

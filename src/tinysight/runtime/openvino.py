@@ -10,7 +10,7 @@ import numpy as np
 from tinysight.background import Background
 from tinysight.errors import BundleError, MissingDependency
 from tinysight.registry import sessions
-from tinysight.runtime.session import Tensor, first_line
+from tinysight.runtime.session import Normalization, Tensor, first_line
 
 if TYPE_CHECKING:
     from annotated_types import Ge
@@ -53,6 +53,7 @@ class OpenVinoSession:
             "ENABLE_CPU_PINNING": False,  # two of these, or a busy neighbour, would share a core
         }
         self._reading = Background(lambda: _read(openvino, model))
+        self._normalization: Normalization | None = None
         self._compiled: dict[int | None, Any] = {}
         self._compiling = threading.Lock()
         self._requests = threading.local()
@@ -74,8 +75,16 @@ class OpenVinoSession:
         """What comes out."""
         return tuple(map(_tensor, self._network()[1].outputs))
 
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """Yes: the arithmetic becomes part of what reads the first convolution's input."""
+        self._normalization = normalization
+        return True
+
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """First output of the network for its one input; scores (N, K) for (N, C, H, W) float32.
+        """First output of the network for its one input: scores (N, K).
+
+        Args:
+            batch: (N, C, H, W) float32; uint8 (N, H, W, 3) after `take_pixels`.
 
         Raises:
             BundleError: the network does not load, or refuses the batch.
@@ -110,7 +119,22 @@ class OpenVinoSession:
             shape = model.input(0).partial_shape
             shape[0] = size
             model.reshape(shape)
+        if self._normalization is not None:
+            model = self._with_pixels(model.clone(), self._normalization)
         return core.compile_model(model, "CPU", self._options)
+
+    def _with_pixels(self, model: Any, by: Normalization) -> Any:
+        """OpenVINO's own preprocessing in front: from uint8 (N, H, W, 3), (x - mean) / std."""
+        from openvino.preprocess import PrePostProcessor
+
+        layout, kinds = self._openvino.Layout, self._openvino.Type
+        steps = PrePostProcessor(model)
+        port = steps.input()
+        port.tensor().set_element_type(kinds.u8).set_layout(layout("NHWC"))
+        port.model().set_layout(layout("NCHW"))
+        means, deviations = ([float(v / by.scale) for v in vs] for vs in (by.mean, by.std))
+        port.preprocess().convert_element_type(kinds.f32).mean(means).scale(deviations)
+        return steps.build()
 
 
 def _read(openvino: Any, model: bytes) -> tuple[Any, Any]:

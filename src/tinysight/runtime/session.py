@@ -7,6 +7,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 
+class Normalization(NamedTuple):
+    """What makes a network's input of pixels: (value * scale - mean) / std for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float
+
+
 class Tensor(NamedTuple):
     """An input or output of a network: name and shape, None where any number goes."""
 
@@ -25,8 +33,14 @@ class Session(Protocol):
     def outputs(self) -> tuple[Tensor, ...]:
         """What comes out."""
 
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """Take uint8 (N, H, W, 3) from now on and normalise them inside, where that is faster.
+
+        To be called before the first `run`; False, and nothing changes, where it is not faster.
+        """
+
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Scores (N, K) for a batch (N, C, H, W) float32."""
+        """Scores (N, K) for a batch (N, C, H, W) float32, or of pixels once these are taken."""
 
 
 def first_line(error: Exception) -> str:

@@ -2,9 +2,8 @@
 
 `Compose` normalises to (H, W, C) float32 and `to_batch` turns that into (C, H, W). Here the last
 step writes each channel of the cropped picture through its table of 256 values straight into the
-input's plane: the same table, so the same bits, in half the time. A uint8 input of the graph with
-the arithmetic in its first nodes was measured and is slower in ONNX Runtime and no faster in
-OpenVINO (`benchmarks/fast_path.py --parts`).
+input's plane: the same table, so the same bits, in less time. An engine that is faster with pixels
+gets these instead and normalises them itself (`benchmarks/fast_path.py --parts`).
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from tinysight.transforms.compose import Compose, to_batch
 from tinysight.transforms.decode import decode
 from tinysight.transforms.photometric import Normalize, channel_tables
 
+_PIXELS = ("resize", "center_crop")  # transforms after which uint8 RGB is still that
+
 
 class Prepare:
     """Makes one row of a network's batch of one picture.
@@ -35,17 +36,30 @@ class Prepare:
         self._compose = compose
         self._enough = enough
         self._before, self._last = compose.split_last()
+        self._pixels = False
+
+    @property
+    def normalization(self) -> Normalize | None:
+        """The last step, if all before it leave pixels: what `keep_pixels` leaves to others."""
+        pixels = all(spec["name"] in _PIXELS for spec in self._before.specs)
+        return self._last if pixels and isinstance(self._last, Normalize) else None
+
+    def keep_pixels(self) -> None:
+        """From now on leave `normalization` out: a call gives uint8 (1, h, w, 3)."""
+        self._pixels = True
 
     def decode(self, source: bytes | str | os.PathLike[str]) -> Image:
         """uint8 RGB (H, W, 3); see the function `decode` for what it raises."""
         return decode(source, enough=self._enough)
 
     def __call__(self, image: Image) -> Image:
-        """uint8 RGB (H, W, 3) to (1, C, h, w), C-contiguous.
+        """uint8 RGB (H, W, 3) to (1, C, h, w), or pixels (1, h, w, 3); C-contiguous.
 
         Raises:
             ImageError: a transform cannot take this picture.
         """
+        if self._pixels:
+            return np.ascontiguousarray(self._before(image))[None]
         if not isinstance(self._last, Normalize):
             return to_batch([self._compose(image)])
         cut = self._before(image)
