@@ -71,9 +71,7 @@ def run(args: argparse.Namespace) -> int:
     loading = None
     if is_local(args.model):  # read and hashed beside the imports
         loading = Background(lambda: Bundle.load(args.model))
-    from tinysight.cli.output import opened
     from tinysight.pipelines.classify import Classifier
-    from tinysight.pipelines.results import Unreadable
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
@@ -88,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
         topk=args.topk,
         threshold=args.threshold,
     )
+    # What is imported from here on is imported while the session is made.
+    from tinysight.cli.output import opened
+    from tinysight.pipelines.results import Unreadable
+
     form = "json" if args.json else "csv" if args.csv else "text"
     with opened(args.output, form, _key(args, classifier.manifest, named)) as out:
         left = out.left(chain.from_iterable(sources))
