@@ -18,7 +18,7 @@ from tinysight.pipelines.stream import grouped, overlapped
 from tinysight.registry import postprocesses, sessions
 
 if TYPE_CHECKING:
-    from tinysight.postprocess.answers import Answer
+    from tinysight.postprocess.answers import AnyAnswer
     from tinysight.runtime import Session
     from tinysight.transforms.prepare import Prepare
 
@@ -35,7 +35,7 @@ class Steps(NamedTuple):
     decode: Callable[[str], np.ndarray]
     prepare: Callable[[np.ndarray], np.ndarray]
     run: Callable[[np.ndarray], np.ndarray]
-    answers: Callable[[np.ndarray], list[Answer]]
+    answers: Callable[[np.ndarray], list[AnyAnswer]]
 
 
 class Classifier:
@@ -227,8 +227,11 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
         return spec
     if not 0 <= threshold <= 1:
         raise ConfigError("threshold", f"should be between 0 and 1, got {threshold}")
-    kept = spec if spec["name"] == "threshold" else {"name": "threshold"}
-    return {**kept, "threshold": threshold}
+    if "threshold" in spec:
+        return {**spec, "threshold": threshold}
+    if spec["name"] not in ("topk", "scores"):
+        raise ConfigError("threshold", f"{spec['name']} has no such thing")
+    return {"name": "threshold", "threshold": threshold}
 
 
 def _at_least_one(name: str, value: int) -> None:
