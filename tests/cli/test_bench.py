@@ -70,9 +70,6 @@ def test_the_card_leaves_the_seal_alone_and_is_verified(
     assert card is not None
     assert card["settings"]["workers"] == machine()["cores"]
 
-    code, out = bench(capsys, *words, "--verify", "--tolerance=1000")
-    assert code == 0
-    assert out.count("pass  ") == 3
     card["one"]["total"]["p50"] = 1e-9
     (model / CARD_FILE).write_text(json.dumps(card))
     code, out = bench(capsys, *words, "--verify", "--tolerance=1000", "--json")
@@ -80,6 +77,7 @@ def test_the_card_leaves_the_seal_alone_and_is_verified(
     assert code == 1
     assert [row["pass"] for row in verdict["figures"]] == [False, True, True]
     assert verdict["same_machine"]
+    assert not verdict["pass"]
 
 
 def test_the_card_says_how_many_pictures_at_a_time(
