@@ -19,7 +19,6 @@ import argparse
 import compileall
 import hashlib
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -38,6 +37,7 @@ from tinysight.bundle import MODEL, Bundle
 from tinysight.files import write_atomic
 from tinysight.pipelines.bench import Watched, watch
 from tinysight.pipelines.latency_card import machine
+from tinysight.pipelines.stream import usable_cores
 from tinysight.transforms import decode
 
 REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
@@ -177,7 +177,7 @@ def every_program(
     """Name to what makes the command for some files, or for a whole folder of them."""
     labels = ",".join(bundle.manifest.labels)
     network = str(bundle.folder / MODEL)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
 
     def naive(paths: list[str], folder: str | None) -> Command:
         return [sys.executable, str(HERE / "naive.py"), network, labels, "bilinear", *paths]
