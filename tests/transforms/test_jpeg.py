@@ -148,3 +148,10 @@ def test_damage_is_refused_alike_or_decoded(noise: bytes, at: int) -> None:
     else:
         with opencv_alone():
             assert np.array_equal(decode(damaged), found)
+
+
+def test_enough_is_meant_as_stored_where_the_picture_is_left_so() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(smooth(320, 640), exif=exif)
+    assert decode(data, upright=False, enough=(160, 80)).shape == (80, 160, 3)

@@ -24,6 +24,7 @@ def decode(
     source: bytes | str | os.PathLike[str],
     *,
     max_pixels: int = MAX_PIXELS,
+    upright: bool = True,
     enough: tuple[int, int] | None = None,
 ) -> Image:
     """Decode one picture to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
@@ -36,7 +37,8 @@ def decode(
         source: the bytes of a JPEG, PNG, BMP or WebP file, or the path of one, in any script.
         max_pixels: the most pixels that are decoded; checked in the header, before anything is
             allocated.
-        enough: (width, height) of the upright picture that the caller needs. A JPEG that is larger
+        upright: False leaves the picture as it is stored, as Pillow does.
+        enough: (width, height) that the caller needs of what is given back. A JPEG that is larger
             may then be decoded at 1/2, 1/4 or 1/8 of its size, rounded up, as long as neither side
             falls below; which saves half the time and gives slightly other pixels. By default every
             picture is decoded whole.
@@ -61,7 +63,8 @@ def decode(
             f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}",
             "reduce the picture or raise max_pixels",
         )
-    return _upright(_pixels(header, where, enough), header.orientation)
+    orientation = header.orientation if upright else 1
+    return _upright(_pixels(header, where, enough, orientation >= 5), orientation)
 
 
 def _read(path: Path) -> bytes:
@@ -79,13 +82,16 @@ def _read(path: Path) -> bytes:
         raise ImageError(str(path), f"cannot be read: {reason}") from error
 
 
-def _pixels(header: Header, where: str, enough: tuple[int, int] | None) -> Image:
-    """The stored pixels as RGB, not yet turned; those of a JPEG reduced if `enough` are left."""
+def _pixels(header: Header, where: str, enough: tuple[int, int] | None, swapped: bool) -> Image:
+    """The stored pixels as RGB, not yet turned; those of a JPEG reduced if `enough` are left.
+
+    `swapped`: turning will exchange width and height, and `enough` means them afterwards.
+    """
     try:
         if header.format == "JPEG":
             by = 1
             if enough is not None:
-                needed = enough if header.orientation < 5 else enough[::-1]
+                needed = enough[::-1] if swapped else enough
                 by = denominator((header.width, header.height), needed)
             image = decode_jpeg(header.data, header.width, header.height, by)
         else:
