@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer; 1 if a picture could not be read, else 0."""
     from tinysight.background import Background
     from tinysight.bundle import Bundle, is_local, list_bundles
+    from tinysight.manifest import NO_CLASSES
 
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
@@ -75,8 +76,14 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
+    bundle = loading.result() if loading else Bundle.load(_fetched(args.model))
+    kind = bundle.manifest.postprocess["name"]
+    if args.csv and kind in NO_CLASSES:
+        raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
+    if kind == "boxes":
+        from tinysight.pipelines.detect import Detector as Classifier  # same arguments, same use
     classifier = Classifier(
-        loading.result() if loading else Bundle.load(_fetched(args.model)),
+        bundle,
         batch_size=args.batch_size,
         threads=args.threads,
         workers=args.workers,
@@ -91,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.pipelines.results import Unreadable
 
     form = "json" if args.json else "csv" if args.csv else "text"
-    with opened(args.output, form, _key(args, classifier.manifest, named)) as out:
+    with opened(args.output, form, kind, _key(args, classifier.manifest, named)) as out:
         left = out.left(chain.from_iterable(sources))
         bar = _progress(args, named, out.answered + out.failed)
         try:
