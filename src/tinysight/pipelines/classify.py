@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -34,9 +34,9 @@ class Steps(NamedTuple):
     """What happens to one picture, one thing after the other; for those who take the time of it."""
 
     decode: Callable[[str], np.ndarray]
-    prepare: Callable[[np.ndarray], np.ndarray]
-    run: Callable[[np.ndarray], np.ndarray]
-    answers: Callable[[np.ndarray], list[AnyAnswer]]
+    prepare: Callable[[np.ndarray], Any]
+    run: Callable[[Any], Any]
+    answers: Callable[[Any], Sequence[AnyAnswer]]
 
 
 class Classifier:
@@ -123,8 +123,8 @@ class Classifier:
 
     @property
     def steps(self) -> Steps:
-        """File to pixels, pixels to input (1, C, H, W), input to scores (1, K), scores to answers."""
-        return Steps(self._input.decode, self._input, self._session.run, self._answers)
+        """File to pixels, pixels to what the network takes, that to its answer, and in words."""
+        return Steps(self._input.decode, self._prepare, lambda row: self._run([row]), self._answers)
 
     def predict(self, input_data: Source) -> Iterator[list[Result]]:
         """Answers, one list per batch, in the order of the pictures; see `sources.pictures`.
