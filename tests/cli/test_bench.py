@@ -91,6 +91,7 @@ def test_the_card_says_how_many_pictures_at_a_time(
     (model / CARD_FILE).write_text(json.dumps(card))
     assert Classifier(model).workers == 7
     assert Classifier(model, workers=3).workers == 3
+    assert Classifier(model, threads=64).workers == 1
     card["machine"]["processor"] = "another"
     (model / CARD_FILE).write_text(json.dumps(card))
     assert Classifier(model).workers == machine()["cores"]

@@ -21,6 +21,7 @@ from tinysight.errors import DataError
 from tinysight.pipelines.results import (
     Unreadable,
     as_box_lines,
+    as_deploy_line,
     as_line,
     as_vector_line,
     csv_name,
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
     from tinysight.pipelines.results import Result
     from tinysight.pipelines.sources import Picture
 
-_LINES: dict[str, Callable[[Result], str]] = {"boxes": as_box_lines, "embedding": as_vector_line}
+_LINES: dict[str, Callable[[Result], str]] = {
+    "boxes": as_box_lines,
+    "deploy": as_deploy_line,
+    "embedding": as_vector_line,
+}
 
 
 class Recorded(NamedTuple):
@@ -49,7 +54,8 @@ class Output:
     Args:
         out: what they are written to.
         form: "text", "json" or "csv".
-        kind: name of the bundle's post-processing, which says how text looks.
+        kind: how text looks: name of the bundle's post-processing, or "deploy" for the lines of the
+            reference's deployment script.
         part: the file of an interrupted run that is gone on with, if there is one.
 
     Attributes:
@@ -132,7 +138,7 @@ def opened(path: str | None, form: str, kind: str, key: str) -> Iterator[Output]
     Args:
         path: the file, or None.
         form: "text", "json" or "csv"; the last two may be gone on with.
-        kind: name of the bundle's post-processing.
+        kind: how text looks; see `Output`.
         key: of what determines the answers; short.
 
     Raises:

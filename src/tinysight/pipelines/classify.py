@@ -12,7 +12,7 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.manifest import NO_CLASSES
-from tinysight.pipelines.latency_card import measured_workers
+from tinysight.pipelines.latency_card import workers_for
 from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
 from tinysight.pipelines.stream import grouped, overlapped
@@ -54,7 +54,7 @@ class Classifier:
         threads: threads of one run of the network, at least 1.
         workers: pictures that are worked on at the same time. Default: what the bundle's latency
             card found fastest if it was made on this kind of machine, else the processors that this
-            process may use.
+            process may use, divided by `threads`.
         engine: what runs the network: "onnxruntime" or "openvino".
         precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
         exact: decode every JPEG whole, whatever the bundle allows.
@@ -94,7 +94,7 @@ class Classifier:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
-        self.workers = measured_workers(bundle.folder) if workers is None else workers
+        self.workers = workers_for(bundle.folder, threads) if workers is None else workers
         _at_least_one("workers", self.workers)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
@@ -245,7 +245,7 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
         raise ConfigError("threshold", f"should be between 0 and 1, got {threshold}")
     if "threshold" in spec:
         return {**spec, "threshold": threshold}
-    if spec["name"] not in ("topk", "scores"):
+    if kind not in ("topk", "scores"):
         raise ConfigError("threshold", f"{spec['name']} has no such thing")
     return {"name": "threshold", "threshold": threshold}
 
