@@ -86,29 +86,33 @@ def trained(name: str, fold: int, arguments: argparse.Namespace) -> tuple[int, i
 
 def probe(data: Path) -> list[tuple[int, int]]:
     """A logistic regression on the frozen features, for every fold; no augmentation."""
+    known: dict[str, np.ndarray] = {}
     results = []
     for fold in range(FOLDS):
         recipe = recipe_of("lite0", fold, data, [])
-        train, val = (features(recipe, split) for split in ("train", "eval"))
+        train, val = (features(recipe, split, known) for split in ("train", "eval"))
         model = LogisticRegression(C=0.1, max_iter=2000).fit(*train)
         results.append((int((model.predict(val[0]) == val[1]).sum()), len(val[1])))
     return results
 
 
-def features(recipe: Recipe, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled features (N, D), standardised by picture, and labels (N,)."""
+def features(
+    recipe: Recipe, split: str, known: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled features (N, D), standardised by picture, and labels (N,); each computed once."""
     model = initial_model(recipe).eval()
     prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     samples = read_split(recipe.data, getattr(recipe.data, split))
-    rows, labels = [], []
     with torch.inference_mode():
         for sample in samples:
-            image, label = read_sample(sample, prepare, None)
-            images = torch.from_numpy(to_batch([image]))
-            rows.append(model.pre_logits(model.forward_features(images))[0].numpy())
-            labels.append(label)
-    found = np.stack(rows)
-    return (found - found.mean(1, keepdims=True)) / found.std(1, keepdims=True), np.array(labels)
+            if str(sample.path) not in known:
+                image, _ = read_sample(sample, prepare, None)
+                found = model.pre_logits(
+                    model.forward_features(torch.from_numpy(to_batch([image])))
+                )
+                row = found[0].numpy()
+                known[str(sample.path)] = (row - row.mean()) / row.std()
+    return np.stack([known[str(s.path)] for s in samples]), np.array([s.label for s in samples])
 
 
 def table(rows: dict[str, list[tuple[int, int]]]) -> str:
