@@ -173,6 +173,10 @@ def _frozen(value: Any) -> Any:
 
 backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
+distillation_losses: Registry[Any] = Registry(
+    "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
+)
+embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
 heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
 losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
 metrics: Registry[dict[str, float]] = Registry(
@@ -193,6 +197,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
     for r in (
         backbones,
         batch_transforms,
+        distillation_losses,
+        embedding_losses,
         heads,
         losses,
         metrics,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import sklearn.metrics
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tinysight.errors import DataError
-from tinysight.metrics import roc_auc, roc_curve, tpr_at_fpr
+from tinysight.metrics import precision_recall_curve, roc_auc, roc_curve, tpr_at_fpr
 
 SCORES, LABELS = np.array([0.9, 0.6, 0.7, 0.1]), np.array([1, 1, 0, 0])
 
@@ -158,3 +159,24 @@ def test_roc_curve_by_hand_and_against_its_area() -> None:
     assert fpr.tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1])
     area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))
     assert area == pytest.approx(roc_auc(scores, labels)["roc_auc"])
+
+
+def test_precision_recall_by_hand() -> None:
+    curve = precision_recall_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
+    assert curve.thresholds.tolist() == [0.9, 0.7, 0.2]
+    assert curve.precision.tolist() == pytest.approx([1, 2 / 3, 1 / 2])
+    assert curve.recall.tolist() == [0.5, 1, 1]
+    with pytest.raises(DataError, match="no positives"):
+        precision_recall_curve(np.array([0.5]), np.array([0]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.25, 0.5, 0.9]), st.booleans()), min_size=1))
+def test_precision_recall_as_in_scikit_learn(rows: list[tuple[float, bool]]) -> None:
+    scores, labels = np.array([s for s, _ in rows]), np.array([int(y) for _, y in rows])
+    assume(labels.any())
+    curve = precision_recall_curve(scores, labels)
+    precision, recall, thresholds = sklearn.metrics.precision_recall_curve(labels, scores)
+    np.testing.assert_allclose(curve.precision, precision[-2::-1])
+    np.testing.assert_allclose(curve.recall, recall[-2::-1])
+    np.testing.assert_array_equal(curve.thresholds, thresholds[::-1])

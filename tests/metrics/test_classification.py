@@ -88,6 +88,10 @@ def test_registered_metrics_take_and_return_the_same(name: str) -> None:
     assert not problems
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]], np.float32)
     labels = np.array([0, 1, 1, 0])
+    try:
+        metrics.build(spec, scores=scores, labels=labels)
+    except DataError:  # it takes several labels a picture
+        labels = np.array([[1, 0], [0, 1], [1, -1], [0, 1]])
     before = scores.copy(), labels.copy()
     values = metrics.build(spec, scores=scores, labels=labels)
     assert values
@@ -101,3 +105,10 @@ def test_metrics_are_the_ones_promised() -> None:
         "top1": 0.25,
         "top2": 0.75,
     }
+
+
+def test_macro_rates_by_hand() -> None:
+    # labels 1 2 1 1, best 1 0 2 0: class 1 has precision 1 and recall 1/3, class 2 nothing
+    found = metrics.build({"name": "class_report"}, scores=SCORES, labels=LABELS)
+    expected = {"macro_f1": 1 / 4, "macro_precision": 1 / 2, "macro_recall": 1 / 6}
+    assert found == pytest.approx(expected)

@@ -13,9 +13,10 @@ from support.golden import cases, ids, not_built, read_npz
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.models import create_recognizer, normalize, set_batch_norm_variance
 from tinysight.models.heads import ArcMargin, LinearHead
+from tinysight.models.margins import AdaMargin, CircleMargin, CosMargin
 from tinysight.models.necks import BNNeck
 from tinysight.models.recognizer import VARIANTS, build_recognizer
-from tinysight.models.weights import load_reference
+from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import heads
 from tinysight.train.optim import param_groups
 
@@ -31,7 +32,9 @@ def test_fixtures_are_there() -> None:
 @pytest.mark.parametrize("case", HEADS, ids=ids)
 def test_head(case: dict[str, Any]) -> None:
     """Scores and both gradients of the reference framework."""
-    words = {"bias_attr": "bias"}
+    words = {
+        "bias_attr": "bias", "m": "margin", "h": "concentration", "s": "scale", "t_alpha": "memory",
+    }  # fmt: skip
     options = {words.get(k, k): v for k, v in case["kwargs"].items() if k != "mode"}
     size, classes = options.pop("embedding_size"), options.pop("class_num")
     try:
@@ -45,7 +48,7 @@ def test_head(case: dict[str, Any]) -> None:
         if k.startswith(f"{case['id']}|")
     }
     weights = {k.removeprefix("param|"): v for k, v in data.items() if k.startswith("param|")}
-    load_reference(head, weights, case["id"])
+    load_reference(head, {**to_reference(head), **weights}, case["id"])  # with its own buffers
     head.train(case["kwargs"]["mode"] == "train")
     x = torch.from_numpy(data["pred|."]).requires_grad_()
     y = head(x, torch.from_numpy(data["batch|."]).flatten())
@@ -99,6 +102,35 @@ def test_arc_margin_in_half_precision() -> None:
     assert y.dtype == torch.float32
     assert x.grad is not None
     assert bool(torch.isfinite(x.grad).all() & torch.isfinite(y).all())
+
+
+def test_cos_and_circle_margin_by_hand() -> None:
+    x, label = torch.tensor([[0.6, 0.8]]), torch.tensor([1])
+    for head, expected in (
+        (CosMargin(2, 2, margin=0.25, scale=10.0), [6.0, 5.5]),
+        # other: (.6 + .25) * (.6 - .25); own: (1 + .25 - .8) * (.8 - (1 - .25))
+        (CircleMargin(2, 2, margin=0.25, scale=10.0), [2.975, 0.225]),
+    ):
+        head.weight.data = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
+        assert head(x, label)[0].tolist() == pytest.approx(expected, rel=1e-5)
+        assert head(x)[0].tolist() == pytest.approx([0.6, 0.8])
+        assert head.eval()(x, label)[0].tolist() == pytest.approx([0.6, 0.8])
+
+
+def test_ada_margin_by_hand() -> None:
+    # Lengths 1 and 3: mean 2, deviation sqrt(2); q is -1 and 1 after the cut.
+    head = AdaMargin(2, 2, margin=0.25, concentration=9.0, scale=1.0, memory=0.5)
+    head.kernel.data = torch.eye(2)
+    head.batch_mean.fill_(2.0)
+    head.batch_std.fill_(math.sqrt(2))
+    x, labels = torch.tensor([[0.6, 0.8], [1.8, 2.4]]), torch.tensor([1, 1])
+    short, long = head(x, labels)[:, 1].tolist()
+    assert short == pytest.approx(math.cos(math.acos(0.8) + 0.25), abs=1e-5)
+    assert long == pytest.approx(math.cos(math.acos(0.8) - 0.25) - 0.5, abs=1e-5)
+    before = head.batch_mean.clone()
+    head(x[:1], labels[:1])  # a single length moves nothing
+    assert head.batch_mean.item() == before.item() == pytest.approx(2.0)
+    assert head.eval()(x, labels)[0].tolist() == pytest.approx([0.6, 0.8])
 
 
 def test_bn_neck() -> None:

@@ -168,6 +168,31 @@ def test_a_threshold_instead_of_the_bundles_own(model: Path, threshold: float, l
     assert answer["label_names"] == [label]
 
 
+def test_a_bundle_of_several_labels_takes_a_threshold(tmp_path: Path) -> None:
+    folder = tiny_bundle(
+        tmp_path / "m", postprocess={"name": "multilabel", "threshold": 0.5, "decimals": 2},
+        threshold=None,
+    ).folder  # fmt: skip
+    names = [
+        next(Classifier(folder, threshold=t).predict(grey(128)))[0]["label_names"]
+        for t in (None, 0.9, 0.1)
+    ]
+    assert names == [["bright"], [], ["dark", "bright"]]
+
+
+def test_a_bundle_of_attributes_answers_in_words(tmp_path: Path) -> None:
+    labels = tuple(f"a{i}" for i in range(6))
+    folder = tiny_bundle(
+        tmp_path / "m", postprocess={"name": "table_attribute"}, labels=labels, threshold=None
+    ).folder
+    (answer,) = next(Classifier(folder).predict(grey(0)))
+    assert list(answer) == ["attributes", "output", "filename"]
+    assert answer["attributes"][:2] == ["Scanned", "Numerous"]
+    assert answer["output"] == [1, 0, 0, 0, 0, 0]
+    with pytest.raises(ConfigError, match="table_attribute has no such thing"):
+        Classifier(folder, threshold=0.5)
+
+
 def test_a_threshold_for_a_bundle_without_one(tmp_path: Path) -> None:
     folder = tiny_bundle(
         tmp_path / "m", postprocess={"name": "topk", "k": 1}, threshold=None

@@ -73,3 +73,35 @@ def test_a_failure_is_a_row_too() -> None:
         '"filename","class_ids","scores","label_names","error"',
         '"./=1+1.jpg","","","","\'-broken"',
     ]
+
+
+ATTRIBUTES = result({"attributes": ["Male", "Hat: True"], "output": [0, 1, 1]}, "d/a.jpg")
+
+
+def test_attributes_in_each_of_the_ways() -> None:
+    words = "['Male', 'Hat: True']"
+    assert as_line(ATTRIBUTES) == f"attributes: {words}, output: [0, 1, 1], filename: d/a.jpg"
+    line = f"a.jpg:\t {{'attributes': {words}, 'output': [0, 1, 1]}}"
+    assert as_deploy_line(ATTRIBUTES) == line
+    out = io.StringIO()
+    write = csv_table(out)
+    write(ATTRIBUTES)
+    write(result({"attributes": "Color unknown, Type unknown", "output": [0, 0]}, "b.jpg"))
+    write(result({"scores": [0.5, 0.25]}, "c.jpg"))
+    write(result({"code": [19, 176]}, "e.jpg"))
+    rows = list(csv.reader(io.StringIO(out.getvalue())))[1:]
+    assert rows == [
+        ["d/a.jpg", "1;2", "", "Male;Hat: True", ""],
+        ["b.jpg", "", "", "Color unknown, Type unknown", ""],
+        ["c.jpg", "", "0.5;0.25", "", ""],
+        ["e.jpg", "19;176", "", "", ""],
+    ]
+
+
+def test_several_labels_or_none_in_each_of_the_ways() -> None:
+    answer = Answer(class_ids=[0, 2], scores=[0.75, 0.5], label_names=["a", "c"])
+    line = "a.jpg:\tclass id(s): [0, 2], score(s): [0.75, 0.50], label_name(s): ['a', 'c']"
+    assert as_deploy_line(result(answer, "a.jpg")) == line
+    none = result(Answer(class_ids=[], scores=[], label_names=[]), "a.jpg")
+    assert as_deploy_line(none) == "a.jpg:\tclass id(s): [], score(s): [], label_name(s): []"
+    assert as_line(none) == "class_ids: [], scores: [], label_names: [], filename: a.jpg"

@@ -152,8 +152,19 @@ def _optimizer(record: dict[str, Any], model: Backbone) -> tuple[list[dict[str, 
         spec["eps"] = config["epsilon"]
         spec["decay_one_dimensional"] = not config["one_dim_param_no_weight_decay"]
         decay = config["weight_decay"]
+    elif config["name"] == "Adam":
+        spec = {"name": "adam", "betas": [config["beta1"], config["beta2"]]}
+        spec["eps"] = config["epsilon"]
+        decay = config.get("regularizer", {}).get("coeff", config.get("weight_decay") or 0.0)
+    elif config["name"] == "RMSProp":
+        words = {"rho": "rho", "epsilon": "eps", "momentum": "momentum", "centered": "centered"}
+        spec = {"name": "rmsprop", **{words[k]: v for k, v in config.items() if k in words}}
+        decay = config.get("regularizer", {}).get("coeff", config.get("weight_decay") or 0.0)
     else:
         not_built(f"optimizer {config['name']}")
+    spec["undecayed"] = (config.get("no_weight_decay_name") or "").split()
+    if config["name"] == "Momentum" and spec["undecayed"]:  # without names it has no effect there
+        spec["decay_one_dimensional"] = not config.get("one_dim_param_no_weight_decay", False)
     groups = param_groups(model, decay)
     recorded = record["param_optimize_attr"]
     for group in groups:

@@ -142,3 +142,33 @@ def roc_curve(scores: Array, labels: Array) -> RocCurve:
     return RocCurve(
         _share_from(negatives, thresholds), _share_from(positives, thresholds), thresholds
     )
+
+
+class PrecisionRecallCurve(NamedTuple):
+    """Shares at every distinct threshold, from the highest score down to the lowest (recall 1)."""
+
+    precision: Array
+    recall: Array
+    thresholds: Array
+
+
+def precision_recall_curve(scores: Array, labels: Array) -> PrecisionRecallCurve:
+    """What share of those above a threshold are positive, and what share of the positives is above.
+
+    A score equal to the threshold is positive. There is no point above every score, where the
+    precision would be 0/0.
+
+    Args:
+        scores: (N,) or (N, K).
+        labels: (N,).
+
+    Raises:
+        DataError: shapes that do not fit, no samples, NaN, or no positives.
+    """
+    positives, negatives = binary(scores, labels, "precision_recall_curve")
+    if not len(positives):
+        raise DataError("precision_recall_curve", "no positives, so there is no recall")
+    thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
+    hits = len(positives) - np.searchsorted(positives, thresholds)
+    above = hits + len(negatives) - np.searchsorted(negatives, thresholds)
+    return PrecisionRecallCurve(hits / above, hits / len(positives), thresholds)

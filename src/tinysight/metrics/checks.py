@@ -49,6 +49,22 @@ def binary(scores: Array, labels: Array, where: str) -> Binary:
     return Binary(np.sort(scores[labels != 0]), np.sort(scores[labels == 0]))
 
 
+def label_table(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:
+    """Scores (N, K) and labels (N, K), once they fit together; present is above 0, absent is 0.
+
+    Raises:
+        DataError: other or different shapes, no rows, NaN, or no known label.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 2 or scores.shape != labels.shape:
+        what = f"scores and labels should both be (N, K), got {scores.shape} and {labels.shape}"
+        raise DataError(where, what)
+    if not scores.size or not (labels >= 0).any():
+        raise DataError(where, "no labels to measure against")
+    _check_numbers(scores, where)
+    return scores, labels
+
+
 def _check_pair(scores: Array, labels: Array, where: str) -> None:
     if labels.ndim != 1 or len(labels) != len(scores):
         raise DataError(where, f"{len(scores)} rows of scores, but labels of shape {labels.shape}")
@@ -56,6 +72,10 @@ def _check_pair(scores: Array, labels: Array, where: str) -> None:
         raise DataError(where, "no samples to measure")
     if labels.dtype.kind not in "iub":
         raise DataError(where, f"labels should be whole numbers, got {labels.dtype}")
+    _check_numbers(scores, where)
+
+
+def _check_numbers(scores: Array, where: str) -> None:
     if np.isnan(scores).any():
         rows = np.unique(np.nonzero(np.isnan(scores))[0])
         raise DataError(where, f"{len(rows)} rows of scores hold NaN; the first is row {rows[0]}")

@@ -96,5 +96,25 @@ def class_report(matrix: Array) -> ClassReport:
     )
 
 
+@metrics.register("class_report")
+def macro_rates(scores: Array, labels: Array) -> dict[str, float]:
+    """Means over classes of F1, precision and recall, as `macro_f1`, `macro_precision`, `macro_recall`.
+
+    Every class that occurs counts the same, however rare; a rate that would be 0/0 is 0.
+
+    Args:
+        scores: (N, K).
+        labels: class ids, (N,).
+
+    Raises:
+        DataError: shapes that do not fit, no samples, NaN, labels out of range.
+    """
+    scores, labels = score_table(scores, labels, "class_report")
+    report = class_report(confusion_matrix(labels, scores.argmax(axis=1), scores.shape[1]))
+    there = report.support > 0
+    rates = {"f1": report.f1, "precision": report.precision, "recall": report.recall}
+    return {f"macro_{name}": float(rate[there].mean()) for name, rate in rates.items()}
+
+
 def _ratio(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)

@@ -18,6 +18,7 @@ from tinysight.models import (  # noqa: F401 - the imports register the families
     efficientnet_lite,
     from_timm,
     heads,
+    margins,
     mobilenetv1,
     mobilenetv3,
     necks,

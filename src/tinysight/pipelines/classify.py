@@ -182,8 +182,11 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
         return spec
     if not 0 <= threshold <= 1:
         raise ConfigError("threshold", f"should be between 0 and 1, got {threshold}")
-    kept = spec if spec["name"] == "threshold" else {"name": "threshold"}
-    return {**kept, "threshold": threshold}
+    if "threshold" in spec:
+        return {**spec, "threshold": threshold}
+    if spec["name"] not in ("topk", "scores"):
+        raise ConfigError("threshold", f"{spec['name']} has no such thing")
+    return {"name": "threshold", "threshold": threshold}
 
 
 def _at_least_one(name: str, value: int) -> None:

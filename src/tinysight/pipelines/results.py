@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, TextIO, TypedDict, cast
 
-from tinysight.postprocess.answers import Answer
+from tinysight.postprocess.answers import AnyAnswer
 
 CSV_COLUMNS = ("filename", "class_ids", "scores", "label_names", "error")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Result(Answer):
-    """An answer and the picture it is about. JSON-ready, with the keys of the reference."""
+class Result(TypedDict, total=False):
+    """An answer and the picture it is about. JSON-ready, with the keys of the reference.
 
+    Besides `filename` it has the keys of its bundle's post-processing: `class_ids`, `scores` and
+    `label_names`; or `attributes` and `output`; or `scores` alone; or `code`.
+    """
+
+    class_ids: list[int]
+    scores: list[float]
+    label_names: list[str]
+    attributes: list[str] | str
+    output: list[int]
+    code: list[int]
     filename: str
 
 
@@ -25,14 +35,9 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def result(answer: Answer, filename: str) -> Result:
+def result(answer: AnyAnswer, filename: str) -> Result:
     """`answer` about the picture `filename`."""
-    return Result(
-        class_ids=answer["class_ids"],
-        scores=answer["scores"],
-        label_names=answer["label_names"],
-        filename=filename,
-    )
+    return cast(Result, {**answer, "filename": filename})
 
 
 def as_line(result: Result) -> str:
@@ -49,7 +54,12 @@ def as_deploy_line(result: Result) -> str:
 
     >>> as_deploy_line(dict(class_ids=[1], scores=[0.99], label_names=['x'], filename='d/a.jpg'))
     "a.jpg:\tclass id(s): [1], score(s): [0.99], label_name(s): ['x']"
+    >>> as_deploy_line(dict(attributes=['Male', 'Hat: True'], output=[1, 0], filename='d/a.jpg'))
+    "a.jpg:\t {'attributes': ['Male', 'Hat: True'], 'output': [1, 0]}"
     """
+    if "class_ids" not in result:
+        answer = {key: value for key, value in result.items() if key != "filename"}
+        return f"{Path(result['filename']).name}:\t {answer}"
     scores = ", ".join(f"{score:.2f}" for score in result["scores"])
     return (
         f"{Path(result['filename']).name}:\tclass id(s): {result['class_ids']}, "
@@ -59,7 +69,7 @@ def as_deploy_line(result: Result) -> str:
 
 def csv_table(out: TextIO) -> Callable[[Result | Unreadable], None]:
     """Write the heading to `out`; returns what writes one row. Several classes are separated by
-    semicolons.
+    semicolons. Attributes are written as label names, with the numbers of the outputs that are on.
 
     Every cell is quoted, so that any text comes back. A spreadsheet takes a cell that begins with
     `=` for a formula: such a file name is written with `./` before it, which names the same file;
@@ -79,11 +89,16 @@ def csv_table(out: TextIO) -> Callable[[Result | Unreadable], None]:
 def _cells(item: Result | Unreadable) -> list[str]:
     if isinstance(item, Unreadable):
         return [_safe(item.filename, "./"), "", "", "", _safe(item.reason, "'")]
+    ids, names = item.get("class_ids", item.get("code", [])), item.get("label_names", [])
+    if "attributes" in item:
+        words = item["attributes"]
+        names = [words] if isinstance(words, str) else words
+        ids = [i for i, on in enumerate(item["output"]) if on]
     return [
         _safe(item["filename"], "./"),
-        _joined(item["class_ids"]),
-        _joined(item["scores"]),
-        _safe(_joined(item["label_names"]), "'"),
+        _joined(ids),
+        _joined(item.get("scores", [])),
+        _safe(_joined(names), "'"),
         "",
     ]
 

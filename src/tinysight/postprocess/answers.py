@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 
@@ -15,6 +15,28 @@ class Answer(TypedDict):
     class_ids: list[int]
     scores: list[float]
     label_names: list[str]
+
+
+class Attributes(TypedDict):
+    """What a picture shows in words, and for each output of the network 1 or 0. JSON-ready."""
+
+    attributes: list[str] | str
+    output: list[int]
+
+
+class Scores(TypedDict):
+    """The score of every class, in their order. JSON-ready."""
+
+    scores: list[float]
+
+
+class Code(TypedDict):
+    """An embedding as bits, eight a number from 0 to 255. JSON-ready."""
+
+    code: list[int]
+
+
+AnyAnswer: TypeAlias = Answer | Attributes | Scores | Code
 
 
 def class_index(which: str | int, labels: tuple[str, ...], where: str) -> int:
@@ -32,8 +54,13 @@ def class_index(which: str | int, labels: tuple[str, ...], where: str) -> int:
     return which
 
 
-def check_scores(scores: np.ndarray, labels: tuple[str, ...]) -> None:
+def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None) -> None:
     """Refuse anything but (N, K) with a label, if there are labels, for each of the K classes.
+
+    Args:
+        scores: of the network.
+        labels: none or K.
+        outputs: what K has to be, if it is not free.
 
     Raises:
         ConfigError: another shape.
@@ -42,3 +69,6 @@ def check_scores(scores: np.ndarray, labels: tuple[str, ...]) -> None:
         raise ConfigError("scores", f"expected (N, K), got shape {scores.shape}")
     if labels and scores.shape[1] != len(labels):
         raise ConfigError("labels", f"{len(labels)} labels for {scores.shape[1]} classes")
+    if outputs is not None and scores.shape[1] != outputs:
+        what = f"these attributes are {outputs} outputs, the network has {scores.shape[1]}"
+        raise ConfigError("postprocess", what)

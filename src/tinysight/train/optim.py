@@ -6,7 +6,7 @@ optimiser takes the groups, and `set_lr` hands it the rate of the step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from tinysight.registry import optimizers
+from tinysight.train.rmsprop import RMSProp
 
 Groups: TypeAlias = Sequence[dict[str, Any]]
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
@@ -70,25 +71,108 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_mult", 1.0)
 
 
+def adjusted(
+    groups: Groups,
+    undecayed: Sequence[str] = (),
+    decay_one_dimensional: bool = True,
+    lr_mults: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """`groups`, split where a recipe treats some of their parameters in its own way.
+
+    Args:
+        groups: of `param_groups`; a group without `names` is taken as it is.
+        undecayed: parameters with one of these in their name are not decayed. One that fits none
+            changes nothing: a family's recipes name parts that not each of its members has.
+        decay_one_dimensional: False: biases, gains and other vectors and scalars are not decayed.
+        lr_mults: factor on the learning rate of the parameters whose name begins so; the longest
+            beginning that fits counts.
+
+    Raises:
+        ValueError: a beginning in `lr_mults` that fits no name.
+    """
+    mults = dict(lr_mults or {})
+    names = [name for group in groups for name in group.get("names", ())]
+    for start in mults:
+        if not any(name.startswith(start) for name in names):
+            raise ValueError(f"lr_mults: no parameter's name begins with {start!r}")
+    result: list[dict[str, Any]] = []
+    for group in groups:
+        if "names" not in group:
+            result.append(dict(group))
+            continue
+        parts: dict[tuple[bool, float], dict[str, Any]] = {}
+        flat = group.get("one_dimensional", False) and not decay_one_dimensional
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            exempt = flat or any(word in name for word in undecayed)
+            fitting = [start for start in mults if name.startswith(start)]
+            mult = mults[max(fitting, key=len)] if fitting else 1.0
+            part = parts.setdefault((exempt, mult), {**group, "params": [], "names": []})
+            part["params"].append(parameter)
+            part["names"].append(name)
+            if exempt:
+                part["weight_decay"] = 0.0
+            if fitting:
+                part["lr_mult"] = group.get("lr_mult", 1.0) * mult
+        result += parts.values()
+    return result
+
+
+Decay: TypeAlias = Annotated[float, Ge(0)]
+Words: TypeAlias = tuple[str, ...]
+Mults: TypeAlias = dict[str, Annotated[float, Ge(0)]]
+
+
 @optimizers.register("sgd")
 def sgd(
     params: Groups,
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
     nesterov: bool = False,
-    weight_decay: Annotated[float, Ge(0)] = 0.0,
+    weight_decay: Decay = 0.0,
+    undecayed: Words = (),
+    decay_one_dimensional: bool = True,
+    lr_mults: Mults | None = None,
 ) -> torch.optim.SGD:
     """Stochastic gradient descent with momentum and coupled L2 decay.
 
     g += weight_decay * p; v = momentum * v + g; p -= lr * v (Nesterov: p -= lr * (g + momentum *
     v)), v starting at 0. The learning rate is 0 until `set_lr`. `weight_decay` is for groups that
-    bring none.
+    bring none; for the last three see `adjusted`.
 
     Raises:
         ValueError: Nesterov without momentum.
     """
+    groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
     return torch.optim.SGD(
-        params, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+        groups, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )
+
+
+@optimizers.register("adam")
+def adam(
+    params: Groups,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: Annotated[float, Gt(0)] = 1e-8,
+    weight_decay: Decay = 0.0,
+    undecayed: Words = (),
+    decay_one_dimensional: bool = True,
+    lr_mults: Mults | None = None,
+) -> torch.optim.Adam:
+    """Adam, arXiv:1412.6980, with coupled L2 decay (`adamw` decays beside the moments).
+
+    The learning rate is 0 until `set_lr`. `weight_decay` is for groups that bring none; for the last
+    three arguments see `adjusted`.
+
+    Args:
+        params: groups of `param_groups`.
+        betas: of the running mean of the gradient and of its square.
+        eps: added to the root of the latter.
+        weight_decay: times the parameter, added to its gradient.
+        undecayed: parameters with one of these in their name are not decayed.
+        decay_one_dimensional: decay biases, gains and scalars too.
+        lr_mults: factors on the learning rate, by the beginning of a name.
+    """
+    groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
+    return torch.optim.Adam(groups, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
 @optimizers.register("adamw")
@@ -96,8 +180,10 @@ def adamw(
     params: Groups,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: Annotated[float, Gt(0)] = 1e-8,
-    weight_decay: Annotated[float, Ge(0)] = 0.01,
+    weight_decay: Decay = 0.01,
     decay_one_dimensional: bool = False,
+    undecayed: Words = (),
+    lr_mults: Mults | None = None,
 ) -> torch.optim.AdamW:
     """Adam with decoupled weight decay, arXiv:1711.05101.
 
@@ -109,12 +195,42 @@ def adamw(
         eps: added to the root of the latter.
         weight_decay: multiplied by the learning rate, also by its per-group factor.
         decay_one_dimensional: decay biases, gains and scalars too.
+        undecayed: parameters with one of these in their name are not decayed.
+        lr_mults: factors on the learning rate, by the beginning of a name.
     """
-    groups = [dict(group) for group in params]
-    for group in groups:
-        if group.get("one_dimensional") and not decay_one_dimensional:
-            group["weight_decay"] = 0.0
+    groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+@optimizers.register("rmsprop")
+def rmsprop(
+    params: Groups,
+    rho: Annotated[float, Ge(0), Lt(1)] = 0.95,
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    eps: Annotated[float, Gt(0)] = 1e-6,
+    centered: bool = False,
+    weight_decay: Decay = 0.0,
+    undecayed: Words = (),
+    decay_one_dimensional: bool = True,
+    lr_mults: Mults | None = None,
+) -> RMSProp:
+    """Gradients divided by the root of their running mean square, with momentum and L2 decay.
+
+    The learning rate is 0 until `set_lr`. See `RMSProp` for the rule, `adjusted` for the last three.
+
+    Args:
+        params: groups of `param_groups`.
+        rho: share of the old mean that stays.
+        momentum: share of the last change that goes on.
+        eps: added inside the root.
+        centered: divide by the deviation from the mean gradient instead.
+        weight_decay: times the parameter, added to its gradient.
+        undecayed: parameters with one of these in their name are not decayed.
+        decay_one_dimensional: decay biases, gains and scalars too.
+        lr_mults: factors on the learning rate, by the beginning of a name.
+    """
+    groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
+    return RMSProp(groups, rho, momentum, eps, centered, weight_decay)
 
 
 @torch.no_grad()

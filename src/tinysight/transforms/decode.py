@@ -19,7 +19,9 @@ if "OPENCV_LOG_LEVEL" not in os.environ:  # a bad picture is an exception here, 
     getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # OpenCV 5 moved it; 0 is silent
 
 
-def decode(source: bytes | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+def decode(
+    source: bytes | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, upright: bool = True
+) -> Image:
     """Decode one picture to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
 
     Grey, palette and CMYK pictures become RGB; 16 bits a channel become 8 (the high byte); alpha is
@@ -30,6 +32,7 @@ def decode(source: bytes | str | os.PathLike[str], *, max_pixels: int = MAX_PIXE
         source: the bytes of a JPEG, PNG, BMP or WebP file, or the path of one, in any script.
         max_pixels: the most pixels that are decoded; checked in the header, before anything is
             allocated.
+        upright: False leaves the picture as it is stored, as Pillow does.
 
     Raises:
         ImageError: the file is missing, not a file, empty, of another format, damaged, cut short (a
@@ -51,7 +54,8 @@ def decode(source: bytes | str | os.PathLike[str], *, max_pixels: int = MAX_PIXE
             f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}",
             "reduce the picture or raise max_pixels",
         )
-    return _upright(_pixels(header, where), header.orientation)
+    pixels = _pixels(header, where)
+    return _upright(pixels, header.orientation) if upright else pixels
 
 
 def _read(path: Path) -> bytes:
