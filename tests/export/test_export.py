@@ -26,6 +26,7 @@ from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import sessions
 from tinysight.train import fit, load_predictor
+from tinysight.train.predictor import predictor
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +235,30 @@ def test_any_number_of_pictures_and_another_shape() -> None:
         with torch.no_grad():
             expected = torch.softmax(model(x), 1).numpy()
         assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("target", ["class", "multilabel"])
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
+    target: str, temperature: float
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
+    exported = to_onnx(
+        model, (3, 64, 64), opset=18, metadata={}, target=target, temperature=temperature
+    )
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        logits = model(x) / temperature
+    expected = torch.softmax(logits, 1) if target == "class" else torch.sigmoid(logits)
+    session = sessions.build({"name": "onnxruntime"}, model=exported, threads=1)
+    assert session.run(x.numpy()) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert predictor(model, target, temperature)(x.numpy()) == pytest.approx(
+        expected.numpy(), abs=1e-6
+    )
+    nodes = Counter(n.op_type for n in onnx.load_from_string(exported).graph.node)
+    assert nodes["Sigmoid" if target == "multilabel" else "Softmax"] >= 1
+    assert nodes["Div"] == (temperature != 1.0)  # none without need
 
 
 def test_branches_of_the_training_form_are_folded() -> None:

@@ -20,6 +20,7 @@ VERBS = {
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
     "export": "make a bundle of a run",
+    "data": "check pictures and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show and compare recipes",
 }
@@ -103,5 +104,6 @@ def _run(words: list[str]) -> int:
     )
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
-    parse = verb.parse_args if known.verb == "predict" else verb.parse_intermixed_args
+    plain = known.verb in ("data", "predict")
+    parse = verb.parse_args if plain else verb.parse_intermixed_args
     return int(module.run(parse(known.rest)))

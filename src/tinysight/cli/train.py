@@ -1,6 +1,7 @@
 """Train a recipe into a run folder, or go on with a run that was interrupted.
 
-The same recipe, data and seed give the same weights, also when the run was killed and resumed.
+The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
+processes: torchrun --nproc-per-node N -m tinysight train ...
 """
 
 from __future__ import annotations
@@ -27,18 +28,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
     from tinysight.config import load_recipe
-    from tinysight.report import write_report
-    from tinysight.train import evaluate_run, fit
+    from tinysight.data.labels import label_names
+    from tinysight.operating import check
+    from tinysight.train import fit
+    from tinysight.train.distributed import is_main
+    from tinysight.train.finish import finish
 
     recipe = load_recipe(args.recipe, args.override)
+    check(recipe.export, label_names(recipe.data), recipe.data.target)  # better now than at the end
     out = Path(args.out) if args.out else Path("runs") / recipe.task
     with _log_to_stderr():
         result = fit(recipe, out, resume=args.resume)
-    report = write_report(out, evaluate_run(out), recipe.data.labels)
+        if not is_main():  # the first of several processes tells
+            return 0
+        verdict = finish(out)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
     print(f"run        {result.out}")
-    print(f"report     {report}")
+    print(f"report     {out / 'report.html'}")
+    if decision := verdict.decision:
+        print(f"threshold  {decision.threshold:g}, {verdict.chosen}")
+        for warning in decision.warnings:
+            print(f"warning    {warning}")
+    elif recipe.export.operating_point:
+        print(f"threshold  none: {verdict.chosen}")
     if result.unreadable:
         print(f"unreadable {len(result.unreadable)} pictures, left out:")
         for path, reason in result.unreadable:

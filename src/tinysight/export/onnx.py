@@ -14,26 +14,35 @@ from torch import Tensor, nn
 
 from tinysight.errors import MissingDependency
 from tinysight.models import Backbone
+from tinysight.models.activation import probabilities
 
 INPUT = "images"
 OUTPUT = "scores"
 
 
 class _Probabilities(nn.Module):
-    """A classifier that ends in softmax, as a bundle's network does."""
+    """A classifier that ends in probabilities, as a bundle's network does."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, target: str, temperature: float) -> None:
         super().__init__()
         self.network = network
+        self.target = target
+        self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.softmax(self.network(images), dim=1)
+        return probabilities(self.network(images), self.target, self.temperature)
 
 
 def to_onnx(
-    model: nn.Module, shape: tuple[int, int, int], *, opset: int, metadata: Mapping[str, str]
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    *,
+    opset: int,
+    metadata: Mapping[str, str],
+    target: str = "class",
+    temperature: float = 1.0,
 ) -> bytes:
-    """`model` with softmax as an ONNX file, batch normalisation folded into the convolutions.
+    """`model` to probabilities as an ONNX file, batch normalisation folded into the convolutions.
 
     The same network gives the same bytes. Nothing of the place where it was made is in them.
 
@@ -42,6 +51,8 @@ def to_onnx(
         shape: (C, H, W).
         opset: of ONNX.
         metadata: texts by name that the file carries.
+        target: `data.target` of its recipe: softmax, or with `multilabel` sigmoid.
+        temperature: the logits are divided by it.
 
     Raises:
         MissingDependency: onnx or onnxscript is not installed.
@@ -51,7 +62,7 @@ def to_onnx(
         import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
-    wrapped = _Probabilities(_folded(model)).eval()
+    wrapped = _Probabilities(_folded(model), target, temperature).eval()
     # Two pictures: from one alone the exporter may conclude that there is always one.
     pictures = torch.zeros((2, *shape), device=next(model.parameters()).device)
     with _quiet(), torch.no_grad():

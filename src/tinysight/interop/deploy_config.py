@@ -7,10 +7,11 @@ Read are `PreProcess` and `PostProcess` of the YAML that lies in the reference's
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinysight.data.labels import read_label_names
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import read_yaml
 from tinysight.registry import postprocesses, transforms
@@ -100,7 +101,7 @@ def read_labels(text: str) -> tuple[str, ...]:
         if "," not in text:
             raise ConfigError(text, "no such file of labels", "or write the names as a,b,c")
         return tuple(name.strip() for name in text.split(","))
-    return _label_file(path, " ")
+    return read_label_names(path, " ")
 
 
 def _transforms(reader: _Reader, section: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -263,33 +264,9 @@ def _labels(reader: _Reader, a: dict[str, Any], here: str) -> tuple[str, ...] | 
     for path in (reader.folder / str(name), Path(str(name))):
         if path.is_file():
             try:
-                return _label_file(path, a.get("delimiter") or " ")
+                return read_label_names(path, a.get("delimiter") or " ")
             except ConfigError as error:
                 reader.problems += error.problems
                 return None
     reader.wrong(f"{here}.class_id_map_file", f"no such file: {name}", "name labels with --labels")
     return None
-
-
-def _label_file(path: Path, delimiter: str) -> tuple[str, ...]:
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"labels cannot be read: {error}") from None
-    lines = [line for line in lines if line]
-    if not lines:
-        raise ConfigError(str(path), "no label in it")
-    pairs = list(_numbered(lines, delimiter))
-    if len(pairs) < len(lines):
-        return tuple(lines)
-    for i, (index, _) in enumerate(pairs):
-        if index != i:
-            raise ConfigError(f"{path}:{i + 1}", f"class {index} where {i} is due")
-    return tuple(name for _, name in pairs)
-
-
-def _numbered(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, str]]:
-    for line in lines:
-        first, _, rest = line.partition(delimiter)
-        if first.isdecimal() and rest.strip():
-            yield int(first), rest.strip()

@@ -11,10 +11,12 @@ from torch import nn
 
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
+from tinysight.data.labels import label_names
 from tinysight.data.lists import read_split
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluate import Evaluation, Predict, evaluate
 from tinysight.models import Backbone, set_batch_norm_variance
+from tinysight.models.activation import probabilities
 from tinysight.registry import backbones
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
@@ -32,7 +34,7 @@ def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
         CheckpointError: nothing there, or it is damaged.
     """
     model, recipe = load_model(run_or_checkpoint)
-    return predictor(model.to(device())), recipe
+    return predictor(model.to(device()), recipe.data.target), recipe
 
 
 def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
@@ -47,7 +49,7 @@ def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
         transforms,
         [m.spec for m in recipe.metrics],
         batch_size=data.eval_batch_size,
-        labels=data.labels,
+        labels=label_names(data),
     )
 
 
@@ -68,7 +70,8 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
 def build_model(recipe: Recipe) -> Backbone:
     """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
     spec = recipe.model.backbone.spec
-    model: Backbone = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
+    classes = len(label_names(recipe.data))
+    model: Backbone = backbones.build(spec, "model.backbone", num_classes=classes)
     set_batch_norm_variance(model, recipe.model.batch_norm_variance)
     return model
 
@@ -89,14 +92,20 @@ def initial_model(recipe: Recipe) -> Backbone:
     return model
 
 
-def predictor(model: nn.Module) -> Predict:
-    """`model`, as it is now, as a callable of NumPy arrays; softmax and all in float32."""
+def predictor(model: nn.Module, target: str = "class", temperature: float = 1.0) -> Predict:
+    """`model`, as it is now, as a callable of NumPy arrays to probabilities, all in float32.
+
+    Args:
+        model: from (N, C, H, W) to logits (N, K).
+        target: `data.target` of its recipe; with `multilabel` each label is decided by itself.
+        temperature: the logits are divided by it.
+    """
     place: Any = next(model.parameters()).device
 
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            logits = model(torch.from_numpy(images).to(place))
-            scores: np.ndarray = torch.softmax(logits.float(), dim=1).cpu().numpy()
+            logits = model(torch.from_numpy(images).to(place)).float()
+            scores: np.ndarray = probabilities(logits, target, temperature).cpu().numpy()
             return scores
 
     return predict

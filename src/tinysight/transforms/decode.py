@@ -43,7 +43,7 @@ def decode(
     if isinstance(source, (bytes, bytearray, memoryview)):
         where, data = f"{len(source)} bytes", bytes(source)
     else:
-        where, data = str(source), _read(Path(source))
+        where, data = str(source), read_file(Path(source))
     try:
         header = read_header(data)
     except Refused as refused:
@@ -55,10 +55,11 @@ def decode(
             "reduce the picture or raise max_pixels",
         )
     pixels = _pixels(header, where)
-    return _upright(pixels, header.orientation) if upright else pixels
+    return turn_upright(pixels, header.orientation) if upright else pixels
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; an `ImageError` if there is none."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -89,22 +90,22 @@ def _pixels(header: Header, where: str) -> Image:
     return rgb
 
 
-def _upright(image: Image, orientation: int) -> Image:
+def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
-    upright: Image = image
+    turned: Image = image
     match orientation:
         case 2:
-            upright = cv2.flip(image, 1)
+            turned = cv2.flip(image, 1)
         case 3:
-            upright = cv2.rotate(image, cv2.ROTATE_180)
+            turned = cv2.rotate(image, cv2.ROTATE_180)
         case 4:
-            upright = cv2.flip(image, 0)
+            turned = cv2.flip(image, 0)
         case 5:
-            upright = cv2.transpose(image)
+            turned = cv2.transpose(image)
         case 6:
-            upright = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+            turned = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
         case 7:
-            upright = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
+            turned = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
         case 8:
-            upright = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    return upright
+            turned = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return turned
