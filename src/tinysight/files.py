@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +112,21 @@ def to_yaml(value: Any) -> str:
     return str(text)
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes | memoryview]) -> None:
     """Write `data` to `path` so that a crash leaves either the old file or the new one, never a part.
 
-    The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final name in one step.
+    The bytes, whole or in pieces, go to a temporary name in the same folder, are flushed to the disk, and take the
+    final name in one step.
     """
     import tempfile  # draws in `random`; reading needs neither
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    raw = data.encode("utf-8") if isinstance(data, str) else data
+    text = data.encode("utf-8") if isinstance(data, str) else data
+    pieces = [text] if isinstance(text, bytes) else text
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
 from tinysight.cli import main
 from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
-from tinysight.errors import BundleError, CheckpointError, ExportError
+from tinysight.errors import BundleError, CheckpointError, ConfigError, ExportError
 from tinysight.export import export_bundle
 from tinysight.export.make import shipped_transforms
 from tinysight.export.onnx import to_onnx
@@ -26,6 +27,7 @@ from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import sessions
 from tinysight.train import fit, load_predictor
+from tinysight.train.checkpoint import load_checkpoint, save_checkpoint
 from tinysight.train.predictor import predictor
 
 
@@ -220,6 +222,16 @@ def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
     torch.manual_seed(0)
     found = measure(predictor(Scaled().eval()), bundle.manifest, bundle.folder, images, {})
     assert found.max_score_difference > 0.01
+
+
+def test_a_post_processor_of_other_networks_is_refused(run: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.safetensors")
+    export = {**checkpoint.recipe["export"], "postprocess": {"name": "boxes", "threshold": 0.5}}
+    changed = replace(checkpoint, recipe={**checkpoint.recipe, "export": export})
+    save_checkpoint(tmp_path / "other.safetensors", changed)
+    with pytest.raises(ConfigError, match="boxes: what a recipe trains is a classifier"):
+        export_bundle(tmp_path / "other.safetensors", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_any_number_of_pictures_and_another_shape() -> None:

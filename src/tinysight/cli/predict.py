@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer; 1 if a picture could not be read, else 0."""
     from tinysight.background import Background
     from tinysight.bundle import Bundle, is_local, list_bundles
+    from tinysight.manifest import NO_CLASSES
 
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
@@ -71,8 +72,14 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
+    bundle = loading.result() if loading else Bundle.load(_fetched(args.model))
+    kind = bundle.manifest.postprocess["name"]
+    if args.csv and kind in NO_CLASSES:
+        raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
+    if kind == "boxes":
+        from tinysight.pipelines.detect import Detector as Classifier  # same arguments, same use
     classifier = Classifier(
-        loading.result() if loading else Bundle.load(_fetched(args.model)),
+        bundle,
         batch_size=args.batch_size,
         threads=args.threads,
         topk=args.topk,
@@ -80,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     )
     answered = 0
     with _opened(args.output) as out:
-        write = _writer(args, out)
+        write = _writer(args, kind, out)
 
         def report(picture: Unreadable) -> None:
             print(f"{picture.filename}: {picture.reason}", file=sys.stderr)
@@ -110,9 +117,10 @@ def _fetched(name: str) -> str:
         return str(fetched_bundle(name, report=report))
 
 
-def _writer(args: argparse.Namespace, out: TextIO) -> Write:
+def _writer(args: argparse.Namespace, kind: str, out: TextIO) -> Write:
     """What puts one result on `out` in the form that was asked for."""
-    from tinysight.pipelines.results import Unreadable, as_line, csv_table
+    from tinysight.pipelines import results
+    from tinysight.pipelines.results import Unreadable, csv_table
 
     if args.json:
         import json
@@ -127,9 +135,15 @@ def _writer(args: argparse.Namespace, out: TextIO) -> Write:
     if args.csv:
         return csv_table(out)
 
+    special: dict[str, Callable[[Result], str]] = {
+        "boxes": results.as_box_lines,
+        "embedding": results.as_vector_line,
+    }
+    line = special.get(kind, results.as_line)
+
     def as_text(item: Result | Unreadable) -> None:
         if not isinstance(item, Unreadable):
-            out.write(as_line(item) + "\n")
+            out.write(line(item) + "\n")
 
     return as_text
 

@@ -18,12 +18,12 @@ from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names
 from tinysight.data.lists import read_split
-from tinysight.errors import DataError, ExportError
+from tinysight.errors import ConfigError, DataError, ExportError
 from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
 from tinysight.export.parity import measure
 from tinysight.files import sha256
-from tinysight.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.manifest import NO_CLASSES, Input, Manifest, OperatingPoint, utc_now
 from tinysight.metrics import Decision
 from tinysight.operating import check, keep, with_threshold
 from tinysight.pipelines.sources import Source, pictures
@@ -66,10 +66,14 @@ def export_bundle(
         ExportError: the answers differ by more than `tolerance`, there is no picture to compare,
             the transforms are random, or the operating point cannot be had. Nothing is left at `out` then.
         BundleError: `out` exists and may not be replaced.
+        ConfigError: the post-processor is not a classifier's.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
     path = find_checkpoint(run_or_checkpoint)
     model, recipe = load_model(path)
+    if (kind := recipe.export.postprocess.name) in NO_CLASSES:
+        what = f"{kind}: what a recipe trains is a classifier, whose answers are classes"
+        raise ConfigError("export.postprocess", what, "topk or threshold")
     transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
     compared = _pictures(recipe, images)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, ConfigError, ImageError
+from tinysight.manifest import NO_CLASSES
 from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
 from tinysight.registry import postprocesses, sessions
@@ -105,7 +106,7 @@ class Classifier:
         self, found: Iterator[Picture], unreadable: list[Unreadable]
     ) -> Iterator[tuple[list[str], np.ndarray]]:
         names: list[str] = []
-        images: list[np.ndarray] = []
+        images: list[Any] = []
         for name, image in _overlapped(self._read, found, 2 * self.batch_size):
             if isinstance(image, str):
                 unreadable.append(Unreadable(name, image))
@@ -119,7 +120,7 @@ class Classifier:
         if images:
             yield names, self._run(images)
 
-    def _read(self, picture: Picture) -> tuple[str, np.ndarray | str]:
+    def _read(self, picture: Picture) -> tuple[str, Any]:
         """The network's input for one picture, or the reason why there is none."""
         try:
             pixels = picture.data
@@ -130,14 +131,17 @@ class Classifier:
                 raise ImageError(picture.name, what)
             elif not pixels.size:
                 raise ImageError(picture.name, "an empty array")
-            return picture.name, self._compose(pixels)
+            return picture.name, self._prepare(pixels)
         except ImageError as error:
             problem = error.problems[0]
             return picture.name, "; ".join(filter(None, (problem.what, problem.hint)))
 
-    def _run(self, images: list[np.ndarray]) -> np.ndarray:
+    def _prepare(self, pixels: np.ndarray) -> Any:
+        return self._compose(pixels)
+
+    def _run(self, images: list[Any]) -> Any:
         scores, labels = self._session.run(self._to_batch(images)), len(self.manifest.labels)
-        if scores.shape != (len(images), labels):
+        if scores.shape != (len(images), labels or scores.shape[-1]):
             what = f"{labels} labels, but the network's scores are {scores.shape}"
             raise BundleError(self._where, what, "export the bundle again")
         return scores
@@ -175,6 +179,9 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
     """The bundle's post-processing, or the one that the caller asks for."""
     if topk is not None and threshold is not None:
         raise ConfigError("topk, threshold", "only one of the two makes sense")
+    kind = spec["name"]
+    if kind == "embedding" and threshold is not None or kind in NO_CLASSES and topk is not None:
+        raise ConfigError("topk, threshold", f"the answers of this bundle are its {kind}")
     if topk is not None:
         _at_least_one("topk", topk)
         return {"name": "topk", "k": topk}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,3 +28,6 @@ class Session(Protocol):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Scores (N, K) for a batch (N, C, H, W) float32."""
+
+    def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """All outputs for inputs by name, of networks that have several."""

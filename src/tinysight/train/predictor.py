@@ -72,7 +72,10 @@ def build_model(recipe: Recipe) -> Backbone:
     spec = recipe.model.backbone.spec
     classes = len(label_names(recipe.data))
     model: Backbone = backbones.build(spec, "model.backbone", num_classes=classes)
-    set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    try:
+        set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    except ValueError as error:  # a layer of somebody else's network
+        raise ConfigError("model.batch_norm_variance", str(error), "unbiased") from None
     return model
 
 
