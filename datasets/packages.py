@@ -10,7 +10,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-
 LITE0 = "efficientnet_lite0.pth"
 
 

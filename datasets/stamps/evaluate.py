@@ -24,7 +24,6 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from packages import LITE0, FetchError, lite0_weights  # noqa: E402 (a script: its neighbours are found by path)
-
 from tinysight.config import Recipe, load_recipe  # noqa: E402
 from tinysight.data.lists import read_split  # noqa: E402
 from tinysight.data.read import read_sample  # noqa: E402
