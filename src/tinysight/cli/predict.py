@@ -4,6 +4,7 @@
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
     tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
     tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
+    tinysight predict -c inference_cls.yaml -o Global.inference_model_dir=... -o Global.infer_imgs=...
 
 A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
 fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, TextIO
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from tinysight.bundle import Bundle
     from tinysight.pipelines.results import Result, Unreadable
 
 Write = Callable[["Result | Unreadable"], None]
@@ -40,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
         help="a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched",
+    )  # fmt: skip
+    add(
+        "-c", "--config", metavar="YAML", help="a PaddleClas deploy configuration; prints its lines"
+    )
+    add(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
+        help="change one value of it, as often as wanted",
     )  # fmt: skip
     add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
     add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="pictures a batch")
@@ -59,20 +68,21 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.bundle import Bundle, is_local, list_bundles
     from tinysight.manifest import NO_CLASSES
 
+    configured = _configured(args)
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
         raise DataError("SOURCE", "no picture given", "tinysight predict PICTURE --model NAME")
-    if not args.model:
+    if not args.model and not configured:
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
     loading = None
-    if is_local(args.model):  # read and hashed beside the imports
+    if args.model and is_local(args.model):  # read and hashed beside the imports
         loading = Background(lambda: Bundle.load(args.model))
     from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
-    bundle = loading.result() if loading else Bundle.load(_fetched(args.model))
+    bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     kind = bundle.manifest.postprocess["name"]
     if args.csv and kind in NO_CLASSES:
         raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
@@ -108,6 +118,24 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _configured(args: argparse.Namespace) -> Bundle | None:
+    """The network of a deploy configuration, which also says what `args` leaves open."""
+    if not args.config:
+        if args.override:
+            raise ConfigError("-o", "there is no configuration to change", "add -c YAML")
+        return None
+    if args.model:
+        raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
+    from tinysight.interop.deploy_run import deployed_bundle, read_deploy_run
+
+    run = read_deploy_run(args.config, args.override)
+    if not args.source and not args.infer_imgs:
+        args.infer_imgs = run.images
+    args.batch_size = max(args.batch_size, run.batch_size)
+    args.threads = max(args.threads, run.threads)
+    return deployed_bundle(run)
+
+
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
@@ -139,7 +167,7 @@ def _writer(args: argparse.Namespace, kind: str, out: TextIO) -> Write:
         "boxes": results.as_box_lines,
         "embedding": results.as_vector_line,
     }
-    line = special.get(kind, results.as_line)
+    line = special.get(kind, results.as_deploy_line if args.config else results.as_line)
 
     def as_text(item: Result | Unreadable) -> None:
         if not isinstance(item, Unreadable):

@@ -191,7 +191,7 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
         raise ConfigError("threshold", f"should be between 0 and 1, got {threshold}")
     if "threshold" in spec:
         return {**spec, "threshold": threshold}
-    if spec["name"] not in ("topk", "scores"):
+    if kind not in ("topk", "scores"):
         raise ConfigError("threshold", f"{spec['name']} has no such thing")
     return {"name": "threshold", "threshold": threshold}
 

@@ -35,8 +35,8 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def result(answer: AnyAnswer, filename: str) -> Result:
-    """`answer` about the picture `filename`."""
+def result(answer: AnyAnswer | Mapping[str, Any], filename: str) -> Result:
+    """`answer` about the picture `filename`; an answer of another kind (boxes, embedding) keeps its own keys."""
     return cast(Result, {**answer, "filename": filename})
 
 
