@@ -10,13 +10,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from tinysight.errors import ExportError
 from tinysight.export.targets.base import Network
 from tinysight.export.targets.graph_module import GraphModule, quiet
 from tinysight.registry import targets
-from tinysight.runtime.targets.base import load_module
+from tinysight.runtime.targets.base import OnePictureSession, load_module
 
 
 @targets.register("coreml")
@@ -33,7 +34,7 @@ class CoreMl:
                 f"a written model can only be run, and so checked, on macOS; this is {sys.platform}"
             )
             raise ExportError("coreml", what, "export on a Mac")
-        tools = load_module("coremltools", "coremltools", "coreml", "the target coreml")
+        tools = load_module("coremltools", "coremltools", None, "the target coreml")
         picture = torch.zeros((1, *network.shape))
         with quiet(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             traced = torch.jit.trace(GraphModule(network.graph).eval(), picture)
@@ -52,3 +53,20 @@ class CoreMl:
                 for file in sorted(p for p in path.rglob("*") if p.is_file()):
                     archive.write(file, file.relative_to(path.parent))
             return {f"{stem}.mlpackage.zip": into.getvalue()}
+
+
+class CoreMlSession(OnePictureSession):
+    """A network as a zipped `.mlpackage`."""
+
+    engine = "CoreML"
+
+    def _open(self) -> None:
+        tools = load_module("coremltools", "coremltools", None, "the engine CoreML")
+        self._folder = tempfile.TemporaryDirectory()  # it maps its weights from there
+        with zipfile.ZipFile(BytesIO(self._named(".mlpackage.zip"))) as archive:
+            archive.extractall(self._folder.name)  # made by `write`, and hashed in the manifest
+        (package,) = Path(self._folder.name).glob("*.mlpackage")
+        self._model = tools.models.MLModel(os.fspath(package))
+
+    def _answer(self, picture: np.ndarray) -> np.ndarray:
+        return np.array(self._model.predict({"images": picture[None]})["scores"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from tinysight.errors import ExportError, MissingDependency
 from tinysight.export.targets.base import Network
 from tinysight.registry import targets
+from tinysight.runtime.targets.base import OnePictureSession, load_module
 
 
 @targets.register("tensorrt")
@@ -45,3 +47,29 @@ class TensorRt:
         if plan is None:
             raise ExportError("tensorrt", "its builder finds no engine for the network")
         return {f"{stem}.plan": bytes(plan)}
+
+
+class TensorRtSession(OnePictureSession):
+    """A network as `.plan`, on the first GPU."""
+
+    engine = "TensorRT"
+
+    def _open(self) -> None:
+        engine = load_module("tensorrt", "tensorrt", None, "the engine TensorRT")
+        runtime = engine.Runtime(engine.Logger(engine.Logger.ERROR))
+        self._plan = runtime.deserialize_cuda_engine(self._named(".plan"))
+        if self._plan is None:
+            raise ValueError("the plan is for another GPU or another version of TensorRT")
+        self._context = self._plan.create_execution_context()
+        self._input, self._output = (self._plan.get_tensor_name(i) for i in range(2))
+
+    def _answer(self, picture: np.ndarray) -> np.ndarray:
+        given = torch.from_numpy(picture[None].copy()).cuda()
+        scores = torch.empty((1, self._classes), device="cuda")
+        self._context.set_input_shape(self._input, tuple(given.shape))
+        self._context.set_tensor_address(self._input, given.data_ptr())
+        self._context.set_tensor_address(self._output, scores.data_ptr())
+        stream = torch.cuda.current_stream()
+        self._context.execute_async_v3(stream.cuda_stream)
+        stream.synchronize()
+        return np.array(scores.cpu().numpy())

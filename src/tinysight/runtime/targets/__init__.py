@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The home of each session. Those that hand tensors of torch to their engine live beside the exporters.
 HOMES = {
+    "coreml": "tinysight.export.targets.coreml:CoreMlSession",
     "executorch": "tinysight.export.targets.executorch:ExecuTorchSession",
     "litert": "tinysight.runtime.targets.litert:LiteRtSession",
     "mnn": "tinysight.runtime.targets.mnn:MnnSession",
@@ -24,6 +25,7 @@ HOMES = {
     "onnx": "tinysight.runtime.targets.onnx:OnnxTargetSession",
     "openvino": "tinysight.runtime.targets.openvino:OpenVinoTargetSession",
     "pt2": "tinysight.export.targets.pt2:Pt2Session",
+    "tensorrt": "tinysight.export.targets.tensorrt:TensorRtSession",
     "torchscript": "tinysight.export.targets.torchscript:TorchScriptSession",
 }
 
@@ -32,7 +34,7 @@ def session_of(name: str, where: str = "") -> Any:
     """The constructor of the target `name`'s sessions: what `sessions` finds as `target/<name>`.
 
     Raises:
-        UnknownName: there is no such target, or nothing runs it here (`tensorrt`, `coreml`).
+        UnknownName: there is no such target.
     """
     if name not in HOMES:
         raise UnknownName("target", name, HOMES, where)
