@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from support.bundles import SIDE, tiny_bundle, tiny_onnx
+from support.tiny import make_pictures, tiny_recipe
 from tinysight.bundle import MODEL, Bundle
 from tinysight.cli import main
 from tinysight.errors import BundleError, ConfigError, ExportError, UnknownName
@@ -19,10 +20,14 @@ from tinysight.export.onnx import to_onnx
 from tinysight.export.targets.add import add_targets
 from tinysight.export.targets.base import Network, run_converter
 from tinysight.export.targets.check import Comparison, Pictures, find_pictures
+from tinysight.export.targets.ncnn import with_offsets
+from tinysight.interop.onnx_format import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import sessions, targets
+from tinysight.runtime.onnx import OnnxSession
 from tinysight.runtime.targets import open_target
+from tinysight.train import fit
 
 WHEELS = {"ncnn": "pnnx", "mnn": "MNN", "executorch": "executorch", "litert": "litert_torch"}
 
@@ -65,7 +70,9 @@ def lcnet(tmp_path: Path, network: bytes) -> Bundle:
 
 def test_a_form_is_written_checked_and_run(tmp_path: Path, photos: Path) -> None:
     bundle = tiny_bundle(tmp_path / "model")
+    (bundle.folder / "latency.json").write_text("{}", encoding="utf-8")  # not sealed, and kept
     done = add_targets(bundle, ["TorchScript", "pt2"], find_pictures(photos / "list.txt", 2))
+    assert (done.folder / "latency.json").read_text("utf-8") == "{}"
     assert set(done.manifest.targets) == {"torchscript", "pt2"}
     form = done.manifest.targets["pt2"]
     assert form.files == ("model.pt2",)
@@ -213,3 +220,40 @@ def test_the_command(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture
     assert main(["export", "--bundle", folder, "--to", "pt2"]) == 2
     assert "--images" in capsys.readouterr().err
     assert main(["export", "--bundle", folder]) == 2
+
+
+def test_a_run_with_its_own_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tiny_recipe(make_pictures(tmp_path / "data"), "train.epochs=1")
+    fit(recipe, tmp_path / "run", progress=False)
+    assert main(["export", "--run", str(tmp_path / "run"), "--to", "torchscript"]) == 0
+    assert "torchscript" in capsys.readouterr().out
+    form = Bundle.load(tmp_path / "run" / "bundle").manifest.targets["torchscript"]
+    assert form.pictures == 8
+    assert form.lost_points == 0
+
+
+def test_a_copy_of_a_bundle_that_came_with_the_package(tmp_path: Path, photos: Path) -> None:
+    shipped, found = Bundle.load("clarity_assessment"), find_pictures(photos, 2).spread(2)
+    with pytest.raises(ConfigError, match="stays as it is; name a folder for a copy"):
+        add_targets(shipped, ["pt2"], found)
+    copy = add_targets(shipped, ["pt2"], found, out=tmp_path / "copy")
+    assert copy.folder == tmp_path / "copy"
+    assert copy.manifest._replace(targets={}, files={}) == shipped.manifest._replace(files={})
+
+
+def test_every_linear_layer_gets_an_offset_for_ncnn() -> None:
+    graph = OnnxModel(
+        nodes=(
+            Node("Flatten", ("images",), ("flat",), {"axis": 1}),
+            Node("Gemm", ("flat", "weight"), ("scores",), {}),
+        ),
+        constants={"weight": np.ones((12, 5), np.float32)},
+        inputs=(Port("images", np.dtype(np.float32), ("N", 3, 2, 2)),),
+        outputs=(Port("scores", np.dtype(np.float32), ("N", 5)),),
+        opset=18,
+    )
+    made = with_offsets(graph)
+    assert made.constants[made.nodes[1].inputs[2]].tolist() == [0] * 5
+    images = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    assert OnnxSession(made.to_bytes()).run(images).tolist() == [[66.0] * 5]
+    assert with_offsets(made).nodes == made.nodes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -111,6 +112,8 @@ def add_targets(
         forms |= {key: _with_figures(added[key], result) for key, result in measured.items()}
         fill(draft, manifest._replace(targets=forms), files)
         finished = Bundle.load(draft)
+        if out is None:
+            _keep_unsealed(bundle.folder, draft)
     return replace(finished, folder=folder)
 
 
@@ -129,6 +132,13 @@ def _network(bundle: Bundle, precision: str, calibrate: Pictures | None) -> Netw
     shown = [batch for batch, _ in batches(bundle.manifest, calibrate.spread(_CALIBRATION))]
     network.quantized = quantize(bundle.model, shown)
     return network
+
+
+def _keep_unsealed(folder: Path, draft: Path) -> None:
+    """Files that lie in a bundle's folder and are no part of it, such as its latency card."""
+    for path in folder.iterdir():
+        if path.is_file() and not (draft / path.name).exists():
+            shutil.copy2(path, draft / path.name)
 
 
 def _with_figures(form: Form, result: Comparison) -> Form:
