@@ -169,7 +169,7 @@ std::string json_text(std::string_view text, bool surrogates) {
                 if (code >= 0x20 && code < 0x7f) {
                     out += static_cast<char>(code);
                 } else if (code < 0x10000) {
-                    out += code == 0x7f ? "\x7f" : hex("\\u%04x", code);
+                    out += hex("\\u%04x", code);
                 } else {
                     out += hex("\\u%04x", 0xd7c0 + (code >> 10));
                     out += hex("\\u%04x", 0xdc00 + (code & 0x3ff));
