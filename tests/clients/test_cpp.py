@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
 from support.cpp import run_cpp
 from support.nasty import by_pillow, cloud, nasty_files
-
 from tinysight.bundle import MODEL, SHIPPED, Bundle
 from tinysight.errors import TinysightError
 from tinysight.manifest import ReducedDecode
@@ -101,8 +101,8 @@ def test_resize(
     manifest = shipped.manifest._replace(transforms=tuple(specs))
     Bundle.write(tmp_path / "b", manifest, {MODEL: shipped.model})
     rows = run_cpp("predict", few, "--model", tmp_path / "b", "--json").rows
-    # OpenCV's releases differ by one level in a few pixels of this one.
-    limit = 1e-2 if (backend, interpolation) == ("cv2", "bicubic") else 1e-4
+    # Where this one lies halfway between two levels, OpenCV's releases round differently.
+    limit = 1e-3 if (backend, interpolation) == ("cv2", "bicubic") else 1e-4
     assert difference(rows, by_python(few, tmp_path / "b")) < limit
 
 
@@ -136,7 +136,7 @@ def test_postprocess(few: Path, tmp_path: Path, spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize("options", [{"topk": 1}, {"topk": 9}, {"threshold": 0.9}])
 def test_other_answers(few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     bundle = tiny_bundle(tmp_path / "b").folder
-    (name, value), = options.items()
+    ((name, value),) = options.items()
     rows = run_cpp("predict", few, "--model", bundle, "--json", f"--{name}", str(value)).rows
     assert difference(rows, by_python(few, bundle, **options)) < 1e-4
 
@@ -162,7 +162,16 @@ def test_order_of_a_folder(tmp_path: Path) -> None:
     picture = by_pillow("PNG", cloud(8, 8))
     names = [
         *("a10.jpg", "a9.jpg", "A1.JPG", "a.jpg", "a01.jpg", "É.png", "é1.png", "ж.bmp", "Ж2.webp"),
-        *("sub10/x.png", "sub9/x.png", "sub10/a/b/y.png", ".hidden/x.png", ".x.png", "notes.md", "z.TIFF", "b c.png"),
+        *(
+            "sub10/x.png",
+            "sub9/x.png",
+            "sub10/a/b/y.png",
+            ".hidden/x.png",
+            ".x.png",
+            "notes.md",
+            "z.TIFF",
+            "b c.png",
+        ),
         *("folder.png/inside.png", "0000.png", "00.png", "x123456789012.png", "x99999999999.png"),
     ]
     folder = tmp_path / "pictures"
@@ -172,9 +181,17 @@ def test_order_of_a_folder(tmp_path: Path) -> None:
     (folder / "sub9" / "up").symlink_to(folder, target_is_directory=True)
     (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "list.txt").write_text(
-        "\ufeffpictures/a.jpg 1\n\n./pictures//b c.png\tlabel\npictures/b c.png\nnone.png 0\n", "utf-8"
+        "\ufeffpictures/a.jpg 1\n\n./pictures//b c.png\tlabel\npictures/b c.png\nnone.png 0\n",
+        "utf-8",
     )
-    sources = ["pictures", "pictures/", "list.txt", "pictures/*.jpg", "pictures/sub1*/**/*.png", "pictures/[az]*"]
+    sources = [
+        "pictures",
+        "pictures/",
+        "list.txt",
+        "pictures/*.jpg",
+        "pictures/sub1*/**/*.png",
+        "pictures/[az]*",
+    ]
     for source in sources:
         where = f"{tmp_path}/{source}"
         ran = run_cpp("predict", where, "--model", bundle, "--json", "--workers", "5")

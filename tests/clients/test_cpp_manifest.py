@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from support.bundles import tiny_bundle
 from support.cpp import run_cpp
 from support.nasty import by_pillow, cloud
-
 from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle
 from tinysight.errors import BundleError
 from tinysight.manifest import _digest

@@ -145,7 +145,9 @@ def bmp(width: int, height: int, bits: int, coding: int, tables: bytes, pixels: 
     """A BMP with a header of 40 bytes; `tables` are masks or a palette."""
     offset = 54 + len(tables)
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, coding, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + header + tables + pixels
+    return (
+        b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + header + tables + pixels
+    )
 
 
 def _bmps() -> Iterator[tuple[str, bytes]]:

@@ -71,7 +71,15 @@ public:
             return resample(image, size.width, size.height, interpolation_);
         }
         cv::Mat out;
-        cv::resize(image, out, size, 0, 0, code_);
+        if (code_ == cv::INTER_CUBIC && image.depth() == CV_8U) {
+            // OpenCV 5 calculates these pixels in floating point and rounds once, 4.6 does not.
+            cv::Mat exact;
+            image.convertTo(exact, CV_32F);
+            cv::resize(exact, exact, size, 0, 0, code_);
+            exact.convertTo(out, CV_8U);
+        } else {
+            cv::resize(image, out, size, 0, 0, code_);
+        }
         return out;
     }
 
