@@ -7,7 +7,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.
 SOURCES = pyproject.toml $(shell find src -type f -not -name '*.pyc')
 export PYTHONPATH =
 
-.PHONY: demo test test-all cpp cpp-tested check bench format clean
+.PHONY: demo test test-all browser cpp cpp-tested check bench format clean
 .DEFAULT_GOAL = demo
 
 # Everything: training, tests, linters.
@@ -31,10 +31,19 @@ demo: .venv/ready .venv-base/ready
 # One thread a process: two test processes on two cores would only fight over more.
 test test-all: export OMP_NUM_THREADS = 1
 
-test: .venv/ready .venv-base/ready cpp-tested
+# The report is tested in a real browser: Debian's, if there is none yet and it may be installed.
+APT = $(if $(filter 0,$(shell id -u)),apt-get,sudo -n apt-get)
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$TINYSIGHT_CHROMIUM" || { \
+		echo "installing Chromium for the test of the report ..."; \
+		$(APT) install -y -qq chromium >/dev/null 2>&1 || \
+		{ $(APT) update -qq && $(APT) install -y -qq chromium; } >/dev/null 2>&1 || \
+		echo "Chromium cannot be installed here; the test of the report in a browser will be skipped"; }
+
+test: .venv/ready .venv-base/ready browser cpp-tested
 	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2 -m "not slow"
 
-test-all: .venv/ready .venv-base/ready cpp-tested
+test-all: .venv/ready .venv-base/ready browser cpp-tested
 	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2
 
 cpp:

@@ -19,7 +19,6 @@ import argparse
 import compileall
 import hashlib
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -38,6 +37,7 @@ from tinysight.bundle import MODEL, Bundle
 from tinysight.files import write_atomic
 from tinysight.pipelines.bench import Watched, watch
 from tinysight.pipelines.latency_card import machine
+from tinysight.pipelines.stream import usable_cores
 from tinysight.transforms import decode
 
 REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
@@ -89,6 +89,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", default=str(SAMPLES), help="folder of photographs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=250, help="mixed JPEGs")
+    parser.add_argument("--large", type=int, default=64, help="pictures of 1080p; of 12 MP a third")
     parser.add_argument("--no-reference", action="store_true", help="without the reference")
     parser.add_argument("--cache", default=str(Path.home() / ".cache" / "tinysight" / "peers"))
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
@@ -105,7 +106,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tinysight-peers-") as scratch:
         work = Path(scratch)
         bundle = imported(model, work / "bundle")
-        folders = pictures(args.images, work, args.count)
+        folders = pictures(args.images, work, args.count, args.large)
         programs = every_program(bundle, model, python, work, args.no_reference)
         check(programs, folders["mixed"])
         times = in_turns(programs, folders, args.rounds)
@@ -146,12 +147,15 @@ def imported(model: Path, out: Path) -> Bundle:
     return import_paddle(model, out).bundle
 
 
-def pictures(source: str, work: Path, count: int) -> dict[str, list[str]]:
+def pictures(source: str, work: Path, count: int, large: int) -> dict[str, list[str]]:
     """Files of each case; the first of each is also its single picture."""
     (work / "mixed").mkdir()
     found = {"mixed": make_pictures(source, work / "mixed", count)}
     originals = [decode(p) for p in found["mixed"][3::5][:8]]  # the 1080p ones
-    for name, (width, height), number in (("1080p", (1920, 1080), 64), ("12 MP", (4000, 3000), 24)):
+    for name, (width, height), number in (
+        ("1080p", (1920, 1080), large),
+        ("12 MP", (4000, 3000), max(2, large // 3)),
+    ):
         folder = work / name.replace(" ", "")
         folder.mkdir()
         found[name] = []
@@ -177,7 +181,7 @@ def every_program(
     """Name to what makes the command for some files, or for a whole folder of them."""
     labels = ",".join(bundle.manifest.labels)
     network = str(bundle.folder / MODEL)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
 
     def naive(paths: list[str], folder: str | None) -> Command:
         return [sys.executable, str(HERE / "naive.py"), network, labels, "bilinear", *paths]

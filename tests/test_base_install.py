@@ -10,7 +10,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from support.exports import export, tar_of
+from support.file_server import FileServer, Page
+from support.golden import GOLDEN, read_npz, synth_input
 
 REPO = Path(__file__).resolve().parents[1]
 PHOTO = REPO / "samples" / "clarity"
@@ -25,13 +30,19 @@ def base_python() -> str:
     return str((REPO / found).absolute())
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
+def run(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(w) for w in words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **variables},
+    )
 
 
 def test_it_holds_no_torch_and_stays_small(base_python: str) -> None:
-    code = "import importlib.util as u; print(u.find_spec('torch'))"
-    assert run(base_python, "-c", code).stdout.strip() == "None"
+    code = "import importlib.util as u; print(*map(u.find_spec, ('torch', 'onnx')))"
+    assert run(base_python, "-c", code).stdout.split() == ["None"] * 2
     root = Path(base_python).parent.parent
     size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file() and not p.is_symlink())
     assert size < 350e6, f"{size / 1e6:.0f} MB"
@@ -67,6 +78,45 @@ def test_its_python_interface_gives_the_documented_keys(base_python: str) -> Non
     assert sum(sizes) == count
     assert sizes[:-1] == [3] * (len(sizes) - 1)
     assert list(first) == ["class_ids", "scores", "label_names", "filename"]
+
+
+@pytest.mark.parametrize("file", ["inference.json", "inference.pdmodel"])
+def test_it_translates_and_predicts_an_exported_program(
+    base_python: str, file: str, tmp_path: Path
+) -> None:
+    folder = export(tmp_path / "program", "PPLCNet_x0_5", file)
+    tinysight = Path(base_python).with_name("tinysight")
+    done = run(tinysight, "models", "import", folder, "--out", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    done = run(tinysight, "predict", "--model", tmp_path / "bundle", "--json", PHOTO)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(list(PHOTO.rglob("*.jpg")))
+    assert all(len(a["class_ids"]) == 5 for a in answers)
+    np.save(tmp_path / "in.npy", synth_input(2))
+    code = (
+        "import sys, numpy as np; from tinysight.bundle import Bundle; from tinysight.runtime import OnnxSession\n"
+        "folder = sys.argv[1]; session = OnnxSession(Bundle.load(folder + '/bundle').model)\n"
+        "np.save(folder + '/out.npy', session.run(np.load(folder + '/in.npy')))"
+    )
+    done = run(base_python, "-c", code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    recorded = read_npz("programs", "PPLCNet_x0_5", "outputs.npz")["output"]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), recorded, rtol=0, atol=2e-5)
+
+
+def test_it_fetches_a_public_model_by_name_and_predicts(base_python: str, tmp_path: Path) -> None:
+    packed = tar_of(GOLDEN / "pdparams/export_legacy/PPLCNet_x0_25_cls2", "safety_helmet_infer")
+    with FileServer() as server:
+        path = "/paddleclas.bj.bcebos.com/models/PULC/safety_helmet_infer.tar"
+        server.pages[path] = Page(packed)
+        done = run(
+            Path(base_python).with_name("tinysight"), "predict", "--model_name=safety_helmet", f"--infer_imgs={PHOTO}",
+            TINYSIGHT_CACHE=str(tmp_path), TINYSIGHT_MIRROR=server.url, TINYSIGHT_OFFLINE="", no_proxy="127.0.0.1",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(list(PHOTO.rglob("*.jpg")))
+    assert "wearing_helmet" in done.stdout
 
 
 def test_verbs_that_train_say_what_to_install(base_python: str, tmp_path: Path) -> None:

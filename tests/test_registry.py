@@ -111,3 +111,35 @@ def test_every_component_has_a_schema_and_a_summary(kind: str) -> None:
     for name in registry:
         assert registry.schema(name).model_json_schema()["type"] == "object"
         assert registry.summary(name), f"{kind} {name} has no docstring"
+
+
+def test_names_of_somebody_else() -> None:
+    """A prefix with a source: checked against the signature of what it gives, and never listed."""
+
+    def source(name: str, where: str) -> Any:
+        if name != "square":
+            raise UnknownName("foreign thing", name, ["square"], where)
+
+        def built(image: int, side: Annotated[int, Ge(1)] = 2) -> int:
+            return image * side
+
+        return built
+
+    registry = make()
+    registry.provide("foreign", source)
+    full, problems = registry.check({"name": "foreign/square"}, "a")
+    assert (full, problems) == ({"name": "foreign/square", "side": 2}, [])
+    assert registry.build(full, image=5) == 10
+    assert "foreign/square" not in registry.names()
+    for spec, words in (
+        (
+            {"name": "foreign/squar"},
+            "a.name: unknown foreign thing 'squar'; did you mean 'square'?",
+        ),
+        (
+            {"name": "foreign/square", "side": 0},
+            "a.side: should be greater than or equal to 1, got 0",
+        ),
+        ({"name": "other/square"}, "a.name: unknown thing 'other/square'"),
+    ):
+        assert str(registry.check(spec, "a")[1][0]).startswith(words)

@@ -31,13 +31,15 @@ if command -v dpkg > /dev/null; then
     need "/usr/include/webp/decode.h" libwebp-dev
 fi
 if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" != 0 ]; then
+    root=()
+    if [ "$(id -u)" != 0 ]; then root=(sudo -n); fi
+    if ! "${root[@]}" true 2> /dev/null; then
         echo "missing; install them first:  apt-get install --no-install-recommends ${missing[*]}" >&2
         exit 3
     fi
     echo "installing ${missing[*]} ..."
-    apt-get update -qq || exit 3
-    DEBIAN_FRONTEND=noninteractive \
+    "${root[@]}" apt-get update -qq || exit 3
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y --no-install-recommends "${missing[@]}" > /dev/null || exit 3
 fi
 

@@ -7,6 +7,7 @@
     |-- ImageError          one picture cannot be decoded
     |-- BundleError         a bundle is missing, truncated, tampered with or too new
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
+    |-- DistributedError    another process of a run has ended
     |-- WeightsError        a foreign weight file or program is damaged, unsafe or not supported
     |-- ExportError         the exported model does not answer as the trained one
     |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
@@ -78,6 +79,10 @@ class BundleError(TinysightError):
 
 class CheckpointError(TinysightError):
     """A checkpoint is missing, truncated, or belongs to another run."""
+
+
+class DistributedError(TinysightError):
+    """Another process of a run has ended, or never began. `where` is this one."""
 
 
 class WeightsError(TinysightError):

@@ -24,6 +24,7 @@ from tinysight.errors import ConfigError, DataError, ImageError
 from tinysight.metrics import confusion_matrix
 from tinysight.registry import metrics as metric_registry
 from tinysight.transforms import Compose, to_batch
+from tinysight.transforms.base import Label
 
 Predict = Callable[[np.ndarray], np.ndarray]  # (N, C, H, W) float32 -> (N, K) probabilities
 
@@ -34,7 +35,8 @@ class Evaluation:
 
     Attributes:
         scores: probabilities, (N, K) float32, in the order of the list.
-        labels: class ids, (N,) int64.
+        labels: class ids, (N,) int64; of several labels at once (N, K) int64 of 0 and 1, below 0
+            where it is not known.
         paths: of the N pictures that were read.
         metrics: each value under its name.
         unreadable: (path, reason) of each picture that was left out.
@@ -49,7 +51,7 @@ class Evaluation:
     seconds: float
 
     def confusion(self) -> np.ndarray:
-        """Counts (K, K): row = label, column = class with the highest score."""
+        """Counts (K, K): row = label, column = class with the highest score; for class ids only."""
         return confusion_matrix(self.labels, self.scores.argmax(axis=1), self.scores.shape[1])
 
 
@@ -81,7 +83,7 @@ def evaluate(
     """
     started = time.perf_counter()
     scores: list[np.ndarray] = []
-    truth: list[int] = []
+    truth: list[Label] = []
     paths: list[str] = []
     unreadable: list[tuple[str, str]] = []
     images: list[np.ndarray] = []
@@ -116,7 +118,7 @@ def compute_metrics(
     Args:
         specs: `{name: ..., key: value}`, as in a recipe.
         scores: probabilities, (N, K).
-        labels: class ids, (N,).
+        labels: class ids (N,), or 0 and 1 (N, K).
 
     Raises:
         ConfigError: a metric is unknown, or cannot be computed from these labels.
@@ -135,10 +137,10 @@ def compute_metrics(
 
 def _read_ahead(
     samples: Sequence[Sample], transforms: Compose, batch_size: int, threads: int | None
-) -> Iterator[tuple[Sample, np.ndarray | ImageError, int]]:
+) -> Iterator[tuple[Sample, np.ndarray | ImageError, Label]]:
     """The pictures in order, each with its label or with what is wrong, read two batches ahead."""
     workers = threads or min(4, os.cpu_count() or 1)
-    pending: deque[Future[tuple[Sample, np.ndarray | ImageError, int]]] = deque()
+    pending: deque[Future[tuple[Sample, np.ndarray | ImageError, Label]]] = deque()
     with _one_opencv_thread(), ThreadPoolExecutor(workers, "tinysight-read") as pool:
         try:
             for i in range(len(samples)):
@@ -154,7 +156,7 @@ def _read_ahead(
 
 def _read(
     samples: Sequence[Sample], transforms: Compose, i: int
-) -> tuple[Sample, np.ndarray | ImageError, int]:
+) -> tuple[Sample, np.ndarray | ImageError, Label]:
     sample = samples[i]
     rng = np.random.default_rng((0, i)) if transforms.random else None
     try:

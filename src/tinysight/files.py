@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,32 @@ for _tag, _pattern, _first in _SCALARS:
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
+class _Yaml11Loader(_Yaml12Loader):
+    yaml_implicit_resolvers = _Base.yaml_implicit_resolvers
+    yaml_constructors = _Base.yaml_constructors
+
+
 def parse_yaml(text: str | bytes, where: str) -> Any:
     """Parse one YAML 1.2 document.
 
     Raises:
         ConfigError: not YAML, a duplicate key, an alias or a tag of a foreign type; names line and column in `where`.
     """
+    return _parse(text, where, _Yaml12Loader, scalars=False)
+
+
+def parse_yaml11(text: str | bytes, where: str) -> Any:
+    """Parse one document of YAML 1.1, as older programs write it; raises as `parse_yaml`.
+
+    Aliases of words and numbers are taken.
+    """
+    return _parse(text, where, _Yaml11Loader, scalars=True)
+
+
+def _parse(text: str | bytes, where: str, kind: Any, scalars: bool) -> Any:
     try:
-        _refuse_bombs(text)
-        loader = _Yaml12Loader(text)
+        _refuse_bombs(text, scalars)
+        loader = kind(text)
         try:
             return loader.get_single_data()
         finally:
@@ -80,13 +97,19 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         raise ConfigError(where, f"not readable as YAML: {str(error).splitlines()[0]}") from None
 
 
-def _refuse_bombs(text: str | bytes) -> None:
-    """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process."""
+def _refuse_bombs(text: str | bytes, scalars: bool) -> None:
+    """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process.
+
+    An alias may stand for a number or a word only (`&classes 2`), so none of them makes the document larger.
+    """
     depth = 0
+    known: set[str] = set()
     events: Any = yaml.parse(text, _Base)  # Any: the C parser's marks are a type of their own
     for event in events:
         mark = event.start_mark
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.ScalarEvent) and event.anchor:
+            known.add(event.anchor)
+        if isinstance(event, yaml.AliasEvent) and not (scalars and event.anchor in known):
             what = "aliases (*name) are not supported; write the value out"
             raise yaml.composer.ComposerError(None, None, what, mark)
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -112,19 +135,21 @@ def to_yaml(value: Any) -> str:
     return str(text)
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes | memoryview]) -> None:
     """Write `data` to `path` so that a crash leaves either the old file or the new one, never a part.
 
-    The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final name in one step.
+    The bytes, whole or in pieces, go to a temporary name in the same folder, are flushed to the disk, and take the
+    final name in one step.
     """
     import tempfile  # draws in `random`; reading needs neither
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    raw = data.encode("utf-8") if isinstance(data, str) else data
+    text = data.encode("utf-8") if isinstance(data, str) else data
+    pieces = [text] if isinstance(text, bytes) else text
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

@@ -15,7 +15,12 @@ from typing import Any, NamedTuple
 
 from tinysight.errors import BundleError, ConfigError, nearest
 
-FORMAT = 1
+FORMAT = 2  # 1 where nothing of 2 is used, so that older versions read it
+NO_CLASSES = (
+    "boxes",
+    "embedding",
+)  # post-processors whose answers are not classes of the whole picture
+FEEDS = ("im_shape", "scale_factor")  # what an input beside the picture may take
 _WIDTH = 100
 _AGAIN = "export the bundle again, or copy it again from where it came"
 
@@ -87,6 +92,10 @@ class Manifest(NamedTuple):
         created: UTC time, ISO 8601.
         files: the files of the bundle by name; filled in when it is written.
         decode: how far JPEGs may be reduced while decoding; None, and no key in the text: not at all.
+            Format 2.
+        feeds: what the network's other inputs take, by their names: "im_shape", the height and width of the
+            network's input, or "scale_factor", these over those of the picture; (N, 2) float32. Format 2.
+        more_outputs: names of the network's other outputs. Format 2, as are bundles without labels.
     """
 
     task: str
@@ -105,6 +114,8 @@ class Manifest(NamedTuple):
     created: str = ""
     files: dict[str, File] = {}
     decode: ReducedDecode | None = None
+    feeds: dict[str, str] = {}
+    more_outputs: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """The text of `bundle.yaml`, sealed.
@@ -112,9 +123,9 @@ class Manifest(NamedTuple):
         Raises:
             BundleError: a value that is not plain data or not finite.
         """
-        values = {name: _plain(getattr(self, name)) for name in _SCHEMA}
-        said = {k: v for k, v in values.items() if v is not None or k not in _OPTIONAL}
-        tree = {"format": FORMAT, **said}
+        names = [*_SCHEMA, *(n for n in _LATER if n not in _SCHEMA and getattr(self, n))]
+        version = 1 if len(names) == len(_SCHEMA) and self.labels else FORMAT
+        tree = {"format": version, **{name: _plain(getattr(self, name)) for name in names}}
         tree["digest"] = _digest(tree, self.task)
         lines = [f"  {json.dumps(k)}: {_laid_out(v, 2)}" for k, v in tree.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -153,17 +164,20 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         what = "edited after it was sealed: its digest does not match"
         raise BundleError(where, what, _AGAIN)
     del tree["format"]
+    schema = _SCHEMA if version == 1 else {**_SCHEMA, **_LATER}
     for key in tree:
-        if key not in _SCHEMA:
-            raise BundleError(f"{where}: {key}", "unknown key", nearest(key, _SCHEMA))
+        if key not in schema:
+            raise BundleError(f"{where}: {key}", "unknown key", nearest(key, schema))
     for key in _SCHEMA:
-        if key not in tree and key not in _OPTIONAL:
+        if key not in tree:
             raise BundleError(f"{where}: {key}", "required key is missing", _AGAIN)
-    manifest = Manifest(**{k: _SCHEMA[k](tree[k], f"{where}: {k}") for k in tree})
+    manifest = Manifest(**{k: schema[k](value, f"{where}: {k}") for k, value in tree.items()})
     return _consistent(manifest, where)
 
 
 def _consistent(manifest: Manifest, where: str) -> Manifest:
+    if not manifest.labels and manifest.postprocess["name"] not in NO_CLASSES:
+        raise _wrong([], f"{where}: labels", "a list of 1 or more")
     threshold = manifest.threshold
     if threshold and threshold.value != manifest.postprocess.get("threshold", threshold.value):
         raise BundleError(f"{where}: threshold", "differs from the post-processor's", _AGAIN)
@@ -296,6 +310,12 @@ def _spec(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
+def _feed(value: Any, where: str) -> str:
+    if value not in FEEDS:
+        raise _wrong(value, where, f"one of {', '.join(FEEDS)}")
+    return str(value)
+
+
 def _record(kind: Callable[..., Any], reads: Sequence[tuple[str, Read]]) -> Read:
     def record(value: Any, where: str) -> Any:
         names = [name for name, _ in reads]
@@ -339,6 +359,11 @@ _SCHEMA: dict[str, Read] = {
     "made_with": _by_name(_text),
     "created": _text,
     "files": _by_name(_record(File, [("size", _integer), ("sha256", _text)])),
+}
+_LATER: dict[str, Read] = {  # since format 2; what is not there is empty
+    "labels": _many(_text),
+    "feeds": _by_name(_feed),
+    "more_outputs": _many(_text),
     "decode": _maybe(
         _record(
             ReducedDecode,
@@ -351,4 +376,3 @@ _SCHEMA: dict[str, Read] = {
         )
     ),
 }
-_OPTIONAL = ("decode",)  # may be absent; older versions of this program wrote none

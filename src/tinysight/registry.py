@@ -40,6 +40,8 @@ class Registry(Generic[T]):
         self._entries: dict[str, Callable[..., T]] = {}
         self._names: dict[str, str] = {}  # folded spelling -> name
         self._schemas: dict[str, type[BaseModel]] = {}
+        self._sources: dict[str, Callable[[str, str], Callable[..., T]]] = {}  # by prefix
+        self._given: dict[str, Callable[..., T]] = {}  # what they gave
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorator: make a class or function available under `name`.
@@ -63,6 +65,13 @@ class Registry(Generic[T]):
 
         return add
 
+    def provide(self, prefix: str, source: Callable[[str, str], Callable[..., T]]) -> None:
+        """Names `prefix/...` are somebody else's: `source(rest, where)` gives the component, or raises.
+
+        They are not listed, and each has to be spelt exactly.
+        """
+        self._sources[prefix] = source
+
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
@@ -77,6 +86,12 @@ class Registry(Generic[T]):
         Raises:
             UnknownName: nothing like it is registered; the error names the nearest.
         """
+        prefix, slash, rest = name.partition("/")
+        if slash:
+            self._load()
+            if prefix in self._sources:
+                self._given[name] = self._sources[prefix](rest, where)
+                return name
         found = self._names.get(fold(name))
         if found is None:
             self._load()
@@ -87,7 +102,10 @@ class Registry(Generic[T]):
 
     def get(self, name: str, where: str = "") -> Callable[..., T]:
         """The class or function registered under `name`; raises as `resolve`."""
-        return self._entries[self.resolve(name, where)]
+        return self._target(self.resolve(name, where))
+
+    def _target(self, resolved: str) -> Callable[..., T]:
+        return self._given[resolved] if resolved in self._given else self._entries[resolved]
 
     def build(self, spec: Mapping[str, Any], where: str = "", **runtime: Any) -> T:
         """Call the component that `spec` names with its other keys and those `runtime` arguments that it takes.
@@ -131,7 +149,7 @@ class Registry(Generic[T]):
             import annotated_types
             from pydantic import ConfigDict, create_model
 
-            target = self._entries[name]
+            target = self._target(name)
             init = target.__init__ if inspect.isclass(target) else target
             # A module that prediction loads imports its ranges (`Ge`) for type checkers only: 15 ms.
             ranges = {n: getattr(annotated_types, n) for n in annotated_types.__all__}

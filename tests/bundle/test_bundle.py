@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
+from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
 from tinysight import bundle as module
-from tinysight.bundle import MANIFEST, MODEL, Bundle, list_bundles, new_bundle
+from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle, list_bundles, new_bundle
 from tinysight.errors import BundleError
 from tinysight.files import to_yaml
 from tinysight.manifest import FORMAT
@@ -286,3 +286,34 @@ def test_a_crash_while_replacing_keeps_the_old_one(folder: Path) -> None:
         crash()
     assert Bundle.load(folder) == before
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_what_older_versions_read_is_still_format_1(tmp_path: Path) -> None:
+    """A classifier's manifest says format 1; only what format 1 cannot say makes it 2."""
+    text = tiny_manifest().to_text()
+    assert '"format": 1,' in text
+    assert not {"feeds", "more_outputs"} & set(json.loads(text))
+    for name in list_bundles():
+        assert json.loads((SHIPPED / name / MANIFEST).read_text())["format"] == 1
+    later = tiny_detector(tmp_path / "d")
+    tree = json.loads((later.folder / MANIFEST).read_text())
+    assert (tree["format"], tree["feeds"]) == (2, {"scale_factor": "scale_factor"})
+    assert later.manifest.more_outputs == ("counts",)
+    assert '"format": 2,' in tiny_manifest(labels=(), postprocess={"name": "embedding"}).to_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.update(labels=[]), "labels: expected a list of 1 or more"),
+        (lambda t: t.update(feeds={}), "feeds: unknown key"),
+        (
+            lambda t: t.update(format=2, feeds={"x": "colour"}),
+            "expected one of im_shape, scale_factor",
+        ),
+        (lambda t: t.update(format=2, more_outputs=[1]), "more_outputs.0: expected a text"),
+    ],
+)
+def test_each_format_has_its_own_keys(folder: Path, change: Any, words: str) -> None:
+    resealed(folder, change)
+    assert words in refusal(folder)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from support.exports import export
+from support.paddle import operator, write_legacy
 from tinysight.bundle import Bundle
 from tinysight.cli import main
 from tinysight.models import create_model
@@ -47,11 +48,15 @@ def test_an_export_becomes_a_bundle(place: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.golden
-def test_an_export_that_is_no_classifier_becomes_onnx(
+def test_a_detector_and_an_export_of_no_kind(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export(place / "detector", "DetectorLike")
-    assert main(["models", "import", "detector", "--out", "d"]) == 2
+    assert main(["models", "import", "detector", "--out", "d"]) == 0
+    assert capsys.readouterr().out.startswith("d: detector, boxes, 64 x 64 pixels\n")
+    relu = operator("relu", {"X": ["x"]}, {"Out": ["y"]})
+    write_legacy(place / "odd", [relu], inputs={"x": [-1, 7]}, outputs=["y"])
+    assert main(["models", "import", "odd", "--out", "o"]) == 2
     assert "--out NAME.onnx" in capsys.readouterr().err
     assert main(["models", "import", "detector", "--out", "d.onnx"]) == 0
     assert [i.name for i in onnx.load("d.onnx").graph.input] == ["image", "scale_factor"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import tinysight
-from support.bundles import tiny_bundle
+from support.bundles import tiny_bundle, tiny_detector
 
 SRC = str(Path(tinysight.__file__).parent.parent)
 
@@ -168,3 +169,30 @@ def test_a_prediction_imports_nothing_slow(place: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_a_detector_prints_a_line_a_box(place: Path, tmp_path: Path) -> None:
+    tiny_detector(tmp_path / "detector")
+    words = ("pics/dark.png", "pics/=sum(a).png", "--model", tmp_path / "detector")
+    done = run(*words, cwd=place)
+    assert done.stdout == (
+        "pics/dark.png: nothing found\npics/=sum(a).png: bright 0.78431 2.2 1.1 6.8 5.6\n"
+    )
+    answers = [json.loads(line) for line in run(*words, "--json", cwd=place).stdout.splitlines()]
+    assert [a["boxes_xyxy"] for a in answers] == [[], [pytest.approx([2.25, 1.125, 6.75, 5.625])]]
+    for word, message in (("--csv", "are its boxes; use --json"), ("--topk=1", "are its boxes")):
+        done = run(*words, word, cwd=place)
+        assert done.returncode == 2
+        assert message in done.stderr
+
+
+def test_a_recognition_network_prints_its_vector(place: Path, tmp_path: Path) -> None:
+    spec = {"name": "embedding", "normalize": True}
+    tiny_bundle(tmp_path / "b", postprocess=spec, labels=("", ""), threshold=None)
+    done = run("pics/dark.png", "--model", tmp_path / "b", cwd=place)
+    assert re.fullmatch(
+        r"embedding: 2 numbers, \d\.\d{6} \d\.\d{6}, filename: pics/dark.png\n", done.stdout
+    )
+    done = run("pics/dark.png", "--model", tmp_path / "b", "--json", cwd=place)
+    vector = json.loads(done.stdout)["embedding"]
+    assert sum(v * v for v in vector) == pytest.approx(1)

@@ -169,9 +169,11 @@ def test_two_processes_do_not_write_the_same_answers(place: Path, tmp_path: Path
     out = tmp_path / "out.jsonl"
     words = ("many", "--model=model", "--json", "--output", out)
     first = start(place, *words)
-    while not list(tmp_path.glob("*.part")) and first.poll() is None:
+    while first.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*.part")):
         time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
     code, errors = whole(place, *words)
+    first.send_signal(signal.SIGCONT)
     first.communicate()
     assert code == 2
     assert "another process is writing these answers" in errors

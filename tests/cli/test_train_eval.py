@@ -124,14 +124,46 @@ def test_the_table_by_hand(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     root = bright_pictures(tmp_path / "pictures")
     words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
     assert main(words) == 0
-    assert capfd.readouterr().out.splitlines() == [
+    *lines, latency = capfd.readouterr().out.splitlines()
+    assert lines == [
         "top1      0.8",
         "",
         "label     pictures  precision  recall      f1",
         "dark             2     0.6667  1.0000  0.8000",
         "bright           3     1.0000  0.6667  0.8000",
         "all              5",
+        "",
+        "threshold 0.5, by hand (95 %: 0.4 to 0.6)",
+        "  false positives  0, 0 of 2 (95 %: 0 to 0.8419)",
+        "  found            0.6667, 2 of 3 (95 %: 0.0943 to 0.9916)",
+        "  precision        1, 2 of 2 (95 %: 0.1581 to 1)",
+        "  warning: 3 positives tell little: the share of them that is found may be anywhere from 0.094 to 0.99;"
+        " 342 would tell it to 5 points",
+        "",
+        "calibration error 0.2000",
     ]
+    assert re.fullmatch(
+        r"[\d.]+ ms a picture \(decode [\d.]+, prepare [\d.]+, network [\d.]+\), 95 of 100 below [\d.]+",
+        latency,
+    )
+
+
+def test_eval_writes_a_page_where_it_is_asked_to(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    root = bright_pictures(tmp_path / "pictures")
+    words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
+    page = tmp_path / "page.html"
+    assert main([*words, "--report", str(page)]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == f"report: {page}"
+    text = page.read_text("utf-8")
+    assert "<h1>brightness</h1>" in text
+    assert "1 of 5 pictures are wrong at threshold 0.5" in text
+    assert f"tinysight eval --bundle {tmp_path / 'bundle'} --list" in text
+    before = (trained / "run" / "report.html").read_bytes()
+    assert main(["eval", "--run", str(trained / "run"), "-o", "data.eval.limit=4"]) == 0
+    assert (trained / "run" / "report.html").read_bytes() == before  # of other pictures
 
 
 def test_unreadable_pictures_are_reported_and_the_exit_code_is_one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
 from tinysight.cli import main
 from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
-from tinysight.errors import BundleError, CheckpointError, ExportError
+from tinysight.errors import BundleError, CheckpointError, ConfigError, ExportError
 from tinysight.export import export_bundle
 from tinysight.export.make import shipped_transforms
 from tinysight.export.onnx import to_onnx
@@ -26,6 +27,8 @@ from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import sessions
 from tinysight.train import fit, load_predictor
+from tinysight.train.checkpoint import load_checkpoint, save_checkpoint
+from tinysight.train.predictor import predictor
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +224,16 @@ def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
     assert found.max_score_difference > 0.01
 
 
+def test_a_post_processor_of_other_networks_is_refused(run: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.safetensors")
+    export = {**checkpoint.recipe["export"], "postprocess": {"name": "boxes", "threshold": 0.5}}
+    changed = replace(checkpoint, recipe={**checkpoint.recipe, "export": export})
+    save_checkpoint(tmp_path / "other.safetensors", changed)
+    with pytest.raises(ConfigError, match="boxes: what a recipe trains is a classifier"):
+        export_bundle(tmp_path / "other.safetensors", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_any_number_of_pictures_and_another_shape() -> None:
     torch.manual_seed(0)
     model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
@@ -234,6 +247,30 @@ def test_any_number_of_pictures_and_another_shape() -> None:
         with torch.no_grad():
             expected = torch.softmax(model(x), 1).numpy()
         assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("target", ["class", "multilabel"])
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
+    target: str, temperature: float
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
+    exported = to_onnx(
+        model, (3, 64, 64), opset=18, metadata={}, target=target, temperature=temperature
+    )
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        logits = model(x) / temperature
+    expected = torch.softmax(logits, 1) if target == "class" else torch.sigmoid(logits)
+    session = sessions.build({"name": "onnxruntime"}, model=exported, threads=1)
+    assert session.run(x.numpy()) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert predictor(model, target, temperature)(x.numpy()) == pytest.approx(
+        expected.numpy(), abs=1e-6
+    )
+    nodes = Counter(n.op_type for n in onnx.load_from_string(exported).graph.node)
+    assert nodes["Sigmoid" if target == "multilabel" else "Softmax"] >= 1
+    assert nodes["Div"] == (temperature != 1.0)  # none without need
 
 
 def test_branches_of_the_training_form_are_folded() -> None:

@@ -32,7 +32,6 @@ import json, resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 from tinysight.errors import WeightsError
 from tinysight.interop import paddle_to_onnx, read_paddle_state, read_tensor
-import onnx
 readers = {"pickle": read_paddle_state, "tensor": read_tensor}
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -18,6 +18,7 @@ import tinysight
 from support.exports import export, tar_of
 from support.file_server import FileServer, Page
 from support.golden import GOLDEN
+from support.paddle import operator, write_legacy
 from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, FetchError, WeightsError
 from tinysight.fetch import Policy
@@ -87,15 +88,21 @@ def test_several_at_once_make_it_once(server: FileServer) -> None:
     assert names == [found[0].name]
 
 
-def test_a_program_that_is_no_classifier_says_so(server: FileServer, tmp_path: Path) -> None:
+def test_a_detector_and_a_program_of_no_kind(server: FileServer, tmp_path: Path) -> None:
     export(tmp_path / "detector", "DetectorLike")
     name = "picodet_PPLCNet_x2_5_mainbody_lite_v1.0_infer"
     path = f"/paddle-imagenet-models-name.bj.bcebos.com/dygraph/rec/models/inference/{name}.tar"
     server.pages[path] = Page(tar_of(tmp_path / "detector", name))
-    with pytest.raises(WeightsError, match="no classifier of pictures"):
-        fetched_bundle("PPShiTuV2_detector", policy=QUICK)
+    assert (
+        Bundle.load(fetched_bundle("PPShiTuV2_detector", policy=QUICK)).manifest.output == "boxes"
+    )
+    write_legacy(tmp_path / "odd", [operator("relu", {"X": ["x"]}, {"Out": ["y"]})],
+                 inputs={"x": [-1, 7]}, outputs=["y"])  # fmt: skip
+    server.pages[PATH] = Page(tar_of(tmp_path / "odd", "safety_helmet_infer"))
+    with pytest.raises(WeightsError, match="takes no pictures"):
+        fetched_bundle("safety_helmet", policy=QUICK)
     bundles = tmp_path / "cache" / "bundles"
-    assert [p for p in bundles.iterdir() if p.is_dir()] == []
+    assert len([p for p in bundles.iterdir() if p.is_dir()]) == 1
 
 
 def test_a_name_that_nobody_has(server: FileServer) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 
-from support.paddle import numbered, operator, write_legacy
+from support.paddle import numbered, operator, plain_attributes, typed, write_legacy
 from tinysight.errors import WeightsError
 from tinysight.interop import paddle_to_onnx
 
@@ -35,7 +35,7 @@ def run(
     }
     write_legacy(folder, operators, inputs=shapes, outputs=outputs, weights=weights)
     session = onnxruntime.InferenceSession(
-        paddle_to_onnx(folder).SerializeToString(), providers=["CPUExecutionProvider"]
+        paddle_to_onnx(folder).to_bytes(), providers=["CPUExecutionProvider"]
     )
     return [np.asarray(v) for v in session.run(None, dict(feeds))]
 
@@ -415,7 +415,7 @@ def test_convolution_with_everything_behind_it(
     expected = F.conv2d(padded, w["k"], w["b"], stride, 0, dilation, groups)
     expected = F.batch_norm(expected, w["mean"], w["variance"], w["scale"], w["bias"], eps=1e-3)
     np.testing.assert_allclose(got, F.relu(expected) * 0.8, rtol=1e-4, atol=1e-5)
-    nodes = [n.op_type for n in paddle_to_onnx(tmp_path).graph.node]
+    nodes = [n.op for n in paddle_to_onnx(tmp_path).nodes]
     assert nodes == ["Conv", "Relu"]
 
 
@@ -443,7 +443,7 @@ def test_learnable_factor_and_offset_behind_an_activation(
         + 0.3
     )
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    assert [n.op_type for n in paddle_to_onnx(tmp_path).graph.node] == ["Conv", "Clip"]
+    assert [n.op for n in paddle_to_onnx(tmp_path).nodes] == ["Conv", "Clip"]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -476,7 +476,7 @@ def test_transposed_convolution(groups: int, tmp_path: Path) -> None:
     expected = F.conv_transpose2d(T, w["k"], None, 2, 1, (1, 0), groups)
     expected = F.batch_norm(expected, w["mean"], w["variance"], w["scale"], w["bias"])
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    assert len(paddle_to_onnx(tmp_path).graph.node) == 1
+    assert len(paddle_to_onnx(tmp_path).nodes) == 1
 
 
 @pytest.mark.parametrize(
@@ -547,7 +547,7 @@ def test_products(kind: str, tmp_path: Path) -> None:
     ]
     [got] = run(tmp_path, operators, {"x": x}, weights=weights)
     close(got, ((0.8 * x) @ weights["w"] + weights["b"]) * weights["f"])
-    assert [n.op_type for n in paddle_to_onnx(tmp_path).graph.node] == ["Gemm"]
+    assert [n.op for n in paddle_to_onnx(tmp_path).nodes] == ["Gemm"]
 
 
 def test_transposed_products(tmp_path: Path) -> None:
@@ -789,9 +789,52 @@ def test_every_uncovered_operator_is_named(tmp_path: Path) -> None:
         run(tmp_path, operators, {"x": X})
 
 
-def test_layout_of_the_other_kind_is_refused(tmp_path: Path) -> None:
-    attributes = {"ksize": [2, 2], "strides": [2, 2], "paddings": [0, 0], "data_format": "NHWC"}
-    with pytest.raises(WeightsError, match=r"operator 0 \(pool2d\): layout NHWC"):
+LAYOUTS: list[tuple[str, dict[str, Any], dict[str, str], Callable[[torch.Tensor, Any], Any]]] = [
+    (
+        "pool2d",
+        {"ksize": [2, 2], "strides": [2, 2], "paddings": [0, 0], "data_format": "NHWC"},
+        {"X": "x"},
+        lambda t, w: F.max_pool2d(t, 2),
+    ),
+    (
+        "conv2d",
+        {"strides": [2, 1], "paddings": [1, 1], "data_format": "NHWC"},
+        {"Input": "x", "Filter": "k"},
+        lambda t, w: F.conv2d(t, w["k"], None, (2, 1), 1),
+    ),
+    (
+        "batch_norm",
+        {"epsilon": 1e-5, "data_layout": "NHWC"},
+        {"X": "x", "Mean": "v", "Variance": "v", "Scale": "v", "Bias": "v"},
+        lambda t, w: F.batch_norm(t, w["v"], w["v"], w["v"], w["v"]),
+    ),
+    (
+        "bilinear_interp_v2",
+        {"scale": [2.0, 2.0], "align_corners": False, "align_mode": 0, "data_layout": "NHWC"},
+        {"X": "x"},
+        lambda t, w: F.interpolate(t, scale_factor=2, mode="bilinear"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "slots", "oracle"), LAYOUTS, ids=[c[0] for c in LAYOUTS]
+)
+def test_channels_last(
+    kind: str, attributes: dict[str, Any], slots: dict[str, str], oracle: Any, tmp_path: Path
+) -> None:
+    arrays = {"k": RNG.normal(size=(4, 6, 3, 3)), "v": RNG.uniform(0.5, 1.5, 6)}
+    weights = {n: a.astype(np.float32) for n, a in arrays.items() if n in slots.values()}
+    step = operator(kind, {k: [v] for k, v in slots.items()}, {"Out": ["y"]}, attributes)
+    last = np.ascontiguousarray(X.transpose(0, 2, 3, 1))
+    [got] = run(tmp_path, [step], {"x": last}, weights=weights)
+    expected = oracle(T, {n: torch.from_numpy(a) for n, a in weights.items()}).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:
+    attributes = {"ksize": [2, 2], "strides": [2, 2], "paddings": [0, 0], "data_format": "CHWN"}
+    with pytest.raises(WeightsError, match=r"operator 0 \(pool2d\): layout CHWN"):
         run(tmp_path, [operator("pool2d", {"X": ["x"]}, {"Out": ["y"]}, attributes)], {"x": X})
 
 
@@ -811,23 +854,6 @@ def test_outputs_that_are_inputs_or_constants(tmp_path: Path) -> None:
     close(s, r)
 
 
-def _typed(number: int, shape: Sequence[int], dtype: str = "f32") -> dict[str, Any]:
-    return {
-        "%": number,
-        "TT": {"#": "0.t_dtensor", "D": [{"#": f"0.t_{dtype}"}, list(shape), "NCHW", [], 0]},
-    }
-
-
-def _attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    def one(value: Any) -> dict[str, Any]:
-        kinds = ((bool, "bool"), (int, "i32"), (float, "f64"), (str, "str"))
-        if isinstance(value, list):
-            return {"#": "0.a_array", "D": [one(v) for v in value]}
-        return {"#": f"0.a_{next(n for k, n in kinds if isinstance(value, k))}", "D": value}
-
-    return [{"N": name, "AT": one(value)} for name, value in values.items()]
-
-
 def run_numbered(
     folder: Path, kind: str, attributes: Mapping[str, Any], more: Sequence[Any] = ()
 ) -> np.ndarray:
@@ -838,40 +864,40 @@ def run_numbered(
             "#": "1.data",
             "I": [],
             "A": [{"N": "name", "AT": name}],
-            "O": [_typed(1, [-1, *X.shape[1:]])],
+            "O": [typed(1, [-1, *X.shape[1:]])],
         }
     ]
     for index, value in enumerate(more, 2):
         if isinstance(value, list):
-            given = _attributes({"value": value, "dtype": "int64"})
+            given = plain_attributes({"value": value, "dtype": "int64"})
             operators.append(
                 {
                     "#": "1.full_int_array",
                     "I": [],
                     "A": given,
-                    "O": [_typed(index, [len(value)], "i64")],
+                    "O": [typed(index, [len(value)], "i64")],
                 }
             )
         else:
             dtype = "float32" if isinstance(value, float) else "int64"
-            given = _attributes({"shape": [], "value": float(value), "dtype": dtype})
-            operators.append({"#": "1.full", "I": [], "A": given, "O": [_typed(index, [])]})
+            given = plain_attributes({"shape": [], "value": float(value), "dtype": dtype})
+            operators.append({"#": "1.full", "I": [], "A": given, "O": [typed(index, [])]})
     used = [{"%": i} for i in range(1, 2 + len(more))]
     operators.append(
-        {"#": kind, "I": used, "A": _attributes(attributes), "O": [{"%": 50}, {"%": 51}]}
+        {"#": kind, "I": used, "A": plain_attributes(attributes), "O": [{"%": 50}, {"%": 51}]}
     )
     operators.append(
         {
             "#": "1.fetch",
             "I": [{"%": 50}],
-            "A": _attributes({"name": "y", "col": 0}),
+            "A": plain_attributes({"name": "y", "col": 0}),
             "O": [{"%": 52}],
         }
     )
     folder.mkdir(exist_ok=True)
     (folder / "inference.json").write_bytes(numbered(operators))
     (folder / "inference.pdiparams").write_bytes(b"\0")
-    model = paddle_to_onnx(folder).SerializeToString()
+    model = paddle_to_onnx(folder).to_bytes()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": X})[0])
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
+from support.tiny import make_pictures, tiny_recipe
 from tinysight.errors import ConfigError, MissingDependency, UnknownName
+from tinysight.export import export_bundle
 from tinysight.models import create_model, list_models
+from tinysight.train import fit
 
 installed = importlib.util.find_spec("timm") is not None
 
@@ -21,6 +25,29 @@ def test_absent_timm_is_named() -> None:
     assert problem.where == "create_model('timm/resnet18')"
     assert problem.what == "needs timm, which is not installed"
     assert problem.hint == "pip install timm"
+
+
+@pytest.mark.skipif(installed, reason="timm is installed")
+def test_a_recipe_without_timm_says_what_is_missing(tmp_path: Path) -> None:
+    where = "model.backbone.name"
+    with pytest.raises(MissingDependency, match=f"{where}: needs timm.*; pip install timm"):
+        tiny_recipe(make_pictures(tmp_path), "model.backbone.name=timm/resnet18")
+
+
+@pytest.mark.skipif(not installed, reason="needs timm")
+def test_a_recipe_trains_and_exports_a_network_of_timm(tmp_path: Path) -> None:
+    data = make_pictures(tmp_path / "data")
+    change = "model.backbone={name: timm/mobilenetv3_small_050, drop_rate: 0.1}"
+    recipe = tiny_recipe(data, change, "train.epochs=1")
+    assert recipe.model.backbone.spec["drop_rate"] == 0.1
+    fit(recipe, tmp_path / "run", progress=False)
+    parity = export_bundle(tmp_path / "run", tmp_path / "bundle").manifest.parity
+    assert parity
+    assert parity.max_score_difference < 1e-4
+    wrong = {"resnet18x": "did you mean 'resnet18", "resnet18, depth: 3": "unknown key"}
+    for text, words in wrong.items():
+        with pytest.raises(ConfigError, match=words):
+            tiny_recipe(data, f"model.backbone={{name: timm/{text}}}")
 
 
 def test_the_prefix_alone_selects_timm() -> None:

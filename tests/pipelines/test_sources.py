@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinysight.errors import DataError
@@ -171,6 +171,7 @@ def test_counting_gives_as_many_as_reading(folder: Path, tmp_path: Path) -> None
     assert count(iter([folder])) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**30), unique=True), st.text("ab", min_size=1))
 def test_numbers_of_any_length_sort_by_value(numbers: list[int], word: str) -> None:
     shuffled = sorted((f"{word}{n}x" for n in numbers), key=hash)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinysight.pipelines.stream import grouped, overlapped, usable_cores
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers()), st.integers(1, 5), st.integers(0, 5))
 def test_it_is_map(items: list[int], workers: int, ahead: int) -> None:
     assert list(overlapped(lambda x: 2 * x, items, workers, ahead)) == [2 * x for x in items]
@@ -55,6 +56,7 @@ def test_an_error_of_the_work_comes_in_its_turn() -> None:
         next(stream)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans()), st.integers(1, 4))
 def test_groups_hold_as_many_as_count(items: list[bool], size: int) -> None:
     groups = list(grouped(items, size, bool))

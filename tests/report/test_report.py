@@ -1,20 +1,31 @@
-"""The report is one file that reads offline, says what happened, and shows names as text."""
+"""The report is one file that reads offline, gives the answer first, and shows names as text."""
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tinysight.evaluate import Evaluation
-from tinysight.report import write_report
-from tinysight.report.charts import histogram, line_chart, matrix
+from tinysight.latency import measure_latency
+from tinysight.metrics import calibration
+from tinysight.operating import choose, decided
+from tinysight.report import Subject, write_page, write_report
+from tinysight.report.charts import Axis, Mark, around, histogram, line_chart
+from tinysight.report.errors import find_mistakes, thumbnail
+from tinysight.transforms import Compose
+from tinysight.verdict import Verdict
 
 HOSTILE = "<script>alert(1)</script>.png"
+THRESHOLD = {"name": "threshold", "threshold": 0.5}
 
 
 class Outline(HTMLParser):
@@ -27,18 +38,21 @@ class Outline(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.loads: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.feed(page)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
         self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -57,22 +71,22 @@ def run(tmp_path: Path) -> Path:
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "environment.json").write_text('{"torch": "9.9", "starts": []}', encoding="utf-8")
     return tmp_path
 
 
-def evaluation(folder: Path, scores: list[list[float]], labels: list[int]) -> Evaluation:
+def evaluation(folder: Path, scores: Any, labels: Any) -> Evaluation:
     """An evaluation of pictures that exist, the last under a hostile name where the system has it."""
     paths = []
     for i in range(len(labels)):
         name = HOSTILE if i == len(labels) - 1 else f"{i}.png"
         path = folder / name.replace("/", "_")
-        ok, data = cv2.imencode(".png", np.full((40, 60, 3), 20 * i, np.uint8))
+        ok, data = cv2.imencode(".png", np.full((40, 60, 3), 20 * i % 256, np.uint8))
         assert ok
         path.write_bytes(data.tobytes())
         paths.append(str(path))
-    table = np.array(scores, np.float32)
     return Evaluation(
-        table,
+        np.array(scores, np.float32),
         np.array(labels, np.int64),
         tuple(paths),
         {"top1": 0.5},
@@ -81,33 +95,197 @@ def evaluation(folder: Path, scores: list[list[float]], labels: list[int]) -> Ev
     )
 
 
+def verdict(found: Evaluation, names: list[str], spec: dict[str, Any] = THRESHOLD) -> Verdict:
+    decision = choose(found, None, spec, names)
+    return Verdict(
+        tuple(names),
+        found,
+        decided(found, spec, names),
+        decision,
+        "by hand",
+        calibration(found.scores, found.labels),
+        1.25,
+    )
+
+
 def test_it_says_what_happened_and_loads_nothing(run: Path) -> None:
     scores = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.95, 0.05]]
-    path = write_report(run, evaluation(run, scores, [0, 0, 1, 1]), ["closed", "open"])
+    found = evaluation(run, scores, [0, 0, 1, 1])
+    path = write_report(run, verdict(found, ["closed", "open"]))
     page = path.read_text("utf-8")
     outline = Outline(page)
     assert path == run / "report.html"
     assert len(page) < 5e6
-    assert outline.tags.count("svg") == 5  # loss, metric, rate, ROC, scores
+    assert outline.tags.count("svg") == 7  # ROC, PR, scores, calibration, loss, metric, rate
     assert "script" not in outline.tags
     assert [link[:23] for link in outline.loads] == ["data:image/jpeg;base64,"]
-    assert "1 of 4 pictures are wrong" in outline.text
-    assert "closed 0.950, is open: <script>alert(1)<_script>.png" in outline.text
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "1 of 4 pictures are wrong at threshold 0.5; the surest first." in outline.text
+    assert "closed 0.950, is open<script>alert(1)<_script>.png" in outline.text
     assert "bad.jpg: an empty file" in outline.text
     assert f"tinysight train -c {run}/recipe.yaml" in outline.text
+    assert "torch9.9" in outline.text
+    assert "“open” from this probability on; by hand" in outline.text
+    for wanted in ("1 of 2; 95 %: 0.0126 to 0.987", "2 positives tell little", "open or closed"):
+        assert wanted in outline.text
+
+
+def test_it_can_be_read_without_seeing(run: Path) -> None:
+    found = evaluation(run, [[0.9, 0.1], [0.2, 0.8]], [1, 0])
+    outline = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8"))
+    levels = [int(tag[1]) for tag in outline.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    for tag, attributes in outline.attributes:
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes["aria-label"]
+            assert attributes["role"] == "img"
+    assert ("html", {"lang": "en"}) in outline.attributes
 
 
 def test_three_classes_and_no_errors(run: Path) -> None:
     found = evaluation(run, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], [0, 1, 2])
-    outline = Outline(write_report(run, found, ["a", "b", "c & d"]).read_text("utf-8"))
-    assert "None: every picture has its label." in outline.text
+    page = write_report(run, verdict(found, ["a", "b", "c & d"], {"name": "topk"}))
+    outline = Outline(page.read_text("utf-8"))
+    assert "None: every answer is right." in outline.text
     assert "c & d" in outline.text
-    assert outline.tags.count("svg") == 3
+    assert outline.tags.count("svg") == 4  # calibration and three of the training
+
+
+def test_several_labels_at_once(run: Path) -> None:
+    """One label of the first picture is wrong, one of the second is not known."""
+    found = evaluation(run, [[0.9, 0.8, 0.1], [0.1, 0.9, 0.2]], [[1, 0, 0], [0, 1, -1]])
+    of = verdict(found, ["hat", "bag", "coat"], {"name": "multilabel", "threshold": 0.5})
+    (mistake,), total = find_mistakes(of)
+    assert mistake[:4] == (0, "bag", pytest.approx(0.8), "not bag")
+    assert total == 5
+    outline = Outline(write_report(run, of).read_text("utf-8"))
+    assert "1 of 5 answers are wrong" in outline.text
+    assert "bag 0.800, is not bag" in outline.text
+
+
+def test_many_classes_show_what_is_confused_most(tmp_path: Path) -> None:
+    scores = np.full((40, 40), 0.01) + np.eye(40) * 0.5
+    scores[3, 7] = 0.9
+    names = [f"class {i}" for i in range(40)]
+    found = evaluation(tmp_path, scores, list(range(40)))
+    path = write_page(tmp_path / "x.html", verdict(found, names, {"name": "topk"}), Subject("many"))
+    outline = Outline(path.read_text("utf-8"))
+    assert "Most confused" in outline.text
+    assert "class 3class 71" in outline.text
+    assert "The 30 labels with the lowest F1" in outline.text
+
+
+def test_a_broken_promise_is_a_warning(tmp_path: Path) -> None:
+    found = evaluation(tmp_path, [[0.1, 0.9]] * 30 + [[0.1, 0.9]] * 30, [0] * 30 + [1] * 30)
+    of = verdict(found, ["a", "b"])
+    from dataclasses import replace
+
+    from tinysight.metrics import Interval
+
+    of = replace(of, promised=Interval(0.0, 0.2))
+    text = Outline(write_page(tmp_path / "x.html", of, Subject("x")).read_text("utf-8")).text
+    assert "the false-positive rate here, 1, is not what the threshold was chosen for" in text
+
+
+def test_what_the_data_check_found_is_shown(run: Path) -> None:
+    items = [{"paths": ["a.png", "<b>.png"], "side": "train"}] * 5
+    findings = [{"count": 5, "kind": "duplicate", "severity": "warning", "items": items}]
+    tree = {"sides": {"train": 9}, "balance": {}, "findings": findings}
+    (run / "data_check.json").write_text(json.dumps(tree), encoding="utf-8")
+    found = evaluation(run, [[0.9, 0.1], [0.2, 0.8]], [0, 1])
+    text = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8")).text
+    assert "Data check" in text
+    assert "duplicatewarning5paths a.png = <b>.png, side train; paths" in text
+    tree["findings"] = []
+    (run / "data_check.json").write_text(json.dumps(tree), encoding="utf-8")
+    text = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8")).text
+    assert "Nothing is wrong with the lists" in text
+
+
+def test_the_page_stays_small(tmp_path: Path) -> None:
+    """Noise hardly compresses: fifteen errors of 4 megapixels each, 20,000 scores."""
+    rng = np.random.default_rng(0)
+    count = 20_000
+    path = tmp_path / "noise.png"
+    cv2.imwrite(str(path), rng.integers(0, 255, (1500, 2600, 3), np.uint8))
+    positive = rng.beta(2, 2, count)
+    found = Evaluation(
+        np.stack([1 - positive, positive], 1).astype(np.float32),
+        (rng.random(count) < positive).astype(np.int64),
+        (str(path),) * count,
+        {"top1": 0.5},
+        (),
+        1.0,
+    )
+    page = write_page(tmp_path / "x.html", verdict(found, ["a", "b"]), Subject("noise"))
+    assert page.stat().st_size < 2e6
+
+
+def test_thumbnails_are_upright_and_small(tmp_path: Path) -> None:
+    """A picture whose EXIF says that it lies on its side; left in the file is up."""
+    pixels = np.zeros((300, 600, 3), np.uint8)
+    pixels[:, :300] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right by 90 degrees
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
+    data = thumbnail(path).removeprefix("data:image/jpeg;base64,")
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape[:2] == (224, 112)
+    assert shown[:90].mean() > 250
+    assert shown[-90:].mean() < 5
+    assert thumbnail(tmp_path / "gone.jpg") == ""
+
+
+def test_a_picture_that_has_gone_is_said_to_have(tmp_path: Path) -> None:
+    found = evaluation(tmp_path, [[0.9, 0.1], [0.2, 0.8]], [1, 1])
+    Path(found.paths[0]).unlink()
+    page = write_page(tmp_path / "x.html", verdict(found, ["a", "b"]), Subject("x"))
+    assert "picture has gone" in page.read_text("utf-8")
 
 
 def test_charts_survive_odd_data() -> None:
-    assert line_chart("t", "x", "y", {}) == ""
-    assert "polyline" in line_chart("t", "x", "y", {"one": [(1.0, 2.0)]})
-    assert histogram("t", "p", {"a": [0.0, 1.0, 0.999], "b": []}).count("<rect") == 40
-    assert matrix([[2, 0], [1, 1]], ["<a>", "b"]).count("<td") == 4
-    assert "<a>" not in matrix([[1]], ["<a>"])
+    x, y = Axis("x"), Axis("y")
+    assert line_chart("t", x, y, {}) == ""
+    assert "polyline" in line_chart(
+        "t", around([1.0], "x"), around([2.0], "y"), {"a": [(1.0, 2.0)]}
+    )
+    assert histogram("t", "p", {"a": [0.0, 1.0, 0.999], "b": []}).count("<rect") == 2
+    log = Axis("fpr", 1e-4, 1.0, log=True)
+    assert log.ticks() == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    assert (log.share(0.0), log.share(1e-2), log.share(1.0)) == (0.0, pytest.approx(0.5), 1.0)
+    assert Axis("x", 0, 0.0021).ticks() == [0, 0.0005, 0.001, 0.0015, 0.002]
+    assert "<a>" not in line_chart(
+        "<a>", x, y, {"<b>": [(0, 0)], "c": [(1, 1)]}, [Mark("<d>", 1, 1)]
+    )
+
+
+def test_curves_are_drawn_with_no_more_points_than_show() -> None:
+    steps = [(i / 10_000, i / 10_000) for i in range(10_000)]
+    assert len(line_chart("t", Axis("x"), Axis("y"), {"a": steps})) < 60_000
+    corner = line_chart("t", Axis("x"), Axis("y"), {"a": [(0, 0), (0, 0.4), (0, 1), (1, 1)]})
+    assert re.search(r'points="([^"]*)"', corner)[1].count(",") == 3  # type: ignore[index]
+
+
+def test_latency_times_what_can_be_read(tmp_path: Path) -> None:
+    found = evaluation(tmp_path, [[0.9, 0.1]] * 3, [0, 0, 0])
+    calls: list[int] = []
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        return np.zeros((len(images), 2), np.float32)
+
+    prepare = Compose.from_specs([{"name": "resize", "size": [8, 8]}, {"name": "normalize"}])
+    paths = [*found.paths, str(tmp_path / "gone.png")]
+    latency = measure_latency(predict, paths, prepare)
+    assert latency
+    assert latency.pictures == 3
+    assert set(calls) == {1}
+    assert len(calls) == 6  # three to warm up
+    for part in latency[1:]:
+        assert 0 <= part.median <= part.p95
+    assert measure_latency(predict, paths[3:], prepare) is None

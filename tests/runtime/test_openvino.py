@@ -51,6 +51,16 @@ def test_pixels_are_normalised_inside() -> None:
         assert session.run(pixels) == pytest.approx(expected, abs=1e-5)
 
 
+def test_all_outputs_for_inputs_by_name() -> None:
+    ours, theirs = OpenVinoSession(tiny_onnx()), OnnxSession(tiny_onnx())
+    for count in (2, 3):
+        feeds = {"images": batch(count)}
+        (found,), (expected,) = ours.run_all(feeds), theirs.run_all(feeds)
+        assert found == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(BundleError, match=r"OpenVINO refuses imgs \(1, 3, 8, 8\)"):
+        ours.run_all({"imgs": batch(1)})
+
+
 def test_several_threads_and_sizes_at_once() -> None:
     session, theirs = OpenVinoSession(tiny_onnx(), streams=4), OnnxSession(tiny_onnx())
     batches = [batch(1 + i % 3, i) for i in range(40)]

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tinysight.bundle import MODEL, Bundle
+from tinysight.interop.onnx_format import Node, OnnxModel, Port
 from tinysight.manifest import Input, Manifest, OperatingPoint
 
 SIDE = 8
@@ -71,3 +72,43 @@ def tiny_bundle(folder: Path, **changes: Any) -> Bundle:
     """Write a tiny bundle to `folder`."""
     classes = len(changes.get("labels", LABELS))
     return Bundle.write(folder, tiny_manifest(**changes), {MODEL: tiny_onnx(classes)})
+
+
+def tiny_detector(folder: Path, *, scaled: bool = True, **changes: Any) -> Bundle:
+    """A detector that finds one thing in a bright picture and nothing else: class 1, box 2 1 6 5 in its 8 x 8 pixels.
+
+    The score is the mean of all channels, in [0, 1]. With `scaled` the network takes the scale factor and gives boxes
+    in pixels of the picture, as detectors of the reference do; else in its own.
+    """
+    f32, i64 = np.float32, np.int64
+    nodes = [
+        ("ReduceMean", ["images", "places"], ["score"], {"keepdims": 0}),
+        ("Unsqueeze", ["score", "one"], ["column"], {}),
+        ("Mul", ["column", "zero"], ["nothing"], {}),
+        ("Add", ["nothing", "unit"], ["label"], {}),
+        ("Add", ["nothing", "box"], ["corners"], {}),
+        ("Concat", ["label", "column", "placed"], ["boxes"], {"axis": 1}),
+        ("Squeeze", ["label", "one"], ["ones"], {}),
+        ("Cast", ["ones"], ["counts"], {"to": np.dtype(np.int32)}),
+    ]
+    if scaled:
+        nodes.insert(5, ("Gather", ["scale_factor", "turns"], ["factors"], {"axis": 1}))
+        nodes.insert(6, ("Div", ["corners", "factors"], ["placed"], {}))
+    else:
+        nodes.insert(5, ("Identity", ["corners"], ["placed"], {}))
+    constants = {
+        "places": np.array([1, 2, 3], i64), "one": np.array([1], i64), "zero": np.array(0, f32),
+        "unit": np.array(1, f32), "box": np.array([2, 1, 6, 5], f32), "turns": np.array([1, 0, 1, 0], i64),
+    }  # fmt: skip
+    inputs = [Port("images", np.dtype(f32), ("N", 3, SIDE, SIDE))]
+    feeds = {"scale_factor": "scale_factor"} if scaled else {}
+    inputs += [Port(name, np.dtype(f32), ("N", 2)) for name in feeds]
+    model = OnnxModel(
+        tuple(Node(op, tuple(i), tuple(o), a, o[0]) for op, i, o, a in nodes), constants, tuple(inputs),
+        (Port("boxes", np.dtype(f32), (None, 6)), Port("counts", np.dtype(np.int32), ("N",))), 18,
+    )  # fmt: skip
+    manifest = tiny_manifest(
+        output="boxes", postprocess={"name": "boxes", "threshold": 0.5}, labels=("dull", "bright"),
+        threshold=None, feeds=feeds, more_outputs=("counts",),
+    )  # fmt: skip
+    return Bundle.write(folder, manifest._replace(**changes), {MODEL: model.to_bytes()})

@@ -112,10 +112,11 @@ def write_legacy(
     inputs: Mapping[str, Sequence[int]],
     outputs: Sequence[str],
     weights: Mapping[str, np.ndarray] | None = None,
+    dtypes: Mapping[str, str] | None = None,
 ) -> Path:
-    """An inference folder in the legacy form around `operators`."""
+    """An inference folder in the legacy form around `operators`; inputs are float32 unless `dtypes` says otherwise."""
     weights = weights or {}
-    variables = [variable(n, s) for n, s in inputs.items()]
+    variables = [variable(n, s, (dtypes or {}).get(n, "float32")) for n, s in inputs.items()]
     variables += [variable(n, w.shape, str(w.dtype), weight=True) for n, w in weights.items()]
     feeds = [
         operator("feed", {"X": ["feed"]}, {"Out": [n]}, {"col": i}) for i, n in enumerate(inputs)
@@ -139,6 +140,110 @@ def numbered(operators: Sequence[Mapping[str, Any]]) -> bytes:
     }
     base = {"magic": "pir", "trainable": True, "version": 4}
     return json.dumps({"base_code": base, "program": body}).encode()
+
+
+def typed(number: int, shape: Sequence[int], dtype: str = "f32") -> dict[str, Any]:
+    """A value of the numbered form with its type."""
+    return {
+        "%": number,
+        "TT": {"#": "0.t_dtensor", "D": [{"#": f"0.t_{dtype}"}, list(shape), "NCHW", [], 0]},
+    }
+
+
+def plain_attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Attributes of the numbered form, their kinds guessed from the values."""
+
+    def one(value: Any) -> dict[str, Any]:
+        kinds = ((bool, "bool"), (int, "i32"), (float, "f64"), (str, "str"))
+        if isinstance(value, list):
+            return {"#": "0.a_array", "D": [one(v) for v in value]}
+        return {"#": f"0.a_{next(n for k, n in kinds if isinstance(value, k))}", "D": value}
+
+    return [{"N": name, "AT": one(value)} for name, value in values.items()]
+
+
+Form = tuple[str, Mapping[str, Any]]
+_SHORT = {"float32": "f32", "int64": "i64", "int32": "i32", "bool": "bool"}
+
+
+def write_both(
+    folder: Path,
+    legacy: Form | None,
+    pir: Form | None,
+    inputs: Mapping[str, np.ndarray | Sequence[np.ndarray] | None],
+    outputs: Mapping[str, int],
+) -> list[Path]:
+    """Programs of one operator in both forms, their inputs `in0`, `in1`, ... with the first side open.
+
+    Args:
+        folder: where the folders of the programs go.
+        legacy: kind and attributes in the legacy form; None: it has no such operator.
+        pir: the same in the numbered form.
+        inputs: by the slots of the legacy form, in the order of the numbered one; a list where the slot takes several,
+            None where it is absent.
+        outputs: how many values each slot makes.
+    """
+    names: dict[str, list[str]] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for slot, value in inputs.items():
+        given = [] if value is None else [value] if isinstance(value, np.ndarray) else list(value)
+        names[slot] = [f"in{len(arrays) + i}" for i in range(len(given))]
+        arrays.update(zip(names[slot], given, strict=True))
+    made = {s: [f"{s}{i}" for i in range(count)] for s, count in outputs.items()}
+    fetched = next(iter(made.values()))
+    written = []
+    if legacy:
+        step = operator(legacy[0], {s: n for s, n in names.items() if n}, made, legacy[1])
+        types = {n: str(a.dtype) for n, a in arrays.items()}
+        write_legacy(folder / "legacy", [step], inputs=_open(arrays), outputs=fetched, dtypes=types)
+        written.append(folder / "legacy")
+    if pir:
+        _write_pir(folder / "pir", pir, inputs, names, arrays, len(fetched))
+        written.append(folder / "pir")
+    return written
+
+
+def _open(arrays: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """Shapes with the batch open: the first side of those that have the first one's, and more than one axis."""
+    first = next(iter(arrays.values())).shape[:1]
+    return {
+        name: [-1, *a.shape[1:]] if a.ndim > 1 and a.shape[:1] == first else list(a.shape)
+        for name, a in arrays.items()
+    }
+
+
+def _write_pir(folder: Path, form: Form, inputs: Any, names: Any, arrays: Any, count: int) -> None:
+    operators: list[dict[str, Any]] = []
+    numbers = {name: i for i, name in enumerate(arrays, 1)}
+    for name, sides in _open(arrays).items():
+        kind = typed(numbers[name], sides, _SHORT[str(arrays[name].dtype)])
+        operators.append(
+            {"#": "1.data", "I": [], "A": plain_attributes({"name": name}), "O": [kind]}
+        )
+    used, free = [], 100
+    for slot, value in inputs.items():
+        if isinstance(value, np.ndarray) or value is None:
+            used.append({"%": numbers[names[slot][0]] if names[slot] else 0})
+            continue
+        free += 1
+        used.append({"%": free})
+        parts = [{"%": numbers[n]} for n in names[slot]]
+        operators.append({"#": "0.combine", "I": parts, "A": [], "O": [{"%": free}]})
+    several = count > 1
+    outs = [{"%": 50}] if several else [{"%": 50}, {"%": 51}]
+    operators.append({"#": form[0], "I": used, "A": plain_attributes(form[1]), "O": outs})
+    made = list(range(200, 200 + count)) if several else [50]
+    if several:
+        outs = [{"%": n} for n in made]
+        operators.append({"#": "0.split", "I": [{"%": 50}], "A": [], "O": outs})
+    for i, number in enumerate(made):
+        attributes = plain_attributes({"name": f"y{i}", "col": i})
+        operators.append(
+            {"#": "1.fetch", "I": [{"%": number}], "A": attributes, "O": [{"%": 300 + i}]}
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "inference.json").write_bytes(numbered(operators))
+    (folder / "inference.pdiparams").write_bytes(b"\0")
 
 
 def program_cases() -> list[tuple[str, str]]:

@@ -43,13 +43,15 @@ def resize(a: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def normalize(a: dict[str, Any]) -> list[dict[str, Any]]:
-    if a.get("channel_num", 3) != 3:
-        not_built("normalize to four channels")
-    if a.get("output_fp16"):
-        not_built("normalize to float16")
     scale = a.get("scale")
     spec = {"name": "normalize", "scale": SCALES.get(scale, scale)}
-    return [{**spec, "mean": a.get("mean", IMAGENET["mean"]), "std": a.get("std", IMAGENET["std"])}]
+    spec |= {"mean": a.get("mean", IMAGENET["mean"]), "std": a.get("std", IMAGENET["std"])}
+    found, more = [spec], a.get("channel_num", 3)
+    if more != 3:
+        found.append({"name": "append_channels", "channels": more})
+    if a.get("output_fp16"):
+        found.append({"name": "cast", "dtype": "float16"})
+    return found
 
 
 def random_resized_crop(a: dict[str, Any]) -> list[dict[str, Any]]:
@@ -77,6 +79,65 @@ def kernel_blur(a: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def erasing(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"name": "random_erasing", "p": number(a.get("EPSILON", 0.5))}
+    spec["area"] = [number(a.get("sl", 0.02)), number(a.get("sh", 0.4))]
+    spec |= {"aspect": number(a.get("r1", 0.3)), "log_aspect": a.get("use_log_aspect", False)}
+    spec |= {"attempts": a.get("attempt", 100), "mode": a.get("mode", "const")}
+    return [{**spec, "value": a.get("mean", [0.0, 0.0, 0.0])}]
+
+
+def number(value: float | str) -> float:
+    """The recipes write `1.0/3.0` here and there."""
+    if not isinstance(value, str):
+        return value
+    over, _, under = value.partition("/")
+    return float(over) / float(under or 1)
+
+
+def color_jitter(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"name": "color_jitter", "p": min(a.get("prob", 2), 1.0)}
+    return [{**spec, **{k: v for k, v in a.items() if k != "prob"}}]
+
+
+def rotation(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"name": "random_rotation", "p": a.get("prob", 0.5), "degrees": a.get("degrees", 90)}
+    return [{**spec, "interpolation": a.get("interpolation", "bilinear")}]
+
+
+def pad(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"name": "pad", "border": sizes(a["padding"]), "fill": [a.get("fill", 0)]}
+    return [{**spec, "mode": a.get("padding_mode", "constant")}]
+
+
+def pad_to(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec: dict[str, Any] = {"name": "pad", "fill": list(a.get("fill_value", [127.5] * 3))}
+    if a.get("size"):
+        spec["size"] = sizes(a["size"])
+    elif a.get("size") is not None:
+        spec["multiple"] = a.get("size_divisor", 32)
+    modes = {0: "start", 1: "center", 2: "end", -1: a.get("offsets")}
+    return [{"name": "cast"}, {**spec, "at": modes[a.get("pad_mode", 0)]}]
+
+
+def timm(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"name": "rand_augment", "p": a.get("prob", 1.0)}
+    spec["spec"] = a.get("config_str", "rand-m9-mstd0.5-inc1")
+    spec["interpolation"] = a.get("interpolation", "bicubic")
+    mean = a.get("mean", IMAGENET["mean"])
+    return [{**spec, "fill": [min(255, round(255 * x)) for x in mean]}]
+
+
+def classic(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"operations": a.get("num_layers", 2), "magnitude": a.get("magnitude", 5)}
+    return [{"name": "classic_rand_augment", **spec, "fill": sizes(a.get("fillcolor", [128] * 3))}]
+
+
+def center_square(a: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = {"name": "center_square", "size": a["size"], "share": a["size"] / (a["size"] + a["pad"])}
+    return [{**spec, "interpolation": a.get("interpolation", "bilinear")}]
+
+
 TABLE: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
     "ResizeImage": resize,
     "CropImage": lambda a: [{"name": "center_crop", "size": sizes(a["size"])}],
@@ -85,6 +146,22 @@ TABLE: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
     "RandomCropImage": lambda a: [{"name": "random_crop", "size": sizes(a["size"])}],
     "RandFlipImage": flip,
     "BlurImage": kernel_blur,
+    "AutoAugment": lambda a: [{"name": "classic_auto_augment"}],
+    "ColorJitter": color_jitter,
+    "CropImageAtRatio": center_square,
+    "CropWithPadding": lambda a: [{"name": "crop_with_padding"}],  # fails in the reference
+    "Cutout": lambda a: [{"name": "cutout"}],  # likewise
+    "HideAndSeek": lambda a: [{"name": "hide_and_seek"}],
+    "PCALighting": lambda a: [{"name": "pca_lighting"}],
+    "Pad": pad,
+    "Padv2": pad_to,
+    "RandAugment": classic,
+    "RandCropImageV2": lambda a: [{"name": "random_crop", "size": sizes(a["size"])}],
+    "RandomErasing": erasing,
+    "RandomInterpolationAugment": lambda a: [{"name": "random_resampling", "p": a["prob"]}],
+    "RandomRot90": lambda a: [{"name": "random_turn"}],
+    "RandomRotation": rotation,
+    "TimmAutoAugment": timm,
 }
 READ = "cv2.imread(path)[:, :, ::-1]"  # how the deployed predictors decode
 NOT_TRANSFORMS = ("DecodeImage", READ, "ToCHWImage")  # with us: `decode` and `to_batch`
@@ -103,41 +180,81 @@ def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
     return found
 
 
-class PythonDraws:
-    """Python's `random` with the methods of a numpy Generator that the transforms call."""
+class Draws:
+    """The reference's two global streams with the methods of a numpy Generator.
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    Python's `random` answers, unless a method's name is in `from_numpy`.
+    """
+
+    def __init__(
+        self, python_seed: int, numpy_seed: int, from_numpy: str = "choice normal"
+    ) -> None:
+        self._python = random.Random(python_seed)
+        self._numpy = np.random.RandomState(numpy_seed)
+        self._from_numpy = from_numpy.split()
 
     def random(self) -> float:
-        return self._random.random()
+        return self._numpy.random_sample() if self._asks("random") else self._python.random()
 
     def uniform(self, low: float, high: float) -> float:
-        return self._random.uniform(low, high)
+        asks = self._asks("uniform")
+        return self._numpy.uniform(low, high) if asks else self._python.uniform(low, high)
 
     def integers(self, low: int, high: int) -> int:
-        return self._random.randint(low, high - 1)
+        if self._asks("integers"):
+            return int(self._numpy.randint(low, high))
+        return self._python.randint(low, high - 1)
+
+    def choice(
+        self, count: int, size: int | None = None, replace: bool = True, p: Any = None
+    ) -> np.ndarray:
+        assert self._asks("choice")
+        return self._numpy.choice(count, size, replace, p)
+
+    def normal(self, mean: float, deviation: float, size: int | None = None) -> Any:
+        if size is None:  # the noise of RandAugment's magnitude
+            return self._python.gauss(mean, deviation)
+        return self._numpy.normal(mean, deviation, size)
+
+    def standard_normal(self, size: tuple[int, ...], dtype: type) -> np.ndarray:
+        return self._numpy.normal(size=size).astype(dtype)
+
+    def permutation(self, count: int) -> list[int]:
+        order = list(range(count))
+        self._python.shuffle(order)
+        return order
+
+    def _asks(self, method: str) -> bool:
+        return method in self._from_numpy
 
 
-class Coin(PythonDraws):
+class Coin(Draws):
     """The reference flips where `randint(0, 1)` is 1; ours where `random()` is below 0.5."""
 
     def random(self) -> float:
-        return 0.25 if self._random.randint(0, 1) == 1 else 0.75
+        return 0.25 if self._python.randint(0, 1) == 1 else 0.75
 
 
-class BlurDraws(PythonDraws):
-    """The reference's blur decides with Python's stream and draws kernels from numpy's."""
-
-    def __init__(self, python_seed: int, numpy_seed: int) -> None:
-        super().__init__(python_seed)
-        self._numpy = np.random.RandomState(numpy_seed)
+class OneTooMany(Draws):
+    """RandCropImageV2 draws corners from one more place than there is."""
 
     def integers(self, low: int, high: int) -> int:
-        return int(self._numpy.randint(low, high))
+        return self._python.randint(low, high)
 
 
-def picture(name: str, arrays: dict[str, np.ndarray] | None = None) -> np.ndarray:
+DRAWS: dict[str, Callable[[int, int], Draws]] = {
+    "BlurImage": lambda p, n: Draws(p, n, "integers"),
+    "ColorJitter": lambda p, n: Draws(p, n, "random"),
+    "RandCropImageV2": OneTooMany,
+    "RandFlipImage": Coin,
+    "RandomInterpolationAugment": lambda p, n: Draws(p, n, "random uniform choice"),
+    "RandomRotation": lambda p, n: Draws(p, n, "random"),
+}
+
+
+def picture(
+    name: str, arrays: dict[str, np.ndarray] | None = None, upright: bool = True
+) -> np.ndarray:
     """The recorded input: a file of `inputs`, or `array:<key>`, and what the note behind says."""
     from tinysight.transforms import decode
 
@@ -147,7 +264,7 @@ def picture(name: str, arrays: dict[str, np.ndarray] | None = None) -> np.ndarra
         data = read_npz("preprocess", "data.npz") if arrays is None else arrays
         image = data[key.removesuffix("/255")]
         return (image / 255.0).astype(np.float32) if divide else image.astype(note or image.dtype)
-    image = decode(INPUTS / name)
+    image = decode(INPUTS / name, upright=upright)
     return np.ascontiguousarray(image.transpose(2, 0, 1)) if note == "(CHW)" else image
 
 

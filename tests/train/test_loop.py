@@ -14,8 +14,10 @@ from tinysight.config import Recipe, load_recipe
 from tinysight.config.load import check_tree
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluate import evaluate
-from tinysight.train import FitResult, fit, load_model, load_predictor
+from tinysight.train import FitResult, evaluate_run, fit, load_model, load_predictor
 from tinysight.train.checkpoint import load_checkpoint
+from tinysight.train.predictor import initial_model
+from tinysight.train.step import seed
 from tinysight.transforms import Compose
 
 
@@ -59,6 +61,7 @@ def test_what_a_run_leaves(pictures: Path, finished: FitResult) -> None:
         "environment.json",
         "metrics.jsonl",
         "recipe.yaml",
+        "tensorboard/events.out.tfevents.0.tinysight",
     ]
     assert load_recipe(run / "recipe.yaml") == tiny_recipe(pictures)
     assert json.loads((run / "environment.json").read_text())["torch"] == torch.__version__
@@ -66,7 +69,7 @@ def test_what_a_run_leaves(pictures: Path, finished: FitResult) -> None:
     assert (first["epoch"], first["step"], second["epoch"], second["step"]) == (1, 5, 2, 10)
     assert first["best"]
     assert set(first) == {
-        "epoch", "step", "loss", "lr", "metrics", "unreadable", "best", "seconds",
+        "epoch", "step", "loss", "lr", "metrics", "unreadable", "best", "seconds", "time",
     }  # fmt: skip
     assert finished.unreadable == ()
     assert finished.best == run / "checkpoints" / "best.safetensors"
@@ -154,6 +157,18 @@ def test_another_recipe_is_not_resumed(pictures: Path, finished: FitResult) -> N
     message = str(caught.value)
     assert "model.backbone.name: 'pplcnet_x0_25' there, 'pplcnet_x0_35' here" in message
     assert "train.lr: 0.05 there, 0.5 here" in message
+
+
+def test_a_run_is_resumed_with_fields_that_are_new_since_it_began(
+    pictures: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(pictures, "train.epochs=1")
+    run = fit(recipe, tmp_path / "run").out
+    stored = (run / "recipe.yaml").read_text("utf-8")
+    older = "".join(line for line in stored.splitlines(True) if "eval_from" not in line)
+    assert older != stored
+    (run / "recipe.yaml").write_text(older, "utf-8")
+    assert fit(recipe, run, resume=True).epoch == 1
 
 
 def test_a_finished_run_resumes_to_itself(pictures: Path, tmp_path: Path) -> None:
@@ -285,7 +300,19 @@ def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "options", [("train.precision=bf16",), ("train.channels_last=true",), ("train.lr=0.01",)]
+    "options",
+    [
+        ("train.precision=bf16",),
+        ("train.precision=fp16", "train.clip_norm=1"),
+        ("train.channels_last=true",),
+        ("train.lr=0.01",),
+        ("train.accumulate=2",),
+        ("train.clip_norm=0.1", "train.clip=tensor"),
+        ("train.ema.decay=0.5",),
+        ("data.sampler.name=balanced",),
+        ("transforms.batch=[{name: mixup, p: 1}]",),
+        ("train.deterministic=true", "train.seed=1"),
+    ],
 )
 def test_options_of_the_run_change_it_and_are_repeatable(
     pictures: Path, finished: FitResult, tmp_path: Path, options: tuple[str, ...]
@@ -324,3 +351,115 @@ def test_a_bar_on_demand(pictures: Path, tmp_path: Path, capfd: Any) -> None:
     shown = capfd.readouterr().err
     assert "epoch 1/2" in shown
     assert "top1" in shown
+
+
+def test_a_group_of_batches_is_one_step_and_the_last_may_be_smaller(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """Five batches of an epoch in groups of two: three steps, and a schedule of as many."""
+    fit(tiny_recipe(pictures, "train.accumulate=2", "train.schedule.name=linear"), tmp_path / "run")
+    assert [line["step"] for line in lines(tmp_path / "run")] == [3, 6]
+    assert lines(tmp_path / "run")[0]["lr"] == pytest.approx(0.05 * (1 - 2 / 6))
+
+
+def test_two_batches_of_two_are_one_of_four(tmp_path: Path) -> None:
+    """With normalisation at rest, so that it does not matter which pictures are beside each other."""
+    root = make_pictures(tmp_path / "pictures", train=16)
+    still = ("train.epochs=1", "model.backbone.dropout=0", f"model.freeze={TRUNK}")
+    fit(tiny_recipe(root, *still), tmp_path / "four")
+    halves = ("data.batch_size=2", "train.accumulate=2")
+    fit(tiny_recipe(root, *still, *halves), tmp_path / "two")
+    ours, theirs = last_weights(tmp_path / "two"), last_weights(tmp_path / "four")
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-7)
+
+
+TRUNK = "[conv1, blocks2, blocks3, blocks4, blocks5, blocks6]"
+
+
+def test_frozen_parts_are_as_they_were(pictures: Path, tmp_path: Path) -> None:
+    fit(tiny_recipe(pictures, f"model.freeze={TRUNK}"), tmp_path / "run")
+    recipe = tiny_recipe(pictures)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed(3, recipe.train.seed))
+        fresh = initial_model(recipe).state_dict()
+    found = last_weights(tmp_path / "run")
+    moved = {name for name in found if not torch.equal(found[name], fresh[name])}
+    assert moved == {"last_conv.weight", "fc.weight", "fc.bias"}
+
+
+def test_averaged_weights_are_kept_and_the_others_go_on(pictures: Path, tmp_path: Path) -> None:
+    options = ("train.ema.decay=0.5", "train.ema.warmup=false")
+    fit(tiny_recipe(pictures, *options), tmp_path / "run")
+    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    assert last.model.keys() == last.training.keys()
+    assert not same(last.model, last.training)
+    fit(tiny_recipe(pictures), tmp_path / "plain")
+    assert same(last.training, last_weights(tmp_path / "plain"))  # averaging does not steer
+    best = load_checkpoint(tmp_path / "run" / "checkpoints" / "best.safetensors")
+    assert best.training == {}
+
+
+def test_the_averaged_weights_are_what_is_evaluated(pictures: Path, tmp_path: Path) -> None:
+    result = fit(tiny_recipe(pictures, "train.ema.decay=0.5"), tmp_path / "run")
+    found = evaluate_run(result.out)
+    assert found.metrics == result.metrics
+
+
+def test_a_run_without_progress_ends_early_and_stays_so(pictures: Path, tmp_path: Path) -> None:
+    options = ("train.epochs=9", "train.lr=1e-9", "train.early_stopping.patience=2")
+    result = fit(tiny_recipe(pictures, *options), tmp_path / "run")
+    assert [line["epoch"] for line in lines(result.out)] == [1, 2, 3]
+    again = fit(tiny_recipe(pictures, *options), tmp_path / "run", resume=True)
+    assert (again.epoch, len(lines(again.out))) == (1, 3)
+
+
+def test_the_rate_of_the_real_batch_is_used_and_told(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("train.lr_batch_size=16", "train.accumulate=2", "train.schedule.name=constant")
+    with caplog.at_level(logging.INFO, "tinysight"):
+        fit(tiny_recipe(pictures, *options, "train.epochs=1"), tmp_path / "run")
+    assert lines(tmp_path / "run")[0]["lr"] == pytest.approx(0.05 * 8 / 16)
+    assert "train.lr 0.05 is for batches of 16; 4 x 1 (processes) x 2 (accumulate) = 8" in (
+        caplog.text
+    )
+
+
+def test_one_process_has_nothing_to_synchronise(
+    pictures: Path, finished: FitResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tinysight"):
+        fit(tiny_recipe(pictures, "train.sync_bn=true"), tmp_path / "run")
+    assert "train.sync_bn: one process normalises over its own batch" in caplog.text
+    assert same(last_weights(tmp_path / "run"), last_weights(finished.out))
+
+
+def test_a_part_that_is_not_there_cannot_be_frozen(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.freeze\.0: .* did you mean 'blocks3'"):
+        fit(tiny_recipe(pictures, "model.freeze=[block3]"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_curves_are_there_for_tensorboard(finished: FitResult) -> None:
+    (events,) = (finished.out / "tensorboard").iterdir()
+    content = events.read_bytes()
+    assert [content.count(tag) for tag in (b"train/loss", b"train/lr", b"eval/top1")] == [2, 2, 2]
+
+
+def test_the_lists_are_hashed(pictures: Path, finished: FitResult) -> None:
+    notes = json.loads((finished.out / "environment.json").read_text("utf-8"))
+    assert notes["processes"] == 1
+    assert notes["data"]["eval"] == samples_of(pictures).fingerprint()
+    assert notes["data"]["train"] == load_checkpoint(finished.last).state.data
+
+
+@pytest.mark.slow
+def test_a_compiled_network_has_the_same_names(
+    pictures: Path, finished: FitResult, tmp_path: Path
+) -> None:
+    fit(tiny_recipe(pictures, "train.compile=true"), tmp_path / "run")
+    ours, theirs = last_weights(tmp_path / "run"), last_weights(finished.out)
+    assert ours.keys() == theirs.keys()
+    losses = [[line["loss"] for line in lines(run)] for run in (tmp_path / "run", finished.out)]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -115,6 +115,7 @@ def test_by_default_nothing_is_reduced() -> None:
     assert decode(encoded(smooth(640, 640))).shape == (640, 640, 3)
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
     st.tuples(st.integers(1, 900), st.integers(1, 900)),
@@ -132,6 +133,7 @@ def test_as_small_as_possible_but_never_too_small(
     assert by == 8 or not fits(2 * by)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(20, 600))
 def test_damage_is_refused_alike_or_decoded(noise: bytes, at: int) -> None:
     """A decoder that warns hands over to OpenCV, so one machine takes what another does."""
@@ -146,3 +148,10 @@ def test_damage_is_refused_alike_or_decoded(noise: bytes, at: int) -> None:
     else:
         with opencv_alone():
             assert np.array_equal(decode(damaged), found)
+
+
+def test_enough_is_meant_as_stored_where_the_picture_is_left_so() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(smooth(320, 640), exif=exif)
+    assert decode(data, upright=False, enough=(160, 80)).shape == (80, 160, 3)

@@ -12,27 +12,75 @@ from hypothesis import strategies as st
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
 
+ERASE = {"p": 1.0, "area": [0.1, 0.5]}
 SPECS: dict[str, list[dict[str, Any]]] = {
+    "append_channels": [{"channels": 4}],
+    "auto_augment": [
+        *({"policy": p} for p in ("original", "originalr", "v0", "v0r")),
+        {"policy": "v0", "deviation": 2.0, "interpolation": "random", "fill": [1, 2, 3]},
+    ],
+    "cast": [{}, {"dtype": "float16"}],
     "center_crop": [{"size": 3}, {"size": [1, 4]}],
+    "center_square": [{"size": 4}, {"size": 3, "share": 0.5, "backend": "pillow"}],
+    "classic_auto_augment": [{}],
+    "classic_rand_augment": [{"operations": 3, "magnitude": m} for m in (0.0, 5.0, 10.0)],
+    "color_jitter": [{"brightness": 0.4, "contrast": 0.4, "saturation": 2.0, "hue": 0.5}, {}],
+    "hide_and_seek": [{"sizes": [0, 1, 3]}],
     "kernel_blur": [{"p": 1.0}, {"p": 1.0, "stretch": True, "normalize_kernel": False}, {}],
     "normalize": [{"mean": [0.5], "std": [0.25]}],
+    "pad": [
+        {"border": 2, "fill": [9]},
+        {"border": [1, 2]},
+        {"border": [0, 1, 2, 3], "mode": "edge"},
+        {"size": [30, 40], "at": "center"},
+        {"size": 30, "at": [1, 2]},
+        {"multiple": 8, "at": "end"},
+        {"border": 3, "mode": "reflect"},
+        {"border": 3, "mode": "symmetric"},
+    ],
+    "pca_lighting": [{}],
+    "rand_augment": [
+        {},
+        {"spec": "rand-m10-n4-mstd2", "interpolation": "random"},
+        {"spec": "rand-m7-w0-inc1", "interpolation": "bilinear", "p": 0.5},
+    ],
     "random_blur": [{"p": 1.0, "view": 8}, {"p": 1.0, "families": ["motion"]}, {}],
     "random_brightness_contrast": [{}],
-    "random_crop": [{"size": 3}, {"size": [1, 4]}],
+    "random_crop": [{"size": 3}, {"size": [1, 4]}, {"size": 5, "pad": 2}],
+    "random_erasing": [
+        {**ERASE, "value": [7.0]},
+        {**ERASE, "mode": "rand"},
+        {**ERASE, "mode": "pixel", "log_aspect": True},
+        {"p": 0.5, "attempts": 1},
+    ],
     "random_flip": [{"direction": d} for d in ("horizontal", "vertical", "both")],
     "random_jpeg": [{"p": 1.0}],
+    "random_grayscale": [{"p": 0.5}],
+    "random_resampling": [{}],
     "random_resize": [{"short": 5}, {"short": [2, 9], "interpolations": ["nearest", "lanczos"]}],
     "random_resized_crop": [
         {"size": 4},
         {"size": [5, 2], "log_ratio": True, "interpolation": "bicubic", "backend": "pillow"},
     ],
+    "random_rotation": [
+        *({"p": 1.0, "interpolation": i} for i in ("nearest", "bilinear", "bicubic", "lanczos")),
+        {"p": 1.0, "degrees": [10.0, 20.0], "fill": [5.0]},
+    ],
+    "random_turn": [{}, {"quarters": [1, 3]}],
     "resize": [
         *({"short": 5, "interpolation": i} for i in ("nearest", "bilinear", "area", "lanczos")),
         *({"size": [6, 3], "backend": "pillow", "interpolation": i} for i in ("box", "nearest")),
     ],
 }
 CASES = [{"name": name, **options} for name, several in SPECS.items() for options in several]
-MAY_REFUSE = ("center_crop", "random_crop")  # a picture smaller than the crop
+# A picture smaller than the crop, or too small to mirror, or not of three channels.
+MAY_REFUSE = ("append_channels", "center_crop", "pad", "pca_lighting", "random_crop")
+
+
+def takes(spec: dict[str, Any], image: np.ndarray) -> np.ndarray:
+    """`image` as the transform wants it: some are for normalised pixels."""
+    floats = spec["name"] == "pca_lighting" or spec.get("mode") in ("rand", "pixel")
+    return (image / np.float32(255)).astype(np.float32) if floats else image
 
 
 def test_every_transform_is_here() -> None:
@@ -66,23 +114,25 @@ def pictures(draw: st.DrawFn) -> np.ndarray:
 @given(image=pictures(), seed=st.integers(0, 9))
 def test_promises(spec: dict[str, Any], image: np.ndarray, seed: int) -> None:
     transform = transforms.build(spec)
+    image = takes(spec, image)
     before = image.copy()
     try:
         first = transform(image, np.random.default_rng(seed))
     except ImageError:
         assert spec["name"] in MAY_REFUSE
-        assert image.shape[0] < 4 or image.shape[1] < 4
+        assert min(image.shape[:2]) < 4 or image.shape[2:] != (3,)
         return
     again = transform(image, np.random.default_rng(seed))
     if transform.sets_label:
         assert first[1] == again[1]
-        assert first[1] in (0, 1)
+        assert first[1] in getattr(transform, "quarters", (0, 1))
         first, again = first[0], again[0]
     assert np.array_equal(image, before), "the input was changed"
     assert np.array_equal(first, again), "not determined by the generator"
-    assert first.dtype == (np.float32 if spec["name"] == "normalize" else np.uint8)
+    dtypes = {"normalize": np.float32, "cast": spec.get("dtype", np.float32)}
+    assert first.dtype == dtypes.get(spec["name"], image.dtype)
     assert first.ndim == image.ndim
-    assert first.shape[2:] == image.shape[2:]
+    assert first.shape[2:] == (image.shape[2:] if spec["name"] != "append_channels" else (4,))
     assert min(first.shape[:2]) >= 1
     if not transform.random:
         assert np.array_equal(first, transform(image)), "draws although it says it does not"
@@ -91,7 +141,7 @@ def test_promises(spec: dict[str, Any], image: np.ndarray, seed: int) -> None:
 @pytest.mark.parametrize("spec", CASES, ids=str)
 def test_contiguous_or_not_is_the_same(spec: dict[str, Any]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)[5:30, 3:29]
-    transform = transforms.build(spec)
+    transform, image = transforms.build(spec), takes(spec, image)
     one = transform(image, np.random.default_rng(2))
     other = transform(np.ascontiguousarray(image), np.random.default_rng(2))
     for a, b in zip(*((x if transform.sets_label else (x,)) for x in (one, other)), strict=True):
@@ -123,6 +173,12 @@ def test_random_ones_ask_for_a_generator(name: str) -> None:
         ({"name": "random_resized_crop", "size": 8, "scale": [0.0, 1.0]}, "here.scale"),
         ({"name": "random_blur", "min_sigma": 0}, "here.min_sigma"),
         ({"name": "center_crop"}, "here.size"),
+        ({"name": "rand_augment", "p": 2.0}, "here.p"),
+        ({"name": "auto_augment", "policy": "v1"}, "here.policy"),
+        ({"name": "random_erasing", "mode": "noise"}, "here.mode"),
+        ({"name": "random_erasing", "area": [0.1, 1.5]}, "here.area"),
+        ({"name": "color_jitter", "hue": 0.6}, "here.hue"),
+        ({"name": "pad", "border": -1}, "here.border"),
     ],
 )
 def test_schema_refuses(spec: dict[str, Any], place: str) -> None:

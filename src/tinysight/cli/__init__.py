@@ -19,10 +19,12 @@ VERBS = {
     "predict": "label pictures with a bundle",
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
+    "infer": "label pictures with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
+    "data": "check pictures and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
-    "recipe": "list, check, show and compare recipes",
+    "recipe": "list, check, show, compare and convert recipes",
 }
 
 
@@ -104,5 +106,6 @@ def _run(words: list[str]) -> int:
     )
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
-    parse = verb.parse_args if known.verb == "predict" else verb.parse_intermixed_args
+    plain = known.verb in ("data", "predict")
+    parse = verb.parse_args if plain else verb.parse_intermixed_args
     return int(module.run(parse(known.rest)))

@@ -72,7 +72,11 @@ def run(args: argparse.Namespace) -> int:
         from tinysight.files import write_atomic
         from tinysight.pipelines.latency_card import CARD_FILE
 
-        write_atomic(bundle.folder / CARD_FILE, json.dumps(card, indent=2) + "\n")
+        path = bundle.folder / CARD_FILE
+        try:
+            write_atomic(path, json.dumps(card, indent=2) + "\n")
+        except OSError as error:
+            raise BundleError(str(path), f"cannot be written: {error.strerror}") from None
     return 0
 
 
@@ -226,7 +230,11 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
         if admitted(found):
             chosen = found
             break
-    seal(bundle, chosen)
+    try:
+        seal(bundle, chosen)
+    except OSError as error:
+        where = str(bundle.folder)
+        raise BundleError(where, f"cannot be written: {error.strerror}") from None
     if args.json:
         rows = [found._asdict() for found in tried]
         print(json.dumps({"decode": chosen and chosen._asdict(), "tried": rows}, indent=2))

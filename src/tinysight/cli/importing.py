@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.cli.progress import download_progress
-from tinysight.errors import ConfigError, MissingDependency, UnknownName
+from tinysight.errors import ConfigError, UnknownName
 from tinysight.fetch import Artifact, fetch, find
 from tinysight.files import parse_yaml
 
@@ -97,8 +97,8 @@ def _export(args: argparse.Namespace) -> int:
     if args.out.suffix == ".onnx":
         with opened(source) as folder:
             model = paddle_to_onnx(folder, args.out)
-        plain: dict[str, Any] = {"out": str(args.out), "operators": len(model.graph.node)}
-        return _say(args, plain, f"{args.out}: {len(model.graph.node)} operators", ())
+        plain: dict[str, Any] = {"out": str(args.out), "operators": len(model.nodes)}
+        return _say(args, plain, f"{args.out}: {len(model.nodes)} operators", ())
     done = import_paddle(
         source, args.out, labels=labels, deploy=deploy, row=row, overwrite=args.force
     )
@@ -110,7 +110,8 @@ def _export(args: argparse.Namespace) -> int:
         "notes": list(done.notes),
     }
     _, _, height, width = about.input.shape
-    text = f"{args.out}: {about.task}, {len(about.labels)} classes, {width} x {height} pixels"
+    answer = f"{len(about.labels)} classes" if about.output == "scores" else about.output
+    text = f"{args.out}: {about.task}, {answer}, {width} x {height} pixels"
     return _say(args, plain, text, done.notes)
 
 
@@ -119,12 +120,7 @@ def _weights(args: argparse.Namespace) -> int:
     if wrong:
         name = wrong[0].replace("_", "-")
         raise ConfigError(f"{_HERE} --{name}", "is for an export; weights carry no such thing")
-    try:
-        module = importlib.import_module("tinysight.train.import_weights")
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors"):
-            raise
-        raise MissingDependency(str(error.name), "train", f"{_HERE} --network") from None
+    module = importlib.import_module("tinysight.train.import_weights")
     options = {}
     for text in args.option:
         key, _, value = text.partition("=")

@@ -24,7 +24,7 @@ from typing import Any
 
 from tinysight.cli import importing
 from tinysight.cli.progress import download_progress
-from tinysight.errors import ConfigError, MissingDependency, UnknownName
+from tinysight.errors import ConfigError, UnknownName
 from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
 from tinysight.fetch.cache import recorded
 from tinysight.fetch.catalog import PULC
@@ -83,13 +83,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _networks(args: argparse.Namespace) -> int:
-    try:
-        models = importlib.import_module("tinysight.models")
-        names = models.list_models(_pattern(args.name))
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingDependency("torch", "train", "tinysight models list --networks") from None
+    models = importlib.import_module("tinysight.models")
+    names = models.list_models(_pattern(args.name))
     if not names:
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
     width, costs = max(map(len, names)), {}

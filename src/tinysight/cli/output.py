@@ -18,11 +18,26 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TextIO
 
 from tinysight.errors import DataError
-from tinysight.pipelines.results import Unreadable, as_line, csv_name, csv_table, read_csv_rows
+from tinysight.pipelines.results import (
+    Unreadable,
+    as_box_lines,
+    as_deploy_line,
+    as_line,
+    as_vector_line,
+    csv_name,
+    csv_table,
+    read_csv_rows,
+)
 
 if TYPE_CHECKING:
     from tinysight.pipelines.results import Result
     from tinysight.pipelines.sources import Picture
+
+_LINES: dict[str, Callable[[Result], str]] = {
+    "boxes": as_box_lines,
+    "deploy": as_deploy_line,
+    "embedding": as_vector_line,
+}
 
 
 class Recorded(NamedTuple):
@@ -39,6 +54,8 @@ class Output:
     Args:
         out: what they are written to.
         form: "text", "json" or "csv".
+        kind: how text looks: name of the bundle's post-processing, or "deploy" for the lines of the
+            reference's deployment script.
         part: the file of an interrupted run that is gone on with, if there is one.
 
     Attributes:
@@ -47,7 +64,8 @@ class Output:
         kept: where the answers stay if the run ends early; None where they do not.
     """
 
-    def __init__(self, out: TextIO, form: str, part: Path | None = None) -> None:
+    def __init__(self, out: TextIO, form: str, kind: str, part: Path | None = None) -> None:
+        self._line = _LINES.get(kind, as_line)
         self._out, self._form, self.kept = out, form, part
         self.answered = self.failed = 0
         self._row: Callable[[Result | Unreadable], None] | None = None
@@ -70,7 +88,7 @@ class Output:
                 row = {"filename": item.filename, "error": item.reason}
             self._out.write(json.dumps(row) + "\n")
         elif not isinstance(item, Unreadable):
-            self._out.write(as_line(item) + "\n")
+            self._out.write(self._line(item) + "\n")
         self._out.flush()
 
     def left(self, found: Iterator[Picture]) -> Iterator[Picture]:
@@ -114,12 +132,13 @@ def _recorded(file: IO[bytes], form: str) -> Iterator[Recorded]:
 
 
 @contextmanager
-def opened(path: str | None, form: str, key: str) -> Iterator[Output]:
+def opened(path: str | None, form: str, kind: str, key: str) -> Iterator[Output]:
     """Answers on standard output, or in the file `path`, which appears when the block ends well.
 
     Args:
         path: the file, or None.
         form: "text", "json" or "csv"; the last two may be gone on with.
+        kind: how text looks; see `Output`.
         key: of what determines the answers; short.
 
     Raises:
@@ -127,7 +146,7 @@ def opened(path: str | None, form: str, key: str) -> Iterator[Output]:
     """
     if path is None:
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-        yield Output(sys.stdout, form)
+        yield Output(sys.stdout, form, kind)
         return
     resumable = form in ("json", "csv")
     part = Path(f"{path}.{key if resumable else os.getpid()}.part")
@@ -136,7 +155,7 @@ def opened(path: str | None, form: str, key: str) -> Iterator[Output]:
                        errors="surrogateescape", newline="") as file:  # fmt: skip
             if resumable:
                 _lock(file, path)
-            output = Output(file, form, part if resumable else None)
+            output = Output(file, form, kind, part if resumable else None)
             yield output
             if form == "csv" and not (output.answered or output.failed):
                 csv_table(file)

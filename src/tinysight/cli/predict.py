@@ -4,6 +4,7 @@
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
     tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
     tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
+    tinysight predict -c inference_cls.yaml -o Global.inference_model_dir=... -o Global.infer_imgs=...
 
 A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
 fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from tinysight.bundle import Bundle
     from tinysight.cli.progress import Progress
     from tinysight.manifest import Manifest
 
@@ -37,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
         help="a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched",
+    )  # fmt: skip
+    add(
+        "-c", "--config", metavar="YAML", help="a PaddleClas deploy configuration; prints its lines"
+    )
+    add(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
+        help="change one value of it, as often as wanted",
     )  # fmt: skip
     add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
     add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="pictures a batch")
@@ -61,22 +70,30 @@ def run(args: argparse.Namespace) -> int:
     """Answer; 1 if a picture could not be read, else 0."""
     from tinysight.background import Background
     from tinysight.bundle import Bundle, is_local, list_bundles
+    from tinysight.manifest import NO_CLASSES
 
+    configured = _configured(args)
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
         raise DataError("SOURCE", "no picture given", "tinysight predict PICTURE --model NAME")
-    if not args.model:
+    if not args.model and not configured:
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
     loading = None
-    if is_local(args.model):  # read and hashed beside the imports
+    if args.model and is_local(args.model):  # read and hashed beside the imports
         loading = Background(lambda: Bundle.load(args.model))
     from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
+    bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
+    kind = bundle.manifest.postprocess["name"]
+    if args.csv and kind in NO_CLASSES:
+        raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
+    if kind == "boxes":
+        from tinysight.pipelines.detect import Detector as Classifier  # same arguments, same use
     classifier = Classifier(
-        loading.result() if loading else Bundle.load(_fetched(args.model)),
+        bundle,
         batch_size=args.batch_size,
         threads=args.threads,
         workers=args.workers,
@@ -90,8 +107,9 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.cli.output import opened
     from tinysight.pipelines.results import Unreadable
 
+    shown = "deploy" if args.config and kind not in NO_CLASSES else kind
     form = "json" if args.json else "csv" if args.csv else "text"
-    with opened(args.output, form, _key(args, classifier.manifest, named)) as out:
+    with opened(args.output, form, shown, _key(args, classifier.manifest, named)) as out:
         left = out.left(chain.from_iterable(sources))
         bar = _progress(args, named, out.answered + out.failed)
         try:
@@ -145,6 +163,24 @@ def _progress(args: argparse.Namespace, named: Sequence[str], done: int) -> Prog
         return None if None in counts else sum(filter(None, counts))
 
     return Progress(total, sys.stderr, done=done)
+
+
+def _configured(args: argparse.Namespace) -> Bundle | None:
+    """The network of a deploy configuration, which also says what `args` leaves open."""
+    if not args.config:
+        if args.override:
+            raise ConfigError("-o", "there is no configuration to change", "add -c YAML")
+        return None
+    if args.model:
+        raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
+    from tinysight.interop.deploy_run import deployed_bundle, read_deploy_run
+
+    run = read_deploy_run(args.config, args.override)
+    if not args.source and not args.infer_imgs:
+        args.infer_imgs = run.images
+    args.batch_size = max(args.batch_size, run.batch_size)
+    args.threads = max(args.threads, run.threads)
+    return deployed_bundle(run)
 
 
 def _fetched(name: str) -> str:

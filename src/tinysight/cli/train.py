@@ -1,18 +1,27 @@
 """Train a recipe into a run folder, or go on with a run that was interrupted.
 
-The same recipe, data and seed give the same weights, also when the run was killed and resumed.
+The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
+processes: torchrun --nproc-per-node N -m tinysight train ...
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe
+from tinysight.cli.setup import Setup, log_to_stderr, read_setup
+
+if TYPE_CHECKING:
+    from tinysight.config import Recipe
+
+logger = logging.getLogger(__name__)
+
+_CARDS = {"adamw": 8}  # that PaddleClas' recipes are for; the others 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,19 +35,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
-    from tinysight.config import load_recipe
-    from tinysight.report import write_report
-    from tinysight.train import evaluate_run, fit
+    with log_to_stderr():
+        setup = read_setup(args)
+        from tinysight.data.labels import label_names
+        from tinysight.operating import check
+        from tinysight.train import fit
+        from tinysight.train.distributed import is_main
+        from tinysight.train.finish import finish
 
-    recipe = load_recipe(args.recipe, args.override)
-    out = Path(args.out) if args.out else Path("runs") / recipe.task
-    with _log_to_stderr():
-        result = fit(recipe, out, resume=args.resume)
-    report = write_report(out, evaluate_run(out), recipe.data.labels)
+        _tell_rate(setup, args.override)
+        recipe = _with_weights(setup)
+        check(recipe.export, label_names(recipe.data), recipe.data.target)  # not at the end
+        out, resume = _place(setup, args)
+        result = fit(recipe, out, resume=resume)
+        if not is_main():  # the first of several processes tells
+            return 0
+        verdict = finish(out)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
     print(f"run        {result.out}")
-    print(f"report     {report}")
+    print(f"report     {out / 'report.html'}")
+    if decision := verdict.decision:
+        print(f"threshold  {decision.threshold:g}, {verdict.chosen}")
+        for warning in decision.warnings:
+            print(f"warning    {warning}")
+    elif recipe.export.operating_point:
+        print(f"threshold  none: {verdict.chosen}")
     if result.unreadable:
         print(f"unreadable {len(result.unreadable)} pictures, left out:")
         for path, reason in result.unreadable:
@@ -46,16 +68,29 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.unreadable else 0
 
 
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Show what the package logs, for as long as this command runs."""
-    package = logging.getLogger("tinysight")
-    handler = logging.StreamHandler(sys.stderr)
-    before = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(before)
+def _tell_rate(setup: Setup, overrides: Sequence[str]) -> None:
+    """Say that a published rate is for several cards, unless the user has set another one."""
+    if setup.translation is None or any(text.startswith("Optimizer.lr.") for text in overrides):
+        return
+    settings, here = setup.recipe.train, int(os.environ.get("WORLD_SIZE", "1"))
+    published = _CARDS.get(settings.optimizer.name, 4)
+    if here != published:
+        what = "Optimizer.lr.learning_rate: %g is used as it is; published rates are for %d cards, here is %d"
+        logger.info(what, settings.lr, published, here)
+
+
+def _with_weights(setup: Setup) -> Recipe:
+    """The recipe; it begins with the weights that a PaddleClas configuration names."""
+    from tinysight.train.predictor import begin_with
+
+    weights = setup.beginning
+    return setup.recipe if weights is None else begin_with(setup.recipe, weights)
+
+
+def _place(setup: Setup, args: argparse.Namespace) -> tuple[Path, bool]:
+    """The run folder, and whether to go on with the run in it."""
+    if setup.translation and setup.translation.run.checkpoints:
+        from tinysight.config.paddleclas import find_run
+
+        return find_run(setup.translation.run.checkpoints, setup.translation.run), True
+    return Path(args.out) if args.out else setup.run_folder, args.resume

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -61,7 +61,24 @@ class Split(Section):
         tuple[str, ...],
         Field(description="More list files whose labels, if any, are not used; for distillation"),
     ] = ()
+    root: (
+        Annotated[str | tuple[str, ...], Field(description="Instead of data.root, for this split")]
+        | None
+    ) = None
+    target: (
+        Annotated[
+            Literal["class", "transform"],
+            Field(description="Instead of data.target, for this split"),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Split:
+        if (self.list is None) == (self.folder is None):
+            raise ValueError("give either list or folder")
+        return self
 
 
 class Data(Section):
@@ -222,12 +239,24 @@ class OperatingPoint(Section):
     target_precision: Annotated[float, Field(gt=0, le=1)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
+    @model_validator(mode="after")
+    def _one(self) -> OperatingPoint:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            names = "target_fpr, target_precision, threshold"
+            raise ValueError(f"exactly one of {names} is needed")
+        return self
+
 
 class Export(Section):
     """The bundle."""
 
     postprocess: Annotated[Component, Kind("postprocess")]
     operating_point: OperatingPoint | None = None
+    calibrate: Annotated[
+        bool,
+        Field(description="Divide the logits by the temperature that fits the validation pictures"),
+    ] = False
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 

@@ -1,4 +1,4 @@
-"""List files: a line is `path label`; read at once, checked as a whole, kept compactly.
+"""From the list files and folders of a recipe to labelled pictures; read at once, checked whole.
 
 A file is refused with all its bad lines in one message. Whether the pictures exist is not asked
 here, which would take minutes on a network disk: a missing one is counted when it is read.
@@ -6,93 +6,50 @@ here, which would take minutes on a network disk: a missing one is counted when 
 
 from __future__ import annotations
 
-import codecs
-import hashlib
-import json
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinysight.errors import DataError, Problem
+from tinysight.data.csv_lists import is_csv, read_csv
+from tinysight.data.folders import read_class_folders, read_pictures
+from tinysight.data.labels import label_names, roots
+from tinysight.data.lines import BadLines, Form, Target, read_lines
+from tinysight.data.samples import Gathered, Sample, SampleList
+from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Split
 
-_SHOWN = 10  # bad lines that a message names
-
-
-class Sample(NamedTuple):
-    """One labelled picture and the line of the list that names it."""
-
-    path: Path
-    label: int
-    line: int
-
-
-class SampleList(Sequence[Sample]):
-    """The pictures of one list file, in its order.
-
-    The paths lie in one block of bytes and the numbers in two arrays: a million entries are three
-    objects, which forked loader processes share and spawned ones receive in one piece.
-
-    Attributes:
-        source: the list file.
-        root: folder that the paths are relative to.
-        labels: class ids, (N,) int32.
-    """
-
-    def __init__(
-        self, source: Path, root: Path, paths: bytes, ends: np.ndarray, labels: np.ndarray
-    ) -> None:
-        self.source = source
-        self.root = root
-        self.labels = labels
-        self._paths = paths
-        self._ends = ends  # (N,) int64: where each path ends in `_paths`
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]  # raises IndexError, counts from the end
-        start = self._ends[i - 1] if i else 0
-        path = self._paths[start : self._ends[i]].decode("utf-8")
-        return Sample(self.root / path, int(self.labels[i]), i + 1)
-
-    def fingerprint(self) -> str:
-        """SHA-256 of paths and labels: two lists with the same one train the same."""
-        digest = hashlib.sha256(self._paths)
-        digest.update(self._ends.astype("<i8").tobytes())
-        digest.update(self.labels.astype("<i4").tobytes())
-        return digest.hexdigest()
+__all__ = ["Sample", "SampleList", "read_list", "read_split"]
 
 
 def read_list(
     path: str | Path,
     root: str | Path,
-    num_classes: int,
+    num_classes: int | None,
     delimiter: str | None = None,
     limit: int | None = None,
+    *,
+    target: Target = "class",
+    names: Sequence[str] = (),
+    bad: list[BadLines] | None = None,
 ) -> SampleList:
-    """Read a list file of `path label` lines in UTF-8.
+    """Read one list file in UTF-8: a picture a line, or a `.csv` file whose header names columns.
 
     Args:
         path: the list file.
         root: folder that the paths in it are relative to; absolute ones stay as they are.
-        num_classes: K; a label is one whole number from 0 to K - 1.
+        num_classes: K; a class id is a whole number from 0 to K - 1. None: any, and K of several
+            labels is that of the first line.
         delimiter: text between path and label, its last place in the line counts. Default: the last
             run of blanks or tabs, so that a path may contain blanks.
         limit: read the first lines only.
+        target: what a line says after the path (`lines.Form`).
+        names: label names, which a CSV file may use in place of ids.
+        bad: takes the bad lines, which are left out then, instead of an error.
 
     Raises:
         DataError: the file is missing, empty, or has bad lines: blank ones (not at the end), ones
@@ -100,142 +57,134 @@ def read_list(
             and lines, the first ten of a kind.
     """
     path, root = Path(path), Path(root)
+    form = Form(target, num_classes, delimiter, names=names)
+    into = _gathered(form)
+    _read(path, root, form, into, limit, bad)
+    return _some(into)
+
+
+def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> SampleList:
+    """The pictures of one of a recipe's splits: its lists in order, or its folder.
+
+    With several roots, list `i` belongs to root `i`, the unlabelled ones after the others; with one
+    root, all do.
+
+    Raises:
+        ConfigError: neither lists nor a folder, or more lists than roots.
+        DataError: a file or folder is wrong, as `read_list` and `read_class_folders` say.
+    """
+    raw = data.relabel or (data.target == "identity" and split is not data.train)
+    names = label_names(data)
+    target = split.target or data.target
+    form = Form(target, None if raw else len(names), data.delimiter, names=names)
+    if data.target == "multilabel":
+        form = form._replace(num_classes=len(names))
+    found = _read_split(data, split, form, bad)
+    return _relabelled(data, split, found) if data.relabel else found
+
+
+def read_first(data: Data) -> SampleList:
+    """The first picture of the training lists; raises as `read_split`."""
+    split = data.train.model_copy(update={"limit": 1})
+    return _read_split(data, split, Form(data.train.target or data.target, None, data.delimiter))
+
+
+def occurring_ids(data: Data) -> np.ndarray:
+    """The class ids or identities that the training lists name, sorted, each once."""
+    form = Form(data.train.target or data.target, None, data.delimiter)
+    labels = _read_split(data, data.train, form).labels
+    return np.unique(labels[labels >= 0])
+
+
+def _read_split(
+    data: Data, split: Split, form: Form, bad: list[BadLines] | None = None
+) -> SampleList:
+    limit, places, lists = split.limit, roots(data, split), _names(split)
+    wanted = len(lists) + len(split.unlabelled)
+    if not lists and split.folder is None:
+        raise ConfigError("data", "a split needs `list` or `folder`")
+    into = _gathered(form)
+    if split.folder is not None:
+        read_class_folders(places[0] / split.folder, form, into)
+    if len(places) > 1 and wanted > len(places):
+        raise ConfigError("data.root", f"{len(places)} roots for {wanted} lists", "name one a list")
+    per_list = list(places) if len(places) > 1 else list(places) * wanted
+    for name, root in zip(lists, per_list, strict=False):
+        _read(root / name, root, form, into, limit, bad)
+    bare = form._replace(labelled=False)
+    for name, root in zip(split.unlabelled, per_list[len(lists) :], strict=False):
+        if (root / name).is_dir():
+            into.begin(root / name, root / name, 0)
+            read_pictures(root / name, into)
+        else:
+            _read(root / name, root, bare, into, limit, bad)
+    return _some(into, limit)
+
+
+def _names(split: Split) -> tuple[str, ...]:
+    if split.list is None:
+        return ()
+    return (split.list,) if isinstance(split.list, str) else split.list
+
+
+def _gathered(form: Form) -> Gathered:
+    return Gathered((form.num_classes or 0) if form.target == "multilabel" else None)
+
+
+def _some(into: Gathered, limit: int | None = None) -> SampleList:
+    if not len(into):
+        hint = "a line is `path label`"
+        raise DataError(str(into.sections[0].source), "no pictures in this list file", hint)
+    return into.done(limit)
+
+
+def _read(
+    path: Path,
+    root: Path,
+    form: Form,
+    into: Gathered,
+    limit: int | None,
+    bad: list[BadLines] | None = None,
+) -> None:
+    """Add one list file."""
+    rest = None if limit is None else max(0, limit - len(into))
+    found = BadLines(path)
     try:
-        with path.open("rb") as file:
-            found = _parse(path, islice(file, limit), num_classes, delimiter)
+        if is_csv(path):
+            into.begin(path, root, 2)
+            read_csv(path, form, into, found, limit)
+        else:
+            with path.open("rb") as file:
+                into.begin(path, root)
+                read_lines(islice(file, rest), form, into, found)
     except FileNotFoundError:
         raise _missing(path, root) from None
     except OSError as error:
         raise DataError(str(path), f"cannot read this list file: {error.strerror}") from None
-    paths, ends, labels = found
-    if not labels:
-        raise DataError(str(path), "no pictures in this list file", "a line is `path label`")
-    return SampleList(
-        path, root, bytes(paths), np.array(ends, np.int64), np.array(labels, np.int32)
-    )
+    if found.count and bad is None:
+        raise found.error()
+    if found.count and bad is not None:
+        bad.append(found)
 
 
-def read_split(data: Data, split: Split) -> SampleList:
-    """The list of one of a recipe's splits; raises as `read_list`."""
-    root = Path(data.root)
-    return read_list(root / split.list, root, len(data.labels), data.delimiter, split.limit)
-
-
-def _parse(
-    source: Path, lines: Iterable[bytes], num_classes: int, delimiter: str | None
-) -> tuple[bytearray, array[int], array[int]]:
-    paths, ends, labels = bytearray(), array("q"), array("i")
-    separator = delimiter.encode("utf-8") if delimiter else None
-    bad = _BadLines()
-    blank = 0  # the first of the blank lines just read; they are bad only if more text follows
-    for number, raw in enumerate(lines, 1):
-        line = raw.rstrip(b" \r\n" if separator else None)
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        if not line.strip():
-            blank = blank or number
-            continue
-        for place in range(blank, number) if blank else ():
-            bad.add(place, "blank line", "remove it")
-        blank = 0
-        fields = line.rsplit(separator, 1)
-        label = fields[-1].strip()
-        plain = len(fields) == 2 and label.isdigit() and len(label) < 10
-        if plain and int(label) < num_classes and _is_path(fields[0], separator):
-            paths += fields[0]
-            ends.append(len(paths))
-            labels.append(int(label))
-        else:
-            bad.add(number, *_explain(line, num_classes, delimiter))
-    if bad.count:
-        raise bad.error(source)
-    return paths, ends, labels
-
-
-class _BadLines:
-    """The bad lines of one file, those with the same trouble together."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._groups: dict[tuple[str, str], list[int]] = {}  # what, hint -> count, first lines
-
-    def add(self, line: int, what: str, hint: str = "") -> None:
-        self.count += 1
-        if (what, hint) in self._groups or len(self._groups) < _SHOWN:
-            group = self._groups.setdefault((what, hint), [0])
-            group[0] += 1
-            if len(group) <= _SHOWN:
-                group.append(line)
-
-    def error(self, source: Path) -> DataError:
-        problems, explained = [], 0
-        for (what, hint), (count, first, *others) in self._groups.items():
-            explained += count
-            more = [f"and {count - 1 - len(others)} more"] if count - 1 > len(others) else []
-            also = f" (also lines {', '.join([*map(str, others), *more])})" if others else ""
-            problems.append(Problem(f"{source}:{first}", what + also, hint))
-        if explained < self.count:
-            problems.append(Problem("", f"and {self.count - explained} more bad lines"))
-        if len(problems) == 1:
-            return DataError(*problems[0])
-        return DataError.of(str(source), problems)
-
-
-def _is_path(text: bytes, separator: bytes | None) -> bool:
-    """Whether `text` can be read and does not end in another number, as if in a second label."""
-    if b"\0" in text or not (text.isascii() or _is_utf8(text)):
-        return False
-    if not text[-1:].isdigit():
-        return bool(text.strip())
-    return len(text.rsplit(separator, 1)) == 1 or not text.rsplit(separator, 1)[1].isdigit()
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _explain(line: bytes, num_classes: int, delimiter: str | None) -> tuple[str, str]:
-    """What is wrong with a line that was refused, and what to do."""
-    if b"\0" in line or not _is_utf8(line):
-        return "not UTF-8 text", "save the list file as UTF-8"
-    fields = line.rsplit(delimiter.encode("utf-8") if delimiter else None, 1)
-    label = fields[-1].strip().decode("utf-8")
-    if len(fields) == 1:
-        between = repr(delimiter) if delimiter else "blank or tab"
-        return f"no {between} between path and label", _delimiter_hint(line)
-    if not fields[0].strip():
-        return "no path before the label", "a line is `path label`"
-    if not label:
-        return "no label after the path", "a line is `path label`"
-    several = label.replace(",", " ").split()
-    if len(several) > 1 and all(word.isdecimal() for word in several):
-        return f"expected one label, got {len(several)} ({_short(label)})", "keep one"
-    if not label.lstrip("-").isdecimal():
-        what = f"label {_short(label)} is not a whole number from 0 to {num_classes - 1}"
-        return what, _delimiter_hint(line)
-    if not (label.isdecimal() and len(label) < 10 and int(label) < num_classes):
-        what = f"label {_short(label, '')} is not one of 0 to {num_classes - 1}"
-        return what, f"correct it, or data.labels, which has {num_classes} names"
-    hint = "keep one; for a path that ends in a number set data.delimiter to a tab"
-    return "expected one label, got 2", hint
-
-
-def _delimiter_hint(line: bytes) -> str:
-    """What to do about a line in which the delimiter is not where it should be."""
-    for name, text in (("tab", "\t"), ("comma", ","), ("semicolon", ";"), ("blank", " ")):
-        path, found, label = line.rpartition(text.encode())
-        if path and found and label.strip().isdigit():
-            value = json.dumps(text)
-            return f"if the {name} separates path and label, set data.delimiter: {value}"
-    return "a line is `path label`"
-
-
-def _short(text: str, quote: str = "'") -> str:
-    return quote + (text if len(text) <= 40 else f"{text[:37]}...") + quote
+def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:
+    """Ids numbered from 0 in their order, as the training lists have them."""
+    if data.target == "identity" and split is not data.train:
+        return found  # who is searched for need not have been learnt
+    known = found.labels[found.labels >= 0]
+    ids = np.unique(known) if split == data.train else occurring_ids(data)
+    if len(ids) != len(label_names(data)):
+        what = f"{len(label_names(data))} names for the {len(ids)} ids that occur"
+        raise ConfigError("data.labels", what, "data.relabel numbers those ids from 0")
+    places = np.searchsorted(ids, found.labels).clip(max=len(ids) - 1)
+    strange = np.flatnonzero((ids[places] != found.labels) & (found.labels >= 0))
+    if len(strange):
+        index = int(strange[0])
+        where = f"{found.section(index).source}:{found[index].line}"
+        what = f"label {found.labels[index]} is not in the training lists"
+        more = f" (and {len(strange) - 1} more lines)" if len(strange) > 1 else ""
+        raise DataError(where, what + more, "data.relabel numbers the ids that occur there")
+    return found.with_labels(np.where(found.labels < 0, found.labels, places).astype(np.int32))
 
 
 def _missing(path: Path, root: Path) -> DataError:

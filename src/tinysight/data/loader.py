@@ -1,8 +1,8 @@
-"""Training batches as a function of the step alone.
+"""Training batches as a function of their number alone.
 
 Everything random follows from (seed, epoch, index): the order of an epoch, and what the transforms
 do to a picture. So the batches are the same whatever the number of loader processes, and a run goes
-on from any step without reading what came before it.
+on from any batch without reading what came before it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 import multiprocessing
 import shutil
 import warnings
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,29 +22,41 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
+from tinysight.data.mix import BatchTransform, apply_one
 from tinysight.data.read import read_sample
+from tinysight.data.samplers import Order, Shuffle
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 
-_ORDER, _PIXELS = (
-    1,
-    2,
-)  # streams of randomness; a seed sequence ignores trailing zeros, so these come first
+# Streams of randomness; a seed sequence ignores trailing zeros, so these come first.
+_ORDER, _PIXELS, _MIX = 1, 2, 5
 _SHARED = Path("/dev/shm")  # where PyTorch hands batches over on Linux
 _IN_FLIGHT = 3  # batches per process that may lie there: two read ahead, one in use
 
 
 class Batch(NamedTuple):
-    """The pictures of one training step.
+    """The pictures of one forward and backward pass.
 
-    `images` (N, 3, H, W) float32 and `targets` (N,) int64; N may be 0. `unreadable` holds (index in
-    the list, reason). `failure` is set when something other than a picture is wrong.
+    `images` (N, 3, H, W) float32; `targets` (N,) int64 or (N, K) float32; N may be 0. `unreadable` holds
+    (index in the list, reason). `failure` is set when something other than a picture is wrong.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     unreadable: tuple[tuple[int, str], ...]
     failure: Problem | None = None
+
+
+class Share(NamedTuple):
+    """The part of every batch that is for one of several training processes."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, indices: np.ndarray) -> np.ndarray:
+        """Neighbours in the batch. A part has two pictures at least, which batch normalisation needs, or none."""
+        parts = max(1, min(self.world, len(indices) // 2))
+        return np.array_split(indices, parts)[self.rank] if self.rank < parts else indices[:0]
 
 
 class _Piped(NamedTuple):
@@ -56,42 +68,74 @@ class _Piped(NamedTuple):
     failure: Problem | None
 
 
-class TrainingSteps(Dataset[Batch]):
-    """Batch `step` of a run, from 0 to epochs * steps_per_epoch - 1.
+class TrainingBatches(Dataset[Batch]):
+    """Batch `number` of a run, from 0 to epochs * per_epoch - 1.
 
-    Each epoch takes every picture once, in an order of its own. The last batch of an epoch may be
-    smaller than the others; if it would hold a single picture, which batch normalisation cannot
-    learn from, that picture joins the batch before. An unreadable picture is left out of its batch.
+    The last batch of an epoch may be smaller than the others; if it would hold a single picture, which batch
+    normalisation cannot learn from, that picture joins the batch before. An unreadable picture is left out of its
+    batch.
+
+    Args:
+        samples: the pictures.
+        transforms: of each of them.
+        batch_size: of all processes together.
+        epochs: of the run.
+        seed: of all that is random.
+        order: which pictures an epoch takes; default: each once, shuffled.
+        mix: batch transforms, at most one of which is applied to a batch.
+        num_classes: K, for `mix`.
+        share: what this process takes of a batch.
+        channels_last: lay the pictures out so, in the loader process, which the step then need not do.
     """
 
     def __init__(
-        self, samples: SampleList, transforms: Compose, batch_size: int, epochs: int, seed: int
+        self,
+        samples: SampleList,
+        transforms: Compose,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        *,
+        order: Order | None = None,
+        mix: Sequence[BatchTransform] = (),
+        num_classes: int = 0,
+        share: Share | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.samples = samples
         self.transforms = transforms
         self.batch_size = batch_size
-        self.seed = seed
-        full, rest = divmod(len(samples), batch_size)
-        self.steps_per_epoch = full + (rest > 1 or not full)
         self.epochs = epochs
+        self.seed = seed
+        self._order = order or Shuffle()
+        self._mix = mix
+        self._num_classes = num_classes
+        self._share = share or Share()
+        self._channels_last = channels_last
+        self._cached: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.per_epoch
 
-    def indices(self, step: int) -> np.ndarray:
-        """Places in the list of the pictures of one step."""
-        epoch, k = divmod(step, self.steps_per_epoch)
-        last = k == self.steps_per_epoch - 1
-        start = k * self.batch_size
-        order = _shuffled(len(self.samples), self.seed, epoch)
-        return order[start : None if last else start + self.batch_size]
+    @cached_property
+    def per_epoch(self) -> int:
+        """Batches of an epoch."""
+        full, rest = divmod(len(self._epoch(0)[0]), self.batch_size)
+        return full + (rest > 1 or not full)
 
-    def __getitem__(self, step: int) -> Batch:
-        epoch = step // self.steps_per_epoch
+    def indices(self, number: int) -> np.ndarray:
+        """Places in the list of the pictures of one batch, of all processes together."""
+        epoch, part = self._part(number)
+        return self._epoch(epoch)[0][part]
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, part = self._part(number)
+        order, repeats = self._epoch(epoch)
         images, targets, unreadable = [], [], []
         try:
-            for index in map(int, self.indices(step)):
-                rng = np.random.default_rng((_PIXELS, self.seed, epoch, index))
+            for place in map(int, self._share.of(np.arange(len(order))[part])):
+                index, repeat = int(order[place]), int(repeats[place])
+                rng = np.random.default_rng((_PIXELS, self.seed, epoch, index, repeat))
                 try:
                     image, label = read_sample(self.samples[index], self.transforms, rng)
                 except ImageError as error:
@@ -99,20 +143,49 @@ class TrainingSteps(Dataset[Batch]):
                     continue
                 images.append(image)
                 targets.append(label)
-            pixels = torch.from_numpy(to_batch(images)) if images else torch.empty(0)
+            if not images:
+                return Batch(torch.empty(0), torch.empty(0), tuple(unreadable))
+            pixels, truth = self._mixed(number, torch.from_numpy(to_batch(images)), targets)
         except TinysightError as error:  # not a picture's fault; raised anew by the main process
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
-        return Batch(pixels, torch.tensor(targets, dtype=torch.int64), tuple(unreadable))
+        return Batch(pixels, truth, tuple(unreadable))
+
+    def _mixed(
+        self, number: int, images: torch.Tensor, labels: Sequence[Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        values = np.asarray(labels)
+        wide = values.ndim == 2
+        targets = torch.from_numpy(values.astype(np.float32 if wide else np.int64))
+        rng = np.random.default_rng((_MIX, self.seed, number, self._share.rank))
+        images, targets = apply_one(self._mix, images, targets, rng, self._num_classes)
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout), targets
+
+    def _part(self, number: int) -> tuple[int, slice]:
+        """The epoch of a batch, and its places in the epoch's order."""
+        epoch, k = divmod(number, self.per_epoch)
+        start = k * self.batch_size
+        return epoch, slice(start, None if k == self.per_epoch - 1 else start + self.batch_size)
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of an epoch; and how often each picture came before its place, so that it looks different then."""
+        if self._cached is None or self._cached[0] != epoch:
+            rng = np.random.default_rng((_ORDER, self.seed, epoch))
+            order = self._order(self.samples.labels, rng).astype(np.int32)
+            self._cached = (epoch, order, _repeats(order))
+        return self._cached[1:]
 
 
-def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False) -> Iterator[Batch]:
-    """The batches from step `start` to the end, read ahead by `workers` processes (0: none).
+def batches(
+    dataset: TrainingBatches, start: int, workers: int, pin: bool = False
+) -> Iterator[Batch]:
+    """The batches from number `start` to the end, read ahead by `workers` processes (0: none).
 
     Raises:
         DataError: something other than a picture is wrong, or a loader process was killed.
     """
-    steps = range(start, len(dataset))
-    if not steps:
+    numbers = range(start, len(dataset))
+    if not numbers:
         return
     by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
     with warnings.catch_warnings():
@@ -124,7 +197,7 @@ def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False)
         loader: DataLoader[Batch] = DataLoader(
             dataset,
             batch_size=None,  # an item is a batch
-            sampler=steps,
+            sampler=numbers,
             num_workers=workers,
             collate_fn=_as_it_is if by_memory else _through_pipe,
             worker_init_fn=_start_worker,
@@ -148,12 +221,14 @@ def batches(dataset: TrainingSteps, start: int, workers: int, pin: bool = False)
         ) from None
 
 
-@lru_cache(maxsize=2)
-def _shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of range(count)."""
-    order = np.arange(count, dtype=np.int32)
-    np.random.default_rng((_ORDER, seed, epoch)).shuffle(order)
-    return order
+def _repeats(order: np.ndarray) -> np.ndarray:
+    """How often `order[i]` is among `order[:i]`, (N,)."""
+    by_value = np.argsort(order, kind="stable")
+    values = order[by_value]
+    first = np.searchsorted(values, values, side="left")
+    found = np.empty_like(by_value)
+    found[by_value] = np.arange(len(order)) - first
+    return found
 
 
 def _context() -> str:
@@ -165,7 +240,7 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _fits_shared_memory(dataset: TrainingSteps, workers: int) -> bool:
+def _fits_shared_memory(dataset: TrainingBatches, workers: int) -> bool:
     """Whether batches can lie in shared memory: containers often have 64 MB, then a bus error."""
     if not _SHARED.is_dir():
         return True

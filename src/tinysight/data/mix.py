@@ -1,1 +1,223 @@
-"""Mixing the pictures of a batch and their labels."""
+"""Mixing the pictures of a batch and their labels.
+
+A batch transform is called `(images, targets, rng, num_classes)` and returns new images and soft
+targets: (N, K) float32, each row summing to 1 if the rows that went in do. Every picture meets one
+partner, found by a permutation of the batch, and one share holds for the whole batch. `p` is its
+probability in `apply_one`; a call itself always mixes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le
+
+from tinysight.errors import ConfigError, DataError
+from tinysight.registry import batch_transforms
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Mixed = tuple[torch.Tensor, torch.Tensor]
+
+
+class BatchTransform(Protocol):
+    """What `batch_transforms.build` makes."""
+
+    @property
+    def p(self) -> float:
+        """Its probability."""
+        ...
+
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
+    ) -> Mixed:
+        """New images (N, C, H, W) and targets (N, K) float32."""
+        ...
+
+
+def apply_one(
+    transforms: Sequence[BatchTransform],
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    rng: Generator,
+    num_classes: int,
+) -> Mixed:
+    """At most one of `transforms`, drawn by their `p`; what is left to 1 leaves the batch alone.
+
+    Args:
+        transforms: may be empty, then nothing changes; otherwise targets come out soft.
+        images: (N, C, H, W) float.
+        targets: (N,) int64 class ids, or (N, K) float32.
+        rng: the batch's own.
+        num_classes: K.
+
+    Raises:
+        ConfigError: the probabilities add up to more than 1.
+        DataError: a class id is not below `num_classes`.
+    """
+    if not transforms:
+        return images, targets
+    total = math.fsum(t.p for t in transforms)
+    if total > 1 + 1e-9:
+        raise ConfigError(
+            "transforms.batch",
+            f"the probabilities p add up to {total:g}",
+            "at most one is applied to a batch, so they may add up to 1",
+        )
+    draw = rng.random()
+    for transform in transforms:
+        if draw < transform.p:
+            return transform(images, targets, rng, num_classes)
+        draw -= transform.p
+    return images, soft(targets, num_classes)
+
+
+def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Class ids (N,) as rows (N, K) float32 with a single 1; rows stay as they are.
+
+    Raises:
+        DataError: a class id is not in 0..K-1, or the rows are not K wide.
+    """
+    if targets.ndim == 2:
+        if targets.shape[1] != num_classes:
+            raise DataError("", f"targets of {targets.shape[1]} labels, but {num_classes} classes")
+        return targets.float()
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < num_classes:
+        wrong = targets[(targets < 0) | (targets >= num_classes)][0]
+        raise DataError(
+            "", f"label {int(wrong)}, but there are {num_classes} classes, 0 to {num_classes - 1}"
+        )
+    rows = torch.zeros(len(targets), num_classes, device=targets.device)
+    return rows.scatter_(1, targets.long()[:, None], 1.0)
+
+
+def _blend(targets: torch.Tensor, partners: torch.Tensor, share: float) -> torch.Tensor:
+    return targets * share + targets[partners] * (1 - share)
+
+
+def _partners(images: torch.Tensor, rng: Generator) -> torch.Tensor:
+    return torch.from_numpy(rng.permutation(len(images))).to(images.device)
+
+
+@batch_transforms.register("mixup")
+@dataclass(frozen=True)
+class Mixup:
+    """Add each picture and its partner, weighted by a share drawn from Beta(alpha, alpha).
+
+    Source: arXiv 1710.09412; as PaddleClas's MixupOperator, with equal results for equal draws
+    (permutation, share).
+
+    Args:
+        alpha: small values give shares near 0 and 1, 1 gives uniform ones.
+        p: probability, per batch.
+    """
+
+    alpha: Annotated[float, Gt(0)] = 1.0
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
+    ) -> Mixed:
+        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows = soft(targets, num_classes)
+        partners = _partners(images, rng)
+        share = float(rng.beta(self.alpha, self.alpha))
+        mixed = images * share
+        mixed += images[partners] * (1 - share)
+        return mixed, _blend(rows, partners, share)
+
+
+@batch_transforms.register("cutmix")
+@dataclass(frozen=True)
+class CutMix:
+    """Replace a rectangle by the partner's; labels mix by the area that was replaced.
+
+    The rectangle has the picture's proportions, a middle drawn uniformly, and is cut at the border.
+    Source: arXiv 1905.04899; as PaddleClas's CutmixOperator, with equal results for equal draws
+    (permutation, share, row and column of the middle).
+
+    Args:
+        alpha: the share that stays is drawn from Beta(alpha, alpha).
+        p: probability, per batch.
+    """
+
+    alpha: Annotated[float, Gt(0)] = 0.2
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
+    ) -> Mixed:
+        """Images (N, C, H, W) and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows = soft(targets, num_classes)
+        partners = _partners(images, rng)
+        height, width = images.shape[-2:]
+        top, left, bottom, right = box(height, width, float(rng.beta(self.alpha, self.alpha)), rng)
+        mixed = images.clone()
+        mixed[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
+        replaced = (bottom - top) * (right - left) / (height * width)
+        return mixed, _blend(rows, partners, 1 - replaced)
+
+
+def box(height: int, width: int, share: float, rng: Generator) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of a rectangle of about 1 - `share` of the area, cut at the border."""
+    side = math.sqrt(1.0 - share)
+    half_height, half_width = int(height * side) // 2, int(width * side) // 2
+    row, column = int(rng.integers(0, height)), int(rng.integers(0, width))
+    return (
+        max(row - half_height, 0),
+        max(column - half_width, 0),
+        min(row + half_height, height),
+        min(column + half_width, width),
+    )
+
+
+@batch_transforms.register("fmix")
+@dataclass(frozen=True)
+class FMix:
+    """Replace irregular patches by the partner's; labels mix by the area that was replaced.
+
+    The patches are where random noise, with its high frequencies damped, is low. Source: arXiv
+    2002.12047. Deviations from its code and PaddleClas's FmixOperator: the noise has the whole
+    spectrum (there, two rows of it by mistake), and labels mix by the mask's true mean.
+
+    Args:
+        alpha: the share that stays is drawn from Beta(alpha, alpha).
+        decay: amplitudes fall as 1 / frequency to this power; larger gives larger patches.
+        p: probability, per batch.
+    """
+
+    alpha: Annotated[float, Gt(0)] = 1.0
+    decay: Annotated[float, Ge(0)] = 3.0
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
+    ) -> Mixed:
+        """Images (N, C, H, W) and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows = soft(targets, num_classes)
+        partners = _partners(images, rng)
+        height, width = images.shape[-2:]
+        share = float(rng.beta(self.alpha, self.alpha))
+        mask = patches(height, width, share, self.decay, rng)
+        stays = torch.from_numpy(mask).to(images.device)
+        mixed = torch.where(stays, images, images[partners])
+        return mixed, _blend(rows, partners, float(mask.mean()))
+
+
+def patches(height: int, width: int, share: float, decay: float, rng: Generator) -> np.ndarray:
+    """Mask (H, W) bool, true on round(`share` * H * W) places in irregular patches."""
+    down = np.fft.fftfreq(height)[:, None]
+    across = np.fft.rfftfreq(width)[None, :]
+    frequency = np.maximum(np.hypot(down, across), 1 / max(height, width))
+    noise = rng.standard_normal((2, *frequency.shape))
+    wave = np.fft.irfft2((noise[0] + 1j * noise[1]) / frequency**decay, s=(height, width))
+    order = np.argsort(-wave, axis=None, kind="stable")
+    mask = np.zeros(height * width, bool)
+    mask[order[: round(share * height * width)]] = True
+    return mask.reshape(height, width)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinysight.data.lists import Sample
 from tinysight.errors import ImageError
 from tinysight.transforms import Compose, decode
+from tinysight.transforms.base import Label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def read_sample(
     sample: Sample, transforms: Compose, rng: np.random.Generator | None
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, Label]:
     """Decode and transform one picture.
 
     Returns:
@@ -32,4 +33,4 @@ def read_sample(
     except ImageError as error:
         where, what, hint = error.problems[0]
         raise ImageError(str(sample.path), f"{where}: {what}", hint) from None
-    return result, int(label)
+    return result, label

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tinysight.manifest import Manifest
+from tinysight.manifest import Manifest, OperatingPoint
+from tinysight.operating import KEPT
 
 
 def card(manifest: Manifest) -> str:
@@ -17,14 +18,13 @@ def card(manifest: Manifest) -> str:
         f"- Network: {manifest.recipe.get('backbone', 'unknown')}",
     ]
     if manifest.threshold:
-        point = manifest.threshold
-        between = f", between {point.interval[0]} and {point.interval[1]}" if point.interval else ""
-        lines.append(f"- Threshold: {point.value}{between}; {point.chosen}")
+        lines += _threshold(manifest, manifest.threshold)
     lines.append(f"- Licence: {manifest.licence or 'not stated'}")
     lines.append(f"- Made: {manifest.created} with tinysight {manifest.made_with['tinysight']}")
-    if manifest.metrics:
+    metrics = {k: v for k, v in manifest.metrics.items() if not k.startswith(KEPT)}
+    if metrics:
         lines += ["", "| measured on the evaluation pictures | |", "|---|---|"]
-        lines += [f"| {name} | {value:.6g} |" for name, value in manifest.metrics.items()]
+        lines += [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
     if parity := manifest.parity:
         lines += [
             "",
@@ -33,3 +33,22 @@ def card(manifest: Manifest) -> str:
             "labels differ.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _threshold(manifest: Manifest, point: OperatingPoint) -> list[str]:
+    """The threshold in force, and what to expect of it."""
+    between = ""
+    if point.interval:
+        low, high = point.interval
+        between = f" (95 %: {low:.4g} to {high:.4g})"
+    lines = [f"- Threshold: {point.value:.6g}{between}; {point.chosen}"]
+    for name, words in (
+        ("fpr", "false positives among the negatives"),
+        ("tpr", "found of the positives"),
+        ("precision", "right of those called positive, where positives are as common as there"),
+    ):
+        key = KEPT + name
+        if key in manifest.metrics:
+            value, below, above = (manifest.metrics[key + end] for end in ("", "_low", "_high"))
+            lines.append(f"  - {words}: {value:.4g} (95 %: {below:.3g} to {above:.3g})")
+    return lines

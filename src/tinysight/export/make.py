@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import nn
 
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.config import Recipe, recipe_yaml
+from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import read_split
-from tinysight.errors import DataError, ExportError
+from tinysight.errors import ConfigError, DataError, ExportError
 from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
 from tinysight.export.parity import measure
 from tinysight.files import sha256
-from tinysight.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.manifest import NO_CLASSES, Input, Manifest, OperatingPoint, utc_now
+from tinysight.metrics import Decision
+from tinysight.operating import check, keep, with_threshold
 from tinysight.pipelines.sources import Source, pictures
 from tinysight.train.checkpoint import load_checkpoint
+from tinysight.train.finish import judge
 from tinysight.train.folder import RunFolder
-from tinysight.train.predictor import find_checkpoint, load_model, predictor
+from tinysight.train.predictor import find_checkpoint, load_model, predictor, trained_model
 from tinysight.transforms import Compose
+
+logger = logging.getLogger(__name__)
 
 _PICTURES = 200  # of the evaluation list, evenly spread, for the parity check
 
 
 def export_bundle(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: str | Path | None,
     out: str | Path,
     *,
+    recipe: Recipe | None = None,
     images: Source | None = None,
     tolerance: float = 1e-4,
     overwrite: bool = False,
@@ -42,11 +52,14 @@ def export_bundle(
 
     Pictures of the run's evaluation list (up to 200, evenly spread) and those of `images` are sent
     from file to score through torch and through the written bundle. The largest difference and the
-    number of changed labels go into the manifest.
+    number of changed labels go into the manifest. If the recipe asks for an operating point or for
+    calibrated scores, the evaluation pictures are evaluated first, and what they decide goes along.
 
     Args:
-        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint.
+        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint. With `recipe`: any weights that
+            `trained_model` takes.
         out: the bundle's folder; appears whole or not at all.
+        recipe: what the network is and how it is used, in place of the recipe in the checkpoint.
         images: more pictures to compare with, on disk.
         tolerance: the largest difference of a score that is accepted.
         overwrite: replace a bundle at `out`.
@@ -54,16 +67,28 @@ def export_bundle(
 
     Raises:
         ExportError: the answers differ by more than `tolerance`, there is no picture to compare,
-            or the transforms are random. Nothing is left at `out` then.
+            the transforms are random, or the operating point cannot be had. Nothing is left at `out` then.
         BundleError: `out` exists and may not be replaced.
+        ConfigError: the post-processor is not a classifier's.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    path = find_checkpoint(run_or_checkpoint)
-    model, recipe = load_model(path)
+    model: nn.Module
+    if recipe is None:
+        path = find_checkpoint(run_or_checkpoint or "")
+        model, recipe = load_model(path)
+    else:
+        model, path = trained_model(recipe, run_or_checkpoint)
+    recipe = resolve_labels(recipe)
+    if (kind := recipe.export.postprocess.name) in NO_CLASSES:
+        what = f"{kind}: what a recipe trains is a classifier, whose answers are classes"
+        raise ConfigError("export.postprocess", what, "topk or threshold")
     transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
     compared = _pictures(recipe, images)
+    labels = label_names(recipe.data)
     best = _best(path)
+    target = recipe.data.target
+    chosen = _chosen(model, recipe)
     with new_bundle(out, overwrite=overwrite) as draft:
         manifest = Manifest(
             task=recipe.task,
@@ -72,12 +97,16 @@ def export_bundle(
             input=Input(INPUT, (None, channels, height, width), "float32"),
             output=OUTPUT,
             transforms=tuple(transforms),
-            postprocess=recipe.export.postprocess.spec,
-            labels=recipe.data.labels,
-            threshold=_threshold(recipe),
+            postprocess=with_threshold(recipe.export.postprocess.spec, chosen.decision),
+            labels=labels,
+            threshold=chosen.point,
             # A threshold may be infinite (nothing is positive), which no manifest can say.
-            metrics={k: float(v) for k, v in best.get("metrics", {}).items() if math.isfinite(v)},
-            recipe=_provenance(path, recipe, best),
+            metrics={
+                k: float(v)
+                for k, v in ((chosen.metrics or best.get("metrics", {})) | chosen.numbers).items()
+                if math.isfinite(v)
+            },
+            recipe=_provenance(path, recipe, best, chosen.temperature),
             made_with=_versions(),
             created=utc_now(),
         )
@@ -85,11 +114,14 @@ def export_bundle(
             model,
             (channels, height, width),
             opset=recipe.export.opset,
-            metadata={"task": recipe.task, "labels": json.dumps(recipe.data.labels)},
+            metadata={"task": recipe.task, "labels": json.dumps(labels)},
+            target=target,
+            temperature=chosen.temperature,
         )
         fill(draft, manifest, {MODEL: network})
         engines = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
-        parity = measure(predictor(model), manifest, draft, compared, engines)
+        trained = predictor(model, target, chosen.temperature)
+        parity = measure(trained, manifest, draft, compared, engines)
         if not parity.max_score_difference <= tolerance:  # nan is no parity either
             raise ExportError(
                 str(out),
@@ -126,9 +158,8 @@ def _pictures(recipe: Recipe, images: Source | None) -> list[Path]:
     except DataError as error:
         if images is None:
             what = "no picture to compare on: the run's evaluation list cannot be read"
-            raise ExportError(
-                str(Path(data.root) / data.eval.list), what, "name pictures with --images"
-            ) from error
+            where = error.problems[0].where
+            raise ExportError(where, what, "name pictures with --images") from error
     else:
         step = max(1, math.ceil(len(samples) / _PICTURES))
         found = [samples[i].path for i in range(0, len(samples), step)]
@@ -137,11 +168,43 @@ def _pictures(recipe: Recipe, images: Source | None) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _threshold(recipe: Recipe) -> OperatingPoint | None:
-    value = recipe.export.postprocess.spec.get("threshold")
-    if value is None:
-        return None
-    return OperatingPoint(float(value), "set in the recipe (export.postprocess.threshold)")
+class _Chosen(NamedTuple):
+    """What the validation pictures decide: the operating point and the temperature."""
+
+    point: OperatingPoint | None
+    decision: Decision | None = None
+    numbers: dict[str, float] = {}  # what the bundle tells of the point
+    metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
+    temperature: float = 1.0
+
+
+def _chosen(model: nn.Module, recipe: Recipe) -> _Chosen:
+    """The operating point; the validation pictures are evaluated if the recipe asks for a choice.
+
+    Raises:
+        ConfigError: the recipe asks for an operating point that its post-processor has no use for.
+        ExportError: the validation pictures cannot give the one that it asks for.
+    """
+    section = recipe.export
+    if section.operating_point is None and not section.calibrate:
+        value = section.postprocess.spec.get("threshold")
+        if not isinstance(value, int | float):
+            return _Chosen(None)
+        text = "set in the recipe (export.postprocess.threshold)"
+        return _Chosen(OperatingPoint(float(value), text))
+    check(section, recipe.data.labels or (), recipe.data.target)
+    verdict = judge(predictor(model, recipe.data.target), recipe)
+    wished = section.operating_point is not None
+    if wished and verdict.decision is None:
+        raise ExportError("export.operating_point", verdict.chosen)
+    temperature = verdict.temperature if section.calibrate else 1.0
+    metrics = verdict.found.metrics
+    if verdict.decision is None:
+        return _Chosen(None, None, {}, metrics, temperature)
+    for warning in verdict.decision.warnings:
+        logger.warning("%s", warning)
+    point, numbers = keep(verdict.decision, wished)
+    return _Chosen(point, verdict.decision, numbers, metrics, temperature)
 
 
 def _best(path: Path) -> dict[str, Any]:
@@ -150,13 +213,17 @@ def _best(path: Path) -> dict[str, Any]:
     return load_checkpoint(path).state.best if path.resolve() == best.resolve() else {}
 
 
-def _provenance(path: Path, recipe: Recipe, best: dict[str, Any]) -> dict[str, Any]:
+def _provenance(
+    path: Path, recipe: Recipe, best: dict[str, Any], temperature: float
+) -> dict[str, Any]:
     return {
         "sha256": sha256(recipe_yaml(recipe).encode()),
         "backbone": recipe.model.backbone.name,
         "seed": recipe.train.seed,
         "epoch": best.get("epoch"),
         "checkpoint_sha256": sha256(path.read_bytes()),
+        "target": recipe.data.target,
+        "temperature": temperature,
     }
 
 

@@ -7,41 +7,55 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from tinysight.errors import MissingDependency
+from tinysight.interop.onnx_format import read_onnx
+from tinysight.interop.to_onnx.lean import lean
 from tinysight.models import Backbone
+from tinysight.models.activation import probabilities
 
 INPUT = "images"
 OUTPUT = "scores"
 
 
 class _Probabilities(nn.Module):
-    """A classifier that ends in softmax, as a bundle's network does."""
+    """A classifier that ends in probabilities, as a bundle's network does."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, target: str, temperature: float) -> None:
         super().__init__()
         self.network = network
+        self.target = target
+        self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.softmax(self.network(images), dim=1)
+        return probabilities(self.network(images), self.target, self.temperature)
 
 
 def to_onnx(
-    model: nn.Module, shape: tuple[int, int, int], *, opset: int, metadata: Mapping[str, str]
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    *,
+    opset: int,
+    metadata: Mapping[str, str],
+    target: str = "class",
+    temperature: float = 1.0,
 ) -> bytes:
-    """`model` with softmax as an ONNX file, batch normalisation folded into the convolutions.
+    """`model` to probabilities as an ONNX file, in the form that engines run fastest.
 
-    The same network gives the same bytes. Nothing of the place where it was made is in them.
+    Batch normalisation, factors and offsets are folded into the weights; shapes that are known are constants. The same
+    network gives the same bytes. Nothing of the place where it was made is in them.
 
     Args:
         model: from (N, C, H, W) to logits (N, K); exported in evaluation mode, any N.
         shape: (C, H, W).
         opset: of ONNX.
         metadata: texts by name that the file carries.
+        target: `data.target` of its recipe: softmax, or with `multilabel` sigmoid.
+        temperature: the logits are divided by it.
 
     Raises:
         MissingDependency: onnx or onnxscript is not installed.
@@ -51,7 +65,7 @@ def to_onnx(
         import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
-    wrapped = _Probabilities(_folded(model)).eval()
+    wrapped = _Probabilities(_folded(model), target, temperature).eval()
     # Two pictures: from one alone the exporter may conclude that there is always one.
     pictures = torch.zeros((2, *shape), device=next(model.parameters()).device)
     with _quiet(), torch.no_grad():
@@ -67,12 +81,11 @@ def to_onnx(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    proto = program.model_proto
-    _strip(proto)
-    for key, value in metadata.items():
-        proto.metadata_props.add(key=key, value=value)
-    onnx.checker.check_model(proto, full_check=True)
-    return bytes(proto.SerializeToString(deterministic=True))
+    exported = read_onnx(program.model_proto.SerializeToString())
+    # The exporter's notes (source lines, paths of this machine) are not read, so they are not written.
+    data = lean(replace(exported, metadata=dict(metadata))).to_bytes()
+    onnx.checker.check_model(onnx.load_model_from_string(data), full_check=True)
+    return data
 
 
 def _folded(model: nn.Module) -> nn.Module:
@@ -81,17 +94,6 @@ def _folded(model: nn.Module) -> nn.Module:
     if isinstance(copied, Backbone):
         copied.reparameterize()
     return copied
-
-
-def _strip(proto: Any) -> None:
-    """Remove the exporter's notes: source lines, paths of this machine, its own version."""
-    del proto.metadata_props[:]
-    del proto.graph.metadata_props[:]
-    proto.producer_name, proto.producer_version = "tinysight", ""
-    graph = proto.graph
-    for item in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
-        del item.metadata_props[:]
-        item.doc_string = ""
 
 
 @contextmanager

@@ -34,7 +34,6 @@ def fetched_bundle(
         BundleError: no bundle and no public model has that name.
         FetchError: it is not in the cache and cannot be fetched.
         WeightsError: the program is no classifier, or holds operators that are not covered.
-        MissingDependency: `onnx`, which translates, is not installed.
     """
     folder = cache_folder() if cache is None else cache
     row = _row(name)

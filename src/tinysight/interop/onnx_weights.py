@@ -6,11 +6,13 @@ The names in such files are the exporter's (`conv2d_0.w_0_deepcopy_0`) and say n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from tinysight.errors import MissingDependency, WeightsError
+from tinysight.errors import WeightsError
+from tinysight.interop.onnx_format import ExternalData, Node, OnnxModel, read_onnx
+from tinysight.interop.protobuf import WireError
 
 KINDS = ("conv", "norm", "linear")
 _PASS = (
@@ -48,78 +50,65 @@ def read_onnx_weights(path: Path | str) -> OnnxWeights:
 
     Raises:
         WeightsError: no ONNX file, damaged, or with weights in other files.
-        MissingDependency: `onnx` is not installed.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise MissingDependency("onnx", "train", "reading weights of an ONNX file") from None
     where = str(path)
     try:
-        model = onnx.load_model_from_string(Path(path).read_bytes())
+        return _Graph(read_onnx(Path(path).read_bytes())).read()
     except OSError as error:
         raise WeightsError(where, (error.strerror or str(error)).lower()) from None
-    except Exception:  # protobuf's own error, which is no subclass of anything
-        raise WeightsError(where, "damaged, or no ONNX file") from None
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
-        raise WeightsError(where, "its weights lie in other files", "save it as one file")
-    try:
-        return _Graph(model.graph).read()
+    except WireError as error:
+        raise WeightsError(where, f"damaged, or no ONNX file: {error}") from None
+    except ExternalData:
+        raise WeightsError(where, "its weights lie in other files", "save it as one file") from None
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise WeightsError(where, f"damaged: {str(error)[:100]}") from None
 
 
 class _Graph:
-    def __init__(self, graph: Any) -> None:
-        from onnx import helper, numpy_helper
-
-        self.graph = graph
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
         self.root: dict[str, str] = {}  # value -> the constant that it is, under other names
-        self.constants: dict[str, np.ndarray] = {
-            t.name: numpy_helper.to_array(t) for t in graph.initializer
-        }
-        for node in graph.node:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                value = helper.get_attribute_value(node.attribute[0])
-                self.constants[node.output[0]] = numpy_helper.to_array(value)
-            elif node.op_type in _PASS and self._name(node.input[0]) in self.constants:
-                self.root[node.output[0]] = self._name(node.input[0])
+        self.constants = dict(model.constants)
+        for node in model.nodes:
+            if node.op == "Constant" and isinstance(node.attributes.get("value"), np.ndarray):
+                self.constants[node.outputs[0]] = node.attributes["value"]
+            elif node.op in _PASS and self._name(node.inputs[0]) in self.constants:
+                self.root[node.outputs[0]] = self._name(node.inputs[0])
         self.used: set[str] = set()
 
     def read(self) -> OnnxWeights:
         layers: list[Layer] = []
         makes: dict[str, Layer] = {}  # output of a layer that may still get its bias
-        for node in self.graph.node:
-            if node.op_type == "Add":
+        for node in self.model.nodes:
+            if node.op == "Add":
                 self._bias(node, makes)
                 continue
             layer = self._layer(node)
             if layer:
                 layers.append(layer)
                 if layer.kind != "norm" and "bias" not in layer.arrays:
-                    makes[node.output[0]] = layer
+                    makes[node.outputs[0]] = layer
         spare = [n for n, a in self.constants.items() if n not in self.used and _is_weight(a)]
-        shape = self.graph.input[0].type.tensor_type.shape.dim if self.graph.input else []
-        return OnnxWeights(layers, spare, tuple(int(d.dim_value) for d in shape[1:]))
+        shape = self.model.inputs[0].shape if self.model.inputs else ()
+        sides = tuple(side if isinstance(side, int) else 0 for side in shape[1:])
+        return OnnxWeights(layers, spare, sides)
 
-    def _layer(self, node: Any) -> Layer | None:
+    def _layer(self, node: Node) -> Layer | None:
         kind = {"Conv": "conv", "BatchNormalization": "norm", "Gemm": "linear", "MatMul": "linear"}
-        if node.op_type not in kind or self._array(node.input[1]) is None:
+        if node.op not in kind or self._array(node.inputs[1]) is None:
             return None
-        values = [self._take(name) for name in node.input[1:] if name]
-        if node.op_type == "BatchNormalization":
-            return Layer("norm", node.name or node.output[0], dict(zip(_NORM, values, strict=True)))
+        values = [self._take(name) for name in node.inputs[1:] if name]
+        name = node.name or node.outputs[0]
+        if node.op == "BatchNormalization":
+            return Layer("norm", name, dict(zip(_NORM, values, strict=True)))
         weight = values[0]
-        attributes = {a.name: a for a in node.attribute}
-        if kind[node.op_type] == "linear" and not (
-            "transB" in attributes and attributes["transB"].i
-        ):
+        if kind[node.op] == "linear" and not node.attributes.get("transB"):
             weight = weight.T
         arrays = dict(zip(("weight", "bias"), [weight, *values[1:]], strict=False))
-        return Layer(kind[node.op_type], node.name or node.output[0], arrays)
+        return Layer(kind[node.op], name, arrays)
 
-    def _bias(self, node: Any, makes: dict[str, Layer]) -> None:
-        for here, there in (node.input, reversed(node.input)):
+    def _bias(self, node: Node, makes: dict[str, Layer]) -> None:
+        for here, there in (node.inputs, node.inputs[::-1]):
             layer, value = makes.get(here), self._array(there)
             if layer and value is not None and value.size == len(layer.arrays["weight"]):
                 layer.arrays["bias"] = self._take(there).reshape(-1)

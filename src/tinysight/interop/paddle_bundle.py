@@ -6,9 +6,9 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,15 +18,14 @@ from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.files import sha256
 from tinysight.interop.deploy_config import Deploy, default_transforms, read_deploy_config
+from tinysight.interop.kinds import OUTPUTS, Kind, kind_of
+from tinysight.interop.onnx_format import OnnxModel
 from tinysight.interop.paddle_folder import find_files, read_paddle_inference
 from tinysight.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.registry import postprocesses, sessions
 from tinysight.transforms import Compose
 
-if TYPE_CHECKING:
-    import onnx
-
-INPUT, OUTPUT = "images", "scores"
+INPUT = "images"
 _TOPK = 5
 _CONFIGS = ("inference.yml", "inference.yaml")  # newer exports carry their own configuration
 _ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
@@ -50,7 +49,7 @@ def import_paddle(
     task: str = "",
     overwrite: bool = False,
 ) -> Imported:
-    """Translate an exported classifier into a bundle.
+    """Translate an exported classifier, recognition network or detector into a bundle.
 
     Transforms and post-processing come from `deploy`, else from a configuration inside the export, else from `row`,
     else they are the usual ones of PaddleClas. Labels come from `labels`, then in that order, else they are class ids.
@@ -65,43 +64,51 @@ def import_paddle(
         overwrite: replace a bundle at `out`.
 
     Raises:
-        WeightsError: damaged files, operators that are not covered, or no classifier.
+        WeightsError: damaged files, operators that are not covered, or a network of no such kind.
         ConfigError: labels, transforms and network do not fit together.
         BundleError: `out` exists and may not be replaced.
-        MissingDependency: `onnx` is not installed.
     """
-    from tinysight.interop.to_onnx import paddle_to_onnx
+    from tinysight.interop.to_onnx.model import to_model
 
     with opened(source) as folder:
         program, weights = find_files(folder)
-        paddle = read_paddle_inference(program)
-        height, width, classes = _classifier(paddle.program, str(source))
-        model = paddle_to_onnx(program, inputs=[INPUT], outputs=[OUTPUT])
-        origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
         inside = next((p for n in _CONFIGS if (p := program.parent / n).is_file()), None)
         found = deploy or (read_deploy_config(inside) if inside else None)
-        classes = classes or _columns(model, str(source))
+        paddle = read_paddle_inference(program)
+        named = bool(labels or found or (row and row.labels))
+        kind = kind_of(paddle.program, str(source), named=named)
+        inputs = [
+            INPUT if i == kind.picture else p.name for i, p in enumerate(paddle.program.inputs)
+        ]
+        model = to_model(paddle, inputs, OUTPUTS[kind.answer])
+        origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
+        if kind.answer != "boxes" and not kind.columns:
+            kind = replace(kind, columns=_columns(model, str(source)))
+    if found and kind.answer != "scores":
+        raise ConfigError(
+            "deploy configuration", f"a classifier's, and the network gives {kind.answer}"
+        )
     notes: list[str] = []
-    use = found or _usual(height, width, classes, row, notes)
-    height, width = _size(use.transforms, height, width)
-    names = _labels(labels, use.labels, row, classes, notes)
+    use = found or _usual(kind, row, notes)
+    height, width = _size(use.transforms, kind.height, kind.width)
+    names = _labels(labels, use.labels, row, kind, notes)
     postprocess, problems = postprocesses.check(use.postprocess, "postprocess")
     if problems:
         raise ConfigError.of("postprocess", problems)
     postprocesses.build(postprocess, "postprocess", labels=names)
-    if paddle.last_operation == "sigmoid":
+    if kind.independent and postprocess["name"] == "topk":
         notes.append(
             "each class has a probability of its own (sigmoid), of which the answer shows the highest"
         )
-    data = _with_size(model, height, width)
-    _try(data, (height, width), len(names), str(source))
+    data = _with_size(model, kind.picture, height, width)
+    _try(data, (height, width), kind, str(source))
     threshold = postprocess.get("threshold")
     manifest = Manifest(
         task=task or (row.name if row else Path(source).name.split(".")[0].removesuffix("_infer")),
         description=f"Translated from the PaddlePaddle export {Path(source).name}",
         licence=row.licence if row else "",
         input=Input(INPUT, (None, 3, height, width), "float32"),
-        output=OUTPUT,
+        output=OUTPUTS[kind.answer][0],
         transforms=use.transforms,
         postprocess=postprocess,
         labels=names,
@@ -113,6 +120,8 @@ def import_paddle(
         },
         made_with=_versions(),
         created=utc_now(),
+        feeds=dict(kind.feeds),
+        more_outputs=OUTPUTS[kind.answer][1:],
     )
     return Imported(Bundle.write(out, manifest, {MODEL: data}, overwrite=overwrite), tuple(notes))
 
@@ -136,44 +145,40 @@ def opened(source: Path | str) -> Iterator[Path]:
         yield folder
 
 
-def _classifier(program: Any, where: str) -> tuple[int, int, int]:
-    """Height, width and number of classes, 0 where the program leaves them open."""
-    hint = "translate it alone: --out NAME.onnx"
-    shape = tuple(program.input_shape)
-    if len(program.inputs) != 1 or len(shape) != 4 or shape[1] != 3:
-        what = f"no classifier of pictures: {len(program.inputs)} inputs, the first {list(shape)}"
-        raise WeightsError(where, what, hint)
-    last = program.last_operation
-    if last not in ("softmax", "sigmoid"):
-        what = f"ends in {last}, so its outputs are no probabilities"
-        raise WeightsError(where, what, f"export it with softmax, or {hint}")
-    kind = program.types.get(program.outputs[0].value)
-    output = tuple(kind.shape) if kind else ()
-    if len(program.outputs) != 1 or (output and len(output) != 2):
-        raise WeightsError(where, f"{len(program.outputs)} outputs, the first {list(output)}", hint)
-    return max(shape[2], 0), max(shape[3], 0), max(output[1], 0) if output else 0
+def _columns(model: OnnxModel, where: str) -> int:
+    match model.outputs[0].shape:
+        case (_, int(count)) if count >= 1:
+            return count
+    raise WeightsError(where, "its number of classes cannot be told")
 
 
-def _columns(model: onnx.ModelProto, where: str) -> int:
-    dims = model.graph.output[0].type.tensor_type.shape.dim
-    if len(dims) != 2 or dims[1].dim_value < 1:
-        raise WeightsError(where, "its number of classes cannot be told")
-    return int(dims[1].dim_value)
-
-
-def _usual(height: int, width: int, classes: int, row: Artifact | None, notes: list[str]) -> Deploy:
+def _usual(kind: Kind, row: Artifact | None, notes: list[str]) -> Deploy:
     """What the deploy configurations of PaddleClas say where nobody says otherwise."""
-    height, width = height or 224, width or 224
-    steps = default_transforms(height, width, exact=row is not None and row.exact)
-    spec: dict[str, Any] = {"name": "topk", "k": min(_TOPK, classes)}
-    if row and row.threshold is not None and classes == 2:
+    height, width = kind.height or 224, kind.width or 224
+    exact = kind.answer != "scores" or (row is not None and row.exact)
+    steps = default_transforms(height, width, exact=exact)
+    spec: dict[str, Any] = {"name": "topk", "k": min(_TOPK, kind.columns)}
+    answer = f"the {spec.get('k')} best classes"
+    if kind.answer == "embedding":
+        spec, answer = {"name": "embedding"}, f"an embedding of {kind.columns} numbers, of length 1"
+    elif kind.answer == "boxes":
+        steps = ({**steps[0], "interpolation": "bicubic"}, *steps[1:])
+        spec, answer = {"name": "boxes", "threshold": 0.5}, "the boxes with a score above 0.5"
+    elif row and row.name in postprocesses:
+        spec = {
+            "name": row.name
+        }  # person_attribute and its like have a post-processor of their own
+    elif kind.independent:
+        spec = {"name": "multilabel", "threshold": 0.5}
+        answer = "every class with a probability of 0.5 or more"
+    elif row and row.threshold is not None and kind.columns == 2:
         spec = {"name": "threshold", "threshold": row.threshold, "positive": 1}
     if row is None:
         shown = ", ".join(_in_words(step) for step in steps)
         notes.append(
             f"no --deploy-config: pictures go through {shown}; check that training did the same"
         )
-        notes.append(f"no --deploy-config: the answer is the {spec['k']} best classes")
+        notes.append(f"no --deploy-config: the answer is {answer}")
     return Deploy(steps, spec, None)
 
 
@@ -200,10 +205,17 @@ def _labels(
     given: Sequence[str] | None,
     configured: Sequence[str] | None,
     row: Artifact | None,
-    classes: int,
+    kind: Kind,
     notes: list[str],
 ) -> tuple[str, ...]:
     names = given or configured or (row.labels if row else ())
+    classes = kind.columns
+    if kind.answer == "embedding":
+        return ()
+    if kind.answer == "boxes":
+        if not names:
+            notes.append("no --labels: the classes of the boxes are called by their ids")
+        return tuple(names)
     if not names:
         notes.append(f"no --labels: the {classes} classes are called by their ids")
         return tuple(map(str, range(classes)))
@@ -212,19 +224,26 @@ def _labels(
     return tuple(names)
 
 
-def _with_size(model: onnx.ModelProto, height: int, width: int) -> bytes:
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    dims[2].dim_value, dims[3].dim_value = height, width
-    return bytes(model.SerializeToString(deterministic=True))
+def _with_size(model: OnnxModel, picture: int, height: int, width: int) -> bytes:
+    inputs = list(model.inputs)
+    shape = (*inputs[picture].shape[:2], height, width)
+    inputs[picture] = inputs[picture]._replace(shape=shape)
+    return replace(model, inputs=tuple(inputs)).to_bytes()
 
 
-def _try(model: bytes, size: tuple[int, int], classes: int, where: str) -> None:
+def _try(model: bytes, size: tuple[int, int], kind: Kind, where: str) -> None:
     """One run of two pictures: what cannot answer is not sealed."""
     session = sessions.build({"name": "onnxruntime"}, model=model, threads=1)
-    scores = session.run(np.zeros((2, 3, *size), np.float32))
-    if scores.shape != (2, classes) or not np.isfinite(scores).all():
+    feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}
+    outputs = session.run_all({INPUT: np.zeros((2, 3, *size), np.float32), **feeds})
+    if kind.answer == "boxes":
+        good = outputs[0].shape == (outputs[1].sum(), 6) and outputs[1].size == 2
+    else:
+        good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
+    if not good:
+        shapes = ", ".join(str(output.shape) for output in outputs)
         raise WeightsError(
-            where, f"translated, but answers {scores.shape} for 2 pictures", "please report it"
+            where, f"translated, but answers {shapes} for 2 pictures", "please report it"
         )
 
 
@@ -235,11 +254,8 @@ def _chosen(found: Deploy | None, row: Artifact | None) -> str:
 
 
 def _versions() -> dict[str, str]:
-    import onnx
-
     return {
         "tinysight": __version__,
         "python": platform.python_version(),
-        "onnx": str(onnx.__version__),
         "numpy": str(np.__version__),
     }

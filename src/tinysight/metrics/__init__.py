@@ -12,6 +12,15 @@ from tinysight.metrics.binary import (
     roc_curve,
     tpr_at_fpr,
 )
+from tinysight.metrics.calibration import (
+    Reliability,
+    apply_temperature,
+    brier,
+    calibration,
+    confidences,
+    fit_temperature,
+    reliability,
+)
 from tinysight.metrics.classification import (
     ClassReport,
     accuracy,
@@ -19,7 +28,13 @@ from tinysight.metrics.classification import (
     confusion_matrix,
     topk,
 )
-from tinysight.metrics.intervals import Interval, bootstrap_interval, wilson_interval
+from tinysight.metrics.curves import PrCurve, pr_area, pr_curve
+from tinysight.metrics.intervals import (
+    Interval,
+    bootstrap_interval,
+    exact_interval,
+    wilson_interval,
+)
 from tinysight.metrics.multilabel import (
     LabelReport,
     average_precision,
@@ -30,25 +45,52 @@ from tinysight.metrics.multilabel import (
     multilabel_map,
     multilabel_report,
 )
+from tinysight.metrics.operating_point import (
+    Counts,
+    Decision,
+    Rate,
+    at_target_fpr,
+    at_target_precision,
+    at_threshold,
+    expected_fpr,
+)
 
 __all__ = [
     "ClassReport",
+    "Counts",
+    "Decision",
     "Interval",
     "LabelReport",
+    "PrCurve",
     "PrecisionRecallCurve",
+    "Rate",
+    "Reliability",
     "RocCurve",
     "accuracy",
+    "apply_temperature",
+    "at_target_fpr",
+    "at_target_precision",
+    "at_threshold",
     "average_precision",
     "best_mean_accuracy",
     "bootstrap_interval",
+    "brier",
+    "calibration",
     "class_report",
+    "confidences",
     "confusion_matrix",
+    "exact_interval",
+    "expected_fpr",
+    "fit_temperature",
     "hamming",
     "mean_accuracy",
     "multilabel_accuracy",
     "multilabel_map",
     "multilabel_report",
+    "pr_area",
+    "pr_curve",
     "precision_recall_curve",
+    "reliability",
     "roc_auc",
     "roc_curve",
     "topk",

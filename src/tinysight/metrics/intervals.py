@@ -47,6 +47,53 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
     return Interval(low, high)
 
 
+def exact_interval(successes: float, total: float, confidence: float = 0.95) -> Interval:
+    """The interval of a share by Clopper and Pearson: it covers at least as often as it says.
+
+    Args:
+        successes: 0 to `total`; need not be whole (an effective number, see `effective_number`).
+        total: above 0.
+        confidence: between 0 and 1.
+
+    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934), 404-413; for numbers that are not
+    whole: E. L. Korn and B. I. Graubard, Survey Methodology 24 (1998), 193-201.
+    """
+    from tinysight.metrics.distributions import beta_quantile
+
+    tail = (1 - confidence) / 2
+    rest = total - successes
+    return Interval(
+        beta_quantile(tail, successes, rest + 1), beta_quantile(1 - tail, successes + 1, rest)
+    )
+
+
+def effective_number(hits: Array, clusters: Array) -> float:
+    """How many independent samples tell as much about a share as these, which come in clusters.
+
+    Args:
+        hits: whether each sample counts, (N,) bool; N at least 1.
+        clusters: id of each, (N,): samples of one id (crops of one photograph, the labels of one
+            picture) are not independent.
+
+    Returns:
+        At most N. Where all or none hit, which says nothing about the dependence: the number of
+        clusters.
+
+    Source: the linearised variance of a ratio; L. Kish, Survey Sampling (1965), section 5.
+    """
+    _, index = np.unique(clusters, return_inverse=True)
+    sizes = np.bincount(index).astype(np.float64)
+    share = float(hits.mean())
+    if len(sizes) == len(hits) or len(sizes) == 1:
+        return float(len(sizes))
+    if share in (0.0, 1.0):
+        return float(len(sizes))
+    residual = np.bincount(index, weights=hits) - share * sizes
+    groups, count = len(sizes), len(hits)
+    variance = float((residual**2).sum()) * groups / (groups - 1) / count**2
+    return min(float(count), share * (1 - share) / variance) if variance else float(count)
+
+
 def bootstrap_interval(
     statistic: Callable[[Array], float],
     count: int,

@@ -68,8 +68,9 @@ def create_model(name: str, num_classes: int = 1000, **options: Any) -> Backbone
         ConfigError: an option that the family does not have, or a value out of its range.
         MissingDependency: `timm/...`, and timm is not installed.
     """
-    if name.startswith(from_timm.PREFIX):
-        return from_timm.create_timm(name.removeprefix(from_timm.PREFIX), num_classes, options)
+    if name.startswith(f"{from_timm.PREFIX}/"):
+        rest = name.partition("/")[2]
+        return from_timm.create_timm(rest, num_classes, options)
     name = backbones.resolve(name, "create_model")
     spec, problems = backbones.check({"name": name, **options}, "")
     if problems:

@@ -31,8 +31,11 @@ def compare(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     are the same, and would make any change look rarer than it is.
 
     Raises:
-        DataError: the bundle's first transform is no resize.
+        DataError: the bundle's first transform is no resize, or it answers with boxes.
     """
+    if bundle.manifest.postprocess["name"] == "boxes":
+        what = "boxes are in pixels of the whole picture, so it is always decoded whole"
+        raise DataError(str(bundle.folder), what)
     least = enough(bundle.manifest.transforms, margin)
     if least is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"

@@ -20,6 +20,7 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.errors import DataError
 from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.detect import open_bundle
 from tinysight.pipelines.results import Unreadable
 
 PARTS = ("decode", "preprocess", "network", "postprocess")
@@ -56,7 +57,7 @@ class Settings(NamedTuple):
 
     def classifier(self, bundle: Bundle) -> Classifier:
         """A classifier that does so."""
-        return Classifier(bundle, **self._asdict())
+        return open_bundle(bundle, **self._asdict())
 
 
 def one_at_a_time(
@@ -186,7 +187,7 @@ def readable(bundle: Bundle, paths: Sequence[str]) -> list[str]:
     Raises:
         DataError: none of them.
     """
-    classifier = Classifier(bundle)
+    classifier = open_bundle(bundle)
     kept = [
         item["filename"]
         for item in classifier.stream(list(paths))

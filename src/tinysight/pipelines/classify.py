@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, ConfigError, ImageError
-from tinysight.pipelines.latency_card import measured_workers
+from tinysight.manifest import NO_CLASSES
+from tinysight.pipelines.latency_card import workers_for
 from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
 from tinysight.pipelines.stream import grouped, overlapped
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 _AHEAD = 8  # answers that wait for a slow picture before them, for each worker
 
 # What became of each picture of a batch, in order: its name, or why it could not be read. The
-# scores are those of the names.
-_Scored = tuple[list["str | Unreadable"], np.ndarray]
+# scores are those of the names, None where there are none.
+_Scored = tuple[list["str | Unreadable"], Any]
 
 
 class Steps(NamedTuple):
     """What happens to one picture, one thing after the other; for those who take the time of it."""
 
     decode: Callable[[str], np.ndarray]
-    prepare: Callable[[np.ndarray], np.ndarray]
-    run: Callable[[np.ndarray], np.ndarray]
-    answers: Callable[[np.ndarray], list[AnyAnswer]]
+    prepare: Callable[[np.ndarray], Any]
+    run: Callable[[Any], Any]
+    answers: Callable[[Any], Sequence[AnyAnswer]]
 
 
 class Classifier:
@@ -53,7 +54,7 @@ class Classifier:
         threads: threads of one run of the network, at least 1.
         workers: pictures that are worked on at the same time. Default: what the bundle's latency
             card found fastest if it was made on this kind of machine, else the processors that this
-            process may use.
+            process may use, divided by `threads`.
         engine: what runs the network: "onnxruntime" or "openvino".
         precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
         exact: decode every JPEG whole, whatever the bundle allows.
@@ -74,6 +75,9 @@ class Classifier:
     ...         print(answer["filename"], answer["label_names"])
     """
 
+    # Whether the answers need the picture at its own size: then nothing is reduced.
+    _as_given: ClassVar[bool] = False
+
     def __init__(
         self,
         model: str | Path | Bundle,
@@ -90,7 +94,7 @@ class Classifier:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
-        self.workers = measured_workers(bundle.folder) if workers is None else workers
+        self.workers = workers_for(bundle.folder, threads) if workers is None else workers
         _at_least_one("workers", self.workers)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
@@ -109,17 +113,18 @@ class Classifier:
         from tinysight.transforms.prepare import Prepare, enough
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
-        reduced = None if exact else self.manifest.decode
+        reduced = None if exact or self._as_given else self.manifest.decode
         least = enough(self.manifest.transforms, reduced.margin) if reduced else None
-        self._prepare: Prepare = Prepare(compose, least)
-        if (last := self._prepare.normalization) and self._session.take_pixels(last):
-            self._prepare.keep_pixels()
+        self._input: Prepare = Prepare(compose, least)
+        last = None if self._as_given else self._input.normalization
+        if last and self._session.take_pixels(last):
+            self._input.keep_pixels()
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
 
     @property
     def steps(self) -> Steps:
-        """File to pixels, pixels to input (1, C, H, W), input to scores (1, K), scores to answers."""
-        return Steps(self._prepare.decode, self._prepare, self._session.run, self._answers)
+        """File to pixels, pixels to what the network takes, that to its answer, and in words."""
+        return Steps(self._input.decode, self._prepare, lambda row: self._run([row]), self._answers)
 
     def predict(self, input_data: Source) -> Iterator[list[Result]]:
         """Answers, one list per batch, in the order of the pictures; see `sources.pictures`.
@@ -153,7 +158,7 @@ class Classifier:
     def _stream(self, found: Iterator[Picture]) -> Iterator[Result | Unreadable]:
         with closing(self._batches(found)) as batches:
             for entries, scores in batches:
-                answers = iter(self._answers(scores) if len(scores) else ())
+                answers = iter(() if scores is None else self._answers(scores))
                 for entry in entries:
                     if isinstance(entry, Unreadable):
                         yield entry
@@ -178,19 +183,21 @@ class Classifier:
     def _batches(self, found: Iterator[Picture]) -> Generator[_Scored, None, None]:
         if self.batch_size == 1:
             ahead = _AHEAD * self.workers
-            yield from overlapped(lambda p: self._run([self._read(p)]), found, self.workers, ahead)
+            yield from overlapped(
+                lambda p: self._batch([self._read(p)]), found, self.workers, ahead
+            )
             return
         read = overlapped(self._read, found, self.workers, 2 * self.batch_size)
         with closing(read):
             groups = grouped(read, self.batch_size, lambda r: not isinstance(r[1], str))
-            yield from overlapped(self._run, groups, self.workers, 0)
+            yield from overlapped(self._batch, groups, self.workers, 0)
 
-    def _read(self, picture: Picture) -> tuple[str, np.ndarray | str]:
+    def _read(self, picture: Picture) -> tuple[str, Any]:
         """The network's input (1, C, H, W) for one picture, or the reason why there is none."""
         try:
             pixels = picture.data
             if not isinstance(pixels, np.ndarray):
-                pixels = self._prepare.decode(pixels)
+                pixels = self._input.decode(pixels)
             elif pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 what = f"an array is uint8 RGB (H, W, 3), got {pixels.dtype} {pixels.shape}"
                 raise ImageError(picture.name, what)
@@ -201,25 +208,34 @@ class Classifier:
             problem = error.problems[0]
             return picture.name, "; ".join(filter(None, (problem.what, problem.hint)))
 
-    def _run(self, pictures: list[tuple[str, np.ndarray | str]]) -> _Scored:
+    def _batch(self, pictures: list[tuple[str, Any]]) -> _Scored:
         rows = [row for _, row in pictures if not isinstance(row, str)]
         entries: list[str | Unreadable] = [
             Unreadable(name, row) if isinstance(row, str) else name for name, row in pictures
         ]
+        return entries, self._run(rows) if rows else None
+
+    def _prepare(self, pixels: np.ndarray) -> Any:
+        """What the network gets of one picture; no text."""
+        return self._input(pixels)
+
+    def _run(self, rows: list[Any]) -> Any:
+        """What the network says about these; what the post-processing takes."""
         labels = len(self.manifest.labels)
-        if not rows:
-            return entries, np.zeros((0, labels), np.float32)
         scores = self._session.run(rows[0] if len(rows) == 1 else np.concatenate(rows))
-        if scores.shape != (len(rows), labels):
+        if scores.shape != (len(rows), labels or scores.shape[-1]):
             what = f"{labels} labels, but the network's scores are {scores.shape}"
             raise BundleError(self._where, what, "export the bundle again")
-        return entries, scores
+        return scores
 
 
 def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) -> dict[str, Any]:
     """The bundle's post-processing, or the one that the caller asks for."""
     if topk is not None and threshold is not None:
         raise ConfigError("topk, threshold", "only one of the two makes sense")
+    kind = spec["name"]
+    if kind == "embedding" and threshold is not None or kind in NO_CLASSES and topk is not None:
+        raise ConfigError("topk, threshold", f"the answers of this bundle are its {kind}")
     if topk is not None:
         _at_least_one("topk", topk)
         return {"name": "topk", "k": topk}
@@ -229,7 +245,7 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
         raise ConfigError("threshold", f"should be between 0 and 1, got {threshold}")
     if "threshold" in spec:
         return {**spec, "threshold": threshold}
-    if spec["name"] not in ("topk", "scores"):
+    if kind not in ("topk", "scores"):
         raise ConfigError("threshold", f"{spec['name']} has no such thing")
     return {"name": "threshold", "threshold": threshold}
 

@@ -55,16 +55,22 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def measured_workers(folder: Path) -> int:
-    """How many pictures at a time were fastest here, or as many as there are processors."""
-    if (folder / CARD_FILE).exists():
+def workers_for(folder: Path, threads: int) -> int:
+    """How many pictures at a time were fastest here, or as many as there are processors for.
+
+    Args:
+        folder: of the bundle.
+        threads: of one run of the network; the card is asked only about 1.
+    """
+    if threads == 1 and (folder / CARD_FILE).exists():
         try:
             card = read_card(folder)
         except BundleError:
             card = None  # `bench` says what is wrong with it; a prediction does without
-        if card is not None and card["machine"] == machine():
+        alike = card is not None and card["settings"].get("threads") == 1
+        if card is not None and alike and card["machine"] == machine():
             return int(min(max(1, card["settings"]["workers"]), _MAX_WORKERS))
-    return usable_cores()
+    return max(1, usable_cores() // threads)
 
 
 def _processor() -> str:

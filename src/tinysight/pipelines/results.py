@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, TextIO, TypedDict, cast
+from typing import IO, Any, NamedTuple, TextIO, TypedDict, cast
 
 from tinysight.postprocess.answers import AnyAnswer
 
@@ -35,8 +35,8 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def result(answer: AnyAnswer, filename: str) -> Result:
-    """`answer` about the picture `filename`."""
+def result(answer: AnyAnswer | Mapping[str, Any], filename: str) -> Result:
+    """`answer` about the picture `filename`; an answer of another kind (boxes, embedding) keeps its own keys."""
     return cast(Result, {**answer, "filename": filename})
 
 
@@ -47,6 +47,30 @@ def as_line(result: Result) -> str:
     "class_ids: [1], scores: [0.5], label_names: ['blured'], filename: a.jpg"
     """
     return ", ".join(f"{key}: {value}" for key, value in result.items())
+
+
+def as_box_lines(found: Mapping[str, Any]) -> str:
+    """A line for each box: name, label, score, x1 y1 x2 y2 in pixels.
+
+    >>> as_box_lines(dict(label_names=['dog'], scores=[0.5], boxes_xyxy=[[1, 2, 3.25, 4]], filename='a.jpg'))
+    'a.jpg: dog 0.50000 1.0 2.0 3.2 4.0'
+    """
+    rows = zip(found["label_names"], found["scores"], found["boxes_xyxy"], strict=True)
+    lines = [
+        f"{name} {score:.5f} " + " ".join(f"{v:.1f}" for v in box) for name, score, box in rows
+    ]
+    return "\n".join(f"{found['filename']}: {line}" for line in lines or ["nothing found"])
+
+
+def as_vector_line(vector: Mapping[str, Any]) -> str:
+    """The size of an embedding and its first numbers; all of them are in the JSON form.
+
+    >>> as_vector_line(dict(embedding=[0.6, 0.8], filename='a.jpg'))
+    'embedding: 2 numbers, 0.600000 0.800000, filename: a.jpg'
+    """
+    numbers = vector["embedding"]
+    first = " ".join(f"{v:.6f}" for v in numbers[:4]) + (" ..." if len(numbers) > 4 else "")
+    return f"embedding: {len(numbers)} numbers, {first}, filename: {vector['filename']}"
 
 
 def as_deploy_line(result: Result) -> str:

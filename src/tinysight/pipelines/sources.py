@@ -16,15 +16,7 @@ from typing import NamedTuple, TypeAlias, Union
 import numpy as np
 
 from tinysight.errors import DataError
-
-# Whatever some OpenCV reads, so that a picture in a folder is answered or reported, never passed
-# over. What is in the file decides how it is decoded.
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
-    *(".jp2", ".j2k", ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".pxm", ".pfm", ".sr", ".ras"),
-    *(".hdr", ".pic", ".exr"),
-)
-
+from tinysight.transforms.base import EXTENSIONS
 
 _NUMBERS = re.compile("([0-9]+)")
 

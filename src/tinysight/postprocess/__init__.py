@@ -7,6 +7,8 @@ from tinysight.postprocess.attributes import (
     TableAttribute,
     VehicleAttribute,
 )
+from tinysight.postprocess.boxes import Boxes
+from tinysight.postprocess.embedding import Embedding
 from tinysight.postprocess.multilabel import AllScores, Binarize, MultiLabel
 from tinysight.postprocess.threshold import Threshold
 from tinysight.postprocess.topk import TopK
@@ -17,7 +19,9 @@ __all__ = [
     "AnyAnswer",
     "Attributes",
     "Binarize",
+    "Boxes",
     "Code",
+    "Embedding",
     "FaceAttribute",
     "MultiLabel",
     "PersonAttribute",

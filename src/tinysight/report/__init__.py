@@ -1,5 +1,5 @@
-"""One self-contained HTML page about a run: metrics, curves, confusion, worst errors, how to repeat it."""
+"""One self-contained HTML page about an evaluation: the answer first, then the worst errors, then the rest."""
 
-from tinysight.report.page import write_report
+from tinysight.report.page import Subject, write_page, write_report
 
-__all__ = ["write_report"]
+__all__ = ["Subject", "write_page", "write_report"]

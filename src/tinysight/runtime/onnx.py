@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -76,6 +77,20 @@ class OnnxSession:
             what = f"ONNX Runtime refuses a batch {batch.shape}: {first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
         return np.asarray(scores)
+
+    def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """All outputs of the network for inputs by name.
+
+        Raises:
+            BundleError: the network does not load, or refuses the inputs.
+        """
+        session = self._session()
+        try:
+            return [np.asarray(output) for output in session.run(None, dict(feeds))]
+        except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+            what = f"ONNX Runtime refuses {shapes}: {first_line(error)}"
+            raise BundleError("model.onnx", what, "export the bundle again") from error
 
 
 def _open(onnxruntime: Any, model: bytes, threads: int) -> Any:

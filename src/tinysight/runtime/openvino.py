@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -98,6 +99,27 @@ class OpenVinoSession:
             return np.array(request.get_output_tensor(0).data)  # the request reuses its own
         except Exception as error:
             what = f"OpenVINO refuses a batch {batch.shape}: {first_line(error)}"
+            raise BundleError("model.onnx", what, "export the bundle again") from error
+
+    def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """All outputs of the network for inputs by name.
+
+        Raises:
+            BundleError: the network does not load, or refuses the inputs.
+        """
+        core, model = self._network()
+        try:
+            with self._compiling:
+                if None not in self._compiled:
+                    self._compiled[None] = self._compile(core, model, None)
+            mine: dict[int | None, Any] = self._requests.__dict__.setdefault("by_size", {})
+            if None not in mine:
+                mine[None] = self._compiled[None].create_infer_request()
+            found = mine[None].infer(dict(feeds))
+            return [np.array(found[port]) for port in self._compiled[None].outputs]
+        except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+            what = f"OpenVINO refuses {shapes}: {first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
 
     def _request(self, core: Any, model: Any, batch: np.ndarray) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,6 +42,9 @@ class Session(Protocol):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Scores (N, K) for a batch (N, C, H, W) float32, or of pixels once these are taken."""
+
+    def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """All outputs for inputs by name, of networks that have several."""
 
 
 def first_line(error: Exception) -> str:

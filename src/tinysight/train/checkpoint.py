@@ -23,6 +23,7 @@ from tinysight.files import write_atomic
 
 KEY = "tinysight-checkpoint"  # the one entry of the metadata: more would be stored in any order
 _VERSION = 1
+_PARTS = ("model", "optimizer", "training")
 
 
 @dataclass
@@ -30,12 +31,17 @@ class LoopState:
     """Where a run stands, besides its tensors.
 
     Attributes:
-        step: training steps done.
+        step: training steps done, each one change of the weights.
         loss_sum: of the pictures of this epoch so far.
         seen: pictures in that sum.
         best: epoch and metrics of the best evaluation; empty before the first.
         unreadable: reason by place in the training list.
         data: fingerprint of the training list.
+        processes: that the batches are shared by.
+        mark: epoch and value that early stopping waits to see surpassed; empty before the first.
+        stopped: whether early stopping has ended the run.
+        scaler: loss scale of fp16, and steps since it last changed.
+        schedule: what a schedule has seen that is no pure function of the step.
     """
 
     step: int = 0
@@ -44,22 +50,39 @@ class LoopState:
     best: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
     data: str = ""
+    processes: int = 1
+    mark: dict[str, Any] = field(default_factory=dict)
+    stopped: bool = False
+    scaler: dict[str, float] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one file holds; `optimizer` is empty in a file of weights alone."""
+    """What one file holds.
+
+    Attributes:
+        recipe: as plain data.
+        state: of the loop.
+        model: the network to use.
+        optimizer: its memory; empty in a file of weights alone.
+        training: the network that goes on learning, where it is not the one to use but averaged into it.
+    """
 
     recipe: dict[str, Any]
     state: LoopState
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    training: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `path`, whole or not at all."""
-    tensors = {f"model.{k}": _plain(v) for k, v in checkpoint.model.items()}
-    tensors |= {f"optimizer.{k}": _plain(v) for k, v in checkpoint.optimizer.items()}
+    tensors = {
+        f"{part}.{name}": _plain(value)
+        for part in _PARTS
+        for name, value in getattr(checkpoint, part).items()
+    }
     content = json.dumps({"recipe": checkpoint.recipe, "state": asdict(checkpoint.state)})
     entry = {"version": _VERSION, "content": content, "digest": _digest(tensors, content)}
     write_atomic(path, save(tensors, {KEY: json.dumps(entry)}))
@@ -85,13 +108,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if _digest(tensors, content) != digest:
         raise CheckpointError(str(path), "damaged: its content does not match its digest")
     tree = json.loads(content)
-    reasons = {int(k): v for k, v in tree["state"].pop("unreadable").items()}
-    return Checkpoint(
-        tree["recipe"],
-        LoopState(**tree["state"], unreadable=reasons),
-        {k[6:]: v for k, v in tensors.items() if k.startswith("model.")},
-        {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")},
-    )
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+    for key, value in tensors.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = value
+    return Checkpoint(tree["recipe"], loop_state(tree["state"]), **parts)
+
+
+def loop_state(tree: Mapping[str, Any]) -> LoopState:
+    """The state of `asdict`, as JSON gives it back."""
+    reasons = {int(index): reason for index, reason in tree["unreadable"].items()}
+    return LoopState(**{**tree, "unreadable": reasons})
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -1,8 +1,9 @@
 """The folder of one run: what lies in it, who may write there, and how a run is taken up again.
 
 recipe.yaml          resolved, every default written out
-environment.json     versions and hardware
+environment.json     versions, hardware, hashes of the lists, every start
 metrics.jsonl        a line an epoch
+tensorboard/         the same as an event file
 checkpoints/         last (to go on from), previous (the one before), best (to use)
 """
 
@@ -12,6 +13,7 @@ import json
 import logging
 import os
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,25 @@ import torch
 
 from tinysight import __version__
 from tinysight.config import Recipe, recipe_yaml
+from tinysight.config.load import check_tree
 from tinysight.errors import CheckpointError
 from tinysight.files import read_yaml, write_atomic
 from tinysight.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tinysight.train.events import append_events, write_events
 from tinysight.validation import leaves
 
 logger = logging.getLogger(__name__)
 
 # Keys that a resumed run may change, since the weights do not depend on them. The data may have
 # moved: the list's fingerprint is compared.
-_FREE = frozenset({"description", "data.root", "data.workers", "train.checkpoint_every"})
+_FREE = (
+    "description",
+    "data.root",
+    "data.train.root",
+    "data.eval.root",
+    "data.workers",
+    "train.checkpoint_every",
+)
 _SHOWN = 10
 
 
@@ -43,12 +54,20 @@ class RunFolder:
         self.recipe = self.path / "recipe.yaml"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.events = self.path / "tensorboard" / "events.out.tfevents.0.tinysight"
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.previous = self.path / "checkpoints" / "previous.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
 
-    def open(self, recipe: Recipe, resume: bool) -> Checkpoint | None:
+    def open(
+        self, recipe: Recipe, resume: bool, notes: Mapping[str, Any] | None = None
+    ) -> Checkpoint | None:
         """Make the folder, or with `resume` go on with the run in it.
+
+        Args:
+            recipe: the resolved recipe.
+            resume: whether the folder may hold a run of it.
+            notes: more entries of environment.json.
 
         Returns:
             The checkpoint to go on from, None to begin.
@@ -70,7 +89,7 @@ class RunFolder:
             part.unlink()
         write_atomic(self.recipe, recipe_yaml(recipe))
         self._keep_metrics(checkpoint.state.step if checkpoint else 0)
-        self._note_environment(checkpoint.state.step if checkpoint else 0)
+        self._note_environment(checkpoint.state.step if checkpoint else 0, notes or {})
         return checkpoint
 
     def save_last(self, checkpoint: Checkpoint) -> None:
@@ -83,6 +102,7 @@ class RunFolder:
         """Add one line to the metrics."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        append_events(self.events, record)
 
     def _found(self) -> str:
         """Name of a file that only a run leaves; empty if there is none."""
@@ -90,12 +110,14 @@ class RunFolder:
         return next((p.name for p in own if p.exists()), "")
 
     def _same_run(self, recipe: Recipe) -> None:
-        there = dict(leaves(read_yaml(self.recipe)))
+        stored = read_yaml(self.recipe)
+        known, _ = check_tree(stored)  # with the fields that are new since then at their defaults
+        there = dict(leaves(known.model_dump(mode="json") if known else stored))
         here = dict(leaves(recipe.model_dump(mode="json")))
         keys = [
             key
             for key in dict.fromkeys((*there, *here))
-            if there.get(key) != here.get(key) and key not in _FREE
+            if there.get(key) != here.get(key) and not key.startswith(_FREE)
         ]
         if keys:
             shown = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:_SHOWN]]
@@ -119,17 +141,19 @@ class RunFolder:
 
     def _keep_metrics(self, step: int) -> None:
         """Drop the lines after `step`, which the run will write again, and a line cut off."""
-        lines = []
+        records = []
         if self.metrics.is_file():
             for line in self.metrics.read_text("utf-8").splitlines():
                 try:
-                    if json.loads(line)["step"] <= step:
-                        lines.append(line + "\n")
+                    record = json.loads(line)
+                    if record["step"] <= step:
+                        records.append(record)
                 except (ValueError, KeyError, TypeError):
                     continue
-        write_atomic(self.metrics, "".join(lines))
+        write_atomic(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+        write_events(self.events, records)
 
-    def _note_environment(self, step: int) -> None:
+    def _note_environment(self, step: int, notes: Mapping[str, Any]) -> None:
         now = environment()
         starts = []
         if self.environment.is_file():
@@ -142,7 +166,7 @@ class RunFolder:
                     ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed),
                 )
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        tree = {**now, "starts": [*starts, {"time": time, "step": step}]}
+        tree = {**now, **notes, "starts": [*starts, {"time": time, "step": step}]}
         write_atomic(self.environment, json.dumps(tree, indent=2) + "\n")
 
 

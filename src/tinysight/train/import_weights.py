@@ -13,7 +13,7 @@ from tinysight.fetch.cache import hash_file
 from tinysight.files import write_atomic
 from tinysight.models import create_model
 from tinysight.registry import backbones
-from tinysight.train.pretrained import load_pretrained, skipped_names
+from tinysight.train.pretrained import load_pretrained, part_names
 from tinysight.train.weights import classes_of
 
 KEY = "tinysight-weights"  # the one entry of the metadata: more would be stored in any order
@@ -61,7 +61,7 @@ def import_weights(
     if classes is not None and classes != 1000:
         model = create_model(network, num_classes=classes, **options)
     load_pretrained(model, source, skip=skip, prefix=prefix)
-    left_out = skipped_names(model, skip)
+    left_out = part_names(model, skip, "skip")
     state = {
         name: value.contiguous()
         for name, value in model.state_dict().items()

@@ -11,14 +11,17 @@ from torch import nn
 
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
+from tinysight.data.labels import label_names
 from tinysight.data.lists import read_split
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluate import Evaluation, Predict, evaluate
 from tinysight.models import Backbone, set_batch_norm_variance
+from tinysight.models.activation import probabilities
 from tinysight.registry import backbones
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
-from tinysight.train.pretrained import find_pretrained, load_pretrained
+from tinysight.train.pretrained import CLASSIFIER, find_pretrained, load_pretrained
+from tinysight.train.weights import classes_of
 from tinysight.transforms import Compose
 
 
@@ -32,7 +35,7 @@ def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
         CheckpointError: nothing there, or it is damaged.
     """
     model, recipe = load_model(run_or_checkpoint)
-    return predictor(model.to(device())), recipe
+    return predictor(model.to(device()), recipe.data.target), recipe
 
 
 def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
@@ -47,7 +50,7 @@ def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
         transforms,
         [m.spec for m in recipe.metrics],
         batch_size=data.eval_batch_size,
-        labels=data.labels,
+        labels=label_names(data),
     )
 
 
@@ -68,9 +71,50 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
 def build_model(recipe: Recipe) -> Backbone:
     """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
     spec = recipe.model.backbone.spec
-    model: Backbone = backbones.build(spec, "model.backbone", num_classes=len(recipe.data.labels))
-    set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    classes = len(label_names(recipe.data))
+    model: Backbone = backbones.build(spec, "model.backbone", num_classes=classes)
+    try:
+        set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    except ValueError as error:  # a layer of somebody else's network
+        raise ConfigError("model.batch_norm_variance", str(error), "unbiased") from None
     return model
+
+
+def begin_with(recipe: Recipe, weights: str | Path) -> Recipe:
+    """`recipe` that begins with `weights`, but for the classifier if theirs has other classes.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `find_pretrained` takes them.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    path = find_pretrained(str(weights), recipe.model.backbone.name)
+    fits = classes_of(path, build_model(recipe)) == len(label_names(recipe.data))
+    changes = {"pretrained": str(path), "skip": () if fits else (CLASSIFIER,)}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+
+
+def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module, Path]:
+    """The network of a recipe with all weights of a file, on the CPU in evaluation mode, and that file.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `find_pretrained` takes them: a checkpoint, weights of the reference; None: those that the recipe
+            begins with, classifier included.
+
+    Raises:
+        CheckpointError: they do not fit, or there are none.
+    """
+    if weights is None and (not recipe.model.pretrained or recipe.model.skip):
+        hint = "train first, or name weights (Global.pretrained_model)"
+        raise CheckpointError(recipe.task, "no trained weights for this number of classes", hint)
+    model = build_model(recipe)
+    wanted = recipe.model.pretrained if weights is None else str(weights)
+    path = find_pretrained(wanted or "", recipe.model.backbone.name)
+    load_pretrained(model, path)
+    return model.eval(), path
 
 
 def initial_model(recipe: Recipe) -> Backbone:
@@ -89,14 +133,20 @@ def initial_model(recipe: Recipe) -> Backbone:
     return model
 
 
-def predictor(model: nn.Module) -> Predict:
-    """`model`, as it is now, as a callable of NumPy arrays; softmax and all in float32."""
+def predictor(model: nn.Module, target: str = "class", temperature: float = 1.0) -> Predict:
+    """`model`, as it is now, as a callable of NumPy arrays to probabilities, all in float32.
+
+    Args:
+        model: from (N, C, H, W) to logits (N, K).
+        target: `data.target` of its recipe; with `multilabel` each label is decided by itself.
+        temperature: the logits are divided by it.
+    """
     place: Any = next(model.parameters()).device
 
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            logits = model(torch.from_numpy(images).to(place))
-            scores: np.ndarray = torch.softmax(logits.float(), dim=1).cpu().numpy()
+            logits = model(torch.from_numpy(images).to(place)).float()
+            scores: np.ndarray = probabilities(logits, target, temperature).cpu().numpy()
             return scores
 
     return predict

@@ -62,7 +62,7 @@ def load_pretrained(
     """
     tensors = read_weights(path, model, prefix)
     own = model.state_dict()
-    parts = skipped_names(model, skip)
+    parts = part_names(model, skip, "skip")
     kept = [k for k in own if not k.startswith(parts)] if parts else list(own)
     missing = [k for k in kept if k not in tensors and not k.endswith(_COUNTER)]
     extra = [k for k in tensors if k not in own and not (parts and k.startswith(parts))]
@@ -81,21 +81,21 @@ def load_pretrained(
         logger.info("%s: loaded, but for %s, which is new", path, ", ".join(skip))
 
 
-def skipped_names(model: Backbone, skip: Sequence[str]) -> tuple[str, ...]:
-    """How the names of the entries begin that belong to the parts `skip`.
+def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, ...]:
+    """How the names of the entries begin that belong to `parts`, which the recipe lists at `where`.
 
     Raises:
-        ConfigError: a part that the network does not have.
+        ConfigError: a part that the network does not have; names the nearest.
     """
     own = model.state_dict()
     found = []
-    for i, part in enumerate(skip):
+    for i, part in enumerate(parts):
         stem = model.classifier_name if part == CLASSIFIER else part.rstrip(".")
         if not any(k == stem or k.startswith(f"{stem}.") for k in own):
-            known = [CLASSIFIER, *dict.fromkeys(k.split(".")[0] for k in own)]
-            raise ConfigError(
-                f"skip.{i}", f"the network has no part {part!r}", nearest(part, known)
-            )
+            depth = part.rstrip(".").count(".") + 1
+            beginnings = dict.fromkeys(".".join(k.split(".")[:depth]) for k in own)
+            what = f"the network has no part {part!r}"
+            raise ConfigError(f"{where}.{i}", what, nearest(part, [CLASSIFIER, *beginnings]))
         found += [f"{stem}."]
     return tuple(found)
 

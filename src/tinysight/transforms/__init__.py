@@ -6,7 +6,7 @@ makes the network's input. The modules `blur` and `resample` hold the arithmetic
 `augment` the random transforms.
 """
 
-from tinysight.transforms import geometry, photometric
+from tinysight.transforms import geometry, padding, photometric
 from tinysight.transforms.base import MAX_PIXELS, Image, Transform
 from tinysight.transforms.compose import Compose, to_batch
 from tinysight.transforms.decode import decode
@@ -18,6 +18,7 @@ __all__ = [
     "Transform",
     "decode",
     "geometry",
+    "padding",
     "photometric",
     "to_batch",
 ]

@@ -9,7 +9,7 @@ it, or a view of it. The same `rng` state gives the same picture. `random` says 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
 
 import numpy as np
 
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 Image = np.ndarray[Any, np.dtype[Any]]  # (H, W, C) or (H, W); uint8, or float32 once normalised
 
+Label: TypeAlias = Union[int, "np.ndarray[Any, np.dtype[Any]]"]  # a class id, or (K,) of 0 and 1
+
 MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one picture may be decoded or enlarged to
+
+
+# Whatever some OpenCV reads, so that a picture in a folder is answered or reported, never passed
+# over. What is in the file decides how it is decoded.
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
+    *(".jp2", ".j2k", ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".pxm", ".pfm", ".sr", ".ras"),
+    *(".hdr", ".pic", ".exr"),
+)
 
 
 class Transform(Protocol):

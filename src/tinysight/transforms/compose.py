@@ -11,7 +11,7 @@ import numpy as np
 
 from tinysight.errors import ConfigError, ImageError, Problem, TinysightError
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, Transform
+from tinysight.transforms.base import Image, Label, Transform
 from tinysight.validation import join
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class Compose:
         return self.with_label(image, 0, rng)[0]
 
     def with_label(
-        self, image: Image, label: int, rng: Generator | None = None
-    ) -> tuple[Image, int]:
+        self, image: Image, label: Label, rng: Generator | None = None
+    ) -> tuple[Image, Label]:
         """As a call, and the label that the last labelling step sets, `label` if none does."""
         for index, step in enumerate(self._steps):
             try:

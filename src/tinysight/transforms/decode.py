@@ -24,6 +24,7 @@ def decode(
     source: bytes | str | os.PathLike[str],
     *,
     max_pixels: int = MAX_PIXELS,
+    upright: bool = True,
     enough: tuple[int, int] | None = None,
 ) -> Image:
     """Decode one picture to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
@@ -36,7 +37,8 @@ def decode(
         source: the bytes of a JPEG, PNG, BMP or WebP file, or the path of one, in any script.
         max_pixels: the most pixels that are decoded; checked in the header, before anything is
             allocated.
-        enough: (width, height) of the upright picture that the caller needs. A JPEG that is larger
+        upright: False leaves the picture as it is stored, as Pillow does.
+        enough: (width, height) that the caller needs of what is given back. A JPEG that is larger
             may then be decoded at 1/2, 1/4 or 1/8 of its size, rounded up, as long as neither side
             falls below; which saves half the time and gives slightly other pixels. By default every
             picture is decoded whole.
@@ -50,7 +52,7 @@ def decode(
     if isinstance(source, (bytes, bytearray, memoryview)):
         where, data = f"{len(source)} bytes", bytes(source)
     else:
-        where, data = str(source), _read(Path(source))
+        where, data = str(source), read_file(Path(source))
     try:
         header = read_header(data)
     except Refused as refused:
@@ -61,10 +63,12 @@ def decode(
             f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}",
             "reduce the picture or raise max_pixels",
         )
-    return _upright(_pixels(header, where, enough), header.orientation)
+    orientation = header.orientation if upright else 1
+    return turn_upright(_pixels(header, where, enough, orientation >= 5), orientation)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; an `ImageError` if there is none."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -79,13 +83,16 @@ def _read(path: Path) -> bytes:
         raise ImageError(str(path), f"cannot be read: {reason}") from error
 
 
-def _pixels(header: Header, where: str, enough: tuple[int, int] | None) -> Image:
-    """The stored pixels as RGB, not yet turned; those of a JPEG reduced if `enough` are left."""
+def _pixels(header: Header, where: str, enough: tuple[int, int] | None, swapped: bool) -> Image:
+    """The stored pixels as RGB, not yet turned; those of a JPEG reduced if `enough` are left.
+
+    `swapped`: turning will exchange width and height, and `enough` means them afterwards.
+    """
     try:
         if header.format == "JPEG":
             by = 1
             if enough is not None:
-                needed = enough if header.orientation < 5 else enough[::-1]
+                needed = enough[::-1] if swapped else enough
                 by = denominator((header.width, header.height), needed)
             image = decode_jpeg(header.data, header.width, header.height, by)
         else:
@@ -109,22 +116,22 @@ def _by_opencv(header: Header) -> Image | None:
     return rgb
 
 
-def _upright(image: Image, orientation: int) -> Image:
+def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
-    upright: Image = image
+    turned: Image = image
     match orientation:
         case 2:
-            upright = cv2.flip(image, 1)
+            turned = cv2.flip(image, 1)
         case 3:
-            upright = cv2.rotate(image, cv2.ROTATE_180)
+            turned = cv2.rotate(image, cv2.ROTATE_180)
         case 4:
-            upright = cv2.flip(image, 0)
+            turned = cv2.flip(image, 0)
         case 5:
-            upright = cv2.transpose(image)
+            turned = cv2.transpose(image)
         case 6:
-            upright = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+            turned = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
         case 7:
-            upright = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
+            turned = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
         case 8:
-            upright = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    return upright
+            turned = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return turned

@@ -19,7 +19,7 @@ from tinysight.transforms.base import (
 from tinysight.transforms.resample import FILTERS, resample
 
 if TYPE_CHECKING:
-    from annotated_types import Ge
+    from annotated_types import Ge, Gt, Le
     from numpy.random import Generator
 
 Backend = Literal["cv2", "pillow"]
@@ -147,3 +147,36 @@ class CenterCrop:
         width, height = width_height(self.size)
         spare_width, spare_height = room(image, width, height)
         return crop(image, spare_width // 2, spare_height // 2, width, height)
+
+
+@transforms.register("center_square")
+@dataclass(frozen=True)
+class CenterSquare:
+    """Cut out the middle square of a share of the short side and resize it.
+
+    PaddleClas's CropImageAtRatio with `size` and `pad` has the share size / (size + pad).
+
+    Args:
+        size: side of the result, pixels.
+        share: side of the square over the picture's short side.
+        interpolation: as in `resize`.
+        backend: as in `resize`.
+    """
+
+    random: ClassVar[bool] = False
+    sets_label: ClassVar[bool] = False
+
+    size: Annotated[int, Ge(1)]
+    share: Annotated[float, Gt(0), Le(1)] = 0.875
+    interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
+
+    def __post_init__(self) -> None:
+        check_interpolation(self.interpolation, self.backend)
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to (size, size, C), dtype kept."""
+        height, width = image.shape[:2]
+        side = max(int(self.share * min(height, width)), 1)
+        window = crop(image, (width - side) // 2, (height - side) // 2, side, side)
+        return resize_to(window, self.size, self.size, self.interpolation, self.backend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -98,3 +98,44 @@ class Normalize:
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """Image (H, W, C) to float32 of the same shape."""
         return normalize(image, self.mean, self.std, self.scale)
+
+
+@transforms.register("append_channels")
+@dataclass(frozen=True)
+class AppendChannels:
+    """Append channels of zeros: some accelerators want four. After `normalize` (mean level 0).
+
+    Args:
+        channels: of the result; a picture with more is an error.
+    """
+
+    random: ClassVar[bool] = False
+    sets_label: ClassVar[bool] = False
+
+    channels: Annotated[int, Gt(0)] = 4
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to (H, W, channels), dtype kept."""
+        if image.ndim != 3 or image.shape[2] > self.channels:
+            raise ImageError("", f"cannot make {self.channels} channels of {image.shape}")
+        spare = self.channels - image.shape[2]
+        return np.pad(image, ((0, 0), (0, 0), (0, spare)))
+
+
+@transforms.register("cast")
+@dataclass(frozen=True)
+class Cast:
+    """Change the number type of the pixels, their values as near as it holds them.
+
+    Args:
+        dtype: "float32", or "float16" for a network that was exported to take half precision.
+    """
+
+    random: ClassVar[bool] = False
+    sets_label: ClassVar[bool] = False
+
+    dtype: Literal["float16", "float32"] = "float32"
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to the same shape in that type."""
+        return image.astype(self.dtype, copy=False)

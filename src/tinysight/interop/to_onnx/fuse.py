@@ -6,7 +6,6 @@ the function; sums are done in float64 before weights are rounded again.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from tinysight.interop.to_onnx.graph import Graph, Node
 from tinysight.interop.to_onnx.symbols import Side
+from tinysight.interop.to_onnx.tidy import Tidier
 
 _LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
 
@@ -28,82 +28,8 @@ class _Affine:
     offset: Any
 
 
-class _Fuser:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.kept = {tensor.name for _, tensor in graph.outputs}
-        self.makers: dict[str, Node] = {}
-        self.users: dict[str, list[Node]] = defaultdict(list)
-        self.gone: set[int] = set()
-        for node in graph.nodes:
-            self.makers.update(dict.fromkeys(node.outputs, node))
-            for name in node.inputs:
-                self.users[name].append(node)
-
-    # Reading the graph.
-
-    def constant(self, name: str) -> np.ndarray | None:
-        return self.graph.constants.get(name)
-
-    def shape(self, name: str) -> tuple[Side, ...]:
-        constant = self.constant(name)
-        return self.graph.tensors[name].shape if constant is None else constant.shape
-
-    def only(self, name: str) -> Node | None:
-        """The node that makes `name`, if just one node takes it and it is no output."""
-        return (
-            self.makers.get(name) if len(self.users[name]) == 1 and name not in self.kept else None
-        )
-
-    # Changing it.
-
-    def new_constant(self, like: str, value: np.ndarray) -> str:
-        name = self.graph.fresh(like)
-        self.graph.constants[name] = value
-        return name
-
-    def set_input(self, node: Node, index: int, name: str) -> None:
-        while len(node.inputs) <= index:
-            node.inputs.append("")
-        old = node.inputs[index]
-        if old:
-            self.users[old].remove(node)
-        node.inputs[index] = name
-        self.users[name].append(node)
-
-    def bypass(self, node: Node, source: str) -> bool:
-        """Remove `node`: who took its output takes `source`, or its maker makes the output itself."""
-        [made] = node.outputs
-        if made in self.kept:
-            maker = self.only(source)
-            if maker is None:
-                return False
-            maker.outputs[maker.outputs.index(source)] = made
-            self.makers[made] = maker
-        else:
-            for user in list(self.users[made]):
-                for index, name in enumerate(user.inputs):
-                    if name == made:
-                        user.inputs[index] = source
-                        self.users[source].append(user)
-            self.users[made] = []
-        for name in node.inputs:
-            if node in self.users[name]:
-                self.users[name].remove(node)
-        self.gone.add(id(node))
-        return True
-
-    def sweep(self) -> None:
-        """Drop removed nodes, then those that no output needs, then constants that nobody takes."""
-        wanted, nodes = set(self.kept), []
-        for node in reversed(self.graph.nodes):
-            if id(node) not in self.gone and any(name in wanted for name in node.outputs):
-                nodes.append(node)
-                wanted.update(node.inputs)
-        self.graph.nodes = nodes[::-1]
-        self.graph.constants = {n: c for n, c in self.graph.constants.items() if n in wanted}
-
-    # Affine maps into weights.
+class _Fuser(Tidier):
+    """Affine maps into weights."""
 
     def affine(self, node: Node) -> _Affine | None:
         """How `node` is affine in one of its inputs; None if it is not."""
@@ -330,54 +256,15 @@ class _Fuser:
                     self.set_input(user, 1, self.new_constant(user.inputs[1], scaled))
             return
 
-    # Nodes that do nothing, or nothing together with their neighbour.
+    # What is affine and changes nothing.
 
     def simplify(self, node: Node) -> None:
-        if node.op == "Reshape":
-            self.join_reshape(node)
-        elif node.op == "Transpose":
-            maker = self.makers.get(node.inputs[0])
-            if maker is not None and maker.op == "Transpose":
-                first = maker.attributes["perm"]
-                node.attributes = {"perm": [first[i] for i in node.attributes["perm"]]}
-                self.set_input(node, 0, maker.inputs[0])
-            if node.attributes["perm"] == sorted(node.attributes["perm"]):
-                self.bypass(node, node.inputs[0])
-        elif node.op == "Conv":
-            self.join_pad(node)
-        else:
-            found = self.affine(node)
-            if found and np.all(np.equal(found.scale, 1)) and not np.any(found.offset):
-                self.bypass(node, found.source)
-
-    def join_reshape(self, node: Node) -> None:
-        maker, target = self.makers.get(node.inputs[0]), self.constant(node.inputs[1])
-        if maker is not None and maker.op == "Reshape" and target is not None and np.all(target):
-            self.set_input(node, 0, maker.inputs[0])
-        if self.shape(node.inputs[0]) == self.shape(node.outputs[0]):
-            self.bypass(node, node.inputs[0])
-
-    def join_pad(self, node: Node) -> None:
-        maker = self.only(node.inputs[0])
-        if (
-            maker is None
-            or maker.op != "Pad"
-            or len(maker.inputs) > 2
-            or "pads" not in node.attributes
-        ):
+        super().simplify(node)
+        if id(node) in self.gone:
             return
-        pads = self.constant(maker.inputs[1])
-        if maker.attributes["mode"] != "constant" or pads is None:
-            return
-        rank = len(pads) // 2
-        if any(pads[[0, 1, rank, rank + 1]]) or np.any(pads < 0):
-            return
-        more = [*pads[2:rank].tolist(), *pads[rank + 2 :].tolist()]
-        node.attributes = {
-            **node.attributes,
-            "pads": [a + b for a, b in zip(node.attributes["pads"], more, strict=True)],
-        }
-        self.set_input(node, 0, maker.inputs[0])
+        found = self.affine(node)
+        if found and np.all(np.equal(found.scale, 1)) and not np.any(found.offset):
+            self.bypass(node, found.source)
 
 
 def fuse(graph: Graph) -> None:

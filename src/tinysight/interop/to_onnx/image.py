@@ -8,6 +8,7 @@ import numpy as np
 
 from tinysight.interop.to_onnx.fold import MAX_ELEMENTS
 from tinysight.interop.to_onnx.graph import Unsupported, Value
+from tinysight.interop.to_onnx.layers import either_layout
 from tinysight.interop.to_onnx.shape_ops import reshape_to
 from tinysight.interop.to_onnx.symbols import Side, as_vector, product
 from tinysight.interop.to_onnx.table import View, op
@@ -25,6 +26,7 @@ _MODES = {
     *(f"{m}_interp{s}" for m in ("bilinear", "nearest", "bicubic", "linear") for s in ("", "_v2")),
     inputs=("X", "OutSize", "SizeTensor", "Scale"),
 )
+@either_layout("X")
 def _interpolate(v: View) -> Value:
     x = v["X"]
     if v.attribute("data_layout", "data_format", default="NCHW") not in ("NCHW", "NCW"):
@@ -87,6 +89,50 @@ def _factors(v: View, count: int) -> list[float]:
     else:
         given = _scale_attribute(v)
     return given * count if len(given) == 1 else given
+
+
+@op("fold", inputs=("X",), outputs=("Y",))
+def _fold(v: View) -> Value:
+    """Columns back to windows; where windows do not overlap, by moving them."""
+    x, size = v["X"], v.integers("output_sizes")
+    kernel, strides = v.integers("kernel_sizes"), v.integers("strides", default=[1, 1])
+    dilations, pads = (
+        v.integers("dilations", default=[1, 1]),
+        v.integers("paddings", default=[0, 0]),
+    )
+    pads = pads * 2 if len(pads) == 2 else pads
+    n, columns, _ = v.sides(x)
+    (kh, kw), (h, w) = kernel, size
+    apart = strides == kernel and dilations == [1, 1] and not any(pads)
+    if apart and h % kh == 0 and w % kw == 0 and isinstance(columns, int):
+        split = reshape_to(v, x, [n, columns // (kh * kw), kh, kw, h // kh, w // kw])
+        moved = v.emit("Transpose", split, perm=[0, 1, 4, 2, 5, 3])
+        return reshape_to(v, moved, [n, columns // (kh * kw), h, w])
+    return v.emit(
+        "Col2Im",
+        x,
+        np.array(size),
+        np.array(kernel),
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+    )
+
+
+@op("grid_sampler", "grid_sample", inputs=("X", "Grid"), outputs=("Output",))
+def _grid_sample(v: View) -> Value:
+    mode = {"bilinear": "bilinear", "nearest": "nearest"}.get(
+        v.attribute("mode", default="bilinear")
+    )
+    padding = {"zeros": "zeros", "border": "border", "reflection": "reflection"}.get(
+        v.attribute("padding_mode", default="zeros")
+    )
+    if mode is None or padding is None or len(v.sides(v["X"])) != 4:
+        raise Unsupported("this way of sampling")
+    corners = int(v.attribute("align_corners", default=True))
+    return v.emit(
+        "GridSample", v["X"], v["Grid"], mode=mode, padding_mode=padding, align_corners=corners
+    )
 
 
 @op("unfold", inputs=("X",), outputs=("Y",))

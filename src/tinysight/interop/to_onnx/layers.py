@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,27 @@ from tinysight.interop.to_onnx.graph import Unsupported, Value, known
 from tinysight.interop.to_onnx.shape_ops import reshape_to
 from tinysight.interop.to_onnx.symbols import Side, Sym
 from tinysight.interop.to_onnx.table import View, op
+
+Single: TypeAlias = Callable[[View], Value]
+
+
+def either_layout(picture: str) -> Callable[[Single], Single]:
+    """A translation for NCHW takes NHWC too: its input `picture` and its result change places."""
+
+    def wrap(function: Single) -> Single:
+        def translation(v: View) -> Value:
+            layout = v.attribute("data_format", "data_layout", default="NCHW")
+            if layout not in ("NHWC", "NDHWC", "NLC"):
+                return function(v)
+            x = v[picture]
+            rank = len(v.sides(x))
+            first = v.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
+            made = function(v.replaced(picture, first, data_format="NCHW", data_layout="NCHW"))
+            return v.emit("Transpose", made, perm=[0, *range(2, rank), 1])
+
+        return translation
+
+    return wrap
 
 
 def _channels_first(v: View) -> None:
@@ -46,7 +67,12 @@ def _pads(
     raise Unsupported(f"paddings {given}")
 
 
-@op("conv2d", "depthwise_conv2d", "conv1d", inputs=("Input", "Filter", "Bias"), outputs=("Output",))
+@op(
+    *("conv2d", "depthwise_conv2d", "conv1d", "conv3d"),
+    inputs=("Input", "Filter", "Bias"),
+    outputs=("Output",),
+)
+@either_layout("Input")
 def _convolution(v: View) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
@@ -67,6 +93,7 @@ def _convolution(v: View) -> Value:
     inputs=("Input", "Filter", "OutputSize"),
     outputs=("Output",),
 )
+@either_layout("Input")
 def _transposed_convolution(v: View) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
@@ -100,13 +127,14 @@ def _transposed_convolution(v: View) -> Value:
     )
 
 
-@op("pool2d", inputs=("X", "KSize"))
+@op("pool2d", "pool3d", "max_pool2d_with_index", "max_pool3d_with_index", inputs=("X", "KSize"))
+@either_layout("X")
 def _pool(v: View) -> Value:
     _channels_first(v)
     x = v["X"]
     average = v.attribute("pooling_type", default="max") == "avg"
     sides = v.sides(x)[2:]
-    kernel = v.constants("ksize", "KSize")
+    kernel = v.constants("kernel_size" if v.has("kernel_size") else "ksize", "KSize")
     if v.attribute("adaptive", default=False):
         return _adaptive(v, x, kernel * len(sides) if len(kernel) == 1 else kernel, average)
     if v.attribute("global_pooling", default=False) or (
@@ -176,7 +204,9 @@ def _channelwise(v: View, value: np.ndarray, x: Value) -> np.ndarray:
     inputs=("X", "Mean", "Variance", "Scale", "Bias"),
     outputs=("Y",),
 )
-def _batch_norm(v: View) -> Value:
+@either_layout("X")
+def batch_norm(v: View) -> Value:
+    """Statistics have to be constants."""
     _channels_first(v)
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
     if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray):
@@ -297,7 +327,7 @@ def _flat(v: View, x: Value, split: int) -> Value:
     return reshape_to(v, x, [product(sides[:split]), product(sides[split:])])
 
 
-@op("addmm", inputs=("Input", "X", "Y"))
+@op("addmm", "baddbmm", inputs=("Input", "X", "Y"))
 def _addmm(v: View) -> Value:
     product = v.emit("MatMul", v["X"], v["Y"])
     alpha, beta = (

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinysight.errors import MissingDependency, WeightsError
+from tinysight.errors import WeightsError
 from tinysight.files import write_atomic
+from tinysight.interop.onnx_format import MAX_BYTES, Node, OnnxModel, Port
 from tinysight.interop.paddle_folder import PaddleModel, read_paddle_inference
 from tinysight.interop.to_onnx.fuse import fuse
-from tinysight.interop.to_onnx.graph import Graph, Node, Tensor
+from tinysight.interop.to_onnx.graph import Graph, Tensor
 from tinysight.interop.to_onnx.symbols import Dim, Side, Sym
 from tinysight.interop.to_onnx.translate import NONSENSE, translate
 
-if TYPE_CHECKING:
-    import onnx
-
 OPSET = 18
-_IR_VERSION = 8
-_MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB
 
 
 def paddle_to_onnx(
@@ -30,7 +25,7 @@ def paddle_to_onnx(
     *,
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
-) -> onnx.ModelProto:
+) -> OnnxModel:
     """Translate an exported Paddle folder to ONNX, opset 18, the batch left open.
 
     Args:
@@ -41,20 +36,16 @@ def paddle_to_onnx(
 
     Raises:
         WeightsError: damaged or hostile files, or operators that are not covered (all of them in one message).
-        MissingDependency: `onnx` is not installed.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise MissingDependency("onnx", "paddle", "translating a Paddle program") from None
     model = to_model(read_paddle_inference(folder), inputs, outputs)
     if out is not None:
-        write_atomic(out, model.SerializeToString())
-    assert isinstance(model, onnx.ModelProto)
+        write_atomic(out, model.chunks())
     return model
 
 
-def to_model(paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Any:
+def to_model(
+    paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> OnnxModel:
     """As `paddle_to_onnx`, of a program and weights that were read already (or put together by hand)."""
     with np.errstate(
         all="ignore"
@@ -63,57 +54,39 @@ def to_model(paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
         try:
             fuse(graph)
             size = sum(c.nbytes for c in graph.constants.values())
-            if size > _MAX_BYTES:
+            if size > MAX_BYTES:
                 what = f"{size} bytes of weights do not fit one ONNX file"
                 raise WeightsError(str(paddle.folder), what)
-            return _model(graph)
+            return finished(graph)
         except NONSENSE as error:
             what = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
             raise WeightsError(str(paddle.folder), what) from error
 
 
-def _model(graph: Graph) -> Any:
-    from onnx import helper, numpy_helper
-
+def finished(graph: Graph) -> OnnxModel:
+    """The model that `graph` is by now; its outputs take their public names."""
     names = {tensor.name: name for name, tensor in graph.outputs}
     taken = {t.name for t in graph.inputs} | set(graph.constants)
     taken |= {n for node in graph.nodes for n in node.outputs} - set(names)
-    clash = {name: f"{name}_" for name in names.values() if name in taken}
-    rename = {**clash, **names}
-    nodes = [_node(node, rename) for node in graph.nodes]
-    proto = helper.make_graph(
-        nodes,
-        "network",
-        [_info(t, t.name, graph) for t in graph.inputs],
-        [_info(t, name, graph) for name, t in graph.outputs],
-        [
-            numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
-            for name, value in graph.constants.items()
-        ],
-    )
-    return helper.make_model(
-        proto,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="tinysight",
-        ir_version=_IR_VERSION,
+    rename = {**{name: f"{name}_" for name in names.values() if name in taken}, **names}
+
+    def renamed(old: Sequence[str]) -> tuple[str, ...]:
+        return tuple(rename.get(name, name) for name in old)
+
+    return OnnxModel(
+        nodes=tuple(
+            Node(n.op, renamed(n.inputs), (made := renamed(n.outputs)), n.attributes, made[0])
+            for n in graph.nodes
+        ),
+        constants={rename.get(name, name): array for name, array in graph.constants.items()},
+        inputs=tuple(_port(t, t.name, graph) for t in graph.inputs),
+        outputs=tuple(_port(t, name, graph) for name, t in graph.outputs),
+        opset=OPSET,
     )
 
 
-def _node(node: Node, rename: dict[str, str]) -> Any:
-    from onnx import helper
-
-    attributes = dict(node.attributes)
-    if node.op == "Cast":
-        attributes["to"] = helper.np_dtype_to_tensor_dtype(np.dtype(attributes["to"]))
-    ins, outs = ([rename.get(n, n) for n in names] for names in (node.inputs, node.outputs))
-    return helper.make_node(node.op, ins, outs, name=outs[0], **attributes)
-
-
-def _info(tensor: Tensor, name: str, graph: Graph) -> Any:
-    from onnx import helper
-
-    dtype = helper.np_dtype_to_tensor_dtype(tensor.dtype)
-    return helper.make_tensor_value_info(name, dtype, [_side(s, graph) for s in tensor.shape])
+def _port(tensor: Tensor, name: str, graph: Graph) -> Port:
+    return Port(name, tensor.dtype, tuple(_side(side, graph) for side in tensor.shape))
 
 
 def _side(side: Side, graph: Graph) -> int | str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -177,10 +179,39 @@ def _index_sample(v: View) -> Value:
 
 @op("einsum", inputs=("Operands",))
 def _einsum(v: View) -> Value:
-    equation = str(v.attribute("equation", default="")).replace(" ", "")
-    if "->" not in equation or "." in equation:
-        raise Unsupported(f"equation {equation!r:.60}")
-    return v.emit("Einsum", *v.all("Operands"), equation=equation)
+    operands = v.all("Operands")
+    equation = str(v.attribute("equation", default=""))
+    ranks = [len(v.sides(operand)) for operand in operands]
+    return v.emit("Einsum", *operands, equation=explicit_einsum(equation, ranks))
+
+
+def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
+    """`equation` with its result and every axis written out.
+
+    Axes that "..." stands for get letters that the equation does not use, the same ones counted from the last. Without
+    "->" the result has these, then in alphabetical order the letters that appear once.
+
+    Raises:
+        Unsupported: the terms do not fit the operands.
+    """
+    terms, arrow, result = equation.replace(" ", "").partition("->")
+    parts = terms.split(",")
+    if len(parts) != len(ranks) or len(ranks) > 20:
+        raise Unsupported(f"equation {equation!r:.60} of {len(ranks)} operands")
+    spare = [c for c in ascii_letters if c not in equation]
+    hidden = [rank - len(part.replace("...", "")) for part, rank in zip(parts, ranks, strict=True)]
+    if any(n < 0 or (n > 0 and "..." not in part) for n, part in zip(hidden, parts, strict=True)):
+        raise Unsupported(f"equation {equation!r:.60} of operands with {list(ranks)} axes")
+    if max(hidden) > len(spare):
+        raise Unsupported(f"equation {equation!r:.60} with too many axes")
+    dots = "".join(spare[: max(hidden)])
+    written = [
+        part.replace("...", dots[len(dots) - n :]) for part, n in zip(parts, hidden, strict=True)
+    ]
+    if not arrow:
+        plain = "".join(parts).replace("...", "")
+        result = "..." + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
+    return ",".join(written) + "->" + result.replace("...", dots)
 
 
 @op("isnan", "isnan_v2", inputs=("X",))

@@ -42,9 +42,10 @@ def _open(side: Side) -> bool:
     return not isinstance(side, Sym) and side == -1
 
 
-@op("reshape", "reshape2", inputs=("X", "Shape"))
+@op("reshape", "reshape2", "view_shape", inputs=("X", "Shape"))
 def _reshape(v: View) -> Value:
-    x, target = v["X"], v.vector("shape", "Shape", "ShapeTensor")
+    name = "dims" if v.type == "view_shape" else "shape"
+    x, target = v["X"], v.vector(name, "Shape", "ShapeTensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Reshape", x, target)
     old = v.sides(x)
@@ -179,6 +180,16 @@ def _strided_slice(v: View) -> Value:
     ends = v.vector("ends", "EndsTensor", "EndsTensorList")
     steps = v.constants("strides", "StridesTensor", "StridesTensorList")
     return cut(v, v["Input"], v.integers("axes"), starts, ends, steps)
+
+
+@op("crop", "crop_tensor", inputs=("X", "Shape", "Offsets"))
+def _crop(v: View) -> Value:
+    x, sides = v["X"], v.constants("shape", "Shape", "ShapeTensor")
+    starts = v.constants("offsets", "Offsets", "OffsetsTensor")
+    if len(sides) != len(v.sides(x)) or len(starts) != len(sides) or min(starts) < 0:
+        raise Unsupported(f"a crop of {sides} at {starts}")
+    ends = [_FAR if side == -1 else start + side for start, side in zip(starts, sides, strict=True)]
+    return cut(v, x, list(range(len(sides))), np.array(starts), np.array(ends))
 
 
 def cut(

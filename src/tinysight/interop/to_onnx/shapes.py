@@ -280,6 +280,21 @@ def _gather_elements(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -
     return [(inputs[0][0], inputs[1][1])]
 
 
+def _col2im(inputs: list[Known], values: list[Any], _: Mapping[str, Any]) -> Made:
+    dtype, x = inputs[0]
+    (h, w), (kh, kw) = values[1].tolist(), values[2].tolist()
+    return [(dtype, (x[0], x[1] // (kh * kw), h, w))]
+
+
+def _grid_sample(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
+    (dtype, x), (_dtype, grid) = inputs
+    return [(dtype, (*x[:2], *grid[1:3]))]
+
+
+def _nonzero(inputs: list[Known], _: list[Any], __: Mapping[str, Any]) -> Made:
+    return [(_INT64, (len(inputs[0][1]), None))]
+
+
 def _einsum(inputs: list[Known], _: list[Any], attributes: Mapping[str, Any]) -> Made:
     terms, _arrow, result = attributes["equation"].partition("->")
     sides: dict[str, Side] = {}
@@ -306,11 +321,15 @@ RULES: dict[str, Rule] = {
         _names(
             "Relu Sigmoid Tanh Erf Sqrt Exp Log Abs Neg Floor Ceil Round Reciprocal Sign Not Softmax LogSoftmax"
             " HardSwish HardSigmoid LeakyRelu Elu Selu Celu Softplus Softsign Mish ThresholdedRelu Clip Sin Cos"
-            " InstanceNormalization LayerNormalization CumSum LRN"
+            " InstanceNormalization LayerNormalization CumSum LRN Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh"
+            " Shrink BitwiseNot ScatterND ScatterElements"
         ),
         _same,
     ),
-    **dict.fromkeys(_names("Add Sub Mul Div Pow Max Min Mod And Or Xor PRelu"), _elementwise),
+    **dict.fromkeys(
+        _names("Add Sub Mul Div Pow Max Min Mod And Or Xor PRelu BitwiseAnd BitwiseOr BitwiseXor"),
+        _elementwise,
+    ),
     **dict.fromkeys(_names("Equal Less Greater LessOrEqual GreaterOrEqual"), _comparison),
     **dict.fromkeys(
         _names(
@@ -349,5 +368,8 @@ RULES: dict[str, Rule] = {
     "Range": _range,
     "GatherElements": _gather_elements,
     "Einsum": _einsum,
+    "Col2Im": _col2im,
+    "GridSample": _grid_sample,
+    "NonZero": _nonzero,
     "DepthToSpace": _depth_to_space,
 }

@@ -11,6 +11,7 @@ the names of its inputs, in the order in which the numbered form has them:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -54,7 +55,9 @@ class View:
     """One operator with its inputs resolved. Input names are those of the legacy form."""
 
     def __init__(self, graph: Graph, operator: Op, entry: Entry, values: Mapping[str, Any]) -> None:
-        self.graph, self.type, self.attributes = graph, operator.type, operator.attributes
+        self.graph, self.attributes = graph, operator.attributes
+        # An underscore marks one that works in place, which makes no difference here.
+        self.type = operator.type if operator.type in TABLE else operator.type.rstrip("_")
         self._inputs: dict[str, list[Any]] = {}
         for slot, names in operator.inputs.items():
             name = slot
@@ -65,6 +68,13 @@ class View:
                 found.extend(value) if isinstance(value, list) else found.append(value)
             if found:
                 self._inputs[name] = found
+
+    def replaced(self, name: str, value: Value, **attributes: Any) -> View:
+        """The same operator with another input and other attributes."""
+        other = copy(self)
+        other._inputs = {**self._inputs, name: [value]}
+        other.attributes = {**self.attributes, **attributes}
+        return other
 
     def __contains__(self, name: str) -> bool:
         return name in self._inputs

@@ -15,15 +15,18 @@ from tinysight.interop.to_onnx import (  # noqa: F401 - importing a module fills
     constants,
     detect,
     elementwise,
+    functions,
+    fused,
     image,
     layers,
     reduce,
+    scatter,
     shape_ops,
 )
 from tinysight.interop.to_onnx.graph import Graph, Tensor, Unsupported
 from tinysight.interop.to_onnx.table import TABLE, Entry, View
 
-_LISTS = ("builtin.combine", "builtin.split")
+_LISTS = ("builtin.combine", "builtin.split", "builtin.slice")
 _OUTPUTS = ("Out", "Output", "Y")
 # What a program that makes no sense runs into; the message says so, and nothing was made of it.
 NONSENSE = (
@@ -113,6 +116,9 @@ def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
         return
     if op.type == "builtin.split":
         _assign(values, op.outputs, values[op.inputs["0"][0]])
+        return
+    if op.type == "builtin.slice":
+        values[op.outputs["0"][0]] = values[op.inputs["0"][0]][int(op.attributes["index"])]
         return
     entry = covered(op.type)
     assert entry is not None, "checked before"

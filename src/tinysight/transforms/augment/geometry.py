@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import cv2
+import numpy as np
 
 from tinysight.registry import transforms
 from tinysight.transforms.base import Image, need, same_axes, width_height
@@ -30,12 +31,21 @@ _FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
 @transforms.register("random_crop")
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut out a window at a uniform place; a picture that is too small is an error."""
+    """Cut out a window at a uniform place; a picture that is too small is an error.
+
+    PaddleClas's RandCropImageV2 draws from one row and one column too many, so that now and then its
+    window is a pixel short; this one is not.
+
+    Args:
+        size: of the window.
+        pad: rows and columns of zeros put around the picture first.
+    """
 
     random: ClassVar[bool] = True
     sets_label: ClassVar[bool] = False
 
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
+    pad: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
         width_height(self.size)
@@ -43,6 +53,8 @@ class RandomCrop:
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """Image (H, W, C) to a view (h, w, C)."""
         rng = need(rng)
+        if self.pad:
+            image = np.pad(image, ((self.pad,) * 2, (self.pad,) * 2, (0, 0))[: image.ndim])
         width, height = width_height(self.size)
         spare_width, spare_height = room(image, width, height)
         top = int(rng.integers(0, spare_height + 1))

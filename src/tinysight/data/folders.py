@@ -1,0 +1,110 @@
+"""A folder with one folder per class, and all pictures below a folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tinysight.data.lines import Form
+from tinysight.data.samples import UNLABELLED, Gathered
+from tinysight.errors import DataError, Problem, nearest
+from tinysight.transforms.base import EXTENSIONS
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 10
+
+
+def folder_names(folder: Path) -> tuple[str, ...]:
+    """Names of the folders in `folder`, sorted; hidden ones are left out.
+
+    Raises:
+        DataError: no such folder, or there is no folder in it.
+    """
+    try:
+        found = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    except FileNotFoundError:
+        raise DataError(str(folder), "no such folder", "it is relative to data.root") from None
+    except OSError as error:
+        raise DataError(str(folder), f"cannot be listed: {error.strerror}") from None
+    if not found:
+        raise DataError(str(folder), "no folder in it", "one folder per class is expected")
+    return tuple(sorted(found))
+
+
+def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
+    """Add the pictures of every class to `into`, in the order of the names.
+
+    Hidden files and files that are no pictures by their names are left out; the log says how many.
+
+    Raises:
+        DataError: a folder is not named like a label, a class has no picture, or nothing is there.
+    """
+    into.begin(folder, folder, 0)
+    if form.target == "transform" or not form.labelled:
+        read_pictures(folder, into)
+        return
+    if form.target == "multilabel":
+        raise DataError(str(folder), "folders give one label; data.target is multilabel")
+    found = folder_names(folder)
+    ids = {name: i for i, name in enumerate(form.names or found)}
+    problems = [
+        Problem(str(folder / name), "this folder is not named like a label", nearest(name, ids))
+        for name in found
+        if name not in ids
+    ]
+    others: list[str] = []
+    for name in sorted(set(found) & set(ids), key=lambda n: ids[n]):
+        before = len(into)
+        _add(folder, name, ids[name], into, others)
+        if len(into) == before:
+            problems.append(Problem(str(folder / name), "no picture in this folder"))
+    if problems:
+        raise DataError.of(str(folder), problems)
+    _tell(folder, others)
+
+
+def read_pictures(folder: Path, into: Gathered) -> None:
+    """Add every picture below `folder`, without labels.
+
+    Raises:
+        DataError: there is none.
+    """
+    before, others = len(into), list[str]()
+    _add(folder, "", UNLABELLED, into, others)
+    if len(into) == before:
+        raise DataError(str(folder), "no picture in this folder or below it")
+    _tell(folder, others)
+
+
+def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> None:
+    for path in _files(folder, below):
+        if path.lower().endswith(EXTENSIONS):
+            into.add(os.fsencode(path), label)
+        else:
+            others.append(path)
+
+
+def _files(folder: Path, below: str) -> Iterator[str]:
+    """Paths of the files, relative to `folder`, sorted, those of a folder before those below it."""
+    try:
+        with os.scandir(folder / below) as entries:
+            shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise DataError(str(folder / below), f"cannot be listed: {error.strerror}") from None
+    for entry in shown:
+        if entry.is_file():
+            yield f"{below}/{entry.name}" if below else entry.name
+    for entry in shown:
+        # A link to a folder could lead back up; one that is followed once is a class of its own.
+        if entry.is_dir(follow_symlinks=not below):
+            yield from _files(folder, f"{below}/{entry.name}" if below else entry.name)
+
+
+def _tell(folder: Path, others: Sequence[str]) -> None:
+    if others:
+        more = ", ..." if len(others) > _SHOWN else ""
+        names = ", ".join(others[:_SHOWN])
+        logger.info("%s: %d files are no pictures: %s%s", folder, len(others), names, more)

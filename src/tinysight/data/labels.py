@@ -1,0 +1,112 @@
+"""The names of the classes: written in the recipe, read from a file, or those of the folders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinysight.data.folders import folder_names
+from tinysight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.config.schema import Data, Recipe, Split
+
+_NUMBERED = re.compile(r"(\d{1,9})[ \t]+(\S.*)")
+
+
+def resolve_labels(recipe: Recipe) -> Recipe:
+    """`recipe` with `data.labels` as a tuple of names, whatever it was; raises as `label_names`."""
+    names = label_names(recipe.data)
+    if recipe.data.labels == names:
+        return recipe
+    data = recipe.data.model_copy(update={"labels": names})
+    return recipe.model_copy(update={"data": data})
+
+
+def label_names(data: Data) -> tuple[str, ...]:
+    """The K label names of a recipe, by class id.
+
+    Where `data.labels` says nothing they are the folders of the classes, the ids of the training
+    lists that are numbered anew, the identities up to the highest, or the places of several labels.
+
+    Raises:
+        ConfigError: fewer than two (several labels: none), they are to be found nowhere, or the
+            file of the names is wrong.
+        DataError: a list or folder that they are taken from is wrong.
+    """
+    if isinstance(data.labels, tuple):
+        names = data.labels
+    elif isinstance(data.labels, str):
+        names = read_label_names(_find(data, data.labels))
+    elif data.train.folder is not None:
+        names = folder_names(roots(data, data.train)[0] / data.train.folder)
+    else:
+        names = _from_lists(data)
+    least = 1 if data.target == "multilabel" else 2
+    if len(names) < least:
+        raise ConfigError("data.labels", f"at least {least} names are needed, got {len(names)}")
+    return names
+
+
+def roots(data: Data, split: Split | None = None) -> tuple[Path, ...]:
+    """The folders that the paths in the lists are relative to: one for all, or one a list."""
+    root = (split.root if split else None) or data.root
+    return tuple(map(Path, [root] if isinstance(root, str) else root))
+
+
+def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[str, ...]:
+    """Names from a UTF-8 text file: `id name` lines with every id from 0 on, or one name a line.
+
+    Args:
+        path: the file; blank lines are passed over.
+        delimiter: text between id and name. Default: blanks or tabs.
+
+    Raises:
+        ConfigError: the file is missing, empty, not UTF-8, or an id is missing or there twice.
+    """
+    path = Path(path)
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except FileNotFoundError:
+        raise ConfigError(str(path), "no such file of label names") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"labels cannot be read: {error}") from None
+    names = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not names:
+        raise ConfigError(str(path), "no label in it")
+    found = [(number, _numbered(line, delimiter)) for number, line in names]
+    if not all(pair for _, pair in found):
+        return tuple(line for _, line in names)
+    ids = sorted((*pair, number) for number, pair in found if pair)
+    for due, (index, _, number) in enumerate(ids):
+        if index != due:
+            hint = "a line is `id name`, with every id from 0 on, once"
+            raise ConfigError(f"{path}:{number}", f"class {index} where {due} is due", hint)
+    return tuple(name for _, name, _ in ids)
+
+
+def _from_lists(data: Data) -> tuple[str, ...]:
+    from tinysight.data.lists import occurring_ids, read_first  # which import this module
+
+    if data.target == "multilabel":
+        return tuple(map(str, range(read_first(data).labels.shape[1])))
+    if not data.relabel and data.target != "identity":
+        hint = "list them by class id, or name a file with a line `id name` for each"
+        raise ConfigError("data.labels", "the label names are missing", hint)
+    ids = occurring_ids(data).tolist()
+    return tuple(map(str, ids if data.relabel else range(ids[-1] + 1)))
+
+
+def _numbered(line: str, delimiter: str | None) -> tuple[int, str] | None:
+    if delimiter is None:
+        match = _NUMBERED.fullmatch(line)
+        return (int(match[1]), match[2].strip()) if match else None
+    first, _, rest = line.partition(delimiter)
+    return (int(first), rest.strip()) if first.isdecimal() and rest.strip() else None
+
+
+def _find(data: Data, name: str) -> Path:
+    """A file of names lies relative to a root, or to where the command runs."""
+    places = [root / name for root in roots(data)] + [Path(name)]
+    return next((p for p in places if p.is_file()), places[0])

@@ -1,0 +1,1 @@
+"""Data sets made of annotated photographs or of longer lists; `tinysight data prepare`."""

@@ -1,0 +1,105 @@
+"""Dividing pictures in two: by groups that stay together, and with every class on both sides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tinysight.errors import DataError
+
+
+class Division(NamedTuple):
+    """Places of the pictures on each side, sorted; `left_out` are on neither."""
+
+    train: list[int]
+    test: list[int]
+    left_out: list[int]
+
+
+def divide(
+    labels: Sequence[int],
+    groups: Sequence[str],
+    *,
+    fraction: float | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+) -> Division:
+    """Divide N pictures so that no group is on both sides.
+
+    Args:
+        labels: class ids, (N,).
+        groups: what must stay together, (N,): a photograph, a camera, a person.
+        fraction: share of every class for the test, as near as whole groups allow.
+        per_class: instead, so many of each class for the test. The others of the groups that are
+            needed for it are left out, for they may be on neither side.
+        seed: another one divides otherwise.
+
+    Raises:
+        DataError: a class has too few pictures or groups, so that one side would have none of it.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    keys = sorted(members)
+    order = [keys[i] for i in np.random.default_rng(seed).permutation(len(keys))]
+    known = np.asarray(labels)
+    counts = np.bincount(known)
+    if per_class is not None:
+        chosen, kept = _per_class(known, members, order, per_class)
+    else:
+        chosen, kept = _by_fraction(known, members, order, fraction or 0.0), None
+    side = np.array([group in chosen for group in groups])
+    test = np.flatnonzero(side) if kept is None else np.array(sorted(kept), np.int64)
+    train = np.flatnonzero(~side)
+    left = np.setdiff1d(np.flatnonzero(side), test)
+    for c in np.flatnonzero(counts).tolist():
+        have = int((known[test] == c).sum())
+        if per_class is not None and have < per_class:
+            what = f"class {c} has {counts[c]} pictures, {per_class} are wanted for the test"
+            raise DataError("per class", what, "ask for fewer")
+        for name, places in (("training", train), ("test", test)):
+            if not (known[places] == c).any():
+                what = f"no picture of class {c} is left for the {name}"
+                raise DataError("split", what, "ask for another share, or make smaller groups")
+    return Division(train.tolist(), test.tolist(), left.tolist())
+
+
+def _per_class(
+    labels: np.ndarray, members: dict[str, list[int]], order: Sequence[str], wanted: int
+) -> tuple[set[str], set[int]]:
+    """Groups for the test and the pictures of them that are used; rare classes choose first."""
+    chosen: set[str] = set()
+    kept: set[int] = set()
+    have: dict[int, int] = defaultdict(int)
+    counts = np.bincount(labels)
+    for c in sorted(np.flatnonzero(counts).tolist(), key=lambda c: int(counts[c])):
+        for group in order:
+            if have[c] >= wanted:
+                break
+            if group in chosen or not any(labels[i] == c for i in members[group]):
+                continue
+            chosen.add(group)
+            for i in members[group]:
+                label = int(labels[i])
+                if have[label] < wanted:
+                    have[label] += 1
+                    kept.add(i)
+    return chosen, kept
+
+
+def _by_fraction(
+    labels: np.ndarray, members: dict[str, list[int]], order: Sequence[str], fraction: float
+) -> set[str]:
+    """Groups for the test: each one that brings the classes nearer to their share, large ones first."""
+    classes = len(np.bincount(labels))
+    missing = np.bincount(labels) * fraction
+    chosen: set[str] = set()
+    for group in sorted(order, key=lambda g: -len(members[g])):
+        own = np.bincount(labels[members[group]], minlength=classes)
+        if np.abs(missing - own).sum() < np.abs(missing).sum():
+            missing = missing - own
+            chosen.add(group)
+    return chosen

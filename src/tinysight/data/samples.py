@@ -1,0 +1,169 @@
+"""Labelled pictures, kept compactly: what a list file or a folder becomes."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+
+from tinysight.transforms.base import Label
+
+UNLABELLED = -1
+
+
+class Sample(NamedTuple):
+    """One picture, its label, and the line of the list that names it (0: a folder does).
+
+    `label` is a class id or identity, or (K,) int8 of 0 and 1 for several labels; -1 if unknown.
+    """
+
+    path: Path
+    label: Label
+    line: int
+
+
+class Section(NamedTuple):
+    """The part of a `SampleList` that came from one list file or folder.
+
+    `start` is the place of its first picture, `line` that picture's line (0: none, a folder).
+    """
+
+    source: Path
+    root: Path
+    start: int = 0
+    line: int = 1
+
+
+class SampleList(Sequence[Sample]):
+    """The pictures of one split, in the order of its lists.
+
+    The paths lie in one block of bytes and the numbers in a few arrays: a million entries are a
+    handful of objects, which forked loader processes share and spawned ones receive in one piece.
+
+    Attributes:
+        labels: class ids or identities, (N,) int32, or 0 and 1 by label, (N, K) int8; -1 for a
+            picture without a label.
+        cameras: (N,) int32 where the list names cameras, else None.
+        sections: the lists and folders, in order; there is at least one.
+    """
+
+    def __init__(
+        self,
+        sections: Sequence[Section],
+        paths: bytes,
+        ends: np.ndarray,
+        labels: np.ndarray,
+        cameras: np.ndarray | None = None,
+    ) -> None:
+        self.sections = tuple(sections)
+        self.labels = labels
+        self.cameras = cameras
+        self._starts = [section.start for section in self.sections]
+        self._paths = paths
+        self._ends = ends  # (N,) int64: where each path ends in `_paths`
+
+    @property
+    def source(self) -> Path:
+        """The first list file or folder: where a message says the trouble is."""
+        return self.sections[0].source
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]  # raises IndexError, counts from the end
+        section = self.section(i)
+        start = self._ends[i - 1] if i else 0
+        path = self._paths[start : self._ends[i]].decode("utf-8", "surrogateescape")
+        label = self.labels[i]
+        line = section.line + i - section.start if section.line else 0
+        return Sample(section.root / path, label if label.ndim else int(label), line)
+
+    def section(self, index: int) -> Section:
+        """The list or folder that picture `index`, from 0, came from."""
+        return self.sections[bisect.bisect_right(self._starts, index) - 1]
+
+    def label_ratio(self, num_classes: int) -> np.ndarray:
+        """Share of the labelled pictures that have each label, (K,) float32; 0 where none has one.
+
+        Args:
+            num_classes: K.
+        """
+        if self.labels.ndim == 2:
+            rows = self.labels[self.labels[:, 0] != UNLABELLED]
+            counts, total = rows.sum(axis=0, dtype=np.int64), len(rows)
+        else:
+            known = self.labels[self.labels >= 0]
+            counts, total = np.bincount(known, minlength=num_classes), len(known)
+        ratio: np.ndarray = (counts / max(total, 1)).astype(np.float32)
+        return ratio
+
+    def with_labels(self, labels: np.ndarray) -> SampleList:
+        """The same pictures with other labels, (N,) int32 or (N, K) int8."""
+        return SampleList(self.sections, self._paths, self._ends, labels, self.cameras)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of paths and labels: two lists with the same one train the same."""
+        digest = hashlib.sha256(self._paths)
+        digest.update(self._ends.astype("<i8").tobytes())
+        digest.update(self.labels.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+
+class Gathered:
+    """A `SampleList` being read: `begin` a section, then `add` its pictures."""
+
+    def __init__(self, num_labels: int | None = None) -> None:
+        self.num_labels = num_labels  # K of several labels; 0: that of the first picture
+        self.sections: list[Section] = []
+        self.paths = bytearray()
+        self.ends = array("q")
+        self.labels = array("i" if num_labels is None else "b")
+        self.cameras = array("i")
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def begin(self, source: Path, root: Path, line: int = 1) -> None:
+        """What is added from now on comes from `source`."""
+        self.sections.append(Section(source, root, len(self), line))
+
+    def gap(self, line: int) -> None:
+        """Something was left out: the next picture is that of line `line`."""
+        last = self.sections[-1]
+        if last.start == len(self):
+            self.sections.pop()
+        self.sections.append(last._replace(start=len(self), line=line))
+
+    def add(self, path: bytes, label: int | Sequence[int], camera: int = -1) -> None:
+        """One picture; a label of -1 stands for all K."""
+        self.paths += path
+        self.ends.append(len(self.paths))
+        self.cameras.append(camera)
+        if self.num_labels is None:
+            self.labels.append(label)  # type: ignore[arg-type]
+        else:
+            several = [label] * self.num_labels if isinstance(label, int) else label
+            self.num_labels = self.num_labels or len(several)
+            self.labels.extend(several)
+
+    def done(self, limit: int | None = None) -> SampleList:
+        """Everything that was added, or the first `limit` of it."""
+        dtype, shape = (np.int32, (-1,)) if self.num_labels is None else (np.int8, (len(self), -1))
+        labels = np.array(self.labels, dtype).reshape(shape)[:limit]
+        cameras = np.array(self.cameras, np.int32)[:limit]
+        ends = np.array(self.ends, np.int64)[:limit]
+        known = cameras if len(cameras) and cameras.max() >= 0 else None
+        paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
+        return SampleList(self.sections, paths, ends, labels, known)

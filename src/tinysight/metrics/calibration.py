@@ -1,0 +1,214 @@
+"""Do probabilities mean what they say: calibration errors, the reliability curve, temperature.
+
+One class out of K: the confidence is the highest probability, and it should be right as often as
+it says. Yes or no, or several labels at once ((N, K) of 0 and 1): the probability of each label
+should be its frequency.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import numpy as np
+
+from tinysight.errors import DataError
+from tinysight.metrics.checks import Array, score_table
+from tinysight.registry import metrics
+
+if TYPE_CHECKING:
+    from annotated_types import Ge
+
+_FLOOR = 1e-12  # of the probability of what was true: one sure mistake must not count endlessly
+_LEAST = 1e-38  # that float32 can say of a probability
+_STEPS = 60
+_LIMITS = (0.05, 20.0)  # of a temperature
+
+Target = Literal["class", "multilabel"]
+
+
+class Reliability(NamedTuple):
+    """Per bin that is not empty, each (B,): mean confidence, share that was right, how many samples."""
+
+    confidence: Array
+    accuracy: Array
+    number: Array
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: the mean gap between confidence and accuracy."""
+        gaps = np.abs(self.confidence - self.accuracy)
+        return float((gaps * self.number).sum() / self.number.sum())
+
+
+@metrics.register("calibration")
+def calibration(scores: Array, labels: Array, bins: Annotated[int, Ge(1)] = 15) -> dict[str, float]:
+    """How far probabilities are from what they say, four ways; lower is better.
+
+    `ece` is the expected calibration error in bins of equal width, `ece_mass` the same in bins of
+    equal numbers; `brier` the squared distance to the truth, `nll` the negative log-likelihood.
+
+    Args:
+        scores: probabilities, (N, K).
+        labels: class ids (N,), or 0 and 1 (N, K); below 0 is not known.
+        bins: number of bins.
+
+    Raises:
+        DataError: shapes that do not fit, no samples, NaN, labels out of range.
+
+    Source: M. P. Naeini et al., AAAI 2015; C. Guo et al., ICML 2017; G. W. Brier, 1950 (with the
+    sum over the classes).
+    """
+    confidence, hit = confidences(scores, labels)
+    return {
+        "ece": reliability(confidence, hit, bins).ece,
+        "ece_mass": reliability(confidence, hit, bins, equal_mass=True).ece,
+        "brier": brier(scores, labels),
+        "nll": negative_log_likelihood(scores, labels),
+    }
+
+
+def confidences(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """What is binned: a probability each, and whether it came true.
+
+    Returns:
+        (M,) float64 and (M,) bool. Of class ids: the highest probability of each picture and
+        whether its class is the label. Of two classes the same, so from 0.5 to 1. Of (N, K) labels:
+        every probability whose label is known.
+
+    Raises:
+        DataError: as `calibration`.
+    """
+    table, truth = _checked(scores, labels)
+    if truth.ndim == 2:
+        known = truth >= 0
+        return table[known], truth[known] > 0
+    best = table.argmax(axis=1)
+    return table[np.arange(len(best)), best], best == truth
+
+
+def reliability(
+    confidence: Array, hit: Array, bins: int = 15, *, equal_mass: bool = False
+) -> Reliability:
+    """Confidence and accuracy by bins of the confidence.
+
+    Args:
+        confidence: (M,), in [0, 1].
+        hit: whether each came true, (M,) bool.
+        bins: of equal width on [0, 1], open below and closed above, as in the literature; or of
+            equal numbers, equal confidences never apart.
+        equal_mass: which of the two.
+    """
+    if equal_mass:
+        edges = np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf")
+    else:
+        edges = np.arange(1, bins) / bins
+    place = np.searchsorted(edges, confidence, side="left")
+    count = np.bincount(place, minlength=bins)
+    used = count > 0
+    sums = (np.bincount(place, weights=x, minlength=bins)[used] for x in (confidence, hit))
+    mean, share = (s / count[used] for s in sums)
+    return Reliability(mean, share, count[used])
+
+
+def brier(scores: Array, labels: Array) -> float:
+    """Mean squared distance between probabilities and truth, summed over the classes of a picture.
+
+    Of (N, K) labels: the mean over all that are known.
+
+    Raises:
+        DataError: as `calibration`.
+    """
+    table, truth = _checked(scores, labels)
+    if truth.ndim == 2:
+        known = truth >= 0
+        return float(((table - truth)[known] ** 2).mean())
+    one_hot = truth[:, None] == np.arange(table.shape[1])
+    return float(((table - one_hot) ** 2).sum(axis=1).mean())
+
+
+def negative_log_likelihood(scores: Array, labels: Array) -> float:
+    """Mean of -log of the probability that the truth was given; at most 27.6, for a probability of 0.
+
+    Raises:
+        DataError: as `calibration`.
+    """
+    table, truth = _checked(scores, labels)
+    if truth.ndim == 2:
+        known = truth >= 0
+        given = np.where(truth > 0, table, 1 - table)[known]
+    else:
+        given = table[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(given, _FLOOR)).mean())
+
+
+def apply_temperature(scores: Array, temperature: float, target: Target) -> Array:
+    """Probabilities (N, K) as if the logits had been divided by `temperature`; above 1 is less sure.
+
+    Args:
+        scores: what softmax (`class`) or sigmoid (`multilabel`) made of the logits.
+        temperature: above 0.
+        target: which of the two it was.
+    """
+    table = np.asarray(scores, np.float64)
+    logits = np.log(np.maximum(table, _LEAST))
+    if target == "multilabel":
+        logits -= np.log(np.maximum(1 - table, _LEAST))
+        return 1 / (1 + np.exp(-logits / temperature))
+    logits = (logits - logits.max(axis=1, keepdims=True)) / temperature
+    powers = np.exp(logits)
+    result: Array = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def fit_temperature(scores: Array, labels: Array) -> float:
+    """The temperature with the least negative log-likelihood, between 0.05 and 20.
+
+    It changes no ranking, so neither the answers nor the ROC curve; only how sure they sound.
+
+    Args:
+        scores: probabilities of validation pictures, (N, K).
+        labels: class ids (N,), or 0 and 1 (N, K).
+
+    Raises:
+        DataError: as `calibration`.
+
+    Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    table, truth = _checked(scores, labels)
+    target: Target = "multilabel" if truth.ndim == 2 else "class"
+
+    def loss(log_t: float) -> float:
+        warm = apply_temperature(table, float(np.exp(log_t)), target)
+        return negative_log_likelihood(warm, truth)
+
+    # Convex in 1/t, so it has one valley in log t too: golden sections.
+    low, high = np.log(_LIMITS)
+    ratio = (np.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    for _ in range(_STEPS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(right)
+    return float(np.exp((low + high) / 2))
+
+
+def _checked(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """Probabilities (N, K) float64 and labels (N,) or (N, K) int64."""
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if labels.ndim != 2:
+        scores, labels = score_table(scores, labels, "calibration")
+        return scores.astype(np.float64), labels.astype(np.int64)
+    if scores.shape != labels.shape or not scores.size:
+        what = f"labels {labels.shape} beside scores {scores.shape}"
+        raise DataError("calibration", what)
+    if np.isnan(scores).any():
+        raise DataError("calibration", "scores hold NaN")
+    if not (labels >= 0).any():
+        raise DataError("calibration", "no label is known")
+    return scores.astype(np.float64), labels.astype(np.int64)

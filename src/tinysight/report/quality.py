@@ -1,0 +1,221 @@
+"""ROC, precision and recall, confusion, calibration, and the numbers of each label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+
+from tinysight.metrics import (
+    class_report,
+    confidences,
+    pr_area,
+    pr_curve,
+    reliability,
+    roc_auc,
+    roc_curve,
+)
+from tinysight.report.charts import (
+    Axis,
+    Mark,
+    histogram,
+    line_chart,
+    reliability_chart,
+)
+from tinysight.verdict import Verdict
+
+_SMALL = 0.05  # false-positive rates below it are drawn on a scale of tens
+_FEW = 4  # classes whose tables share a card
+_LARGEST = 30  # classes whose confusion is shown whole
+_WORST = 30  # rows of a longer table
+_BINS = 10
+_SAMPLES = 4000  # scores in a histogram
+
+
+class _Row(NamedTuple):
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: float
+
+
+def roc(verdict: Verdict) -> str:
+    """The receiver operating characteristic with the chosen point; empty where there is none."""
+    about = verdict.about
+    if about is None or not 0 < about.truth.sum() < len(about.truth):
+        return ""
+    curve, decision = roc_curve(about.scores, about.truth), verdict.decision
+    negatives = int((~about.truth).sum())
+    marks, small = [], False
+    if decision and decision.fpr and decision.tpr:
+        fpr, tpr = decision.fpr, decision.tpr
+        small = (decision.target or fpr.value) <= _SMALL and decision.rule != "target_precision"
+        marks = [
+            Mark(
+                f"threshold {decision.threshold:.4g}",
+                fpr.value, tpr.value, (fpr.low, fpr.high), (tpr.low, tpr.high),
+            )
+        ]  # fmt: skip
+    low = min(0.5 / negatives, decision.target or 1.0 if decision else 1.0)
+    x = Axis("false-positive rate", low, 1.0, True) if small else Axis("false-positive rate")
+    points = list(zip(curve.fpr.tolist(), curve.tpr.tolist(), strict=True))
+    area = roc_auc(about.scores, about.truth)["roc_auc"]
+    return line_chart(
+        "ROC and the chosen point" if marks else "ROC",
+        x,
+        Axis("true-positive rate"),
+        {"ROC": points},
+        marks,
+        diagonal=not small,
+        note=f"Area {area:.4f}. Whiskers: 95 % of what new pictures will show in the long run."
+        if marks
+        else f"Area {area:.4f}.",
+    )
+
+
+def overview(verdict: Verdict) -> str:
+    """What stands beside the worst errors: where the threshold lies, or without one each label."""
+    cards = [roc(verdict), scores(verdict)]
+    return _cards(cards if any(cards) else [by_label(verdict)])
+
+
+def quality(verdict: Verdict) -> str:
+    """Everything else about the answers, as cards."""
+    cards = [_pr(verdict), _reliability(verdict)]
+    rest = [_confusion(verdict), by_label(verdict) if verdict.about else ""]
+    small = len(verdict.labels) <= _FEW
+    cards += ['<div style="height:14px"></div>'.join(filter(None, rest))] if small else rest
+    return f'<section><h2>Answers</h2><div class="charts">{_cards(cards)}</div></section>'
+
+
+def _cards(contents: Sequence[str]) -> str:
+    return "".join(f'<div class="card">{content}</div>' for content in contents if content)
+
+
+def by_label(verdict: Verdict) -> str:
+    """Precision, recall and F1 of each label; of many the worst."""
+    names = verdict.labels
+    if verdict.several:
+        reports = [(class_report(matrix), 1) for matrix in verdict.confusions()]
+    else:
+        reports = [(class_report(verdict.confusion()), k) for k in range(len(names))]
+    rows = [
+        _Row(name, *(float(column[k]) for column in report))
+        for name, (report, k) in zip(names, reports, strict=True)
+    ]
+    title = "Each label"
+    if len(rows) > _WORST:
+        rows = sorted((row for row in rows if row.support), key=lambda row: row.f1)[:_WORST]
+        title = f"The {len(rows)} labels with the lowest F1"
+    cells = "".join(
+        f"<tr><th scope=row>{escape(name)}</th><td>{support:.0f}</td><td>{precision:.3f}</td>"
+        f"<td>{recall:.3f}</td><td>{f1:.3f}</td></tr>"
+        for name, precision, recall, f1, support in rows
+    )
+    return (
+        f'<h3>{title}</h3><div class="scroll"><table><thead><tr><th scope="col">label</th>'
+        '<th scope="col">pictures</th><th scope="col">precision</th><th scope="col">recall</th>'
+        f'<th scope="col">F1</th></tr></thead><tbody>{cells}</tbody></table></div>'
+    )
+
+
+def _pr(verdict: Verdict) -> str:
+    about, decision = verdict.about, verdict.decision
+    if about is None or not about.truth.any():
+        return ""
+    curve = pr_curve(about.scores, about.truth)
+    marks = []
+    if decision and decision.precision and decision.tpr:
+        precision, recall = decision.precision, decision.tpr
+        ends = (precision.low, precision.high)
+        marks = [Mark("threshold", recall.value, precision.value, None, ends)]
+    area = pr_area(about.scores, about.truth)
+    return line_chart(
+        "Precision and recall",
+        Axis("recall"),
+        Axis("precision"),
+        {"PR": list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True))},
+        marks,
+        note=f"Average precision {area:.4f}, where {about.truth.mean():.3g} are positive as here.",
+    )
+
+
+def scores(verdict: Verdict) -> str:
+    """How the scores of those with the label and of the others lie, and the threshold between."""
+    about = verdict.about
+    if about is None:
+        return ""
+    names = (
+        ("has the label", "has it not")
+        if verdict.several
+        else (about.name, next((n for n in verdict.labels if n != about.name), "other"))
+    )
+    groups = {
+        name: _some(about.scores[side])
+        for name, side in zip(names, (about.truth, ~about.truth), strict=True)
+    }
+    cut = verdict.decision.threshold if verdict.decision else None
+    return histogram("Scores by true label", f"probability of {about.name}", groups, threshold=cut)
+
+
+def _some(values: np.ndarray) -> Sequence[float]:
+    step = max(1, len(values) // _SAMPLES)
+    picked: list[float] = np.sort(values)[::step].tolist()
+    return picked
+
+
+def _reliability(verdict: Verdict) -> str:
+    confidence, hit = confidences(verdict.found.scores, verdict.found.labels)
+    curve = reliability(confidence, hit, _BINS)
+    points = list(zip(curve.confidence.tolist(), curve.accuracy.tolist(), strict=True))
+    shares = (curve.number / curve.number.sum()).tolist()
+    state = "applied" if verdict.calibrated else "would fit"
+    numbers = verdict.calibration
+    note = (
+        f"Calibration error {numbers['ece']:.4f} (bins of equal numbers {numbers['ece_mass']:.4f}), Brier score "
+        f"{numbers['brier']:.4f}; temperature {verdict.temperature:.3g} {state}. "
+        "On the line, scores mean what they say."
+    )
+    return reliability_chart("Calibration", points, shares, note)
+
+
+def _confusion(verdict: Verdict) -> str:
+    if verdict.several:
+        return ""
+    names, counts = verdict.labels, verdict.confusion()
+    if len(names) > _LARGEST:
+        return _confused_pairs(counts, names)
+    head = "".join(f'<th scope="col">{escape(n)}</th>' for n in names)
+    rows = []
+    for k, (name, row) in enumerate(zip(names, counts.tolist(), strict=True)):
+        total = sum(row) or 1
+        cells = "".join(
+            f'<td{" class=right" if i == k else ""} style="background:rgba(var(--shade),'
+            f'{0.45 * c / total:.2f})">{c}</td>'
+            for i, c in enumerate(row)
+        )
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return (
+        '<h3>Confusion</h3><div class="scroll"><table class="matrix"><thead><tr>'
+        f"<th>is \\ answered</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _confused_pairs(counts: np.ndarray, names: Sequence[str]) -> str:
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:_WORST]
+    pairs = [divmod(int(at), len(names)) for at in order]
+    rows = "".join(
+        f'<tr><th scope="row">{escape(names[i])}</th><td class="text">{escape(names[k])}</td>'
+        f"<td>{wrong[i, k]}</td></tr>"
+        for i, k in pairs
+        if wrong[i, k]
+    )
+    return (
+        '<h3>Most confused</h3><div class="scroll"><table><thead><tr><th scope="col">is</th>'
+        '<th scope="col">answered</th><th scope="col">pictures</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )

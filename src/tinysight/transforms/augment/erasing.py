@@ -1,0 +1,129 @@
+"""Covering parts of a picture, so that no single part decides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+
+from tinysight.errors import ImageError
+from tinysight.registry import transforms
+from tinysight.transforms.base import Image, need
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, Gt, Le, MinLen
+    from numpy.random import Generator
+
+
+@transforms.register("random_erasing")
+@dataclass(frozen=True)
+class RandomErasing:
+    """Cover a random rectangle with one colour, one random colour, or noise.
+
+    Source: arXiv 1708.04896, in PaddleClas's form, with equal results for equal draws. Put it after
+    `normalize`: the random values are drawn from N(0, 1), the distribution of normalised pixels.
+    Only `const` works on uint8.
+
+    Args:
+        p: probability.
+        mode: "const": `value`; "rand": one random colour; "pixel": each pixel its own.
+        area: smallest and largest share of the picture.
+        aspect: smallest height over width; the largest is 1 / aspect.
+        log_aspect: draw the proportions log-uniformly, so that upright and lying rectangles are
+            equally likely.
+        attempts: rectangles that do not fit are drawn again so often; then the picture stays.
+        value: for "const", one number for all channels or one per channel, in the unit of the
+            pixels.
+    """
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+
+    p: Annotated[float, Ge(0), Le(1)] = 0.5
+    mode: Literal["const", "rand", "pixel"] = "const"
+    area: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.02, 0.4)
+    aspect: Annotated[float, Gt(0), Le(1)] = 0.3
+    log_aspect: bool = False
+    attempts: Annotated[int, Ge(1)] = 100
+    value: Annotated[tuple[float, ...], MinLen(1)] = (0.0,)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area[0] <= self.area[1]:
+            raise ValueError("area should be two positive numbers in ascending order")
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        rng = need(rng)
+        channels = image.shape[2] if image.ndim == 3 else 1
+        if self.mode != "const" and image.dtype == np.uint8:
+            raise ImageError(
+                "", f"mode {self.mode} is for normalised pixels", "put normalize before"
+            )
+        if len(self.value) not in (1, channels):
+            raise ImageError("", f"{channels} channels, but value has {len(self.value)}")
+        if rng.random() >= self.p:
+            return image
+        window = self.draw(image.shape[1], image.shape[0], rng)
+        if window is None:
+            return image
+        left, top, width, height = window
+        result: Image = image.copy()
+        part = result[top : top + height, left : left + width]
+        if self.mode == "const":
+            part[:] = self.value if image.ndim == 3 else self.value[0]
+        else:
+            one = (height, width) if self.mode == "pixel" else (1, 1)
+            part[:] = rng.standard_normal((*one, *image.shape[2:]), np.float32)
+        return result
+
+    def draw(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int] | None:
+        """(left, top, width, height) of a rectangle that fits; None after too many attempts."""
+        low, high = self.aspect, 1 / self.aspect
+        if self.log_aspect:
+            low, high = math.log(low), math.log(high)
+        for _ in range(self.attempts):
+            area = rng.uniform(*self.area) * (width * height)
+            aspect = rng.uniform(low, high)
+            if self.log_aspect:
+                aspect = math.exp(aspect)
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < w < width and 0 < h < height:
+                top = int(rng.integers(0, height - h + 1))
+                left = int(rng.integers(0, width - w + 1))
+                return left, top, w, h
+        return None
+
+
+@transforms.register("hide_and_seek")
+@dataclass(frozen=True)
+class HideAndSeek:
+    """Cut the picture into squares and cover each with zeros with probability `hide`.
+
+    Source: arXiv 1811.02545. PaddleClas's operator takes the axes of an (H, W, C) picture for
+    (C, H, W) and so covers its first columns only; this one covers the whole picture.
+
+    Args:
+        sizes: sides of a square, pixels; one is drawn per picture, 0 leaves the picture alone.
+        hide: probability, per square.
+    """
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+
+    sizes: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 16, 32, 44, 56)
+    hide: Annotated[float, Ge(0), Le(1)] = 0.5
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        rng = need(rng)
+        side = self.sizes[int(rng.choice(len(self.sizes)))]
+        if side == 0:
+            return image
+        result: Image = image.copy()
+        for left in range(0, image.shape[1], side):
+            for top in range(0, image.shape[0], side):
+                if rng.random() < self.hide:
+                    result[top : top + side, left : left + side] = 0
+        return result

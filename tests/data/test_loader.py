@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.tiny import make_pictures
+from tinysight.data.lists import SampleList, read_list
+from tinysight.data.loader import Share, TrainingBatches, batches
+from tinysight.data.samplers import Weighted
+from tinysight.transforms import Compose
+
+SPECS = ({"name": "random_crop", "size": 32}, {"name": "random_flip"}, {"name": "normalize"})
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> SampleList:
+    root = make_pictures(tmp_path_factory.mktemp("pictures"))
+    return read_list(root / "train.txt", root, 2)
+
+
+def dataset(samples: SampleList, **options: Any) -> TrainingBatches:
+    return TrainingBatches(samples, Compose.from_specs(SPECS), 4, 2, 0, **options)
+
+
+def test_an_epoch_has_every_picture_once_and_no_batch_of_one(samples: SampleList) -> None:
+    found = dataset(samples)
+    assert (found.per_epoch, len(found)) == (5, 10)
+    sizes = [len(found.indices(i)) for i in range(5)]
+    assert sizes == [4, 4, 4, 4, 5]
+    epochs = [np.concatenate([found.indices(e * 5 + i) for i in range(5)]) for e in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(21))
+    assert list(epochs[0]) != list(epochs[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_where_one_begins(samples: SampleList, workers: int) -> None:
+    whole = list(batches(dataset(samples), 0, 0))
+    rest = list(batches(dataset(samples), 3, workers))
+    for a, b in zip(whole[3:], rest, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.targets, b.targets)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_shares_of_all_processes_are_the_batch(samples: SampleList, world: int) -> None:
+    whole = dataset(samples)
+    parts = [dataset(samples, share=Share(rank, world)) for rank in range(world)]
+    for i in (0, 4, 9):
+        found = [part[i] for part in parts]
+        images = torch.cat([b.images for b in found if len(b.targets)])
+        assert torch.equal(images, whole[i].images)
+        assert torch.equal(torch.cat([b.targets for b in found]).long(), whole[i].targets)
+
+
+@given(st.integers(0, 40), st.integers(1, 6))
+def test_a_share_is_two_pictures_at_least_or_none(count: int, world: int) -> None:
+    parts = [Share(rank, world).of(np.arange(count)) for rank in range(world)]
+    assert np.concatenate(parts).tolist() == list(range(count))
+    sizes = [len(part) for part in parts if len(part)]
+    assert count < 2 or (min(sizes) >= 2 and max(sizes) - min(sizes) <= 1)
+
+
+def test_a_picture_that_comes_again_in_an_epoch_looks_different(samples: SampleList) -> None:
+    weights = (1.0, 0.0)
+    one = SampleList(samples.source, samples.root, samples._paths, samples._ends, samples.labels)
+    one.labels = np.array([0] + [1] * 20, np.int32)  # so that only the first is drawn
+    found = dataset(one, order=Weighted(weights))
+    assert set(found.indices(0)) == {0}
+    images = torch.cat([found[i].images for i in range(3)])
+    assert len({image.numpy().tobytes() for image in images}) > 6
+
+
+@dataclass(frozen=True)
+class Halve:
+    """A batch transform: halves the pictures, and makes targets distributions."""
+
+    p: float = 1.0
+
+    def __call__(self, images: Any, targets: Any, rng: Any, num_classes: int) -> Any:
+        return images / 2, torch.nn.functional.one_hot(targets, num_classes).float()
+
+
+def test_batch_transforms_are_applied_to_the_batch(samples: SampleList) -> None:
+    plain, mixed = dataset(samples)[0], dataset(samples, mix=[Halve()], num_classes=2)[0]
+    assert torch.equal(mixed.images, plain.images / 2)
+    assert torch.equal(mixed.targets.argmax(1), plain.targets)
+    assert mixed.targets.dtype == torch.float32
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pictures_lie_as_the_step_wants_them(samples: SampleList, workers: int) -> None:
+    plain = next(batches(dataset(samples), 0, 0)).images
+    found = next(batches(dataset(samples, channels_last=True), 0, workers)).images
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert plain.is_contiguous()
+    assert torch.equal(found, plain)
+
+
+def test_an_unreadable_picture_is_left_out(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path / "pictures", train=4)
+    (root / "train_2.png").unlink()
+    found = dataset(read_list(root / "train.txt", root, 2))[0]
+    assert len(found.images) == len(found.targets) == 3
+    assert [index for index, _ in found.unreadable] == [2]
