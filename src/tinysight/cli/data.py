@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preparing.add_arguments(actions.add_parser("prepare", help="make pictures and lists"))
     preview = actions.add_parser("preview", help="draw augmented pictures of a recipe")
     add_recipe(preview, required=True)
-    preview.add_argument("--out", required=True, metavar="FILE", help="a .png or .jpg file to write")
+    preview.add_argument(
+        "--out", required=True, metavar="FILE", help="a .png or .jpg file to write"
+    )
     preview.add_argument("--rows", type=int, default=6, metavar="N", help="pictures (default: 6)")
     preview.add_argument("--seed", type=int, default=0, help="of the pictures and the transforms")
 
