@@ -16,7 +16,7 @@ from tinysight.bundle import MODEL, SHIPPED, Bundle
 from tinysight.errors import TinysightError
 from tinysight.manifest import ReducedDecode
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.results import Unreadable, as_line
+from tinysight.pipelines.results import Unreadable, as_line, as_vector_line
 
 CLARITY = SHIPPED / "clarity_assessment"
 NUMBER = re.compile(r"\d+\.\d+")
@@ -131,6 +131,30 @@ def test_postprocess(few: Path, tmp_path: Path, spec: dict[str, Any]) -> None:
     ran = run_cpp("predict", few, "--model", bundle, "--json")
     assert ran.code == 0
     assert difference(ran.rows, by_python(few, bundle)) < 1e-4
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_embedding(few: Path, tmp_path: Path, normalize: bool) -> None:
+    spec = {"name": "embedding", "normalize": normalize}
+    manifest = tiny_manifest(labels=(), postprocess=spec, threshold=None)
+    Bundle.write(tmp_path / "b", manifest, {MODEL: tiny_onnx(5)})
+    rows = run_cpp("predict", few, "--model", tmp_path / "b", "--json").rows
+    assert difference(rows, by_python(few, tmp_path / "b")) < 1e-4
+    lines = run_cpp("predict", few, "--model", tmp_path / "b").out
+    assert lines.splitlines() == [as_vector_line(row) for row in rows]
+    assert run_cpp("predict", few, "--model", tmp_path / "b", "--topk", "1").code == 2
+
+
+def test_center_square_and_more_channels(few: Path, tmp_path: Path) -> None:
+    specs = (
+        {"name": "center_square", "size": 8, "share": 0.71},
+        {"name": "cast"},
+        {"name": "normalize", "scale": 0.004},
+        {"name": "append_channels", "channels": 3},
+    )
+    Bundle.write(tmp_path / "b", tiny_manifest(transforms=specs), {MODEL: tiny_onnx()})
+    rows = run_cpp("predict", few, "--model", tmp_path / "b", "--json").rows
+    assert difference(rows, by_python(few, tmp_path / "b")) < 1e-4
 
 
 @pytest.mark.parametrize("options", [{"topk": 1}, {"topk": 9}, {"threshold": 0.9}])

@@ -1,5 +1,6 @@
 #include "arguments.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -15,7 +16,7 @@ SOURCE: a picture, a folder, a 'pattern*', or a list (.txt)
   --model FOLDER      the bundle's folder
   --root FOLDER       paths in lists are relative to it; default: to the list
   --threads N         threads of one run of the network (1)
-  --workers N         pictures worked on at the same time; default: as many as processors
+  --workers N         pictures worked on at the same time; default: processors / threads
   --exact             decode whole, whatever the bundle allows
   --topk K            the K best classes
   --threshold P       instead of the bundle's own
@@ -43,7 +44,7 @@ T number(const std::string& name, const std::string& text) {
 
 Arguments parse(const std::vector<std::string>& words) {
     Arguments out;
-    out.options.workers = usable_cores();
+    std::optional<int> workers;
     std::size_t at = 0;
     if (at < words.size() && words[at] == "predict") ++at;
     bool options = true;
@@ -77,7 +78,7 @@ Arguments parse(const std::vector<std::string>& words) {
         } else if (name == "--threads") {
             out.options.threads = number<int>(name, value());
         } else if (name == "--workers") {
-            out.options.workers = number<int>(name, value());
+            workers = number<int>(name, value());
         } else if (name == "--topk") {
             out.options.topk = number<int>(name, value());
         } else if (name == "--threshold") {
@@ -98,6 +99,8 @@ Arguments parse(const std::vector<std::string>& words) {
             throw Error(name, "no such option", "tinysight-cpp --help names them");
         }
     }
+    out.options.workers =
+        workers.value_or(std::max(1, usable_cores() / std::max(1, out.options.threads)));
     return out;
 }
 

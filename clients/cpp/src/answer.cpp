@@ -1,5 +1,8 @@
 #include "tinysight/answer.hpp"
 
+#include <algorithm>
+#include <array>
+#include <cstdio>
 #include <utility>
 
 #include "text.hpp"
@@ -41,9 +44,22 @@ Pairs pairs(const Answer& answer, Spelling spell, bool bare) {
     return out;
 }
 
+// The size of an embedding and its first numbers; all of them are in the JSON form.
+std::string vector_line(const Answer& answer) {
+    const auto& numbers = *answer.embedding;
+    std::string out = "embedding: " + std::to_string(numbers.size()) + " numbers,";
+    for (std::size_t i = 0; i < std::min<std::size_t>(numbers.size(), 4); ++i) {
+        std::array<char, 400> text{};
+        std::snprintf(text.data(), text.size(), " %.6f", numbers[i]);
+        out += text.data();
+    }
+    return out + (numbers.size() > 4 ? " ..." : "") + ", filename: " + answer.filename;
+}
+
 }  // namespace
 
 std::string as_line(const Answer& answer) {
+    if (answer.embedding) return vector_line(answer);
     std::string out;
     for (const auto& [key, value] : pairs(answer, of_python, true)) out += key + ": " + value + ", ";
     return out + "filename: " + answer.filename;

@@ -105,8 +105,7 @@ void check_anything(const Json&, const std::string&) {}
 struct Key {
     std::string name;
     Check check;
-    std::int64_t since = 1;  // the format that brought it
-    bool optional = false;
+    std::int64_t since = 1;  // the format that brought it; what is newer than 1 may be absent
 };
 
 std::vector<Key> schema(std::int64_t format) {
@@ -119,7 +118,7 @@ std::vector<Key> schema(std::int64_t format) {
         {"output", check_text},
         {"transforms", many(check_spec)},
         {"postprocess", check_spec},
-        {"labels", many(check_text, format == 1 ? 1 : 0), 1, format != 1},
+        {"labels", many(check_text, format == 1 ? 1 : 0)},
         {"threshold", maybe(record({{"value", check_number},
                                     {"chosen", check_text},
                                     {"interval", maybe(check_pair)}}))},
@@ -135,9 +134,9 @@ std::vector<Key> schema(std::int64_t format) {
         {"decode", maybe(record({{"margin", check_margin},
                                  {"pictures", check_whole},
                                  {"label_flips", check_whole},
-                                 {"max_score_difference", check_number}})), 1, true},
-        {"feeds", by_name(check_feed), 2, true},
-        {"more_outputs", many(check_text), 2, true},
+                                 {"max_score_difference", check_number}})), 2},
+        {"feeds", by_name(check_feed), 2},
+        {"more_outputs", many(check_text), 2},
     };
 }
 
@@ -186,11 +185,12 @@ void check_keys(const Json& json, std::int64_t format, const std::string& where)
         }
     }
     for (const auto& key : keys) {
-        const Json* value = json.find(key.name);
-        if (value) key.check(*value, where + ": " + key.name);
-        if (!value && !key.optional && key.since <= format) {
+        if (key.since == 1 && !json.find(key.name)) {
             throw BundleError(where + ": " + key.name, "required key is missing", kAgain);
         }
+    }
+    for (const auto& key : keys) {
+        if (const Json* value = json.find(key.name)) key.check(*value, where + ": " + key.name);
     }
 }
 
@@ -213,8 +213,8 @@ Manifest parse_manifest(std::string_view source, const std::string& where) {
     }
     manifest.transforms = *json.find("transforms")->array();
     manifest.postprocess = *json.find("postprocess");
-    if (const Json* labels = json.find("labels")) {
-        for (const auto& label : *labels->array()) manifest.labels.push_back(*label.text());
+    for (const auto& label : *json.find("labels")->array()) {
+        manifest.labels.push_back(*label.text());
     }
     for (const auto& [name, entry] : *json.find("files")->object()) {
         manifest.files[name] = {whole(*entry.find("size"), where),

@@ -214,6 +214,9 @@ std::unique_ptr<Postprocess> build_postprocess(const Json& json, const Labels& l
         throw Error("threshold", "should be between 0 and 1, got " + python_float(*threshold));
     }
     Spec spec(json, "postprocess");
+    if (spec.name() == "embedding" && (topk || threshold)) {
+        throw Error("topk, threshold", "the answers of this bundle are its embedding");
+    }
     if (topk) return std::make_unique<TopK>(spec, labels, topk);
     if (threshold && !json.find("threshold")) {
         if (spec.name() != "topk" && spec.name() != "scores") {
