@@ -89,7 +89,8 @@ void read_manifest(const std::string& text) {
     const std::vector<float> scores(
         postprocess->outputs() ? postprocess->outputs() : manifest.labels.size(), 0.5F);
     if (manifest.labels.empty() || manifest.labels.size() == scores.size()) (*postprocess)(scores);
-    if (const auto size = pipeline.enough(1); size && size->area() > 1 << 20) return;  // slow
+    const cv::Size size = pipeline.enough(1).value_or(cv::Size());
+    if (std::int64_t{size.width} * size.height > 1 << 20) return;  // slow
     pipeline(cv::Mat(20, 30, CV_8UC3, cv::Scalar::all(127)));
 }
 
