@@ -137,6 +137,14 @@ std::vector<Key> schema(std::int64_t format) {
                                  {"max_score_difference", check_number}})), 2},
         {"feeds", by_name(check_feed), 2},
         {"more_outputs", many(check_text), 2},
+        {"targets", by_name(record({{"files", many(check_text, 1)},
+                                    {"precision", check_text},
+                                    {"pictures", check_whole},
+                                    {"max_score_difference", check_number},
+                                    {"mean_score_difference", check_number},
+                                    {"label_flips", check_whole},
+                                    {"lost_points", maybe(check_number)},
+                                    {"made_with", by_name(check_text)}})), 2},
     };
 }
 
