@@ -12,10 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from tinysight.certificate import jpegs, others
 from tinysight.certificate.jpeg import encode_jpeg, segment, to_ycbcr
 from tinysight.certificate.jpegs import Named, photo
-from tinysight.certificate.lossless import SIGNATURE, chunk, encode_bmp, encode_webp, riff
+from tinysight.certificate.lossless import (
+    SIGNATURE,
+    chunk,
+    encode_bmp,
+    encode_png,
+    encode_webp,
+    riff,
+)
 from tinysight.certificate.others import extended, png
 from tinysight.certificate.pictures import exif, picture
 
@@ -89,12 +98,13 @@ def _tiny() -> Iterator[Named]:
 def _huge() -> Iterator[Named]:
     """Up to 12 million pixels, and sides of 16,000."""
     yield "4000x3008.jpg", jpegs.tall(4000, 188, 900)
-    yield "3000x2000.jpg", jpegs.tall(3000, 250, 901, "422")
-    yield "2500x2400-grey.jpg", jpegs.tall(2500, 300, 902, "")
+    yield "3000x2000.jpg", jpegs.tall(3000, 250, 901, "422", 15)
+    yield "2500x2400-grey.jpg", jpegs.tall(2500, 300, 902, "", 5)
     yield "24x16000.jpg", jpegs.tall(24, 1000, 903)
-    yield "16000x16.jpg", photo(16_000, 16, 904, 30)
+    yield "16000x16.jpg", photo(16_000, 16, 904, 5)
     yield "16000x9.png", png(16_000, 9, 905)
-    yield "3000x2500-two-colours.png", png(3000, 2500, 906, 0, 1, filters=(0,))
+    two = np.tile(picture(300, 250, 906)[..., :1] >> 7, (10, 10, 1))
+    yield "3000x2500-two-colours.png", encode_png(two, 0, 1, filters=(0,))
     yield "800x600.png", png(800, 600, 907, filters=(2,))
 
 
@@ -114,7 +124,10 @@ def _refused() -> Iterator[Named]:
     stored = to_ycbcr(picture(24, 24, 925))
     for name, frame in (("lossless", 0xC3), ("arithmetic", 0xC9), ("arithmetic-scans", 0xCA)):
         yield f"{name}.jpg", encode_jpeg(stored, frame=frame)
-    yield "twelve-bits.jpg", encode_jpeg(stored).replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")
+    yield (
+        "twelve-bits.jpg",
+        encode_jpeg(stored).replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
+    )
     yield "no-frame.jpg", b"\xff\xd8" + jpegs.PLAIN + b"\xff\xd9"
     crc = bytearray(whole["png"])
     crc[-20] ^= 1

@@ -90,9 +90,9 @@ def encode_jpeg(
         parts.append(Component(ids[c], across, down, table, blocks, used))
     marker = frame if frame is not None else 0xC2 if progressive else 0xC0
     out = [b"\xff\xd8", segments]
-    for i, table in enumerate(tables[: 1 if channels == 1 else 2]):
+    for i, steps in enumerate(tables[: 1 if channels == 1 else 2]):
         kind = ">u2" if wide_tables else "u1"
-        body = table[_ZIGZAG].astype(kind).tobytes()
+        body = steps[_ZIGZAG].astype(kind).tobytes()
         out.append(segment(0xDB, bytes([i | 0x10 * wide_tables]) + body))
     shape = b"".join(bytes([p.id, p.across << 4 | p.down, p.table]) for p in parts)
     out.append(segment(marker, struct.pack(">BHHB", 8, height, width, channels) + shape))
@@ -156,7 +156,8 @@ def _coefficients(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     found = (basis @ blocks @ basis.T).reshape(rows, columns, 64)
     step = table << 2 * _SCALE
     halves = (2 * np.abs(found) + step) // (2 * step)
-    return (np.sign(found) * halves)[..., _ZIGZAG]
+    quantised: np.ndarray = (np.sign(found) * halves)[..., _ZIGZAG]
+    return quantised
 
 
 @cache
@@ -181,8 +182,7 @@ def _scan(
     out = [segment(0xDA, bytes([len(parts)]) + codes + bytes([first, last, 0]))]
     bits: list[str] = []
     before = [0] * len(parts)
-    done = 0
-    for group in _groups(parts, groups):
+    for done, group in enumerate(_groups(parts, groups)):
         if restart and done and done % restart == 0:
             out += [_packed(bits), bytes([0xFF, 0xD0 + (done // restart - 1) % 8])]
             bits, before = [], [0] * len(parts)
@@ -192,7 +192,6 @@ def _scan(
                 before[which] = block[0]
             if last:
                 _details(block[max(first, 1) : last + 1], bits)
-        done += 1
     return b"".join([*out, _packed(bits)])
 
 

@@ -44,12 +44,18 @@ def jpegs() -> Iterator[Named]:
     for restart in (1, 2, 7):
         data = encode_jpeg(stored, sampling=SAMPLINGS["420"], segments=PLAIN, restart=restart)
         yield f"restart-{restart}.jpg", data
-    yield "wide-tables.jpg", encode_jpeg(stored, quality=3, segments=PLAIN, wide_tables=True, frame=0xC1)
+    yield (
+        "wide-tables.jpg",
+        encode_jpeg(stored, quality=3, segments=PLAIN, wide_tables=True, frame=0xC1),
+    )
     yield "extended.jpg", encode_jpeg(stored, segments=PLAIN, frame=0xC1)
     remark = segment(0xFE, b"\xff\xd8 no start, \xff\xd9 no end")
     yield "remark.jpg", encode_jpeg(stored, segments=PLAIN + remark)
     yield "filled.jpg", encode_jpeg(stored, segments=b"\xff\xff\xff" + PLAIN)
-    yield "profile.jpg", encode_jpeg(stored, segments=PLAIN + segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(64_000)))
+    yield (
+        "profile.jpg",
+        encode_jpeg(stored, segments=PLAIN + segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(64_000))),
+    )
     thumbnail = segment(0xE1, b"Exif\0\0" + exif(1) + photo(16, 12, 3))
     yield "thumbnail.jpg", encode_jpeg(stored, segments=thumbnail)
     yield "trailer.jpg", encode_jpeg(stored, segments=PLAIN) + b"\0\xff\xd8\xff and more"
@@ -61,8 +67,15 @@ def progressive() -> Iterator[Named]:
     for q, quality in enumerate((20, 60, 92)):
         for s, name in enumerate(("444", "422", "420", "440")):
             stored = to_ycbcr(picture(70 + 13 * s, 55 + 9 * q, 200 + 10 * q + s))
-            yield f"{name}-{quality}.jpg", encode_jpeg(
-                stored, quality=quality, sampling=SAMPLINGS[name], progressive=True, segments=PLAIN
+            yield (
+                f"{name}-{quality}.jpg",
+                encode_jpeg(
+                    stored,
+                    quality=quality,
+                    sampling=SAMPLINGS[name],
+                    progressive=True,
+                    segments=PLAIN,
+                ),
             )
     for restart in (1, 5):
         stored = to_ycbcr(picture(71, 66, 210 + restart))
@@ -76,7 +89,9 @@ def grey() -> Iterator[Named]:
     """One channel."""
     for i, (quality, sampling) in enumerate(((10, 1), (60, 1), (90, 1), (75, 2), (95, 4))):
         stored = picture(50 + 7 * i, 90 - 6 * i, 300 + i)[..., 1:2]
-        data = encode_jpeg(stored, quality=quality, sampling=((sampling, sampling),), segments=PLAIN)
+        data = encode_jpeg(
+            stored, quality=quality, sampling=((sampling, sampling),), segments=PLAIN
+        )
         yield f"{quality}-{sampling}.jpg", data
 
 
@@ -85,12 +100,14 @@ def colours() -> Iterator[Named]:
     for i, (name, sampling) in enumerate(_FOUR.items()):
         for j, quality in enumerate((40, 75, 95)):
             inks = _inks(57 + 8 * i, 49 + 10 * j, 400 + 10 * i + j)
-            yield f"cmyk-{name}-{quality}.jpg", encode_jpeg(
-                inks, quality=quality, sampling=sampling, segments=adobe(0)
+            yield (
+                f"cmyk-{name}-{quality}.jpg",
+                encode_jpeg(inks, quality=quality, sampling=sampling, segments=adobe(0)),
             )
             ycck = np.dstack([to_ycbcr(255 - inks[..., :3]), inks[..., 3:]])
-            yield f"ycck-{name}-{quality}.jpg", encode_jpeg(
-                ycck, quality=quality, sampling=sampling, segments=adobe(2)
+            yield (
+                f"ycck-{name}-{quality}.jpg",
+                encode_jpeg(ycck, quality=quality, sampling=sampling, segments=adobe(2)),
             )
         inks = _inks(66, 40 + i, 430 + i)
         yield f"unmarked-{name}.jpg", encode_jpeg(inks, sampling=sampling)

@@ -17,11 +17,19 @@ SEEDS = Path(__file__).with_name("seeds")  # lossy WebP: an encoder of its own w
 _MASKS = (0xF800, 0x07E0, 0x001F)
 
 
-def png(width: int, height: int, seed: int, colour: int = 2, bits: int = 8, **options: object) -> bytes:
+def png(
+    width: int, height: int, seed: int, colour: int = 2, bits: int = 8, **options: object
+) -> bytes:
     """A PNG whose values use all `bits`; alpha from solid to clear."""
     rgb = picture(width, height, seed).astype(np.int64)
     clear = (np.arange(width) * 255 // max(1, width - 1))[None, :, None].repeat(height, axis=0)
-    parts = {0: [rgb[..., :1]], 2: [rgb], 3: [rgb[..., :1]], 4: [rgb[..., :1], clear], 6: [rgb, clear]}
+    parts = {
+        0: [rgb[..., :1]],
+        2: [rgb],
+        3: [rgb[..., :1]],
+        4: [rgb[..., :1], clear],
+        6: [rgb, clear],
+    }
     values = np.concatenate(parts[colour], axis=-1)
     values = values * 256 + values[::-1] if bits == 16 else values >> (8 - bits)
     return encode_png(values, colour, bits, **options)  # type: ignore[arg-type]
@@ -29,7 +37,8 @@ def png(width: int, height: int, seed: int, colour: int = 2, bits: int = 8, **op
 
 def palette(bits: int, seed: int) -> np.ndarray:
     """Colours for `2 ** bits` entries, (n, 3)."""
-    return picture(1 << bits, 1, seed)[0]
+    colours: np.ndarray = picture(1 << bits, 1, seed)[0]
+    return colours
 
 
 def pngs() -> Iterator[Named]:
@@ -116,8 +125,8 @@ def webps() -> Iterator[Named]:
     for name in ("coarse", "fine"):
         data = (SEEDS / f"{name}.webp").read_bytes()
         yield f"{name}.webp", data
-        size = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28))
-        yield f"{name}-extended.webp", extended(data, *size)
+        width, height = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28))
+        yield f"{name}-extended.webp", extended(data, width, height)
 
 
 def extended(data: bytes, width: int, height: int, tiff: bytes = b"") -> bytes:

@@ -29,14 +29,16 @@ def picture(width: int, height: int, seed: int) -> np.ndarray:
         )
         for c in range(3)
     ]
-    return np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8)
+    shown: np.ndarray = np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8)
+    return shown
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
     """Numbers below 2 ** 32 that look like dice; the same everywhere, unlike a library's."""
     values = (values ^ values >> np.uint64(16)) * np.uint64(0x45D9F3B) & np.uint64(0xFFFFFFFF)
     values = (values ^ values >> np.uint64(16)) * np.uint64(0x45D9F3B) & np.uint64(0xFFFFFFFF)
-    return values ^ values >> np.uint64(16)
+    mixed: np.ndarray = values ^ values >> np.uint64(16)
+    return mixed
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
