@@ -34,6 +34,10 @@ class Background(Generic[T]):
         finally:
             del self._work  # and what it holds
 
+    def done(self) -> bool:
+        """Whether `result` would not wait."""
+        return not self._thread.is_alive()
+
     def result(self) -> T:
         """What `work` returned, once it has; raises what it raised."""
         self._thread.join()

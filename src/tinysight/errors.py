@@ -117,6 +117,7 @@ class MissingDependency(TinysightError):
 
 
 _EXTRAS = {name: "train" for name in ("onnx", "onnxscript", "rich", "safetensors", "torch")}
+_EXTRAS["openvino"] = "openvino"
 
 
 def missing_dependency(error: ModuleNotFoundError, needed_for: str) -> MissingDependency | None:

@@ -59,15 +59,32 @@ for _tag, _pattern, _first in _SCALARS:
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
+class _Yaml11Loader(_Yaml12Loader):
+    yaml_implicit_resolvers = _Base.yaml_implicit_resolvers
+    yaml_constructors = _Base.yaml_constructors
+
+
 def parse_yaml(text: str | bytes, where: str) -> Any:
     """Parse one YAML 1.2 document.
 
     Raises:
         ConfigError: not YAML, a duplicate key, an alias or a tag of a foreign type; names line and column in `where`.
     """
+    return _parse(text, where, _Yaml12Loader, scalars=False)
+
+
+def parse_yaml11(text: str | bytes, where: str) -> Any:
+    """Parse one document of YAML 1.1, as older programs write it; raises as `parse_yaml`.
+
+    Aliases of words and numbers are taken.
+    """
+    return _parse(text, where, _Yaml11Loader, scalars=True)
+
+
+def _parse(text: str | bytes, where: str, kind: Any, scalars: bool) -> Any:
     try:
-        _refuse_bombs(text)
-        loader = _Yaml12Loader(text)
+        _refuse_bombs(text, scalars)
+        loader = kind(text)
         try:
             return loader.get_single_data()
         finally:
@@ -80,13 +97,19 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         raise ConfigError(where, f"not readable as YAML: {str(error).splitlines()[0]}") from None
 
 
-def _refuse_bombs(text: str | bytes) -> None:
-    """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process."""
+def _refuse_bombs(text: str | bytes, scalars: bool) -> None:
+    """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process.
+
+    An alias may stand for a number or a word only (`&classes 2`), so none of them makes the document larger.
+    """
     depth = 0
+    known: set[str] = set()
     events: Any = yaml.parse(text, _Base)  # Any: the C parser's marks are a type of their own
     for event in events:
         mark = event.start_mark
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.ScalarEvent) and event.anchor:
+            known.add(event.anchor)
+        if isinstance(event, yaml.AliasEvent) and not (scalars and event.anchor in known):
             what = "aliases (*name) are not supported; write the value out"
             raise yaml.composer.ComposerError(None, None, what, mark)
         depth += isinstance(event, yaml.CollectionStartEvent)

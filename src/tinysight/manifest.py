@@ -50,6 +50,23 @@ class Parity(NamedTuple):
     engines: dict[str, str]
 
 
+class ReducedDecode(NamedTuple):
+    """Leave to decode JPEGs at a half, a quarter or an eighth, and what it was measured to change.
+
+    Attributes:
+        margin: by how much, at least, a reduced picture exceeds the size that the first transform
+            makes of it.
+        pictures: that were reduced, and compared with whole decoding.
+        label_flips: pictures whose best class changed.
+        max_score_difference: the largest change of a score.
+    """
+
+    margin: float
+    pictures: int
+    label_flips: int
+    max_score_difference: float
+
+
 class File(NamedTuple):
     """A file of the bundle: bytes and their SHA-256."""
 
@@ -74,6 +91,8 @@ class Manifest(NamedTuple):
         made_with: versions of what made it.
         created: UTC time, ISO 8601.
         files: the files of the bundle by name; filled in when it is written.
+        decode: how far JPEGs may be reduced while decoding; None, and no key in the text: not at all.
+            Format 2.
         feeds: what the network's other inputs take, by their names: "im_shape", the height and width of the
             network's input, or "scale_factor", these over those of the picture; (N, 2) float32. Format 2.
         more_outputs: names of the network's other outputs. Format 2, as are bundles without labels.
@@ -94,6 +113,7 @@ class Manifest(NamedTuple):
     made_with: dict[str, str] = {}
     created: str = ""
     files: dict[str, File] = {}
+    decode: ReducedDecode | None = None
     feeds: dict[str, str] = {}
     more_outputs: tuple[str, ...] = ()
 
@@ -263,6 +283,12 @@ def _many(read: Read, least: int = 0) -> Read:
     return each
 
 
+def _margin(value: Any, where: str) -> float:
+    if not 1 <= _number(value, where) <= 8:
+        raise _wrong(value, where, "a number from 1 to 8")
+    return float(value)
+
+
 def _pair(value: Any, where: str) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
         raise _wrong(value, where, "two numbers")
@@ -338,4 +364,15 @@ _LATER: dict[str, Read] = {  # since format 2; what is not there is empty
     "labels": _many(_text),
     "feeds": _by_name(_feed),
     "more_outputs": _many(_text),
+    "decode": _maybe(
+        _record(
+            ReducedDecode,
+            [
+                ("margin", _margin),
+                ("pictures", _integer),
+                ("label_flips", _integer),
+                ("max_score_difference", _number),
+            ],
+        )
+    ),
 }

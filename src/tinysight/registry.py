@@ -207,7 +207,9 @@ samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
-sessions: Registry[Any] = Registry("engine", "tinysight.runtime", runtime=("model", "threads"))
+sessions: Registry[Any] = Registry(
+    "engine", "tinysight.runtime", runtime=("model", "streams", "threads")
+)
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {

@@ -123,7 +123,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         read_deploy_config(config(tmp_path, text))
     message = str(caught.value)
     for part in (
-        "ResizeImage.resize_shrt: not understood; did you mean 'resize_short'?",
+        "ResizeImage.resize_shrt: unknown key; did you mean 'resize_short'?",
         "CropImagee: an operator that is not understood; did you mean 'CropImage'?",
         "NormalizeImage.order: 'chw'",
         "threshold",
@@ -134,10 +134,13 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("ThreshOutput", "PersonAttribute"), "'PersonAttribute' is not understood"),
+        (("ThreshOutput", "FaceAttribute"), "FaceAttribute is not available"),
         (("PreProcess", "RecPreProcess"), "no deploy configuration of a classifier"),
-        (("scale: 0.00392157", "scale: __import__('os')"), "scale: not a number"),
-        (("channel_num: 3", "output_fp16: true"), "only three channels of float32"),
+        (("scale: 0.00392157", "scale: __import__('os')"), "scale: should be a number"),
+        (
+            ("channel_num: 3", "output_fp16: true"),
+            "output_fp16: True is not available: pixels are float32",
+        ),
     ],
 )
 def test_what_is_no_classifier(change: tuple[str, str], message: str, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinysight.errors import DataError
-from tinysight.pipelines.sources import EXTENSIONS, Picture, Source, _natural, pictures
+from tinysight.pipelines.sources import EXTENSIONS, Picture, Source, _natural, count, pictures
 
 
 @pytest.fixture
@@ -159,3 +159,20 @@ def test_natural_order_is_an_order(words: list[str]) -> None:
     assert sorted(words, key=_natural) == sorted(reversed(words), key=_natural)
     numbers = [f"{w}{n}" for w in ("a", "b") for n in (1, 2, 9, 10, 100)]
     assert sorted(reversed(numbers), key=_natural) == numbers
+
+
+def test_counting_gives_as_many_as_reading(folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("pics/img10.jpg 0\npics/img2.JPG 1\n")
+    sources = [folder, listed, str(folder / "**" / "*.*"), folder / "img10.jpg", b"x"]
+    for source in sources:
+        assert count(source) == len(names(source))
+    assert count(tmp_path / "nowhere.jpg") is None
+    assert count(iter([folder])) is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 10**30), unique=True), st.text("ab", min_size=1))
+def test_numbers_of_any_length_sort_by_value(numbers: list[int], word: str) -> None:
+    shuffled = sorted((f"{word}{n}x" for n in numbers), key=hash)
+    assert sorted(shuffled, key=_natural) == [f"{word}{n}x" for n in sorted(numbers)]

@@ -19,10 +19,12 @@ VERBS = {
     "predict": "label pictures with a bundle",
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled pictures",
+    "infer": "label pictures with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
+    "bench": "time a bundle on this machine",
     "data": "check pictures and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
-    "recipe": "list, check, show and compare recipes",
+    "recipe": "list, check, show, compare and convert recipes",
 }
 
 

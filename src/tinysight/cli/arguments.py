@@ -13,7 +13,7 @@ def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = "
         "--config",
         required=required,
         metavar="RECIPE",
-        help=text or "a shipped recipe's name, or a file",
+        help=text or "a shipped recipe's name, a recipe file, or a PaddleClas configuration",
     )
     add_override(parser)
 

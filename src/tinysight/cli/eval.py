@@ -3,6 +3,7 @@
 A run is evaluated on the pictures and with the metrics of its own recipe, unless -c, -o or --list
 say otherwise. A bundle knows its transforms and labels; the pictures come from --list or a recipe.
 Rates are those at the threshold of the bundle, or at the one that the run's recipe asks for.
+A PaddleClas configuration names the weights itself: -c X.yaml -o Global.pretrained_model=...
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Row(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight eval`."""
-    model = parser.add_mutually_exclusive_group(required=True)
+    model = parser.add_mutually_exclusive_group()
     model.add_argument("--run", metavar="DIR", help="run folder (the best of it), or a checkpoint")
     model.add_argument("--bundle", metavar="DIR", help="bundle folder, or a shipped bundle's name")
     add_recipe(parser, required=False, text="use the pictures and metrics of this recipe")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.latency import measure_latency
     from tinysight.verdict import of_bundle, of_recipe
 
-    model = _run(args) if args.run else _bundle(args)
+    model = _run(args) if args.run else _bundle(args) if args.bundle else _configured(args)
     recipe, labels = model.recipe, model.labels
     if args.list:
         root = args.root or Path(args.list).parent
@@ -145,6 +146,22 @@ def _run(args: argparse.Namespace) -> _Model:
         raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
     specs = [t.spec for t in recipe.transforms.eval]
     transforms = Compose.from_specs(specs, "transforms.eval")
+    return _Model(predict, transforms, label_names(recipe.data), recipe)
+
+
+def _configured(args: argparse.Namespace) -> _Model:
+    """The network and the weights of a PaddleClas configuration."""
+    from tinysight.cli.setup import need_translation
+
+    setup = need_translation(args, "--run or --bundle")
+    from tinysight.data.labels import label_names, resolve_labels
+    from tinysight.train.predictor import device, predictor, trained_model
+    from tinysight.transforms import Compose
+
+    recipe = resolve_labels(setup.recipe)
+    model, _ = trained_model(recipe, setup.trained)
+    predict = predictor(model.to(device()), recipe.data.target)
+    transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     return _Model(predict, transforms, label_names(recipe.data), recipe)
 
 

@@ -2,6 +2,7 @@
 
     tinysight export --run runs/mine
     tinysight export --run runs/mine --out bundles/mine --images some/pictures --force
+    tinysight export -c X.yaml -o Global.pretrained_model=... -o Global.save_inference_dir=...
 
 The bundle is compared with the network on real pictures first, and only written if both agree.
 """
@@ -10,12 +11,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinysight.cli.arguments import add_recipe
+from tinysight.cli.setup import need_translation
+from tinysight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.bundle import Bundle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("--run", required=True, metavar="DIR", help="run folder, or a checkpoint")
+    add("--run", metavar="DIR", help="run folder, or a checkpoint")
+    add_recipe(parser, required=False, text="a PaddleClas configuration, in place of --run")
     add("--out", metavar="DIR", help="the bundle's folder; default: bundle/ in the run folder")
     add("--images", metavar="SOURCE", help="more pictures to compare on: folder, pattern or list")
     add("--tolerance", type=float, default=1e-4, metavar="D", help="accepted score difference")
@@ -25,20 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and say what was proved."""
-    from tinysight.export import export_bundle
-    from tinysight.train.predictor import find_checkpoint
-
-    checkpoint = find_checkpoint(args.run)
-    run_folder = Path(args.run) if Path(args.run).is_dir() else checkpoint.parent
-    out = Path(args.out) if args.out else run_folder / "bundle"
-    bundle = export_bundle(
-        args.run,
-        out,
-        images=args.images,
-        tolerance=args.tolerance,
-        overwrite=args.force,
-        licence=args.licence,
-    )
+    bundle = _of_run(args) if args.run else _configured(args)
     print(f"bundle     {bundle.folder}")
     print(f"network    {len(bundle.model) / 1e6:.2f} MB")
     if parity := bundle.manifest.parity:
@@ -49,3 +46,37 @@ def run(args: argparse.Namespace) -> int:
     for name, value in bundle.manifest.metrics.items():
         print(f"{name:<10} {value:.6g}")
     return 0
+
+
+def _of_run(args: argparse.Namespace) -> Bundle:
+    if args.recipe or args.override:
+        raise ConfigError("-c", "a run has a recipe of its own", "leave --run or -c out")
+    from tinysight.export import export_bundle
+    from tinysight.train.predictor import find_checkpoint
+
+    checkpoint = find_checkpoint(args.run)
+    run_folder = Path(args.run) if Path(args.run).is_dir() else checkpoint.parent
+    out = Path(args.out) if args.out else run_folder / "bundle"
+    return export_bundle(args.run, out, **_options(args, args.images))
+
+
+def _configured(args: argparse.Namespace) -> Bundle:
+    """Export the network and the weights of a PaddleClas configuration."""
+    setup = need_translation(args, "--run")
+    from tinysight.export import export_bundle
+
+    assert setup.translation is not None
+    out = Path(args.out or setup.translation.run.save_inference_dir)
+    pictures = args.images or setup.translation.infer.images
+    if pictures and not Path(pictures).exists() and not args.images:
+        pictures = None
+    return export_bundle(setup.trained, out, recipe=setup.recipe, **_options(args, pictures))
+
+
+def _options(args: argparse.Namespace, images: str | None) -> dict[str, Any]:
+    return {
+        "images": images,
+        "tolerance": args.tolerance,
+        "overwrite": args.force,
+        "licence": args.licence,
+    }

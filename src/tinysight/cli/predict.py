@@ -4,32 +4,31 @@
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
     tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
     tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
+    tinysight predict -c inference_cls.yaml -o Global.inference_model_dir=... -o Global.infer_imgs=...
 
 A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
 fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
 
-Answers appear as they are made. Pictures that cannot be read are named on stderr, and the exit
-code is then 1.
+Answers appear as they are made, in the order of the pictures. Pictures that cannot be read are named
+on stderr, and the exit code is then 1. `--json` or `--csv` with `--output` may be interrupted: the
+same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tinysight.pipelines.results import Result, Unreadable
-
-Write = Callable[["Result | Unreadable"], None]
+    from tinysight.bundle import Bundle
+    from tinysight.cli.progress import Progress
+    from tinysight.manifest import Manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,16 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
         help="a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched",
     )  # fmt: skip
+    add(
+        "-c", "--config", metavar="YAML", help="a PaddleClas deploy configuration; prints its lines"
+    )
+    add(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
+        help="change one value of it, as often as wanted",
+    )  # fmt: skip
     add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
     add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="pictures a batch")
-    add("--threads", type=int, default=1, metavar="N", help="threads of the network")
+    add("--threads", type=int, default=1, metavar="N", help="threads of one run of the network")
+    add(
+        "--workers", type=int, metavar="N",
+        help="pictures worked on at the same time; default: as many as processors",
+    )  # fmt: skip
+    add("--engine", default="onnxruntime", metavar="NAME", help="onnxruntime (default) or openvino")
+    add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
+    add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--topk", type=int, metavar="K", help="the K best classes")
     choice.add_argument("--threshold", type=float, metavar="P", help="instead of the bundle's own")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="a table with a heading")
-    add("--output", metavar="FILE", help="write the answers there, whole or not at all")
+    add("--output", metavar="FILE", help="write the answers there; it appears when all are made")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,20 +72,21 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.bundle import Bundle, is_local, list_bundles
     from tinysight.manifest import NO_CLASSES
 
+    configured = _configured(args)
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
         raise DataError("SOURCE", "no picture given", "tinysight predict PICTURE --model NAME")
-    if not args.model:
+    if not args.model and not configured:
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
     loading = None
-    if is_local(args.model):  # read and hashed beside the imports
+    if args.model and is_local(args.model):  # read and hashed beside the imports
         loading = Background(lambda: Bundle.load(args.model))
     from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.sources import pictures
 
     sources = [pictures(source, root=args.root) for source in named]
-    bundle = loading.result() if loading else Bundle.load(_fetched(args.model))
+    bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     kind = bundle.manifest.postprocess["name"]
     if args.csv and kind in NO_CLASSES:
         raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
@@ -82,30 +96,91 @@ def run(args: argparse.Namespace) -> int:
         bundle,
         batch_size=args.batch_size,
         threads=args.threads,
+        workers=args.workers,
+        engine=args.engine,
+        precision=args.precision,
+        exact=args.exact,
         topk=args.topk,
         threshold=args.threshold,
     )
-    answered = 0
-    with _opened(args.output) as out:
-        write = _writer(args, kind, out)
+    # What is imported from here on is imported while the session is made.
+    from tinysight.cli.output import opened
+    from tinysight.pipelines.results import Unreadable
 
-        def report(picture: Unreadable) -> None:
-            print(f"{picture.filename}: {picture.reason}", file=sys.stderr)
-            write(picture)
+    shown = "deploy" if args.config and kind not in NO_CLASSES else kind
+    form = "json" if args.json else "csv" if args.csv else "text"
+    with opened(args.output, form, shown, _key(args, classifier.manifest, named)) as out:
+        left = out.left(chain.from_iterable(sources))
+        bar = _progress(args, named, out.answered + out.failed)
+        try:
+            for item in classifier.stream(left):
+                if not gc.isenabled():
+                    gc.freeze()  # what is loaded by now is not looked through again, not even at exit
+                    gc.enable()
+                if isinstance(item, Unreadable):
+                    if bar:
+                        bar.clear()
+                    print(f"{item.filename}: {item.reason}", file=sys.stderr)
+                out.write(item)
+                if bar:
+                    bar.step()
+        except KeyboardInterrupt:
+            if out.kept:
+                done = out.answered + out.failed
+                text = f"{done} pictures are done, in {out.kept}; the same command goes on"
+                print(f"\n{text}", file=sys.stderr)
+            raise
+        finally:
+            if bar:
+                bar.clear()
+    if out.failed:
+        total = out.answered + out.failed
+        print(f"{out.failed} of {total} pictures could not be read", file=sys.stderr)
+    return 1 if out.failed else 0
 
-        classifier.on_unreadable = report
-        for batch in classifier.predict(chain.from_iterable(sources)):
-            if not gc.isenabled():
-                gc.freeze()  # what is loaded by now is not looked through again, not even at exit
-                gc.enable()
-            for result in batch:
-                write(result)
-            out.flush()
-            answered += len(batch)
-    failed = len(classifier.unreadable)
-    if failed:
-        print(f"{failed} of {answered + failed} pictures could not be read", file=sys.stderr)
-    return 1 if failed else 0
+
+def _key(args: argparse.Namespace, manifest: Manifest, named: Sequence[str]) -> str:
+    """Eight letters for what determines the answers and their order."""
+    if args.output is None:
+        return ""
+    import hashlib
+    import json
+
+    options = (args.topk, args.threshold, args.engine, args.precision, args.exact, args.root)
+    text = json.dumps([manifest.to_text(), args.csv, options, list(named)])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _progress(args: argparse.Namespace, named: Sequence[str], done: int) -> Progress | None:
+    """A bar, where there is a terminal that does not show the answers themselves."""
+    if not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
+        return None
+    from tinysight.cli.progress import Progress
+    from tinysight.pipelines.sources import count
+
+    def total() -> int | None:
+        counts = [count(source, root=args.root) for source in named]
+        return None if None in counts else sum(filter(None, counts))
+
+    return Progress(total, sys.stderr, done=done)
+
+
+def _configured(args: argparse.Namespace) -> Bundle | None:
+    """The network of a deploy configuration, which also says what `args` leaves open."""
+    if not args.config:
+        if args.override:
+            raise ConfigError("-o", "there is no configuration to change", "add -c YAML")
+        return None
+    if args.model:
+        raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
+    from tinysight.interop.deploy_run import deployed_bundle, read_deploy_run
+
+    run = read_deploy_run(args.config, args.override)
+    if not args.source and not args.infer_imgs:
+        args.infer_imgs = run.images
+    args.batch_size = max(args.batch_size, run.batch_size)
+    args.threads = max(args.threads, run.threads)
+    return deployed_bundle(run)
 
 
 def _fetched(name: str) -> str:
@@ -115,54 +190,3 @@ def _fetched(name: str) -> str:
 
     with download_progress(name) as report:
         return str(fetched_bundle(name, report=report))
-
-
-def _writer(args: argparse.Namespace, kind: str, out: TextIO) -> Write:
-    """What puts one result on `out` in the form that was asked for."""
-    from tinysight.pipelines import results
-    from tinysight.pipelines.results import Unreadable, csv_table
-
-    if args.json:
-        import json
-
-        def as_json(item: Result | Unreadable) -> None:
-            if isinstance(item, Unreadable):
-                out.write(json.dumps({"filename": item.filename, "error": item.reason}) + "\n")
-            else:
-                out.write(json.dumps(item) + "\n")
-
-        return as_json
-    if args.csv:
-        return csv_table(out)
-
-    special: dict[str, Callable[[Result], str]] = {
-        "boxes": results.as_box_lines,
-        "embedding": results.as_vector_line,
-    }
-    line = special.get(kind, results.as_line)
-
-    def as_text(item: Result | Unreadable) -> None:
-        if not isinstance(item, Unreadable):
-            out.write(line(item) + "\n")
-
-    return as_text
-
-
-@contextmanager
-def _opened(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a draft of the file `path` that takes its name at the end."""
-    if path is None:
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-        yield sys.stdout
-        return
-    draft = Path(f"{path}.{os.getpid()}.part")
-    try:
-        with draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be written: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)

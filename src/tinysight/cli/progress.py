@@ -1,12 +1,88 @@
-"""Progress of a download, on a terminal."""
+"""Progress of what takes longer than two seconds, on a terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
-from tinysight.fetch.download import Report
+from tinysight.background import Background
+
+if TYPE_CHECKING:
+    from tinysight.fetch.download import Report
+
+_QUIET = 2.0  # seconds without a bar: most runs are over by then
+_EVERY = 0.2
+_WINDOW = 60  # seconds over which the rate is taken
+
+
+class Progress:
+    """`1,204 of 100,000 pictures  312/s  5:17 left` on one line that is drawn again and again.
+
+    The rate is that of the last minute, so the time left follows a change of pace; pictures that an
+    earlier run answered count as done, not towards the rate.
+
+    Args:
+        count: how many there are in all; None if nobody knows. Called in the background, once.
+        out: a terminal.
+        done: of an earlier run.
+        clock: seconds, from anywhere.
+    """
+
+    def __init__(
+        self,
+        count: Callable[[], int | None],
+        out: TextIO,
+        *,
+        done: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._count, self._out, self._clock, self._done = count, out, clock, done
+        self._start = self._drawn = clock()
+        self._marks: deque[tuple[float, int]] = deque([(self._start, done)])
+        self._counting: Background[int | None] | None = None
+        self._total: int | None = None
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        now = self._clock()
+        if now - self._drawn < _EVERY or now - self._start < _QUIET:
+            return
+        self._drawn = now
+        if self._counting is None:
+            self._counting = Background(self._count)
+        if self._total is None and self._counting.done():
+            self._total = self._counting.result()
+        self._marks.append((now, self._done))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
+            self._marks.popleft()
+        self._out.write(f"\r\x1b[K{self.line(now)}")
+        self._out.flush()
+
+    def line(self, now: float) -> str:
+        """What is shown at the moment `now`."""
+        since, before = self._marks[0]
+        rate = (self._done - before) / max(now - since, 1e-9)
+        if self._total is None or not rate:
+            return f"{self._done:,} pictures  {rate:,.0f}/s"
+        left = max(self._total - self._done, 0) / rate
+        return f"{self._done:,} of {self._total:,} pictures  {rate:,.0f}/s  {_clock(left)} left"
+
+    def clear(self) -> None:
+        """Take the line away, before something else is written to the terminal and at the end."""
+        if self._counting is not None:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager

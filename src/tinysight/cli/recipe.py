@@ -4,6 +4,7 @@ tinysight recipe list                       the shipped recipes
 tinysight recipe check RECIPE [-o K=V]      every problem in it; builds nothing
 tinysight recipe show RECIPE [-o K=V]       resolved: base merged, overrides applied, defaults written out
 tinysight recipe diff RECIPE RECIPE         what two resolved recipes say differently
+tinysight recipe convert X.yaml [-o K=V]    a PaddleClas configuration as a recipe, without what is a default
 tinysight recipe schema                     the JSON Schema, for editors
 """
 
@@ -11,18 +12,30 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from tinysight.cli.arguments import add_override
-from tinysight.config import list_recipes, load_recipe, recipe_yaml
+from tinysight.config import (
+    find_recipe,
+    is_paddleclas,
+    list_recipes,
+    load_recipe,
+    minimal_yaml,
+    recipe_yaml,
+    translated,
+)
 from tinysight.errors import ConfigError
+from tinysight.files import write_atomic
 from tinysight.validation import leaves
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("action", choices=("list", "check", "show", "diff", "schema"))
+    parser.add_argument("action", choices=("list", "check", "show", "diff", "convert", "schema"))
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     add_override(parser)
+    parser.add_argument("--out", metavar="FILE", help="convert: write it there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,9 +57,26 @@ def run(args: argparse.Namespace) -> int:
             print(f"{args.recipes[0]}: ok")
         case "show":
             print(recipe_yaml(load_recipe(args.recipes[0], args.override)), end="")
+        case "convert":
+            text = _converted(Path(args.recipes[0]), args.override)
+            if args.out:
+                write_atomic(Path(args.out), text)
+            else:
+                print(text, end="")
         case _:
             return _diff(args.recipes[0], args.recipes[1], args.override)
     return 0
+
+
+def _converted(path: Path, overrides: Sequence[str]) -> str:
+    """The recipe under a comment that says where it comes from and what to know about it."""
+    path = find_recipe(str(path))
+    if not is_paddleclas(path):
+        raise ConfigError(str(path), "is no PaddleClas configuration", "`recipe show` resolves it")
+    recipe, translation = translated(path, overrides)
+    source = " ".join([str(path), *(f"-o {text}" for text in overrides)])
+    lines = [f"From the PaddleClas configuration {source}", *translation.notes]
+    return "".join(f"# {line}\n" for line in lines) + minimal_yaml(recipe)
 
 
 def _diff(first: str, second: str, overrides: list[str]) -> int:

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe
+from tinysight.cli.setup import Setup, log_to_stderr, read_setup
+
+if TYPE_CHECKING:
+    from tinysight.config import Recipe
+
+logger = logging.getLogger(__name__)
+
+_CARDS = {"adamw": 8}  # that PaddleClas' recipes are for; the others 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,18 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and tell where the result lies."""
-    from tinysight.config import load_recipe
-    from tinysight.data.labels import label_names
-    from tinysight.operating import check
-    from tinysight.train import fit
-    from tinysight.train.distributed import is_main
-    from tinysight.train.finish import finish
+    with log_to_stderr():
+        setup = read_setup(args)
+        from tinysight.data.labels import label_names
+        from tinysight.operating import check
+        from tinysight.train import fit
+        from tinysight.train.distributed import is_main
+        from tinysight.train.finish import finish
 
-    recipe = load_recipe(args.recipe, args.override)
-    check(recipe.export, label_names(recipe.data), recipe.data.target)  # better now than at the end
-    out = Path(args.out) if args.out else Path("runs") / recipe.task
-    with _log_to_stderr():
-        result = fit(recipe, out, resume=args.resume)
+        _tell_rate(setup, args.override)
+        recipe = _with_weights(setup)
+        check(recipe.export, label_names(recipe.data), recipe.data.target)  # not at the end
+        out, resume = _place(setup, args)
+        result = fit(recipe, out, resume=resume)
         if not is_main():  # the first of several processes tells
             return 0
         verdict = finish(out)
@@ -59,16 +68,29 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.unreadable else 0
 
 
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Show what the package logs, for as long as this command runs."""
-    package = logging.getLogger("tinysight")
-    handler = logging.StreamHandler(sys.stderr)
-    before = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(before)
+def _tell_rate(setup: Setup, overrides: Sequence[str]) -> None:
+    """Say that a published rate is for several cards, unless the user has set another one."""
+    if setup.translation is None or any(text.startswith("Optimizer.lr.") for text in overrides):
+        return
+    settings, here = setup.recipe.train, int(os.environ.get("WORLD_SIZE", "1"))
+    published = _CARDS.get(settings.optimizer.name, 4)
+    if here != published:
+        what = "Optimizer.lr.learning_rate: %g is used as it is; published rates are for %d cards, here is %d"
+        logger.info(what, settings.lr, published, here)
+
+
+def _with_weights(setup: Setup) -> Recipe:
+    """The recipe; it begins with the weights that a PaddleClas configuration names."""
+    from tinysight.train.predictor import begin_with
+
+    weights = setup.beginning
+    return setup.recipe if weights is None else begin_with(setup.recipe, weights)
+
+
+def _place(setup: Setup, args: argparse.Namespace) -> tuple[Path, bool]:
+    """The run folder, and whether to go on with the run in it."""
+    if setup.translation and setup.translation.run.checkpoints:
+        from tinysight.config.paddleclas import find_run
+
+        return find_run(setup.translation.run.checkpoints, setup.translation.run), True
+    return Path(args.out) if args.out else setup.run_folder, args.resume

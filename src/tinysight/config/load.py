@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from tinysight.config.paddleclas import Translation, in_their_words, is_paddleclas, translate
 from tinysight.config.schema import Component, Kind, Recipe, Section
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import parse_yaml, read_yaml, to_yaml
 from tinysight.registry import REGISTRIES
 from tinysight.validation import join, validate
+
+logger = logging.getLogger(__name__)
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 _MAX_BASES = 2
@@ -31,19 +35,38 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe named or stored at `source`, resolved and checked.
 
     Args:
-        source: name of a shipped recipe, or path of a YAML file.
-        overrides: `a.b.0.c=value`; list items by index; the value is YAML and may contain `=`.
+        source: name of a shipped recipe, or path of a YAML file. One in PaddleClas' language is translated; what the
+            user should know about it is logged.
+        overrides: `a.b.0.c=value`; list items by index; the value is YAML and may contain `=`. They are applied to
+            the tree as it is written, before a translation.
 
     Raises:
         ConfigError: with every problem found, each under its dotted path.
     """
     path = find_recipe(str(source))
+    if is_paddleclas(path):
+        return translated(path, overrides)[0]
     tree = _read(path)
     changed = [_override(tree, text) for text in overrides]
     recipe, problems = check_tree(tree)
     if recipe is None:
         raise ConfigError.of(str(source), [_from_override(p, changed) for p in problems])
     return recipe
+
+
+def translated(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Translation]:
+    """The PaddleClas configuration at `path` as a recipe, and what else it says; logs its notes.
+
+    Raises:
+        ConfigError: with every problem found, each under the place in the configuration.
+    """
+    found = translate(path, overrides)
+    recipe, problems = check_tree(found.tree)
+    if recipe is None:
+        raise ConfigError.of(str(path), [in_their_words(p, found.tree) for p in problems])
+    for note in found.notes:
+        logger.warning("%s: %s", path, note)
+    return recipe, found
 
 
 def check_tree(tree: Tree) -> tuple[Recipe | None, list[Problem]]:
@@ -75,6 +98,21 @@ def find_recipe(source: str) -> Path:
 def recipe_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every default written out; `load_recipe` reads it back equal."""
     return to_yaml(recipe.model_dump(mode="json"))
+
+
+def minimal_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML without what is a default anyway; `load_recipe` reads it back equal."""
+    tree = recipe.model_dump(mode="json", exclude_defaults=True)
+    for place, kind, spec in list(_components(Recipe, tree)):
+        fields = REGISTRIES[kind].schema(spec["name"]).model_fields
+        defaults = {k: _plain(f.default) for k, f in fields.items() if not f.is_required()}
+        kept = {k: v for k, v in spec.items() if k == "name" or v != defaults.get(k, ...)}
+        _set(tree, place.split("."), kept)
+    return to_yaml(tree)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _read(path: Path, depth: int = 0) -> Tree:

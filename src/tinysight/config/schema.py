@@ -61,6 +61,17 @@ class Split(Section):
         tuple[str, ...],
         Field(description="More list files whose labels, if any, are not used; for distillation"),
     ] = ()
+    root: (
+        Annotated[str | tuple[str, ...], Field(description="Instead of data.root, for this split")]
+        | None
+    ) = None
+    target: (
+        Annotated[
+            Literal["class", "transform"],
+            Field(description="Instead of data.target, for this split"),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from tinysight.data.folders import folder_names
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tinysight.config.schema import Data, Recipe
+    from tinysight.config.schema import Data, Recipe, Split
 
 _NUMBERED = re.compile(r"(\d{1,9})[ \t]+(\S.*)")
 
@@ -40,7 +40,7 @@ def label_names(data: Data) -> tuple[str, ...]:
     elif isinstance(data.labels, str):
         names = read_label_names(_find(data, data.labels))
     elif data.train.folder is not None:
-        names = folder_names(roots(data)[0] / data.train.folder)
+        names = folder_names(roots(data, data.train)[0] / data.train.folder)
     else:
         names = _from_lists(data)
     least = 1 if data.target == "multilabel" else 2
@@ -49,9 +49,10 @@ def label_names(data: Data) -> tuple[str, ...]:
     return names
 
 
-def roots(data: Data) -> tuple[Path, ...]:
+def roots(data: Data, split: Split | None = None) -> tuple[Path, ...]:
     """The folders that the paths in the lists are relative to: one for all, or one a list."""
-    return tuple(map(Path, [data.root] if isinstance(data.root, str) else data.root))
+    root = (split.root if split else None) or data.root
+    return tuple(map(Path, [root] if isinstance(root, str) else root))
 
 
 def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[str, ...]:

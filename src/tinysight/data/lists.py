@@ -75,7 +75,8 @@ def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> S
     """
     raw = data.relabel or (data.target == "identity" and split is not data.train)
     names = label_names(data)
-    form = Form(data.target, None if raw else len(names), data.delimiter, names=names)
+    target = split.target or data.target
+    form = Form(target, None if raw else len(names), data.delimiter, names=names)
     if data.target == "multilabel":
         form = form._replace(num_classes=len(names))
     found = _read_split(data, split, form, bad)
@@ -85,12 +86,12 @@ def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> S
 def read_first(data: Data) -> SampleList:
     """The first picture of the training lists; raises as `read_split`."""
     split = data.train.model_copy(update={"limit": 1})
-    return _read_split(data, split, Form(data.target, None, data.delimiter))
+    return _read_split(data, split, Form(data.train.target or data.target, None, data.delimiter))
 
 
 def occurring_ids(data: Data) -> np.ndarray:
     """The class ids or identities that the training lists name, sorted, each once."""
-    form = Form(data.target, None, data.delimiter)
+    form = Form(data.train.target or data.target, None, data.delimiter)
     labels = _read_split(data, data.train, form).labels
     return np.unique(labels[labels >= 0])
 
@@ -98,7 +99,7 @@ def occurring_ids(data: Data) -> np.ndarray:
 def _read_split(
     data: Data, split: Split, form: Form, bad: list[BadLines] | None = None
 ) -> SampleList:
-    limit, places, lists = split.limit, roots(data), _names(split)
+    limit, places, lists = split.limit, roots(data, split), _names(split)
     wanted = len(lists) + len(split.unlabelled)
     if not lists and split.folder is None:
         raise ConfigError("data", "a split needs `list` or `folder`")

@@ -16,7 +16,7 @@ from torch import nn
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.config import Recipe, recipe_yaml
-from tinysight.data.labels import label_names
+from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import read_split
 from tinysight.errors import ConfigError, DataError, ExportError
 from tinysight.export.card import card
@@ -30,7 +30,7 @@ from tinysight.pipelines.sources import Source, pictures
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.finish import judge
 from tinysight.train.folder import RunFolder
-from tinysight.train.predictor import find_checkpoint, load_model, predictor
+from tinysight.train.predictor import find_checkpoint, load_model, predictor, trained_model
 from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ _PICTURES = 200  # of the evaluation list, evenly spread, for the parity check
 
 
 def export_bundle(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: str | Path | None,
     out: str | Path,
     *,
+    recipe: Recipe | None = None,
     images: Source | None = None,
     tolerance: float = 1e-4,
     overwrite: bool = False,
@@ -55,8 +56,10 @@ def export_bundle(
     calibrated scores, the evaluation pictures are evaluated first, and what they decide goes along.
 
     Args:
-        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint.
+        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint. With `recipe`: any weights that
+            `trained_model` takes.
         out: the bundle's folder; appears whole or not at all.
+        recipe: what the network is and how it is used, in place of the recipe in the checkpoint.
         images: more pictures to compare with, on disk.
         tolerance: the largest difference of a score that is accepted.
         overwrite: replace a bundle at `out`.
@@ -69,8 +72,13 @@ def export_bundle(
         ConfigError: the post-processor is not a classifier's.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    path = find_checkpoint(run_or_checkpoint)
-    model, recipe = load_model(path)
+    model: nn.Module
+    if recipe is None:
+        path = find_checkpoint(run_or_checkpoint or "")
+        model, recipe = load_model(path)
+    else:
+        model, path = trained_model(recipe, run_or_checkpoint)
+    recipe = resolve_labels(recipe)
     if (kind := recipe.export.postprocess.name) in NO_CLASSES:
         what = f"{kind}: what a recipe trains is a classifier, whose answers are classes"
         raise ConfigError("export.postprocess", what, "topk or threshold")

@@ -6,23 +6,24 @@ Read are `PreProcess` and `PostProcess` of the YAML that lies in the reference's
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinysight.config.paddleclas.answers import answer
+from tinysight.config.paddleclas.operators import MEAN, STD, transform
+from tinysight.config.paddleclas.rules import RECOGNITION, Reader
+from tinysight.config.paddleclas.tree import read_tree
 from tinysight.data.labels import read_label_names
-from tinysight.errors import ConfigError, Problem, nearest
-from tinysight.files import read_yaml
+from tinysight.errors import ConfigError, nearest
 from tinysight.registry import postprocesses, transforms
 
 SCALE = (
     0.00392157  # as the deploy configurations write 1/255; the last bits of a score depend on it
 )
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-_BACKENDS = {"cv2": "cv2", "pil": "pillow"}
-_CV2_CODES: dict[Any, str] = dict(enumerate(("nearest", "bilinear", "bicubic", "area", "lanczos")))
 _QUIET = ("SavePreLabel",)  # sorts pictures into folders; no part of an answer
+_DEPLOYED = ("DecodeImage", "ResizeImage", "CropImage", "NormalizeImage", "ToCHWImage")
+_PIPELINES = ("DetPreProcess", "RecPreProcess", "IndexProcess")
 
 
 class Deploy(NamedTuple):
@@ -33,41 +34,36 @@ class Deploy(NamedTuple):
     labels: tuple[str, ...] | None
 
 
-class _Reader:
-    """Collects what is wrong, so that one message says all of it."""
-
-    def __init__(self, where: str, folder: Path) -> None:
-        self.where, self.folder = where, folder
-        self.problems: list[Problem] = []
-
-    def wrong(self, place: str, what: str, hint: str = "") -> None:
-        self.problems.append(Problem(place, what, hint))
-
-    def only(self, values: Mapping[str, Any], known: Sequence[str], place: str) -> None:
-        for key in values:
-            if key not in known:
-                self.wrong(f"{place}.{key}", "not understood", nearest(str(key), known))
-
-
-def read_deploy_config(path: Path | str) -> Deploy:
+def read_deploy_config(path: Path | str, overrides: Sequence[str] = ()) -> Deploy:
     """Read the YAML file `path`; label files in it are looked for relative to it, then to the working folder.
 
     Raises:
         ConfigError: not readable, no classifier's configuration, or with entries that are not understood: all of them.
     """
-    path = Path(path)
-    try:
-        tree = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(str(path), (error.strerror or str(error)).lower()) from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("PreProcess"), dict):
-        what = "no deploy configuration of a classifier: it has no PreProcess"
-        raise ConfigError(str(path), what, "those of PaddleClas lie in deploy/configs")
-    reader = _Reader(str(path), path.parent)
-    steps = _transforms(reader, tree["PreProcess"])
-    postprocess, labels = _postprocess(reader, tree.get("PostProcess"))
+    path, reader = Path(path), Reader()
+    found = deploy_of(reader, read_tree(path, overrides), path)
+    for note in reader.notes:
+        where, _, what = note.partition(": ")
+        reader.wrong(where, what, "name labels with --labels")
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
+    return found
+
+
+def deploy_of(reader: Reader, tree: Mapping[str, Any], path: Path) -> Deploy:
+    """What `PreProcess` and `PostProcess` of a deploy configuration say; a missing file of labels is noted.
+
+    Raises:
+        ConfigError: it is no classifier's configuration.
+    """
+    if not isinstance(tree.get("PreProcess"), dict):
+        parts = [key for key in _PIPELINES if key in tree]
+        what = "no deploy configuration of a classifier: it has no PreProcess"
+        if parts:
+            raise ConfigError(str(path), f"{what}, but {', '.join(parts)}; that {RECOGNITION}")
+        raise ConfigError(str(path), what, "those of PaddleClas lie in deploy/configs")
+    steps = _transforms(reader, tree["PreProcess"])
+    postprocess, labels = _postprocess(reader, tree.get("PostProcess"), path.parent)
     return Deploy(tuple(steps), postprocess, labels)
 
 
@@ -85,7 +81,7 @@ def default_transforms(
             {"name": "resize", "short": round(height * 256 / 224)},
             {"name": "center_crop", "size": height},
         ]
-    return tuple(map(_complete, [*steps, _normalize_spec(SCALE, _MEAN, _STD)]))
+    return tuple(map(_complete, [*steps, _normalize_spec(SCALE, MEAN, STD)]))
 
 
 def read_labels(text: str) -> tuple[str, ...]:
@@ -104,102 +100,28 @@ def read_labels(text: str) -> tuple[str, ...]:
     return read_label_names(path, " ")
 
 
-def _transforms(reader: _Reader, section: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _transforms(reader: Reader, section: Mapping[str, Any]) -> list[dict[str, Any]]:
     place = "PreProcess.transform_ops"
-    ops = section.get("transform_ops")
-    if not isinstance(ops, list):
+    listed = reader.items(section.get("transform_ops"), place)
+    if not listed:
         reader.wrong(place, "expected a list of operators")
-        return []
+    names = [name for _, name, _ in listed]
+    if "ToCHWImage" in names[:-1]:  # which `to_batch` does with us
+        reader.wrong(f"{place}.{names.index('ToCHWImage')}.ToCHWImage", "put it last")
     found: list[dict[str, Any]] = []
-    planar = False  # behind ToCHWImage, which `to_batch` does with us
-    for i, op in enumerate(ops):
-        name, values = _operator(op)
-        here = f"{place}.{i}.{name}"
-        if name == "ToCHWImage":
-            planar = True
-        elif name not in _OPERATORS or values is None:
-            reader.wrong(
-                here,
-                "an operator that is not understood",
-                nearest(name, (*_OPERATORS, "ToCHWImage")),
-            )
-        elif planar:
-            reader.wrong(here, "behind ToCHWImage", "put ToCHWImage last")
-        elif spec := _OPERATORS[name](reader, values, here):
-            full, problems = transforms.check(spec, here)
+    for where, name, arguments in listed:
+        if name not in _DEPLOYED:
+            reader.wrong(where, "an operator that is not understood", nearest(name, _DEPLOYED))
+            continue
+        for spec in transform(reader, where, name, arguments):
+            full, problems = transforms.check(spec, where)
             reader.problems += problems
             found.append(full)
     return found
 
 
-def _operator(op: Any) -> tuple[str, dict[str, Any] | None]:
-    if isinstance(op, str):
-        return op, {}
-    if isinstance(op, dict) and len(op) == 1:
-        ((name, values),) = op.items()
-        return str(name), values if isinstance(values, dict) else None if values else {}
-    return str(op)[:40], None
-
-
-def _decode(reader: _Reader, a: dict[str, Any], here: str) -> None:
-    reader.only(a, ("to_rgb", "to_np", "channel_first", "backend"), here)
-    if a.get("to_rgb", True) is not True or a.get("channel_first", False):
-        reader.wrong(here, "pictures are decoded to RGB, channels last")
-
-
-def _resize(reader: _Reader, a: dict[str, Any], here: str) -> dict[str, Any]:
-    reader.only(a, ("resize_short", "size", "interpolation", "backend", "return_numpy"), here)
-    backend, how = a.get("backend") or "cv2", a.get("interpolation") or "bilinear"
-    how = _CV2_CODES.get(how, how)
-    if backend not in _BACKENDS:
-        reader.wrong(f"{here}.backend", f"unknown: {backend!r}", nearest(str(backend), _BACKENDS))
-    size = {"short": a["resize_short"]} if a.get("resize_short") else {"size": a.get("size")}
-    return {
-        "name": "resize",
-        **size,
-        "interpolation": how,
-        "backend": _BACKENDS.get(backend, "cv2"),
-    }
-
-
-def _crop(reader: _Reader, a: dict[str, Any], here: str) -> dict[str, Any]:
-    reader.only(a, ("size",), here)
-    return {"name": "center_crop", "size": a.get("size")}
-
-
-def _normalize(reader: _Reader, a: dict[str, Any], here: str) -> dict[str, Any]:
-    reader.only(a, ("scale", "mean", "std", "order", "channel_num", "output_fp16"), here)
-    if a.get("order", "hwc") not in ("", "hwc", None):  # the reference takes all but "chw" for HWC
-        reader.wrong(f"{here}.order", f"{a['order']!r}: pictures are height, width, channels here")
-    if a.get("channel_num", 3) != 3 or a.get("output_fp16"):
-        reader.wrong(here, "only three channels of float32 are understood")
-    scale = _number(a.get("scale"))
-    if scale is None:
-        reader.wrong(f"{here}.scale", f"not a number: {a['scale']!r}")
-    return _normalize_spec(scale or SCALE, a.get("mean") or _MEAN, a.get("std") or _STD)
-
-
 def _normalize_spec(scale: float, mean: Any, std: Any) -> dict[str, Any]:
     return {"name": "normalize", "mean": mean, "std": std, "scale": scale}
-
-
-def _number(value: Any) -> float | None:
-    """A number, or one written as a quotient (`1.0/255.0`), which the reference would evaluate."""
-    if value is None:
-        return 1 / 255
-    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?", str(value))
-    try:
-        return float(match[1]) / float(match[2] or 1) if match else None
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
-_OPERATORS: dict[str, Callable[[_Reader, dict[str, Any], str], dict[str, Any] | None]] = {
-    "DecodeImage": _decode,
-    "ResizeImage": _resize,
-    "CropImage": _crop,
-    "NormalizeImage": _normalize,
-}
 
 
 def _complete(spec: dict[str, Any]) -> dict[str, Any]:
@@ -209,64 +131,45 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     return full
 
 
-def _postprocess(reader: _Reader, section: Any) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+def _postprocess(
+    reader: Reader, section: Any, folder: Path
+) -> tuple[dict[str, Any], tuple[str, ...] | None]:
     if not isinstance(section, dict):
         reader.wrong("PostProcess", "missing: is it the configuration of a classifier?")
         return {}, None
-    main = section.get("main_indicator")
-    names = [n for n in section if n not in ("main_indicator", *_QUIET)]
-    if main is None and len(names) == 1:
-        main = names[0]
-    if main not in _ANSWERS:
-        hint = nearest(str(main), _ANSWERS)
-        reader.wrong("PostProcess.main_indicator", f"{main!r} is not understood", hint)
+    main = main_indicator(section)
+    place = f"PostProcess.{main}"
+    spec, said = answer(reader, main, section.get(main), place)
+    if not spec:
         return {}, None
-    values, place = section.get(main) or {}, f"PostProcess.{main}"
-    if not isinstance(values, dict):
-        reader.wrong(place, "expected a mapping")
-        return {}, None
-    spec, labels = _ANSWERS[main](reader, values, place)
     full, problems = postprocesses.check(spec, place)
     reader.problems += problems
-    return full, labels
+    return full, _labels(reader, said, place, folder)
 
 
-_MAPS = ("class_id_map_file", "delimiter", "label_list")
+def main_indicator(section: Mapping[str, Any]) -> str:
+    """The post-processor that answers; where none is named, the only one there is."""
+    main = section.get("main_indicator")
+    names = [n for n in section if n not in ("main_indicator", *_QUIET)]
+    return str(names[0] if main is None and len(names) == 1 else main)
 
 
-def _topk(
-    reader: _Reader, a: dict[str, Any], here: str
-) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-    reader.only(a, ("topk", *_MAPS), here)
-    return {"name": "topk", "k": a.get("topk", 5)}, _labels(reader, a, here)
-
-
-def _threshold(
-    reader: _Reader, a: dict[str, Any], here: str
-) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-    reader.only(a, ("threshold", "label_0", "label_1", "default_label_index", *_MAPS), here)
-    labels = _labels(reader, a, here)
-    if labels is None and {"label_0", "label_1"} & a.keys():
-        labels = str(a.get("label_0", "0")), str(a.get("label_1", "1"))
-    spec = {"threshold": a.get("threshold", 0.5), "default": a.get("default_label_index", 0)}
-    return {"name": "threshold", "positive": 1, **spec}, labels
-
-
-_ANSWERS = {"Topk": _topk, "ThreshOutput": _threshold}
-
-
-def _labels(reader: _Reader, a: dict[str, Any], here: str) -> tuple[str, ...] | None:
-    if isinstance(a.get("label_list"), list):
-        return tuple(map(str, a["label_list"]))
-    name = a.get("class_id_map_file")
+def _labels(
+    reader: Reader, said: Mapping[str, Any], place: str, folder: Path
+) -> tuple[str, ...] | None:
+    if isinstance(said.get("label_list"), list):
+        return tuple(map(str, said["label_list"]))
+    name = said.get("class_id_map_file")
     if not name:
+        if {"label_0", "label_1"} & said.keys():
+            return said.get("label_0", "0"), said.get("label_1", "1")
         return None
-    for path in (reader.folder / str(name), Path(str(name))):
+    for path in (folder / name, Path(name)):
         if path.is_file():
             try:
-                return read_label_names(path, a.get("delimiter") or " ")
+                return read_label_names(path, said.get("delimiter") or " ")
             except ConfigError as error:
                 reader.problems += error.problems
                 return None
-    reader.wrong(f"{here}.class_id_map_file", f"no such file: {name}", "name labels with --labels")
+    reader.note(f"{place}.class_id_map_file", f"no such file: {name}")
     return None

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.manifest import NO_CLASSES
+from tinysight.pipelines.latency_card import workers_for
 from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
+from tinysight.pipelines.stream import grouped, overlapped
 from tinysight.registry import postprocesses, sessions
 
 if TYPE_CHECKING:
+    from tinysight.postprocess.answers import AnyAnswer
     from tinysight.runtime import Session
-    from tinysight.transforms import Compose
+    from tinysight.transforms.prepare import Prepare
 
-_A = TypeVar("_A")
-_B = TypeVar("_B")
-_DECODERS = 4  # more threads than this wait for the network, not for pictures
+_AHEAD = 8  # answers that wait for a slow picture before them, for each worker
+
+# What became of each picture of a batch, in order: its name, or why it could not be read. The
+# scores are those of the names, None where there are none.
+_Scored = tuple[list["str | Unreadable"], Any]
+
+
+class Steps(NamedTuple):
+    """What happens to one picture, one thing after the other; for those who take the time of it."""
+
+    decode: Callable[[str], np.ndarray]
+    prepare: Callable[[np.ndarray], Any]
+    run: Callable[[Any], Any]
+    answers: Callable[[Any], Sequence[AnyAnswer]]
 
 
 class Classifier:
@@ -32,10 +45,19 @@ class Classifier:
     Separate instances may be used from separate threads; one instance runs one `predict` at a
     time.
 
+    Each worker takes one picture from its file to its scores (or, in batches, one of the two
+    halves), so the cores need not wait for each other.
+
     Args:
         model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
         batch_size: pictures a batch, at least 1. The answers do not depend on it.
-        threads: threads of the network, at least 1. Pictures are decoded beside it.
+        threads: threads of one run of the network, at least 1.
+        workers: pictures that are worked on at the same time. Default: what the bundle's latency
+            card found fastest if it was made on this kind of machine, else the processors that this
+            process may use, divided by `threads`.
+        engine: what runs the network: "onnxruntime" or "openvino".
+        precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
+        exact: decode every JPEG whole, whatever the bundle allows.
         topk: the so many best classes instead of the bundle's post-processing.
         threshold: instead of the bundle's own, in [0, 1].
 
@@ -53,18 +75,27 @@ class Classifier:
     ...         print(answer["filename"], answer["label_names"])
     """
 
+    # Whether the answers need the picture at its own size: then nothing is reduced.
+    _as_given: ClassVar[bool] = False
+
     def __init__(
         self,
         model: str | Path | Bundle,
         *,
         batch_size: int = 1,
         threads: int = 1,
+        workers: int | None = None,
+        engine: str = "onnxruntime",
+        precision: str = "f32",
+        exact: bool = False,
         topk: int | None = None,
         threshold: float | None = None,
     ) -> None:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
+        self.workers = workers_for(bundle.folder, threads) if workers is None else workers
+        _at_least_one("workers", self.workers)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
         self.unreadable: list[Unreadable] = []
@@ -73,13 +104,27 @@ class Classifier:
         spec = _changed(self.manifest.postprocess, topk, threshold)
         # The session first: it goes on in the background while the rest is imported.
         self._session: Session = sessions.build(
-            {"name": "onnxruntime"}, model=bundle.model, threads=threads
+            {"name": engine, "precision": precision},
+            model=bundle.model,
+            threads=threads,
+            streams=self.workers,
         )
-        from tinysight.transforms import Compose, decode, to_batch
+        from tinysight.transforms import Compose
+        from tinysight.transforms.prepare import Prepare, enough
 
-        self._decode, self._to_batch = decode, to_batch
-        self._compose: Compose = Compose.from_specs(self.manifest.transforms, "transforms")
+        compose = Compose.from_specs(self.manifest.transforms, "transforms")
+        reduced = None if exact or self._as_given else self.manifest.decode
+        least = enough(self.manifest.transforms, reduced.margin) if reduced else None
+        self._input: Prepare = Prepare(compose, least)
+        last = None if self._as_given else self._input.normalization
+        if last and self._session.take_pixels(last):
+            self._input.keep_pixels()
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
+
+    @property
+    def steps(self) -> Steps:
+        """File to pixels, pixels to what the network takes, that to its answer, and in words."""
+        return Steps(self._input.decode, self._prepare, lambda row: self._run([row]), self._answers)
 
     def predict(self, input_data: Source) -> Iterator[list[Result]]:
         """Answers, one list per batch, in the order of the pictures; see `sources.pictures`.
@@ -102,30 +147,57 @@ class Classifier:
         self.unreadable = []
         return self._scores(found, self.unreadable)
 
+    def stream(self, input_data: Source) -> Iterator[Result | Unreadable]:
+        """What became of each picture, one at a time, in order; nothing is kept or logged.
+
+        Raises:
+            DataError: as `predict`.
+        """
+        return self._stream(pictures(input_data))
+
+    def _stream(self, found: Iterator[Picture]) -> Iterator[Result | Unreadable]:
+        with closing(self._batches(found)) as batches:
+            for entries, scores in batches:
+                answers = iter(() if scores is None else self._answers(scores))
+                for entry in entries:
+                    if isinstance(entry, Unreadable):
+                        yield entry
+                    else:
+                        yield result(next(answers), entry)
+
     def _scores(
         self, found: Iterator[Picture], unreadable: list[Unreadable]
     ) -> Iterator[tuple[list[str], np.ndarray]]:
-        names: list[str] = []
-        images: list[Any] = []
-        for name, image in _overlapped(self._read, found, 2 * self.batch_size):
-            if isinstance(image, str):
-                unreadable.append(Unreadable(name, image))
-                self.on_unreadable(unreadable[-1])
-                continue
-            names.append(name)
-            images.append(image)
-            if len(images) == self.batch_size:
-                yield names, self._run(images)
-                names, images = [], []
-        if images:
-            yield names, self._run(images)
+        with closing(self._batches(found)) as batches:
+            for entries, scores in batches:
+                names = []
+                for entry in entries:
+                    if isinstance(entry, Unreadable):
+                        unreadable.append(entry)
+                        self.on_unreadable(entry)
+                    else:
+                        names.append(entry)
+                if names:
+                    yield names, scores
+
+    def _batches(self, found: Iterator[Picture]) -> Generator[_Scored, None, None]:
+        if self.batch_size == 1:
+            ahead = _AHEAD * self.workers
+            yield from overlapped(
+                lambda p: self._batch([self._read(p)]), found, self.workers, ahead
+            )
+            return
+        read = overlapped(self._read, found, self.workers, 2 * self.batch_size)
+        with closing(read):
+            groups = grouped(read, self.batch_size, lambda r: not isinstance(r[1], str))
+            yield from overlapped(self._batch, groups, self.workers, 0)
 
     def _read(self, picture: Picture) -> tuple[str, Any]:
-        """The network's input for one picture, or the reason why there is none."""
+        """The network's input (1, C, H, W) for one picture, or the reason why there is none."""
         try:
             pixels = picture.data
             if not isinstance(pixels, np.ndarray):
-                pixels = self._decode(pixels)
+                pixels = self._input.decode(pixels)
             elif pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 what = f"an array is uint8 RGB (H, W, 3), got {pixels.dtype} {pixels.shape}"
                 raise ImageError(picture.name, what)
@@ -136,43 +208,25 @@ class Classifier:
             problem = error.problems[0]
             return picture.name, "; ".join(filter(None, (problem.what, problem.hint)))
 
-    def _prepare(self, pixels: np.ndarray) -> Any:
-        return self._compose(pixels)
+    def _batch(self, pictures: list[tuple[str, Any]]) -> _Scored:
+        rows = [row for _, row in pictures if not isinstance(row, str)]
+        entries: list[str | Unreadable] = [
+            Unreadable(name, row) if isinstance(row, str) else name for name, row in pictures
+        ]
+        return entries, self._run(rows) if rows else None
 
-    def _run(self, images: list[Any]) -> Any:
-        scores, labels = self._session.run(self._to_batch(images)), len(self.manifest.labels)
-        if scores.shape != (len(images), labels or scores.shape[-1]):
+    def _prepare(self, pixels: np.ndarray) -> Any:
+        """What the network gets of one picture; no text."""
+        return self._input(pixels)
+
+    def _run(self, rows: list[Any]) -> Any:
+        """What the network says about these; what the post-processing takes."""
+        labels = len(self.manifest.labels)
+        scores = self._session.run(rows[0] if len(rows) == 1 else np.concatenate(rows))
+        if scores.shape != (len(rows), labels or scores.shape[-1]):
             what = f"{labels} labels, but the network's scores are {scores.shape}"
             raise BundleError(self._where, what, "export the bundle again")
         return scores
-
-
-def _overlapped(work: Callable[[_A], _B], items: Iterator[_A], ahead: int) -> Iterator[_B]:
-    """`map(work, items)` in order, with up to `ahead` and a few more results prepared in threads.
-
-    A single item is worked on here: no thread is started for it.
-    """
-    first, second = next(items, None), next(items, None)
-    if first is None:
-        return
-    if second is None:
-        yield work(first)
-        return
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    count = min(_DECODERS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(count, "tinysight-decode") as pool:
-        waiting: deque[Future[_B]] = deque([pool.submit(work, first), pool.submit(work, second)])
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                # As early as possible, but never so that a decoder would have nothing to do.
-                while len(waiting) > count and (waiting[0].done() or len(waiting) > ahead + count):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) -> dict[str, Any]:
@@ -191,7 +245,7 @@ def _changed(spec: dict[str, Any], topk: int | None, threshold: float | None) ->
         raise ConfigError("threshold", f"should be between 0 and 1, got {threshold}")
     if "threshold" in spec:
         return {**spec, "threshold": threshold}
-    if spec["name"] not in ("topk", "scores"):
+    if kind not in ("topk", "scores"):
         raise ConfigError("threshold", f"{spec['name']} has no such thing")
     return {"name": "threshold", "threshold": threshold}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tinysight.pipelines.classify import Classifier
 
 
 class _Prepared(NamedTuple):
-    pixels: np.ndarray  # the network's input (H, W, C)
+    row: np.ndarray  # the network's input (1, C, H, W)
     size: tuple[int, int]  # of the picture: height, width
 
 
@@ -25,11 +25,14 @@ class Detector(Classifier):
     gives the network's outputs, rows and counts, instead of scores.
     """
 
-    def _prepare(self, pixels: np.ndarray) -> _Prepared:
-        return _Prepared(self._compose(pixels), pixels.shape[:2])
+    _as_given: ClassVar[bool] = True
 
-    def _run(self, images: list[Any]) -> Any:
-        batch = self._to_batch([image.pixels for image in images])
+    def _prepare(self, pixels: np.ndarray) -> _Prepared:
+        return _Prepared(self._input(pixels), pixels.shape[:2])
+
+    def _run(self, rows: list[Any]) -> Any:
+        images = rows
+        batch = np.concatenate([image.row for image in images])
         shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
         factors = np.asarray(shape, np.float32) / sizes  # of height and of width
         known = {

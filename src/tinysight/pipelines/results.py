@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, TypedDict, cast
+from typing import IO, Any, NamedTuple, TextIO, TypedDict, cast
 
 from tinysight.postprocess.answers import AnyAnswer
 
@@ -35,8 +35,8 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def result(answer: AnyAnswer, filename: str) -> Result:
-    """`answer` about the picture `filename`."""
+def result(answer: AnyAnswer | Mapping[str, Any], filename: str) -> Result:
+    """`answer` about the picture `filename`; an answer of another kind (boxes, embedding) keeps its own keys."""
     return cast(Result, {**answer, "filename": filename})
 
 
@@ -91,18 +91,23 @@ def as_deploy_line(result: Result) -> str:
     )
 
 
-def csv_table(out: TextIO) -> Callable[[Result | Unreadable], None]:
+def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unreadable], None]:
     """Write the heading to `out`; returns what writes one row. Several classes are separated by
     semicolons. Attributes are written as label names, with the numbers of the outputs that are on.
 
     Every cell is quoted, so that any text comes back. A spreadsheet takes a cell that begins with
     `=` for a formula: such a file name is written with `./` before it, which names the same file;
     other such texts get an apostrophe.
+
+    Args:
+        out: opened with newline="".
+        heading: False where a table is gone on with.
     """
     import csv
 
     table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    table.writerow(CSV_COLUMNS)
+    if heading:
+        table.writerow(CSV_COLUMNS)
 
     def write(item: Result | Unreadable) -> None:
         table.writerow(_cells(item))
@@ -110,16 +115,45 @@ def csv_table(out: TextIO) -> Callable[[Result | Unreadable], None]:
     return write
 
 
+def csv_name(filename: str) -> str:
+    """How `csv_table` writes a file's name."""
+    return _safe(filename, "./")
+
+
+def read_csv_rows(file: IO[bytes]) -> Iterator[tuple[list[str], int]]:
+    """Rows of a table that `csv_table` wrote, without its heading, each with the byte it ends at.
+
+    Ends at the first row that is not whole or has other columns.
+    """
+    import csv
+    import io
+
+    end, held = 0, ""
+    for line in file:
+        end += len(line)
+        held += line.decode("utf-8", "surrogateescape")
+        if held.count('"') % 2:  # a line end inside a cell
+            continue
+        if not held.endswith("\n"):
+            return
+        row = next(csv.reader(io.StringIO(held, newline="")))
+        if len(row) != len(CSV_COLUMNS):
+            return
+        if tuple(row) != CSV_COLUMNS:
+            yield row, end
+        held = ""
+
+
 def _cells(item: Result | Unreadable) -> list[str]:
     if isinstance(item, Unreadable):
-        return [_safe(item.filename, "./"), "", "", "", _safe(item.reason, "'")]
+        return [csv_name(item.filename), "", "", "", _safe(item.reason, "'")]
     ids, names = item.get("class_ids", item.get("code", [])), item.get("label_names", [])
     if "attributes" in item:
         words = item["attributes"]
         names = [words] if isinstance(words, str) else words
         ids = [i for i, on in enumerate(item["output"]) if on]
     return [
-        _safe(item["filename"], "./"),
+        csv_name(item["filename"]),
         _joined(ids),
         _joined(item.get("scores", [])),
         _safe(_joined(names), "'"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from tinysight.background import Background
-from tinysight.errors import BundleError
+from tinysight.errors import BundleError, ConfigError
 from tinysight.registry import sessions
-from tinysight.runtime.session import Tensor
+from tinysight.runtime.session import Normalization, Tensor, first_line
 
 if TYPE_CHECKING:
     from annotated_types import Ge
@@ -27,9 +27,18 @@ class OnnxSession:
     Args:
         model: contents of an ONNX file.
         threads: of one operator; 1 is fastest for small networks and leaves the rest to others.
+            Every thread that calls `run` is a stream of its own.
+        precision: "f32"; there is no other here.
     """
 
-    def __init__(self, model: bytes, threads: Annotated[int, Ge(1)] = 1) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        threads: Annotated[int, Ge(1)] = 1,
+        precision: Literal["f32"] = "f32",
+    ) -> None:
+        if precision != "f32":
+            raise ConfigError("precision", f"{precision} is not for onnxruntime", "openvino has it")
         import onnxruntime
 
         self._opening = Background(lambda: _open(onnxruntime, model, threads))
@@ -38,7 +47,7 @@ class OnnxSession:
         try:
             return self._opening.result()
         except Exception as error:
-            what = f"ONNX Runtime cannot load the network: {_first_line(error)}"
+            what = f"ONNX Runtime cannot load the network: {first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
 
     @property
@@ -51,6 +60,10 @@ class OnnxSession:
         """What comes out."""
         return tuple(map(_tensor, self._session().get_outputs()))
 
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """No: a Cast and what follows it cost as much here as tables do outside."""
+        return False
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         """First output of the network for its one input; scores (N, K) for (N, C, H, W) float32.
 
@@ -61,7 +74,7 @@ class OnnxSession:
         try:
             (scores, *_) = session.run(None, {session.get_inputs()[0].name: batch})
         except Exception as error:
-            what = f"ONNX Runtime refuses a batch {batch.shape}: {_first_line(error)}"
+            what = f"ONNX Runtime refuses a batch {batch.shape}: {first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
         return np.asarray(scores)
 
@@ -76,7 +89,7 @@ class OnnxSession:
             return [np.asarray(output) for output in session.run(None, dict(feeds))]
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            what = f"ONNX Runtime refuses {shapes}: {_first_line(error)}"
+            what = f"ONNX Runtime refuses {shapes}: {first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
 
 
@@ -91,7 +104,3 @@ def _open(onnxruntime: Any, model: bytes, threads: int) -> Any:
 
 def _tensor(node: Any) -> Tensor:
     return Tensor(node.name, tuple(d if isinstance(d, int) else None for d in node.shape))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

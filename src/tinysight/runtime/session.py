@@ -8,6 +8,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 
+class Normalization(NamedTuple):
+    """What makes a network's input of pixels: (value * scale - mean) / std for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float
+
+
 class Tensor(NamedTuple):
     """An input or output of a network: name and shape, None where any number goes."""
 
@@ -26,8 +34,19 @@ class Session(Protocol):
     def outputs(self) -> tuple[Tensor, ...]:
         """What comes out."""
 
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """Take uint8 (N, H, W, 3) from now on and normalise them inside, where that is faster.
+
+        To be called before the first `run`; False, and nothing changes, where it is not faster.
+        """
+
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Scores (N, K) for a batch (N, C, H, W) float32."""
+        """Scores (N, K) for a batch (N, C, H, W) float32, or of pixels once these are taken."""
 
     def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs for inputs by name, of networks that have several."""
+
+
+def first_line(error: Exception) -> str:
+    """What an engine says went wrong, without its stack."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)

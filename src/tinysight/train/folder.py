@@ -35,7 +35,14 @@ logger = logging.getLogger(__name__)
 
 # Keys that a resumed run may change, since the weights do not depend on them. The data may have
 # moved: the list's fingerprint is compared.
-_FREE = ("description", "data.root", "data.workers", "train.checkpoint_every")
+_FREE = (
+    "description",
+    "data.root",
+    "data.train.root",
+    "data.eval.root",
+    "data.workers",
+    "train.checkpoint_every",
+)
 _SHOWN = 10
 
 

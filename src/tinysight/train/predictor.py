@@ -20,7 +20,8 @@ from tinysight.models.activation import probabilities
 from tinysight.registry import backbones
 from tinysight.train.checkpoint import load_checkpoint
 from tinysight.train.folder import RunFolder
-from tinysight.train.pretrained import find_pretrained, load_pretrained
+from tinysight.train.pretrained import CLASSIFIER, find_pretrained, load_pretrained
+from tinysight.train.weights import classes_of
 from tinysight.transforms import Compose
 
 
@@ -77,6 +78,43 @@ def build_model(recipe: Recipe) -> Backbone:
     except ValueError as error:  # a layer of somebody else's network
         raise ConfigError("model.batch_norm_variance", str(error), "unbiased") from None
     return model
+
+
+def begin_with(recipe: Recipe, weights: str | Path) -> Recipe:
+    """`recipe` that begins with `weights`, but for the classifier if theirs has other classes.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `find_pretrained` takes them.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    path = find_pretrained(str(weights), recipe.model.backbone.name)
+    fits = classes_of(path, build_model(recipe)) == len(label_names(recipe.data))
+    changes = {"pretrained": str(path), "skip": () if fits else (CLASSIFIER,)}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+
+
+def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module, Path]:
+    """The network of a recipe with all weights of a file, on the CPU in evaluation mode, and that file.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `find_pretrained` takes them: a checkpoint, weights of the reference; None: those that the recipe
+            begins with, classifier included.
+
+    Raises:
+        CheckpointError: they do not fit, or there are none.
+    """
+    if weights is None and (not recipe.model.pretrained or recipe.model.skip):
+        hint = "train first, or name weights (Global.pretrained_model)"
+        raise CheckpointError(recipe.task, "no trained weights for this number of classes", hint)
+    model = build_model(recipe)
+    wanted = recipe.model.pretrained if weights is None else str(weights)
+    path = find_pretrained(wanted or "", recipe.model.backbone.name)
+    load_pretrained(model, path)
+    return model.eval(), path
 
 
 def initial_model(recipe: Recipe) -> Backbone:

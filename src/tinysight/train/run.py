@@ -91,7 +91,9 @@ def prepare(recipe: Recipe, folder: RunFolder, resume: bool, processes: Processe
     batches = _batches(recipe, samples, processes)
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
     model, frozen = _network(recipe, processes)
-    loss = losses.build(recipe.loss.spec, "loss", label_ratio=samples.label_ratio(len(recipe.data.labels or ())))
+    loss = losses.build(
+        recipe.loss.spec, "loss", label_ratio=samples.label_ratio(len(recipe.data.labels or ()))
+    )
     spec = settings.optimizer.spec
     groups = param_groups(model, spec.get("weight_decay", 0.0))
     optimizer = optimizers.build(spec, "train.optimizer", params=groups)
@@ -202,7 +204,6 @@ def _rate(recipe: Recipe, processes: Processes) -> float:
         settings.lr, settings.lr_batch_size, size, world, settings.accumulate, batch, rate,
     )  # fmt: skip
     return rate
-
 
 
 def _metrics_can_be_computed(recipe: Recipe, held_out: SampleList) -> None:

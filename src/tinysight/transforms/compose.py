@@ -72,6 +72,11 @@ class Compose:
         """Whether any step sets the label."""
         return any(step.sets_label for step in self._steps)
 
+    def split_last(self) -> tuple[Compose, Transform | None]:
+        """All steps but the last as a pipeline of their own, and the last; None if there is none."""
+        before = Compose(self._specs[:-1], self._steps[:-1], self._where)
+        return before, self._steps[-1] if self._steps else None
+
     def __len__(self) -> int:
         return len(self._steps)
 

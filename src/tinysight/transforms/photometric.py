@@ -61,6 +61,16 @@ def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float, channe
     return np.ascontiguousarray(table[:, None, :])
 
 
+@lru_cache(maxsize=16)
+def channel_tables(
+    mean: tuple[float, ...], std: tuple[float, ...], scale: float
+) -> tuple[Image, Image, Image]:
+    """What `normalize` makes of each uint8 value of red, green and blue: three of (256,) float32."""
+    table = _table(mean, std, scale, 3)
+    red, green, blue = (np.ascontiguousarray(table[:, 0, c]) for c in range(3))
+    return red, green, blue
+
+
 @transforms.register("normalize")
 @dataclass(frozen=True)
 class Normalize:

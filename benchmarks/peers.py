@@ -1,0 +1,320 @@
+"""The same pictures and weights through the reference, a plain script, and tinysight, in turns.
+
+    python benchmarks/peers.py [--images FOLDER] [--rounds 5] [--json FILE] [--page docs/speed.md]
+
+The reference is PaddleClas' `predict_cls.py` with Paddle Inference and oneDNN, in an environment of
+its own that this command makes under the cache folder (2 GB, minutes, the first time). It exports a
+PP-LCNet x1.0; tinysight imports that export, and the plain script (`naive.py`) runs the network of
+the imported bundle. Answers are compared before anything is timed.
+
+Cases: one picture in a cold process; 250 mixed JPEGs; 1080p; 12 megapixels. Every program is a
+whole process; the cost per picture is what more pictures add to it: (T(all) - T(one)) / (all - one).
+Programs take turns, in another order each round. The table has medians, and the median and quartiles
+of each round's ratio to tinysight's slowest honest setting: ONNX Runtime in f32, decoded whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import hashlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import tinysight
+from predict import SAMPLES, SCRIPT, make_pictures
+from tinysight.bundle import MODEL, Bundle
+from tinysight.files import write_atomic
+from tinysight.pipelines.bench import Watched, watch
+from tinysight.pipelines.latency_card import machine
+from tinysight.pipelines.stream import usable_cores
+from tinysight.transforms import decode
+
+REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
+HERE = Path(__file__).resolve().parent
+OURS = "tinysight, ONNX Runtime f32"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+CONFIG = """
+Global:
+  infer_imgs: {images}
+  inference_model_dir: {model}
+  batch_size: {batch}
+  use_gpu: false
+  enable_mkldnn: true
+  cpu_num_threads: {threads}
+  use_fp16: false
+  ir_optim: true
+  use_tensorrt: false
+  enable_profile: false
+PreProcess:
+  transform_ops:
+    - ResizeImage: {{resize_short: 256}}
+    - CropImage: {{size: 224}}
+    - NormalizeImage:
+        {{scale: 0.00392157, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: '', channel_num: 3}}
+    - ToCHWImage:
+PostProcess:
+  main_indicator: Topk
+  Topk: {{topk: 1, class_id_map_file: null}}
+"""
+Command = list[str]
+Times = dict[str, dict[str, list[Watched]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    args = parse(arguments)
+    earlier = args.times and json.loads(Path(args.times).read_text("utf-8"))
+    found = earlier or measured(args)
+    print(found["table"])
+    if args.json:
+        write_atomic(Path(args.json), json.dumps(found, indent=1) + "\n")
+    if args.page:
+        rewrite(Path(args.page), found["table"])
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--images", default=str(SAMPLES), help="folder of photographs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--count", type=int, default=250, help="mixed JPEGs")
+    parser.add_argument("--large", type=int, default=64, help="pictures of 1080p; of 12 MP a third")
+    parser.add_argument("--no-reference", action="store_true", help="without the reference")
+    parser.add_argument("--cache", default=str(Path.home() / ".cache" / "tinysight" / "peers"))
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--times", metavar="FILE", help="take the figures of an earlier --json")
+    parser.add_argument("--page", metavar="FILE", help="rewrite the table of a page")
+    return parser.parse_args(arguments)
+
+
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """All figures and their table."""
+    compileall.compile_dir(Path(tinysight.__file__).parent, quiet=1)  # as an installer does
+    python = environment(Path(args.cache))
+    model = reference_model(Path(args.cache), python)
+    with tempfile.TemporaryDirectory(prefix="tinysight-peers-") as scratch:
+        work = Path(scratch)
+        bundle = imported(model, work / "bundle")
+        folders = pictures(args.images, work, args.count, args.large)
+        programs = every_program(bundle, model, python, work, args.no_reference)
+        check(programs, folders["mixed"])
+        times = in_turns(programs, folders, args.rounds)
+    rows = {
+        case: {p: [w._asdict() for w in ws] for p, ws in by.items()} for case, by in times.items()
+    }
+    counts = {name: len(paths) for name, paths in folders.items()}
+    return {"machine": machine(), "times": rows, "table": table(times, counts)}
+
+
+def environment(cache: Path) -> Path:
+    """The reference's Python, made on the first call."""
+    key = hashlib.sha256(" ".join((*REQUIREMENTS, sys.version)).encode()).hexdigest()[:8]
+    folder = cache / key
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        print(f"installing {', '.join(REQUIREMENTS)} into {folder} ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *REQUIREMENTS], check=True)
+        (folder / "ready").touch()
+    return python
+
+
+def reference_model(cache: Path, python: Path) -> Path:
+    """The exported network."""
+    script = HERE / "peers_reference.py"
+    folder = cache / f"model-{hashlib.sha256(script.read_bytes()).hexdigest()[:8]}"
+    if not (folder / "inference.pdiparams").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        run([str(python), str(script), str(folder)])
+    return folder
+
+
+def imported(model: Path, out: Path) -> Bundle:
+    """The export as a bundle; scale and transforms are those of `CONFIG`."""
+    from tinysight.interop.paddle_bundle import import_paddle
+
+    return import_paddle(model, out).bundle
+
+
+def pictures(source: str, work: Path, count: int, large: int) -> dict[str, list[str]]:
+    """Files of each case; the first of each is also its single picture."""
+    (work / "mixed").mkdir()
+    found = {"mixed": make_pictures(source, work / "mixed", count)}
+    originals = [decode(p) for p in found["mixed"][3::5][:8]]  # the 1080p ones
+    for name, (width, height), number in (
+        ("1080p", (1920, 1080), large),
+        ("12 MP", (4000, 3000), max(2, large // 3)),
+    ):
+        folder = work / name.replace(" ", "")
+        folder.mkdir()
+        found[name] = []
+        for i in range(number):
+            image = cv2.resize(
+                originals[i % len(originals)], (width, height), interpolation=cv2.INTER_CUBIC
+            )
+            image = np.roll(image, 37 * i, axis=1)
+            path = str(folder / f"{i:03d}.jpg")
+            cv2.imwrite(
+                path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90]
+            )
+            found[name].append(path)
+    return found
+
+
+Program = Any  # (paths, folder or None) -> command
+
+
+def every_program(
+    bundle: Bundle, model: Path, python: Path, work: Path, no_reference: bool
+) -> dict[str, Program]:
+    """Name to what makes the command for some files, or for a whole folder of them."""
+    labels = ",".join(bundle.manifest.labels)
+    network = str(bundle.folder / MODEL)
+    cores = usable_cores()
+
+    def naive(paths: list[str], folder: str | None) -> Command:
+        return [sys.executable, str(HERE / "naive.py"), network, labels, "bilinear", *paths]
+
+    def ours(*options: str) -> Program:
+        def command(paths: list[str], folder: str | None) -> Command:
+            where = [folder] if folder else paths
+            return [sys.executable, "-c", SCRIPT, "predict", *where, "--model",
+                    str(bundle.folder), "--topk=1", "--json", *options]  # fmt: skip
+
+        return command
+
+    def reference(batch: int) -> Program:
+        def command(paths: list[str], folder: str | None) -> Command:
+            text = CONFIG.format(images=folder or paths[0], model=model, batch=batch, threads=cores)
+            path = work / f"reference-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
+            path.write_text(text)
+            return [str(python), str(HERE / "peers_predict.py"), "-c", str(path)]
+
+        return command
+
+    programs = {OURS: ours("--exact"), "plain script": naive}
+    if importable("openvino"):
+        programs["tinysight, OpenVINO f32"] = ours("--exact", "--engine=openvino")
+    if not no_reference:
+        programs |= {f"PaddleClas, batch {b}": reference(b) for b in (1, 8, 32)}
+    return programs
+
+
+def importable(name: str) -> bool:
+    """Whether a package is installed."""
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def check(programs: dict[str, Program], paths: list[str]) -> None:
+    """Exit unless tinysight and the plain script agree on 20 pictures and the reference answers them."""
+    some = paths[:20]
+    by_hand = [line.split("\t") for line in run(programs["plain script"](some, None)).splitlines()]
+    answers = [json.loads(line) for line in run(programs[OURS](some, None)).splitlines()]
+    for (path, label, score), answer in zip(by_hand, answers, strict=True):
+        close = abs(float(score) - answer["scores"][0]) < 1e-4
+        if not close or answer["label_names"] != [label] or answer["filename"] != path:
+            sys.exit(f"the two disagree: {path} {label} {score}, {answer}")
+    for name, program in programs.items():
+        if name.startswith("PaddleClas"):
+            said = run(program(some[:1], None))
+            wanted = f"class id(s): [{answers[0]['class_ids'][0]}], score(s): [{answers[0]['scores'][0]:.2f}]"
+            if wanted not in said:
+                sys.exit(f"{name} answers otherwise: {said}, expected {wanted}")
+
+
+def in_turns(programs: dict[str, Program], folders: dict[str, list[str]], rounds: int) -> Times:
+    """Every program on every case, `rounds` times, in another order each; one round goes before."""
+    cases: dict[str, tuple[list[str], str | None]] = {"one": (folders["mixed"][:1], None)}
+    for name, paths in folders.items():
+        cases[name] = (paths, str(Path(paths[0]).parent))
+        cases[f"{name}, one"] = (paths[:1], None)
+    del cases["mixed, one"]
+    times: Times = {case: {name: [] for name in programs} for case in cases}
+    order = list(programs)
+    for turn in range(rounds + 1):
+        random.Random(turn).shuffle(order)
+        for case, (paths, folder) in cases.items():
+            for name in order:
+                if case.split(",")[0] in ("1080p", "12 MP") and name == "PaddleClas, batch 32":
+                    continue
+                watched = watch(programs[name](paths, folder))
+                if turn:
+                    times[case][name].append(watched)
+    return times
+
+
+def table(times: Times, counts: dict[str, int]) -> str:
+    """Markdown."""
+    lines = [
+        "One picture, whole process, cold:", "",
+        "| program | wall | processor | memory | times tinysight's wall |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    ours = times["one"][OURS]
+    for name, watched in times["one"].items():
+        wall, cpu, peak = (statistics.median(column) for column in zip(*watched, strict=True))
+        ratio = spread([w.seconds / o.seconds for w, o in zip(watched, ours, strict=True)])
+        lines.append(
+            f"| {name} | {wall * 1e3:.0f} ms | {cpu * 1e3:.0f} ms | {peak:.0f} MiB | {ratio} |"
+        )
+    for case, count in counts.items():
+        single = times["one" if case == "mixed" else f"{case}, one"]
+        lines += ["", f"{count} pictures, {case}; milliseconds each beyond the first:", "",
+                  "| program | wall | processor | times tinysight's wall |", "|---|---|---|---|"]  # fmt: skip
+        own = each(times[case][OURS], single[OURS], count, "seconds")
+        for name, watched in times[case].items():
+            if not watched:
+                continue
+            wall = each(watched, single[name], count, "seconds")
+            cpu = each(watched, single[name], count, "cpu_seconds")
+            ratio = spread([w / o for w, o in zip(wall, own, strict=True)])
+            lines.append(
+                f"| {name} | {statistics.median(wall):.2f} | {statistics.median(cpu):.2f} | {ratio} |"
+            )
+    where = machine()
+    lines += ["", f"{where['processor']}, {where['cores']} cores, {where['system']}; medians of "
+              f"{len(ours)}; ratios: median (quartiles)."]  # fmt: skip
+    return "\n".join(lines)
+
+
+def each(many: list[Watched], one: list[Watched], count: int, what: str) -> list[float]:
+    """Milliseconds that each picture after the first adds."""
+    first = statistics.median(getattr(w, what) for w in one)
+    return [(getattr(w, what) - first) / (count - 1) * 1e3 for w in many]
+
+
+def spread(ratios: list[float]) -> str:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def rewrite(page: Path, text: str) -> None:
+    """Put the table between the page's two marks."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_atomic(page, f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def run(command: Command) -> str:
+    """What a command prints; exits with its errors if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command} failed:\n{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Time a bundle on this machine: one picture in its parts, many at a time, memory, cold start.
+
+    tinysight bench clarity_assessment
+    tinysight bench runs/mine/bundle --images scans/ --card     keep the figures in the bundle
+    tinysight bench runs/mine/bundle --images scans/ --verify   pass or fail against them, here
+    tinysight bench runs/mine/bundle --images scans/ --admit    allow reduced decoding if it may
+
+`--verify` exits with 1 where a figure is worse than the card's by more than `--tolerance`. `--admit`
+compares reduced with whole decoding on at least 1,000 JPEGs that are large enough to be reduced, and
+writes into the manifest how far they may be, if fewer than one label in a thousand changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinysight.errors import BundleError, ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.bundle import Bundle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", help="a bundle's folder, or one that comes with tinysight")
+    add("--images", metavar="SOURCE", help="pictures, a folder or a list; default: made ones")
+    add("--limit", type=int, default=250, metavar="N", help="pictures at most (250)")
+    add("--engine", default="onnxruntime", metavar="NAME", help="onnxruntime (default) or openvino")
+    add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
+    add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
+    add("--seconds", type=float, default=2.0, metavar="S", help="for each figure, at least (2)")
+    add("--no-sweep", action="store_true", help="as many workers as processors, nothing else")
+    add("--json", action="store_true", help="one JSON object")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--card", action="store_true", help="write latency.json into the bundle")
+    what.add_argument("--verify", action="store_true", help="compare with the bundle's card")
+    what.add_argument("--admit", action="store_true", help="decide about reduced decoding")
+    add("--tolerance", type=float, default=0.25, metavar="T", help="of --verify: 0.25 is 25 %%")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; 1 if `--verify` fails or `--admit` refuses."""
+    from itertools import islice
+
+    from tinysight.bundle import Bundle
+    from tinysight.pipelines.bench import make_pictures
+    from tinysight.pipelines.sources import pictures
+
+    if args.limit < 1 or args.seconds < 0 or args.tolerance < 0:
+        raise ConfigError("--limit, --seconds, --tolerance", "should not be negative")
+    bundle = Bundle.load(args.bundle)
+    if args.admit:
+        return _admit(args, bundle)
+    with tempfile.TemporaryDirectory(prefix="tinysight-bench-") as folder:
+        if args.images is None:
+            paths = make_pictures(Path(folder))
+        else:
+            found = (p.data for p in pictures(args.images) if isinstance(p.data, str))
+            paths = list(islice(found, args.limit))
+        if args.verify:
+            return _verify(args, bundle, paths)
+        card = _measure(args, bundle, paths)
+    print(json.dumps(card, indent=2) if args.json else _table(card))
+    if args.card:
+        from tinysight.files import write_atomic
+        from tinysight.pipelines.latency_card import CARD_FILE
+
+        path = bundle.folder / CARD_FILE
+        try:
+            write_atomic(path, json.dumps(card, indent=2) + "\n")
+        except OSError as error:
+            raise BundleError(str(path), f"cannot be written: {error.strerror}") from None
+    return 0
+
+
+def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> dict[str, Any]:
+    """Everything, as the card says it."""
+    from tinysight.manifest import utc_now
+    from tinysight.pipelines import bench
+    from tinysight.pipelines.latency_card import machine
+    from tinysight.pipelines.stream import usable_cores
+
+    cores = usable_cores()
+    settings = bench.Settings(args.engine, args.precision, args.exact, workers=cores)
+    paths = bench.readable(bundle, paths)
+    cold = bench.cold_start(bundle, settings, paths[0])
+    one = bench.one_at_a_time(bundle, settings, paths, args.seconds)
+    tried = [settings] if args.no_sweep else list(bench.sweep(settings, cores))
+    many = [
+        {
+            **{k: getattr(s, k) for k in ("workers", "threads", "batch_size")},
+            **bench.many_at_a_time(bundle, s, paths, args.seconds),
+        }
+        for s in tried
+    ]
+    best = min(many, key=lambda row: float(row["ms"]))
+    chosen = {k: best[k] for k in ("workers", "threads", "batch_size")}
+    return {
+        "task": bundle.manifest.task,
+        "model_sha256": bundle.manifest.files["model.onnx"].sha256,
+        "machine": machine(),
+        "settings": {**settings._asdict(), **chosen},
+        "pictures": _described(args, paths),
+        "one": one,
+        "many": many,
+        "best": {"ms": best["ms"], "per_second": best["per_second"]},
+        "cold": cold,
+        "peak_mib": bench.memory(),
+        "command": shlex.join(["tinysight", "bench", args.bundle, *_options(args)]),
+        "versions": _versions(args.engine),
+        "created": utc_now(),
+    }
+
+
+def _described(args: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any]:
+    sizes = sorted(Path(p).stat().st_size for p in paths)
+    return {
+        "source": args.images or "made",
+        "count": len(sizes),
+        "median_bytes": sizes[len(sizes) // 2],
+        "largest_bytes": sizes[-1],
+    }
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    words = ["--engine", args.engine, "--precision", args.precision]
+    words += ["--images", args.images] if args.images else []
+    return [*words, *(["--exact"] if args.exact else [])]
+
+
+def _versions(engine: str) -> dict[str, str]:
+    import importlib
+    import platform
+
+    from tinysight import __version__
+
+    modules = [importlib.import_module(name) for name in ("numpy", "cv2", engine)]
+    named = {m.__name__: str(m.__version__) for m in modules}
+    return {"tinysight": __version__, "python": platform.python_version(), **named}
+
+
+def _table(card: dict[str, Any]) -> str:
+    """The figures for people."""
+    where, pictures = card["machine"], card["pictures"]
+    lines = [
+        f"{card['task']} with {card['settings']['engine']} {card['settings']['precision']} on "
+        f"{where['processor']}, {where['cores']} cores",
+        f"{pictures['count']} pictures ({pictures['source']}), median "
+        f"{pictures['median_bytes'] / 1000:.0f} kB",
+        "",
+        "one picture, one thread, ms     mean     p50     p90     p99",
+    ]
+    for name, row in card["one"].items():
+        cells = "".join(f"{row[k]:8.2f}" for k in ("mean", "p50", "p90", "p99"))
+        lines.append(f"  {name:26s}{cells}")
+    lines += ["", "many pictures       workers threads  batch  ms/picture   per second"]
+    for row in card["many"]:
+        mark = "  <- fastest" if row["ms"] == card["best"]["ms"] and len(card["many"]) > 1 else ""
+        lines.append(
+            f"{'':20s}{row['workers']:7d} {row['threads']:7d} {row['batch_size']:6d}"
+            f"{row['ms']:12.2f} {row['per_second']:12.0f}{mark}"
+        )
+    cold = card["cold"]
+    memory = f", {cold['peak_mib']:.0f} MiB at its peak" if "peak_mib" in cold else ""
+    lines += ["", f"one picture, cold, whole process: {cold['seconds'] * 1e3:.0f} ms{memory}"]
+    return "\n".join(lines)
+
+
+def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> int:
+    """Measure what the card says again, with its settings."""
+    from tinysight.pipelines import bench
+    from tinysight.pipelines.latency_card import CARD_FILE, machine, read_card
+
+    card = read_card(bundle.folder)
+    path = str(bundle.folder / CARD_FILE)
+    if card is None:
+        raise BundleError(path, "missing", "tinysight bench BUNDLE --card makes it")
+    if card.get("model_sha256") != bundle.manifest.files["model.onnx"].sha256:
+        raise BundleError(path, "is about another network", "make it again with --card")
+    try:
+        settings = bench.Settings(**card["settings"])
+        expected = {
+            "one picture, p50 ms": card["one"]["total"]["p50"],
+            "many pictures, ms each": card["best"]["ms"],
+            "cold start, s": card["cold"]["seconds"],
+        }
+    except (KeyError, TypeError) as error:
+        raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
+    paths = bench.readable(bundle, paths)
+    found = (
+        bench.one_at_a_time(bundle, settings, paths, args.seconds)["total"]["p50"],
+        bench.many_at_a_time(bundle, settings, paths, args.seconds)["ms"],
+        bench.cold_start(bundle, settings, paths[0])["seconds"],
+    )
+    rows = [
+        {"figure": name, "card": was, "here": now, "pass": now <= was * (1 + args.tolerance)}
+        for (name, was), now in zip(expected.items(), found, strict=True)
+    ]
+    passed = all(row["pass"] for row in rows)
+    same = card["machine"] == machine()
+    if args.json:
+        print(json.dumps({"pass": passed, "same_machine": same, "figures": rows}, indent=2))
+        return 0 if passed else 1
+    if not same:
+        print(f"the card was made on {card['machine'].get('processor')}; this is another machine")
+    for row in rows:
+        word = "pass" if row["pass"] else "FAIL"
+        print(f"{word}  {row['figure']:24s} card {row['card']:9.3f}   here {row['here']:9.3f}")
+    return 0 if passed else 1
+
+
+def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
+    """Try the margins from the fastest on; seal the first that is admitted, or none."""
+    from tinysight.pipelines.admit import LEAST_PICTURES, MARGINS, admitted, compare, seal
+    from tinysight.pipelines.sources import pictures
+
+    if args.images is None:
+        raise ConfigError("--images", f"--admit compares at least {LEAST_PICTURES} pictures")
+    paths = [p.data for p in pictures(args.images) if isinstance(p.data, str)]
+    tried, chosen = [], None
+    for margin in MARGINS:
+        tried.append(found := compare(bundle, paths, margin))
+        if admitted(found):
+            chosen = found
+            break
+    try:
+        seal(bundle, chosen)
+    except OSError as error:
+        where = str(bundle.folder)
+        raise BundleError(where, f"cannot be written: {error.strerror}") from None
+    if args.json:
+        rows = [found._asdict() for found in tried]
+        print(json.dumps({"decode": chosen and chosen._asdict(), "tried": rows}, indent=2))
+        return 0 if chosen else 1
+    for found in tried:
+        print(
+            f"margin {found.margin:g}: {found.pictures} of {len(paths)} pictures are reduced, "
+            f"{found.label_flips} labels change, "
+            f"scores by up to {found.max_score_difference:.3g}: "
+            f"{'admitted' if found is chosen else 'refused'}"
+        )
+    if chosen is None:
+        print("JPEGs are decoded whole")
+    return 0 if chosen else 1

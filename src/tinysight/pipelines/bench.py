@@ -1,0 +1,243 @@
+"""How long a bundle takes here: one picture in its parts, many at a time, memory, cold start.
+
+Everything is wall-clock time of what `predict` does, by the same objects. Figures of one picture
+are of one thread; figures of many are the wall-clock time of the whole stream per picture.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinysight.bundle import Bundle
+from tinysight.errors import DataError
+from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.detect import open_bundle
+from tinysight.pipelines.results import Unreadable
+
+PARTS = ("decode", "preprocess", "network", "postprocess")
+PERCENTILES = (50, 90, 99)
+_WARM_UP = 10
+_WATCH = """
+import os, sys, time
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+start = time.perf_counter()
+process = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(process, 0)
+seconds = time.perf_counter() - start
+cpu = usage.ru_utime + usage.ru_stime
+print(seconds, cpu, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
+_WATCH_ELSEWHERE = """
+import subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(time.perf_counter() - start, 0, 0, code)
+"""
+_COMMAND = "from tinysight.cli import script; script()"
+
+
+class Settings(NamedTuple):
+    """How pictures are run."""
+
+    engine: str = "onnxruntime"
+    precision: str = "f32"
+    exact: bool = False
+    batch_size: int = 1
+    workers: int = 1
+    threads: int = 1
+
+    def classifier(self, bundle: Bundle) -> Classifier:
+        """A classifier that does so."""
+        return open_bundle(bundle, **self._asdict())
+
+
+def one_at_a_time(
+    bundle: Bundle, settings: Settings, paths: Sequence[str], seconds: float
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of each part and of the total of one picture, in one thread.
+
+    Args:
+        bundle: what is measured.
+        settings: engine, precision, exact and threads are used.
+        paths: readable pictures, taken in turn.
+        seconds: to go on for; every picture is taken once in any case.
+
+    Returns:
+        For each of `PARTS` and "total" the mean and the percentiles, as `{"mean": ..., "p50": ...}`.
+    """
+    steps = settings._replace(batch_size=1, workers=1).classifier(bundle).steps
+    times: list[list[float]] = []
+    started = time.perf_counter()
+    for i, path in enumerate(cycle(paths)):
+        a = time.perf_counter()
+        pixels = steps.decode(path)
+        b = time.perf_counter()
+        row = steps.prepare(pixels)
+        c = time.perf_counter()
+        scores = steps.run(row)
+        d = time.perf_counter()
+        steps.answers(scores)
+        e = time.perf_counter()
+        if i >= _WARM_UP:
+            times.append([b - a, c - b, d - c, e - d, e - a])
+        elif i == _WARM_UP - 1:
+            started = e
+        if len(times) >= len(paths) and e - started >= seconds:
+            break
+    columns = np.array(times).T * 1e3
+    return {
+        name: {"mean": float(column.mean()), **_percentiles(column)}
+        for name, column in zip((*PARTS, "total"), columns, strict=True)
+    }
+
+
+def many_at_a_time(
+    bundle: Bundle, settings: Settings, paths: Sequence[str], seconds: float, passes: int = 5
+) -> dict[str, float]:
+    """Wall-clock milliseconds per picture of a stream, the median of `passes` or more, and the rate.
+
+    Args:
+        bundle: what is measured.
+        settings: how.
+        paths: readable pictures; a pass is all of them.
+        seconds: of all passes together, at least.
+        passes: at least.
+    """
+    classifier = settings.classifier(bundle)
+    for _ in classifier.stream(list(paths[: max(_WARM_UP, 2 * settings.batch_size)])):
+        pass
+    walls: list[float] = []
+    while len(walls) < passes or sum(walls) < seconds:
+        started = time.perf_counter()
+        for _ in classifier.stream(list(paths)):
+            pass
+        walls.append(time.perf_counter() - started)
+    each = float(np.median(walls)) / len(paths)
+    return {"ms": each * 1e3, "per_second": 1 / each, "passes": len(walls)}
+
+
+def sweep(settings: Settings, cores: int) -> Iterator[Settings]:
+    """The settings worth comparing: workers up to the cores, all cores in one run, and batches."""
+    for workers in sorted({1, *_doubled(cores), cores, cores + 1}):
+        yield settings._replace(workers=workers, threads=1, batch_size=1)
+    if cores > 1:
+        yield settings._replace(workers=1, threads=cores, batch_size=1)
+    yield settings._replace(workers=cores, threads=1, batch_size=8)
+
+
+def cold_start(bundle: Bundle, settings: Settings, path: str, runs: int = 5) -> dict[str, float]:
+    """Whole processes that answer one picture: median wall-clock seconds, and memory at its peak.
+
+    Returns:
+        seconds and, where the system tells, peak_mib.
+    """
+    command = [
+        *(sys.executable, "-c", _COMMAND, "predict", path, "--model", str(bundle.folder)),
+        *("--engine", settings.engine, "--precision", settings.precision, "--json"),
+        *(["--exact"] if settings.exact else []),
+    ]
+    watched = [watch(command) for _ in range(runs + 1)][1:]  # the first brings files into memory
+    found = {"seconds": float(np.median([w.seconds for w in watched]))}
+    if watched[0].peak_mib is not None:
+        found["peak_mib"] = float(np.median([w.peak_mib or 0 for w in watched]))
+    return found
+
+
+class Watched(NamedTuple):
+    """What a whole process took."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float | None
+
+
+def watch(command: Sequence[str]) -> Watched:
+    """Run `command`, its output thrown away, from a process that is small itself.
+
+    Linux counts the memory of whoever starts a program as the program's own, so a benchmark with
+    NumPy loaded would report itself.
+
+    Raises:
+        DataError: it fails.
+    """
+    helper = _WATCH if os.name == "posix" else _WATCH_ELSEWHERE
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", helper, *command],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds, cpu, peak, code = map(float, done.stdout.split()) if done.stdout else (0, 0, 0, 1)
+    if code:
+        raise DataError(" ".join(command), f"fails: {done.stderr.strip()}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Watched(seconds, cpu, peak * unit / 2**20 if peak else None)
+
+
+def readable(bundle: Bundle, paths: Sequence[str]) -> list[str]:
+    """Those of `paths` that this bundle answers.
+
+    Raises:
+        DataError: none of them.
+    """
+    classifier = open_bundle(bundle)
+    kept = [
+        item["filename"]
+        for item in classifier.stream(list(paths))
+        if not isinstance(item, Unreadable)
+    ]
+    if not kept:
+        raise DataError("--images", "none of the pictures can be read")
+    return kept
+
+
+def memory() -> float | None:
+    """The most memory this process has held so far, MiB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def make_pictures(folder: Path, count: int = 24) -> list[str]:
+    """Pictures to measure with where there are none: coloured clouds of five sizes, as JPEG.
+
+    Their files are about as large as photographs of these sizes; always the same.
+    """
+    import cv2
+
+    rng = np.random.default_rng(0)
+    sizes = ((640, 480), (1280, 720), (480, 640), (1920, 1080), (320, 240))
+    paths = []
+    for i in range(count):
+        width, height = sizes[i % len(sizes)]
+        image = np.zeros((height, width, 3), np.float32)
+        for cells, weight in ((4, 70), (30, 25), (200, 12)):
+            coarse = rng.normal(0, weight, (cells, cells, 3)).astype(np.float32)
+            image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        path = str(folder / f"{i:03d}.jpg")
+        ok, data = cv2.imencode(".jpg", np.clip(image + 128, 0, 255).astype(np.uint8))
+        assert ok
+        Path(path).write_bytes(data.tobytes())
+        paths.append(path)
+    return paths
+
+
+def _percentiles(values: np.ndarray) -> dict[str, float]:
+    return {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
+
+
+def _doubled(limit: int) -> Iterator[int]:
+    n = 1
+    while n <= limit:
+        yield n
+        n *= 2

@@ -1,0 +1,84 @@
+"""What a bundle takes on a machine: `latency.json`, which lies in the bundle's folder.
+
+It is about a machine, not about answers, so it is no part of what the manifest seals: it may be
+missing, replaced or made again without changing the bundle. The only thing that is taken from it
+without measuring again is how many pictures to work on at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from tinysight.errors import BundleError
+from tinysight.pipelines.stream import usable_cores
+
+CARD_FILE = "latency.json"
+_MAX_SIZE = 1 << 20
+_MAX_WORKERS = 256
+
+
+def machine() -> dict[str, Any]:
+    """What tells this machine from others: processor, its cores that may be used, system."""
+    return {
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """The card in `folder`; None where there is none.
+
+    Raises:
+        BundleError: it cannot be understood.
+    """
+    import json
+
+    path = folder / CARD_FILE
+    try:
+        if path.stat().st_size > _MAX_SIZE:
+            raise ValueError("far too large")
+        card = json.loads(path.read_bytes())
+        known = isinstance(card, dict) and isinstance(card["machine"], dict)
+        if not known or type(card["settings"]["workers"]) is not int:
+            raise ValueError("not a latency card")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            str(path), f"not readable: {error}", "make it again: tinysight bench BUNDLE --card"
+        ) from None
+    found: dict[str, Any] = card
+    return found
+
+
+def workers_for(folder: Path, threads: int) -> int:
+    """How many pictures at a time were fastest here, or as many as there are processors for.
+
+    Args:
+        folder: of the bundle.
+        threads: of one run of the network; the card is asked only about 1.
+    """
+    if threads == 1 and (folder / CARD_FILE).exists():
+        try:
+            card = read_card(folder)
+        except BundleError:
+            card = None  # `bench` says what is wrong with it; a prediction does without
+        alike = card is not None and card["settings"].get("threads") == 1
+        if card is not None and alike and card["machine"] == machine():
+            return int(min(max(1, card["settings"]["workers"]), _MAX_WORKERS))
+    return max(1, usable_cores() // threads)
+
+
+def _processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return os.environ.get("PROCESSOR_IDENTIFIER", "") or platform.processor() or "unknown"

@@ -1,0 +1,188 @@
+"""`tinysight predict --output`: interrupted, killed, gone on with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import tinysight
+from support.bundles import tiny_bundle
+
+SRC = str(Path(tinysight.__file__).parent.parent)
+COUNT = 3000
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle, and a folder of links to a few pictures, some of them broken."""
+    root = tmp_path_factory.mktemp("resume")
+    tiny_bundle(root / "model")
+    kept = []
+    for level in range(0, 250, 50):
+        data = cv2.imencode(".png", np.full((60, 80, 3), level, np.uint8))[1]
+        kept.append(root / f"level{level}.png")
+        kept[-1].write_bytes(data.tobytes())
+    (root / "broken.jpg").write_text("no picture")
+    (root / "many").mkdir()
+    for i in range(COUNT):
+        target = root / "broken.jpg" if i % 500 == 7 else kept[i % len(kept)]
+        (root / "many" / f"{'=' if i % 9 == 0 else ''}{i}.png").symlink_to(target)
+    return root
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "tinysight", "predict", *map(str, words)]
+
+
+def start(place: Path, *words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*words), cwd=place, env={**os.environ, "PYTHONPATH": SRC}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def whole(place: Path, *words: object) -> tuple[int, str]:
+    process = start(place, *words)
+    _, errors = process.communicate()
+    return process.returncode, errors
+
+
+def part_of(out: Path) -> Path:
+    (found,) = out.parent.glob(f"{out.name}.*.part")
+    return found
+
+
+def stopped(place: Path, out: Path, how: signal.Signals, *words: object) -> tuple[int, str]:
+    """Start, wait until some lines are there, stop."""
+    process = start(place, *words)
+    while process.poll() is None:
+        parts = list(out.parent.glob(f"{out.name}.*.part"))
+        if parts and parts[0].stat().st_size > 20_000:
+            process.send_signal(how)
+            break
+        time.sleep(0.005)
+    _, errors = process.communicate()
+    assert process.returncode, "it was over before it could be stopped"
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_an_interrupted_run_goes_on(place: Path, tmp_path: Path, form: str) -> None:
+    words = ("many", "--model=model", form)
+    assert whole(place, *words, "--output", tmp_path / "at-once")[0] == 1
+    out = tmp_path / "out"
+    code, errors = stopped(place, out, signal.SIGINT, *words, "--output", out)
+    assert code == 130
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert not out.exists()
+    part = part_of(out).read_text()
+    rows = part.splitlines()
+    assert part.endswith("\n")
+    assert 50 < len(rows) < COUNT
+    if form == "--json":
+        assert all({"filename"} <= set(json.loads(row)) for row in rows)
+    else:
+        assert {len(row) for row in csv.reader(rows)} == {5}
+    code, errors = whole(place, *words, "--output", out)
+    assert code == 1
+    assert f"6 of {COUNT} pictures could not be read" in errors
+    assert out.read_bytes() == (tmp_path / "at-once").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["at-once", "out"]
+
+
+def test_a_killed_run_goes_on_after_its_last_whole_line(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    words = ("many", "--model=model", "--json", "--output", out)
+    assert stopped(place, out, signal.SIGKILL, *words)[0] == -signal.SIGKILL
+    with part_of(out).open("ab") as file:
+        file.write(b'{"class_ids": [1], "sco')
+    assert whole(place, *words)[0] == 1
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len({row["filename"] for row in rows}) == len(rows) == COUNT
+
+
+def test_answers_that_are_there_are_not_made_again(place: Path, tmp_path: Path) -> None:
+    """What lies in the part is believed, so a marked line comes through."""
+    out = tmp_path / "out.jsonl"
+    words = ("many", "--model=model", "--json", "--output", out)
+    stopped(place, out, signal.SIGINT, *words)
+    part = part_of(out)
+    lines = part.read_text().splitlines(keepends=True)
+    lines[3] = json.dumps({**json.loads(lines[3]), "marked": True}) + "\n"
+    part.write_text("".join(lines))
+    whole(place, *words)
+    assert json.loads(out.read_text().splitlines()[3])["marked"]
+
+
+def test_files_that_came_meanwhile_are_answered_in_their_place(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "model")
+    (tmp_path / "pics").mkdir()
+    data = cv2.imencode(".png", np.full((9, 9, 3), 20, np.uint8))[1].tobytes()
+    for i in range(10):
+        (tmp_path / "pics" / f"{2 * i}.png").write_bytes(data)
+    out = tmp_path / "out.jsonl"
+    words = ("pics", "--model=model", "--json", "--output", out)
+    whole(tmp_path, *words)
+    part = tmp_path / "out.jsonl.key.part"
+    out.rename(part)
+    (tmp_path / "pics" / "5.png").write_bytes(data)
+    key = _key_of(tmp_path, words)
+    part.rename(tmp_path / f"out.jsonl.{key}.part")
+    whole(tmp_path, *words)
+    names = [Path(json.loads(line)["filename"]).stem for line in out.read_text().splitlines()]
+    assert names == ["0", "2", "4", "5", "6", "8", "10", "12", "14", "16", "18"]
+
+
+def _key_of(place: Path, words: tuple[object, ...]) -> str:
+    import argparse
+
+    from tinysight.bundle import Bundle
+    from tinysight.cli import predict
+
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    args = parser.parse_args(list(map(str, words)))
+    return predict._key(args, Bundle.load(place / "model").manifest, ["pics"])
+
+
+def test_another_command_does_not_go_on_with_it(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    stopped(place, out, signal.SIGINT, "many", "--model=model", "--json", "--output", out)
+    left = part_of(out)
+    whole(place, "many/1.png", "--model=model", "--json", "--output", out)
+    assert len(out.read_text().splitlines()) == 1
+    assert left.exists()
+
+
+def test_two_processes_do_not_write_the_same_answers(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    words = ("many", "--model=model", "--json", "--output", out)
+    first = start(place, *words)
+    while first.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*.part")):
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    code, errors = whole(place, *words)
+    first.send_signal(signal.SIGCONT)
+    first.communicate()
+    assert code == 2
+    assert "another process is writing these answers" in errors
+    assert len(out.read_text().splitlines()) == COUNT
+
+
+def test_a_table_of_nothing_but_failures_is_complete(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "model")
+    (tmp_path / "a.jpg").write_text("x")
+    out = tmp_path / "out.csv"
+    assert whole(tmp_path, "a.jpg", "--model=model", "--csv", "--output", out)[0] == 1
+    assert [row[0] for row in csv.reader(out.read_text().splitlines())] == ["filename", "a.jpg"]

@@ -1,0 +1,262 @@
+"""Every row of the tables in docs/paddleclas.md is run in the folders of the scenario documents.
+
+A row says what becomes of a command: it runs, it fetches (from a server of this test), or it is refused with a reason.
+The published configurations and their pictures are not part of this project: see `support.paddleclas`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from support.exports import tar_of
+from support.file_server import FileServer, Page
+from support.golden import GOLDEN
+from support.paddleclas import (
+    CONFIGS,
+    DEPLOY,
+    PADDLECLAS,
+    make_pictures,
+    published,
+    smaller,
+    write_deployed,
+)
+from tinysight.cli import main
+from tinysight.fetch import find
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "paddleclas.md"
+EXPORT = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"
+LAUNCHER = ("torchrun", "-m")
+HEAVY = ("Person", "Clarity", "PP-HGNetV2")  # train several networks
+
+
+class Row(NamedTuple):
+    document: str
+    command: str
+    outcome: str
+
+
+def scenarios() -> dict[str, list[Row]]:
+    """The rows under each heading of the second part of the page."""
+    text = PAGE.read_text("utf-8").split("## The scenario documents", 1)[1]
+    found = {}
+    for section in text.split("\n### ")[1:]:
+        heading, _, body = section.partition("\n")
+        cells = [
+            line.strip("|").split(" | ")
+            for line in body.splitlines()
+            if "`tinysight" in line or "`torchrun" in line
+        ]
+        found[heading] = [
+            Row(c[0].strip(), re.findall("`([^`]+)`", c[1])[0], c[2].strip(" |"))
+            for c in cells
+            if len(c) == 3
+        ]
+    return found
+
+
+SCENARIOS = scenarios()
+
+
+def test_the_page_has_every_scenario() -> None:
+    counts = {name: len(rows) for name, rows in SCENARIOS.items()}
+    assert counts == {
+        "Safety helmet": 14,
+        "Person": 13,
+        "Clarity": 12,
+        "PP-HGNetV2": 9,
+        "PP-ShiTuV2": 6,
+    }
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folders of a PaddleClas checkout in which its documents were followed, with generated data sets."""
+    root = tmp_path / "PaddleClas"
+    for name in ("safety_helmet", "person", "blur", "ILSVRC2012"):
+        make_pictures(root / "dataset" / name)
+    (root / "dataset" / "person" / "val").mkdir()
+    shutil.copy(
+        root / "dataset" / "person" / "0.png",
+        root / "dataset" / "person" / "val" / "objects365_01780637.jpg",
+    )
+    plain = (root / "dataset" / "blur" / "plain_list.txt").read_text().replace("", "")
+    (root / "dataset" / "ImageNet_OCR_det.txt").write_text(
+        "".join(f"blur/{line}\n" for line in plain.splitlines())
+    )
+    pictures = PADDLECLAS / "images"
+    (root / "ppcls").mkdir()
+    (root / "ppcls" / "configs").symlink_to(CONFIGS)
+    (root / "ppcls" / "utils").symlink_to(PADDLECLAS)  # the list of ImageNet's names
+    links = {
+        "pulc_demo_imgs/safety_helmet": "safety_helmet",
+        "pulc_demo_imgs/clarity_assessment": "clarity",
+        "test_img": "clarity",
+        "deploy/images/PULC/safety_helmet": "safety_helmet",
+        "deploy/images/PULC/clarity_assessment": "clarity",
+        "deploy/images/cls_demo/person": "person",
+        "deploy/images/PULC/person_exists": "person",
+        "deploy/images/ImageNet": "imagenet",
+    }
+    for link, target in links.items():
+        (root / link).parent.mkdir(parents=True, exist_ok=True)
+        (root / link).symlink_to(pictures / target)
+    demo = root / "docs" / "images" / "inference_deployment" / "whl_demo.jpg"
+    demo.parent.mkdir(parents=True)
+    shutil.copy(next((pictures / "imagenet").iterdir()), demo)
+    for name in ("safety_helmet", "clarity_assessment"):
+        place = root / "deploy" / "configs" / "PULC" / name / f"inference_{name}.yaml"
+        place.parent.mkdir(parents=True)
+        shutil.copy(DEPLOY / place.name, place)
+    for name in ("inference_cls.yaml", "inference_general.yaml"):
+        shutil.copy(DEPLOY / name, root / "deploy" / "configs" / name)
+    _person(root / "deploy")
+    monkeypatch.chdir(root)
+    return root
+
+
+def _person(deploy: Path) -> None:
+    """The configuration that the document shows the answers of, and the network that it has fetched."""
+    shutil.copytree(EXPORT, deploy / "models" / "person_cls_infer")
+    folder = deploy / "configs" / "cls_demo" / "person"
+    folder.mkdir(parents=True)
+    (folder / "person_label_list.txt").write_text("0 nobody\n1 someone\n", "utf-8")
+    write_deployed(
+        folder,
+        ("./pictures/0.png", "./images/cls_demo/person/objects365_02035329.jpg"),
+        ("./models/demo", "./models/person_cls_infer"),
+        ("resize_short: 36", "resize_short: 256"),
+        ("size: 32", "size: 224"),
+        ("main_indicator: ThreshOutput", "main_indicator: Topk"),
+        ("ThreshOutput: {threshold: 0.5, label_0: dark, label_1: bright}",
+         "Topk: {topk: 5, class_id_map_file: configs/cls_demo/person/person_label_list.txt}"),
+        name="inference_person_cls.yaml",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
+    monkeypatch.delenv("TINYSIGHT_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("TINYSIGHT_CACHE", str(tmp_path / "cache"))
+    with FileServer() as running:
+        monkeypatch.setenv("TINYSIGHT_MIRROR", running.url)
+        yield running
+
+
+def _serve(server: FileServer, name: str) -> None:
+    """Publish something under the address of the file that is fetched by `name`."""
+    row = find(name)
+    body = (
+        tar_of(EXPORT, row.filename.removesuffix(".tar"))
+        if row.kind == "inference"
+        else _some_tar()
+    )
+    server.pages[row.urls[0].replace("https:/", "")] = Page(body)
+
+
+def _some_tar() -> bytes:
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("data/train_list.txt"), io.BytesIO())
+        return file.getvalue()
+
+
+def _prepared(words: list[str], root: Path) -> list[str]:
+    """The words of a command, with smaller pictures and fewer epochs for a training configuration."""
+    if (
+        words[0] != "predict"
+        and "-c" in words
+        and "DataLoader" in (path := root / words[words.index("-c") + 1]).read_text()
+    ):
+        changes = [
+            *smaller(path, 32, batch=8),
+            "AMP.use_amp=False",
+        ]  # half precision crawls on a CPU
+        words = [*words, *(word for text in changes for word in ("-o", text))]
+    return words
+
+
+@published
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in SCENARIOS],
+)
+def test_the_commands_of_a_scenario(
+    scenario: str,
+    checkout: Path,
+    server: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for row in SCENARIOS[scenario]:
+        words = shlex.split(row.command)
+        words = words[words.index("tinysight") + 1 :]
+        if row.outcome == "fetched":
+            name = next(
+                (w.partition("=")[2] for w in words if w.startswith("--model_name=")), words[-1]
+            )
+            _serve(server, name)
+        in_deploy = any(word.startswith("configs/") for word in words)
+        monkeypatch.chdir(checkout / "deploy" if in_deploy else checkout)
+        if not row.outcome.startswith("refused"):
+            words = _prepared(words, checkout)
+        capfd.readouterr()
+        code = main(words)
+        shown = capfd.readouterr()
+        place = f"{row.document}: {' '.join(words)}\n{shown.out}{shown.err}"
+        if row.outcome.startswith("refused: "):
+            assert code == 2, place
+            assert row.outcome.removeprefix("refused: ") in shown.err, place
+            continue
+        assert code == 0, place
+        assert SAYS[words[0]] in shown.out, place
+
+
+SAYS = {
+    "train": "best epoch 1",
+    "eval": "top1",
+    "infer": "'file_name': ",
+    "export": "parity ",
+    "predict": "label_name",
+    "models": "",
+}
+
+
+@published
+@pytest.mark.slow
+def test_torchrun_takes_the_command_of_the_document(checkout: Path) -> None:
+    """As many processes as this test wants, on CPUs, with the launcher's own words."""
+    row = next(row for row in SCENARIOS["Clarity"] if row.command.startswith("torchrun"))
+    words = shlex.split(row.command)
+    here = _prepared(words[words.index("tinysight") + 1 :], checkout)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_port=29577",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*command, "-m", "tinysight", *here],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("best epoch 1") == 1
+    assert (checkout / "output" / "PPLCNet_x1_0" / "checkpoints" / "best.safetensors").is_file()

@@ -1,0 +1,69 @@
+"""Ordered work in threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinysight.pipelines.stream import grouped, overlapped, usable_cores
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers()), st.integers(1, 5), st.integers(0, 5))
+def test_it_is_map(items: list[int], workers: int, ahead: int) -> None:
+    assert list(overlapped(lambda x: 2 * x, items, workers, ahead)) == [2 * x for x in items]
+
+
+def test_order_is_kept_when_later_items_are_done_first() -> None:
+    def work(i: int) -> int:
+        time.sleep(0.02 if i % 3 == 0 else 0)
+        return i
+
+    assert list(overlapped(work, range(30), 3, 6)) == list(range(30))
+
+
+def test_no_more_are_taken_than_said() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    stream = overlapped(lambda x: x, items(), 2, 3)
+    for expected in range(1, 20):
+        assert next(stream) == expected
+        assert taken <= expected + 2 + 3 + 1
+    stream.close()
+
+
+def test_one_item_starts_no_thread() -> None:
+    assert list(overlapped(lambda _: threading.current_thread(), [1], 4, 4)) == [
+        threading.current_thread()
+    ]
+
+
+def test_an_error_of_the_work_comes_in_its_turn() -> None:
+    stream = overlapped(lambda x: 1 // x, [1, 1, 0, 1], 2, 2)
+    assert [next(stream), next(stream)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(stream)
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans()), st.integers(1, 4))
+def test_groups_hold_as_many_as_count(items: list[bool], size: int) -> None:
+    groups = list(grouped(items, size, bool))
+    assert [x for g in groups for x in g] == items
+    assert all(sum(g) == size and g[-1] for g in groups[:-1])
+    assert all(groups)
+
+
+def test_there_is_a_core() -> None:
+    assert usable_cores() >= 1
