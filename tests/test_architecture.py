@@ -43,6 +43,7 @@ LEVEL = {
     "operating": 5,
     "interop": 5,  # readers, and the way from a foreign export to a bundle
     "pipelines": 5,
+    "certificate": 6,
     "report": 6,
     "serve": 6,
     "train": 6,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tinysight.certificate.record import Certificate
+from tinysight.certificate.table import as_markdown, table
 from tinysight.manifest import Manifest, OperatingPoint
 from tinysight.operating import KEPT
 
 
-def card(manifest: Manifest) -> str:
+def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     """Markdown for `card.md`."""
     _, channels, height, width = manifest.input.shape
     lines = [f"# {manifest.task}", ""]
@@ -32,7 +34,24 @@ def card(manifest: Manifest) -> str:
             f"network by at most {parity.max_score_difference:.2g}; {parity.label_flips} of the "
             "labels differ.",
         ]
+    if certificate:
+        lines += ["", *certified(certificate)]
     return "\n".join(lines) + "\n"
+
+
+def certified(certificate: Certificate) -> list[str]:
+    """The section about the certificate."""
+    lines = [
+        "## The same answers on every engine",
+        "",
+        f"Files of every kind, from their bytes to the label, compared with {certificate.origin}: labels that change "
+        "(flips) and the largest difference of a score. `tinysight verify` repeats it.",
+        "",
+        as_markdown(table(certificate.engines)),
+    ]
+    for name, why in certificate.absent.items():
+        lines += ["", f"Not run: {name}, {why}."]
+    return lines
 
 
 def _threshold(manifest: Manifest, point: OperatingPoint) -> list[str]:
