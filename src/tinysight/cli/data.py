@@ -3,6 +3,7 @@
 tinysight data check RECIPE | LIST...       what is missing, broken, there twice or on both sides
 tinysight data prepare voc | coco | boxes   cut out what the boxes of photographs show
 tinysight data prepare split                divide a list in two, groups and classes kept apart
+tinysight data preview RECIPE --out FILE    what a recipe's training transforms make of its pictures
 
 `tinysight data check --help` and `tinysight data prepare voc --help` say more. `check` answers 0 if
 there is nothing wrong, 1 if there is, 2 if it could not be asked.
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.cli import preparing
-from tinysight.cli.arguments import add_override
+from tinysight.cli.arguments import add_override, add_recipe
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -51,13 +52,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--json", metavar="FILE", help="write everything to FILE; - prints it")
     add_override(check)
     preparing.add_arguments(actions.add_parser("prepare", help="make pictures and lists"))
+    preview = actions.add_parser("preview", help="draw augmented pictures of a recipe")
+    add_recipe(preview, required=True)
+    preview.add_argument(
+        "--out", required=True, metavar="FILE", help="a .png or .jpg file to write"
+    )
+    preview.add_argument("--rows", type=int, default=6, metavar="N", help="pictures (default: 6)")
+    preview.add_argument("--seed", type=int, default=0, help="of the pictures and the transforms")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.action == "prepare":
         return preparing.run(args)
+    if args.action == "preview":
+        return _preview(args)
     return _check(args)
+
+
+def _preview(args: argparse.Namespace) -> int:
+    """Draw some training pictures of a recipe, each several times augmented."""
+    import numpy as np
+
+    from tinysight.config import load_recipe
+    from tinysight.data.lists import read_split
+    from tinysight.transforms import Compose
+    from tinysight.transforms.preview import write_contact_sheet
+
+    if args.rows < 1:
+        raise ConfigError("--rows", f"{args.rows} pictures cannot be drawn", "at least 1")
+    recipe = load_recipe(args.recipe, args.override)
+    samples = read_split(recipe.data, recipe.data.train)
+    chosen = np.random.default_rng(args.seed).permutation(len(samples))[: args.rows]
+    compose = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
+    pictures = [samples[int(i)].path for i in sorted(chosen)]
+    print(write_contact_sheet(args.out, pictures, compose, seed=args.seed))
+    return 0
 
 
 def _check(args: argparse.Namespace) -> int:
