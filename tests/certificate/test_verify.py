@@ -24,7 +24,7 @@ from tinysight.certificate.record import (
 from tinysight.certificate.verify import OWN, verify
 from tinysight.cli import main
 from tinysight.errors import BundleError
-from tinysight.manifest import Manifest
+from tinysight.manifest import Manifest, ReducedDecode
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.sources import Picture
 
@@ -98,6 +98,22 @@ def test_own_pictures_are_compared_between_engines(
     for one in tree["engines"].values():
         assert one["kinds"][OWN]["pictures"] == 3
         assert one["kinds"]["huge"]["label_flips"] == 0
+
+
+def test_leave_to_decode_reduced_is_measured_on_own_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave = ReducedDecode(1.0, 1000, 0, 0.01)
+    bundle = tiny_bundle(tmp_path / "b", decode=leave)
+    (tmp_path / "own").mkdir()
+    for i, (side, grain) in enumerate(((64, 0), (64, 90), (7, 0))):
+        image = np.full((side, side, 3), 50, np.uint8)
+        image[::2] += grain
+        cv2.imwrite(str(tmp_path / "own" / f"{i}.jpg"), image)
+    assert main(["verify", str(bundle.folder), "--images", str(tmp_path / "own")]) == 0
+    shown = capsys.readouterr().out
+    assert "when it was allowed: 0 of 1000 labels changed, scores by up to 0.01" in shown
+    assert "your pictures: 0 of 2 labels change" in shown, "the small one is always whole"
 
 
 def test_a_bundle_without_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

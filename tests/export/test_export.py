@@ -246,6 +246,7 @@ def test_the_verb(
     assert main([*words, "--force"]) == 0
     shown = capsys.readouterr()
     assert "parity     9 pictures" in shown.out
+    assert "certified  onnxruntime: 335 files, scores within " in shown.out
     assert "top1" in shown.out
     assert shown.err == ""
     (answer,) = next(Classifier(out).predict(data / "val_1.png"))

@@ -64,9 +64,15 @@ def verify(bundle: Bundle, images: Sequence[str] = ()) -> Verdict:
     reduced = None
     if images and bundle.manifest.decode:
         reduced = admit.compare(bundle, images, bundle.manifest.decode.margin)
-        if reduced.label_flips > admit.MAX_FLIPS * reduced.pictures:
+        if reduced.label_flips > admit.MAX_FLIPS * reduced.pictures:  # as when it was allowed
             what = f"{reduced.label_flips} of {reduced.pictures} labels change"
-            problems.append(Problem("reduced decoding", what, "bench --forbid-reduced, or --exact"))
+            problems.append(
+                Problem(
+                    "reduced decoding",
+                    what,
+                    "predict with --exact, or decide again: tinysight bench --admit",
+                )
+            )
     origin = recorded[0].origin if recorded else ""
     return Verdict(origin, tuple(engines), absent, reduced, tuple(problems))
 

@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and say what was proved."""
+    from tinysight.certificate.record import read_certificate
+
     bundle = _of_run(args) if args.run else _configured(args)
     print(f"bundle     {bundle.folder}")
     print(f"network    {len(bundle.model) / 1e6:.2f} MB")
@@ -43,6 +45,13 @@ def run(args: argparse.Namespace) -> int:
             f"parity     {parity.pictures} pictures, scores within "
             f"{parity.max_score_difference:.2g}, {parity.label_flips} labels differ"
         )
+    if recorded := read_certificate(bundle):
+        for one in recorded[0].engines:
+            total = one.total
+            print(
+                f"certified  {one.engine}: {total.pictures} files, scores within "
+                f"{total.max_score_difference:.2g}, {total.label_flips} labels differ"
+            )
     for name, value in bundle.manifest.metrics.items():
         print(f"{name:<10} {value:.6g}")
     return 0
