@@ -69,6 +69,8 @@ def test_limits() -> None:
     assert Compared("x", "1", {"k": Row(9, 0, 1e-3)}).problems() == []
     assert len(Compared("x", "1", {"k": Row(9, 0, 1.1e-3)}).problems()) == 1
     assert len(Compared("x", "1", {"k": Row(9, 1, 0.0)}).problems()) == 1
+    coarse = Compared("x", "1", {"k": Row(9, 1, 0.1), "l": Row(1, 0, float("nan"))}, (), "int8")
+    assert [problem.where for problem in coarse.problems()] == ["x, l"]
     assert Compared("x", "1", {"k": Row(9, 0, 0.1), "l": Row(1, 2, 0.2)}).total == (10, 2, 0.2)
 
 

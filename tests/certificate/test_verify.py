@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny_onnx
-from tinysight.bundle import MODEL, Bundle
+from tinysight.bundle import CARD, MODEL, Bundle
 from tinysight.certificate.compare import Answers, answers
 from tinysight.certificate.files import nasty_files
 from tinysight.certificate.record import (
@@ -21,7 +21,7 @@ from tinysight.certificate.record import (
     readable,
     to_files,
 )
-from tinysight.certificate.verify import OWN, verify
+from tinysight.certificate.verify import OWN, renewed, verify
 from tinysight.cli import main
 from tinysight.errors import BundleError
 from tinysight.manifest import Manifest, ReducedDecode
@@ -121,6 +121,22 @@ def test_a_bundle_without_a_certificate(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["verify", str(bundle.folder), "--files", str(tmp_path / "files")]) == 0
     assert "none in this bundle: compared with onnxruntime here" in capsys.readouterr().out
     assert len(list((tmp_path / "files").iterdir())) == len(nasty_files())
+
+
+def test_the_table_is_made_again(certified: Bundle, tmp_path: Path) -> None:
+    """The record above lists no engine; the renewed one those that are here."""
+    card = b"# brightness\n\n## The same answers on every engine\n\nold\n\n## More\n\nwords\n"
+    bundle = changed(certified, tmp_path / "b", certified.manifest, **{CARD: card})
+    files, problems = renewed(bundle)
+    assert problems == ()
+    assert files[REFERENCE] == (certified.folder / REFERENCE).read_bytes()
+    recorded = read_certificate(Bundle.write(tmp_path / "c", bundle.manifest, files))
+    assert recorded is not None
+    assert recorded[0].engines[0].total.pictures == len(readable())
+    text = files[CARD].decode()
+    assert text.startswith("# brightness\n\n## The same answers on every engine\n\nFiles of")
+    assert text.endswith("|\n\n## More\n\nwords\n")
+    assert "old" not in text
 
 
 def test_the_shipped_bundle() -> None:

@@ -36,12 +36,22 @@ class Row(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One engine: its name and version, a row for each kind of file, and files that only one of the two sides read."""
+    """One engine.
+
+    Attributes:
+        engine: its name.
+        version: of its package.
+        rows: one for each kind of file.
+        read_otherwise: files that only one of the two sides read.
+        precision: of its numbers. Only "fp32" has to keep the limits; others are listed with what
+            they change, which is judged where they are made.
+    """
 
     engine: str
     version: str
     rows: dict[str, Row]
     read_otherwise: tuple[str, ...] = ()
+    precision: str = "fp32"
 
     @property
     def total(self) -> Row:
@@ -60,12 +70,17 @@ class Compared(NamedTuple):
                 f"{row.max_score_difference:.3g}; accepted are 0 and {limit:g}",
             )
             for kind, row in self.rows.items()
-            if row.label_flips or not row.max_score_difference <= limit  # nan is no number
+            if self._breaks(row, limit)
         ]
         if names := self.read_otherwise:
             what = f"{len(names)} files are read by one side and refused by the other: "
             found.append(Problem(self.engine, what + ", ".join(names[:5])))
         return found
+
+    def _breaks(self, row: Row, limit: float) -> bool:
+        if self.precision != "fp32":
+            return bool(np.isnan(row.max_score_difference))
+        return row.label_flips > 0 or not row.max_score_difference <= limit  # nan is no number
 
 
 class Answers(NamedTuple):

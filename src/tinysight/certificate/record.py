@@ -76,6 +76,7 @@ def to_files(manifest: Manifest, certificate: Certificate, reference: Answers) -
         "engines": {
             one.engine: {
                 "version": one.version,
+                "precision": one.precision,
                 "kinds": {
                     kind: [*row[:2], float(f"{row[2]:.3g}")] for kind, row in one.rows.items()
                 },
@@ -104,7 +105,12 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, Answers] | None:
                 where, what, "export the bundle again, or verify it with its own version"
             )
         engines = tuple(
-            Compared(name, one["version"], {kind: Row(*row) for kind, row in one["kinds"].items()})
+            Compared(
+                name,
+                str(one["version"]),
+                {kind: Row(*row) for kind, row in one["kinds"].items()},
+                precision=str(one["precision"]),
+            )
             for name, one in tree["engines"].items()
         )
         certificate = Certificate(str(tree["reference"]), engines, dict(tree["absent"]))

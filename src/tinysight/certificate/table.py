@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinysight.certificate.compare import Compared, Row
+from tinysight.certificate.record import Certificate
+
+HEADING = "## The same answers on every engine"
 
 
 def table(engines: Sequence[Compared]) -> list[list[str]]:
     """Rows of cells: a heading, one row for each kind of file, and all of them together."""
-    heading = ["files", "count", *(f"{one.engine} {one.version}" for one in engines)]
+    heading = ["files", "count", *map(_name, engines)]
     kinds = list(dict.fromkeys(kind for one in engines for kind in one.rows))
     rows = [
         [kind, str(max(one.rows[kind].pictures for one in engines if kind in one.rows))]
@@ -29,10 +32,34 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def as_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table for a bundle's card."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+def section(certificate: Certificate) -> str:
+    """What a bundle's card says about the certificate; Markdown."""
+    rows = table(certificate.engines)
+    cells = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [
+        HEADING,
+        "",
+        f"Files of every kind, from their bytes to the label, compared with {certificate.origin}: labels that change "
+        "(flips) and the largest difference of a score. `tinysight verify` repeats it.",
+        "",
+        cells[0],
+        "|" + "---|" * len(rows[0]),
+        *cells[1:],
+    ]
+    for name, why in certificate.absent.items():
+        lines += ["", f"Not run: {name}, {why}."]
+    return "\n".join(lines)
+
+
+def with_section(card: str, certificate: Certificate) -> str:
+    """A card whose section about the certificate is this one; its other sections as they are."""
+    before, _, old = card.partition(HEADING)
+    _, after, rest = old.partition("\n## ")
+    return before.rstrip() + "\n\n" + section(certificate) + "\n" + (after and f"\n## {rest}")
+
+
+def _name(one: Compared) -> str:
+    return f"{one.engine} {one.version}" + ("" if one.precision == "fp32" else f" {one.precision}")
 
 
 def _cell(row: Row | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tinysight.bundle import Bundle
+from tinysight.bundle import CARD, Bundle
 from tinysight.certificate.compare import (
     Answers,
     Compared,
@@ -16,7 +16,15 @@ from tinysight.certificate.compare import (
     version,
 )
 from tinysight.certificate.files import REFUSED, nasty_files
-from tinysight.certificate.record import kinds, read_certificate, readable
+from tinysight.certificate.record import (
+    CERTIFICATE,
+    Certificate,
+    kinds,
+    read_certificate,
+    readable,
+    to_files,
+)
+from tinysight.certificate.table import with_section
 from tinysight.errors import Problem
 from tinysight.manifest import ReducedDecode
 from tinysight.pipelines import admit
@@ -75,6 +83,26 @@ def verify(bundle: Bundle, images: Sequence[str] = ()) -> Verdict:
             )
     origin = recorded[0].origin if recorded else ""
     return Verdict(origin, tuple(engines), absent, reduced, tuple(problems))
+
+
+def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
+    """A certified bundle's files with the table made again, of every engine and form that is here now.
+
+    The reference answers stay what they were. A bundle without a certificate gets none.
+    """
+    files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
+    recorded = read_certificate(bundle)
+    if recorded is None:
+        return files, ()
+    certificate, reference = recorded
+    ready, absent = installed_engines(bundle)
+    engines, problems = compare_all(bundle, ready, reference)
+    certificate = Certificate(certificate.origin, tuple(engines), absent)
+    made = to_files(bundle.manifest, certificate, reference)
+    files[CERTIFICATE] = made[CERTIFICATE]
+    if CARD in files:
+        files[CARD] = with_section(files[CARD].decode(), certificate).encode()
+    return files, tuple(problems)
 
 
 def compare_all(

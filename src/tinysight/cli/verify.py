@@ -80,6 +80,7 @@ def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
         "engines": {
             one.engine: {
                 "version": one.version,
+                "precision": one.precision,
                 "read_otherwise": list(one.read_otherwise),
                 "total": one.total._asdict(),
                 "kinds": {kind: row._asdict() for kind, row in one.rows.items()},

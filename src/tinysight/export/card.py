@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinysight.certificate.record import Certificate
-from tinysight.certificate.table import as_markdown, table
+from tinysight.certificate.table import section
 from tinysight.manifest import Manifest, OperatingPoint
 from tinysight.operating import KEPT
 
@@ -35,23 +35,8 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
             "labels differ.",
         ]
     if certificate:
-        lines += ["", *certified(certificate)]
+        lines += ["", section(certificate)]
     return "\n".join(lines) + "\n"
-
-
-def certified(certificate: Certificate) -> list[str]:
-    """The section about the certificate."""
-    lines = [
-        "## The same answers on every engine",
-        "",
-        f"Files of every kind, from their bytes to the label, compared with {certificate.origin}: labels that change "
-        "(flips) and the largest difference of a score. `tinysight verify` repeats it.",
-        "",
-        as_markdown(table(certificate.engines)),
-    ]
-    for name, why in certificate.absent.items():
-        lines += ["", f"Not run: {name}, {why}."]
-    return lines
 
 
 def _threshold(manifest: Manifest, point: OperatingPoint) -> list[str]:
