@@ -26,6 +26,7 @@ LEVEL = {
     "validation": 1,
     "fetch": 2,
     "registry": 2,
+    "plain": 1,
     "background": 1,
     "locking": 1,
     "config": 3,

@@ -136,7 +136,9 @@ def compare_all(
             own = own or theirs
             more, other = compare(manifest, own, theirs, {OWN: list(images)})
             rows, apart = rows | more, apart + other
-        engines.append(Compared(name, version(name), rows, apart))
+        form = manifest.targets.get(name.removeprefix("target/"))
+        precision = form.precision if form and "/" in name else "fp32"
+        engines.append(Compared(name, version(name), rows, apart, precision))
         problems += engines[-1].problems()
     missing = [name for name in readable() if reference and name not in reference.scores]
     if missing:
