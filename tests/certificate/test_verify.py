@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -137,6 +138,26 @@ def test_the_table_is_made_again(certified: Bundle, tmp_path: Path) -> None:
     assert text.startswith("# brightness\n\n## The same answers on every engine\n\nFiles of")
     assert text.endswith("|\n\n## More\n\nwords\n")
     assert "old" not in text
+
+
+def test_a_form_gets_a_column(tmp_path: Path) -> None:
+    """The shipped bundle in the format of OpenVINO."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("torch")
+    from tinysight.export.targets.add import add_targets
+    from tinysight.export.targets.check import Pictures
+
+    shutil.copytree(Bundle.load("clarity_assessment").folder, tmp_path / "b")
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((300, 300, 3), 80 * i, np.uint8))
+    shown = Pictures(tuple(sorted(tmp_path.glob("*.png"))))
+    bundle = add_targets(Bundle.load(tmp_path / "b"), ["openvino"], shown)
+    recorded = read_certificate(bundle)
+    assert recorded is not None
+    (one,) = [one for one in recorded[0].engines if one.engine == "target/openvino"]
+    assert (one.total.pictures, one.total.label_flips, one.precision) == (335, 0, "fp32")
+    assert one.total.max_score_difference < 1e-3
+    assert "target/openvino" in (bundle.folder / CARD).read_text("utf-8")
 
 
 def test_the_shipped_bundle() -> None:

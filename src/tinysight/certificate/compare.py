@@ -14,7 +14,6 @@ from tinysight.manifest import NO_CLASSES, Manifest
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.sources import Picture
 from tinysight.registry import postprocesses, sessions
-from tinysight.runtime.targets import open_target
 
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
 _BATCH = 16
@@ -116,34 +115,19 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Classifier], dict[str, 
     """
     ready: dict[str, Classifier] = {}
     absent: dict[str, str] = {}
-    for name in sorted(sessions.names(), key=lambda n: (n != "onnxruntime", n)):
+    engines = sorted(sessions.names(), key=lambda n: (n != "onnxruntime", n))
+    for name in [*engines, *map(form, sorted(bundle.manifest.targets))]:
         try:
             ready[name] = Classifier(bundle, engine=name, batch_size=_BATCH, exact=True)
             ready[name].on_unreadable = lambda picture: None  # what is refused is compared, too
         except MissingDependency:
             absent[name] = "not installed"
-        except ConfigError as error:  # such as: this bundle has no file for it
-            absent[name] = error.problems[0].what
-    for name in sorted(bundle.manifest.targets):
-        try:
-            ready[form(name)] = _FormClassifier(bundle, name)
-        except MissingDependency:
-            absent[form(name)] = "not installed"
     return ready, absent
 
 
 def form(name: str) -> str:
     """How a form of the network that lies in the bundle is called among the engines."""
     return f"target/{name}"
-
-
-class _FormClassifier(Classifier):
-    """As `Classifier`, through another form of the network than `model.onnx`."""
-
-    def __init__(self, bundle: Bundle, name: str) -> None:
-        super().__init__(bundle, batch_size=_BATCH, exact=True)
-        self._session = open_target(bundle, name)
-        self.on_unreadable = lambda picture: None
 
 
 def answers(classifier: Classifier, pictures: Iterable[Picture | str]) -> Answers:

@@ -52,7 +52,10 @@ def add_forms(args: argparse.Namespace, folder: str | Path) -> int:
         calibrate=find_pictures(args.calibrate, classes) if args.calibrate else None,
         limit=args.max_difference,
         max_loss=args.max_loss,
+        out=args.out if args.bundle else None,
+        overwrite=args.force,
     )
+    print(f"{'bundle':<15} {done.folder}")
     for name, form in done.manifest.targets.items():
         size = sum(done.manifest.files[file].size for file in form.files)
         lost = "" if form.lost_points is None else f", {form.lost_points:.2f} points lost"

@@ -45,7 +45,7 @@ def measure_ranges(
     for batch in batches:
         for name, array in inside(batch).items():
             counts[name] += np.histogram(array, _BINS, widest[name])[0]
-    best = {name: _best(counts[name], *widest[name]) for name in inside.names}
+    best = {name: least_wrong(counts[name], *widest[name]) for name in inside.names}
     return {name: best.get(name, widest[name]) for name in names}
 
 
@@ -53,8 +53,8 @@ def _extent(batches: Sequence[np.ndarray]) -> Range:
     return min(float(b.min()) for b in batches), max(float(b.max()) for b in batches)
 
 
-def _best(counts: np.ndarray, low: float, high: float) -> Range:
-    """The range whose rounding changes the counted values least."""
+def least_wrong(counts: np.ndarray, low: float, high: float) -> Range:
+    """The range whose rounding changes values least; `counts` of them from `low` to `high`, (2048,)."""
     if not high > max(low, 0.0):
         return low, high
     values = low + (np.arange(_BINS) + 0.5) * (high - low) / _BINS

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from tinysight.bundle import Bundle, fill, new_bundle
+from tinysight.bundle import SHIPPED, Bundle, fill, new_bundle
 from tinysight.certificate.verify import renewed
 from tinysight.errors import ConfigError, ExportError, Problem, TinysightError
 from tinysight.export.quantize import quantize
@@ -30,6 +30,8 @@ def add_targets(
     calibrate: Pictures | None = None,
     limit: float | None = None,
     max_loss: float = 0.5,
+    out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Bundle:
     """Write the network of `bundle` in the forms of other engines, beside `model.onnx`.
 
@@ -46,16 +48,23 @@ def add_targets(
         limit: largest accepted difference of a score; default: by precision, and for int8 none.
         max_loss: accepted loss of int8 in per cent points, of accuracy on labelled pictures, else of
             labels that stay.
+        out: folder of a copy that gets the forms in place of `bundle`.
+        overwrite: replace a bundle at `out`.
 
     Raises:
         UnknownName: there is no such target.
-        ConfigError: a target has no such precision, or int8 without pictures to calibrate on.
+        ConfigError: a target has no such precision, or int8 without pictures to calibrate on; or the bundle
+            is one that came with the package, and there is no `out`.
         MissingDependency: a converter or engine is not installed.
         ExportError: forms that cannot be written here, or that answer otherwise; all of them at once.
     """
     manifest = bundle.manifest
     if not manifest.labels or manifest.feeds or manifest.more_outputs:
         raise ExportError(str(bundle.folder), "only classifiers are written in other forms")
+    if out is None and bundle.folder.resolve().parent == SHIPPED.resolve():
+        what = f"{bundle.folder.name} came with the package and stays as it is"
+        raise ConfigError("--out", what, "name a folder for a copy")
+    folder = bundle.folder if out is None else Path(out)
     if precision not in PRECISIONS:
         raise ConfigError("--precision", f"there is no {precision}", ", ".join(PRECISIONS))
     chosen: dict[str, Target] = {}
@@ -83,9 +92,9 @@ def add_targets(
             added[key] = Form(tuple(written), precision, 0, 0.0, 0.0, 0, None, made_with)
     if problems:
         raise ExportError.of(str(bundle.folder), problems)
-    if not added:
+    if not added and out is None:
         return bundle
-    with new_bundle(bundle.folder, overwrite=True) as draft:
+    with new_bundle(folder, overwrite=overwrite or out is None) as draft:
         fill(draft, manifest._replace(targets=forms | added), files)
         drafted = Bundle.load(draft)
         measured = compare(
@@ -108,7 +117,7 @@ def add_targets(
             raise ExportError.of(f"certificate of {bundle.folder}", breaches)
         fill(draft, manifest._replace(targets=forms), certified)
         finished = Bundle.load(draft)
-    return replace(finished, folder=Path(bundle.folder))
+    return replace(finished, folder=folder)
 
 
 def _network(bundle: Bundle, precision: str, calibrate: Pictures | None) -> Network:
