@@ -166,7 +166,7 @@ class Manifest(NamedTuple):
         version = 1 if len(names) == len(_SCHEMA) and self.labels else FORMAT
         tree = {"format": version, **{name: _plain(getattr(self, name)) for name in names}}
         tree["digest"] = _digest(tree, self.task)
-        lines = [f"  {json.dumps(k)}: {_laid_out(v, 2)}" for k, v in tree.items()]
+        lines = [f"  {json.dumps(k)}: {laid_out(v, 2)}" for k, v in tree.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -266,16 +266,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _laid_out(value: Any, indent: int) -> str:
-    """JSON text of `value`, on one line if it fits."""
+def laid_out(value: Any, indent: int) -> str:
+    """JSON text of `value`, behind `indent` blanks, on one line if it fits."""
     flat = json.dumps(value, ensure_ascii=False)
     if len(flat) + indent <= _WIDTH or not isinstance(value, dict | list):
         return flat
     blank = " " * (indent + 2)
     if isinstance(value, dict):
-        rows = [f"{json.dumps(k)}: {_laid_out(v, indent + 2)}" for k, v in value.items()]
+        rows = [f"{json.dumps(k)}: {laid_out(v, indent + 2)}" for k, v in value.items()]
     else:
-        rows = [_laid_out(v, indent + 2) for v in value]
+        rows = [laid_out(v, indent + 2) for v in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     return f"{opening}\n{blank}" + f",\n{blank}".join(rows) + f"\n{' ' * indent}{closing}"
 

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and say what was proved."""
+    from tinysight.certificate.record import read_certificate
+
     if args.bundle:
         return add_forms(args, args.bundle)
     bundle = _of_run(args) if args.run else _configured(args)
@@ -51,6 +53,13 @@ def run(args: argparse.Namespace) -> int:
             f"parity     {parity.pictures} pictures, scores within "
             f"{parity.max_score_difference:.2g}, {parity.label_flips} labels differ"
         )
+    if recorded := read_certificate(bundle):
+        for one in recorded[0].engines:
+            total = one.total
+            print(
+                f"certified  {one.engine}: {total.pictures} files, scores within "
+                f"{total.max_score_difference:.2g}, {total.label_flips} labels differ"
+            )
     for name, value in bundle.manifest.metrics.items():
         print(f"{name:<10} {value:.6g}")
     return add_forms(args, bundle.folder) if args.to else 0

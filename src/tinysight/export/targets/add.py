@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tinysight.bundle import SHIPPED, Bundle, fill, new_bundle
+from tinysight.certificate.verify import renewed
 from tinysight.errors import ConfigError, ExportError, Problem, TinysightError
 from tinysight.export.quantize import quantize
 from tinysight.export.targets.base import PRECISIONS, Network, Target, check_precision
@@ -36,7 +37,8 @@ def add_targets(
     """Write the network of `bundle` in the forms of other engines, beside `model.onnx`.
 
     Every form is loaded again from the files that were written, shown the pictures, and compared with
-    what `model.onnx` answers. If one is refused the bundle stays as it was.
+    what `model.onnx` answers. If one is refused the bundle stays as it was. The certificate of a
+    bundle that has one is made again, with a column for each form.
 
     Args:
         bundle: of a classifier, in a folder that can be written.
@@ -111,6 +113,10 @@ def add_targets(
             raise ExportError.of(str(bundle.folder), problems)
         forms |= {key: _with_figures(added[key], result) for key, result in measured.items()}
         fill(draft, manifest._replace(targets=forms), files)
+        certified, breaches = renewed(Bundle.load(draft))
+        if breaches:
+            raise ExportError.of(f"certificate of {bundle.folder}", breaches)
+        fill(draft, manifest._replace(targets=forms), certified)
         finished = Bundle.load(draft)
         if out is None:
             _keep_unsealed(bundle.folder, draft)
