@@ -1,12 +1,13 @@
 # Two commands do all the set-up on a fresh machine with Python 3.10 or newer:
 #   make demo    predict with the shipped model, then train, evaluate and export a small one from the shipped pictures
 #   make test    the test suite
+#   make cpp     the C++ command, build/cpp/tinysight-cpp, and what it needs
 PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES = pyproject.toml $(shell find src -type f -not -name '*.pyc')
 export PYTHONPATH =
 
-.PHONY: demo test test-all check bench browser format clean
+.PHONY: demo test test-all browser cpp cpp-tested check bench format clean
 .DEFAULT_GOAL = demo
 
 # Everything: training, tests, linters.
@@ -39,11 +40,25 @@ browser:
 		{ $(APT) update -qq && $(APT) install -y -qq chromium; } >/dev/null 2>&1 || \
 		echo "Chromium cannot be installed here; the test of the report in a browser will be skipped"; }
 
-test: .venv/ready .venv-base/ready browser
+test: .venv/ready .venv-base/ready browser cpp-tested
 	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2 -m "not slow"
 
-test-all: .venv/ready .venv-base/ready browser
+test-all: .venv/ready .venv-base/ready browser cpp-tested
 	TINYSIGHT_BASE_PYTHON=.venv-base/bin/python .venv/bin/python -m pytest -n 2
+
+cpp:
+	PYTHON=$(PYTHON) clients/cpp/build.sh
+
+# Both builds that the tests run. Where packages are missing and cannot be installed, or with CPP= ,
+# the tests of it are skipped; code that does not compile fails.
+CPP = build/cpp "--sanitize build/cpp-sanitized"
+cpp-tested: .venv/ready
+	@mkdir -p build
+	@for options in $(CPP); do \
+	  echo "building the C++ command: $$options ..."; \
+	  PYTHON=.venv/bin/python clients/cpp/build.sh $$options > build/cpp.log 2>&1 && continue; \
+	  code=$$?; cat build/cpp.log; [ $$code = 3 ] || exit 1; \
+	done
 
 check: .venv/ready
 	.venv/bin/ruff format --check .
@@ -58,4 +73,4 @@ format: .venv/ready
 	.venv/bin/ruff check --fix .
 
 clean:
-	rm -rf .venv .venv-base runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-base build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,7 +26,9 @@ LEVEL = {
     "validation": 1,
     "fetch": 2,
     "registry": 2,
+    "plain": 1,
     "background": 1,
+    "locking": 1,
     "config": 3,
     "losses": 3,
     "manifest": 3,
@@ -43,6 +45,8 @@ LEVEL = {
     "operating": 5,
     "interop": 5,  # readers, and the way from a foreign export to a bundle
     "pipelines": 5,
+    "certificate": 6,
+    "scale": 6,
     "report": 6,
     "serve": 6,
     "train": 6,

@@ -68,6 +68,16 @@ class Bundle:
         contents = {name: _verified(folder, name, f) for name, f in manifest.files.items()}
         return cls(folder, manifest, contents[MODEL])
 
+    def read(self, name: str) -> bytes:
+        """Contents of one of the bundle's files, verified now.
+
+        Raises:
+            BundleError: it is not listed, or no longer what was sealed.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(str(self.folder / MANIFEST), f"lists no {name}", _AGAIN)
+        return _verified(self.folder, name, self.manifest.files[name])
+
     @classmethod
     def write(
         cls,

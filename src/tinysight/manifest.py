@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tinysight.errors import BundleError, ConfigError, nearest
+from tinysight.plain import (
+    AGAIN,
+    Read,
+    anything,
+    by_name,
+    integer,
+    many,
+    maybe,
+    number,
+    record,
+    text,
+    wrong,
+)
 
 FORMAT = 2  # 1 where nothing of 2 is used, so that older versions read it
 NO_CLASSES = (
@@ -22,7 +35,6 @@ NO_CLASSES = (
 )  # post-processors whose answers are not classes of the whole picture
 FEEDS = ("im_shape", "scale_factor")  # what an input beside the picture may take
 _WIDTH = 100
-_AGAIN = "export the bundle again, or copy it again from where it came"
 
 
 class Input(NamedTuple):
@@ -48,6 +60,31 @@ class Parity(NamedTuple):
     max_score_difference: float
     label_flips: int
     engines: dict[str, str]
+
+
+class Target(NamedTuple):
+    """The network in another engine's form, and how far its answers lie from those of `model.onnx`.
+
+    Attributes:
+        files: names of its files in the bundle.
+        precision: "fp32", "fp16", "bf16" or "int8".
+        pictures: that both were shown.
+        max_score_difference: the largest over all pictures and classes.
+        mean_score_difference: over all pictures and classes.
+        label_flips: pictures whose best class changed.
+        lost_points: accuracy lost on labelled pictures in per cent points, negative if it rose; None
+            where the pictures had no labels.
+        made_with: versions of what wrote it.
+    """
+
+    files: tuple[str, ...]
+    precision: str
+    pictures: int
+    max_score_difference: float
+    mean_score_difference: float
+    label_flips: int
+    lost_points: float | None
+    made_with: dict[str, str]
 
 
 class ReducedDecode(NamedTuple):
@@ -96,6 +133,7 @@ class Manifest(NamedTuple):
         feeds: what the network's other inputs take, by their names: "im_shape", the height and width of the
             network's input, or "scale_factor", these over those of the picture; (N, 2) float32. Format 2.
         more_outputs: names of the network's other outputs. Format 2, as are bundles without labels.
+        targets: the network in the forms of other engines, by name. Format 2.
     """
 
     task: str
@@ -116,6 +154,7 @@ class Manifest(NamedTuple):
     decode: ReducedDecode | None = None
     feeds: dict[str, str] = {}
     more_outputs: tuple[str, ...] = ()
+    targets: dict[str, Target] = {}
 
     def to_text(self) -> str:
         """The text of `bundle.yaml`, sealed.
@@ -127,7 +166,7 @@ class Manifest(NamedTuple):
         version = 1 if len(names) == len(_SCHEMA) and self.labels else FORMAT
         tree = {"format": version, **{name: _plain(getattr(self, name)) for name in names}}
         tree["digest"] = _digest(tree, self.task)
-        lines = [f"  {json.dumps(k)}: {_laid_out(v, 2)}" for k, v in tree.items()]
+        lines = [f"  {json.dumps(k)}: {laid_out(v, 2)}" for k, v in tree.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -152,17 +191,17 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
     """
     tree = _tree(text, where)
     if not isinstance(tree, dict) or "digest" not in tree or "format" not in tree:
-        raise BundleError(where, "not a bundle's manifest: no format and digest", _AGAIN)
+        raise BundleError(where, "not a bundle's manifest: no format and digest", AGAIN)
     version = tree["format"]
     if type(version) is not int or version < 1:
-        raise BundleError(where, f"format {version!r} does not exist", _AGAIN)
+        raise BundleError(where, f"format {version!r} does not exist", AGAIN)
     if version > FORMAT:
         what = f"written in format {version}, this version reads up to {FORMAT}"
         raise BundleError(where, what, "pip install --upgrade tinysight")
     sealed = tree.pop("digest")
     if sealed != _digest(tree, where):
         what = "edited after it was sealed: its digest does not match"
-        raise BundleError(where, what, _AGAIN)
+        raise BundleError(where, what, AGAIN)
     del tree["format"]
     schema = _SCHEMA if version == 1 else {**_SCHEMA, **_LATER}
     for key in tree:
@@ -170,17 +209,17 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
             raise BundleError(f"{where}: {key}", "unknown key", nearest(key, schema))
     for key in _SCHEMA:
         if key not in tree:
-            raise BundleError(f"{where}: {key}", "required key is missing", _AGAIN)
+            raise BundleError(f"{where}: {key}", "required key is missing", AGAIN)
     manifest = Manifest(**{k: schema[k](value, f"{where}: {k}") for k, value in tree.items()})
     return _consistent(manifest, where)
 
 
 def _consistent(manifest: Manifest, where: str) -> Manifest:
     if not manifest.labels and manifest.postprocess["name"] not in NO_CLASSES:
-        raise _wrong([], f"{where}: labels", "a list of 1 or more")
+        raise wrong([], f"{where}: labels", "a list of 1 or more")
     threshold = manifest.threshold
     if threshold and threshold.value != manifest.postprocess.get("threshold", threshold.value):
-        raise BundleError(f"{where}: threshold", "differs from the post-processor's", _AGAIN)
+        raise BundleError(f"{where}: threshold", "differs from the post-processor's", AGAIN)
     return manifest
 
 
@@ -192,9 +231,9 @@ def _tree(text: bytes, where: str) -> Any:
 
         return parse_yaml(text, where)
     except ConfigError as error:
-        raise BundleError(where, error.problems[0].what, _AGAIN) from None
+        raise BundleError(where, error.problems[0].what, AGAIN) from None
     except (ValueError, RecursionError) as error:
-        raise BundleError(where, f"not readable: {error}", _AGAIN) from None
+        raise BundleError(where, f"not readable: {error}", AGAIN) from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -227,151 +266,103 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _laid_out(value: Any, indent: int) -> str:
-    """JSON text of `value`, on one line if it fits."""
+def laid_out(value: Any, indent: int) -> str:
+    """JSON text of `value`, behind `indent` blanks, on one line if it fits."""
     flat = json.dumps(value, ensure_ascii=False)
     if len(flat) + indent <= _WIDTH or not isinstance(value, dict | list):
         return flat
     blank = " " * (indent + 2)
     if isinstance(value, dict):
-        rows = [f"{json.dumps(k)}: {_laid_out(v, indent + 2)}" for k, v in value.items()]
+        rows = [f"{json.dumps(k)}: {laid_out(v, indent + 2)}" for k, v in value.items()]
     else:
-        rows = [_laid_out(v, indent + 2) for v in value]
+        rows = [laid_out(v, indent + 2) for v in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     return f"{opening}\n{blank}" + f",\n{blank}".join(rows) + f"\n{' ' * indent}{closing}"
 
 
-Read = Callable[[Any, str], Any]
-
-
-def _wrong(value: Any, where: str, expected: str) -> BundleError:
-    return BundleError(where, f"expected {expected}, got {str(value)[:60]!r}", _AGAIN)
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise _wrong(value, where, "a text")
-    return value
-
-
-def _integer(value: Any, where: str) -> int:
-    if type(value) is not int or value < 0:
-        raise _wrong(value, where, "a whole number")
-    return value
-
-
-def _number(value: Any, where: str) -> float:
-    if type(value) not in (int, float):
-        raise _wrong(value, where, "a number")
-    return float(value)
-
-
-def _anything(value: Any, where: str) -> Any:
-    return value
-
-
-def _maybe(read: Read) -> Read:
-    return lambda value, where: None if value is None else read(value, where)
-
-
-def _many(read: Read, least: int = 0) -> Read:
-    def each(value: Any, where: str) -> tuple[Any, ...]:
-        if not isinstance(value, list) or len(value) < least:
-            raise _wrong(value, where, f"a list of {least} or more")
-        return tuple(read(v, f"{where}.{i}") for i, v in enumerate(value))
-
-    return each
-
-
 def _margin(value: Any, where: str) -> float:
-    if not 1 <= _number(value, where) <= 8:
-        raise _wrong(value, where, "a number from 1 to 8")
+    if not 1 <= number(value, where) <= 8:
+        raise wrong(value, where, "a number from 1 to 8")
     return float(value)
 
 
 def _pair(value: Any, where: str) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
-        raise _wrong(value, where, "two numbers")
-    return _number(value[0], f"{where}.0"), _number(value[1], f"{where}.1")
-
-
-def _by_name(read: Read) -> Read:
-    def each(value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
-            raise _wrong(value, where, "a mapping")
-        return {k: read(v, f"{where}.{k}") for k, v in value.items()}
-
-    return each
+        raise wrong(value, where, "two numbers")
+    return number(value[0], f"{where}.0"), number(value[1], f"{where}.1")
 
 
 def _spec(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise _wrong(value, where, "a mapping with a name")
+        raise wrong(value, where, "a mapping with a name")
     return value
 
 
 def _feed(value: Any, where: str) -> str:
     if value not in FEEDS:
-        raise _wrong(value, where, f"one of {', '.join(FEEDS)}")
+        raise wrong(value, where, f"one of {', '.join(FEEDS)}")
     return str(value)
 
 
-def _record(kind: Callable[..., Any], reads: Sequence[tuple[str, Read]]) -> Read:
-    def record(value: Any, where: str) -> Any:
-        names = [name for name, _ in reads]
-        if not isinstance(value, dict) or set(value) != set(names):
-            raise _wrong(value, where, f"a mapping of {', '.join(names)}")
-        return kind(**{name: read(value[name], f"{where}.{name}") for name, read in reads})
-
-    return record
-
-
 _SCHEMA: dict[str, Read] = {
-    "task": _text,
-    "description": _text,
-    "licence": _text,
-    "input": _record(
-        Input, [("name", _text), ("shape", _many(_maybe(_integer), 4)), ("dtype", _text)]
-    ),
-    "output": _text,
-    "transforms": _many(_spec),
+    "task": text,
+    "description": text,
+    "licence": text,
+    "input": record(Input, [("name", text), ("shape", many(maybe(integer), 4)), ("dtype", text)]),
+    "output": text,
+    "transforms": many(_spec),
     "postprocess": _spec,
-    "labels": _many(_text, 1),
-    "threshold": _maybe(
-        _record(
+    "labels": many(text, 1),
+    "threshold": maybe(
+        record(
             OperatingPoint,
-            [("value", _number), ("chosen", _text), ("interval", _maybe(_pair))],
+            [("value", number), ("chosen", text), ("interval", maybe(_pair))],
         )
     ),
-    "metrics": _by_name(_number),
-    "parity": _maybe(
-        _record(
+    "metrics": by_name(number),
+    "parity": maybe(
+        record(
             Parity,
             [
-                ("pictures", _integer),
-                ("max_score_difference", _number),
-                ("label_flips", _integer),
-                ("engines", _by_name(_text)),
+                ("pictures", integer),
+                ("max_score_difference", number),
+                ("label_flips", integer),
+                ("engines", by_name(text)),
             ],
         )
     ),
-    "recipe": _by_name(_anything),
-    "made_with": _by_name(_text),
-    "created": _text,
-    "files": _by_name(_record(File, [("size", _integer), ("sha256", _text)])),
+    "recipe": by_name(anything),
+    "made_with": by_name(text),
+    "created": text,
+    "files": by_name(record(File, [("size", integer), ("sha256", text)])),
 }
 _LATER: dict[str, Read] = {  # since format 2; what is not there is empty
-    "labels": _many(_text),
-    "feeds": _by_name(_feed),
-    "more_outputs": _many(_text),
-    "decode": _maybe(
-        _record(
+    "labels": many(text),
+    "feeds": by_name(_feed),
+    "more_outputs": many(text),
+    "targets": by_name(
+        record(
+            Target,
+            [
+                ("files", many(text, 1)),
+                ("precision", text),
+                ("pictures", integer),
+                ("max_score_difference", number),
+                ("mean_score_difference", number),
+                ("label_flips", integer),
+                ("lost_points", maybe(number)),
+                ("made_with", by_name(text)),
+            ],
+        )
+    ),
+    "decode": maybe(
+        record(
             ReducedDecode,
             [
                 ("margin", _margin),
-                ("pictures", _integer),
-                ("label_flips", _integer),
-                ("max_score_difference", _number),
+                ("pictures", integer),
+                ("label_flips", integer),
+                ("max_score_difference", number),
             ],
         )
     ),

@@ -210,6 +210,7 @@ schedules: Registry[Any] = Registry(
 sessions: Registry[Any] = Registry(
     "engine", "tinysight.runtime", runtime=("model", "streams", "threads")
 )
+targets: Registry[Any] = Registry("export target", "tinysight.export.targets")
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {

@@ -69,8 +69,7 @@ def test_a_share_is_two_pictures_at_least_or_none(count: int, world: int) -> Non
 
 def test_a_picture_that_comes_again_in_an_epoch_looks_different(samples: SampleList) -> None:
     weights = (1.0, 0.0)
-    one = SampleList(samples.source, samples.root, samples._paths, samples._ends, samples.labels)
-    one.labels = np.array([0] + [1] * 20, np.int32)  # so that only the first is drawn
+    one = samples.with_labels(np.array([0] + [1] * 20, np.int32))  # so that only the first is drawn
     found = dataset(one, order=Weighted(weights))
     assert set(found.indices(0)) == {0}
     images = torch.cat([found[i].images for i in range(3)])

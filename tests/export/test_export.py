@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,8 @@ from torch import nn
 
 from support.tiny import LABELS, make_pictures, recipe_tree, tiny_recipe
 from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
+from tinysight.certificate.record import read_certificate
+from tinysight.certificate.verify import verify
 from tinysight.cli import main
 from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
@@ -58,6 +63,50 @@ def test_the_certificate(run: Path, bundle: Bundle) -> None:
     assert 0 <= parity.max_score_difference < 1e-5
     assert parity.label_flips == 0
     assert set(parity.engines) == {"torch", "onnxruntime"}
+    recorded = read_certificate(bundle)
+    assert recorded is not None
+    certificate, reference = recorded
+    assert certificate.origin == f"torch {torch.__version__}"
+    assert certificate.engines[0].engine == "onnxruntime"
+    for one in certificate.engines:
+        assert one.total.pictures == len(reference.scores) >= 300
+        assert one.total.label_flips == 0
+        assert one.total.max_score_difference < 1e-4
+    assert "| all | 335 | 0 flips" in (bundle.folder / CARD).read_text("utf-8")
+    assert verify(bundle).problems == ()
+
+
+WRONG = """
+import sys
+from tinysight.cli import main
+from tinysight.registry import transforms
+from tinysight.transforms.photometric import Normalize
+
+class Forgetful(Normalize):  # of dark pictures; the fast way to the network does not ask it
+    def __call__(self, image, rng=None):
+        return super().__call__(image if image.mean() > 60 else image * 0)
+
+transforms.register('forgetful')(Forgetful)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_broken_transform_makes_the_export_fail(run: Path, tmp_path: Path) -> None:
+    """The evaluation pictures are bright and do not notice; the certificate's files do."""
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.safetensors")
+    tree = copy.deepcopy(checkpoint.recipe)
+    tree["transforms"]["eval"][-1]["name"] = "forgetful"
+    save_checkpoint(tmp_path / "c.safetensors", replace(checkpoint, recipe=tree))
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG, "export", "--run", tmp_path / "c.safetensors",
+         "--out", tmp_path / "out"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"certificate of {tmp_path / 'out'}: " in done.stderr
+    assert "onnxruntime, tiny: " in done.stderr
+    assert "accepted are 0 and 0.001" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_manifest_says_where_it_comes_from(run: Path, bundle: Bundle) -> None:
@@ -197,6 +246,7 @@ def test_the_verb(
     assert main([*words, "--force"]) == 0
     shown = capsys.readouterr()
     assert "parity     9 pictures" in shown.out
+    assert "certified  onnxruntime: 335 files, scores within " in shown.out
     assert "top1" in shown.out
     assert shown.err == ""
     (answer,) = next(Classifier(out).predict(data / "val_1.png"))
@@ -270,7 +320,7 @@ def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
     )
     nodes = Counter(n.op_type for n in onnx.load_from_string(exported).graph.node)
     assert nodes["Sigmoid" if target == "multilabel" else "Softmax"] >= 1
-    assert nodes["Div"] == (temperature != 1.0)  # none without need
+    assert nodes["Div"] == 0  # the temperature is folded into the classifier's weights
 
 
 def test_branches_of_the_training_form_are_folded() -> None:

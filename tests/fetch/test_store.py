@@ -276,7 +276,7 @@ def test_list_networks_says_what_it_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: tinysight models list --networks: ")
+    assert done.stderr.startswith("error: tinysight models: needs torch")
     assert done.stderr.count("\n") == 1
 
 

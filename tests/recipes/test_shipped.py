@@ -13,7 +13,16 @@ from tinysight.config import list_recipes, load_recipe
 from tinysight.config.load import RECIPES
 from tinysight.train import fit
 
-HEAVY = ("res2net200", "swin", "_b1", "_b2", "_b3", "_b4", "_b5", "_b6")  # more than a few seconds on one thread
+HEAVY = (
+    "res2net200",
+    "swin",
+    "_b1",
+    "_b2",
+    "_b3",
+    "_b4",
+    "_b5",
+    "_b6",
+)  # more than a few seconds on one thread
 SIDE = 64
 
 

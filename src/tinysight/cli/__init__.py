@@ -22,6 +22,7 @@ VERBS = {
     "infer": "label pictures with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
+    "verify": "prove again that a bundle answers as the validated network",
     "data": "check pictures and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show, compare and convert recipes",

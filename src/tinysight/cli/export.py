@@ -2,9 +2,12 @@
 
     tinysight export --run runs/mine
     tinysight export --run runs/mine --out bundles/mine --images some/pictures --force
+    tinysight export --run runs/mine --to openvino,ncnn,mnn
+    tinysight export --bundle bundles/mine --to openvino --precision int8 --calibrate pictures/
     tinysight export -c X.yaml -o Global.pretrained_model=... -o Global.save_inference_dir=...
 
-The bundle is compared with the network on real pictures first, and only written if both agree.
+The bundle is compared with the network on real pictures first, and only written if both agree; so
+is every form for another engine.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinysight.cli.arguments import add_recipe
 from tinysight.cli.setup import need_translation
+from tinysight.cli.targets import add_forms, add_target_arguments
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,11 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", metavar="SOURCE", help="more pictures to compare on: folder, pattern or list")
     add("--tolerance", type=float, default=1e-4, metavar="D", help="accepted score difference")
     add("--licence", default="", metavar="TEXT", help="of the network, for its card")
+    add("--bundle", metavar="DIR", help="in place of --run: add forms (--to) to this bundle")
+    add_target_arguments(parser)
     add("--force", action="store_true", help="replace a bundle that is there already")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and say what was proved."""
+    from tinysight.certificate.record import read_certificate
+
+    if args.bundle:
+        return add_forms(args, args.bundle)
     bundle = _of_run(args) if args.run else _configured(args)
     print(f"bundle     {bundle.folder}")
     print(f"network    {len(bundle.model) / 1e6:.2f} MB")
@@ -43,9 +53,16 @@ def run(args: argparse.Namespace) -> int:
             f"parity     {parity.pictures} pictures, scores within "
             f"{parity.max_score_difference:.2g}, {parity.label_flips} labels differ"
         )
+    if recorded := read_certificate(bundle):
+        for one in recorded[0].engines:
+            total = one.total
+            print(
+                f"certified  {one.engine}: {total.pictures} files, scores within "
+                f"{total.max_score_difference:.2g}, {total.label_flips} labels differ"
+            )
     for name, value in bundle.manifest.metrics.items():
         print(f"{name:<10} {value:.6g}")
-    return 0
+    return add_forms(args, bundle.folder) if args.to else 0
 
 
 def _of_run(args: argparse.Namespace) -> Bundle:

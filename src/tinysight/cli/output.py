@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TextIO
 
 from tinysight.errors import DataError
+from tinysight.locking import lock
 from tinysight.pipelines.results import (
     Unreadable,
     as_box_lines,
     as_deploy_line,
     as_line,
+    as_row,
     as_vector_line,
     csv_name,
     csv_table,
@@ -83,10 +85,7 @@ class Output:
                 )
             self._row(item)
         elif self._form == "json":
-            row: object = item
-            if isinstance(item, Unreadable):
-                row = {"filename": item.filename, "error": item.reason}
-            self._out.write(json.dumps(row) + "\n")
+            self._out.write(json.dumps(as_row(item)) + "\n")
         elif not isinstance(item, Unreadable):
             self._out.write(self._line(item) + "\n")
         self._out.flush()
@@ -154,7 +153,7 @@ def opened(path: str | None, form: str, kind: str, key: str) -> Iterator[Output]
         with part.open("a+" if resumable else "w", encoding="utf-8",
                        errors="surrogateescape", newline="") as file:  # fmt: skip
             if resumable:
-                _lock(file, path)
+                lock(file, path)
             output = Output(file, form, kind, part if resumable else None)
             yield output
             if form == "csv" and not (output.answered or output.failed):
@@ -167,16 +166,3 @@ def opened(path: str | None, form: str, kind: str, key: str) -> Iterator[Output]
     finally:
         if not resumable or (part.exists() and not part.stat().st_size):
             part.unlink(missing_ok=True)
-
-
-def _lock(file: TextIO, path: str) -> None:
-    """Refuse to write where another process does; it is let go when the file is closed."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two such processes are the user's to avoid
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        what = "another process is writing these answers"
-        raise DataError(path, what, "wait for it, or choose another file") from None

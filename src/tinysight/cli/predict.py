@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="a table with a heading")
     add("--output", metavar="FILE", help="write the answers there; it appears when all are made")
+    add("--on", choices=["ray"], help="spread shards over a Ray cluster; --output says the form")
+    add("--shard", type=int, default=1000, metavar="N", help="pictures a shard of --on (1000)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,6 +92,11 @@ def run(args: argparse.Namespace) -> int:
     kind = bundle.manifest.postprocess["name"]
     if args.csv and kind in NO_CLASSES:
         raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
+    if args.on:
+        from tinysight.cli.scaled import run_on_ray
+
+        bar = _progress(args, named, 0)
+        return run_on_ray(args, bundle, sources, _key(args, bundle.manifest, named), bar)
     if kind == "boxes":
         from tinysight.pipelines.detect import Detector as Classifier  # same arguments, same use
     classifier = Classifier(

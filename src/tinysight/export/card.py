@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tinysight.certificate.record import Certificate
+from tinysight.certificate.table import section
 from tinysight.manifest import Manifest, OperatingPoint
 from tinysight.operating import KEPT
 
 
-def card(manifest: Manifest) -> str:
+def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     """Markdown for `card.md`."""
     _, channels, height, width = manifest.input.shape
     lines = [f"# {manifest.task}", ""]
@@ -32,6 +34,8 @@ def card(manifest: Manifest) -> str:
             f"network by at most {parity.max_score_difference:.2g}; {parity.label_flips} of the "
             "labels differ.",
         ]
+    if certificate:
+        lines += ["", section(certificate)]
     return "\n".join(lines) + "\n"
 
 

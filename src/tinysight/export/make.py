@@ -15,13 +15,14 @@ from torch import nn
 
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
+from tinysight.certificate.record import to_files
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import read_split
 from tinysight.errors import ConfigError, DataError, ExportError
 from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
-from tinysight.export.parity import measure
+from tinysight.export.parity import certify, measure
 from tinysight.files import sha256
 from tinysight.manifest import NO_CLASSES, Input, Manifest, OperatingPoint, utc_now
 from tinysight.metrics import Decision
@@ -52,8 +53,10 @@ def export_bundle(
 
     Pictures of the run's evaluation list (up to 200, evenly spread) and those of `images` are sent
     from file to score through torch and through the written bundle. The largest difference and the
-    number of changed labels go into the manifest. If the recipe asks for an operating point or for
-    calibrated scores, the evaluation pictures are evaluated first, and what they decide goes along.
+    number of changed labels go into the manifest. Then the files of `certificate.files` go the same
+    way, through every installed engine; the table and torch's answers go along. If the recipe asks
+    for an operating point or for calibrated scores, the evaluation pictures are evaluated first,
+    and what they decide goes along.
 
     Args:
         run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint. With `recipe`: any weights that
@@ -66,8 +69,9 @@ def export_bundle(
         licence: of the network, as its card says it.
 
     Raises:
-        ExportError: the answers differ by more than `tolerance`, there is no picture to compare,
-            the transforms are random, or the operating point cannot be had. Nothing is left at `out` then.
+        ExportError: the answers differ by more than `tolerance`, an engine breaks the certificate,
+            there is no picture to compare, the transforms are random, or the operating point cannot
+            be had. Nothing is left at `out` then.
         BundleError: `out` exists and may not be replaced.
         ConfigError: the post-processor is not a classifier's.
         CheckpointError: there is no checkpoint, or it is damaged.
@@ -130,7 +134,11 @@ def export_bundle(
                 "please report it, with the recipe",
             )
         manifest = manifest._replace(parity=parity)
-        fill(draft, manifest, {MODEL: network, CARD: card(manifest).encode()})
+        steps = Compose.from_specs(transforms, "transforms.eval")
+        certificate, reference = certify(trained, steps, Bundle.load(draft), str(out))
+        files = to_files(manifest, certificate, reference)
+        text = card(manifest, certificate)
+        fill(draft, manifest, {MODEL: network, CARD: text.encode(), **files})
         bundle = Bundle.load(draft)
     return replace(bundle, folder=Path(out))
 

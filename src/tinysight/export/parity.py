@@ -1,17 +1,22 @@
-"""Whether a bundle answers as the network it was made of, from a file's bytes to the score."""
+"""Whether a bundle answers as the network it was made of, from a file's bytes to the label."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from tinysight.bundle import Bundle
+from tinysight.certificate.compare import Answers, answers, compare, installed_engines
+from tinysight.certificate.files import nasty_files
+from tinysight.certificate.record import Certificate
+from tinysight.certificate.verify import compare_all
 from tinysight.errors import ExportError, ImageError
 from tinysight.evaluate import Predict
 from tinysight.manifest import Manifest, Parity
 from tinysight.pipelines.classify import Classifier
-from tinysight.registry import postprocesses
 from tinysight.transforms import Compose, decode, to_batch
 
 _BATCH = 16
@@ -31,33 +36,56 @@ def measure(
     Raises:
         ExportError: no picture can be read, or the two sides read different ones.
     """
-    names, expected = _scores(predict, Compose.from_specs(manifest.transforms), images)
-    classifier = Classifier(draft, batch_size=_BATCH)
-    found = list(classifier.scores([str(p) for p in images]))
-    if [n for batch, _ in found for n in batch] != names:
+    paths = [str(path) for path in images]
+    compose = Compose.from_specs(manifest.transforms)
+    expected = Answers(dict(_answers(predict, compose, zip(paths, images, strict=True))))
+    found = answers(Classifier(draft, batch_size=_BATCH, exact=True), paths)
+    rows, apart = compare(manifest, expected, found, {"parity": paths})
+    if apart:
         raise ExportError(str(draft), "the bundle reads other pictures than the network was given")
-    if not names:
+    if not rows:
         raise ExportError("parity", "none of the pictures can be read", "name others with --images")
-    actual = np.concatenate([scores for _, scores in found])
-    answer = postprocesses.build(manifest.postprocess, labels=manifest.labels)
-    flips = sum(
-        # The best of one class out of many; of several labels at once also how many there are.
-        a["class_ids"][:1] != b["class_ids"][:1] or len(a["class_ids"]) != len(b["class_ids"])
-        for a, b in zip(answer(expected), answer(actual), strict=True)
-    )
-    difference = float(np.abs(expected.astype(np.float64) - actual).max())
-    return Parity(len(names), difference, flips, engines)
+    row = rows["parity"]
+    return Parity(row.pictures, row.max_score_difference, row.label_flips, engines)
 
 
-def _scores(
-    predict: Predict, compose: Compose, images: Sequence[Path]
-) -> tuple[list[str], np.ndarray]:
+def certify(
+    predict: Predict, transforms: Compose, bundle: Bundle, where: str
+) -> tuple[Certificate, Answers]:
+    """The files of the certificate through torch and through every engine that runs `bundle` here.
+
+    Args:
+        predict: the network that was validated.
+        transforms: those that it was validated with.
+        bundle: what was made of it.
+        where: it will lie, for the message.
+
+    Raises:
+        ExportError: a label changes, a score moves too far, or a file is read by one side only.
+    """
+    named = [(file.name, file.data) for file in nasty_files()]
+    reference = Answers(dict(_answers(predict, transforms, named)))
+    ready, absent = installed_engines(bundle)
+    engines, problems = compare_all(bundle, ready, reference)
+    if problems:
+        raise ExportError.of(f"certificate of {where}", problems)
+    return Certificate(f"torch {torch.__version__}", tuple(engines), absent), reference
+
+
+def _answers(
+    predict: Predict, compose: Compose, sources: Iterable[tuple[str, bytes | Path]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Scores (K,) of each picture that can be read, by the plainest way there is."""
     names: list[str] = []
-    scores: list[np.ndarray] = []
-    for path in images:
+    images: list[np.ndarray] = []
+    for name, source in sources:
         try:
-            scores.append(predict(to_batch([compose(decode(path.read_bytes()))])))
+            images.append(compose(decode(source)))
         except (ImageError, OSError):
             continue
-        names.append(str(path))
-    return names, np.concatenate(scores) if scores else np.zeros((0, 0), np.float32)
+        names.append(name)
+        if len(images) == _BATCH:
+            yield from zip(names, predict(to_batch(images)), strict=True)
+            names, images = [], []
+    if images:
+        yield from zip(names, predict(to_batch(images)), strict=True)

@@ -17,6 +17,7 @@ from tinysight.pipelines.results import Result, Unreadable, result
 from tinysight.pipelines.sources import Picture, Source, pictures
 from tinysight.pipelines.stream import grouped, overlapped
 from tinysight.registry import postprocesses, sessions
+from tinysight.runtime.targets import open_target
 
 if TYPE_CHECKING:
     from tinysight.postprocess.answers import AnyAnswer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tinysight.transforms.prepare import Prepare
 
 _AHEAD = 8  # answers that wait for a slow picture before them, for each worker
+_FORM = "target/"  # before the name of one of the bundle's other forms
 
 # What became of each picture of a batch, in order: its name, or why it could not be read. The
 # scores are those of the names, None where there are none.
@@ -55,7 +57,8 @@ class Classifier:
         workers: pictures that are worked on at the same time. Default: what the bundle's latency
             card found fastest if it was made on this kind of machine, else the processors that this
             process may use, divided by `threads`.
-        engine: what runs the network: "onnxruntime" or "openvino".
+        engine: what runs the network: "onnxruntime" or "openvino", or `target/<name>`, one of the
+            bundle's other forms in its own engine.
         precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
         exact: decode every JPEG whole, whatever the bundle allows.
         topk: the so many best classes instead of the bundle's post-processing.
@@ -103,12 +106,17 @@ class Classifier:
         self._where = str(bundle.folder)
         spec = _changed(self.manifest.postprocess, topk, threshold)
         # The session first: it goes on in the background while the rest is imported.
-        self._session: Session = sessions.build(
-            {"name": engine, "precision": precision},
-            model=bundle.model,
-            threads=threads,
-            streams=self.workers,
-        )
+        made: Any
+        if engine.startswith(_FORM):
+            made = open_target(bundle, engine.removeprefix(_FORM), threads)
+        else:
+            made = sessions.build(
+                {"name": engine, "precision": precision},
+                model=bundle.model,
+                threads=threads,
+                streams=self.workers,
+            )
+        self._session: Session = made
         from tinysight.transforms import Compose
         from tinysight.transforms.prepare import Prepare, enough
 

@@ -40,6 +40,20 @@ def result(answer: AnyAnswer | Mapping[str, Any], filename: str) -> Result:
     return cast(Result, {**answer, "filename": filename})
 
 
+def as_row(item: Result | Unreadable) -> dict[str, Any]:
+    """The JSON object about one picture: its answer, or `error` with why there is none."""
+    if isinstance(item, Unreadable):
+        return {"filename": item.filename, "error": item.reason}
+    return dict(item)
+
+
+def from_row(row: Mapping[str, Any]) -> Result | Unreadable:
+    """What `as_row` was given."""
+    if "error" in row:
+        return Unreadable(row["filename"], row["error"])
+    return cast(Result, row)
+
+
 def as_line(result: Result) -> str:
     """The line that the reference's package prints.
 

@@ -1,0 +1,88 @@
+// tinysight-cpp: parse, call, render.
+#include <cstdio>
+
+#include "arguments.hpp"
+#include "bench.hpp"
+
+namespace tinysight::command {
+
+namespace {
+
+void print(std::FILE* file, const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), file);
+    std::fflush(file);
+}
+
+Paths all_of(const Arguments& args) {
+    std::vector<Paths> each;
+    for (const auto& source : args.sources) each.push_back(pictures(source, args.root));
+    return chained(std::move(each));
+}
+
+int predict(const Arguments& args) {
+    if (args.sources.empty()) {
+        throw Error("SOURCE", "no picture given", "tinysight-cpp predict PICTURE --model FOLDER");
+    }
+    if (args.bundle.empty()) throw Error("--model", "which bundle?", "a bundle's folder");
+    const Paths found = all_of(args);
+    if (args.bench) {
+        std::vector<std::string> paths;
+        while (auto path = found()) paths.push_back(*path);
+        print(stdout, bench(args.bundle, args.options, paths, args.seconds, args.json));
+        return 0;
+    }
+    // A single picture needs neither threads nor streams of the network for more.
+    Options options = args.options;
+    const auto first = found();
+    const auto second = found();
+    if (!second) options.workers = 1;
+    std::size_t taken = 0;
+    const Paths all = [&]() -> std::optional<std::string> {
+        ++taken;
+        return taken == 1 ? first : taken == 2 ? second : found();
+    };
+    Classifier classifier(args.bundle, options);
+    std::size_t answered = 0, failed = 0;
+    classifier.stream(all, [&](const Item& item) {
+        if (const auto* bad = std::get_if<Unreadable>(&item)) {
+            ++failed;
+            print(stderr, bad->filename + ": " + bad->reason + "\n");
+            if (args.json) print(stdout, as_json(item) + "\n");
+            return;
+        }
+        ++answered;
+        const auto& answer = std::get<Answer>(item);
+        print(stdout, (args.json ? as_json(answer) : as_line(answer)) + "\n");
+    });
+    if (failed) {
+        print(stderr, std::to_string(failed) + " of " + std::to_string(answered + failed) +
+                          " pictures could not be read\n");
+    }
+    return failed ? 1 : 0;
+}
+
+int run(const std::vector<std::string>& words) {
+    const Arguments args = parse(words);
+    if (args.help || words.empty()) {
+        print(stdout, kUsage);
+        return 0;
+    }
+    if (args.version) {
+        print(stdout, "tinysight-cpp " TINYSIGHT_VERSION "\n");
+        return 0;
+    }
+    return predict(args);
+}
+
+}  // namespace
+
+}  // namespace tinysight::command
+
+int main(int count, char** words) {
+    try {
+        return tinysight::command::run({words + 1, words + count});
+    } catch (const tinysight::Error& error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+        return 2;
+    }
+}

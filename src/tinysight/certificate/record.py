@@ -1,0 +1,155 @@
+"""The certificate as two files of a bundle: `certificate.json`, which people read, and `reference.bin`.
+
+The second holds what the validated network answered for the files of `certificate.files`, so that
+the comparison can be repeated anywhere without it: the scores of all classes, (N, K) float32 little
+endian. Where only the best of more than 128 classes count, only the 16 best are kept: their numbers
+(N, 16) uint16, then their scores.
+Both are sealed by the manifest like any file of the bundle, and no version of this program needs
+them to predict.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from tinysight.bundle import MANIFEST, Bundle
+from tinysight.certificate.compare import Answers, Compared, Row, only_the_best
+from tinysight.certificate.files import EDITION, REFUSED, nasty_files
+from tinysight.errors import BundleError
+from tinysight.manifest import Manifest, laid_out
+
+CERTIFICATE = "certificate.json"
+REFERENCE = "reference.bin"
+_ALL = 128  # classes, up to which every score is kept
+_BEST = 16
+_AGAIN = "export the bundle again"
+
+
+class Certificate(NamedTuple):
+    """What an export proved.
+
+    Attributes:
+        origin: whose answers the others are compared with, with its version.
+        engines: the comparison with each engine.
+        absent: engines that were not there, and why.
+    """
+
+    origin: str
+    engines: tuple[Compared, ...]
+    absent: dict[str, str]
+
+
+def kinds() -> dict[str, list[str]]:
+    """Names of the certificate's files by their kind, those to be refused left out."""
+    found: dict[str, list[str]] = {}
+    for file in nasty_files():
+        if file.kind != REFUSED:
+            found.setdefault(file.kind, []).append(file.name)
+    return found
+
+
+def readable() -> list[str]:
+    """Names of the files that every path has to read, in their order."""
+    return [file.name for file in nasty_files() if file.kind != REFUSED]
+
+
+def to_files(manifest: Manifest, certificate: Certificate, reference: Answers) -> dict[str, bytes]:
+    """The two files by their names.
+
+    Args:
+        manifest: of the bundle.
+        certificate: what was found.
+        reference: the answers for `readable()`.
+    """
+    scores = reference.of(readable()).astype("<f4")
+    classes = scores.shape[1]
+    kept = _BEST if only_the_best(manifest) and classes > _ALL else classes
+    tree = {
+        "edition": EDITION,
+        "reference": certificate.origin,
+        "classes": scores.shape[1],
+        "kept": kept,
+        "columns": ["pictures", "label_flips", "max_score_difference"],
+        "engines": {
+            one.engine: {
+                "version": one.version,
+                "precision": one.precision,
+                "kinds": {
+                    kind: [*row[:2], float(f"{row[2]:.3g}")] for kind, row in one.rows.items()
+                },
+            }
+            for one in certificate.engines
+        },
+        "absent": certificate.absent,
+    }
+    return {CERTIFICATE: (laid_out(tree, 0) + "\n").encode(), REFERENCE: _packed(scores, kept)}
+
+
+def read_certificate(bundle: Bundle) -> tuple[Certificate, Answers] | None:
+    """What the export of `bundle` proved, and the reference answers; None for a bundle without.
+
+    Raises:
+        BundleError: they cannot be understood, or are about other files than this version makes.
+    """
+    if not {CERTIFICATE, REFERENCE} <= set(bundle.manifest.files):
+        return None
+    where = str(bundle.folder / CERTIFICATE)
+    try:
+        tree = json.loads((bundle.folder / CERTIFICATE).read_bytes())
+        if tree["edition"] != EDITION:
+            what = f"about edition {tree['edition']} of the files; this version makes edition {EDITION}"
+            raise BundleError(
+                where, what, "export the bundle again, or verify it with its own version"
+            )
+        engines = tuple(
+            Compared(
+                name,
+                str(one["version"]),
+                {kind: Row(*row) for kind, row in one["kinds"].items()},
+                precision=str(one["precision"]),
+            )
+            for name, one in tree["engines"].items()
+        )
+        certificate = Certificate(str(tree["reference"]), engines, dict(tree["absent"]))
+        data = (bundle.folder / REFERENCE).read_bytes()
+        scores = _unpacked(data, tree["classes"], tree["kept"])
+    except OSError as error:
+        raise BundleError(where, f"cannot be read: {error.strerror}", _AGAIN) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(where, f"not a certificate: {error}", _AGAIN) from None
+    labels = len(bundle.manifest.labels)
+    if scores.shape[1] != labels:
+        what = f"about {scores.shape[1]} classes, but {MANIFEST} lists {labels}"
+        raise BundleError(where, what, _AGAIN)
+    partial = tree["kept"] != tree["classes"]
+    return certificate, Answers(dict(zip(readable(), scores, strict=True)), partial)
+
+
+def _packed(scores: np.ndarray, keep: int) -> bytes:
+    if scores.shape[1] == keep:
+        return scores.tobytes()
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :keep]
+    kept: np.ndarray = np.take_along_axis(scores, best, axis=1)
+    return best.astype("<u2").tobytes() + kept.tobytes()
+
+
+def _unpacked(data: bytes, classes: int, kept: int) -> np.ndarray:
+    """Scores (N, K); those that were not kept are NaN."""
+    if not (type(classes) is type(kept) is int and 1 <= kept <= classes <= 1 << 16):
+        raise ValueError(f"{kept} of {classes} classes")
+    count = len(readable())
+    numbers = 0 if kept == classes else 2 * count * kept
+    if len(data) != numbers + 4 * count * kept:
+        raise ValueError(f"{REFERENCE} holds {len(data)} bytes")
+    scores = np.frombuffer(data, "<f4", offset=numbers).reshape(count, kept)
+    if kept == classes:
+        return scores
+    best = np.frombuffer(data[:numbers], "<u2").reshape(count, kept).astype(np.int64)
+    if best.max() >= classes:
+        raise ValueError(f"{REFERENCE} names a class that does not exist")
+    whole = np.full((count, classes), np.nan, np.float32)
+    np.put_along_axis(whole, best, scores, axis=1)
+    return whole

@@ -1,0 +1,147 @@
+"""A bundle's certificate, made again here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tinysight.bundle import CARD, Bundle
+from tinysight.certificate.compare import (
+    Answers,
+    Compared,
+    answers,
+    check_kind,
+    compare,
+    installed_engines,
+    version,
+)
+from tinysight.certificate.files import REFUSED, nasty_files
+from tinysight.certificate.record import (
+    CERTIFICATE,
+    Certificate,
+    kinds,
+    read_certificate,
+    readable,
+    to_files,
+)
+from tinysight.certificate.table import with_section
+from tinysight.errors import Problem
+from tinysight.manifest import ReducedDecode
+from tinysight.pipelines import admit
+from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.sources import Picture
+
+OWN = "your pictures"
+
+
+class Verdict(NamedTuple):
+    """What a comparison here found.
+
+    Attributes:
+        origin: whose recorded answers it is about; empty where the bundle carries none, and its own
+            ONNX Runtime's answers here took their place.
+        engines: one for each that is installed, ONNX Runtime first.
+        absent: the other engines, and why they are not there.
+        reduced: what reduced decoding changes on the user's pictures, where the bundle allows it.
+        problems: every breach; none is a pass.
+    """
+
+    origin: str
+    engines: tuple[Compared, ...]
+    absent: dict[str, str]
+    reduced: ReducedDecode | None
+    problems: tuple[Problem, ...]
+
+
+def verify(bundle: Bundle, images: Sequence[str] = ()) -> Verdict:
+    """Every installed engine against the answers that the bundle carries.
+
+    Args:
+        bundle: of a classifier.
+        images: pictures of the user, compared between the engines only, and with reduced decoding
+            where the bundle allows it.
+
+    Raises:
+        ConfigError: the bundle's answers are no classes.
+        BundleError: its certificate cannot be read, or its network cannot be run.
+    """
+    check_kind(bundle.manifest, str(bundle.folder))
+    recorded = read_certificate(bundle)
+    ready, absent = installed_engines(bundle)
+    engines, problems = compare_all(bundle, ready, recorded[1] if recorded else None, images)
+    reduced = None
+    if images and bundle.manifest.decode:
+        reduced = admit.compare(bundle, images, bundle.manifest.decode.margin)
+        if reduced.label_flips > admit.MAX_FLIPS * reduced.pictures:  # as when it was allowed
+            what = f"{reduced.label_flips} of {reduced.pictures} labels change"
+            problems.append(
+                Problem(
+                    "reduced decoding",
+                    what,
+                    "predict with --exact, or decide again: tinysight bench --admit",
+                )
+            )
+    origin = recorded[0].origin if recorded else ""
+    return Verdict(origin, tuple(engines), absent, reduced, tuple(problems))
+
+
+def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
+    """A certified bundle's files with the table made again, of every engine and form that is here now.
+
+    The reference answers stay what they were. A bundle without a certificate gets none.
+    """
+    files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
+    recorded = read_certificate(bundle)
+    if recorded is None:
+        return files, ()
+    certificate, reference = recorded
+    ready, absent = installed_engines(bundle)
+    engines, problems = compare_all(bundle, ready, reference)
+    certificate = Certificate(certificate.origin, tuple(engines), absent)
+    made = to_files(bundle.manifest, certificate, reference)
+    files[CERTIFICATE] = made[CERTIFICATE]
+    if CARD in files:
+        files[CARD] = with_section(files[CARD].decode(), certificate).encode()
+    return files, tuple(problems)
+
+
+def compare_all(
+    bundle: Bundle,
+    ready: dict[str, Classifier],
+    reference: Answers | None,
+    images: Sequence[str] = (),
+) -> tuple[list[Compared], list[Problem]]:
+    """Each engine on the certificate's files and on `images`, and every breach.
+
+    Args:
+        bundle: where the answers come from.
+        ready: its engines.
+        reference: for the files; by default what the first engine says. The first engine is the
+            reference for `images`.
+        images: more pictures, on disk.
+    """
+    manifest = bundle.manifest
+    files = [Picture(file.name, file.data) for file in nasty_files()]
+    refused = {file.name for file in nasty_files() if file.kind == REFUSED}
+    engines: list[Compared] = []
+    problems: list[Problem] = []
+    own: Answers | None = None
+    for name, classifier in ready.items():
+        found = answers(classifier, files)
+        reference = reference or found
+        rows, apart = compare(manifest, reference, found, kinds())
+        apart += tuple(sorted(refused & found.scores.keys()))
+        if images:
+            theirs = answers(classifier, images)
+            own = own or theirs
+            more, other = compare(manifest, own, theirs, {OWN: list(images)})
+            rows, apart = rows | more, apart + other
+        form = manifest.targets.get(name.removeprefix("target/"))
+        precision = form.precision if form and "/" in name else "fp32"
+        engines.append(Compared(name, version(name), rows, apart, precision))
+        problems += engines[-1].problems()
+    missing = [name for name in readable() if reference and name not in reference.scores]
+    if missing:
+        what = f"{len(missing)} files that have to be read are refused: {', '.join(missing[:5])}"
+        problems.append(Problem("reference", what))
+    return engines, problems
