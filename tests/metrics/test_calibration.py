@@ -16,7 +16,7 @@ from tinysight.metrics import (
     confidences,
     fit_temperature,
     pr_area,
-    pr_curve,
+    precision_recall_curve,
     reliability,
 )
 
@@ -71,12 +71,12 @@ def test_as_scikit_learn() -> None:
 
 
 def test_pr_curve_by_hand() -> None:
-    curve = pr_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
+    curve = precision_recall_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
     assert curve.thresholds.tolist() == [0.9, 0.7, 0.2]
     assert curve.precision == pytest.approx([1, 2 / 3, 1 / 2])
     assert curve.recall.tolist() == [0.5, 1, 1]
     with pytest.raises(DataError, match="no positives"):
-        pr_curve(np.array([0.5]), np.array([0]))
+        precision_recall_curve(np.array([0.5]), np.array([0]))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

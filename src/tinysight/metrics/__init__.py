@@ -7,6 +7,7 @@ return names and values; the first value of a recipe's first metric picks its be
 from tinysight.metrics.binary import (
     PrecisionRecallCurve,
     RocCurve,
+    pr_area,
     precision_recall_curve,
     roc_auc,
     roc_curve,
@@ -28,7 +29,6 @@ from tinysight.metrics.classification import (
     confusion_matrix,
     topk,
 )
-from tinysight.metrics.curves import PrCurve, pr_area, pr_curve
 from tinysight.metrics.intervals import (
     Interval,
     bootstrap_interval,
@@ -61,7 +61,6 @@ __all__ = [
     "Decision",
     "Interval",
     "LabelReport",
-    "PrCurve",
     "PrecisionRecallCurve",
     "Rate",
     "Reliability",
@@ -88,7 +87,6 @@ __all__ = [
     "multilabel_map",
     "multilabel_report",
     "pr_area",
-    "pr_curve",
     "precision_recall_curve",
     "reliability",
     "roc_auc",

@@ -172,3 +172,9 @@ def precision_recall_curve(scores: Array, labels: Array) -> PrecisionRecallCurve
     hits = len(positives) - np.searchsorted(positives, thresholds)
     above = hits + len(negatives) - np.searchsorted(negatives, thresholds)
     return PrecisionRecallCurve(hits / above, hits / len(positives), thresholds)
+
+
+def pr_area(scores: Array, labels: Array) -> float:
+    """Area under the precision-recall curve in steps; raises as `precision_recall_curve`."""
+    precision, recall, _ = precision_recall_curve(scores, labels)
+    return float((np.diff(recall, prepend=0.0) * precision).sum())

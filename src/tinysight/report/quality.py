@@ -12,7 +12,7 @@ from tinysight.metrics import (
     class_report,
     confidences,
     pr_area,
-    pr_curve,
+    precision_recall_curve,
     reliability,
     roc_auc,
     roc_curve,
@@ -126,7 +126,7 @@ def _pr(verdict: Verdict) -> str:
     about, decision = verdict.about, verdict.decision
     if about is None or not about.truth.any():
         return ""
-    curve = pr_curve(about.scores, about.truth)
+    curve = precision_recall_curve(about.scores, about.truth)
     marks = []
     if decision and decision.precision and decision.tpr:
         precision, recall = decision.precision, decision.tpr
