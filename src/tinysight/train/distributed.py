@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,6 +28,7 @@ from tinysight.errors import ConfigError, DistributedError
 
 # A process waits as long for another, which may be evaluating. One that has died is noticed at once.
 _PATIENCE = timedelta(hours=6)
+_MOMENT = 10.0  # seconds, at most, for gloo's threads to let go
 
 
 class Processes:
@@ -41,6 +44,7 @@ class Processes:
         self.rank = rank
         self.world = world
         self.device = device
+        self._sent: deque[Tensor] = deque()  # those that a thread of gloo may still hold
 
     @property
     def main(self) -> bool:
@@ -51,14 +55,14 @@ class Processes:
         """Sum of all processes' tensors, in place; the same bits in each."""
         if self.world > 1:
             with self._answering():
-                dist.all_reduce(tensor)
+                dist.all_reduce(self._noted(tensor))
 
     def copy_main(self, tensors: Sequence[Tensor]) -> None:
         """Give all processes the tensors of the first one, in place."""
         if self.world > 1:
             with self._answering():
                 for tensor in tensors:
-                    dist.broadcast(tensor, 0)
+                    dist.broadcast(self._noted(tensor), 0)
 
     def tensors_of_main(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The named tensors that the first process gives; those of the others are not looked at."""
@@ -108,6 +112,30 @@ class Processes:
         texts = (row[:n] for row, n in zip(rows.cpu().numpy().astype("u1"), sizes, strict=True))
         return [json.loads(text.tobytes()) for text in texts]
 
+    def close(self) -> None:
+        """Leave the others.
+
+        A thread of gloo lets go of a tensor a moment after the message is through, and through Python. Were Python
+        ending by then, the process would be aborted; so that moment is waited for.
+        """
+        if self.world > 1:
+            dist.destroy_process_group()
+            until = time.monotonic() + _MOMENT
+            while self._held() and time.monotonic() < until:
+                time.sleep(0.001)
+
+    def _noted(self, tensor: Tensor) -> Tensor:
+        """The tensor by another name, whose holders can be counted."""
+        self._held()
+        self._sent.append(tensor.detach())
+        return self._sent[-1]
+
+    def _held(self) -> int:
+        """How many of the tensors sent are still held."""
+        while self._sent and self._sent[0]._use_count() == 1:  # type: ignore[attr-defined]
+            self._sent.popleft()
+        return len(self._sent)
+
     @contextmanager
     def _answering(self) -> Iterator[None]:
         try:
@@ -140,13 +168,14 @@ def processes() -> Iterator[Processes]:
     except (RuntimeError, ValueError) as error:
         what = f"the processes do not find each other: {str(error).splitlines()[0]}"
         raise DistributedError(f"process {rank} of {world}", what) from error
+    found = Processes(rank, world, device)
     try:
-        yield Processes(rank, world, device)
+        yield found
     except Exception as error:
         _tell_launcher(error)
         raise
     finally:
-        dist.destroy_process_group()
+        found.close()
 
 
 def is_main() -> bool:
