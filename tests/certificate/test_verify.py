@@ -12,7 +12,7 @@ import pytest
 
 from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny_onnx
 from tinysight.bundle import CARD, MODEL, Bundle
-from tinysight.certificate.compare import Answers, answers
+from tinysight.certificate.answers import Answers, answers
 from tinysight.certificate.files import nasty_files
 from tinysight.certificate.record import (
     CERTIFICATE,

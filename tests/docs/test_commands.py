@@ -1,7 +1,8 @@
 """Every command and every Python block of the README and the docs is run, in order, page by page.
 
 A page's blocks share one folder, which holds the sample pictures, a small data set `pictures/` and the YAML blocks
-whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in.
+whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in; lines
+with a program in `build/` run where `make` has built it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+from support.cpp import BUILD
 
 REPO = Path(__file__).resolve().parents[2]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -47,6 +50,7 @@ def make_pictures(folder: Path) -> None:
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPO / "samples")
     (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "blurred")
+    (tmp_path / "build").symlink_to(BUILD)
     make_pictures(tmp_path / "pictures")
     environment = {
         **os.environ,
@@ -57,7 +61,8 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
             (tmp_path / name[1]).write_text(text, encoding="utf-8")
         jobs = {"python": [[sys.executable, "-c", text]], "sh": commands(text)}.get(language, [])
         for words in jobs:
-            if words[0] in SET_UP:
+            built = [word for word in words if word.startswith("build/")]
+            if words[0] in SET_UP or not all((tmp_path / word).is_file() for word in built):
                 continue
             done = subprocess.run(
                 words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -2,40 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.errors import ConfigError, MissingDependency, Problem
+from tinysight.certificate.answers import Answers, answers
+from tinysight.errors import MissingDependency, Problem
 from tinysight.manifest import NO_CLASSES, Manifest
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.detect import open_bundle
 from tinysight.pipelines.sources import Picture
-from tinysight.registry import postprocesses, sessions
+from tinysight.registry import sessions
 
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
+_EQUAL = 1e-5  # scores of boxes that are closer are equal but for rounding
 _BATCH = 16
 _PACKAGES = {  # where a form's engine is called otherwise
     "litert": "ai-edge-litert", "onnx": "onnxruntime", "pt2": "torch", "torchscript": "torch",
 }  # fmt: skip
+_BREACHES = {  # by what the bundle answers with; of classes otherwise
+    "boxes": "other boxes in {0.label_flips} of {0.pictures} pictures, scores differ by up to "
+    "{0.max_score_difference:.3g}, corners by up to {0.max_box_difference:.3g} of the picture",
+    "embedding": "the vectors of {0.pictures} pictures differ by up to {0.max_score_difference:.3g}",
+    "": "{0.label_flips} of {0.pictures} labels change, scores differ by up to "
+    "{0.max_score_difference:.3g}",
+}
 
 
 class Row(NamedTuple):
-    """What became of the files of one kind: how many were compared, and what differed."""
+    """What became of the files of one kind.
+
+    Attributes:
+        pictures: how many were compared.
+        label_flips: for how many the label differs; of a detector, the number of boxes or a box's
+            label; always 0 of vectors, which have none.
+        max_score_difference: of a class or a box; of vectors, the largest difference of a number,
+            as a share of the vector's length.
+        max_box_difference: of a detector, the largest difference of a corner's x or y, as a share of
+            the picture's width or height; else 0.
+    """
 
     pictures: int
     label_flips: int
     max_score_difference: float
+    max_box_difference: float = 0.0
 
     def plus(self, other: Row) -> Row:
         """Both together."""
-        # Not `max`, which would let the second of two numbers hide a first that is none.
-        worst = float(np.fmax(self.max_score_difference, other.max_score_difference))
-        if np.isnan([self.max_score_difference, other.max_score_difference]).any():
-            worst = float("nan")
-        return Row(self.pictures + other.pictures, self.label_flips + other.label_flips, worst)
+        return Row(
+            self.pictures + other.pictures,
+            self.label_flips + other.label_flips,
+            _worst([self.max_score_difference, other.max_score_difference]),
+            _worst([self.max_box_difference, other.max_box_difference]),
+        )
 
 
 class Compared(NamedTuple):
@@ -43,11 +65,12 @@ class Compared(NamedTuple):
 
     Attributes:
         engine: its name.
-        version: of its package.
+        version: of its package; empty where nobody knows it.
         rows: one for each kind of file.
         read_otherwise: files that only one of the two sides read.
         precision: of its numbers. Only "fp32" has to keep the limits; others are listed with what
             they change, which is judged where they are made.
+        answer: "boxes" or "embedding" where the bundle answers with these, empty for classes.
     """
 
     engine: str
@@ -55,6 +78,7 @@ class Compared(NamedTuple):
     rows: dict[str, Row]
     read_otherwise: tuple[str, ...] = ()
     precision: str = "fp32"
+    answer: str = ""
 
     @property
     def total(self) -> Row:
@@ -66,11 +90,11 @@ class Compared(NamedTuple):
 
     def problems(self, limit: float = LIMIT) -> list[Problem]:
         """Every breach, by kind of file; none is a pass."""
+        accepted = f"{limit:g}" if self.answer == "embedding" else f"0 and {limit:g}"
         found = [
             Problem(
                 f"{self.engine}, {kind}",
-                f"{row.label_flips} of {row.pictures} labels change, scores differ by up to "
-                f"{row.max_score_difference:.3g}; accepted are 0 and {limit:g}",
+                f"{_BREACHES[self.answer].format(row)}; accepted are {accepted}",
             )
             for kind, row in self.rows.items()
             if self._breaks(row, limit)
@@ -81,61 +105,51 @@ class Compared(NamedTuple):
         return found
 
     def _breaks(self, row: Row, limit: float) -> bool:
+        worst = _worst([row.max_score_difference, row.max_box_difference])
         if self.precision != "fp32":
-            return bool(np.isnan(row.max_score_difference))
-        return row.label_flips > 0 or not row.max_score_difference <= limit  # nan is no number
+            return bool(np.isnan(worst))
+        return row.label_flips > 0 or not worst <= limit  # nan is no number
 
 
-class Answers(NamedTuple):
-    """Scores (K,) of each file that was read, by its name; where they are `partial`, NaN is a score nobody kept."""
+class Side(NamedTuple):
+    """What answers: an engine that runs the bundle, or another program.
 
-    scores: dict[str, np.ndarray]
-    partial: bool = False
-
-    def of(self, names: Iterable[str]) -> np.ndarray:
-        """(N, K)."""
-        return np.stack([self.scores[name] for name in names])
-
-
-def check_kind(manifest: Manifest, where: str) -> None:
-    """Refuse a bundle whose answers are no classes.
-
-    Raises:
-        ConfigError: it finds boxes, or describes pictures by numbers.
+    Attributes:
+        answers: what it says about each of these pictures.
+        version: of it; empty where nobody knows it.
+        precision: of its numbers.
     """
-    if (kind := manifest.postprocess["name"]) in NO_CLASSES:
-        what = f"the answers of this bundle are its {kind}; the certificate compares labels"
-        raise ConfigError(where, what)
+
+    answers: Callable[[Sequence[Picture | str]], Answers]
+    version: str = ""
+    precision: str = "fp32"
 
 
-def installed_engines(bundle: Bundle) -> tuple[dict[str, Classifier], dict[str, str]]:
+def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     """Every engine that runs this bundle here, in 32 bits, and why the others do not.
 
     ONNX Runtime comes first: it has to run.
     """
-    ready: dict[str, Classifier] = {}
+    ready: dict[str, Side] = {}
     absent: dict[str, str] = {}
     engines = sorted(sessions.names(), key=lambda n: (n != "onnxruntime", n))
-    for name in [*engines, *map(form, sorted(bundle.manifest.targets))]:
+    precisions = dict.fromkeys(engines, "fp32") | {
+        form(name): target.precision for name, target in sorted(bundle.manifest.targets.items())
+    }
+    for name, precision in precisions.items():
         try:
-            ready[name] = Classifier(bundle, engine=name, batch_size=_BATCH, exact=True)
-            ready[name].on_unreadable = lambda picture: None  # what is refused is compared, too
+            pipeline = open_bundle(bundle, engine=name, batch_size=_BATCH, exact=True)
         except MissingDependency:
             absent[name] = "not installed"
+            continue
+        pipeline.on_unreadable = lambda picture: None  # what is refused is compared, too
+        ready[name] = Side(partial(answers, pipeline), version(name), precision)
     return ready, absent
 
 
 def form(name: str) -> str:
     """How a form of the network that lies in the bundle is called among the engines."""
     return f"target/{name}"
-
-
-def answers(classifier: Classifier, pictures: Iterable[Picture | str]) -> Answers:
-    """What a bundle says about each picture, from the bytes of its file on."""
-    found: dict[str, np.ndarray] = {}
-    for names, scores in classifier.scores(pictures):
-        found.update(zip(names, scores, strict=True))
-    return Answers(found)
 
 
 def compare(
@@ -149,37 +163,20 @@ def compare(
         found: what came out.
         kinds: names of the files of each kind.
     """
+    by_answer = {"boxes": partial(_one_by_one, _boxes), "embedding": partial(_one_by_one, _vector)}
+    measure = by_answer.get(answer_of(manifest), _classes)
     rows: dict[str, Row] = {}
     for kind, names in kinds.items():
-        both = [n for n in names if n in expected.scores and n in found.scores]
-        if not both:
-            continue
-        a, b = expected.of(both), found.of(both)
-        apart = np.abs(a.astype(np.float64) - b)
-        if expected.partial:
-            apart, a = apart[~np.isnan(a)], np.nan_to_num(a, nan=0.0)
-        flips = sum(x != y for x, y in zip(labels(manifest, a), labels(manifest, b), strict=True))
-        rows[kind] = Row(len(both), flips, float(apart.max()))
+        if both := [n for n in names if n in expected.scores and n in found.scores]:
+            rows[kind] = measure(manifest, expected, found, both)
     other = expected.scores.keys() ^ found.scores.keys()
     return rows, tuple(name for names in kinds.values() for name in names if name in other)
 
 
-def labels(manifest: Manifest, scores: np.ndarray) -> list[Any]:
-    """What the bundle's post-processing makes of each row, without how sure it is.
-
-    Of the best of many classes only the first counts: whether two that are as good as equal come
-    fourth or fifth is no answer that anybody acts on.
-    """
-    spec = manifest.postprocess
-    if only_the_best(manifest):
-        return [int(best) for best in scores.argmax(axis=1)]
-    answer = postprocesses.build(spec, labels=manifest.labels)
-    return [{k: v for k, v in said.items() if k != "scores"} for said in answer(scores)]
-
-
-def only_the_best(manifest: Manifest) -> bool:
-    """Whether a picture's label is its best class and nothing else."""
-    return manifest.postprocess["name"] in ("topk", "scores")
+def answer_of(manifest: Manifest) -> str:
+    """What the bundle answers with if not with classes: "boxes" or "embedding"; else empty."""
+    name: str = manifest.postprocess["name"]
+    return name if name in NO_CLASSES else ""
 
 
 def version(engine: str) -> str:
@@ -189,3 +186,65 @@ def version(engine: str) -> str:
         return metadata.version(_PACKAGES.get(package, package))
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _classes(manifest: Manifest, expected: Answers, found: Answers, names: list[str]) -> Row:
+    a, b = expected.of(names), found.of(names)
+    apart = np.abs(a.astype(np.float64) - b)
+    if expected.partial:
+        apart, a = apart[~np.isnan(a)], np.nan_to_num(a, nan=0.0)
+    said: list[list[Any]] = [
+        expected.labels(manifest, names, a),
+        found.labels(manifest, names, b),
+    ]
+    flips = sum(x != y for x, y in zip(*said, strict=True))
+    return Row(len(names), flips, float(apart.max()))
+
+
+def _one_by_one(
+    measure: Callable[[np.ndarray, np.ndarray], Row],
+    manifest: Manifest,
+    expected: Answers,
+    found: Answers,
+    names: list[str],
+) -> Row:
+    whole = Row(0, 0, 0.0)
+    for name in names:
+        whole = whole.plus(measure(expected.scores[name], found.scores[name]))
+    return whole
+
+
+def _vector(expected: np.ndarray, found: np.ndarray) -> Row:
+    """Vectors (D,) of one picture; one of another size is infinitely far away."""
+    if expected.shape != found.shape:
+        return Row(1, 0, float("inf"))
+    length = max(float(np.linalg.norm(expected)), 1e-30)
+    return Row(1, 0, float(np.abs(expected - found).max() / length))
+
+
+def _boxes(expected: np.ndarray, found: np.ndarray) -> Row:
+    """Boxes (B, 6) of one picture; each is compared with the nearest one of its label that is left.
+
+    Their order is no answer: of two that are as good as equal, either may come first. Networks keep
+    only so many boxes, so either may even come alone: where the least sure ones lie is not compared
+    if there are surer ones. (On plain pictures such equals are common, one for each place.)
+    """
+    if sorted(expected[:, 0]) != sorted(found[:, 0]):
+        return Row(1, 1, 0.0)
+    left = list(found)
+    score = corners = 0.0
+    surer = expected[:, 1] > expected[:, 1].min(initial=np.inf) + _EQUAL
+    for i in np.argsort(-expected[:, 1], kind="stable"):
+        apart = np.abs(np.stack(left)[:, 1:] - expected[i, 1:])
+        far = np.where([box[0] == expected[i, 0] for box in left], apart.max(axis=1), np.inf)
+        nearest = int(far.argmin())  # a box that is no number is the nearest of all, and shows
+        del left[nearest]
+        score = _worst([score, apart[nearest, 0]])
+        if surer[i] or not surer.any():
+            corners = _worst([corners, *apart[nearest, 1:]])
+    return Row(1, 0, score, corners)
+
+
+def _worst(differences: Sequence[float]) -> float:
+    """The largest. Not by `max`, which lets the second of two hide a first that is no number."""
+    return float(np.max(differences))

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.bundle import MANIFEST, Bundle
-from tinysight.certificate.compare import Answers, Compared, Row, only_the_best
+from tinysight.certificate.answers import Answers, only_the_best
+from tinysight.certificate.compare import Compared, Row
 from tinysight.certificate.files import EDITION, REFUSED, nasty_files
 from tinysight.errors import BundleError
 from tinysight.manifest import Manifest, laid_out

@@ -16,11 +16,11 @@ def table(engines: Sequence[Compared]) -> list[list[str]]:
     kinds = list(dict.fromkeys(kind for one in engines for kind in one.rows))
     rows = [
         [kind, str(max(one.rows[kind].pictures for one in engines if kind in one.rows))]
-        + [_cell(one.rows.get(kind)) for one in engines]
+        + [_cell(one, one.rows.get(kind)) for one in engines]
         for kind in kinds
     ]
     total = ["all", str(max((one.total.pictures for one in engines), default=0))]
-    return [heading, *rows, total + [_cell(one.total) for one in engines]]
+    return [heading, *rows, total + [_cell(one, one.total) for one in engines]]
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> str:
@@ -59,10 +59,15 @@ def with_section(card: str, certificate: Certificate) -> str:
 
 
 def _name(one: Compared) -> str:
-    return f"{one.engine} {one.version}" + ("" if one.precision == "fp32" else f" {one.precision}")
+    precision = "" if one.precision == "fp32" else one.precision
+    return " ".join(filter(None, (one.engine, one.version, precision)))
 
 
-def _cell(row: Row | None) -> str:
+def _cell(one: Compared, row: Row | None) -> str:
     if row is None:
         return "-"
-    return f"{row.label_flips} flips, {row.max_score_difference:.2g}"
+    score = f"{row.max_score_difference:.2g}"
+    if one.answer == "embedding":
+        return score
+    corners = f", {row.max_box_difference:.2g}" if one.answer == "boxes" else ""
+    return f"{row.label_flips} flips, {score}{corners}"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from tinysight.bundle import CARD, Bundle
+from tinysight.certificate.answers import Answers
 from tinysight.certificate.compare import (
-    Answers,
     Compared,
-    answers,
-    check_kind,
+    Side,
+    answer_of,
     compare,
     installed_engines,
-    version,
 )
 from tinysight.certificate.files import REFUSED, nasty_files
+from tinysight.certificate.program import Program
 from tinysight.certificate.record import (
     CERTIFICATE,
     Certificate,
@@ -28,7 +29,6 @@ from tinysight.certificate.table import with_section
 from tinysight.errors import Problem
 from tinysight.manifest import ReducedDecode
 from tinysight.pipelines import admit
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.sources import Picture
 
 OWN = "your pictures"
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
     Attributes:
         origin: whose recorded answers it is about; empty where the bundle carries none, and its own
             ONNX Runtime's answers here took their place.
-        engines: one for each that is installed, ONNX Runtime first.
+        engines: one for each that is installed, ONNX Runtime first, and the program.
         absent: the other engines, and why they are not there.
         reduced: what reduced decoding changes on the user's pictures, where the bundle allows it.
         problems: every breach; none is a pass.
@@ -53,24 +53,30 @@ class Verdict(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def verify(bundle: Bundle, images: Sequence[str] = ()) -> Verdict:
+def verify(
+    bundle: Bundle, images: Sequence[str] = (), program: str | Path | None = None
+) -> Verdict:
     """Every installed engine against the answers that the bundle carries.
 
     Args:
-        bundle: of a classifier.
+        bundle: of a classifier, a detector, or a network that describes pictures by vectors.
         images: pictures of the user, compared between the engines only, and with reduced decoding
             where the bundle allows it.
+        program: another program that answers with the bundle, as `tinysight predict --json` does.
 
     Raises:
-        ConfigError: the bundle's answers are no classes.
         BundleError: its certificate cannot be read, or its network cannot be run.
+        ConfigError: the program is missing, crashes, or prints something else.
     """
-    check_kind(bundle.manifest, str(bundle.folder))
+    other = Program.find(program, bundle) if program is not None else None
     recorded = read_certificate(bundle)
     ready, absent = installed_engines(bundle)
+    if other:
+        name = other.path.name if other.path.name not in ready else str(other.path)
+        ready[name] = Side(other.answers)
     engines, problems = compare_all(bundle, ready, recorded[1] if recorded else None, images)
     reduced = None
-    if images and bundle.manifest.decode:
+    if images and bundle.manifest.decode and answer_of(bundle.manifest) != "boxes":
         reduced = admit.compare(bundle, images, bundle.manifest.decode.margin)
         if reduced.label_flips > admit.MAX_FLIPS * reduced.pictures:  # as when it was allowed
             what = f"{reduced.label_flips} of {reduced.pictures} labels change"
@@ -107,7 +113,7 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
 
 def compare_all(
     bundle: Bundle,
-    ready: dict[str, Classifier],
+    ready: dict[str, Side],
     reference: Answers | None,
     images: Sequence[str] = (),
 ) -> tuple[list[Compared], list[Problem]]:
@@ -115,7 +121,7 @@ def compare_all(
 
     Args:
         bundle: where the answers come from.
-        ready: its engines.
+        ready: its engines, and what else answers with it.
         reference: for the files; by default what the first engine says. The first engine is the
             reference for `images`.
         images: more pictures, on disk.
@@ -126,20 +132,19 @@ def compare_all(
     engines: list[Compared] = []
     problems: list[Problem] = []
     own: Answers | None = None
-    for name, classifier in ready.items():
-        found = answers(classifier, files)
+    for name, side in ready.items():
+        found = side.answers(files)
         reference = reference or found
         rows, apart = compare(manifest, reference, found, kinds())
         apart += tuple(sorted(refused & found.scores.keys()))
         if images:
-            theirs = answers(classifier, images)
+            theirs = side.answers(list(images))
             own = own or theirs
             more, other = compare(manifest, own, theirs, {OWN: list(images)})
             rows, apart = rows | more, apart + other
-        form = manifest.targets.get(name.removeprefix("target/"))
-        precision = form.precision if form and "/" in name else "fp32"
-        engines.append(Compared(name, version(name), rows, apart, precision))
-        problems += engines[-1].problems()
+        one = Compared(name, side.version, rows, apart, side.precision, answer_of(manifest))
+        engines.append(one)
+        problems += one.problems()
     missing = [name for name in readable() if reference and name not in reference.scores]
     if missing:
         what = f"{len(missing)} files that have to be read are refused: {', '.join(missing[:5])}"

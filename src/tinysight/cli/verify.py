@@ -2,11 +2,13 @@
 
     tinysight verify clarity_assessment
     tinysight verify runs/mine/bundle --images holiday/ --json
+    tinysight verify clarity_assessment --program build/cpp/tinysight-cpp
 
 Some 330 files of every kind (turned, progressive, for printing, 16 bits, tiny, huge ...) go from
 their bytes to a label through every installed engine; the scores are compared with those that the
 validated network gave at the export, which the bundle carries. 35 files that nobody may answer have
-to be refused. Needs neither PyTorch nor the network's maker. Exit code 1: something differs.
+to be refused. Of a detector the boxes are compared, and of a recognition network the vectors, both
+with ONNX Runtime's. Needs neither PyTorch nor the network's maker. Exit code 1: something differs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
+    from tinysight.certificate.compare import Compared, Row
     from tinysight.certificate.verify import Verdict
 
 
@@ -24,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="a bundle that comes with tinysight, or a bundle's folder")
     add("--images", metavar="SOURCE", help="your pictures, too, compared between the engines")
+    add(
+        "--program", metavar="PATH",
+        help="one more column: a program that answers as `tinysight predict --json` does",
+    )  # fmt: skip
     add("--json", action="store_true", help="the table as JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")
 
@@ -39,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     images = [str(picture.data) for picture in pictures(args.images)] if args.images else []
     if args.files:
         write_nasty_files(args.files)
-    verdict = verify(bundle, images)
+    verdict = verify(bundle, images, args.program)
     if args.json:
         import json
 
@@ -82,8 +89,8 @@ def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
                 "version": one.version,
                 "precision": one.precision,
                 "read_otherwise": list(one.read_otherwise),
-                "total": one.total._asdict(),
-                "kinds": {kind: row._asdict() for kind, row in one.rows.items()},
+                "total": _row(one, one.total),
+                "kinds": {kind: _row(one, row) for kind, row in one.rows.items()},
             }
             for one in verdict.engines
         },
@@ -91,3 +98,10 @@ def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
         "reduced": verdict.reduced._asdict() if verdict.reduced else None,
         "problems": [str(problem) for problem in verdict.problems],
     }
+
+
+def _row(one: Compared, row: Row) -> dict[str, Any]:
+    found = row._asdict()
+    if one.answer != "boxes":
+        del found["max_box_difference"]
+    return found

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from tinysight.bundle import Bundle
-from tinysight.certificate.compare import Answers, answers, compare, installed_engines
+from tinysight.certificate.answers import Answers, answers
+from tinysight.certificate.compare import compare, installed_engines
 from tinysight.certificate.files import nasty_files
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.verify import compare_all

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from tinysight.bundle import Bundle, fill, new_bundle
 from tinysight.errors import DataError
 from tinysight.manifest import ReducedDecode
 from tinysight.pipelines.classify import Classifier
+from tinysight.postprocess.answers import without_scores
 from tinysight.registry import postprocesses
 from tinysight.transforms.header import Refused, read_header
 from tinysight.transforms.jpeg import denominator
@@ -53,18 +53,16 @@ def compare(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     ):
         pictures += len(a)
         difference = max(difference, float(np.abs(a - b).max()))
-        flips += sum(_said(x) != _said(y) for x, y in zip(answer(a), answer(b), strict=True))
+        flips += sum(
+            without_scores(x) != without_scores(y)
+            for x, y in zip(answer(a), answer(b), strict=True)
+        )
     return ReducedDecode(margin, pictures, flips, difference)
 
 
 def admitted(found: ReducedDecode) -> bool:
     """Whether fewer than one label in a thousand changed, over enough reduced pictures to say so."""
     return found.pictures >= LEAST_PICTURES and found.label_flips < MAX_FLIPS * found.pictures
-
-
-def _said(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an answer says, without how sure it is."""
-    return {key: value for key, value in answer.items() if key != "scores"}
 
 
 def _is_reduced(path: str, least: tuple[int, int]) -> bool:

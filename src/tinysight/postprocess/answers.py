@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypedDict
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -37,6 +39,21 @@ class Code(TypedDict):
 
 
 AnyAnswer: TypeAlias = Answer | Attributes | Scores | Code
+_SURE = re.compile(r", prob: [^)]*")  # in the words about a vehicle
+
+
+def without_scores(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer says about its picture, without how sure it is.
+
+    >>> without_scores({"class_ids": [1], "scores": [0.75], "label_names": ["blurred"]})
+    {'class_ids': [1], 'label_names': ['blurred']}
+    >>> without_scores({"attributes": "Color: (red, prob: 0.75), Type unknown", "output": [0, 1]})
+    {'attributes': 'Color: (red), Type unknown', 'output': [0, 1]}
+    """
+    said = {key: value for key, value in answer.items() if key != "scores"}
+    if isinstance(words := said.get("attributes"), str):
+        said["attributes"] = _SURE.sub("", words)
+    return said
 
 
 def class_index(which: str | int, labels: tuple[str, ...], where: str) -> int:

@@ -1,0 +1,176 @@
+"""Another program that reads the same bundle, asked for its answers.
+
+It is run as `tinysight predict` would be, without a shell, and has to print the same JSON lines:
+
+    PROGRAM predict LIST --model FOLDER --json --exact [--topk K]
+
+LIST names a file in each line. Of a classifier's bundle it is run twice: for its own labels, and with
+`--topk` and the number of classes for every score.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tinysight.bundle import Bundle
+from tinysight.certificate.answers import Answers, as_array, only_the_best
+from tinysight.certificate.compare import answer_of
+from tinysight.errors import ConfigError, DataError
+from tinysight.pipelines.sources import Picture
+from tinysight.postprocess.answers import without_scores
+
+T = TypeVar("T")
+Line = Mapping[str, Any]  # what the program prints about one file
+_HINT = "it is run as `tinysight predict LIST --model FOLDER --json --exact` and has to print the same lines"
+
+
+class _Files(NamedTuple):
+    listing: Path  # names one of them a line
+    by_path: dict[str, Picture | str]
+
+
+class Program(NamedTuple):
+    """A program and the bundle that it is given."""
+
+    path: Path
+    bundle: Bundle
+
+    @classmethod
+    def find(cls, program: str | Path, bundle: Bundle) -> Program:
+        """The program at a path, or of this name among the system's commands.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        found = str(program) if Path(program).is_file() else shutil.which(program)
+        if found is None:
+            hint = "give the path of a program, such as build/cpp/tinysight-cpp after `make cpp`"
+            raise ConfigError("--program", f"no such program: {program}", hint)
+        return cls(Path(found).absolute(), bundle)
+
+    def answers(self, pictures: Sequence[Picture | str]) -> Answers:
+        """What it says about these files; those in memory are written to a temporary folder for it.
+
+        Raises:
+            ConfigError: it cannot be run, ends with a mistake, or prints something else.
+            DataError: a file's name cannot stand in a list.
+        """
+        manifest = self.bundle.manifest
+        kind = answer_of(manifest)
+        with tempfile.TemporaryDirectory(prefix="tinysight-") as folder:
+            files = _written(pictures, Path(folder).resolve())
+            if kind:
+                return Answers(self._ask(files, partial(as_array, kind)))
+            classes = len(manifest.labels)
+            every = self._ask(
+                files, lambda row, _: _scores_and_best(row, classes), "--topk", str(classes)
+            )
+            scores = {name: values for name, (values, _) in every.items()}
+            if only_the_best(manifest):
+                return Answers(scores, said={name: best for name, (_, best) in every.items()})
+            said = self._ask(files, lambda row, _: _label(row))
+        if differs := sorted(scores.keys() ^ said.keys()):
+            what = f"answers about {differs[0]} with --topk or without, and refuses it otherwise"
+            raise self._error(what)
+        return Answers(scores, said=said)
+
+    def _ask(
+        self, files: _Files, take: Callable[[Line, Picture | str], T], *options: str
+    ) -> dict[str, T]:
+        """What `take` makes of the answer about each file that the program reads, by the file's name."""
+        out = files.listing.with_name("answers")
+        last = self._run(files.listing, out, options)
+        found: dict[str, T] = {}
+        left = dict(files.by_path)
+        with out.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line)
+                    picture = left.pop(row["filename"])
+                    if "error" not in row:
+                        found[_name(picture)] = take(row, picture)
+                except (ValueError, LookupError, TypeError, RecursionError):
+                    text = line[:100].decode("utf-8", "replace").rstrip("\n")
+                    what = f"line {number} of what it prints is no answer about one of the files: "
+                    raise self._error(what + repr(text)) from None
+        if left:
+            names = ", ".join(map(_name, list(left.values())[:3]))
+            what = f"says nothing about {len(left)} of {len(files.by_path)} files: {names}"
+            raise self._error(what + (f"; its last words: {last}" if last else ""))
+        return found
+
+    def _run(self, listing: Path, out: Path, options: Sequence[str]) -> str:
+        """Run it; what it prints is then in `out`, and the last line of its errors is returned."""
+        model = str(self.bundle.folder.absolute())
+        words = [str(self.path), "predict", str(listing), "--model", model, "--json", "--exact"]
+        try:
+            with out.open("wb") as target:
+                done = subprocess.run(
+                    [*words, *options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=target,
+                    stderr=subprocess.PIPE,
+                    check=False,
+                )
+        except OSError as error:
+            raise self._error(f"cannot be run: {error.strerror or error}") from None
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        last = lines[-1] if lines else ""
+        if done.returncode not in (0, 1):  # 1: a picture could not be read
+            how = f"ended with exit code {done.returncode}"
+            if done.returncode < 0:
+                how = f"was ended by signal {-done.returncode}"
+            raise self._error(how + (f": {last}" if last else ""))
+        return last
+
+    def _error(self, what: str) -> ConfigError:
+        return ConfigError(f"--program {self.path}", what, _HINT)
+
+
+def _written(pictures: Sequence[Picture | str], folder: Path) -> _Files:
+    """The pictures as files, those in memory in a folder of their own, and their list."""
+    (folder / "files").mkdir()
+    by_path: dict[str, Picture | str] = {}
+    for picture in pictures:
+        if isinstance(picture, str):
+            path = Path(picture).absolute()
+        else:
+            path = folder / "files" / picture.name
+            assert isinstance(picture.data, bytes)
+            path.write_bytes(picture.data)
+        if set("\t\r\n") & set(str(path)) or str(path) != str(path).strip():
+            what = "a line of a list cannot hold this name, which has a tab, a line end or a blank at its end"
+            raise DataError(str(path), what, "rename the picture")
+        by_path[str(path)] = picture
+    listing = folder / "files.txt"
+    text = "".join(f"{path}\n" for path in by_path)
+    listing.write_text(text, "utf-8", errors="surrogateescape", newline="\n")
+    return _Files(listing, by_path)
+
+
+def _name(picture: Picture | str) -> str:
+    return picture if isinstance(picture, str) else picture.name
+
+
+def _scores_and_best(row: Line, classes: int) -> tuple[np.ndarray, int]:
+    """Scores (K,) in the order of the classes, and the one that was named first."""
+    ids, values = row["class_ids"], row["scores"]
+    if sorted(ids) != list(range(classes)) or len(values) != classes:
+        raise ValueError(f"expected {classes} classes")
+    scores = np.empty(classes)
+    for which, value in zip(ids, values, strict=True):
+        scores[which] = value + 0.0  # a text is no score
+    return scores, ids[0]
+
+
+def _label(row: Line) -> dict[str, Any]:
+    return {key: value for key, value in without_scores(row).items() if key != "filename"}
