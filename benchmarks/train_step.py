@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def measure(
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **limits},
+            start_new_session=True,
         )
         for name, python in pythons.items()
     }
@@ -117,8 +119,8 @@ def measure(
                 for kind, value in zip(rates, values, strict=False):
                     if turn:
                         kind[name].append(value)
-    for side in sides.values():
-        ask(side, "end")
+    for side in sides.values():  # with their loader processes, which would outlive them
+        os.killpg(side.pid, signal.SIGKILL)
         side.wait()
     return found
 
@@ -148,13 +150,11 @@ def serve(args: argparse.Namespace) -> None:
             next(stream)
             next(stream)
         start, before = time.perf_counter(), time.process_time()
-        for _ in range(args.steps if case != "end" else 0):
+        for _ in range(args.steps):
             step(*(batch if case == "step" else next(stream)))  # type: ignore[arg-type]
         took, busy = time.perf_counter() - start, time.process_time() - before
         pictures = args.steps * args.batch
         print(f"RATE {pictures / took} {pictures / max(busy, 1e-9)}", flush=True)
-        if case == "end":
-            os._exit(0)  # and the loader process with it
 
 
 def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], Iterator[Any]]]:

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", metavar="BUNDLE", help="a bundle's folder, or one that comes with tinysight")
     add("--images", metavar="SOURCE", help="pictures, a folder or a list; default: made ones")
     add("--limit", type=int, default=250, metavar="N", help="pictures at most (250)")
-    add("--engine", default="onnxruntime", metavar="NAME", help="onnxruntime (default) or openvino")
+    engines = "onnxruntime (default), openvino, or target/NAME: a form that the bundle has"
+    add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
     add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
     add("--seconds", type=float, default=2.0, metavar="S", help="for each figure, at least (2)")
@@ -114,7 +115,7 @@ def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> 
         "cold": cold,
         "peak_mib": bench.memory(),
         "command": shlex.join(["tinysight", "bench", args.bundle, *_options(args)]),
-        "versions": _versions(args.engine),
+        "versions": _versions(bundle, args.engine),
         "created": utc_now(),
     }
 
@@ -135,15 +136,19 @@ def _options(args: argparse.Namespace) -> list[str]:
     return [*words, *(["--exact"] if args.exact else [])]
 
 
-def _versions(engine: str) -> dict[str, str]:
-    import importlib
+def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
     import platform
+    from importlib.metadata import version
+
+    import cv2
+    import numpy as np
 
     from tinysight import __version__
 
-    modules = [importlib.import_module(name) for name in ("numpy", "cv2", engine)]
-    named = {m.__name__: str(m.__version__) for m in modules}
-    return {"tinysight": __version__, "python": platform.python_version(), **named}
+    form = bundle.manifest.targets.get(engine.removeprefix("target/"))
+    found = {"tinysight": __version__, "python": platform.python_version()}
+    found |= {"numpy": np.__version__, "cv2": cv2.__version__}
+    return found | {package: version(package) for package in (form.made_with if form else [engine])}
 
 
 def _table(card: dict[str, Any]) -> str:

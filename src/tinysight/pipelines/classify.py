@@ -97,7 +97,9 @@ class Classifier:
         _at_least_one("batch_size", batch_size)
         _at_least_one("threads", threads)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
-        self.workers = workers_for(bundle.folder, threads) if workers is None else workers
+        if workers is None:
+            workers = workers_for(bundle.folder, threads, engine)
+        self.workers = workers
         _at_least_one("workers", self.workers)
         self.manifest = bundle.manifest
         self.batch_size = batch_size
@@ -108,7 +110,7 @@ class Classifier:
         # The session first: it goes on in the background while the rest is imported.
         made: Any
         if engine.startswith(_FORM):
-            made = open_target(bundle, engine.removeprefix(_FORM), threads)
+            made = open_target(bundle, engine.removeprefix(_FORM), threads, self.workers)
         else:
             made = sessions.build(
                 {"name": engine, "precision": precision},

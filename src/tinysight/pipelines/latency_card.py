@@ -55,12 +55,14 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def workers_for(folder: Path, threads: int) -> int:
+def workers_for(folder: Path, threads: int, engine: str) -> int:
     """How many pictures at a time were fastest here, or as many as there are processors for.
 
     Args:
         folder: of the bundle.
         threads: of one run of the network; the card is asked only about 1.
+        engine: OpenVINO wakes a thread of its own for each run, and a processor would wait for that
+            moment if there were no further picture to work on.
     """
     if threads == 1 and (folder / CARD_FILE).exists():
         try:
@@ -70,7 +72,8 @@ def workers_for(folder: Path, threads: int) -> int:
         alike = card is not None and card["settings"].get("threads") == 1
         if card is not None and alike and card["machine"] == machine():
             return int(min(max(1, card["settings"]["workers"]), _MAX_WORKERS))
-    return max(1, usable_cores() // threads)
+    waiting = 1 if engine.removeprefix("target/").startswith("openvino") else 0
+    return max(1, usable_cores() // threads) + waiting
 
 
 def _processor() -> str:

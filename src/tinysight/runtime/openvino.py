@@ -21,23 +21,25 @@ Precision = Literal["f32", "bf16", "f16"]
 
 @sessions.register("openvino")
 class OpenVinoSession:
-    """A network in ONNX form, compiled by OpenVINO.
+    """A network in ONNX or in OpenVINO's own form, compiled by OpenVINO.
 
     The first size of batch that is run gets a program of its own, which is a tenth faster than the
     one for any size that serves the others. As with ONNX Runtime the work is done beside the
     caller's imports, and whoever needs it first waits.
 
     Args:
-        model: contents of an ONNX file.
+        model: contents of an ONNX file, or of an `.xml` and a `.bin`.
         threads: of one inference.
         streams: inferences that go on at the same time, as many as threads that call `run`.
         precision: "f32" for the answers of the other engines; "bf16" and "f16" are faster only on
             processors that calculate in them, and change the third decimal.
     """
 
+    _file = "model.onnx"  # named by errors
+
     def __init__(
         self,
-        model: bytes,
+        model: bytes | tuple[bytes, bytes],
         threads: Annotated[int, Ge(1)] = 1,
         streams: Annotated[int, Ge(1)] = 1,
         precision: Precision = "f32",
@@ -64,7 +66,7 @@ class OpenVinoSession:
             return self._reading.result()
         except Exception as error:
             what = f"OpenVINO cannot load the network: {first_line(error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from error
+            raise BundleError(self._file, what, "export the bundle again") from error
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -99,7 +101,7 @@ class OpenVinoSession:
             return np.array(request.get_output_tensor(0).data)  # the request reuses its own
         except Exception as error:
             what = f"OpenVINO refuses a batch {batch.shape}: {first_line(error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from error
+            raise BundleError(self._file, what, "export the bundle again") from error
 
     def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of the network for inputs by name.
@@ -120,7 +122,7 @@ class OpenVinoSession:
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             what = f"OpenVINO refuses {shapes}: {first_line(error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from error
+            raise BundleError(self._file, what, "export the bundle again") from error
 
     def _request(self, core: Any, model: Any, batch: np.ndarray) -> Any:
         """This thread's request for batches of this size."""
@@ -159,9 +161,14 @@ class OpenVinoSession:
         return steps.build()
 
 
-def _read(openvino: Any, model: bytes) -> tuple[Any, Any]:
+def _read(openvino: Any, model: bytes | tuple[bytes, bytes]) -> tuple[Any, Any]:
     core = openvino.Core()
-    return core, core.read_model(model=model)
+    if isinstance(model, bytes):
+        return core, core.read_model(model=model)
+    program, weights = model
+    return core, core.read_model(
+        model=program, weights=openvino.Tensor(np.frombuffer(weights, "u1"))
+    )
 
 
 def _tensor(port: Any) -> Tensor:

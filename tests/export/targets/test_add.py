@@ -24,6 +24,7 @@ from tinysight.export.targets.ncnn import with_offsets
 from tinysight.interop.onnx_format import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.stream import usable_cores
 from tinysight.registry import sessions, targets
 from tinysight.runtime.onnx import OnnxSession
 from tinysight.runtime.targets import open_target
@@ -102,6 +103,21 @@ def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
     assert forms["openvino"].max_score_difference < 1e-5
     assert 1e-5 < forms["openvino-int8"].max_score_difference < 0.2
     assert forms["openvino-int8"].lost_points is None
+    exact, form = (
+        np.concatenate([s for _, s in Classifier(lcnet, engine=e, workers=3).scores(str(photos))])
+        for e in ("openvino", "target/openvino")
+    )
+    np.testing.assert_allclose(form, exact, atol=1e-6)
+    assert Classifier(lcnet, engine="target/openvino").workers == usable_cores() + 1
+    bench = [
+        "bench",
+        str(lcnet.folder),
+        "--engine",
+        "target/openvino-int8",
+        "--images",
+        str(photos),
+    ]
+    assert main([*bench, "--no-sweep", "--seconds", "0"]) == 0
 
 
 @pytest.mark.parametrize("name", sorted(WHEELS))

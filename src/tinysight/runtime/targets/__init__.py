@@ -42,13 +42,14 @@ def session_of(name: str, where: str = "") -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def open_target(bundle: Bundle, name: str, threads: int = 1) -> Session:
+def open_target(bundle: Bundle, name: str, threads: int = 1, streams: int = 1) -> Session:
     """A session of one of the forms in a bundle's manifest, made of verified bytes.
 
     Args:
         bundle: a verified bundle.
         name: key of `manifest.targets`: `ncnn`, `openvino-int8`, ...
         threads: of one inference.
+        streams: inferences that go on at the same time, where the engine can.
 
     Raises:
         BundleError: the bundle has no such form, or a file of it is missing or altered.
@@ -66,5 +67,6 @@ def open_target(bundle: Bundle, name: str, threads: int = 1) -> Session:
         len(bundle.manifest.labels),
         precision=entry.precision,
         threads=threads,
+        streams=streams,
     )
     return made

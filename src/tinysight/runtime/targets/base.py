@@ -25,6 +25,7 @@ class OnePictureSession:
         classes: K, the number of scores.
         precision: the form's: "fp32", "fp16", "bf16" or "int8".
         threads: of one inference.
+        streams: taken by every session, and here of no use.
 
     Raises:
         MissingDependency: the engine is not installed.
@@ -40,6 +41,7 @@ class OnePictureSession:
         classes: int,
         precision: str = "fp32",
         threads: int = 1,
+        streams: int = 1,
     ) -> None:
         self._shape = tuple(int(side or 1) for side in shape[1:])
         self._classes = classes

@@ -17,6 +17,7 @@ class OnnxTargetSession(OnnxSession):
         classes: int,
         precision: str = "fp32",
         threads: int = 1,
+        streams: int = 1,
     ) -> None:
         (model,) = files.values()
         super().__init__(model, threads)

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
 
-from tinysight.runtime.targets.base import OnePictureSession, load_module
+from tinysight.runtime.openvino import OpenVinoSession, Precision
 
 # What is calculated in; the form's numbers stay as they are written. An int8 form says itself which
 # operators are int8, and the rest of it is exact.
-_HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
+_HINTS: dict[str, Precision] = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-class OpenVinoTargetSession(OnePictureSession):
-    """A network as OpenVINO's intermediate representation."""
+class OpenVinoTargetSession(OpenVinoSession):
+    """A network as OpenVINO's intermediate representation, as fast as the engine `openvino`.
 
-    engine = "OpenVINO"
+    Args:
+        files: contents of the form's files by name.
+        shape: of the network's input, which the files tell too.
+        classes: as told by the files.
+        precision: the form's: "fp32", "fp16", "bf16" or "int8".
+        threads: of one inference.
+        streams: inferences that go on at the same time.
+    """
 
-    def _open(self) -> None:
-        openvino = load_module("openvino", "openvino", "openvino", "the engine OpenVINO")
-        core = openvino.Core()
-        weights = openvino.Tensor(np.frombuffer(self._named(".bin"), np.uint8))
-        model = core.read_model(model=self._named(".xml"), weights=weights)
-        model.reshape([1, *self._shape])
-        options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
-            "INFERENCE_NUM_THREADS": self._threads,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,
-        }
-        self._request = core.compile_model(model, "CPU", options).create_infer_request()
-
-    def _answer(self, picture: np.ndarray) -> np.ndarray:
-        return np.array(next(iter(self._request.infer([picture[None]]).values())))
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        shape: Sequence[int | None],
+        classes: int,
+        precision: str = "fp32",
+        threads: int = 1,
+        streams: int = 1,
+    ) -> None:
+        self._file, program = next((n, data) for n, data in files.items() if n.endswith(".xml"))
+        weights = next(data for name, data in files.items() if name.endswith(".bin"))
+        super().__init__((program, weights), threads, streams, _HINTS[precision])
