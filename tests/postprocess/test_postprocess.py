@@ -22,6 +22,7 @@ from tinysight.postprocess import (
     TopK,
     VehicleAttribute,
 )
+from tinysight.postprocess.answers import without_scores
 from tinysight.registry import postprocesses
 
 CASES = cases("postprocess")
@@ -244,6 +245,18 @@ def test_words_of_vehicles_and_faces() -> None:
     face = np.zeros((1, 40))
     face[0, [15, 20]] = 1
     assert FaceAttribute()(face)[0]["attributes"] == ["Eyeglasses", "Male", "Old"]
+
+
+def test_an_answer_without_how_sure_it_is() -> None:
+    """Two engines whose scores differ in the seventh digit say the same."""
+    row = np.zeros((2, 19))
+    row[0, [5, 16]], row[1, [5, 16]] = (0.75, 0.5), (0.7500001, 0.5000001)
+    one, other = VehicleAttribute()(row)
+    assert one != other
+    assert without_scores(one) == without_scores(other)
+    assert without_scores(one)["attributes"] == "Color: (blue), Type: (truck)"
+    (plain,) = TopK(k=1, labels=("a", "b"))(np.array([[0.25, 0.75]]))
+    assert without_scores(plain) == {"class_ids": [1], "label_names": ["b"]}
 
 
 @pytest.mark.parametrize(
