@@ -254,7 +254,7 @@ def test_an_answer_without_how_sure_it_is() -> None:
     one, other = VehicleAttribute()(row)
     assert one != other
     assert without_scores(one) == without_scores(other)
-    assert without_scores(one)["attributes"] == "Color: (blue), Type: (truck)"
+    assert without_scores(one)["attributes"] == "Color: (blue), Type: (bus)"
     (plain,) = TopK(k=1, labels=("a", "b"))(np.array([[0.25, 0.75]]))
     assert without_scores(plain) == {"class_ids": [1], "label_names": ["b"]}
 
