@@ -250,7 +250,7 @@ def test_words_of_vehicles_and_faces() -> None:
 def test_an_answer_without_how_sure_it_is() -> None:
     """Two engines whose scores differ in the seventh digit say the same."""
     row = np.zeros((2, 19))
-    row[0, [5, 16]], row[1, [5, 16]] = (0.75, 0.5), (0.7500001, 0.5000001)
+    row[0, [5, 16]], row[1, [5, 16]] = (0.75, 0.625), (0.7500001, 0.6250001)
     one, other = VehicleAttribute()(row)
     assert one != other
     assert without_scores(one) == without_scores(other)

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a recipe, or list files or folders of classes: one for each side of the split",
+        help="a recipe; or list files or folders (of classes, or of pictures without labels): one for each side of "
+        "the split",
     )
     check.add_argument("--root", metavar="DIR", help="folder of the pictures (default: the list's)")
     check.add_argument("--target", choices=("class", "multilabel", "identity", "transform"))
@@ -147,7 +148,7 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], i
 
 def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], int]:
     from tinysight.data.audit import Side
-    from tinysight.data.folders import folder_names, read_class_folders
+    from tinysight.data.folders import folder_names, has_folders, read_class_folders
     from tinysight.data.labels import read_label_names
     from tinysight.data.lines import BadLines, Form, Target
     from tinysight.data.lists import read_list
@@ -161,9 +162,10 @@ def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], in
     for source in map(Path, args.sources):
         name = source.name if args.sources.count(str(source)) == 1 else str(source)
         if source.is_dir():
-            labels = labels or (() if target == "transform" else folder_names(source))
+            kind = target if args.target or labels or has_folders(source) else "transform"
+            labels = labels or (() if kind == "transform" else folder_names(source))
             into = Gathered()
-            read_class_folders(source, Form(target, len(labels), names=labels), into)
+            read_class_folders(source, Form(kind, len(labels), names=labels), into)
             sides.append(Side(name, into.done()))
             continue
         bad: list[BadLines] = []
@@ -214,13 +216,17 @@ def _table(audit: Audit) -> str:
 
 def _line(item: dict[str, Any]) -> str:
     if "pictures" in item:
-        places = [f"{p['path']} ({p['where']}, label {p['label']})" for p in item["pictures"]]
+        places = [f"{p['path']} ({p['where']}, {_label(p['label'])})" for p in item["pictures"]]
         more = [f"and {len(places) - 4} more"] if len(places) > 4 else []
         return f"{item['how']}: " + ", ".join([*places[:4], *more])
     place = f"{item['path']} ({item['where']}): " if "path" in item else ""
     if not place and item.get("where"):
         place = f"{item['where']}: "
     return f"{place}{item['what']}" + (f"; {item['hint']}" if item.get("hint") else "")
+
+
+def _label(label: int | list[int]) -> str:
+    return "no label" if label == -1 else f"label {label}"
 
 
 def _tell(what: str, done: int, total: int) -> None:

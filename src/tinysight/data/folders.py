@@ -34,6 +34,12 @@ def folder_names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def has_folders(folder: Path) -> bool:
+    """Whether there may be classes in `folder`: anything but files, or nothing at all."""
+    found = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    return not found or any(p.is_dir() for p in found)
+
+
 def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
     """Add the pictures of every class to `into`, in the order of the names.
 

@@ -121,6 +121,16 @@ def test_folders_of_classes(photos: Path, tmp_path: Path) -> None:
     assert found["balance"] == {"cat": {"train": 3, "val": 1}, "dog": {"train": 3, "val": 1}}
 
 
+def test_a_folder_of_pictures_without_labels(photos: Path) -> None:
+    shutil.copy(photos / "0.jpg", photos / "again.jpg")
+    code, found = check(photos)
+    assert code == 0
+    assert [sorted(Path(p["path"]).name for p in i["pictures"]) for i in found["duplicate"]] == [
+        ["0.jpg", "again.jpg"]
+    ]
+    assert found["balance"] == {"(no label)": {photos.name: 9}}
+
+
 def test_json_alone_is_printed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = listed(photos, "train.txt", "0.jpg 0", "1.jpg 1")
     assert main(["data", "check", str(train), "--json", "-"]) == 0

@@ -45,17 +45,21 @@ class GraphModule(nn.Module):
         self._nodes: tuple[Node, ...] = graph.nodes
         self._input, self._output = graph.inputs[0].name, graph.outputs[0].name
         self._places: dict[str, str] = {}
-        self._shapes: dict[str, list[int]] = {}  # small integers steer, and are no data
+        self._settings: dict[str, list[int] | float] = {}  # these steer, and are no data
+        bounds = {name for node in graph.nodes if node.op == "Clip" for name in node.inputs[1:]}
         for i, (name, array) in enumerate(graph.constants.items()):
             if array.dtype.kind == "i":
-                self._shapes[name] = [int(v) for v in array.reshape(-1)]
+                self._settings[name] = [int(v) for v in array.reshape(-1)]
+                continue
+            if name in bounds:
+                self._settings[name] = float(array.reshape(()))
                 continue
             self._places[name] = f"constant_{i}"
             self.register_buffer(f"constant_{i}", torch.from_numpy(array.astype("float32")))
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N, K) for pictures (N, C, H, W)."""
-        values: dict[str, Any] = {"": None, self._input: images, **self._shapes}
+        values: dict[str, Any] = {"": None, self._input: images, **self._settings}
         values |= {name: getattr(self, place) for name, place in self._places.items()}
         for node in self._nodes:
             given = [values[name] for name in node.inputs]
@@ -143,7 +147,7 @@ def _reshape(v: list[Any], a: Attributes) -> Tensor:
 
 
 def _clip(v: list[Any], a: Attributes) -> Tensor:
-    low, high = (float(v[i]) if len(v) > i and v[i] is not None else None for i in (1, 2))
+    low, high = (v[i] if len(v) > i else None for i in (1, 2))
     return torch.clamp(v[0], low, high)
 
 
