@@ -28,6 +28,22 @@ def test_frozen_parts_take_no_gradient_and_stay_in_evaluation_mode() -> None:
     assert "blocks2.0.pw_conv.bn" in found
 
 
+def test_statistics_stay_and_their_factors_learn() -> None:
+    model = create_model("pplcnet_x0_25", 2)
+    frozen = Frozen(model, ("conv1",), statistics=True)
+    model.train()
+    frozen.hold()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model(torch.randn(2, 3, 32, 32)).sum().backward()
+    after = model.state_dict()
+    assert all(torch.equal(after[k], before[k]) for k in after if "running" in k)
+    assert norms_in_training(model, frozen) == []
+    grads = {k: p.grad is not None for k, p in model.named_parameters()}
+    assert {k for k, there in grads.items() if not there} == {
+        k for k in grads if k.startswith("conv1.")
+    }
+
+
 def test_the_classifier_by_its_role() -> None:
     model = create_model("pplcnet_x0_25", 2)
     Frozen(model, ("classifier",))

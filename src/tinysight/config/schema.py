@@ -165,6 +165,12 @@ class Model(Section):
             description="Parts that do not learn: beginnings of names, such as `stem`, `stages.0`"
         ),
     ] = ()
+    freeze_statistics: Annotated[
+        bool,
+        Field(
+            description="Batch normalisation keeps the statistics that it came with, in fine-tuning on few pictures"
+        ),
+    ] = False
     batch_norm_variance: Annotated[
         Literal["unbiased", "biased"],
         Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),

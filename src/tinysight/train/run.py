@@ -170,7 +170,7 @@ def _network(recipe: Recipe, processes: Processes) -> tuple[Backbone, Frozen]:
     model = initial_model(recipe)
     if recipe.train.sync_bn:
         model = _synchronised(recipe, model, processes)
-    frozen = Frozen(model, recipe.model.freeze)
+    frozen = Frozen(model, recipe.model.freeze, recipe.model.freeze_statistics)
     model.to(processes.device)
     # The overload with a memory format is missing from the annotations of `to`.
     model.to(memory_format=memory_format(recipe.train))  # type: ignore[call-overload]
