@@ -18,7 +18,7 @@ export PYTHONPATH =
 	@touch $@
 
 # What a user of a bundle has: the plain install, no torch.
-.venv-base/ready: $(SOURCES)
+.venv-base/ready: $(SOURCES) constraints.txt
 	@test -d .venv-base || $(PYTHON) -m venv .venv-base
 	@echo "installing plain tinysight, without torch, into .venv-base ..."
 	@.venv-base/bin/python $(PIP_INSTALL) .
