@@ -16,7 +16,7 @@ SOURCE: a picture, a folder, a 'pattern*', or a list (.txt)
   --model FOLDER      the bundle's folder
   --root FOLDER       paths in lists are relative to it; default: to the list
   --threads N         threads of one run of the network (1)
-  --workers N         pictures worked on at the same time; default: processors / threads
+  --workers N         pictures worked on at the same time; default: processors / threads, and one
   --exact             decode whole, whatever the bundle allows
   --topk K            the K best classes
   --threshold P       instead of the bundle's own
@@ -99,8 +99,10 @@ Arguments parse(const std::vector<std::string>& words) {
             throw Error(name, "no such option", "tinysight-cpp --help names them");
         }
     }
+    // OpenVINO wakes a thread of its own for each run, and a processor would wait for that moment if
+    // there were no further picture to work on.
     out.options.workers =
-        workers.value_or(std::max(1, usable_cores() / std::max(1, out.options.threads)));
+        workers.value_or(std::max(1, usable_cores() / std::max(1, out.options.threads)) + 1);
     return out;
 }
 
