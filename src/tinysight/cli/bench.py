@@ -90,7 +90,7 @@ def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> 
 
     cores = usable_cores()
     settings = bench.Settings(args.engine, args.precision, args.exact, workers=cores)
-    paths = bench.readable(bundle, paths)
+    paths = bench.readable(bundle, settings, paths)
     cold = bench.cold_start(bundle, settings, paths[0])
     one = bench.one_at_a_time(bundle, settings, paths, args.seconds)
     tried = [settings] if args.no_sweep else list(bench.sweep(settings, cores))
@@ -198,7 +198,7 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
         }
     except (KeyError, TypeError) as error:
         raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
-    paths = bench.readable(bundle, paths)
+    paths = bench.readable(bundle, settings, paths)
     found = (
         bench.one_at_a_time(bundle, settings, paths, args.seconds)["total"]["p50"],
         bench.many_at_a_time(bundle, settings, paths, args.seconds)["ms"],

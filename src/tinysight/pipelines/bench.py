@@ -181,13 +181,14 @@ def watch(command: Sequence[str]) -> Watched:
     return Watched(seconds, cpu, peak * unit / 2**20 if peak else None)
 
 
-def readable(bundle: Bundle, paths: Sequence[str]) -> list[str]:
+def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[str]:
     """Those of `paths` that this bundle answers.
 
     Raises:
         DataError: none of them.
+        TinysightError: the bundle cannot be run so.
     """
-    classifier = open_bundle(bundle)
+    classifier = settings.classifier(bundle)
     kept = [
         item["filename"]
         for item in classifier.stream(list(paths))
