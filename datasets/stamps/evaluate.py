@@ -6,8 +6,9 @@
     python datasets/stamps/evaluate.py data/stamps
 
 trains every fold with the two recipes beside this file (about half an hour on two quiet cores) and
-prints a table. The last epoch is the one that counts: no fold's val pictures choose anything. A fold
-that is trained already is not trained again.
+prints a table, and whether the fine-tuned networks are right where the probe is wrong. The last epoch
+is the one that counts: no fold's val pictures choose it. A fold that is trained already is not trained
+again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
 HERE = Path(__file__).resolve().parent
@@ -34,7 +36,8 @@ from tinysight.train.predictor import initial_model  # noqa: E402
 from tinysight.transforms import Compose, to_batch  # noqa: E402
 
 FOLDS = 5
-RECIPES = {"EfficientNet-Lite0, fine-tuned": "lite0", "PP-LCNet x1.0, from scratch": "pplcnet"}
+PROBE, TUNED = "linear probe of EfficientNet-Lite0", "EfficientNet-Lite0, fine-tuned"
+RECIPES = {TUNED: "lite0", "PP-LCNet x1.0, from scratch": "pplcnet"}
 
 
 def main() -> int:
@@ -46,13 +49,14 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         lite0_weights(arguments.data)
-        rows = {"linear probe of EfficientNet-Lite0": probe(arguments.data)}
+        rows = {PROBE: probe(arguments.data)}
         for title, name in RECIPES.items():
             rows[title] = [trained(name, fold, arguments) for fold in range(FOLDS)]
     except (FetchError, TinysightError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(rows))
+    print(f"\n{TUNED}, against the probe: {comparison(rows[TUNED], rows[PROBE])}")
     return 0
 
 
@@ -63,25 +67,25 @@ def recipe_of(name: str, fold: int, data: Path, extra: list[str]) -> Recipe:
     return load_recipe(HERE / f"{name}.yaml", [f"data.root={data}", *lists, *weights, *extra])
 
 
-def trained(name: str, fold: int, arguments: argparse.Namespace) -> tuple[int, int]:
-    """(right, all) of one fold's val pictures."""
+def trained(name: str, fold: int, arguments: argparse.Namespace) -> np.ndarray:
+    """Which of one fold's val pictures are right, (N,) bool."""
     out = arguments.runs / f"{name}_{fold}"
     fit(recipe_of(name, fold, arguments.data, arguments.o), out, resume=True)
     found = evaluate_run(out / "checkpoints" / "last.safetensors")
-    right = int((found.scores.argmax(axis=1) == found.labels).sum())
-    print(f"  {name} fold {fold}: {right} of {len(found.labels)}", flush=True)
-    return right, len(found.labels)
+    right: np.ndarray = found.scores.argmax(axis=1) == found.labels
+    print(f"  {name} fold {fold}: {right.sum()} of {len(right)}", flush=True)
+    return right
 
 
-def probe(data: Path) -> list[tuple[int, int]]:
-    """A logistic regression on the frozen features, for every fold; no augmentation."""
+def probe(data: Path) -> list[np.ndarray]:
+    """As `trained`, for every fold: a logistic regression on the frozen features; no augmentation."""
     known: dict[str, np.ndarray] = {}
     results = []
     for fold in range(FOLDS):
         recipe = recipe_of("lite0", fold, data, [])
         train, val = (features(recipe, split, known) for split in ("train", "eval"))
         model = LogisticRegression(C=0.1, max_iter=2000).fit(*train)
-        results.append((int((model.predict(val[0]) == val[1]).sum()), len(val[1])))
+        results.append(model.predict(val[0]) == val[1])
     return results
 
 
@@ -104,12 +108,20 @@ def features(
     return np.stack([known[str(s.path)] for s in samples]), np.array([s.label for s in samples])
 
 
-def table(rows: dict[str, list[tuple[int, int]]]) -> str:
+def comparison(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
+    """Pictures that one has right and the other wrong, and how likely that is by chance (McNemar, exact)."""
+    mine, other = np.concatenate(ours), np.concatenate(theirs)
+    won, lost = int((mine & ~other).sum()), int((other & ~mine).sum())
+    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    return f"{won} right that it has wrong, {lost} wrong that it has right, p = {p:.2g}"
+
+
+def table(rows: dict[str, list[np.ndarray]]) -> str:
     """Top-1 of each method: mean and spread over the folds, all pictures with an interval."""
     lines = ["| method | folds | mean +- std | all 466, 95 % interval |", "|---|---|---|---|"]
     for title, folds in rows.items():
-        shares = [right / count for right, count in folds]
-        right, count = (sum(column) for column in zip(*folds, strict=True))
+        shares = [float(fold.mean()) for fold in folds]
+        right, count = int(sum(map(np.sum, folds))), sum(map(len, folds))
         low, high = wilson_interval(right, count)
         cells = " ".join(f"{share:.3f}" for share in shares)
         lines.append(

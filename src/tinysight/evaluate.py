@@ -87,7 +87,7 @@ def evaluate(
     paths: list[str] = []
     unreadable: list[tuple[str, str]] = []
     images: list[np.ndarray] = []
-    for sample, image, label in _read_ahead(samples, transforms, batch_size, threads):
+    for sample, image, label in read_ahead(samples, transforms, batch_size, threads):
         if isinstance(image, ImageError):
             unreadable.append((str(sample.path), image.problems[0].what))
             continue
@@ -135,8 +135,8 @@ def compute_metrics(
     return values
 
 
-def _read_ahead(
-    samples: Sequence[Sample], transforms: Compose, batch_size: int, threads: int | None
+def read_ahead(
+    samples: Sequence[Sample], transforms: Compose, batch_size: int, threads: int | None = None
 ) -> Iterator[tuple[Sample, np.ndarray | ImageError, Label]]:
     """The pictures in order, each with its label or with what is wrong, read two batches ahead."""
     workers = threads or min(4, os.cpu_count() or 1)

@@ -62,6 +62,8 @@ def _problem(model: type[BaseModel], error: ErrorDetails, where: str) -> Problem
             return Problem(place, f"expected a mapping of keys, got {_short(error['input'])}")
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if error["type"] == "value_error" and isinstance(error["input"], dict):
+        return Problem(place, message)  # of keys together; the message names them
     if message.startswith("input should be "):
         message = f"should be {message.removeprefix('input should be ')}"
     return Problem(place, f"{message}, got {_short(error['input'])}")

@@ -7,9 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from tinysight.config import Recipe, load_recipe
 from tinysight.files import to_yaml
+from tinysight.models import create_model
 
 LABELS = ("red", "blue")
 
@@ -27,6 +29,17 @@ def make_pictures(root: Path, train: int = 21, held_out: int = 8, size: int = 40
             lines.append(f"{name}_{i}.png {i % 2}\n")
         (root / f"{name}.txt").write_text("".join(lines), "utf-8")
     return root
+
+
+def make_weights(path: Path) -> Path:
+    """Weights for the recipe's network but for three classes, with statistics that belong to them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = create_model("pplcnet_x0_25", 3)
+        for _ in range(60):
+            model(torch.randn(16, 3, 32, 32) + torch.randn(16, 3, 1, 1))
+    torch.save(model.state_dict(), path)
+    return path
 
 
 def recipe_tree(root: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from support import together
-from support.tiny import make_pictures, tiny_recipe, write_recipe
+from support.tiny import make_pictures, make_weights, tiny_recipe, write_recipe
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.train import fit
 from tinysight.train.distributed import Processes, processes
@@ -61,13 +61,14 @@ def curve(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
+PROBE = ("model.pretrained={weights}", "model.skip=[classifier]", "model.linear_probe=true")
 TRUNK = "[conv1, blocks2, blocks3, blocks4, blocks5, blocks6]"
 
 
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        ((f"model.freeze={TRUNK}",), 1e-5),  # normalisation at rest: rounding alone
+        ((f"model.freeze={TRUNK}", *PROBE), 1e-5),  # normalisation at rest: rounding alone
         (("transforms.train.0.size=[96, 96]",), 0.1),  # each over its own half of a batch
     ],
 )
@@ -75,6 +76,8 @@ def test_torchrun_trains_the_same_curve(
     tmp_path: Path, options: tuple[str, ...], tolerance: float
 ) -> None:
     recipe = write_recipe(make_pictures(tmp_path / "pictures", train=64))
+    weights = make_weights(tmp_path / "weights.pth")
+    options = tuple(option.format(weights=weights) for option in options)
     options += ("train.lr=0.005", "train.epochs=3", "train.lr_batch_size=32")
     options += ("model.backbone.dropout=0",)  # which draws otherwise in each process
     words = ["-m", "tinysight", "train", "-c", str(recipe), "--out", "two"]

@@ -159,6 +159,12 @@ class Model(Section):
             description="Parts that keep fresh weights: `classifier`, or the beginning of an entry's name"
         ),
     ] = ()
+    linear_probe: Annotated[
+        bool,
+        Field(
+            description="Begin with a classifier fitted to the pretrained features of the training pictures"
+        ),
+    ] = False
     freeze: Annotated[
         tuple[str, ...],
         Field(
@@ -175,6 +181,12 @@ class Model(Section):
         Literal["unbiased", "biased"],
         Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),
     ] = "unbiased"
+
+    @model_validator(mode="after")
+    def _probe_of_something(self) -> Model:
+        if self.linear_probe and not self.pretrained:
+            raise ValueError("linear_probe needs pretrained weights: set pretrained too")
+        return self
 
 
 class Ema(Section):

@@ -30,6 +30,7 @@ from tinysight.train.folder import RunFolder
 from tinysight.train.freeze import Frozen
 from tinysight.train.optim import param_groups
 from tinysight.train.predictor import initial_model
+from tinysight.train.probe import begin_with_probe
 from tinysight.train.schedule import Schedule
 from tinysight.train.step import Stepper, memory_format, seed
 from tinysight.train.unreadable import Unreadable
@@ -235,17 +236,28 @@ def _same_everywhere(processes: Processes, samples: SampleList) -> None:
 
 def _begin(run: Run, resume: bool) -> None:
     """Claim the folder, and go on from its checkpoint if there is one; the first process tells the others."""
-    processes, found = run.processes, None
+    recipe, processes, found = run.recipe, run.processes, None
     if processes.main:
         lists = {"train": run.state.data, "eval": run.held_out.fingerprint()}
         notes = {"processes": processes.world, "data": lists}
-        found = run.folder.open(run.recipe, resume, notes)
+        found = run.folder.open(recipe, resume, notes)
         if found:
             _same_run(run, found)
     if processes.told_by_main(found is not None):
         _restore(run, _told(found, processes))
-    else:  # pretrained weights may differ from machine to machine
+    else:
+        if recipe.model.linear_probe and processes.main:
+            _probe(run)
+        # Pretrained weights may differ from machine to machine, too.
         processes.copy_main([*run.model.state_dict().values(), *run.shown.state_dict().values()])
+
+
+def _probe(run: Run) -> None:
+    """Give the new classifier the weights of a linear probe."""
+    samples, size = run.batches.samples, run.recipe.data.eval_batch_size
+    run.unreadable.note(begin_with_probe(run.model, samples, run.prepare, size))
+    if run.average:
+        run.average.model.load_state_dict(run.model.state_dict())
 
 
 def _same_run(run: Run, found: Checkpoint) -> None:

@@ -1,0 +1,192 @@
+"""A classifier to begin with: logistic regression on the features of the pretrained network.
+
+The first gradients of a fresh classifier are noise, and the features pay for it before it has learned anything. One
+that fits them from the start leaves in them what they came with: linear probing, then fine-tuning (Kumar et al., 2022,
+arXiv:2202.10054).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinysight.data.lists import Sample
+from tinysight.errors import ConfigError, ImageError
+from tinysight.evaluate import read_ahead
+from tinysight.models import Backbone
+from tinysight.transforms import Compose, to_batch
+
+logger = logging.getLogger(__name__)
+
+MOST = 10_000
+"""Pictures that are used at most: more teach a linear layer little."""
+
+_DECAYS = tuple(10.0**exponent for exponent in np.arange(1.0, -4.1, -0.5))
+_FOLDS = 5
+_ONE_FOLD_FROM = 2_000  # so many held-out pictures in one fold tell the decays apart
+_UNKNOWN = -1  # class id or label that no list gives
+
+
+class Probe(NamedTuple):
+    """A linear layer and how it was found.
+
+    Attributes:
+        weight: (K, D) float64, of the features as they are.
+        bias: (K,) float64.
+        decay: the penalty that was chosen.
+        held_out: mean loss with it on pictures that were left out.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    decay: float
+    held_out: float
+
+
+@torch.no_grad()
+def begin_with_probe(
+    model: Backbone, samples: Sequence[Sample], prepare: Compose, batch_size: int
+) -> list[tuple[int, str]]:
+    """Give the classifier of `model` the weights of a probe on the pictures of `samples`.
+
+    Args:
+        model: with pretrained weights; its classifier is changed in place, nothing else of it.
+        samples: labelled pictures; an even selection of `MOST` of them if there are more.
+        prepare: the transforms of evaluation.
+        batch_size: pictures per pass.
+
+    Returns:
+        (place in `samples`, reason) of each picture that could not be read.
+
+    Raises:
+        ConfigError: fewer than two pictures could be read, or none of them has a label.
+    """
+    places = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), MOST)).astype(int))
+    features, labels, unreadable = _features(
+        model, [samples[int(i)] for i in places], prepare, batch_size
+    )
+    known = (labels != _UNKNOWN).reshape(len(labels), -1).any(dim=1)
+    if known.sum() < 2:
+        what = f"{int(known.sum())} pictures with a label could be read, two are needed"
+        raise ConfigError("model.linear_probe", what, "set it to false")
+    classifier = model.get_submodule(model.classifier_name)
+    assert isinstance(classifier, nn.Linear)
+    found = fit_probe(features[known], labels[known], classifier.out_features)
+    classifier.weight.copy_(found.weight)
+    classifier.bias.copy_(found.bias)
+    logger.info(
+        "model.linear_probe: the classifier begins fitted to %d pictures (loss on left-out ones %.3f, penalty %.2g)",
+        len(known), found.held_out, found.decay,
+    )  # fmt: skip
+    return [(int(places[i]), reason) for i, reason in unreadable]
+
+
+def fit_probe(features: Tensor, labels: Tensor, classes: int) -> Probe:
+    """Penalised logistic regression: softmax over class ids, or each label by itself.
+
+    Minimises mean loss + decay / 2 * |W|^2, where W is that of features divided by their standard deviation. The decay
+    is the one with the smallest loss on pictures that were left out: five folds, from 2,000 pictures on one.
+
+    Args:
+        features: (N, D).
+        labels: class ids (N,), or 0, 1 and -1 (unknown) (N, K).
+        classes: K.
+    """
+    features = features.double().cpu()
+    mean, scale = features.mean(dim=0), features.std(dim=0, correction=0)
+    # A feature that hardly ever varies is not blown up to the size of the others.
+    scale = scale.clamp(min=max(0.01 * float(scale.square().mean().sqrt()), 1e-12))
+    scaled = (features - mean) / scale
+    parts = min(_FOLDS, len(labels))
+    fold = _folds(labels, parts)
+    left_out = range(1 if len(labels) >= _ONE_FOLD_FROM else parts)
+    fresh = torch.zeros(classes, features.shape[1] + 1, dtype=torch.float64)
+    losses = torch.zeros(len(_DECAYS), dtype=torch.float64)
+    for held in (fold == i for i in left_out):
+        joint = fresh
+        for i, decay in enumerate(_DECAYS):  # the strongest first: each is a good start of the next
+            joint = _minimise(joint, scaled[~held], labels[~held], decay)
+            losses[i] += _loss(_logits(joint, scaled[held]), labels[held]) / len(left_out)
+    best = int(losses.argmin())
+    joint = _minimise(fresh, scaled, labels, _DECAYS[best])
+    weight = joint[:, :-1] / scale
+    return Probe(weight, joint[:, -1] - weight @ mean, _DECAYS[best], float(losses[best]))
+
+
+def _features(
+    model: Backbone, samples: Sequence[Sample], prepare: Compose, batch_size: int
+) -> tuple[Tensor, Tensor, list[tuple[int, str]]]:
+    """What the classifier takes (N, D), the labels, and the unreadable pictures by place."""
+    was_training, place = model.training, next(model.parameters()).device
+    model.eval()
+    found: list[Tensor] = []
+    labels: list[np.ndarray] = []
+    unreadable: list[tuple[int, str]] = []
+    images: list[np.ndarray] = []
+
+    def flush() -> None:
+        if images:
+            batch = torch.from_numpy(to_batch(images)).to(place)
+            found.append(model.pre_logits(model.forward_features(batch)).float().cpu())
+            images.clear()
+
+    for i, (_, image, label) in enumerate(read_ahead(samples, prepare, batch_size)):
+        if isinstance(image, ImageError):
+            unreadable.append((i, image.problems[0].what))
+            continue
+        images.append(image)
+        labels.append(np.asarray(label, np.int64))
+        if len(images) == batch_size:
+            flush()
+    flush()
+    model.train(was_training)
+    if not found:
+        return torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64), unreadable
+    return torch.cat(found), torch.from_numpy(np.stack(labels)), unreadable
+
+
+def _folds(labels: Tensor, parts: int) -> Tensor:
+    """The fold of each picture (N,): every class, and every set of labels, in turn to all of them."""
+    _, kind = torch.unique(labels, dim=0, return_inverse=True)
+    folds = torch.empty(len(labels), dtype=torch.int64)
+    folds[torch.argsort(kind, stable=True)] = torch.arange(len(labels)) % parts
+    return folds
+
+
+def _minimise(start: Tensor, features: Tensor, labels: Tensor, decay: float) -> Tensor:
+    """Weights and bias (K, D + 1) of the least penalised loss; convex, so wherever it starts."""
+    joint = start.clone().requires_grad_()
+    solver = torch.optim.LBFGS(
+        [joint], max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-9,
+        history_size=20, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        penalty = decay / 2 * joint[:, :-1].square().sum()
+        value = _loss(_logits(joint, features), labels) + penalty
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    return joint.detach()
+
+
+def _logits(joint: Tensor, features: Tensor) -> Tensor:
+    return features @ joint[:, :-1].T + joint[:, -1]
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels)
+    known = labels >= 0
+    each = F.binary_cross_entropy_with_logits(
+        logits, labels.clamp(min=0).to(logits.dtype), reduction="none"
+    )
+    return each[known].mean()
