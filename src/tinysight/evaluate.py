@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -82,29 +82,59 @@ def evaluate(
         ConfigError: `predict` answers another number of classes, or a metric cannot be computed.
     """
     started = time.perf_counter()
-    scores: list[np.ndarray] = []
-    truth: list[Label] = []
+
+    def checked(images: np.ndarray) -> np.ndarray:
+        return _checked(predict(images), len(images), labels)
+
+    found = answers(checked, samples, transforms, batch_size, threads)
+    unreadable = tuple((str(samples[i].path), reason) for i, reason in found.unreadable)
+    if not len(found.outputs):
+        raise _nothing_read(samples, unreadable)
+    values = compute_metrics(metrics, found.outputs, found.labels)
+    seconds = time.perf_counter() - started
+    return Evaluation(found.outputs, found.labels, found.paths, values, unreadable, seconds)
+
+
+class Answers(NamedTuple):
+    """What a network answers for pictures, in their order.
+
+    `outputs` (N, ...), `labels` and `paths` are of the pictures that were read, as in `Evaluation`; `unreadable` has
+    (place, reason) of the others.
+    """
+
+    outputs: np.ndarray
+    labels: np.ndarray
+    paths: tuple[str, ...]
+    unreadable: tuple[tuple[int, str], ...]
+
+
+def answers(
+    predict: Predict,
+    samples: Sequence[Sample],
+    transforms: Compose,
+    batch_size: int,
+    threads: int | None = None,
+) -> Answers:
+    """Call `predict`, of any output (N, ...), for every picture; the arguments are those of `evaluate`."""
+    outputs: list[np.ndarray] = []
+    labels: list[Label] = []
     paths: list[str] = []
-    unreadable: list[tuple[str, str]] = []
+    unreadable: list[tuple[int, str]] = []
     images: list[np.ndarray] = []
-    for sample, image, label in read_ahead(samples, transforms, batch_size, threads):
+    for i, (image, label) in enumerate(_read_ahead(samples, transforms, batch_size, threads)):
         if isinstance(image, ImageError):
-            unreadable.append((str(sample.path), image.problems[0].what))
+            unreadable.append((i, image.problems[0].what))
             continue
         images.append(image)
-        truth.append(label)
-        paths.append(str(sample.path))
+        labels.append(label)
+        paths.append(str(samples[i].path))
         if len(images) == batch_size:
-            scores.append(_checked(predict(to_batch(images)), len(images), labels))
+            outputs.append(predict(to_batch(images)))
             images = []
     if images:
-        scores.append(_checked(predict(to_batch(images)), len(images), labels))
-    if not scores:
-        raise _nothing_read(samples, unreadable)
-    all_scores, all_labels = np.concatenate(scores), np.array(truth, np.int64)
-    values = compute_metrics(metrics, all_scores, all_labels)
-    seconds = time.perf_counter() - started
-    return Evaluation(all_scores, all_labels, tuple(paths), values, tuple(unreadable), seconds)
+        outputs.append(predict(to_batch(images)))
+    found = np.concatenate(outputs) if outputs else np.empty((0, 0), np.float32)
+    return Answers(found, np.array(labels, np.int64), tuple(paths), tuple(unreadable))
 
 
 def compute_metrics(
@@ -135,12 +165,12 @@ def compute_metrics(
     return values
 
 
-def read_ahead(
-    samples: Sequence[Sample], transforms: Compose, batch_size: int, threads: int | None = None
-) -> Iterator[tuple[Sample, np.ndarray | ImageError, Label]]:
-    """The pictures in order, each with its label or with what is wrong, read two batches ahead."""
+def _read_ahead(
+    samples: Sequence[Sample], transforms: Compose, batch_size: int, threads: int | None
+) -> Iterator[tuple[np.ndarray | ImageError, Label]]:
+    """The pictures in order, each with its label, or what is wrong in its place, read two batches ahead."""
     workers = threads or min(4, os.cpu_count() or 1)
-    pending: deque[Future[tuple[Sample, np.ndarray | ImageError, Label]]] = deque()
+    pending: deque[Future[tuple[np.ndarray | ImageError, Label]]] = deque()
     with _one_opencv_thread(), ThreadPoolExecutor(workers, "tinysight-read") as pool:
         try:
             for i in range(len(samples)):
@@ -156,13 +186,13 @@ def read_ahead(
 
 def _read(
     samples: Sequence[Sample], transforms: Compose, i: int
-) -> tuple[Sample, np.ndarray | ImageError, Label]:
+) -> tuple[np.ndarray | ImageError, Label]:
     sample = samples[i]
     rng = np.random.default_rng((0, i)) if transforms.random else None
     try:
-        return sample, *read_sample(sample, transforms, rng)
+        return read_sample(sample, transforms, rng)
     except ImageError as error:
-        return sample, error, sample.label
+        return error, sample.label
 
 
 @contextmanager
@@ -186,7 +216,7 @@ def _checked(scores: np.ndarray, rows: int, labels: Sequence[str]) -> np.ndarray
     return scores
 
 
-def _nothing_read(samples: Sequence[Sample], unreadable: list[tuple[str, str]]) -> DataError:
+def _nothing_read(samples: Sequence[Sample], unreadable: Sequence[tuple[str, str]]) -> DataError:
     if not unreadable:
         return DataError("evaluation", "there are no pictures to evaluate")
     path, reason = unreadable[0]

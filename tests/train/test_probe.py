@@ -128,6 +128,14 @@ def test_unreadable_pictures_count(tmp_path: Path) -> None:
         fit(tiny_recipe(root, *overrides), tmp_path / "run")
 
 
+def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+    root, overrides = pretrained(tmp_path, "data.max_bad_fraction=1.0")
+    for path in root.glob("train_*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match="0 pictures with a label could be read, two are needed"):
+        fit(tiny_recipe(root, *overrides), tmp_path / "run")
+
+
 def test_it_needs_pretrained_weights(tmp_path: Path) -> None:
     root = make_pictures(tmp_path)
     with pytest.raises(ConfigError, match="linear_probe needs pretrained weights"):

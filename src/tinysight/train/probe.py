@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinysight.data.lists import Sample
-from tinysight.errors import ConfigError, ImageError
-from tinysight.evaluate import read_ahead
+from tinysight.errors import ConfigError
+from tinysight.evaluate import Predict, answers
 from tinysight.models import Backbone
-from tinysight.transforms import Compose, to_batch
+from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ MOST = 10_000
 _DECAYS = tuple(10.0**exponent for exponent in np.arange(1.0, -4.1, -0.5))
 _FOLDS = 5
 _ONE_FOLD_FROM = 2_000  # so many held-out pictures in one fold tell the decays apart
-_UNKNOWN = -1  # class id or label that no list gives
 
 
 class Probe(NamedTuple):
@@ -56,7 +55,7 @@ def begin_with_probe(
     """Give the classifier of `model` the weights of a probe on the pictures of `samples`.
 
     Args:
-        model: with pretrained weights; its classifier is changed in place, nothing else of it.
+        model: with pretrained weights; its classifier is changed in place; left in evaluation mode.
         samples: labelled pictures; an even selection of `MOST` of them if there are more.
         prepare: the transforms of evaluation.
         batch_size: pictures per pass.
@@ -68,23 +67,25 @@ def begin_with_probe(
         ConfigError: fewer than two pictures could be read, or none of them has a label.
     """
     places = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), MOST)).astype(int))
-    features, labels, unreadable = _features(
-        model, [samples[int(i)] for i in places], prepare, batch_size
-    )
-    known = (labels != _UNKNOWN).reshape(len(labels), -1).any(dim=1)
+    chosen = [samples[int(i)] for i in places]
+    found = answers(_features(model), chosen, prepare, batch_size)
+    features, labels = torch.from_numpy(found.outputs), torch.from_numpy(found.labels)
+    known = labels >= 0
+    if known.ndim == 2:
+        known = known.any(dim=1)
     if known.sum() < 2:
         what = f"{int(known.sum())} pictures with a label could be read, two are needed"
         raise ConfigError("model.linear_probe", what, "set it to false")
     classifier = model.get_submodule(model.classifier_name)
     assert isinstance(classifier, nn.Linear)
-    found = fit_probe(features[known], labels[known], classifier.out_features)
-    classifier.weight.copy_(found.weight)
-    classifier.bias.copy_(found.bias)
+    probe = fit_probe(features[known], labels[known], classifier.out_features)
+    classifier.weight.copy_(probe.weight)
+    classifier.bias.copy_(probe.bias)
     logger.info(
         "model.linear_probe: the classifier begins fitted to %d pictures (loss on left-out ones %.3f, penalty %.2g)",
-        len(known), found.held_out, found.decay,
+        int(known.sum()), probe.held_out, probe.decay,
     )  # fmt: skip
-    return [(int(places[i]), reason) for i, reason in unreadable]
+    return [(int(places[i]), reason) for i, reason in found.unreadable]
 
 
 def fit_probe(features: Tensor, labels: Tensor, classes: int) -> Probe:
@@ -119,36 +120,17 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int) -> Probe:
     return Probe(weight, joint[:, -1] - weight @ mean, _DECAYS[best], float(losses[best]))
 
 
-def _features(
-    model: Backbone, samples: Sequence[Sample], prepare: Compose, batch_size: int
-) -> tuple[Tensor, Tensor, list[tuple[int, str]]]:
-    """What the classifier takes (N, D), the labels, and the unreadable pictures by place."""
-    was_training, place = model.training, next(model.parameters()).device
+def _features(model: Backbone) -> Predict:
+    """From pictures to what the classifier takes, (N, D), in evaluation mode."""
+    place = next(model.parameters()).device
     model.eval()
-    found: list[Tensor] = []
-    labels: list[np.ndarray] = []
-    unreadable: list[tuple[int, str]] = []
-    images: list[np.ndarray] = []
 
-    def flush() -> None:
-        if images:
-            batch = torch.from_numpy(to_batch(images)).to(place)
-            found.append(model.pre_logits(model.forward_features(batch)).float().cpu())
-            images.clear()
+    def predict(images: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(images).to(place)
+        features: np.ndarray = model.pre_logits(model.forward_features(batch)).float().cpu().numpy()
+        return features
 
-    for i, (_, image, label) in enumerate(read_ahead(samples, prepare, batch_size)):
-        if isinstance(image, ImageError):
-            unreadable.append((i, image.problems[0].what))
-            continue
-        images.append(image)
-        labels.append(np.asarray(label, np.int64))
-        if len(images) == batch_size:
-            flush()
-    flush()
-    model.train(was_training)
-    if not found:
-        return torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64), unreadable
-    return torch.cat(found), torch.from_numpy(np.stack(labels)), unreadable
+    return predict
 
 
 def _folds(labels: Tensor, parts: int) -> Tensor:
