@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from support.tiny import make_pictures
 from tinysight.data.lists import SampleList, read_list
-from tinysight.data.loader import Share, TrainingBatches, batches
+from tinysight.data.loader import Share, TrainingBatches, _start_worker, batches
 from tinysight.data.samplers import Weighted
 from tinysight.transforms import Compose
 
@@ -108,3 +110,15 @@ def test_an_unreadable_picture_is_left_out(tmp_path: Path) -> None:
     found = dataset(read_list(root / "train.txt", root, 2))[0]
     assert len(found.images) == len(found.targets) == 3
     assert [index for index, _ in found.unreadable] == [2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="loader processes are forked")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_loader_process_whose_run_is_gone_ends() -> None:
+    """The run was killed before PyTorch's loop began to watch for that."""
+    context = multiprocessing.get_context("fork")
+    for main, code in ((os.getpid(), 0), (0, 1)):
+        worker = context.Process(target=_start_worker, args=(main, 0))
+        worker.start()
+        worker.join(30)
+        assert worker.exitcode == code

@@ -455,6 +455,7 @@ def test_the_lists_are_hashed(pictures: Path, finished: FitResult) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own
 def test_a_compiled_network_has_the_same_names(
     pictures: Path, finished: FitResult, tmp_path: Path
 ) -> None:

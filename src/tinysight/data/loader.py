@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,7 +201,7 @@ def batches(
             sampler=numbers,
             num_workers=workers,
             collate_fn=_as_it_is if by_memory else _through_pipe,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(_start_worker, os.getpid()),
             multiprocessing_context=_context() if workers else None,
             pin_memory=pin,
             generator=torch.Generator(),  # of its own: it would draw from the global one
@@ -236,7 +237,14 @@ def _context() -> str:
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(main: int, _: int) -> None:
+    """Begin a loader process of process `main`.
+
+    PyTorch's loop ends when the parent is another process than at its start. A run that was killed before
+    that left processes that never ended: they took the one that had adopted them for their parent.
+    """
+    if os.getppid() != main:
+        os._exit(1)
     cv2.setNumThreads(0)
 
 
