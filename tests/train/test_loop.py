@@ -456,11 +456,16 @@ def test_the_lists_are_hashed(pictures: Path, finished: FitResult) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own
-def test_a_compiled_network_has_the_same_names(
-    pictures: Path, finished: FitResult, tmp_path: Path
+def test_a_compiled_network_learns_the_same_under_the_same_names(
+    pictures: Path, tmp_path: Path
 ) -> None:
-    fit(tiny_recipe(pictures, "train.compile=true"), tmp_path / "run")
-    ours, theirs = last_weights(tmp_path / "run"), last_weights(finished.out)
+    """Pictures that are large enough for steps that do not blow up the last bits, and no dropout, which draws anew."""
+    calm = ("transforms.train.0.size=[96, 96]", "train.lr=0.005", "model.backbone.dropout=0")
+    runs = {}
+    for compiled in ("true", "false"):
+        recipe = tiny_recipe(pictures, *calm, f"train.compile={compiled}", "train.epochs=1")
+        runs[compiled] = fit(recipe, tmp_path / compiled).out
+    ours, theirs = (last_weights(run) for run in runs.values())
     assert ours.keys() == theirs.keys()
-    losses = [[line["loss"] for line in lines(run)] for run in (tmp_path / "run", finished.out)]
-    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-3)
+    first, second = (lines(run)[0]["loss"] for run in runs.values())
+    assert first == pytest.approx(second, rel=1e-2)
