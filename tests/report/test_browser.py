@@ -125,8 +125,7 @@ def test_the_answer_is_found_without_scrolling_twice(
     wide = seen.page.evaluate("document.documentElement.scrollWidth")
     assert wide <= size[0]  # nothing hangs out to the side
     loaded = "Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)"
-    seen.page.locator("#worst-errors img").last.scroll_into_view_if_needed()
-    assert seen.page.evaluate(loaded)
+    assert seen.page.evaluate(loaded)  # those below, too, so that the page prints and saves whole
     seen.page.screenshot(path=tmp_path / "page.png", full_page=True)
     picture = cv2.imread(str(tmp_path / "page.png"))
     assert picture.shape[1] == size[0]

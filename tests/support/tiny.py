@@ -36,7 +36,7 @@ def make_weights(path: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = create_model("pplcnet_x0_25", 3)
-        for _ in range(30):
+        for _ in range(100):
             model(torch.randn(16, 3, 32, 32) + torch.randn(16, 3, 1, 1))
     torch.save(model.state_dict(), path)
     return path

@@ -78,7 +78,7 @@ def _figure(verdict: Verdict, mistake: Mistake) -> str:
     said = f"answered {mistake.answer}, is {mistake.truth}"
     image = thumbnail(path)
     shown = (
-        f'<img alt="{escape(said, quote=True)}" loading="lazy" src="{image}">'
+        f'<img alt="{escape(said, quote=True)}" src="{image}">'
         if image
         else '<span class="gone">picture has gone</span>'
     )
