@@ -2,6 +2,8 @@
 
 from hypothesis import settings
 
-# No test is timed: a busy machine is not a failure.
+pytest_plugins = ["support.limits"]
+
+# No example of a property is timed: a busy machine is not a failure. Whole tests have a limit.
 settings.register_profile("tinysight", deadline=None)
 settings.load_profile("tinysight")

@@ -10,7 +10,7 @@ import numpy as np
 from tinysight.background import Background
 from tinysight.errors import BundleError, ConfigError
 from tinysight.registry import sessions
-from tinysight.runtime.session import Normalization, Tensor, first_line
+from tinysight.runtime.session import Normalization, Tensor, first_line, first_use
 
 if TYPE_CHECKING:
     from annotated_types import Ge
@@ -72,7 +72,8 @@ class OnnxSession:
         """
         session = self._session()
         try:
-            (scores, *_) = session.run(None, {session.get_inputs()[0].name: batch})
+            with first_use("onnxruntime.run"):
+                (scores, *_) = session.run(None, {session.get_inputs()[0].name: batch})
         except Exception as error:
             what = f"ONNX Runtime refuses a batch {batch.shape}: {first_line(error)}"
             raise BundleError("model.onnx", what, "export the bundle again") from error
@@ -86,7 +87,8 @@ class OnnxSession:
         """
         session = self._session()
         try:
-            return [np.asarray(output) for output in session.run(None, dict(feeds))]
+            with first_use("onnxruntime.run"):
+                return [np.asarray(output) for output in session.run(None, dict(feeds))]
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             what = f"ONNX Runtime refuses {shapes}: {first_line(error)}"

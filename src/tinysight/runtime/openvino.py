@@ -11,7 +11,7 @@ import numpy as np
 from tinysight.background import Background
 from tinysight.errors import BundleError, MissingDependency
 from tinysight.registry import sessions
-from tinysight.runtime.session import Normalization, Tensor, first_line
+from tinysight.runtime.session import Normalization, Tensor, first_line, first_use
 
 if TYPE_CHECKING:
     from annotated_types import Ge
@@ -94,11 +94,12 @@ class OpenVinoSession:
         """
         core, model = self._network()
         try:
-            request = self._request(core, model, batch)
-            tensor = self._openvino.Tensor(np.ascontiguousarray(batch), shared_memory=True)
-            request.set_input_tensor(tensor)
-            request.infer()
-            return np.array(request.get_output_tensor(0).data)  # the request reuses its own
+            with first_use("openvino.run"):
+                request = self._request(core, model, batch)
+                tensor = self._openvino.Tensor(np.ascontiguousarray(batch), shared_memory=True)
+                request.set_input_tensor(tensor)
+                request.infer()
+                return np.array(request.get_output_tensor(0).data)  # the request reuses its own
         except Exception as error:
             what = f"OpenVINO refuses a batch {batch.shape}: {first_line(error)}"
             raise BundleError(self._file, what, "export the bundle again") from error
@@ -115,10 +116,11 @@ class OpenVinoSession:
                 if None not in self._compiled:
                     self._compiled[None] = self._compile(core, model, None)
             mine: dict[int | None, Any] = self._requests.__dict__.setdefault("by_size", {})
-            if None not in mine:
-                mine[None] = self._compiled[None].create_infer_request()
-            found = mine[None].infer(dict(feeds))
-            return [np.array(found[port]) for port in self._compiled[None].outputs]
+            with first_use("openvino.run_all"):
+                if None not in mine:
+                    mine[None] = self._compiled[None].create_infer_request()
+                found = mine[None].infer(dict(feeds))
+                return [np.array(found[port]) for port in self._compiled[None].outputs]
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             what = f"OpenVINO refuses {shapes}: {first_line(error)}"
@@ -162,13 +164,13 @@ class OpenVinoSession:
 
 
 def _read(openvino: Any, model: bytes | tuple[bytes, bytes]) -> tuple[Any, Any]:
-    core = openvino.Core()
-    if isinstance(model, bytes):
-        return core, core.read_model(model=model)
-    program, weights = model
-    return core, core.read_model(
-        model=program, weights=openvino.Tensor(np.frombuffer(weights, "u1"))
-    )
+    with first_use("openvino.read"):
+        core = openvino.Core()
+        if isinstance(model, bytes):
+            return core, core.read_model(model=model)
+        program, weights = model
+        tensor = openvino.Tensor(np.frombuffer(weights, "u1"))
+        return core, core.read_model(model=program, weights=tensor)
 
 
 def _tensor(port: Any) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -45,6 +47,29 @@ class Session(Protocol):
 
     def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs for inputs by name, of networks that have several."""
+
+
+_first_use_lock = threading.RLock()
+_used: set[str] = set()
+
+
+@contextmanager
+def first_use(of: str) -> Iterator[None]:
+    """Let one thread alone make the first call of a binding; later ones pass without waiting.
+
+    A binding initialises function-local statics in its first call. Two threads that make it together
+    deadlock: one waits for the static while it holds the interpreter lock, the other initialises it
+    and waits for that lock. OpenVINO hangs so, about once in twenty processes.
+
+    Args:
+        of: engine and kind of call, such as "openvino.run".
+    """
+    if of in _used:
+        yield
+        return
+    with _first_use_lock:
+        yield
+        _used.add(of)
 
 
 def first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinysight.errors import BundleError
-from tinysight.runtime.session import Tensor
+from tinysight.runtime.session import Tensor, first_use
 
 _AGAIN = "export the bundle again"
 
@@ -50,7 +50,8 @@ class OnePictureSession:
         self._threads = threads
         self._one_at_a_time = threading.Lock()
         try:
-            self._open()
+            with first_use(f"{self.engine}.open"):
+                self._open()
         except (RuntimeError, ValueError, OSError) as error:
             what = f"{self.engine} cannot load it: {error}"
             raise BundleError(next(iter(self._files), ""), what, _AGAIN) from error
@@ -79,7 +80,7 @@ class OnePictureSession:
             what = f"takes pictures {self._shape}, got {batch.shape[1:]}"
             raise BundleError(self.engine, what, _AGAIN)
         answers = np.empty((len(batch), self._classes), np.float32)
-        with self._one_at_a_time:
+        with self._one_at_a_time, first_use(f"{self.engine}.run"):
             for i, picture in enumerate(np.ascontiguousarray(batch, np.float32)):
                 answer = np.asarray(self._answer(picture), np.float32).reshape(-1)
                 if answer.size != self._classes:
