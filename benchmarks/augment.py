@@ -1,12 +1,12 @@
-"""Time the augmentations against the same ones in Pillow, on one 224 px picture and one thread.
+"""Time the augmentations against the same ones in Pillow, on one 224 px image and one thread.
 
     python benchmarks/augment.py [--image FILE] [--rounds N]
 
 The two take turns; the numbers are the smallest processor times, so other work on the machine
 matters little. Both give the same pixels, which is checked first. Ours includes nothing that a
 training loader would not do; Pillow's includes the conversion from and to an array, which a loader
-that uses it does once per picture (row "both ways"). A ratio below 1 means that tinysight is
-faster. "rand_augment" is the mean over pictures' worth of draws, the same for both.
+that uses it does once per image (row "both ways"). A ratio below 1 means that tinysight is
+faster. "rand_augment" is the mean over images' worth of draws, the same for both.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ def main() -> None:
 
 def pairs(image: np.ndarray) -> list[tuple[str, Callable[[], np.ndarray], Callable[[], object]]]:
     """Name, ours and Pillow's of each operation; raises where the two differ."""
-    picture = Image.fromarray(image)
+    photo = Image.fromarray(image)
     found: list[tuple[str, Callable[[], np.ndarray], Callable[[], object]]] = []
     for name, code in FILTERS.items():
         found += [
             (
                 f"rotate {name}",
                 lambda n=name: affine.rotate(image, 20.77, n, FILL),
-                lambda c=code: picture.rotate(20.77, c, fillcolor=FILL),
+                lambda c=code: photo.rotate(20.77, c, fillcolor=FILL),
             ),
             (
                 f"shear {name}",
                 lambda n=name: affine.shear_x(image, 0.2137, n, FILL),
-                lambda c=code: moved(picture, (1, 0.2137, 0, 0, 1, 0), c),
+                lambda c=code: moved(photo, (1, 0.2137, 0, 0, 1, 0), c),
             ),
             (
                 f"shift {name}",
                 lambda n=name: affine.shift_y(image, 31.4159, n, FILL),
-                lambda c=code: moved(picture, (1, 0, 0, 0, 1, 31.4159), c),
+                lambda c=code: moved(photo, (1, 0, 0, 0, 1, 31.4159), c),
             ),
         ]
     for name in ("Brightness", "Contrast", "Color", "Sharpness"):
@@ -71,16 +71,16 @@ def pairs(image: np.ndarray) -> list[tuple[str, Callable[[], np.ndarray], Callab
             (
                 name.lower(),
                 lambda n=name: getattr(tone, n.lower())(image, 1.4),
-                lambda n=name: getattr(ImageEnhance, n)(picture).enhance(1.4),
+                lambda n=name: getattr(ImageEnhance, n)(photo).enhance(1.4),
             )
         )
     found += [
-        ("autocontrast", lambda: tone.autocontrast(image), lambda: ImageOps.autocontrast(picture)),
-        ("equalize", lambda: tone.equalize(image), lambda: ImageOps.equalize(picture)),
-        ("invert", lambda: tone.invert(image), lambda: ImageOps.invert(picture)),
-        ("posterize", lambda: tone.posterize(image, 4), lambda: ImageOps.posterize(picture, 4)),
-        ("solarize", lambda: tone.solarize(image, 99), lambda: ImageOps.solarize(picture, 99)),
-        ("hue", lambda: tone.shift_hue(image, 20), lambda: turned(picture, 20)),
+        ("autocontrast", lambda: tone.autocontrast(image), lambda: ImageOps.autocontrast(photo)),
+        ("equalize", lambda: tone.equalize(image), lambda: ImageOps.equalize(photo)),
+        ("invert", lambda: tone.invert(image), lambda: ImageOps.invert(photo)),
+        ("posterize", lambda: tone.posterize(image, 4), lambda: ImageOps.posterize(photo, 4)),
+        ("solarize", lambda: tone.solarize(image, 99), lambda: ImageOps.solarize(photo, 99)),
+        ("hue", lambda: tone.shift_hue(image, 20), lambda: turned(photo, 20)),
     ]
     for name, ours, theirs in found:
         if not np.array_equal(ours(), np.asarray(theirs())):
@@ -88,14 +88,14 @@ def pairs(image: np.ndarray) -> list[tuple[str, Callable[[], np.ndarray], Callab
     return [*found, ("both ways", lambda: image, lambda: np.array(Image.fromarray(image)))]
 
 
-def moved(picture: Image.Image, matrix: tuple[float, ...], code: int) -> Image.Image:
+def moved(image: Image.Image, matrix: tuple[float, ...], code: int) -> Image.Image:
     """An affine map by Pillow."""
-    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, code, fillcolor=FILL)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, code, fillcolor=FILL)
 
 
-def turned(picture: Image.Image, steps: int) -> Image.Image:
+def turned(image: Image.Image, steps: int) -> Image.Image:
     """Another hue by Pillow."""
-    hue, saturation, value = picture.convert("HSV").split()
+    hue, saturation, value = image.convert("HSV").split()
     other = Image.fromarray(np.asarray(hue) + np.uint8(steps))
     return Image.merge("HSV", (other, saturation, value)).convert("RGB")
 
@@ -118,9 +118,7 @@ def policy(image: np.ndarray, rounds: int) -> list[float]:
     for seed in range(60):
         steps: list[tuple[str, float]] = []
         record(augment, image, seed, steps)
-        rng = np.random.default_rng(
-            seed
-        )  # a loader makes one per picture, whatever it augments with
+        rng = np.random.default_rng(seed)  # a loader makes one per image, whatever it augments with
         state = rng.bit_generator.state
 
         def ours_again(rng: np.random.Generator = rng, state: object = state) -> np.ndarray:
@@ -158,12 +156,12 @@ def record(augment: object, image: np.ndarray, seed: int, steps: list[tuple[str,
 
 def in_pillow(image: np.ndarray, steps: list[tuple[str, float]]) -> np.ndarray:
     """The same steps by Pillow."""
-    picture = Image.fromarray(image)
-    width, height = picture.size
+    photo = Image.fromarray(image)
+    width, height = photo.size
     for name, value in steps:
         match name:
             case "rotate":
-                picture = picture.rotate(value, FILTERS["bicubic"], fillcolor=FILL)
+                photo = photo.rotate(value, FILTERS["bicubic"], fillcolor=FILL)
             case "shear_x" | "shear_y" | "translate_x" | "translate_y":
                 matrix = {
                     "shear_x": (1, value, 0, 0, 1, 0),
@@ -171,21 +169,19 @@ def in_pillow(image: np.ndarray, steps: list[tuple[str, float]]) -> np.ndarray:
                     "translate_x": (1, 0, value * width, 0, 1, 0),
                     "translate_y": (1, 0, 0, 0, 1, value * height),
                 }[name]
-                picture = moved(picture, matrix, FILTERS["bicubic"])
+                photo = moved(photo, matrix, FILTERS["bicubic"])
             case "color" | "contrast" | "brightness" | "sharpness":
-                picture = getattr(ImageEnhance, name.capitalize())(picture).enhance(value)
+                photo = getattr(ImageEnhance, name.capitalize())(photo).enhance(value)
             case "posterize":
-                picture = (
-                    ImageOps.posterize(picture, int(value)) if value else picture.point(lambda _: 0)
-                )
+                photo = ImageOps.posterize(photo, int(value)) if value else photo.point(lambda _: 0)
             case "solarize":
-                picture = ImageOps.solarize(picture, value)
+                photo = ImageOps.solarize(photo, value)
             case "solarize_add":
                 table = [min(255, v + int(value)) if v < 128 else v for v in range(256)]
-                picture = picture.point(table * 3)
+                photo = photo.point(table * 3)
             case _:
-                picture = getattr(ImageOps, name)(picture)
-    return np.asarray(picture)
+                photo = getattr(ImageOps, name)(photo)
+    return np.asarray(photo)
 
 
 if __name__ == "__main__":

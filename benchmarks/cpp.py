@@ -1,4 +1,4 @@
-"""The C++ command with `tinysight predict`, as whole processes in turns: one picture, and a folder.
+"""The C++ command with `tinysight predict`, as whole processes in turns: one image, and a folder.
 
     python benchmarks/cpp.py [--command build/cpp/tinysight-cpp] [--rounds 9] [--count 100]
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from predict import SCRIPT
 from tinysight.bundle import SHIPPED
-from tinysight.pipelines.bench import make_pictures, watch
+from tinysight.pipelines.bench import make_images, watch
 
 BUNDLE = SHIPPED / "clarity_assessment"
 
@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     times: dict[tuple[str, str], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="tinysight-cpp-") as folder:
-        first = make_pictures(Path(folder), args.count)[0]
+        first = make_images(Path(folder), args.count)[0]
         for _ in range(args.rounds):
             for name, (begin, end) in programs.items():
-                for what, source in (("one picture", first), ("folder", folder)):
+                for what, source in (("one image", first), ("folder", folder)):
                     seen = watch([*begin, source, "--model", str(BUNDLE), *end])
                     times.setdefault((what, name), []).append((seen.seconds, seen.cpu_seconds))
     medians = {

@@ -1,12 +1,12 @@
-"""Duplicates planted among 5,000 pictures, and how many of them `tinysight data check` finds.
+"""Duplicates planted among 5,000 images, and how many of them `tinysight data check` finds.
 
 python datasets/clarity/fetch.py data/clarity
 python benchmarks/duplicates.py data/clarity/photos
 
-The pictures are windows of photographs that do not overlap, so that no two are of the same part of a
+The images are windows of photographs that do not overlap, so that no two are of the same part of a
 photograph; neighbours in a wall or a meadow still look alike. One copy each of some of them is
 planted, changed in one of six ways. What is found is right if both are of the same window. Windows
-that show nothing but a gradient, such as a clear sky, are among the pictures but not planted: two of
+that show nothing but a gradient, such as a clear sky, are among the images but not planted: two of
 them cannot be told apart, and the detector only compares their bytes.
 
 The photographs of the `val` and `test` part of datasets/clarity/photographs.csv are those that the
@@ -57,7 +57,7 @@ def shows_something(image: Image) -> bool:
 
 
 def planted(image: Image, data: bytes, kind: str, rng: np.random.Generator) -> tuple[bytes, str]:
-    """A copy of a picture, changed in the way that `kind` says: file and suffix."""
+    """A copy of an image, changed in the way that `kind` says: file and suffix."""
     height, width = image.shape[:2]
     match kind:
         case "exact":
@@ -81,7 +81,7 @@ def planted(image: Image, data: bytes, kind: str, rng: np.random.Generator) -> t
 
 
 def watermarked(image: Image, rng: np.random.Generator) -> Image:
-    """A word across the picture or in a corner, half transparent."""
+    """A word across the image or in a corner, half transparent."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
     wide = rng.random() < 0.5
@@ -106,7 +106,7 @@ def encoded(image: Image, suffix: str, quality: int) -> bytes:
 def make(
     photos: Path, folder: Path, part: str, total: int, share: float, seed: int
 ) -> dict[str, str]:
-    """Write the pictures; returns the kind of each planted one by its name, `12-flipped.jpg`."""
+    """Write the images; returns the kind of each planted one by its name, `12-flipped.jpg`."""
     rng = np.random.default_rng(seed)
     found = list(windows(photos, part, (240, 180)))
     plants = round(total * share)
@@ -128,7 +128,7 @@ def make(
 
 
 def measure(folder: Path, kinds: dict[str, str], threads: int) -> dict[str, object]:
-    """Recall by kind, precision and seconds of the detector on the pictures of `folder`."""
+    """Recall by kind, precision and seconds of the detector on the images of `folder`."""
     from tinysight.data.audit import find_duplicates
 
     paths = sorted(folder.iterdir())
@@ -158,20 +158,20 @@ def measure(folder: Path, kinds: dict[str, str], threads: int) -> dict[str, obje
 
 
 def main() -> None:
-    """Make the pictures, look for the duplicates, print what was found."""
+    """Make the images, look for the duplicates, print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--part", choices=("report", "tune"), default="report")
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--planted", type=float, default=0.28, help="share of the pictures")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--planted", type=float, default=0.28, help="share of the images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--keep", type=Path, help="write the pictures here and leave them")
+    parser.add_argument("--keep", type=Path, help="write the images here and leave them")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        kinds = make(args.photos, folder, args.part, args.pictures, args.planted, args.seed)
+        kinds = make(args.photos, folder, args.part, args.images, args.planted, args.seed)
         found = measure(folder, kinds, args.threads)
     print(json.dumps(found, indent=2))
 

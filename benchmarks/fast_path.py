@@ -4,7 +4,7 @@
     python benchmarks/fast_path.py --parts
 
 The plain path is what one would write by hand: OpenCV decodes whole, the bundle's transforms run one
-after the other, ONNX Runtime gets one picture at a time. Compared with it on pictures made of those
+after the other, ONNX Runtime gets one image at a time. Compared with it on images made of those
 in FOLDER (cuts of five sizes): `predict` as it is with `--exact`, with OpenVINO, and with the reduced
 decoding that the bundle allows, if it does. The exit code is 1 if an exact score differs by more than
 1e-5, or if one label in a thousand changes anywhere.
@@ -26,11 +26,11 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from predict import SAMPLES, make_pictures
+from predict import SAMPLES, make_images
 from tinysight.bundle import Bundle
 from tinysight.pipelines.classify import Classifier
-from tinysight.postprocess.answers import Answer
 from tinysight.registry import postprocesses
+from tinysight.tasks.answers import Answer
 from tinysight.transforms import Compose, to_batch
 from tinysight.transforms.geometry import resize_to, short_size
 from tinysight.transforms.jpeg import decode_jpeg
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bundle = Bundle.load(args.model)
     with tempfile.TemporaryDirectory(prefix="tinysight-fast-") as folder:
         if args.parts:
-            parts(bundle, make_pictures(args.images, Path(folder), 25))
+            parts(bundle, make_images(args.images, Path(folder), 25))
             return 0
-        return compared(bundle, make_pictures(args.images, Path(folder), args.count))
+        return compared(bundle, make_images(args.images, Path(folder), args.count))
 
 
 def compared(bundle: Bundle, paths: list[str]) -> int:
@@ -77,11 +77,11 @@ def compared(bundle: Bundle, paths: list[str]) -> int:
         wrong = difference > limit or flips >= max(1, FLIPS * len(paths))
         failed |= wrong
         print(
-            f"{name:24s} {len(paths)} pictures, scores differ by {difference:.3g} at most, "
+            f"{name:24s} {len(paths)} images, scores differ by {difference:.3g} at most, "
             f"{flips} labels change: {'TOO FAR' if wrong else 'holds'}"
         )
     if bundle.manifest.decode is None:
-        print("reduced decoding         not allowed by this bundle: every picture is decoded whole")
+        print("reduced decoding         not allowed by this bundle: every image is decoded whole")
     return int(failed)
 
 
@@ -112,7 +112,7 @@ def installed(name: str) -> bool:
 
 
 def parts(bundle: Bundle, paths: list[str]) -> None:
-    """Milliseconds of processor time per picture, the least of twenty rounds in turns."""
+    """Milliseconds of processor time per image, the least of twenty rounds in turns."""
     files = [Path(p).read_bytes() for p in paths]
     images = [cv2.cvtColor(cv2.imread(p), cv2.COLOR_BGR2RGB) for p in paths]
     cuts = [resize_to(i, *short_size(i, 256))[16:240, 16:240] for i in images]

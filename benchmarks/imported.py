@@ -4,7 +4,7 @@
 
 The exported programs and the rule of their weights are those of the golden fixtures (`tests/support/golden.py`
 says where they are looked for). Both networks have the same weights and go into bundles with the same manifest;
-their answers are compared first. Then they take turns, in alternating order: the network alone on one picture, and
+their answers are compared first. Then they take turns, in alternating order: the network alone on one image, and
 the whole of `predict` on eight photographs, from the file's bytes to the answer. Times are those of the processor,
 so that other programs on the machine change little. A ratio below 1 means that the imported one is faster. Nodes are
 counted in both files, and after ONNX Runtime has optimised them.
@@ -33,9 +33,9 @@ from support.golden import read_json, synth_input  # noqa: E402
 from support.networks import fill, find_network, recorded_options  # noqa: E402
 from support.paddle import program_cases, write_case  # noqa: E402
 from tinysight.bundle import MODEL, Bundle  # noqa: E402
+from tinysight.compat.paddle.bundle import import_paddle  # noqa: E402
 from tinysight.export.onnx import to_onnx  # noqa: E402
-from tinysight.interop.onnx_format import read_onnx  # noqa: E402
-from tinysight.interop.paddle_bundle import import_paddle  # noqa: E402
+from tinysight.graph.onnx_file import read_onnx  # noqa: E402
 from tinysight.models import create_model  # noqa: E402
 from tinysight.pipelines.classify import Classifier  # noqa: E402
 from tinysight.registry import sessions  # noqa: E402
@@ -81,11 +81,11 @@ def measure(case: str, form: str, rounds: int) -> dict[str, Any]:
         models = imported.model, exported.model
         engines = [sessions.build({"name": "onnxruntime"}, model=m, threads=1) for m in models]
         n, _, h, w = read_json("programs", case, "case.json")["input"]
-        pictures = synth_input(n, h, w)
-        difference = float(np.abs(engines[0].run(pictures) - engines[1].run(pictures)).max())
+        images = synth_input(n, h, w)
+        difference = float(np.abs(engines[0].run(images) - engines[1].run(images)).max())
         if difference > 1e-4:
             raise SystemExit(f"{case}: the two answer differently, by {difference:.2g}")
-        one = pictures[:1]
+        one = images[:1]
         alone = turns([lambda e=e: e.run(one) for e in engines], rounds)
         whole = [Classifier(bundle, batch_size=8) for bundle in (imported, exported)]
         predict = turns([lambda c=c: list(c.predict(PHOTOS)) for c in whole], max(rounds // 4, 5))

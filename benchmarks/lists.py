@@ -1,4 +1,4 @@
-"""A list of 1.3 million pictures: seconds to read it, and what it costs each loader process.
+"""A list of 1.3 million images: seconds to read it, and what it costs each loader process.
 
 python benchmarks/lists.py
 

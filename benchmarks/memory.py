@@ -1,4 +1,4 @@
-"""What a folder of 100,000 pictures takes: memory as it grows, and the rate.
+"""What a folder of 100,000 images takes: memory as it grows, and the rate.
 
     python benchmarks/memory.py [--count 100000] [--model NAME|FOLDER] [--images FOLDER]
 
@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from predict import SAMPLES, SCRIPT, make_pictures
+from predict import SAMPLES, SCRIPT, make_images
 
 LIMIT = 50e6
 WARM = 500
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work = Path(scratch)
         (work / "files").mkdir()
         (work / "folder").mkdir()
-        paths = make_pictures(args.images, work / "files", FILES)
+        paths = make_images(args.images, work / "files", FILES)
         if args.small:
             paths = paths[4::5]
         for i in range(args.count):

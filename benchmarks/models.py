@@ -1,4 +1,4 @@
-"""Time every network, as it is exported, in ONNX Runtime on one thread, one picture at a time.
+"""Time every network, as it is exported, in ONNX Runtime on one thread, one image at a time.
 
     python benchmarks/models.py [--only 'pplcnet_*'] [--json FILE]
     python benchmarks/models.py --json benchmarks/models.json --pages docs/networks
@@ -29,11 +29,11 @@ import torch
 from torch import nn
 
 from network_pages import rewrite, rows, table
+from tinysight.engines.onnxruntime import OnnxSession
 from tinysight.export.onnx import INPUT, to_onnx
 from tinysight.files import write_atomic
 from tinysight.models import count_parameters, create_model, create_model_without_weights
 from tinysight.models import list_models as known
-from tinysight.runtime.onnx import OnnxSession
 
 OPSET = 18  # a recipe's default
 LARGE = 100_000_000  # parameters; above, a network is timed only when asked for
@@ -127,14 +127,14 @@ def one_turn(network: bytes) -> list[float]:
     session = OnnxSession(network, threads=1)
     _, channels, height, width = session.inputs[0].shape
     noise = np.random.default_rng(0).standard_normal((1, channels or 3, height or 0, width or 0))
-    picture = noise.astype(np.float32)
-    if not np.isfinite(session.run(picture)).all():
+    image = noise.astype(np.float32)
+    if not np.isfinite(session.run(image)).all():
         sys.exit(f"{INPUT} of noise give no finite scores")
-    session.run(picture)
+    session.run(image)
     times: list[float] = []
     while len(times) < 3 or (len(times) < 20 and sum(times) < 500):
         start = time.perf_counter()
-        session.run(picture)
+        session.run(image)
         times.append(round((time.perf_counter() - start) * 1e3, 3))
     return times
 
@@ -154,7 +154,7 @@ def machine() -> str:
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     return (
         f"{name or platform.machine()}, {os.cpu_count()} cores{load}, "
-        f"ONNX Runtime {onnxruntime.__version__}, one thread, float32, one picture"
+        f"ONNX Runtime {onnxruntime.__version__}, one thread, float32, one image"
     )
 
 

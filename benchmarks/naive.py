@@ -1,6 +1,6 @@
-"""What one would write by hand: OpenCV, NumPy and ONNX Runtime, one picture after the other.
+"""What one would write by hand: OpenCV, NumPy and ONNX Runtime, one image after the other.
 
-    python benchmarks/naive.py bundle/model.onnx clarity,blured area PICTURE...
+    python benchmarks/naive.py bundle/model.onnx clarity,blured area IMAGE...
 
 The yardstick of benchmarks/predict.py; preprocessing as in the PULC recipes, the interpolation as
 given.
@@ -17,7 +17,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def main():
-    """Print label and score of each picture."""
+    """Print label and score of each image."""
     model, labels, interpolation, *paths = sys.argv[1:]
     labels = labels.split(",")
     flag = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}[interpolation]

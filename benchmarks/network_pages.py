@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.fetch.catalog import artifacts
+from tinysight.compat.paddle.catalog import artifacts
 from tinysight.files import read_yaml, write_atomic
 from tinysight.models import Cost, cost, create_model_without_weights, list_models
 

@@ -10,7 +10,7 @@ the negatives of the other. A split is inside if that rate lies in the interval 
 came with (95 %, `expected_fpr`). At least 93 of 100 have to be, clusters (below) apart, where the
 interval is an approximation; otherwise the exit code is 1.
 
-`data/clarity` is the folder that `datasets/clarity/build.py` writes. Its pictures are windows of
+`data/clarity` is the folder that `datasets/clarity/build.py` writes. Its images are windows of
 photographs: split at random they are exchangeable, and the promise holds; split by photograph they
 come in clusters, which the choice is told.
 """
@@ -112,7 +112,7 @@ def simulated(draw: Draw, negatives: int, rng: np.random.Generator) -> Splits:
 
 
 def halves(everything: Part, rng: np.random.Generator) -> Splits:
-    """The pictures shuffled and cut in the middle."""
+    """The images shuffled and cut in the middle."""
     for _ in range(SPLITS):
         order = rng.permutation(len(everything.scores))
         middle = len(order) // 2

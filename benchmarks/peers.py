@@ -1,17 +1,17 @@
-"""The same pictures and weights through the reference, a plain script, and tinysight, in turns.
+"""The same images and weights through PaddleClas, a plain script, and tinysight, in turns.
 
     python benchmarks/peers.py [--images FOLDER] [--rounds 5] [--json FILE] [--page docs/speed.md]
 
-The reference is PaddleClas' `predict_cls.py` with Paddle Inference and oneDNN, in an environment of
+PaddleClas is PaddleClas' `predict_cls.py` with Paddle Inference and oneDNN, in an environment of
 its own that this command makes under the cache folder (2 GB, minutes, the first time). It exports a
 PP-LCNet x1.0; tinysight imports that export, and the plain script (`naive.py`) runs the network of
 the imported bundle. Answers are compared before anything is timed; the bundle gets an int8 form
 and the leave to decode reduced as a user's would: if its labels bear them.
 
-Cases: one picture in a cold process; 250 mixed JPEGs; 1080p; 12 megapixels. Every program is a
-whole process; the cost per picture is what more pictures add to it: (T(all) - T(one)) / (all - one).
+Cases: one image in a cold process; 250 mixed JPEGs; 1080p; 12 megapixels. Every program is a
+whole process; the cost per image is what more images add to it: (T(all) - T(one)) / (all - one).
 Programs take turns, in another order each round. The table has medians, and the median and quartiles
-of how many times faster a program was in a round than the plain script, and than the reference at the
+of how many times faster a program was in a round than the plain script, and than PaddleClas at the
 batch size that suits it best.
 """
 
@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 
 import tinysight
-from predict import SAMPLES, SCRIPT, make_pictures
+from predict import SAMPLES, SCRIPT, make_images
 from tinysight.bundle import MODEL, Bundle
 from tinysight.errors import TinysightError
 from tinysight.files import write_atomic
@@ -47,7 +47,7 @@ REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
 HERE = Path(__file__).resolve().parent
 OURS = "tinysight, ONNX Runtime f32"
 SCRIPT_BY_HAND = "plain script"
-FASTER = "times faster than the script | than the reference at its best"
+FASTER = "times faster than the script | than PaddleClas at its best"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 CONFIG = """
 Global:
@@ -93,8 +93,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", default=str(SAMPLES), help="folder of photographs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=250, help="mixed JPEGs")
-    parser.add_argument("--large", type=int, default=64, help="pictures of 1080p; of 12 MP a third")
-    parser.add_argument("--no-reference", action="store_true", help="without the reference")
+    parser.add_argument("--large", type=int, default=64, help="images of 1080p; of 12 MP a third")
+    parser.add_argument("--no-reference", action="store_true", help="without PaddleClas")
     parser.add_argument("--cache", default=str(Path.home() / ".cache" / "tinysight" / "peers"))
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--times", metavar="FILE", help="take the figures of an earlier --json")
@@ -110,7 +110,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tinysight-peers-") as scratch:
         work = Path(scratch)
         bundle = faster(imported(model, work / "bundle"), args.images, work / "admitting")
-        folders = pictures(args.images, work, args.count, args.large)
+        folders = images(args.images, work, args.count, args.large)
         programs = every_program(bundle, model, python, work, args.no_reference)
         check(programs, folders["mixed"])
         times = in_turns(programs, folders, args.rounds)
@@ -134,7 +134,7 @@ def again(path: Path) -> dict[str, Any]:
 
 
 def environment(cache: Path) -> Path:
-    """The reference's Python, made on the first call."""
+    """PaddleClas' Python, made on the first call."""
     key = hashlib.sha256(" ".join((*REQUIREMENTS, sys.version)).encode()).hexdigest()[:8]
     folder = cache / key
     python = folder / "bin" / "python"
@@ -158,19 +158,19 @@ def reference_model(cache: Path, python: Path) -> Path:
 
 def imported(model: Path, out: Path) -> Bundle:
     """The export as a bundle; scale and transforms are those of `CONFIG`."""
-    from tinysight.interop.paddle_bundle import import_paddle
+    from tinysight.compat.paddle.bundle import import_paddle
 
     return import_paddle(model, out).bundle
 
 
 def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
     """The bundle with what its labels bear: an int8 form, and JPEGs that are decoded reduced."""
-    from tinysight.export.targets.add import add_targets
-    from tinysight.export.targets.check import find_pictures
+    from tinysight.engines.writers.add import add_targets
+    from tinysight.engines.writers.check import find_images
     from tinysight.pipelines.admit import admitted, compare, seal
 
     work.mkdir()
-    paths = make_pictures(source, work, 2600)  # two fifths of them are large enough
+    paths = make_images(source, work, 2600)  # two fifths of them are large enough
     found = compare(bundle, paths, margin=1)
     print(f"reduced decoding: {found}", file=sys.stderr)
     if admitted(found):
@@ -178,18 +178,18 @@ def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
     labels = len(bundle.manifest.labels)
     if importable("openvino"):
         try:
-            bundle = add_targets(bundle, ["openvino"], find_pictures(work, labels), precision="int8",
-                                 calibrate=find_pictures(source, labels, 128))  # fmt: skip
+            bundle = add_targets(bundle, ["openvino"], find_images(work, labels), precision="int8",
+                                 calibrate=find_images(source, labels, 128))  # fmt: skip
             print(f"int8: {bundle.manifest.targets['openvino-int8']}", file=sys.stderr)
         except TinysightError as error:
             print(f"int8 is left out: {error}", file=sys.stderr)
     return bundle
 
 
-def pictures(source: str, work: Path, count: int, large: int) -> dict[str, list[str]]:
-    """Files of each case; the first of each is also its single picture."""
+def images(source: str, work: Path, count: int, large: int) -> dict[str, list[str]]:
+    """Files of each case; the first of each is also its single image."""
     (work / "mixed").mkdir()
-    found = {"mixed": make_pictures(source, work / "mixed", count)}
+    found = {"mixed": make_images(source, work / "mixed", count)}
     originals = [decode(p) for p in found["mixed"][3::5][:8]]  # the 1080p ones
     for name, (width, height), number in (
         ("1080p", (1920, 1080), large),
@@ -265,7 +265,7 @@ def importable(name: str) -> bool:
 
 
 def check(programs: dict[str, Program], paths: list[str]) -> None:
-    """Exit unless tinysight and the plain script agree on 20 pictures and the reference answers them."""
+    """Exit unless tinysight and the plain script agree on 20 images and the reference answers them."""
     some = paths[:20]
     by_hand = [line.split("\t") for line in run(programs[SCRIPT_BY_HAND](some, None)).splitlines()]
     answers = [json.loads(line) for line in run(programs[OURS](some, None)).splitlines()]
@@ -305,7 +305,7 @@ def in_turns(programs: dict[str, Program], folders: dict[str, list[str]], rounds
 def table(times: Times, counts: dict[str, int], where: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        "One picture, whole process, cold:", "",
+        "One image, whole process, cold:", "",
         f"| program | wall | processor | memory | {FASTER} |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     walls = {name: [w.seconds * 1e3 for w in ws] for name, ws in times["one"].items()}
@@ -317,7 +317,7 @@ def table(times: Times, counts: dict[str, int], where: dict[str, Any]) -> str:
         )
     for case, count in counts.items():
         single = times["one" if case == "mixed" else f"{case}, one"]
-        lines += ["", f"{count} pictures, {case}; milliseconds each beyond the first:", "",
+        lines += ["", f"{count} images, {case}; milliseconds each beyond the first:", "",
                   f"| program | wall | processor | {FASTER} |", "|---|---|---|---|---|"]  # fmt: skip
         there = {name: watched for name, watched in times[case].items() if watched}
         walls = {name: each(w, single[name], count, "seconds") for name, w in there.items()}
@@ -332,7 +332,7 @@ def table(times: Times, counts: dict[str, int], where: dict[str, Any]) -> str:
 
 
 def compared(walls: dict[str, list[float]], name: str) -> str:
-    """Two cells: how much less wall time than the script, and than the reference at its best."""
+    """Two cells: how much less wall time than the script, and than PaddleClas at its best."""
     references = [n for n in walls if n.startswith("PaddleClas")]
     best = min(references, key=lambda n: statistics.median(walls[n]), default=None)
     cells = []
@@ -343,7 +343,7 @@ def compared(walls: dict[str, list[float]], name: str) -> str:
 
 
 def each(many: list[Watched], one: list[Watched], count: int, what: str) -> list[float]:
-    """Milliseconds that each picture after the first adds."""
+    """Milliseconds that each image after the first adds."""
     first = statistics.median(getattr(w, what) for w in one)
     return [(getattr(w, what) - first) / (count - 1) * 1e3 for w in many]
 

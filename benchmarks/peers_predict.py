@@ -1,4 +1,4 @@
-"""Run by the reference's own Python: its `predict_cls.py`, unchanged but for one switch.
+"""Run by PaddleClas' own Python: its `predict_cls.py`, unchanged but for one switch.
 
     PYTHON benchmarks/peers_predict.py -c CONFIG
 

@@ -1,4 +1,4 @@
-"""Run by the reference's own Python: export a PP-LCNet x1.0 with weights of a fixed seed.
+"""Run by PaddleClas' own Python: export a PP-LCNet x1.0 with weights of a fixed seed.
 
     PYTHON benchmarks/peers_reference.py OUT_FOLDER
 
@@ -21,7 +21,7 @@ class Scores(paddle.nn.Layer):
         self.network = PPLCNet_x1_0(class_num=CLASSES)
 
     def forward(self, images):
-        """Pictures (N, 3, 224, 224) to scores (N, 10)."""
+        """Images (N, 3, 224, 224) to scores (N, 10)."""
         return paddle.nn.functional.softmax(self.network(images))
 
 

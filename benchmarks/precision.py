@@ -1,12 +1,12 @@
 """PP-LCNet x1.0 alone, one thread: float32, bf16 and int8 in OpenVINO, and int8 in ONNX Runtime, in one run.
 
     python benchmarks/precision.py
-    python benchmarks/precision.py --bundle MY_BUNDLE --pictures MY_PICTURES --rounds 25
+    python benchmarks/precision.py --bundle MY_BUNDLE --images MY_IMAGES --rounds 25
 
 The forms take turns in rounds, so a slow minute slows all of them; time is the processor's, which counts
 this process alone. Prints for each form the least and the middle time of its rounds, and both as shares of
 OpenVINO's float32.
-With NNCF installed its int8 form, calibrated on the same pictures, takes part too.
+With NNCF installed its int8 form, calibrated on the same images, takes part too.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy as np
 import openvino
 
 from tinysight.bundle import Bundle
-from tinysight.export.quantize import quantize
-from tinysight.export.targets.check import batches, find_pictures
-from tinysight.runtime import OnnxSession
+from tinysight.engines import OnnxSession
+from tinysight.engines.int8 import quantize
+from tinysight.engines.writers.check import batches, find_images
 
 Run = Callable[[np.ndarray], object]
 
@@ -60,12 +60,12 @@ def nncf_model(model: bytes, shown: Sequence[np.ndarray]) -> Any:
     except ModuleNotFoundError:
         return None
     loaded = openvino.Core().read_model(model=model)
-    pictures = np.concatenate(shown)
+    images = np.concatenate(shown)
     return nncf.quantize(
         loaded,
-        nncf.Dataset([picture[None] for picture in pictures]),
+        nncf.Dataset([image[None] for image in images]),
         preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(pictures),
+        subset_size=len(images),
     )
 
 
@@ -95,13 +95,13 @@ def main() -> None:
     """Make the forms and let them take turns."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="clarity_assessment", help="of PP-LCNet x1.0")
-    parser.add_argument("--pictures", default="samples/clarity", help="to calibrate on")
+    parser.add_argument("--images", default="samples/clarity", help="to calibrate on")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
     os.environ.setdefault("NNCFDEBUG", "0")
     bundle = Bundle.load(args.bundle)
-    found = find_pictures(args.pictures, len(bundle.manifest.labels), 100)
+    found = find_images(args.images, len(bundle.manifest.labels), 100)
     shown = [batch for batch, _ in batches(bundle.manifest, found)]
     int8 = quantize(bundle.model, shown)
     exact_ort, int8_ort = OnnxSession(bundle.model), OnnxSession(int8)

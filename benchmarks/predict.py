@@ -3,9 +3,9 @@
     python benchmarks/predict.py [--model NAME|FOLDER] [--images FOLDER] [--json FILE]
     python benchmarks/predict.py --tinysight .venv-base/bin/tinysight    # another installation
 
-Two cases: one picture, cold (imports, loading, answer, exit), and a folder of 250 pictures of
+Two cases: one image, cold (imports, loading, answer, exit), and a folder of 250 images of
 mixed sizes made of those in FOLDER. The two programs take turns, in alternating order, so that
-whatever else the machine does meets both. Both answer the same pictures with the same network, and
+whatever else the machine does meets both. Both answer the same images with the same network, and
 their answers are compared first. A ratio below 1 means that tinysight is faster.
 """
 
@@ -31,7 +31,7 @@ import numpy as np
 
 import tinysight
 from tinysight.bundle import MODEL, Bundle
-from tinysight.pipelines.sources import pictures
+from tinysight.pipelines.sources import iter_images
 from tinysight.transforms import decode
 
 SCRIPT = "from tinysight.cli import script; script()"  # as the installed command
@@ -40,7 +40,7 @@ SIZES = ((640, 480), (1280, 720), (480, 640), (1920, 1080), (320, 240))
 
 
 class Case(NamedTuple):
-    """The same pictures for both programs."""
+    """The same images for both programs."""
 
     name: str
     ours: list[str]
@@ -54,17 +54,17 @@ def main() -> None:
     parser.add_argument("--model", default="clarity_assessment", help="bundle: name or folder")
     parser.add_argument("--images", default=str(SAMPLES), help="folder of photographs")
     parser.add_argument("--tinysight", metavar="COMMAND", help="default: the code this one imports")
-    parser.add_argument("--pairs", type=int, default=15, help="runs of each, one picture")
-    parser.add_argument("--folder-pairs", type=int, default=5, help="runs of each, 250 pictures")
+    parser.add_argument("--pairs", type=int, default=15, help="runs of each, one image")
+    parser.add_argument("--folder-pairs", type=int, default=5, help="runs of each, 250 images")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there as well")
     args = parser.parse_args()
     bundle = Bundle.load(args.model)
     work = Path(tempfile.mkdtemp(prefix="tinysight-benchmark-"))
     try:
-        paths = make_pictures(args.images, work, 250)
+        paths = make_images(args.images, work, 250)
         ours, naive = commands(bundle, args.tinysight)
-        folder = Case("250 pictures", [*ours, str(work)], [*naive, *paths], args.folder_pairs)
-        cold = Case("one picture, cold", [*ours, paths[0]], [*naive, paths[0]], args.pairs)
+        folder = Case("250 images", [*ours, str(work)], [*naive, *paths], args.folder_pairs)
+        cold = Case("one image, cold", [*ours, paths[0]], [*naive, paths[0]], args.pairs)
         compare_answers(folder)
         found = {case.name: measure(case) for case in (cold, folder)}
     finally:
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def commands(bundle: Bundle, installed: str | None) -> tuple[list[str], list[str]]:
-    """Both programs up to their pictures, run by the same Python."""
+    """Both programs up to their images, run by the same Python."""
     model = ["predict", "--model", str(bundle.folder)]
     if installed:
         python = str(Path(installed).absolute().with_name("python"))
@@ -99,9 +99,9 @@ def commands(bundle: Bundle, installed: str | None) -> tuple[list[str], list[str
     return ours, [python, script, str(bundle.folder / MODEL), labels, interpolation]
 
 
-def make_pictures(source: str, folder: Path, count: int) -> list[str]:
-    """`count` JPEGs of five sizes, each another cut of a picture in `source`; always the same."""
-    originals = [decode(p.data) for p in pictures(source) if isinstance(p.data, str)]
+def make_images(source: str, folder: Path, count: int) -> list[str]:
+    """`count` JPEGs of five sizes, each another cut of an image in `source`; always the same."""
+    originals = [decode(p.data) for p in iter_images(source) if isinstance(p.data, str)]
     rng = np.random.default_rng(0)
     paths = []
     for i in range(count):
@@ -119,7 +119,7 @@ def make_pictures(source: str, folder: Path, count: int) -> list[str]:
 
 
 def compare_answers(case: Case) -> None:
-    """Exit unless both programs give the same best score to every picture, within 1e-4."""
+    """Exit unless both programs give the same best score to every image, within 1e-4."""
     by_hand = [line.split("\t") for line in output(case.naive).splitlines()]
     answers = map(json.loads, output([*case.ours, "--topk=1", "--json"]).splitlines())
     for (path, _, score), answer in zip(by_hand, answers, strict=True):

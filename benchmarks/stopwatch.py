@@ -3,7 +3,7 @@
     python benchmarks/stopwatch.py [--model NAME|FOLDER] [--images FOLDER] [--rounds 5]
 
 Bench and stopwatch take turns. The stopwatch times whole processes of `tinysight predict`: one
-picture, and a folder once and four times over; the time of a picture is what three more folders add.
+image, and a folder once and four times over; the time of an image is what three more folders add.
 Printed are the medians and their ratio; the exit code is 1 if one is off by more than 5 %. On a busy
 machine it will be.
 """
@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from predict import SAMPLES, SCRIPT, make_pictures
+from predict import SAMPLES, SCRIPT, make_images
 from tinysight.pipelines.bench import watch
 from tinysight.pipelines.stream import usable_cores
 
@@ -34,18 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=250)
     args = parser.parse_args(arguments)
-    said: dict[str, list[float]] = {"cold start, ms": [], "a picture of a folder, ms": []}
+    said: dict[str, list[float]] = {"cold start, ms": [], "an image of a folder, ms": []}
     seen: dict[str, list[float]] = {name: [] for name in said}
     with tempfile.TemporaryDirectory(prefix="tinysight-stopwatch-") as folder:
-        paths = make_pictures(args.images, Path(folder), args.count)
+        paths = make_images(args.images, Path(folder), args.count)
         for _ in range(args.rounds):
             card = bench(args.model, folder, args.count)
             said["cold start, ms"].append(card["cold"]["seconds"] * 1e3)
-            said["a picture of a folder, ms"].append(card["best"]["ms"])
+            said["an image of a folder, ms"].append(card["best"]["ms"])
             colds = [seconds(args.model, [paths[0]]) for _ in range(5)]
             seen["cold start, ms"].append(statistics.median(colds) * 1e3)
             more = seconds(args.model, [folder] * 4) - seconds(args.model, [folder])
-            seen["a picture of a folder, ms"].append(more / (3 * args.count) * 1e3)
+            seen["an image of a folder, ms"].append(more / (3 * args.count) * 1e3)
     worst = 0.0
     for name in said:
         ours, outside = statistics.median(said[name]), statistics.median(seen[name])

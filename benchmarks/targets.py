@@ -1,9 +1,9 @@
-"""Both networks of the small recipes in every engine's form: written, run, compared on real pictures.
+"""Both networks of the small recipes in every engine's form: written, run, compared on real images.
 
     python benchmarks/targets.py
-    python benchmarks/targets.py --to ncnn,mnn --pictures samples/clarity --weights pplcnet.safetensors
+    python benchmarks/targets.py --to ncnn,mnn --images samples/clarity --weights pplcnet.safetensors
 
-PP-LCNet x1.0 and PP-HGNetV2-B0 with seeded weights; their normalisation is measured on the pictures and
+PP-LCNet x1.0 and PP-HGNetV2-B0 with seeded weights; their normalisation is measured on the images and
 their last layer made steep, so that scores spread over (0, 1) as those of a trained network do. With
 --weights PP-LCNet takes trained ones. Prints a row a form: size, largest and mean score difference from
 ONNX Runtime, labels that change; a form that is refused prints the reason, and the exit code is 1.
@@ -21,13 +21,13 @@ import torch
 from torch import nn
 
 from tinysight.bundle import MODEL, Bundle
+from tinysight.bundle.manifest import Input, Manifest
+from tinysight.engines.writers.add import add_targets
+from tinysight.engines.writers.check import Images, batches, find_images
 from tinysight.errors import TinysightError
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
-from tinysight.export.targets.add import add_targets
-from tinysight.export.targets.check import Pictures, batches, find_pictures
-from tinysight.manifest import Input, Manifest
 from tinysight.models import create_model
-from tinysight.train.pretrained import load_pretrained
+from tinysight.training.pretrained import load_pretrained
 
 TRANSFORMS = (
     {"name": "resize", "short": 256},
@@ -50,7 +50,7 @@ def manifest(task: str) -> Manifest:
     )
 
 
-def network(name: str, found: Pictures, weights: Path | None) -> nn.Module:
+def network(name: str, found: Images, weights: Path | None) -> nn.Module:
     """The network with trained weights, or with seeded ones that answer as variedly."""
     torch.manual_seed(0)
     model = create_model(name, num_classes=CLASSES)
@@ -75,10 +75,10 @@ def main() -> int:
     """Print a row for every network and form."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--to", default=TO)
-    parser.add_argument("--pictures", default="samples/clarity")
+    parser.add_argument("--images", default="samples/clarity")
     parser.add_argument("--weights", type=Path, help="trained weights of PP-LCNet x1.0, 4 classes")
     args = parser.parse_args()
-    found, refused = find_pictures(args.pictures, CLASSES), 0
+    found, refused = find_images(args.images, CLASSES), 0
     with tempfile.TemporaryDirectory() as folder:
         for name in ("pplcnet_x1_0", "pphgnetv2_b0"):
             model = network(name, found, args.weights if name == "pplcnet_x1_0" else None)
@@ -92,7 +92,7 @@ def main() -> int:
                     refused += 1
                     continue
                 print(
-                    f"{name:14} {target:12} {form.pictures} pictures, scores within "
+                    f"{name:14} {target:12} {form.images} images, scores within "
                     f"{form.max_score_difference:.2g} (mean {form.mean_score_difference:.2g}), "
                     f"{form.label_flips} labels differ",
                     flush=True,

@@ -3,8 +3,8 @@
     python benchmarks/train_overhead.py [--batch 64] [--size 176] [--steps 10] [--turns 5]
 
 Bare is what one would write by hand: forward, loss, backward, `optimizer.step()`. The other side is what the loop of
-`fit` does for a step, from taking the batch to counting it: the learning rate, random state, weights by picture,
-running loss, unreadable pictures, progress. Batches are prepared before and lie in memory, so that neither waits for a
+`fit` does for a step, from taking the batch to counting it: the learning rate, random state, weights by image,
+running loss, unreadable images, progress. Batches are prepared before and lie in memory, so that neither waits for a
 loader; evaluation and checkpoints are not steps. The two take turns on the same network. Processor time is shown as
 well as wall clock, and the best turn as well as the median: where the machine does much else, they say more.
 """
@@ -28,12 +28,12 @@ import torch
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.data.loader import Batch
-from tinysight.train.distributed import Processes
-from tinysight.train.folder import RunFolder
-from tinysight.train.loop import learn
-from tinysight.train.optim import set_lr
-from tinysight.train.report import Report
-from tinysight.train.run import Run, prepare, steps_per_epoch
+from tinysight.training.distributed import Processes
+from tinysight.training.folder import RunFolder
+from tinysight.training.loop import learn
+from tinysight.training.optim import set_lr
+from tinysight.training.report import Report
+from tinysight.training.run import Run, prepare, steps_per_epoch
 
 SEED = 0
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def helmet_like(root: Path, args: argparse.Namespace) -> Recipe:
-    """A recipe with the helmet's settings, of pictures that only its lists need."""
+    """A recipe with the helmet's settings, of images that only its lists need."""
     cv2.imwrite(str(root / "a.png"), np.zeros((8, 8, 3), np.uint8))
     for name, count in (("train", args.batch * 100), ("val", 2)):
         (root / f"{name}.txt").write_text("".join(f"a.png {i % 2}\n" for i in range(count)))

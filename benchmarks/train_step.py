@@ -1,14 +1,14 @@
-"""Time training steps of PP-LCNet x1.0 against the reference, at the settings of the safety helmet recipe.
+"""Time training steps of PP-LCNet x1.0 against PaddleClas, at the settings of the safety helmet recipe.
 
     python benchmarks/train_step.py [--batch 64] [--size 176] [--threads N] [--turns 5]
 
-The reference is PaddlePaddle with the network of the public package `paddleclas`, in an environment of its own that
+PaddleClas is PaddlePaddle with the network of the public package `paddleclas`, in an environment of its own that
 this command makes once (about 1 GB in `--cache`). Two processes, one each, take turns, so that whatever else the
 machine does meets both; where it does much else, the processor time of the step (`cpu`) says more.
 
 `step` is forward, backward and optimiser on a batch that is there; `loader + step` reads JPEGs with one loader
-process: decode, random crop, flip, normalise. The package has the reference's networks but not its loader, so the
-other side's loader is `paddle.io.DataLoader` over the same OpenCV calls that the reference makes.
+process: decode, random crop, flip, normalise. The package has PaddleClas' networks but not its loader, so the
+other side's loader is `paddle.io.DataLoader` over the same OpenCV calls that PaddleClas makes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PADDLE += ("easydict", "tqdm", "scikit-learn", "ujson", "six", "requests", "scip
 PACKAGE = "paddleclas==2.6.0"  # without its pins: NumPy 1.24, gast 0.3.3, faiss, visualdl
 RATE, MOMENTUM, DECAY, SMOOTHING = 0.025, 0.9, 3e-5, 0.1
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PICTURES = 512
+IMAGES = 512
 Step = Callable[[Any, Any], float]
 
 
@@ -50,14 +50,14 @@ def main() -> None:
     parser.add_argument("--cache", default="~/.cache/tinysight/benchmarks")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there as well")
     parser.add_argument("--be", choices=("ours", "reference"), help=argparse.SUPPRESS)
-    parser.add_argument("--pictures", help=argparse.SUPPRESS)
+    parser.add_argument("--images", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.be:
         serve(args)
         return
     python = environment(Path(args.cache).expanduser() / "paddle")
     with tempfile.TemporaryDirectory(prefix="tinysight-benchmark-") as folder:
-        make_pictures(Path(folder))
+        make_images(Path(folder))
         found = measure(args, folder, {"ours": Path(sys.executable), "reference": python})
     print(table(args, found))
     if args.json:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def environment(folder: Path) -> Path:
-    """The reference's Python; made at the first call."""
+    """PaddleClas' Python; made at the first call."""
     python = folder / "bin" / "python"
     if not (folder / "ready").is_file():
         print(f"making {folder} ...", file=sys.stderr)
@@ -77,13 +77,13 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def make_pictures(folder: Path) -> None:
+def make_images(folder: Path) -> None:
     """Smooth random JPEGs of the size of a helmet crop, and their list."""
     import cv2
 
     rng = np.random.default_rng(0)
     lines = []
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         small = rng.integers(0, 256, (12, 9, 3), np.uint8)
         cv2.imwrite(str(folder / f"{i}.jpg"), cv2.resize(small, (240, 320)))
         lines.append(f"{i}.jpg {i % 2}\n")
@@ -93,12 +93,12 @@ def make_pictures(folder: Path) -> None:
 def measure(
     args: argparse.Namespace, folder: str, pythons: dict[str, Path]
 ) -> dict[str, dict[str, list[float]]]:
-    """Pictures per second of every turn, by case and side; the first turn is not kept."""
+    """Images per second of every turn, by case and side; the first turn is not kept."""
     keep = [f"--{k}={getattr(args, k)}" for k in ("batch", "size", "threads", "steps")]
     limits = {k: str(args.threads) for k in ("OMP_NUM_THREADS", "FLAGS_paddle_num_threads")}
     sides = {
         name: subprocess.Popen(
-            [str(python), "-W", "ignore", __file__, *keep, "--be", name, "--pictures", folder],
+            [str(python), "-W", "ignore", __file__, *keep, "--be", name, "--images", folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -126,7 +126,7 @@ def measure(
 
 
 def ask(side: subprocess.Popen[str], case: str) -> list[float]:
-    """One turn of one side: its pictures per second of wall clock, and of its own processor time."""
+    """One turn of one side: its images per second of wall clock, and of its own processor time."""
     assert side.stdin is not None
     assert side.stdout is not None
     side.stdin.write(case + "\n")
@@ -153,8 +153,8 @@ def serve(args: argparse.Namespace) -> None:
         for _ in range(args.steps):
             step(*(batch if case == "step" else next(stream)))  # type: ignore[arg-type]
         took, busy = time.perf_counter() - start, time.process_time() - before
-        pictures = args.steps * args.batch
-        print(f"RATE {pictures / took} {pictures / max(busy, 1e-9)}", flush=True)
+        images = args.steps * args.batch
+        print(f"RATE {images / took} {images / max(busy, 1e-9)}", flush=True)
 
 
 def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], Iterator[Any]]]:
@@ -166,10 +166,10 @@ def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], 
     from tinysight.data.loader import Batch, TrainingBatches, batches
     from tinysight.models import create_model
     from tinysight.registry import losses, optimizers
-    from tinysight.train.distributed import Processes
-    from tinysight.train.freeze import Frozen
-    from tinysight.train.optim import param_groups, set_lr
-    from tinysight.train.step import Stepper, memory_format
+    from tinysight.training.distributed import Processes
+    from tinysight.training.freeze import Frozen
+    from tinysight.training.optim import param_groups, set_lr
+    from tinysight.training.step import Stepper, memory_format
     from tinysight.transforms import Compose
 
     torch.set_num_threads(args.threads)
@@ -191,7 +191,7 @@ def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], 
     def loader() -> Iterator[Any]:
         crop = {"name": "random_resized_crop", "size": args.size}
         specs = [crop, {"name": "random_flip"}, {"name": "normalize", "mean": MEAN, "std": STD}]
-        samples = read_list(f"{args.pictures}/list.txt", args.pictures, 2)
+        samples = read_list(f"{args.images}/list.txt", args.images, 2)
         transforms = Compose.from_specs(specs)
         prepared = TrainingBatches(samples, transforms, args.batch, 1000, 0, channels_last=True)
         for batch in batches(prepared, 0, 1):
@@ -204,7 +204,7 @@ def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], 
 def reference(
     args: argparse.Namespace,
 ) -> tuple[Step, tuple[Any, Any], Callable[[], Iterator[Any]]]:
-    """The same with PaddlePaddle, as the reference's engine writes it."""
+    """The same with PaddlePaddle, as PaddleClas' engine writes it."""
     import importlib.util
 
     found = importlib.util.find_spec("paddleclas")
@@ -229,23 +229,23 @@ def reference(
         optimizer.clear_grad()
         return float(loss)
 
-    class Pictures(paddle.io.Dataset):  # type: ignore[misc]  # no types in this environment
+    class Images(paddle.io.Dataset):  # type: ignore[misc]  # no types in this environment
         def __len__(self) -> int:
-            return PICTURES * 1000
+            return IMAGES * 1000
 
         def __getitem__(self, i: int) -> tuple[np.ndarray, np.int64]:
             rng = np.random.default_rng(i)
-            return prepared(f"{args.pictures}/{i % PICTURES}.jpg", args.size, rng), np.int64(i % 2)
+            return prepared(f"{args.images}/{i % IMAGES}.jpg", args.size, rng), np.int64(i % 2)
 
     def loader() -> Iterator[Any]:
-        yield from paddle.io.DataLoader(Pictures(), batch_size=args.batch, num_workers=1)
+        yield from paddle.io.DataLoader(Images(), batch_size=args.batch, num_workers=1)
 
     images = paddle.randn([args.batch, 3, args.size, args.size])
     return step, (images, paddle.arange(args.batch) % 2), loader
 
 
 def prepared(path: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Random crop, flip and normalisation by the reference's OpenCV and NumPy calls."""
+    """Random crop, flip and normalisation by PaddleClas' OpenCV and NumPy calls."""
     import cv2
 
     image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)

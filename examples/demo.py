@@ -1,6 +1,6 @@
 """What `make demo` shows: predict with the shipped bundle, then make a model of one's own, and use it without torch.
 
-Every step is a command that a user could type; it is printed before it runs. The pictures are those in
+Every step is a command that a user could type; it is printed before it runs. The images are those in
 `samples/clarity`; the work goes to `runs/demo`.
 """
 
@@ -27,9 +27,9 @@ def main() -> None:
     tinysight = str(Path(sys.executable).with_name("tinysight"))
     start = time.perf_counter()
 
-    say("1  The shipped model on the shipped pictures, in an environment without torch")
-    pictures = ("samples/clarity/blurred", "samples/clarity/sharp/[a-d]*")
-    run(base, "predict", *pictures, "--model", "clarity_assessment")
+    say("1  The shipped model on the shipped images, in an environment without torch")
+    images = ("samples/clarity/blurred", "samples/clarity/sharp/[a-d]*")
+    run(base, "predict", *images, "--model", "clarity_assessment")
 
     say("2  A data set from the sample photographs: some blurred, split by photograph")
     shutil.rmtree(REPO / RUN, ignore_errors=True)

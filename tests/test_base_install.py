@@ -54,8 +54,8 @@ def test_it_predicts_as_the_documents_say(base_python: str, tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    pictures = sorted(p.name for p in PHOTO.rglob("*.jpg"))
-    assert sorted(Path(line.rpartition("filename: ")[2]).name for line in lines) == pictures
+    images = sorted(p.name for p in PHOTO.rglob("*.jpg"))
+    assert sorted(Path(line.rpartition("filename: ")[2]).name for line in lines) == images
     for line in lines:
         assert line.startswith("class_ids: [")
         wanted = (
@@ -95,7 +95,7 @@ def test_it_translates_and_predicts_an_exported_program(
     assert all(len(a["class_ids"]) == 5 for a in answers)
     np.save(tmp_path / "in.npy", synth_input(2))
     code = (
-        "import sys, numpy as np; from tinysight.bundle import Bundle; from tinysight.runtime import OnnxSession\n"
+        "import sys, numpy as np; from tinysight.bundle import Bundle; from tinysight.engines import OnnxSession\n"
         "folder = sys.argv[1]; session = OnnxSession(Bundle.load(folder + '/bundle').model)\n"
         "np.save(folder + '/out.npy', session.run(np.load(folder + '/in.npy')))"
     )

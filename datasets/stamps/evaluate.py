@@ -7,7 +7,7 @@
 
 trains every fold with the two recipes beside this file (about half an hour on two quiet cores) and
 prints a table, and whether the fine-tuned networks are right where the probe is wrong. The last epoch
-is the one that counts: no fold's val pictures choose it. A fold that is trained already is not trained
+is the one that counts: no fold's val images choose it. A fold that is trained already is not trained
 again.
 """
 
@@ -31,8 +31,8 @@ from tinysight.data.lists import read_split  # noqa: E402
 from tinysight.data.read import read_sample  # noqa: E402
 from tinysight.errors import TinysightError  # noqa: E402
 from tinysight.metrics import wilson_interval  # noqa: E402
-from tinysight.train import evaluate_run, fit  # noqa: E402
-from tinysight.train.predictor import initial_model  # noqa: E402
+from tinysight.training import evaluate_run, fit  # noqa: E402
+from tinysight.training.predictor import initial_model  # noqa: E402
 from tinysight.transforms import Compose, to_batch  # noqa: E402
 
 FOLDS = 5
@@ -68,7 +68,7 @@ def recipe_of(name: str, fold: int, data: Path, extra: list[str]) -> Recipe:
 
 
 def trained(name: str, fold: int, arguments: argparse.Namespace) -> np.ndarray:
-    """Which of one fold's val pictures are right, (N,) bool."""
+    """Which of one fold's val images are right, (N,) bool."""
     out = arguments.runs / f"{name}_{fold}"
     fit(recipe_of(name, fold, arguments.data, arguments.o), out, resume=True)
     found = evaluate_run(out / "checkpoints" / "last.safetensors")
@@ -92,7 +92,7 @@ def probe(data: Path) -> list[np.ndarray]:
 def features(
     recipe: Recipe, split: str, known: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled features (N, D), standardised by picture, and labels (N,); each computed once."""
+    """Pooled features (N, D), standardised by image, and labels (N,); each computed once."""
     model = initial_model(recipe).eval()
     prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     samples = read_split(recipe.data, getattr(recipe.data, split))
@@ -109,7 +109,7 @@ def features(
 
 
 def comparison(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
-    """Pictures that one has right and the other wrong, and how likely that is by chance (McNemar, exact)."""
+    """Images that one has right and the other wrong, and how likely that is by chance (McNemar, exact)."""
     mine, other = np.concatenate(ours), np.concatenate(theirs)
     won, lost = int((mine & ~other).sum()), int((other & ~mine).sum())
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
@@ -117,7 +117,7 @@ def comparison(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
 
 
 def table(rows: dict[str, list[np.ndarray]]) -> str:
-    """Top-1 of each method: mean and spread over the folds, all pictures with an interval."""
+    """Top-1 of each method: mean and spread over the folds, all images with an interval."""
     lines = ["| method | folds | mean +- std | all 466, 95 % interval |", "|---|---|---|---|"]
     for title, folds in rows.items():
         shares = [float(fold.mean()) for fold in folds]

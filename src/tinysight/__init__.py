@@ -1,4 +1,4 @@
-"""tinysight: train tiny, fast image classifiers on your own pictures; the same answer everywhere.
+"""tinysight: train tiny, fast image classifiers on your own images; the same answer everywhere.
 
 Importing the package imports neither torch nor onnxruntime nor OpenCV; each name is loaded when it is first used.
 """
@@ -16,9 +16,9 @@ _HOMES = {
     "TinysightError": "tinysight.errors",
     "create_model": "tinysight.models",
     "decode": "tinysight.transforms",
-    "evaluate": "tinysight.evaluate",
+    "evaluate": "tinysight.evaluation.predictor",
     "export_bundle": "tinysight.export",
-    "fit": "tinysight.train",
+    "fit": "tinysight.training",
     "list_models": "tinysight.models",
     "load_recipe": "tinysight.config",
 }
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from tinysight.bundle import Bundle
     from tinysight.config import load_recipe
     from tinysight.errors import TinysightError
-    from tinysight.evaluate import evaluate
+    from tinysight.evaluation.predictor import evaluate
     from tinysight.export import export_bundle
     from tinysight.models import create_model, list_models
     from tinysight.pipelines.classify import Classifier
-    from tinysight.train import fit
+    from tinysight.training import fit
     from tinysight.transforms import decode
 
 __all__ = [

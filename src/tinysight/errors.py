@@ -4,7 +4,7 @@
     |-- ConfigError         a recipe, an override or an argument is wrong
     |   `-- UnknownName     a name that nobody registered
     |-- DataError           a list file, a folder or a label is wrong
-    |-- ImageError          one picture cannot be decoded
+    |-- ImageError          one image cannot be decoded
     |-- BundleError         a bundle is missing, truncated, tampered with or too new
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
     |-- DistributedError    another process of a run has ended
@@ -70,7 +70,7 @@ class DataError(TinysightError):
 
 
 class ImageError(TinysightError):
-    """One picture cannot be decoded. `where` is its path."""
+    """One image cannot be decoded. `where` is its path."""
 
 
 class BundleError(TinysightError):

@@ -201,16 +201,16 @@ metrics: Registry[dict[str, float]] = Registry(
     "metric", "tinysight.metrics", runtime=("scores", "labels")
 )
 necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
-optimizers: Registry[Any] = Registry("optimizer", "tinysight.train.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry("postprocess", "tinysight.postprocess", runtime=("labels",))
+optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
+postprocesses: Registry[Any] = Registry("postprocess", "tinysight.tasks", runtime=("labels",))
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
-    "schedule", "tinysight.train.schedule", runtime=("lr", "epochs", "steps_per_epoch")
+    "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
 sessions: Registry[Any] = Registry(
-    "engine", "tinysight.runtime", runtime=("model", "streams", "threads")
+    "engine", "tinysight.engines", runtime=("model", "streams", "threads")
 )
-targets: Registry[Any] = Registry("export target", "tinysight.export.targets")
+targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
 from tinysight import bundle as module
 from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle, list_bundles, new_bundle
+from tinysight.bundle.manifest import FORMAT
 from tinysight.errors import BundleError
 from tinysight.files import to_yaml
-from tinysight.manifest import FORMAT
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from support.bundles import tiny_bundle, tiny_manifest
+from tinysight.bundle.manifest import Manifest
 from tinysight.certificate.answers import Answers, as_array, labels
 from tinysight.certificate.compare import Compared, Row, compare, installed_engines
-from tinysight.certificate.files import nasty_files
-from tinysight.manifest import Manifest
-from tinysight.pipelines.sources import Picture
+from tinysight.certificate.files import edge_case_files
+from tinysight.pipelines.sources import ImageInput
 from tinysight.transforms import decode
 
 # The tiny manifest says "bright" from a second score of 0.5 on.
@@ -35,7 +35,7 @@ def test_flips_and_differences_by_kind() -> None:
 def test_files_that_one_side_reads() -> None:
     found = {k: v for k, v in EXPECTED.items() if k != "b"}
     rows, apart = compare(tiny_manifest(), scores(EXPECTED), scores(found), KINDS)
-    assert rows["first"].pictures == 1
+    assert rows["first"].images == 1
     assert apart == ("b",)
     problem = Compared("x", "1", rows, apart).problems()[0]
     assert "1 files are read by one side and refused by the other: b" in str(problem)
@@ -105,8 +105,8 @@ def test_vectors_by_their_length() -> None:
     assert rows["other size"].max_score_difference == np.inf
     found = [str(p) for p in Compared("x", "1", rows, answer="embedding").problems()]
     assert found == [
-        "x, same size: the vectors of 2 pictures differ by up to 0.002; accepted are 0.001",
-        "x, other size: the vectors of 1 pictures differ by up to inf; accepted are 0.001",
+        "x, same size: the vectors of 2 images differ by up to 0.002; accepted are 0.001",
+        "x, other size: the vectors of 1 images differ by up to inf; accepted are 0.001",
     ]
 
 
@@ -145,8 +145,8 @@ def test_where_all_boxes_are_as_sure_each_has_its_place() -> None:
     assert rows == {"k": (1, 0, 0, pytest.approx(0.3)), "none": (1, 0, 0, 0)}
     (problem,) = Compared("x", "1", rows, answer="boxes").problems()
     assert problem.what == (
-        "other boxes in 0 of 1 pictures, scores differ by up to 0, corners by up to 0.3 of the "
-        "picture; accepted are 0 and 0.001"
+        "other boxes in 0 of 1 images, scores differ by up to 0, corners by up to 0.3 of the "
+        "image; accepted are 0 and 0.001"
     )
 
 
@@ -156,20 +156,20 @@ def test_a_corner_that_is_no_number_is_a_breach() -> None:
     assert len(Compared("x", "1", rows, answer="boxes").problems()) == 1
 
 
-def test_corners_are_shares_of_the_picture() -> None:
+def test_corners_are_shares_of_the_image() -> None:
     answer = {"label_ids": [3], "scores": [0.5], "boxes_xyxy": [[8.0, 2.0, 24.0, 10.0]]}
-    picture = Picture("a", np.zeros((16, 32, 3), np.uint8))
+    image = ImageInput("a", np.zeros((16, 32, 3), np.uint8))
     expected = [[3, 0.5, 0.25, 0.125, 0.75, 0.625]]
-    assert as_array("boxes", answer, picture).tolist() == expected
+    assert as_array("boxes", answer, image).tolist() == expected
     with pytest.raises(ValueError, match="expected numbers"):
-        as_array("boxes", {**answer, "scores": ["0.5"]}, picture)
+        as_array("boxes", {**answer, "scores": ["0.5"]}, image)
 
 
-def test_the_picture_of_a_turned_file_is_turned() -> None:
-    """Every one: its size as it is shown is that of the decoded picture."""
+def test_the_image_of_a_turned_file_is_turned() -> None:
+    """Every one: its size as it is shown is that of the decoded image."""
     answer = {"label_ids": [0], "scores": [1.0], "boxes_xyxy": [[0.0, 0.0, 1.0, 1.0]]}
-    for file in nasty_files():
+    for file in edge_case_files():
         if file.kind == "exif":
             height, width = decode(file.data).shape[:2]
-            found = as_array("boxes", answer, Picture(file.name, file.data))
+            found = as_array("boxes", answer, ImageInput(file.name, file.data))
             assert found[0, 4:].tolist() == [1 / width, 1 / height], file.name

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinysight.certificate.files import REFUSED, NastyFile, nasty_files, write_nasty_files
+from tinysight.certificate.files import (
+    REFUSED,
+    EdgeCaseFile,
+    edge_case_files,
+    write_edge_case_files,
+)
 from tinysight.errors import ImageError
 from tinysight.transforms import decode
 from tinysight.transforms.header import read_header
 
-FILES = nasty_files()
+FILES = edge_case_files()
 
 
 def test_there_are_enough_of_every_kind() -> None:
@@ -24,7 +29,7 @@ def test_there_are_enough_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.kind == REFUSED], ids=lambda f: f.name)
-def test_refused(file: NastyFile) -> None:
+def test_refused(file: EdgeCaseFile) -> None:
     with pytest.raises(ImageError):
         decode(file.data)
 
@@ -50,5 +55,5 @@ def test_every_turn_in_every_format() -> None:
 
 
 def test_written_for_others(tmp_path: Path) -> None:
-    paths = write_nasty_files(tmp_path / "new" / "folder")
+    paths = write_edge_case_files(tmp_path / "new" / "folder")
     assert [p.read_bytes() for p in paths] == [f.data for f in FILES]

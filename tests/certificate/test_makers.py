@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tinysight.certificate.images import image
 from tinysight.certificate.jpeg import encode_jpeg, to_ycbcr
 from tinysight.certificate.jpegs import SAMPLINGS, adobe, tall
 from tinysight.certificate.lossless import chunk, encode_bmp, encode_png, encode_webp
-from tinysight.certificate.pictures import picture
 from tinysight.transforms import decode
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -41,7 +41,7 @@ def by_pillow(data: bytes) -> np.ndarray:
 def test_a_jpeg_shows_what_went_in(
     name: str, progressive: bool, restart: int, width: int, height: int, seed: int
 ) -> None:
-    rgb = np.full((height, width, 3), picture(1, 1, seed)[0, 0])
+    rgb = np.full((height, width, 3), image(1, 1, seed)[0, 0])
     data = encode_jpeg(
         to_ycbcr(rgb),
         quality=98,
@@ -55,7 +55,7 @@ def test_a_jpeg_shows_what_went_in(
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_details_survive(progressive: bool) -> None:
-    rgb = picture(67, 45, 5)
+    rgb = image(67, 45, 5)
     data = encode_jpeg(to_ycbcr(rgb), quality=100, progressive=progressive)
     assert np.abs(by_pillow(data).astype(int) - rgb).mean() < 1
 
@@ -66,7 +66,7 @@ def test_four_inks() -> None:
     assert np.abs(shown.astype(int) - (200, 100, 50)).max() <= 2
 
 
-def test_a_tall_picture_repeats_its_row() -> None:
+def test_a_tall_image_repeats_its_row() -> None:
     shown = decode(tall(40, 5, 1))
     assert shown.shape == (80, 40, 3)
     assert np.array_equal(decode(tall(40, 5, 1, "", 80))[:8], decode(tall(40, 5, 1, "", 80))[-8:])
@@ -78,10 +78,10 @@ def test_a_png_shows_what_went_in(
     form: tuple[int, int], interlaced: bool, width: int, height: int
 ) -> None:
     colour, bits = form
-    full = np.dstack([picture(width, height, 7), picture(width, height, 8)[..., 0]]).astype(int)
+    full = np.dstack([image(width, height, 7), image(width, height, 8)[..., 0]]).astype(int)
     values = full[..., : CHANNELS[colour]]
     values = values * 257 if bits == 16 else values >> (8 - bits)
-    table = picture(1 << min(bits, 8), 1, 9)[0]
+    table = image(1 << min(bits, 8), 1, 9)[0]
     chunks = chunk(b"PLTE", table.tobytes()) if colour == 3 else b""
     shown = decode(encode_png(values, colour, bits, interlaced=interlaced, chunks=chunks))
     if colour == 3:
@@ -98,29 +98,29 @@ def test_a_png_shows_what_went_in(
 )
 def test_a_bmp_shows_what_went_in(bits: int, options: dict[str, Any]) -> None:
     for width in (1, 2, 3, 17):
-        rgb = picture(width, 9, width)
+        rgb = image(width, 9, width)
         stored = rgb[..., ::-1] if bits == 24 else np.dstack([rgb[..., ::-1], rgb[..., 0]])
         assert np.array_equal(decode(encode_bmp(stored, bits, **options)), rgb)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8])
 def test_a_bmp_with_a_palette(bits: int) -> None:
-    table = picture(1 << bits, 1, 3)[0]
-    values = picture(13, 9, 4)[..., 0] >> (8 - bits)
+    table = image(1 << bits, 1, 3)[0]
+    values = image(13, 9, 4)[..., 0] >> (8 - bits)
     shown = decode(encode_bmp(values, bits, palette=table))
     assert np.array_equal(shown, table[values][..., ::-1])
 
 
 def test_a_webp_shows_what_went_in() -> None:
     for width, height in ((1, 1), (2, 3), (19, 8)):
-        rgb = picture(width, height, 6)
+        rgb = image(width, height, 6)
         assert np.array_equal(decode(encode_webp(rgb)), rgb)
         assert np.array_equal(decode(encode_webp(rgb, rgb[..., 0])), rgb)
         assert np.array_equal(by_pillow(encode_webp(rgb)), rgb)
 
 
-def test_pictures_are_the_same_everywhere() -> None:
+def test_images_are_the_same_everywhere() -> None:
     """A recorded reference is about exactly these pixels and bytes: if this fails, `EDITION` has to change."""
-    digest = hashlib.sha256(picture(31, 17, 5).tobytes())
-    digest.update(encode_jpeg(to_ycbcr(picture(31, 17, 5)), progressive=True))
+    digest = hashlib.sha256(image(31, 17, 5).tobytes())
+    digest.update(encode_jpeg(to_ycbcr(image(31, 17, 5)), progressive=True))
     assert digest.hexdigest()[:16] == "f05035d133fe38e3"

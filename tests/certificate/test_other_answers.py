@@ -1,4 +1,4 @@
-"""Detectors and networks that describe pictures by vectors, compared between the engines."""
+"""Detectors and networks that describe images by vectors, compared between the engines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from support.bundles import tiny_detector, tiny_manifest, tiny_onnx
 from support.exports import export
 from tinysight.bundle import MODEL, Bundle
+from tinysight.bundle.manifest import ReducedDecode
 from tinysight.certificate.record import readable
 from tinysight.certificate.verify import OWN, verify
 from tinysight.cli import main
-from tinysight.interop.paddle_bundle import import_paddle
-from tinysight.manifest import ReducedDecode
+from tinysight.compat.paddle.bundle import import_paddle
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -62,5 +62,5 @@ def test_networks_of_the_reference(case: str, answer: str, tmp_path: Path) -> No
     assert verdict.problems == ()
     assert verdict.origin == ""
     for one in verdict.engines:
-        assert (one.answer, one.total.pictures) == (answer, len(readable()))
+        assert (one.answer, one.total.images) == (answer, len(readable()))
         assert max(one.total[2:]) < 1e-4

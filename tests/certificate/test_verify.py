@@ -12,8 +12,9 @@ import pytest
 
 from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny_onnx
 from tinysight.bundle import CARD, MODEL, Bundle
+from tinysight.bundle.manifest import Manifest, ReducedDecode
 from tinysight.certificate.answers import Answers, answers
-from tinysight.certificate.files import nasty_files
+from tinysight.certificate.files import edge_case_files
 from tinysight.certificate.record import (
     CERTIFICATE,
     REFERENCE,
@@ -25,9 +26,8 @@ from tinysight.certificate.record import (
 from tinysight.certificate.verify import OWN, renewed, verify
 from tinysight.cli import main
 from tinysight.errors import BundleError
-from tinysight.manifest import Manifest, ReducedDecode
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.sources import Picture
+from tinysight.pipelines.sources import ImageInput
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny bundle with what it answers itself as the reference."""
     folder = tmp_path_factory.mktemp("certified")
     plain = Classifier(tiny_bundle(folder / "plain"), batch_size=8)
-    plain.on_unreadable = lambda picture: None
-    said = answers(plain, [Picture(f.name, f.data) for f in nasty_files()])
+    plain.on_unreadable = lambda image: None
+    said = answers(plain, [ImageInput(f.name, f.data) for f in edge_case_files()])
     files = to_files(plain.manifest, Certificate("a hand 1.0", (), {}), said)
     return Bundle.write(folder / "b", plain.manifest, {MODEL: tiny_onnx(), **files})
 
@@ -53,7 +53,7 @@ def test_the_same_answers(certified: Bundle) -> None:
     assert verdict.origin == "a hand 1.0"
     assert verdict.engines[0].engine == "onnxruntime"
     for one in verdict.engines:
-        assert one.total.pictures == len(readable()) >= 300
+        assert one.total.images == len(readable()) >= 300
         assert one.total.label_flips == 0
         assert one.total.max_score_difference < 1e-5
 
@@ -85,7 +85,7 @@ def test_an_edited_network_shows(certified: Bundle, tmp_path: Path) -> None:
     assert any(problem.where == "onnxruntime, jpeg" for problem in verify(edited).problems)
 
 
-def test_own_pictures_are_compared_between_engines(
+def test_own_images_are_compared_between_engines(
     certified: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for i in range(3):
@@ -101,7 +101,7 @@ def test_own_pictures_are_compared_between_engines(
         assert one["kinds"]["huge"]["label_flips"] == 0
 
 
-def test_leave_to_decode_reduced_is_measured_on_own_pictures(
+def test_leave_to_decode_reduced_is_measured_on_own_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leave = ReducedDecode(1.0, 1000, 0, 0.01)
@@ -114,14 +114,14 @@ def test_leave_to_decode_reduced_is_measured_on_own_pictures(
     assert main(["verify", str(bundle.folder), "--images", str(tmp_path / "own")]) == 0
     shown = capsys.readouterr().out
     assert "when it was allowed: 0 of 1000 labels changed, scores by up to 0.01" in shown
-    assert "your pictures: 0 of 2 labels change" in shown, "the small one is always whole"
+    assert "your images: 0 of 2 labels change" in shown, "the small one is always whole"
 
 
 def test_a_bundle_without_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = tiny_bundle(tmp_path / "b")
     assert main(["verify", str(bundle.folder), "--files", str(tmp_path / "files")]) == 0
     assert "none in this bundle: compared with onnxruntime here" in capsys.readouterr().out
-    assert len(list((tmp_path / "files").iterdir())) == len(nasty_files())
+    assert len(list((tmp_path / "files").iterdir())) == len(edge_case_files())
 
 
 def test_the_table_is_made_again(certified: Bundle, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_the_table_is_made_again(certified: Bundle, tmp_path: Path) -> None:
     assert files[REFERENCE] == (certified.folder / REFERENCE).read_bytes()
     recorded = read_certificate(Bundle.write(tmp_path / "c", bundle.manifest, files))
     assert recorded is not None
-    assert recorded[0].engines[0].total.pictures == len(readable())
+    assert recorded[0].engines[0].total.images == len(readable())
     text = files[CARD].decode()
     assert text.startswith("# brightness\n\n## The same answers on every engine\n\nFiles of")
     assert text.endswith("|\n\n## More\n\nwords\n")
@@ -144,18 +144,18 @@ def test_a_form_gets_a_column(tmp_path: Path) -> None:
     """The shipped bundle in the format of OpenVINO."""
     pytest.importorskip("openvino")
     pytest.importorskip("torch")
-    from tinysight.export.targets.add import add_targets
-    from tinysight.export.targets.check import Pictures
+    from tinysight.engines.writers.add import add_targets
+    from tinysight.engines.writers.check import Images
 
     shutil.copytree(Bundle.load("clarity_assessment").folder, tmp_path / "b")
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((300, 300, 3), 80 * i, np.uint8))
-    shown = Pictures(tuple(sorted(tmp_path.glob("*.png"))))
+    shown = Images(tuple(sorted(tmp_path.glob("*.png"))))
     bundle = add_targets(Bundle.load(tmp_path / "b"), ["openvino"], shown)
     recorded = read_certificate(bundle)
     assert recorded is not None
     (one,) = [one for one in recorded[0].engines if one.engine == "target/openvino"]
-    assert (one.total.pictures, one.total.label_flips, one.precision) == (335, 0, "fp32")
+    assert (one.total.images, one.total.label_flips, one.precision) == (335, 0, "fp32")
     assert one.total.max_score_difference < 1e-3
     assert "target/openvino" in (bundle.folder / CARD).read_text("utf-8")
 

@@ -11,8 +11,8 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_detector
 from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import ReducedDecode
 from tinysight.cli import main
-from tinysight.manifest import ReducedDecode
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import open_bundle
 from tinysight.pipelines.latency_card import CARD_FILE, machine, read_card
@@ -82,7 +82,7 @@ def test_the_card_leaves_the_seal_alone_and_is_verified(
     assert not verdict["pass"]
 
 
-def test_the_card_says_how_many_pictures_at_a_time(
+def test_the_card_says_how_many_images_at_a_time(
     model: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench(capsys, model, "--images", images, "--seconds=0", "--no-sweep", "--card")
@@ -104,7 +104,7 @@ def test_the_card_says_how_many_pictures_at_a_time(
     [
         (["--verify"], "latency.json: missing"),
         (["--limit=0"], "should not be negative"),
-        (["--admit"], "--images: --admit compares at least 1000 pictures"),
+        (["--admit"], "--images: --admit compares at least 1000 images"),
         (["--images=nowhere"], "nowhere: no such file or folder"),
         (["--engine=opnvino", "--seconds=0"], "did you mean 'openvino'"),
         (
@@ -134,13 +134,13 @@ def test_a_card_that_is_none(model: Path, text: str, capsys: pytest.CaptureFixtu
     assert "latency.json: not readable" in capsys.readouterr().err
 
 
-def test_too_few_pictures_admit_nothing(
+def test_too_few_images_admit_nothing(
     model: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out = bench(capsys, model, "--images", images, "--admit")
     assert code == 1
-    assert "margin 1: 6 of 7 pictures are reduced, 0 labels change" in out
-    assert "margin 4: 0 of 7 pictures are reduced" in out  # 40 pixels high: none is 4 x 8 at a half
+    assert "margin 1: 6 of 7 images are reduced, 0 labels change" in out
+    assert "margin 4: 0 of 7 images are reduced" in out  # 40 pixels high: none is 4 x 8 at a half
     assert "JPEGs are decoded whole" in out
     assert Bundle.load(model).manifest.decode is None
 
@@ -148,7 +148,7 @@ def test_too_few_pictures_admit_nothing(
 def test_reduced_decoding_is_admitted_and_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Flat pictures: nothing is lost by reducing them, whatever the margin."""
+    """Flat images: nothing is lost by reducing them, whatever the margin."""
     model = tiny_bundle(tmp_path / "model").folder
     (tmp_path / "pics").mkdir()
     for level in range(25):
@@ -159,7 +159,7 @@ def test_reduced_decoding_is_admitted_and_used(
     assert code == 0
     decode = Bundle.load(model).manifest.decode
     assert decode is not None
-    assert (decode.margin, decode.pictures, decode.label_flips) == (1.0, 1000, 0)
+    assert (decode.margin, decode.images, decode.label_flips) == (1.0, 1000, 0)
     assert json.loads(out)["decode"] == decode._asdict()
     shape = Classifier(model).steps.decode(str(tmp_path / "3.jpg")).shape
     assert shape == (8, 8, 3)
@@ -183,7 +183,7 @@ def test_a_network_that_needs_the_detail_is_refused(
         (tmp_path / "pics" / f"{i}.jpg").symlink_to(tmp_path / "0.jpg")
     code, out = bench(capsys, model, "--images", tmp_path / "pics", "--admit")
     assert code == 1
-    assert "margin 1: 1000 of 1000 pictures are reduced, 1000 labels change" in out
+    assert "margin 1: 1000 of 1000 images are reduced, 1000 labels change" in out
     assert Bundle.load(model).manifest.decode is None
 
 

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from support.golden import GOLDEN
-from support.paddleclas import make_pictures, write_deployed, write_training
+from support.paddleclas import make_images, write_deployed, write_training
 from tinysight.bundle import Bundle
 from tinysight.cli import main
 from tinysight.config import load_recipe
 from tinysight.models.weights import to_reference
-from tinysight.train.predictor import load_model
+from tinysight.training.predictor import load_model
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures, both configurations, a finished run and its export; no test may change them."""
+    """A folder with images, both configurations, a finished run and its export; no test may change them."""
     root = tmp_path_factory.mktemp("dialect")
-    make_pictures(root / "pictures")
+    make_images(root / "pictures")
     write_training(root)
     write_deployed(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def test_infer_prints_what_the_reference_prints(
     assert main(["infer", "-c", "demo.yaml"]) == 0
     ((only,),) = answer(capfd)
     assert list(only) == ["class_ids", "scores", "label_names", "file_name"]
-    assert only["file_name"] == "./pictures/0.png"
+    assert only["file_name"] == "./images/0.png"
     (score,) = only["scores"]  # type: ignore[misc]
     assert score == float(str(np.float32(score)))
     assert only["label_names"] == [("dark", "bright")[only["class_ids"][0]]]  # type: ignore[index]
@@ -94,7 +94,7 @@ def test_infer_in_batches_to_a_file_by_another_rule(
     out = tmp_path / "answers"
     words = [
         "-o",
-        "Infer.infer_imgs=pictures",
+        "Infer.infer_imgs=images",
         "-o",
         "Infer.batch_size=5",
         "-o",
@@ -113,8 +113,8 @@ def test_infer_in_batches_to_a_file_by_another_rule(
 def test_infer_names_what_it_cannot_read(
     here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy("pictures/0.png", tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"no picture")
+    shutil.copy("images/0.png", tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
     assert main(["infer", "-c", "demo.yaml", "-o", f"Infer.infer_imgs={tmp_path}"]) == 1
     shown = capfd.readouterr()
     assert "a.png" in shown.out
@@ -124,7 +124,7 @@ def test_infer_names_what_it_cannot_read(
 def test_weights_of_the_reference_are_read(
     here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The same answers by our checkpoint and by its tensors in the reference's file."""
+    """The same answers by our checkpoint and by its tensors in PaddleClas' file."""
     model, _ = load_model("output/PPLCNet_x0_25")
     content = {**to_reference(model), "StructuredToParameterName@@": {}}
     (tmp_path / "theirs.pdparams").write_bytes(pickle.dumps(content, protocol=4))
@@ -178,7 +178,7 @@ PREDICT = ["predict", "-c", "deploy.yaml", "-o"]
         (["export", "-c", "demo.yaml", "-o", "Global.save_inference_dir=models/demo"], "there is a bundle already"),
         (["export"], "--run: is missing; or give a PaddleClas configuration with -c"),
         (["eval", "-c", "pulc/clarity_assessment"], "is a recipe, which names no weights"),
-        (["infer", "-c", "demo.yaml", "-o", "Infer.infer_imgs=None"], "Infer.infer_imgs: which pictures?"),
+        (["infer", "-c", "demo.yaml", "-o", "Infer.infer_imgs=None"], "Infer.infer_imgs: which images?"),
         (["infer", "-c", "demo.yaml", "-o", "Arch.class_num=7", "-o", "Global.output_dir=new"], "no trained weights"),
         (["predict", "-c", "demo.yaml"], "a training configuration, which has no exported network"),
         (["predict", "-o", "a=b", "x.png"], "-o: there is no configuration to change"),
@@ -202,14 +202,14 @@ def test_the_export_is_used_by_a_deploy_configuration(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert Bundle.load("models/demo").manifest.labels == ("dark", "bright")
-    assert main(["infer", "-c", "demo.yaml", "-o", "Infer.infer_imgs=pictures"]) == 0
+    assert main(["infer", "-c", "demo.yaml", "-o", "Infer.infer_imgs=images"]) == 0
     by_infer = {one["file_name"]: one for one in sum(answer(capfd), [])}
-    assert main([*PREDICT, "Global.infer_imgs=pictures"]) == 0
+    assert main([*PREDICT, "Global.infer_imgs=images"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) == len(by_infer) == 12
     for line in lines:
         name, _, rest = line.partition(":\t")
-        one = by_infer[f"pictures/{name}"]
+        one = by_infer[f"images/{name}"]
         (score,) = one["scores"]  # type: ignore[misc]
         assert rest == (
             f"class id(s): {one['class_ids']}, score(s): [{score:.2f}], "
@@ -257,7 +257,7 @@ def test_convert_writes_a_recipe_that_reads_back(
         first
         == "# From the PaddleClas configuration demo.yaml -o Global.epochs=7 -o Optimizer.clip_grad=5.0"
     )
-    assert second.startswith("# Optimizer.clip_grad: the reference passes it over")
+    assert second.startswith("# Optimizer.clip_grad: PaddleClas passes it over")
     assert main(["recipe", "diff", str(out), "demo.yaml"]) == 1
     assert capfd.readouterr().out.splitlines()[0] == "train.epochs: 7 -> 3"
     assert load_recipe(out) == load_recipe(
@@ -265,12 +265,12 @@ def test_convert_writes_a_recipe_that_reads_back(
     )
 
 
-def test_several_labels_a_picture(
+def test_several_labels_a_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """From list files with tabs to a bundle whose labels have a probability each."""
     monkeypatch.chdir(tmp_path)
-    for path in sorted(make_pictures(tmp_path / "pictures").glob("*_list.txt")):
+    for path in sorted(make_images(tmp_path / "pictures").glob("*_list.txt")):
         fields = [line.split() for line in path.read_text("utf-8").splitlines()]
         rows = [f"{f[0]}\t{f[1]},{1 - int(f[1])},{i % 2}" for i, f in enumerate(fields) if f[1:]]
         path.write_text("\n".join(rows), "utf-8")

@@ -29,7 +29,7 @@ Spoil = Callable[[Path], list[str]]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A sound recipe with its pictures; each mistake spoils one thing."""
+    """A sound recipe with its images; each mistake spoils one thing."""
     for i in range(4):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((40, 40, 3), 60 * i, np.uint8))
     lists = "0.png 0\n1.png 1\n2.png 0\n3.png 1\n"
@@ -60,8 +60,8 @@ def missing_list(folder: Path) -> list[str]:
     return train(folder)
 
 
-def unreadable_pictures(folder: Path) -> list[str]:
-    (folder / "1.png").write_bytes(b"not a picture")
+def unreadable_images(folder: Path) -> list[str]:
+    (folder / "1.png").write_bytes(b"not an image")
     return train(folder)
 
 
@@ -90,9 +90,9 @@ MISTAKES: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "wrong delimiter": (edit("train.txt", "2.png 0", "2.png,0"), ("train.txt:3", "data.delimiter")),
     "empty folder": (
         lambda f: ["predict", str(f / "empty"), "--model", "clarity_assessment"],
-        ("empty", "no picture"),
+        ("empty", "no image"),
     ),
-    "unreadable picture": (unreadable_pictures, ("1.png", "data.max_bad_fraction")),
+    "unreadable image": (unreadable_images, ("1.png", "data.max_bad_fraction")),
     "wrong number of labels": (
         edit("recipe.yaml", "[clear, blurred]", "[clear]"),
         ("data.labels", "at least 2"),

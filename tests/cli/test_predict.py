@@ -30,7 +30,7 @@ def run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle, three pictures under unwieldy names, and a folder with a broken one."""
+    """A bundle, three images under unwieldy names, and a folder with a broken one."""
     root = tmp_path_factory.mktemp("predict")
     tiny_bundle(root / "model")
     for name, level in (("dark.png", 20), ("brïght 图.png", 230), ("=sum(a).png", 200)):
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "mixed").mkdir()
     for path in (root / "pics").iterdir():
         (root / "mixed" / path.name).write_bytes(path.read_bytes())
-    (root / "mixed" / "a_broken.jpg").write_text("no picture")
+    (root / "mixed" / "a_broken.jpg").write_text("no image")
     return root
 
 
@@ -60,7 +60,7 @@ def test_the_spelling_of_the_reference(place: Path) -> None:
     assert theirs.stdout == ours.stdout
 
 
-def test_a_folder_with_an_unreadable_picture(place: Path) -> None:
+def test_a_folder_with_an_unreadable_image(place: Path) -> None:
     done = run("mixed", "--model=model", "--batch-size=2", cwd=place)
     assert done.returncode == 1
     shown = [line.rpartition("filename: ")[2] for line in done.stdout.splitlines()]
@@ -69,7 +69,7 @@ def test_a_folder_with_an_unreadable_picture(place: Path) -> None:
     )
     broken, summary = done.stderr.splitlines()
     assert broken.startswith("mixed/a_broken.jpg: not a JPEG")
-    assert summary == "1 of 4 pictures could not be read"
+    assert summary == "1 of 4 images could not be read"
 
 
 def test_json_lines(place: Path) -> None:
@@ -123,8 +123,8 @@ def test_several_sources_and_a_list_with_a_root(place: Path, tmp_path: Path) -> 
     ("words", "message"),
     [
         (["nowhere.jpg", "--model=model"], "error: nowhere.jpg: no such file or folder"),
-        (["empty", "--model=model"], "error: empty: no picture in this folder"),
-        (["--model=model"], "error: SOURCE: no picture given"),
+        (["empty", "--model=model"], "error: empty: no image in this folder"),
+        (["--model=model"], "error: SOURCE: no image given"),
         (["pics"], "error: --model: which bundle?"),
         (["pics", "--model=clarity_asessment"], "error: clarity_asessment: no such bundle"),
         (["pics", "--model=pics"], "error: pics: this folder has no bundle.yaml"),
@@ -161,7 +161,7 @@ def test_a_prediction_imports_nothing_slow(place: Path) -> None:
         "code = main(['predict', 'pics/dark.png', '--model', 'model'])\n"
         "slow = {'torch', 'pydantic', 'rich', 'yaml', 'logging', 'numpy.random', 'annotated_types',\n"
         "        'importlib.metadata', 'concurrent.futures', 'shutil', 'tempfile', 'difflib', 'onnx',\n"
-        "        'tinysight.fetch', 'tinysight.interop'}\n"
+        "        'tinysight.fetch', 'tinysight.compat.paddle'}\n"
         "found = slow & set(sys.modules)\nassert not found, found\nsys.exit(code)"
     )
     done = subprocess.run(

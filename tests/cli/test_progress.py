@@ -33,12 +33,12 @@ def test_the_time_left_follows_the_latest_pace() -> None:
     for _ in range(100):  # ten a second
         clock.now += 0.1
         bar.step()
-        time.sleep(0.0005)  # the pictures are counted in the background
-    assert bar.line(clock.now) == "100 of 1,000 pictures  10/s  1:30 left"
+        time.sleep(0.0005)  # the images are counted in the background
+    assert bar.line(clock.now) == "100 of 1,000 images  10/s  1:30 left"
     for _ in range(100):  # one a second, for longer than the window
         clock.now += 1
         bar.step()
-    assert bar.line(clock.now) == "200 of 1,000 pictures  1/s  13:20 left"
+    assert bar.line(clock.now) == "200 of 1,000 images  1/s  13:20 left"
     assert out.getvalue().count("\r") > 20
 
 
@@ -49,7 +49,7 @@ def test_what_an_earlier_run_did_is_not_its_pace() -> None:
         clock.now += 0.1
         bar.step()
         time.sleep(0.0005)
-    assert bar.line(clock.now) == "90,100 of 100,000 pictures  10/s  16:30 left"
+    assert bar.line(clock.now) == "90,100 of 100,000 images  10/s  16:30 left"
 
 
 def test_a_stream_without_an_end_has_no_time_left() -> None:
@@ -58,7 +58,7 @@ def test_a_stream_without_an_end_has_no_time_left() -> None:
     for _ in range(50):
         clock.now += 0.1
         bar.step()
-    assert bar.line(clock.now) == "50 pictures  10/s"
+    assert bar.line(clock.now) == "50 images  10/s"
 
 
 def test_a_short_run_shows_nothing() -> None:
@@ -74,7 +74,7 @@ def test_a_short_run_shows_nothing() -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 @pytest.mark.slow
 def test_on_a_terminal(tmp_path: Path) -> None:
-    """Long enough for the bar to appear: the sizes make each picture take milliseconds."""
+    """Long enough for the bar to appear: the sizes make each image take milliseconds."""
     tiny_bundle(tmp_path / "model")
     (tmp_path / "pics").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
@@ -98,6 +98,6 @@ def test_on_a_terminal(tmp_path: Path) -> None:
             seen += block
     os.close(ours)
     assert process.returncode == 0
-    assert b" of 400 pictures  " in seen
+    assert b" of 400 images  " in seen
     assert b" left" in seen
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 400

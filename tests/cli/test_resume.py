@@ -24,7 +24,7 @@ COUNT = 3000
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle, and a folder of links to a few pictures, some of them broken."""
+    """A bundle, and a folder of links to a few images, some of them broken."""
     root = tmp_path_factory.mktemp("resume")
     tiny_bundle(root / "model")
     kept = []
@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data = cv2.imencode(".png", np.full((60, 80, 3), level, np.uint8))[1]
         kept.append(root / f"level{level}.png")
         kept[-1].write_bytes(data.tobytes())
-    (root / "broken.jpg").write_text("no picture")
+    (root / "broken.jpg").write_text("no image")
     (root / "many").mkdir()
     for i in range(COUNT):
         target = root / "broken.jpg" if i % 500 == 7 else kept[i % len(kept)]
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on(place: Path, tmp_path: Path, form: str) -> N
         assert {len(row) for row in csv.reader(rows)} == {5}
     code, errors = whole(place, *words, "--output", out)
     assert code == 1
-    assert f"6 of {COUNT} pictures could not be read" in errors
+    assert f"6 of {COUNT} images could not be read" in errors
     assert out.read_bytes() == (tmp_path / "at-once").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["at-once", "out"]
 

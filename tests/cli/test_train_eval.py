@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from support.bundles import tiny_bundle
-from support.tiny import make_pictures, write_recipe
+from support.tiny import make_images, write_recipe
 from tinysight.cli import main
 from tinysight.config import load_recipe
 from tinysight.export import export_bundle
@@ -20,15 +20,15 @@ from tinysight.export import export_bundle
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `pictures/` and a finished `run/`; no test may change either."""
+    """A folder with `images/` and a finished `run/`; no test may change either."""
     root = tmp_path_factory.mktemp("cli")
-    recipe = write_recipe(make_pictures(root / "pictures"))
+    recipe = write_recipe(make_images(root / "pictures"))
     assert main(["train", "-c", str(recipe), "--out", str(root / "run")]) == 0
     return root
 
 
-def bright_pictures(root: Path) -> Path:
-    """Dark and bright pictures, one of them under a wrong label, and the list `val.txt`."""
+def bright_images(root: Path) -> Path:
+    """Dark and bright images, one of them under a wrong label, and the list `val.txt`."""
     root.mkdir()
     lines = []
     for i, (grey, label) in enumerate([(0, 0), (255, 1), (250, 1), (10, 1), (20, 0)]):
@@ -68,14 +68,12 @@ def test_train_refuses_a_folder_with_a_run(
     assert "--resume goes on with it" in capfd.readouterr().err
 
 
-def test_train_counts_unreadable_pictures(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    root = make_pictures(tmp_path / "pictures")
+def test_train_counts_unreadable_images(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = make_images(tmp_path / "pictures")
     (root / "train_4.png").write_bytes(b"")
     words = ["-o", "data.max_bad_fraction=0.1", "train.epochs=1", "--out", str(tmp_path / "run")]
     assert main(["train", "-c", str(write_recipe(root)), *words]) == 1
-    assert "unreadable 1 pictures, left out:" in capfd.readouterr().out
+    assert "unreadable 1 images, left out:" in capfd.readouterr().out
 
 
 def test_eval_of_a_run_gives_its_own_numbers(
@@ -121,14 +119,14 @@ def test_eval_of_a_run_and_of_its_bundle_agree(
 
 def test_the_table_by_hand(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tiny_bundle(tmp_path / "bundle")
-    root = bright_pictures(tmp_path / "pictures")
+    root = bright_images(tmp_path / "pictures")
     words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
     assert main(words) == 0
     *lines, latency = capfd.readouterr().out.splitlines()
     assert lines == [
         "top1      0.8",
         "",
-        "label     pictures  precision  recall      f1",
+        "label     images  precision  recall      f1",
         "dark             2     0.6667  1.0000  0.8000",
         "bright           3     1.0000  0.6667  0.8000",
         "all              5",
@@ -143,7 +141,7 @@ def test_the_table_by_hand(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         "calibration error 0.2000",
     ]
     assert re.fullmatch(
-        r"[\d.]+ ms a picture \(decode [\d.]+, prepare [\d.]+, network [\d.]+\), 95 of 100 below [\d.]+",
+        r"[\d.]+ ms an image \(decode [\d.]+, prepare [\d.]+, network [\d.]+\), 95 of 100 below [\d.]+",
         latency,
     )
 
@@ -152,25 +150,25 @@ def test_eval_writes_a_page_where_it_is_asked_to(
     trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tiny_bundle(tmp_path / "bundle")
-    root = bright_pictures(tmp_path / "pictures")
+    root = bright_images(tmp_path / "pictures")
     words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
     page = tmp_path / "page.html"
     assert main([*words, "--report", str(page)]) == 0
     assert capfd.readouterr().out.splitlines()[-1] == f"report: {page}"
     text = page.read_text("utf-8")
     assert "<h1>brightness</h1>" in text
-    assert "1 of 5 pictures are wrong at threshold 0.5" in text
+    assert "1 of 5 images are wrong at threshold 0.5" in text
     assert f"tinysight eval --bundle {tmp_path / 'bundle'} --list" in text
     before = (trained / "run" / "report.html").read_bytes()
     assert main(["eval", "--run", str(trained / "run"), "-o", "data.eval.limit=4"]) == 0
-    assert (trained / "run" / "report.html").read_bytes() == before  # of other pictures
+    assert (trained / "run" / "report.html").read_bytes() == before  # of other images
 
 
-def test_unreadable_pictures_are_reported_and_the_exit_code_is_one(
+def test_unreadable_images_are_reported_and_the_exit_code_is_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tiny_bundle(tmp_path / "bundle")
-    root = bright_pictures(tmp_path / "pictures")
+    root = bright_images(tmp_path / "pictures")
     (root / "a b3.png").unlink()
     words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(root / "val.txt")]
     assert main(words) == 1
@@ -188,18 +186,18 @@ def test_the_root_of_a_list_is_its_folder_unless_it_is_given(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tiny_bundle(tmp_path / "bundle")
-    root = bright_pictures(tmp_path / "pictures")
+    root = bright_images(tmp_path / "pictures")
     listed = (root / "val.txt").rename(tmp_path / "elsewhere.txt")
     words = ["eval", "--bundle", str(tmp_path / "bundle"), "--list", str(listed)]
     assert main(words) == 2
-    assert "none of the 5 pictures could be read" in capfd.readouterr().err
+    assert "none of the 5 images could be read" in capfd.readouterr().err
     assert main([*words, "--root", str(root)]) == 0
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--bundle", "{bundle}"], "which pictures?; add --list FILE, or -c RECIPE"),
+        (["--bundle", "{bundle}"], "which images?; add --list FILE, or -c RECIPE"),
         (["--bundle", "{bundle}", "-o", "a=1"], "there is no recipe to change; add -c RECIPE"),
         (["--run", "{here}/gone"], "gone: no such run or checkpoint"),
         (["--bundle", "{bundle}", "--list", "{here}/gone.txt"], "gone.txt: no such list file"),

@@ -11,12 +11,12 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
 from support.cpp import run_cpp
-from support.nasty import by_pillow, cloud, nasty_files
+from support.nasty import by_pillow, cloud, edge_case_files
 from tinysight.bundle import MODEL, SHIPPED, Bundle
+from tinysight.bundle.manifest import ReducedDecode
 from tinysight.errors import TinysightError
-from tinysight.manifest import ReducedDecode
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.results import Unreadable, as_line, as_vector_line
+from tinysight.tasks.results import Unreadable, as_line, as_vector_line
 
 CLARITY = SHIPPED / "clarity_assessment"
 NUMBER = re.compile(r"\d+\.\d+")
@@ -53,14 +53,14 @@ def difference(one: Any, other: Any) -> float:
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nasty")
-    for name, data in nasty_files().items():
+    for name, data in edge_case_files().items():
         (folder / name).write_bytes(data)
     return folder
 
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
-    """Four pictures."""
+    """Four images."""
     folder = tmp_path / "few"
     folder.mkdir()
     for i, size in enumerate(SIZES):
@@ -76,7 +76,7 @@ def test_nasty_files(nasty: Path, sanitized: bool) -> None:
     for row, other in zip(ran.rows, expected, strict=True):
         assert difference(row, other) < 1e-4, (row, other)
     broken = [f"{row['filename']}: {row['error']}" for row in expected if "error" in row]
-    total = f"{len(broken)} of {len(expected)} pictures could not be read"
+    total = f"{len(broken)} of {len(expected)} images could not be read"
     assert ran.errors.splitlines() == [*broken, total]
     assert ran.code == 1
 
@@ -183,7 +183,7 @@ def test_text_is_written_as_python_writes_it(tmp_path: Path) -> None:
 
 def test_order_of_a_folder(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b").folder
-    picture = by_pillow("PNG", cloud(8, 8))
+    image = by_pillow("PNG", cloud(8, 8))
     names = [
         *("a10.jpg", "a9.jpg", "A1.JPG", "a.jpg", "a01.jpg", "É.png", "é1.png", "ж.bmp", "Ж2.webp"),
         *(
@@ -201,20 +201,20 @@ def test_order_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(picture)
+        (folder / name).write_bytes(image)
     (folder / "sub9" / "up").symlink_to(folder, target_is_directory=True)
     (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "list.txt").write_text(
-        "\ufeffpictures/a.jpg 1\n\n./pictures//b c.png\tlabel\npictures/b c.png\nnone.png 0\n",
+        "\ufeffimages/a.jpg 1\n\n./images//b c.png\tlabel\nimages/b c.png\nnone.png 0\n",
         "utf-8",
     )
     sources = [
         "pictures",
-        "pictures/",
+        "images/",
         "list.txt",
-        "pictures/*.jpg",
-        "pictures/sub1*/**/*.png",
-        "pictures/[az]*",
+        "images/*.jpg",
+        "images/sub1*/**/*.png",
+        "images/[az]*",
     ]
     for source in sources:
         where = f"{tmp_path}/{source}"

@@ -15,13 +15,13 @@ from support.bundles import tiny_bundle
 from support.cpp import run_cpp
 from support.nasty import by_pillow, cloud
 from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle
+from tinysight.bundle.manifest import _digest
 from tinysight.errors import BundleError
-from tinysight.manifest import _digest
 
 Edit = Callable[[dict[str, Any]], None]
 
 
-def picture(folder: Path) -> Path:
+def image(folder: Path) -> Path:
     path = folder / "a.png"
     path.write_bytes(by_pillow("PNG", cloud(9, 9)))
     return path
@@ -41,12 +41,12 @@ def test_seal_over_any_value(tmp_path: Path) -> None:
         "": {"b": None, "a": True, "é": False, "😀": {}, "￿": []},
     }
     bundle = tiny_bundle(tmp_path / "b", recipe=recipe).folder
-    ran = run_cpp("predict", picture(tmp_path), "--model", bundle)
+    ran = run_cpp("predict", image(tmp_path), "--model", bundle)
     assert ran.errors == ""
     # Laid out in another way it is the same manifest.
     tree = json.loads((bundle / MANIFEST).read_text("utf-8"))
     (bundle / MANIFEST).write_text(" \n" + json.dumps(tree, indent=1, sort_keys=True), "utf-8")
-    assert run_cpp("predict", picture(tmp_path), "--model", bundle).out == ran.out
+    assert run_cpp("predict", image(tmp_path), "--model", bundle).out == ran.out
 
 
 def _set(*path: str | int, to: Any) -> Edit:
@@ -94,7 +94,7 @@ def test_refused_as_in_python(tmp_path: Path, edit: Edit, sealed: bool) -> None:
     (bundle / MANIFEST).write_text(json.dumps(tree), "utf-8")
     with pytest.raises(BundleError) as error:
         Bundle.load(bundle)
-    ran = run_cpp("predict", picture(tmp_path), "--model", bundle)
+    ran = run_cpp("predict", image(tmp_path), "--model", bundle)
     assert (ran.code, ran.out) == (2, "")
     problem = error.value.problems[0]
     assert ran.errors.startswith(f"error: {problem.where}: ")
@@ -116,7 +116,7 @@ def test_no_manifest_at_all(tmp_path: Path, text: bytes) -> None:
     bundle = tiny_bundle(tmp_path / "b").folder
     (bundle / MANIFEST).write_bytes(text)
     for sanitized in (False, True):
-        ran = run_cpp("predict", picture(tmp_path), "--model", bundle, sanitized=sanitized)
+        ran = run_cpp("predict", image(tmp_path), "--model", bundle, sanitized=sanitized)
         assert (ran.code, ran.out) == (2, "")
         assert ran.errors.startswith(f"error: {bundle / MANIFEST}: ")
 
@@ -125,7 +125,7 @@ def test_newer_format(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b").folder
     text = (bundle / MANIFEST).read_text("utf-8").replace('"format": 1', '"format": 99')
     (bundle / MANIFEST).write_text(text, "utf-8")
-    ran = run_cpp("predict", picture(tmp_path), "--model", bundle)
+    ran = run_cpp("predict", image(tmp_path), "--model", bundle)
     assert "written in format 99, this version reads up to " in ran.errors
 
 
@@ -141,7 +141,7 @@ def test_fuzzed_manifests(tmp_path: Path, bundle: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "WEBP"])
-def test_fuzzed_pictures(tmp_path: Path, format: str) -> None:
+def test_fuzzed_images(tmp_path: Path, format: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(by_pillow(format, cloud(60, 40)))
     ran = run_cpp("picture", path, "400", name="fuzz-tinysight", sanitized=True)

@@ -16,20 +16,20 @@ from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
 from support.cpp import BUILD
 from tinysight.bundle import MODEL, Bundle
 from tinysight.certificate.compare import Side
-from tinysight.certificate.files import REFUSED, nasty_files
+from tinysight.certificate.files import REFUSED, edge_case_files
 from tinysight.certificate.program import Program
 from tinysight.certificate.record import read_certificate
 from tinysight.certificate.verify import OWN, compare_all, verify
 from tinysight.cli import main
 from tinysight.errors import ConfigError, DataError
-from tinysight.pipelines.sources import Picture
+from tinysight.pipelines.sources import ImageInput
 
 HONEST = """
 import argparse, json, sys
 from pathlib import Path
 sys.path.insert(0, {source!r})
 from tinysight.pipelines.detect import open_bundle
-from tinysight.pipelines.results import as_row
+from tinysight.tasks.results import as_row
 
 parser = argparse.ArgumentParser()
 for name in ("verb", "list", "--model"):
@@ -73,10 +73,10 @@ def built() -> Path:
     return program
 
 
-def few() -> list[Picture | str]:
-    """A picture of three kinds, and one that nobody may answer."""
-    chosen = {file.kind: file for file in nasty_files()}
-    return [Picture(chosen[kind].name, chosen[kind].data) for kind in ("bmp", "exif", REFUSED)]
+def few() -> list[ImageInput | str]:
+    """An image of three kinds, and one that nobody may answer."""
+    chosen = {file.kind: file for file in edge_case_files()}
+    return [ImageInput(chosen[kind].name, chosen[kind].data) for kind in ("bmp", "exif", REFUSED)]
 
 
 def test_the_cpp_command() -> None:
@@ -110,7 +110,7 @@ def test_the_cpp_command_says_what_it_cannot(tmp_path: Path) -> None:
 
 
 def test_a_program_that_answers_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the user's pictures, too, whatever their folder is called."""
+    """On the user's images, too, whatever their folder is called."""
     own = tmp_path / "my own *"
     own.mkdir()
     for i in range(2):
@@ -176,7 +176,7 @@ def change(number, row):
 """
     words = ["verify", str(tiny_bundle(tmp_path / "b").folder)]
     assert main([*words, "--program", str(write_program(tmp_path, answer))]) == 1
-    refused = nasty_files()[3].name
+    refused = edge_case_files()[3].name
     shown = capsys.readouterr().out
     assert f"other: 2 files are read by one side and refused by the other: {refused}" in shown
     assert "refused_empty.jpg" in shown

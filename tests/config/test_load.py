@@ -15,7 +15,7 @@ MINIMAL = """
 task: test
 base: _base/pulc.yaml
 data:
-  root: pictures
+  root: images
   labels: [clear, blurred]
   train: {list: train.txt}
   eval: {list: val.txt}

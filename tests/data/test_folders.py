@@ -45,11 +45,11 @@ def test_the_order_of_the_names_counts(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_image_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tree(tmp_path, "dog/1.jpg", "dog/Thumbs.db", "dog/.hidden.jpg", "cat/1.jpg")
     with caplog.at_level(logging.INFO):
         assert len(read(tmp_path)) == 2
-    assert "1 files are no pictures: dog/Thumbs.db" in caplog.text
+    assert "1 files are no images: dog/Thumbs.db" in caplog.text
 
 
 def test_bad_folders_are_named_together(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_bad_folders_are_named_together(tmp_path: Path) -> None:
         read(tmp_path, "cat", "dog")
     first, second = caught.value.problems
     assert (first.where, first.hint) == (str(tmp_path / "dogs"), "did you mean 'dog'?")
-    assert (second.where, second.what) == (str(tmp_path / "cat"), "no picture in this folder")
+    assert (second.where, second.what) == (str(tmp_path / "cat"), "no image in this folder")
 
 
 @pytest.mark.parametrize("name", ["", "none"])
@@ -67,7 +67,7 @@ def test_nothing_there(tmp_path: Path, name: str) -> None:
         read(tmp_path / name)
 
 
-def test_without_labels_all_pictures_count(tmp_path: Path) -> None:
+def test_without_labels_all_images_count(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "b/c.jpg")
     samples = read(tmp_path, form=Form("transform"))
     assert samples.labels.tolist() == [-1, -1]

@@ -192,7 +192,7 @@ def test_a_missing_list(tmp_path: Path) -> None:
     listed(tmp_path, "")
     with pytest.raises(DataError, match="no such list file"):
         read_list(tmp_path / "none.txt", tmp_path, 2)
-    with pytest.raises(DataError, match="no pictures in this list file"):
+    with pytest.raises(DataError, match="no images in this list file"):
         read_list(tmp_path / "list.txt", tmp_path, 2)
 
 
@@ -227,7 +227,7 @@ def test_a_root_a_list(tmp_path: Path) -> None:
         train(roots, train={"list": ["list.txt"] * 3})
 
 
-def test_unlabelled_pictures_follow_the_labelled(tmp_path: Path) -> None:
+def test_unlabelled_images_follow_the_labelled(tmp_path: Path) -> None:
     listed(tmp_path, "a.jpg 0\nb.jpg 1\n")
     listed(tmp_path, "c.jpg\nd e.jpg 5\n", "more.txt")
     (tmp_path / "folder").mkdir()
@@ -240,7 +240,7 @@ def test_unlabelled_pictures_follow_the_labelled(tmp_path: Path) -> None:
     assert samples.label_ratio(2).tolist() == [0.5, 0.5]
 
 
-def test_unlabelled_pictures_beside_several_labels(tmp_path: Path) -> None:
+def test_unlabelled_images_beside_several_labels(tmp_path: Path) -> None:
     listed(tmp_path, "a.jpg\t0,1\n")
     listed(tmp_path, "c.jpg\n", "more.txt")
     split = {"list": "list.txt", "unlabelled": ["more.txt"]}

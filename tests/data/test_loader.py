@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.tiny import make_pictures
+from support.tiny import make_images
 from tinysight.data.lists import SampleList, read_list
 from tinysight.data.loader import Share, TrainingBatches, _start_worker, batches
 from tinysight.data.samplers import Weighted
@@ -23,7 +23,7 @@ SPECS = ({"name": "random_crop", "size": 32}, {"name": "random_flip"}, {"name": 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> SampleList:
-    root = make_pictures(tmp_path_factory.mktemp("pictures"))
+    root = make_images(tmp_path_factory.mktemp("pictures"))
     return read_list(root / "train.txt", root, 2)
 
 
@@ -31,7 +31,7 @@ def dataset(samples: SampleList, **options: Any) -> TrainingBatches:
     return TrainingBatches(samples, Compose.from_specs(SPECS), 4, 2, 0, **options)
 
 
-def test_an_epoch_has_every_picture_once_and_no_batch_of_one(samples: SampleList) -> None:
+def test_an_epoch_has_every_image_once_and_no_batch_of_one(samples: SampleList) -> None:
     found = dataset(samples)
     assert (found.per_epoch, len(found)) == (5, 10)
     sizes = [len(found.indices(i)) for i in range(5)]
@@ -62,14 +62,14 @@ def test_the_shares_of_all_processes_are_the_batch(samples: SampleList, world: i
 
 
 @given(st.integers(0, 40), st.integers(1, 6))
-def test_a_share_is_two_pictures_at_least_or_none(count: int, world: int) -> None:
+def test_a_share_is_two_images_at_least_or_none(count: int, world: int) -> None:
     parts = [Share(rank, world).of(np.arange(count)) for rank in range(world)]
     assert np.concatenate(parts).tolist() == list(range(count))
     sizes = [len(part) for part in parts if len(part)]
     assert count < 2 or (min(sizes) >= 2 and max(sizes) - min(sizes) <= 1)
 
 
-def test_a_picture_that_comes_again_in_an_epoch_looks_different(samples: SampleList) -> None:
+def test_a_image_that_comes_again_in_an_epoch_looks_different(samples: SampleList) -> None:
     weights = (1.0, 0.0)
     one = samples.with_labels(np.array([0] + [1] * 20, np.int32))  # so that only the first is drawn
     found = dataset(one, order=Weighted(weights))
@@ -80,7 +80,7 @@ def test_a_picture_that_comes_again_in_an_epoch_looks_different(samples: SampleL
 
 @dataclass(frozen=True)
 class Halve:
-    """A batch transform: halves the pictures, and makes targets distributions."""
+    """A batch transform: halves the images, and makes targets distributions."""
 
     p: float = 1.0
 
@@ -96,7 +96,7 @@ def test_batch_transforms_are_applied_to_the_batch(samples: SampleList) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_pictures_lie_as_the_step_wants_them(samples: SampleList, workers: int) -> None:
+def test_images_lie_as_the_step_wants_them(samples: SampleList, workers: int) -> None:
     plain = next(batches(dataset(samples), 0, 0)).images
     found = next(batches(dataset(samples, channels_last=True), 0, workers)).images
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -104,8 +104,8 @@ def test_pictures_lie_as_the_step_wants_them(samples: SampleList, workers: int) 
     assert torch.equal(found, plain)
 
 
-def test_an_unreadable_picture_is_left_out(tmp_path: Path) -> None:
-    root = make_pictures(tmp_path / "pictures", train=4)
+def test_an_unreadable_image_is_left_out(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "pictures", train=4)
     (root / "train_2.png").unlink()
     found = dataset(read_list(root / "train.txt", root, 2))[0]
     assert len(found.images) == len(found.targets) == 3

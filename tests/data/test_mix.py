@@ -1,4 +1,4 @@
-"""Mixed batches: pictures and labels by the same share."""
+"""Mixed batches: images and labels by the same share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPECS: list[dict[str, Any]] = [
 
 
 def batch(n: int = 6, classes: int = 4, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
-    """Picture i is all i, so that a mixed pixel says whom it comes from."""
+    """Image i is all i, so that a mixed pixel says whom it comes from."""
     images = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 3, size, size)
     return images.clone(), torch.arange(n) % classes
 

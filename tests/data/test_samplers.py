@@ -59,9 +59,9 @@ def test_weighted_takes_the_largest_of_several_labels() -> None:
 @pytest.mark.parametrize(
     ("spec", "labels", "message"),
     [
-        ({"name": "balanced"}, np.zeros((3, 2)), "one class for each picture; weighted"),
+        ({"name": "balanced"}, np.zeros((3, 2)), "one class for each image; weighted"),
         ({"name": "weighted", "weights": [1]}, np.array([0, 1]), "1 weights for 2 classes"),
-        ({"name": "weighted", "weights": [0, 0]}, np.array([0, 1]), "every picture has a weight"),
+        ({"name": "weighted", "weights": [0, 0]}, np.array([0, 1]), "every image has a weight"),
     ],
 )
 def test_what_cannot_be_sampled(spec: dict, labels: np.ndarray, message: str) -> None:

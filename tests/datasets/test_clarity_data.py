@@ -67,13 +67,13 @@ def test_build_from_a_folder(tmp_path: Path) -> None:
     for line in (tmp_path / "a" / "train_list.txt").read_text().splitlines():
         path, label = line.split(" ")
         assert (tmp_path / "a" / path).is_file() and label == "0"
-    held_out = (tmp_path / "a" / "test_held_out_list.txt").read_text()
-    assert "gaussian" not in held_out and "motion" not in held_out
+    eval_samples = (tmp_path / "a" / "test_held_out_list.txt").read_text()
+    assert "gaussian" not in eval_samples and "motion" not in eval_samples
 
 
-def test_build_names_an_unreadable_picture(tmp_path: Path) -> None:
+def test_build_names_an_unreadable_image(tmp_path: Path) -> None:
     _photographs(tmp_path / "photos", 2)
-    (tmp_path / "photos" / "p 0.png").write_bytes(b"no picture")
+    (tmp_path / "photos" / "p 0.png").write_bytes(b"no image")
     sources = build.sources_from_folder(tmp_path / "photos", 0.5, 0, 0)
     with pytest.raises(build.BuildError, match="p 0.png"):
         build.build(sources, tmp_path / "out", 1, 1, 0)

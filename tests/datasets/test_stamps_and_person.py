@@ -35,14 +35,14 @@ def test_every_stamp_is_held_out_once_and_variants_stay_together(tmp_path: Path)
             cv2.imwrite(str(tmp_path / "in" / kind / f"{name}.png"), image)
     out = tmp_path / "out"
     assert stamps.build(tmp_path / "in", out, seed=0) == 7 * 12
-    held_out = [(out / f"fold{i}_val.txt").read_text("utf-8").splitlines() for i in range(5)]
-    lines = [line for part in held_out for line in part]
+    eval_samples = [(out / f"fold{i}_val.txt").read_text("utf-8").splitlines() for i in range(5)]
+    lines = [line for part in eval_samples for line in part]
     assert len(set(lines)) == len(lines) == 7 * 12
-    for i, part in enumerate(held_out):
+    for i, part in enumerate(eval_samples):
         train = (out / f"fold{i}_train.txt").read_text("utf-8").splitlines()
         assert set(train) == set(lines) - set(part)
         assert {line.rsplit(" ", 1)[1] for line in part} == {str(k) for k in range(7)}
-    folds = {i for i, part in enumerate(held_out) for line in part if "/animals/a" in line}
+    folds = {i for i, part in enumerate(eval_samples) for line in part if "/animals/a" in line}
     assert len(folds) == 1
 
 

@@ -1,6 +1,6 @@
 """Every command and every Python block of the README and the docs is run, in order, page by page.
 
-A page's blocks share one folder, which holds the sample pictures, a small data set `pictures/` and the YAML blocks
+A page's blocks share one folder, which holds the sample images, a small data set `images/` and the YAML blocks
 whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in; lines
 with a program in `build/` run where `make` has built it.
 """
@@ -32,8 +32,8 @@ def commands(text: str) -> list[list[str]]:
     return [words for line in joined.splitlines() if (words := shlex.split(line, comments=True))]
 
 
-def make_pictures(folder: Path) -> None:
-    """Twelve pictures of two kinds that a network tells apart, and their lists."""
+def make_images(folder: Path) -> None:
+    """Twelve images of two kinds that a network tells apart, and their lists."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     lines = []
@@ -51,7 +51,7 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPO / "samples")
     (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "blurred")
     (tmp_path / "build").symlink_to(BUILD)
-    make_pictures(tmp_path / "pictures")
+    make_images(tmp_path / "pictures")
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tinysight.compat.paddle.catalog import find
 from tinysight.errors import UnknownName
-from tinysight.fetch.catalog import find
 from tinysight.files import read_yaml
 from tinysight.models import cost, create_model_without_weights, list_models
 

@@ -1,7 +1,7 @@
 """Every row of the tables in docs/paddleclas.md is run in the folders of the scenario documents.
 
 A row says what becomes of a command: it runs, it fetches (from a server of this test), or it is refused with a reason.
-The published configurations and their pictures are not part of this project: see `support.paddleclas`.
+The published configurations and their images are not part of this project: see `support.paddleclas`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from support.paddleclas import (
     CONFIGS,
     DEPLOY,
     PADDLECLAS,
-    make_pictures,
+    make_images,
     published,
     smaller,
     write_deployed,
@@ -85,7 +85,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folders of a PaddleClas checkout in which its documents were followed, with generated data sets."""
     root = tmp_path / "PaddleClas"
     for name in ("safety_helmet", "person", "blur", "ILSVRC2012"):
-        make_pictures(root / "dataset" / name)
+        make_images(root / "dataset" / name)
     (root / "dataset" / "person" / "val").mkdir()
     shutil.copy(
         root / "dataset" / "person" / "0.png",
@@ -95,7 +95,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "dataset" / "ImageNet_OCR_det.txt").write_text(
         "".join(f"blur/{line}\n" for line in plain.splitlines())
     )
-    pictures = PADDLECLAS / "images"
+    images = PADDLECLAS / "images"
     (root / "ppcls").mkdir()
     (root / "ppcls" / "configs").symlink_to(CONFIGS)
     (root / "ppcls" / "utils").symlink_to(PADDLECLAS)  # the list of ImageNet's names
@@ -111,10 +111,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for link, target in links.items():
         (root / link).parent.mkdir(parents=True, exist_ok=True)
-        (root / link).symlink_to(pictures / target)
+        (root / link).symlink_to(images / target)
     demo = root / "docs" / "images" / "inference_deployment" / "whl_demo.jpg"
     demo.parent.mkdir(parents=True)
-    shutil.copy(next((pictures / "imagenet").iterdir()), demo)
+    shutil.copy(next((images / "imagenet").iterdir()), demo)
     for name in ("safety_helmet", "clarity_assessment"):
         place = root / "deploy" / "configs" / "PULC" / name / f"inference_{name}.yaml"
         place.parent.mkdir(parents=True)
@@ -134,7 +134,7 @@ def _person(deploy: Path) -> None:
     (folder / "person_label_list.txt").write_text("0 nobody\n1 someone\n", "utf-8")
     write_deployed(
         folder,
-        ("./pictures/0.png", "./images/cls_demo/person/objects365_02035329.jpg"),
+        ("./images/0.png", "./images/cls_demo/person/objects365_02035329.jpg"),
         ("./models/demo", "./models/person_cls_infer"),
         ("resize_short: 36", "resize_short: 256"),
         ("size: 32", "size: 224"),
@@ -174,7 +174,7 @@ def _some_tar() -> bytes:
 
 
 def _prepared(words: list[str], root: Path) -> list[str]:
-    """The words of a command, with smaller pictures and fewer epochs for a training configuration."""
+    """The words of a command, with smaller images and fewer epochs for a training configuration."""
     if (
         words[0] != "predict"
         and "-c" in words

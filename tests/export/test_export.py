@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from support.tiny import LABELS, make_pictures, recipe_tree, tiny_recipe
+from support.tiny import LABELS, make_images, recipe_tree, tiny_recipe
 from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
 from tinysight.certificate.record import read_certificate
 from tinysight.certificate.verify import verify
@@ -31,9 +31,9 @@ from tinysight.files import sha256
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import sessions
-from tinysight.train import fit, load_predictor
-from tinysight.train.checkpoint import load_checkpoint, save_checkpoint
-from tinysight.train.predictor import predictor
+from tinysight.training import fit, load_predictor
+from tinysight.training.checkpoint import load_checkpoint, save_checkpoint
+from tinysight.training.predictor import predictor
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two short epochs."""
     root = tmp_path_factory.mktemp("run")
     recipe = tiny_recipe(
-        make_pictures(root / "data"),
+        make_images(root / "data"),
         "export.postprocess={name: threshold, threshold: 0.5, positive: blue}",
         "description=Red or blue?",
     )
@@ -59,7 +59,7 @@ def bundle(run: Path) -> Bundle:
 def test_the_certificate(run: Path, bundle: Bundle) -> None:
     parity = bundle.manifest.parity
     assert parity is not None
-    assert parity.pictures == 8
+    assert parity.images == 8
     assert 0 <= parity.max_score_difference < 1e-5
     assert parity.label_flips == 0
     assert set(parity.engines) == {"torch", "onnxruntime"}
@@ -69,7 +69,7 @@ def test_the_certificate(run: Path, bundle: Bundle) -> None:
     assert certificate.origin == f"torch {torch.__version__}"
     assert certificate.engines[0].engine == "onnxruntime"
     for one in certificate.engines:
-        assert one.total.pictures == len(reference.scores) >= 300
+        assert one.total.images == len(reference.scores) >= 300
         assert one.total.label_flips == 0
         assert one.total.max_score_difference < 1e-4
     assert "| all | 335 | 0 flips" in (bundle.folder / CARD).read_text("utf-8")
@@ -82,7 +82,7 @@ from tinysight.cli import main
 from tinysight.registry import transforms
 from tinysight.transforms.photometric import Normalize
 
-class Forgetful(Normalize):  # of dark pictures; the fast way to the network does not ask it
+class Forgetful(Normalize):  # of dark images; the fast way to the network does not ask it
     def __call__(self, image, rng=None):
         return super().__call__(image if image.mean() > 60 else image * 0)
 
@@ -92,7 +92,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_broken_transform_makes_the_export_fail(run: Path, tmp_path: Path) -> None:
-    """The evaluation pictures are bright and do not notice; the certificate's files do."""
+    """The evaluation images are bright and do not notice; the certificate's files do."""
     checkpoint = load_checkpoint(run / "checkpoints" / "best.safetensors")
     tree = copy.deepcopy(checkpoint.recipe)
     tree["transforms"]["eval"][-1]["name"] = "forgetful"
@@ -133,7 +133,7 @@ def test_the_manifest_says_where_it_comes_from(run: Path, bundle: Bundle) -> Non
         "0 red, 1 blue",
         "CC0-1.0",
         "top1",
-        "8 pictures",
+        "8 images",
         "pplcnet_x0_25",
     ):
         assert words in card
@@ -191,19 +191,19 @@ def test_nothing_is_overwritten_unasked(run: Path, bundle: Bundle) -> None:
         export_bundle(run, bundle.folder)
 
 
-def test_without_pictures_there_is_no_proof(run: Path, tmp_path: Path) -> None:
+def test_without_images_there_is_no_proof(run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "checkpoint.safetensors"
     shutil.copy(run / "checkpoints" / "best.safetensors", moved)
     data = run.parent / "data"
     try:
         data.rename(run.parent / "elsewhere")
-        with pytest.raises(ExportError, match="name pictures with --images"):
+        with pytest.raises(ExportError, match="name images with --images"):
             export_bundle(moved, tmp_path / "out")
         bundle = export_bundle(moved, tmp_path / "out", images=run.parent / "elsewhere")
     finally:
         (run.parent / "elsewhere").rename(data)
     assert bundle.manifest.parity is not None
-    assert bundle.manifest.parity.pictures == 29
+    assert bundle.manifest.parity.images == 29
     assert bundle.manifest.metrics == {}, "nobody measured this file"
 
 
@@ -236,7 +236,7 @@ def test_the_verb(
     data = run.parent / "data"
     own = tmp_path / "own"
     own.mkdir()
-    (own / "broken.png").write_bytes(b"no picture")
+    (own / "broken.png").write_bytes(b"no image")
     shutil.copy(data / "train_0.png", own)
     out = tmp_path / "bundle"
     shutil.copytree(bundle.folder, out)
@@ -245,7 +245,7 @@ def test_the_verb(
     assert "--force replaces it" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
     shown = capsys.readouterr()
-    assert "parity     9 pictures" in shown.out
+    assert "parity     9 images" in shown.out
     assert "certified  onnxruntime: 335 files, scores within " in shown.out
     assert "top1" in shown.out
     assert shown.err == ""
@@ -266,7 +266,7 @@ class Scaled(nn.Module):
 
 def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
     from tinysight.export.parity import measure
-    from tinysight.train.predictor import predictor
+    from tinysight.training.predictor import predictor
 
     images = sorted((run.parent / "data").glob("val_*.png"))
     torch.manual_seed(0)
@@ -284,7 +284,7 @@ def test_a_post_processor_of_other_networks_is_refused(run: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_any_number_of_pictures_and_another_shape() -> None:
+def test_any_number_of_images_and_another_shape() -> None:
     torch.manual_seed(0)
     model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
     session = sessions.build(

@@ -78,7 +78,7 @@ def test_balanced_classes_weigh_the_same() -> None:
     assert float(loss.weight[labels].mean()) == pytest.approx(1)
     with pytest.raises(ConfigError, match="how often"):
         losses.build(checked)
-    with pytest.raises(ConfigError, match="no training picture has class 1"):
+    with pytest.raises(ConfigError, match="no training image has class 1"):
         losses.build(checked, label_ratio=[1.0, 0.0])
     assert losses.check({**spec, "class_weights": "balance"}, "loss")[1]
     assert losses.check({**spec, "label_ratio": [0.5, 0.5]}, "loss")[1]

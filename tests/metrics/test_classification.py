@@ -90,7 +90,7 @@ def test_registered_metrics_take_and_return_the_same(name: str) -> None:
     labels = np.array([0, 1, 1, 0])
     try:
         metrics.build(spec, scores=scores, labels=labels)
-    except DataError:  # it takes several labels a picture
+    except DataError:  # it takes several labels an image
         labels = np.array([[1, 0], [0, 1], [1, -1], [0, 1]])
     before = scores.copy(), labels.copy()
     values = metrics.build(spec, scores=scores, labels=labels)

@@ -1,4 +1,4 @@
-"""Several labels a picture: hand-worked cases, and scikit-learn as the oracle."""
+"""Several labels an image: hand-worked cases, and scikit-learn as the oracle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tinysight.metrics import (
     multilabel_report,
 )
 
-# Two labels, four pictures; the second label of the last is unknown.
+# Two labels, four images; the second label of the last is unknown.
 SCORES = np.array([[0.9, 0.6], [0.8, 0.1], [0.3, 0.7], [0.2, 0.9]])
 LABELS = np.array([[1, 1], [0, 0], [1, 0], [0, -1]])
 
@@ -31,7 +31,7 @@ def test_mean_accuracy_by_hand() -> None:
     assert found["label_neg_recall"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert found["mA"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert found["label_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
-    # pictures: 2 of 2; one false alarm; a miss and a false alarm; nothing said, nothing there
+    # images: 2 of 2; one false alarm; a miss and a false alarm; nothing said, nothing there
     assert found["instance_prec"] == found["instance_recall"] == found["instance_acc"] == 1 / 4
     assert found["instance_f1"] == 1 / 4
     assert next(iter(found)) == "mA"

@@ -1,4 +1,4 @@
-"""The threshold is the right one, and what it promises holds on pictures that it has not seen."""
+"""The threshold is the right one, and what it promises holds on images that it has not seen."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def with_positives(
     ],
 )
 def test_100_splits(
-    name: str, negatives: int, positives: int, held_out: int, target: float
+    name: str, negatives: int, positives: int, eval_samples: int, target: float
 ) -> None:
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(100):
         chosen = at_target_fpr(*with_positives(rng, SCORES[name], negatives, positives), target)
-        realised = (SCORES[name](rng, held_out) >= chosen.threshold).mean()
-        stated = expected_fpr(chosen.counts, held_out, allowed=chosen.allowed)
+        realised = (SCORES[name](rng, eval_samples) >= chosen.threshold).mean()
+        stated = expected_fpr(chosen.counts, eval_samples, allowed=chosen.allowed)
         inside += stated.low <= realised <= stated.high
     assert inside >= 93
 
@@ -78,15 +78,15 @@ def test_100_splits(
     st.integers(0, 2**32),
 )
 def test_coverage(
-    name: str, negatives: int, positives: int, held_out: int, target: float, seed: int
+    name: str, negatives: int, positives: int, eval_samples: int, target: float, seed: int
 ) -> None:
     """In the long run at least 95 %; of 200 splits fewer than 179 with a chance below 1 in 2,000."""
     rng = np.random.default_rng(seed)
     inside = 0
     for _ in range(200):
         chosen = at_target_fpr(*with_positives(rng, SCORES[name], negatives, positives), target)
-        realised = (SCORES[name](rng, held_out) >= chosen.threshold).mean()
-        stated = expected_fpr(chosen.counts, held_out, allowed=chosen.allowed)
+        realised = (SCORES[name](rng, eval_samples) >= chosen.threshold).mean()
+        stated = expected_fpr(chosen.counts, eval_samples, allowed=chosen.allowed)
         inside += stated.low <= realised <= stated.high
     assert stats.binom.cdf(178, 200, 0.95) < 1 / 2000
     assert inside > 178
@@ -164,7 +164,7 @@ def test_ties_are_all_in_or_all_out() -> None:
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=1, max_size=40),
     st.sampled_from([0.01, 0.1, 0.25, 0.29, 0.5]),
 )
-def test_the_same_pictures_as_the_metric(pairs: list[tuple[int, int]], target: float) -> None:
+def test_the_same_images_as_the_metric(pairs: list[tuple[int, int]], target: float) -> None:
     scores, labels = np.array([s for s, _ in pairs]) / 13, np.array([y for _, y in pairs])
     if labels.all():
         with pytest.raises(DataError, match="no negatives"):

@@ -38,7 +38,7 @@ def test_what_may_not_be_compared_is_left_out() -> None:
     keep = np.ones((3, 4), bool)
     keep[0, [0, 1]] = False
     assert ranked_hits(SIMILARITY, QUERY, GALLERY, keep)[0].tolist() == [False, True, False, False]
-    # the reference gives them the similarity 0, so they come after all that is above
+    # PaddleClas gives them the similarity 0, so they come after all that is above
     below = SIMILARITY - 0.5
     zero = ranked_hits(below, QUERY, GALLERY, keep, masked="zero")[0]
     assert zero.tolist() == [False, False, False, True]  # .2, 0, 0, -.4

@@ -52,7 +52,7 @@ def test_every_family_has_a_small_variant() -> None:
 def settled(name: str) -> Backbone:
     """The network in evaluation, filled by the recording's rule, with logits of deviation 1.
 
-    Fresh weights would hide a difference, as their logits hardly depend on the picture; or, where
+    Fresh weights would hide a difference, as their logits hardly depend on the image; or, where
     200 layers double each rounding error, show one that is none.
     """
     torch.manual_seed(0)

@@ -52,7 +52,7 @@ def test_without_weights_as_with_them(name: str) -> None:
     assert cost(create_model_without_weights(name), 64) == cost(create_model(name), 64)
 
 
-def test_networks_know_their_picture_size() -> None:
+def test_networks_know_their_image_size() -> None:
     for name, row in VARIANTS.items():
         assert create_model_without_weights(name).input_size == row.size
     swin = create_model_without_weights("swintransformer_base_patch4_window12_384")

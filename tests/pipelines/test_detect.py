@@ -21,7 +21,7 @@ DULL = np.zeros((8, 8, 3), np.uint8)
 
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_boxes_lie_in_the_picture(scaled: bool, batch_size: int, tmp_path: Path) -> None:
+def test_boxes_lie_in_the_image(scaled: bool, batch_size: int, tmp_path: Path) -> None:
     detector = Detector(tiny_detector(tmp_path / "b", scaled=scaled), batch_size=batch_size)
     found = [
         answer for batch in detector.predict([BRIGHT, DULL, BRIGHT[:8, :8]]) for answer in batch
@@ -77,5 +77,5 @@ def test_rows_by_hand() -> None:
     with pytest.raises(ConfigError, match="answers of detectors"):
         answer(rows)
     for counts in ([1, 1], [4, -1], [2]):
-        with pytest.raises(ConfigError, match="a count for each picture"):
+        with pytest.raises(ConfigError, match="a count for each image"):
             answer([rows, np.array(counts)])

@@ -1,4 +1,4 @@
-"""The same pictures through every engine, from files to answers."""
+"""The same images through every engine, from files to answers."""
 
 from __future__ import annotations
 

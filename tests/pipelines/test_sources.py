@@ -1,4 +1,4 @@
-"""Where pictures come from: order, names, and what is refused."""
+"""Where images come from: order, names, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinysight.errors import DataError
-from tinysight.pipelines.sources import EXTENSIONS, Picture, Source, _natural, count, pictures
+from tinysight.pipelines.sources import EXTENSIONS, ImageInput, Source, _natural, count, iter_images
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(source: Source, root: Path | None = None) -> list[str]:
-    return [picture.name for picture in pictures(source, root=root)]
+    return [image.name for image in iter_images(source, root=root)]
 
 
 def test_a_folder_in_natural_order_files_first(folder: Path) -> None:
@@ -103,13 +103,13 @@ def test_a_list_relative_to_another_root(folder: Path, tmp_path: Path) -> None:
 
 def test_bytes_arrays_and_mixtures(folder: Path) -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
-    assert list(pictures(b"\xff\xd8")) == [Picture("<bytes>", b"\xff\xd8")]
-    assert [p.name for p in pictures(pixels)] == ["<array>"]
+    assert list(iter_images(b"\xff\xd8")) == [ImageInput("<bytes>", b"\xff\xd8")]
+    assert [p.name for p in iter_images(pixels)] == ["<array>"]
     mixed = [
         folder / "img10.jpg",
         b"x",
         pixels,
-        Picture("mine", b"y"),
+        ImageInput("mine", b"y"),
         str(folder / "b"),
         "gone.jpg",
     ]
@@ -124,7 +124,7 @@ def test_an_iterable_is_read_as_it_is_needed() -> None:
         while True:
             yield b"x"
 
-    stream = pictures(endless())  # type: ignore[arg-type]
+    stream = iter_images(endless())  # type: ignore[arg-type]
     assert [next(stream).name for _ in range(3)] == ["<bytes 0>", "<bytes 1>", "<bytes 2>"]
 
 
@@ -135,11 +135,11 @@ def test_an_iterable_is_read_as_it_is_needed() -> None:
         ("nowhere/", "no such file or folder"),
         ("*.gif", "no file matches this pattern"),
         ("http://example.org/a.jpg", "addresses are not fetched"),
-        ("empty", "no picture in this folder or below it"),
+        ("empty", "no image in this folder or below it"),
         ("empty.txt", "this list is empty"),
         ("binary.txt", "not readable as a list"),
-        (7, "int: is no source of pictures"),
-        (None, "is no source of pictures"),
+        (7, "int: is no source of images"),
+        (None, "is no source of images"),
     ],
 )
 def test_what_is_refused(
@@ -151,7 +151,7 @@ def test_what_is_refused(
     Path("empty.txt").write_text("\n \n")
     Path("binary.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=words.replace("*", r"\*")):
-        pictures(source)  # type: ignore[arg-type]  # refused by the call, not by the iteration
+        iter_images(source)  # type: ignore[arg-type]  # refused by the call, not by the iteration
 
 
 @given(st.lists(st.text(min_size=1), unique=True))

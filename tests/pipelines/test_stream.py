@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinysight.pipelines.stream import grouped, overlapped, usable_cores
+from tinysight.pipelines.stream import grouped, ordered_map, usable_cores
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers()), st.integers(1, 5), st.integers(0, 5))
 def test_it_is_map(items: list[int], workers: int, ahead: int) -> None:
-    assert list(overlapped(lambda x: 2 * x, items, workers, ahead)) == [2 * x for x in items]
+    assert list(ordered_map(lambda x: 2 * x, items, workers, ahead)) == [2 * x for x in items]
 
 
 def test_order_is_kept_when_later_items_are_done_first() -> None:
@@ -24,7 +24,7 @@ def test_order_is_kept_when_later_items_are_done_first() -> None:
         time.sleep(0.02 if i % 3 == 0 else 0)
         return i
 
-    assert list(overlapped(work, range(30), 3, 6)) == list(range(30))
+    assert list(ordered_map(work, range(30), 3, 6)) == list(range(30))
 
 
 def test_no_more_are_taken_than_said() -> None:
@@ -36,7 +36,7 @@ def test_no_more_are_taken_than_said() -> None:
             taken += 1
             yield taken
 
-    stream = overlapped(lambda x: x, items(), 2, 3)
+    stream = ordered_map(lambda x: x, items(), 2, 3)
     for expected in range(1, 20):
         assert next(stream) == expected
         assert taken <= expected + 2 + 3 + 1
@@ -44,13 +44,13 @@ def test_no_more_are_taken_than_said() -> None:
 
 
 def test_one_item_starts_no_thread() -> None:
-    assert list(overlapped(lambda _: threading.current_thread(), [1], 4, 4)) == [
+    assert list(ordered_map(lambda _: threading.current_thread(), [1], 4, 4)) == [
         threading.current_thread()
     ]
 
 
 def test_an_error_of_the_work_comes_in_its_turn() -> None:
-    stream = overlapped(lambda x: 1 // x, [1, 1, 0, 1], 2, 2)
+    stream = ordered_map(lambda x: 1 // x, [1, 1, 0, 1], 2, 2)
     assert [next(stream), next(stream)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(stream)

@@ -1,4 +1,4 @@
-"""Every shipped recipe opens with what it should reach, and takes a training step on pictures of its kind."""
+"""Every shipped recipe opens with what it should reach, and takes a training step on images of its kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tinysight.config import list_recipes, load_recipe
 from tinysight.config.load import RECIPES
-from tinysight.train import fit
+from tinysight.training import fit
 
 HEAVY = (
     "res2net200",
@@ -46,7 +46,7 @@ def test_it_says_what_it_should_reach(name: str) -> None:
 def test_it_takes_a_training_step(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     classes = len(recipe.data.labels) if isinstance(recipe.data.labels, tuple) else 1000
-    write_pictures(tmp_path, classes, recipe.data.target)
+    write_images(tmp_path, classes, recipe.data.target)
     overrides = [
         f"data.root={tmp_path}", "data.train.list=list.txt", "data.eval.list=list.txt",
         "data.batch_size=2", "data.eval_batch_size=2", "data.workers=0",
@@ -65,8 +65,8 @@ def test_it_takes_a_training_step(name: str, tmp_path: Path) -> None:
     assert not result.unreadable
 
 
-def write_pictures(root: Path, classes: int, target: str) -> None:
-    """Four pictures in `list.txt`, in the form that the recipe reads."""
+def write_images(root: Path, classes: int, target: str) -> None:
+    """Four images in `list.txt`, in the form that the recipe reads."""
     rng = np.random.default_rng(0)
     lines = []
     for i in range(4):

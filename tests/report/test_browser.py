@@ -13,12 +13,12 @@ import pytest
 
 import tinysight.report
 from support.browser import chromium
-from tinysight.evaluate import Evaluation
-from tinysight.latency import Latency, Spread
+from tinysight.evaluation.latency import Latency, Percentiles
+from tinysight.evaluation.predictor import Evaluation
+from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.threshold import decided
 from tinysight.metrics import at_target_fpr, calibration
-from tinysight.operating import decided
 from tinysight.report import write_report
-from tinysight.verdict import Verdict
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -29,7 +29,7 @@ LABELS = ("no helmet is worn", "helmet")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with everything on it: many errors, long names, warnings, unreadable pictures."""
+    """A page with everything on it: many errors, long names, warnings, unreadable images."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "recipe.yaml").write_text(
         "task: safety_helmet\nmodel: {backbone: {name: pplcnet_x1_0}}\ndescription: Is a helmet worn?\n"
@@ -48,7 +48,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     positive = 1 / (1 + np.exp(-rng.normal(np.where(labels, 2.5, -2.5), 1.6)))
     paths = []
     for i in range(900):
-        path = folder / f"a_rather_long_name_of_a_picture_from_a_camera_{i % 20:04d}.jpg"
+        path = folder / f"a_rather_long_name_of_a_image_from_a_camera_{i % 20:04d}.jpg"
         if i < 20:
             noise = cv2.resize(rng.integers(0, 255, (6, 9, 3), np.uint8), (320, 240 + 8 * i))
             cv2.imwrite(str(path), noise)
@@ -65,7 +65,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert about
     decision = at_target_fpr(about.scores, about.truth, 0.005)
     assert decision.warnings
-    times = Latency(50, *(Spread(m, 2 * m) for m in (1.0, 0.5, 2.0, 3.5)))
+    times = Latency(50, *(Percentiles(m, 2 * m) for m in (1.0, 0.5, 2.0, 3.5)))
     chosen = "target_fpr 0.005 on 630 negatives and 270 positives"
     return write_report(
         folder,
@@ -127,10 +127,10 @@ def test_the_answer_is_found_without_scrolling_twice(
     loaded = "Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)"
     assert seen.page.evaluate(loaded)  # those below, too, so that the page prints and saves whole
     seen.page.screenshot(path=tmp_path / "page.png", full_page=True)
-    picture = cv2.imread(str(tmp_path / "page.png"))
-    assert picture.shape[1] == size[0]
-    assert (picture.mean() > 128) == (scheme == "light")
-    assert picture.std() > 10
+    image = cv2.imread(str(tmp_path / "page.png"))
+    assert image.shape[1] == size[0]
+    assert (image.mean() > 128) == (scheme == "light")
+    assert image.std() > 10
     seen.context.close()
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinysight.evaluate import Evaluation
-from tinysight.latency import measure_latency
+from tinysight.evaluation.latency import measure_latency
+from tinysight.evaluation.predictor import Evaluation
+from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.threshold import choose, decided
 from tinysight.metrics import calibration
-from tinysight.operating import choose, decided
 from tinysight.report import Subject, write_page, write_report
 from tinysight.report.charts import Axis, Mark, around, histogram, line_chart
 from tinysight.report.errors import find_mistakes, thumbnail
 from tinysight.transforms import Compose
-from tinysight.verdict import Verdict
 
 HOSTILE = "<script>alert(1)</script>.png"
 THRESHOLD = {"name": "threshold", "threshold": 0.5}
@@ -76,7 +76,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def evaluation(folder: Path, scores: Any, labels: Any) -> Evaluation:
-    """An evaluation of pictures that exist, the last under a hostile name where the system has it."""
+    """An evaluation of images that exist, the last under a hostile name where the system has it."""
     paths = []
     for i in range(len(labels)):
         name = HOSTILE if i == len(labels) - 1 else f"{i}.png"
@@ -120,7 +120,7 @@ def test_it_says_what_happened_and_loads_nothing(run: Path) -> None:
     assert "script" not in outline.tags
     assert [link[:23] for link in outline.loads] == ["data:image/jpeg;base64,"]
     assert not re.search(r"https?://|url\(|@import", page)
-    assert "1 of 4 pictures are wrong at threshold 0.5; the surest first." in outline.text
+    assert "1 of 4 images are wrong at threshold 0.5; the surest first." in outline.text
     assert "closed 0.950, is open<script>alert(1)<_script>.png" in outline.text
     assert "bad.jpg: an empty file" in outline.text
     assert f"tinysight train -c {run}/recipe.yaml" in outline.text
@@ -156,7 +156,7 @@ def test_three_classes_and_no_errors(run: Path) -> None:
 
 
 def test_several_labels_at_once(run: Path) -> None:
-    """One label of the first picture is wrong, one of the second is not known."""
+    """One label of the first image is wrong, one of the second is not known."""
     found = evaluation(run, [[0.9, 0.8, 0.1], [0.1, 0.9, 0.2]], [[1, 0, 0], [0, 1, -1]])
     of = verdict(found, ["hat", "bag", "coat"], {"name": "multilabel", "threshold": 0.5})
     (mistake,), total = find_mistakes(of)
@@ -226,7 +226,7 @@ def test_the_page_stays_small(tmp_path: Path) -> None:
 
 
 def test_thumbnails_are_upright_and_small(tmp_path: Path) -> None:
-    """A picture whose EXIF says that it lies on its side; left in the file is up."""
+    """An image whose EXIF says that it lies on its side; left in the file is up."""
     pixels = np.zeros((300, 600, 3), np.uint8)
     pixels[:, :300] = 255
     exif = Image.Exif()
@@ -241,11 +241,11 @@ def test_thumbnails_are_upright_and_small(tmp_path: Path) -> None:
     assert thumbnail(tmp_path / "gone.jpg") == ""
 
 
-def test_a_picture_that_has_gone_is_said_to_have(tmp_path: Path) -> None:
+def test_a_image_that_has_gone_is_said_to_have(tmp_path: Path) -> None:
     found = evaluation(tmp_path, [[0.9, 0.1], [0.2, 0.8]], [1, 1])
     Path(found.paths[0]).unlink()
     page = write_page(tmp_path / "x.html", verdict(found, ["a", "b"]), Subject("x"))
-    assert "picture has gone" in page.read_text("utf-8")
+    assert "image has gone" in page.read_text("utf-8")
 
 
 def test_charts_survive_odd_data() -> None:
@@ -283,7 +283,7 @@ def test_latency_times_what_can_be_read(tmp_path: Path) -> None:
     paths = [*found.paths, str(tmp_path / "gone.png")]
     latency = measure_latency(predict, paths, prepare)
     assert latency
-    assert latency.pictures == 3
+    assert latency.images == 3
     assert set(calls) == {1}
     assert len(calls) == 6  # three to warm up
     for part in latency[1:]:

@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tinysight.bundle import MODEL, Bundle
-from tinysight.interop.onnx_format import Node, OnnxModel, Port
-from tinysight.manifest import Input, Manifest, OperatingPoint
+from tinysight.bundle.manifest import Input, Manifest, OperatingPoint
+from tinysight.graph.onnx_file import Node, OnnxModel, Port
 
 SIDE = 8
 LABELS = ("dark", "bright")
@@ -22,7 +22,7 @@ TRANSFORMS = (
 
 
 def tiny_onnx(classes: int = 2, extra_bytes: int = 0) -> bytes:
-    """Mean of each channel, a linear layer, softmax; class 1 wins where the picture is bright.
+    """Mean of each channel, a linear layer, softmax; class 1 wins where the image is bright.
 
     Logits are (6 - 12 m, 12 m - 6, 0, 0, ...) for the mean m of all channels, in [0, 1].
     """
@@ -54,7 +54,7 @@ def tiny_manifest(**changes: Any) -> Manifest:
     """A manifest for `tiny_onnx`: dark or bright, at 0.5."""
     values: dict[str, Any] = {
         "task": "brightness",
-        "description": "Is the picture bright?",
+        "description": "Is the image bright?",
         "input": Input("images", (None, 3, SIDE, SIDE), "float32"),
         "output": "scores",
         "transforms": TRANSFORMS,
@@ -75,10 +75,10 @@ def tiny_bundle(folder: Path, **changes: Any) -> Bundle:
 
 
 def tiny_detector(folder: Path, *, scaled: bool = True, **changes: Any) -> Bundle:
-    """A detector that finds one thing in a bright picture and nothing else: class 1, box 2 1 6 5 in its 8 x 8 pixels.
+    """A detector that finds one thing in a bright image and nothing else: class 1, box 2 1 6 5 in its 8 x 8 pixels.
 
     The score is the mean of all channels, in [0, 1]. With `scaled` the network takes the scale factor and gives boxes
-    in pixels of the picture, as detectors of the reference do; else in its own.
+    in pixels of the image, as detectors of PaddleClas do; else in its own.
     """
     f32, i64 = np.float32, np.int64
     nodes = [

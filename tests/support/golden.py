@@ -98,7 +98,7 @@ def synth_columns(name: str, shape: tuple[int, int], step: int) -> np.ndarray:
 
 
 def synth_input(n: int, h: int = 224, w: int = 224, c: int = 3, name: str = "input") -> np.ndarray:
-    """A batch of the recording's synthetic pictures, (n, c, h, w) float32."""
+    """A batch of the recording's synthetic images, (n, c, h, w) float32."""
     rng = rng_for(name)
     offset = rng.normal(0.0, 1.0, (n, c, 1, 1))
     coarse = rng.normal(0.0, 1.0, (n, c, 7, 7))

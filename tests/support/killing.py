@@ -29,11 +29,11 @@ import torch._dynamo  # the first optimiser would import it, for a second and a 
 import torch.distributed
 
 import tinysight.metrics
-import tinysight.train.loop
+import tinysight.training.loop
 import tinysight.transforms.augment  # noqa: F401 - all imports are paid before the first fork
 from tinysight.cli import main
 from tinysight.errors import CheckpointError
-from tinysight.train.checkpoint import load_checkpoint
+from tinysight.training.checkpoint import load_checkpoint
 
 PLACES = {
     "backward": (torch.Tensor, "backward"),  # in the middle of a step

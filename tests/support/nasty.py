@@ -1,4 +1,4 @@
-"""Picture files that decoders disagree about: more than 300 of them, the same ones every time."""
+"""Image files that decoders disagree about: more than 300 of them, the same ones every time."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def exif(orientation: int, order: str) -> bytes:
     return b"Exif\0\0" + body + struct.pack(order + "I", 0)
 
 
-def nasty_files() -> dict[str, bytes]:
+def edge_case_files() -> dict[str, bytes]:
     """Contents by file name."""
     groups = (_turned, _jpegs, _sizes, _pngs, _bmps, _webps, _large, _broken)
     return {f"{g.__name__[1:]}_{name}": data for g in groups for name, data in g()}
 
 
 def _turned() -> Iterator[tuple[str, bytes]]:
-    picture = cloud(90, 60, 1)
+    image = cloud(90, 60, 1)
     for orientation, order in product(range(10), "<>"):
         block = exif(orientation, order)
         name = f"{orientation}{'le' if order == '<' else 'be'}"
-        yield f"{name}.jpg", by_pillow("JPEG", picture, exif=block)
-        yield f"{name}.png", by_pillow("PNG", picture, exif=block[6:])
-        yield f"{name}.webp", by_pillow("WEBP", picture, exif=block, lossless=True)
+        yield f"{name}.jpg", by_pillow("JPEG", image, exif=block)
+        yield f"{name}.png", by_pillow("PNG", image, exif=block[6:])
+        yield f"{name}.webp", by_pillow("WEBP", image, exif=block, lossless=True)
 
 
 def _jpegs() -> Iterator[tuple[str, bytes]]:
@@ -98,12 +98,12 @@ def _inks(width: int, height: int) -> Image.Image:
 
 def _sizes() -> Iterator[tuple[str, bytes]]:
     for width, height in product(SIDES, SIDES):
-        picture = cloud(width, height, width * 100 + height)
+        image = cloud(width, height, width * 100 + height)
         name = f"{width}x{height}"
         if (width + height) % 2:
-            yield f"{name}.jpg", by_pillow("JPEG", picture)
+            yield f"{name}.jpg", by_pillow("JPEG", image)
         else:
-            yield f"{name}.png", by_pillow("PNG", picture)
+            yield f"{name}.png", by_pillow("PNG", image)
     for width, height in ((1, 900), (900, 1), (2, 2000), (1500, 3)):
         yield f"sliver_{width}.png", by_pillow("PNG", cloud(width, height))
     for side in (223, 224, 225, 255, 256, 257, 511, 512, 513, 768):
@@ -113,16 +113,16 @@ def _sizes() -> Iterator[tuple[str, bytes]]:
 
 def _pngs() -> Iterator[tuple[str, bytes]]:
     for width in (40, 41, 47):
-        picture = Image.fromarray(cloud(width, 31, width))
+        image = Image.fromarray(cloud(width, 31, width))
         for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
-            yield f"{mode}_{width}.png", by_pillow("PNG", picture.convert(mode))
+            yield f"{mode}_{width}.png", by_pillow("PNG", image.convert(mode))
         for bits in (1, 2, 4):
-            few = picture.quantize(2**bits)
+            few = image.quantize(2**bits)
             yield f"palette{bits}_{width}.png", by_pillow("PNG", few, bits=bits)
             see_through = by_pillow("PNG", few, bits=bits, transparency=1)
             yield f"palette{bits}_{width}_see_through.png", see_through
-        yield f"L_{width}_see_through.png", by_pillow("PNG", picture.convert("L"), transparency=9)
-        yield f"RGB_{width}_see_through.png", by_pillow("PNG", picture, transparency=(1, 2, 3))
+        yield f"L_{width}_see_through.png", by_pillow("PNG", image.convert("L"), transparency=9)
+        yield f"RGB_{width}_see_through.png", by_pillow("PNG", image, transparency=(1, 2, 3))
         alpha = cloud(width, 31, 3, 4)
         yield f"alpha_{width}.png", by_pillow("PNG", alpha)
         for channels in (1, 3, 4):
@@ -154,9 +154,9 @@ def _bmps() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(3)
     palette = rng.integers(0, 256, (256, 4), np.uint8)
     for width in (16, 21):
-        picture = Image.fromarray(cloud(width, 13, width))
+        image = Image.fromarray(cloud(width, 13, width))
         for mode in ("1", "L", "P", "RGB", "RGBA"):
-            yield f"{mode}_{width}.bmp", by_pillow("BMP", picture.convert(mode))
+            yield f"{mode}_{width}.bmp", by_pillow("BMP", image.convert(mode))
         words = rng.integers(0, 2**16, (13, (width + 1) // 2 * 2), np.uint16).tobytes()
         for name, masks in (("565", (0xF800, 0x7E0, 0x1F)), ("555", (0x7C00, 0x3E0, 0x1F))):
             yield f"{name}_{width}.bmp", bmp(width, 13, 16, 3, struct.pack("<3I", *masks), words)
@@ -181,10 +181,10 @@ def _runs(rng: np.random.Generator, width: int) -> bytes:
 def _webps() -> Iterator[tuple[str, bytes]]:
     for width, height in ((64, 48), (17, 9), (1, 1), (301, 203)):
         name = f"{width}x{height}"
-        picture, alpha = cloud(width, height, 11), cloud(width, height, 12, 4)
+        image, alpha = cloud(width, height, 11), cloud(width, height, 12, 4)
         for quality in (5, 80):
-            yield f"q{quality}_{name}.webp", by_pillow("WEBP", picture, quality=quality)
-        yield f"lossless_{name}.webp", by_pillow("WEBP", picture, lossless=True)
+            yield f"q{quality}_{name}.webp", by_pillow("WEBP", image, quality=quality)
+        yield f"lossless_{name}.webp", by_pillow("WEBP", image, lossless=True)
         yield f"alpha_{name}.webp", by_pillow("WEBP", alpha, quality=70)
         yield f"alpha_lossless_{name}.webp", by_pillow("WEBP", alpha, lossless=True, exact=True)
 
@@ -207,7 +207,7 @@ def _broken() -> Iterator[tuple[str, bytes]]:
         for share in (0.01, 0.3, 0.9):
             yield f"cut{share}.{kind}", data[: int(len(data) * share)]
     yield "empty.jpg", b""
-    yield "words.jpg", b"these are words, not a picture"
+    yield "words.jpg", b"these are words, not an image"
     yield "other.jpg", by_pillow("GIF", Image.fromarray(cloud(20, 20)))
     yield "moving.webp", _moving()
     yield "crc.png", whole["png"][:-20] + b"\0" + whole["png"][-19:]

@@ -26,7 +26,7 @@ def find_network(name: str) -> str:
 
 
 def recorded_options(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments of the reference as ours; raises KeyError at an unknown one."""
+    """Constructor arguments of PaddleClas as ours; raises KeyError at an unknown one."""
     return {_WORDS[k]: v for k, v in arguments.items() if k not in (*_IGNORED, "name")}
 
 

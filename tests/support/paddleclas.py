@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tinysight.config.paddleclas.tree import read_tree
+from tinysight.compat.paddle.dialect.tree import read_tree
 
 _REPO = Path(__file__).resolve().parents[2]
 PADDLECLAS = Path(os.environ.get("TINYSIGHT_PADDLECLAS") or _REPO.parent / "shared" / "paddleclas")
@@ -53,8 +53,8 @@ DataLoader:
   Train:
     dataset:
       name: ImageNetDataset
-      image_root: ./pictures/
-      cls_label_path: ./pictures/train_list.txt
+      image_root: ./images/
+      cls_label_path: ./images/train_list.txt
       transform_ops:
         - DecodeImage: {to_rgb: True, channel_first: False}
         - RandCropImage: {size: 32}
@@ -69,13 +69,13 @@ DataLoader:
   Eval:
     dataset:
       name: ImageNetDataset
-      image_root: ./pictures/
-      cls_label_path: ./pictures/val_list.txt
+      image_root: ./images/
+      cls_label_path: ./images/val_list.txt
       transform_ops: &prepare_none []
     sampler: {name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: False}
     loader: {num_workers: 0}
 Infer:
-  infer_imgs: ./pictures/0.png
+  infer_imgs: ./images/0.png
   batch_size: 2
   transforms: []
   PostProcess: {name: ThreshOutput, threshold: 0.5, label_0: dark, label_1: bright}
@@ -97,7 +97,7 @@ TRAINING = TRAINING.replace(" &prepare_none []", _PREPARE).replace(
 
 DEPLOYED = """
 Global:
-  infer_imgs: ./pictures/0.png
+  infer_imgs: ./images/0.png
   inference_model_dir: ./models/demo
   batch_size: 2
   use_gpu: True
@@ -135,12 +135,12 @@ def _write(path: Path, text: str, changes: tuple[tuple[str, str], ...]) -> Path:
     return path
 
 
-def make_pictures(folder: Path, train: int = 8, held_out: int = 4, side: int = 48) -> Path:
-    """Dark and bright pictures and their lists, in the reference's format; `plain_list.txt` has no labels."""
+def make_images(folder: Path, train: int = 8, eval_samples: int = 4, side: int = 48) -> Path:
+    """Dark and bright images and their lists, in PaddleClas' format; `plain_list.txt` has no labels."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     lines = []
-    for i in range(train + held_out):
+    for i in range(train + eval_samples):
         image = rng.integers(0, 80, (side, side + 8, 3)) + 150 * (i % 2)
         cv2.imwrite(str(folder / f"{i}.png"), image)
         lines.append(f"{i}.png {i % 2}\n")
@@ -151,17 +151,17 @@ def make_pictures(folder: Path, train: int = 8, held_out: int = 4, side: int = 4
     return folder
 
 
-def small(path: Path, pictures: Path, side: int = 32, batch: int = 2) -> list[str]:
+def small(path: Path, images: Path, side: int = 32, batch: int = 2) -> list[str]:
     """Overrides of paths, sizes and epochs alone that make a published configuration quick."""
     dataset, root = read_tree(path)["DataLoader"]["Train"]["dataset"], "DataLoader.Train.dataset"
     online = "sample_list_path" in dataset
     key = "sample_list_path" if online else "cls_label_path"
     found = {
-        "DataLoader.Eval.dataset.image_root": pictures,
-        "DataLoader.Eval.dataset.cls_label_path": pictures / "val_list.txt",
-        f"{root}.image_root": pictures,
-        f"{root}.{key}": pictures / ("plain_list.txt" if online else "train_list.txt"),
-        "Infer.infer_imgs": pictures / "0.png",
+        "DataLoader.Eval.dataset.image_root": images,
+        "DataLoader.Eval.dataset.cls_label_path": images / "val_list.txt",
+        f"{root}.image_root": images,
+        f"{root}.{key}": images / ("plain_list.txt" if online else "train_list.txt"),
+        "Infer.infer_imgs": images / "0.png",
     }
     return [*(f"{key}={value}" for key, value in found.items()), *smaller(path, side, batch)]
 

@@ -1,4 +1,4 @@
-"""The reference's preprocessing operators in terms of ours, for the recorded cases.
+"""PaddleClas' preprocessing operators in terms of ours, for the recorded cases.
 
 `specs` translates an operator and its arguments; one that is not in the table is reported as not
 built. The draws of random operators come from Python's and numpy's global streams there; the
@@ -149,7 +149,7 @@ TABLE: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
     "AutoAugment": lambda a: [{"name": "classic_auto_augment"}],
     "ColorJitter": color_jitter,
     "CropImageAtRatio": center_square,
-    "CropWithPadding": lambda a: [{"name": "crop_with_padding"}],  # fails in the reference
+    "CropWithPadding": lambda a: [{"name": "crop_with_padding"}],  # fails in PaddleClas
     "Cutout": lambda a: [{"name": "cutout"}],  # likewise
     "HideAndSeek": lambda a: [{"name": "hide_and_seek"}],
     "PCALighting": lambda a: [{"name": "pca_lighting"}],
@@ -181,7 +181,7 @@ def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 class Draws:
-    """The reference's two global streams with the methods of a numpy Generator.
+    """PaddleClas' two global streams with the methods of a numpy Generator.
 
     Python's `random` answers, unless a method's name is in `from_numpy`.
     """
@@ -229,7 +229,7 @@ class Draws:
 
 
 class Coin(Draws):
-    """The reference flips where `randint(0, 1)` is 1; ours where `random()` is below 0.5."""
+    """PaddleClas flips where `randint(0, 1)` is 1; ours where `random()` is below 0.5."""
 
     def random(self) -> float:
         return 0.25 if self._python.randint(0, 1) == 1 else 0.75
@@ -252,7 +252,7 @@ DRAWS: dict[str, Callable[[int, int], Draws]] = {
 }
 
 
-def picture(
+def photo(
     name: str, arrays: dict[str, np.ndarray] | None = None, upright: bool = True
 ) -> np.ndarray:
     """The recorded input: a file of `inputs`, or `array:<key>`, and what the note behind says."""

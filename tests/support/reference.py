@@ -1,4 +1,4 @@
-"""Sections of the reference's configurations in our words, for comparing with recorded numbers."""
+"""Sections of PaddleClas' configurations in our words, for comparing with recorded numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORDS = {
 
 
 def translate_schedule(config: dict[str, Any]) -> tuple[dict[str, Any], float] | None:
-    """A learning-rate section of the reference as ours and the peak; None: nothing like it here."""
+    """A learning-rate section of PaddleClas as ours and the peak; None: nothing like it here."""
     config = dict(config)
     name = config.pop("name")
     peak = config.pop("learning_rate", None) or config.pop("max_learning_rate", None)
@@ -42,7 +42,7 @@ def translate_schedule(config: dict[str, Any]) -> tuple[dict[str, Any], float] |
             peak, *rest = spec.pop("values")
             spec |= {"name": "piecewise", "milestones": spec.pop("decay_epochs")}
             spec["factors"] = [v / peak for v in rest]
-        case "Piecewise":  # the reference ignores the table, with a warning
+        case "Piecewise":  # PaddleClas ignores the table, with a warning
             del spec["values"], spec["decay_epochs"]
             spec |= {"name": "step", "step_epochs": 30, "factor": 0.1}
         case "ReduceOnPlateau":

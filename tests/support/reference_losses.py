@@ -1,4 +1,4 @@
-"""Loss sections of the reference as ours: what each recorded case asks of which of our modules."""
+"""Loss sections of PaddleClas as ours: what each recorded case asks of which of our modules."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Values = dict[str, Tensor]
 
 
 class Ours:
-    """One loss of the reference; `modules` are those of ours behind it.
+    """One loss of PaddleClas; `modules` are those of ours behind it.
 
-    Called with predictions and labels by path, it gives every value that the reference reports.
+    Called with predictions and labels by path, it gives every value that PaddleClas reports.
     """
 
     def __init__(self, name: str, kwargs: dict[str, Any], batch: Preds) -> None:

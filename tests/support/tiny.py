@@ -1,4 +1,4 @@
-"""A training run of a second: a few small pictures of two colours, and a recipe for them."""
+"""A training run of a second: a few small images of two colours, and a recipe for them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tinysight.models import create_model
 LABELS = ("red", "blue")
 
 
-def make_pictures(root: Path, train: int = 21, held_out: int = 8, size: int = 40) -> Path:
+def make_images(root: Path, train: int = 21, eval_samples: int = 8, size: int = 40) -> Path:
     """Noise with a colour cast, and the lists `train.txt` and `val.txt`; labels alternate."""
     rng = np.random.default_rng(0)
     root.mkdir(parents=True, exist_ok=True)
-    for name, count in (("train", train), ("val", held_out)):
+    for name, count in (("train", train), ("val", eval_samples)):
         lines = []
         for i in range(count):
             image = rng.integers(0, 130, (size, size + 8, 3), np.uint8)
@@ -72,12 +72,12 @@ def recipe_tree(root: Path) -> dict[str, Any]:
 
 
 def write_recipe(root: Path) -> Path:
-    """The recipe as a file beside the pictures."""
+    """The recipe as a file beside the images."""
     path = root / "recipe.yaml"
     path.write_text(to_yaml(recipe_tree(root)), "utf-8")
     return path
 
 
 def tiny_recipe(root: Path, *overrides: str) -> Recipe:
-    """The recipe of the pictures in `root`, resolved."""
+    """The recipe of the images in `root`, resolved."""
     return load_recipe(write_recipe(root), overrides)

@@ -3,8 +3,8 @@
     python together.py WORLD OUT.safetensors
 
 The network has no batch normalisation and no dropout before its last layer, so the number of processes must not matter;
-a batch normalisation beside it shows what becomes of its running statistics. A batch holds twelve pictures; one of
-them is unreadable in the second step, and in the third step the pictures are too few for every process.
+a batch normalisation beside it shows what becomes of its running statistics. A batch holds twelve images; one of
+them is unreadable in the second step, and in the third step the images are too few for every process.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from support.killing import free_port
 from tinysight.config.schema import Component, Train
 from tinysight.data.loader import Batch, Share
-from tinysight.train.distributed import Processes, processes
-from tinysight.train.freeze import Frozen
-from tinysight.train.step import Stepper
+from tinysight.training.distributed import Processes, processes
+from tinysight.training.freeze import Frozen
+from tinysight.training.step import Stepper
 
 
 class Network(nn.Module):
@@ -62,8 +62,8 @@ def train(group: Processes) -> dict[str, Tensor]:
         model, model, nn.CrossEntropyLoss(), optimizer, settings, Frozen(model, ()), group
     )
     share = Share(group.rank, group.world)
-    for first, count, pictures in ((0, 2, 24), (2, 2, 24), (4, 1, 3)):
-        stepper((batch(n, share) for n in range(first, first + count)), pictures, first)
+    for first, count, images in ((0, 2, 24), (2, 2, 24), (4, 1, 3)):
+        stepper((batch(n, share) for n in range(first, first + count)), images, first)
     return {**model.state_dict(), "totals": stepper.totals}
 
 

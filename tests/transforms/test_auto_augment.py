@@ -166,7 +166,7 @@ def test_classic_levels_by_hand() -> None:
 @pytest.mark.parametrize(
     "name", ["rand_augment", "auto_augment", "classic_auto_augment", "classic_rand_augment"]
 )
-def test_grey_pictures_equal_colour_ones_without_colour(name: str) -> None:
+def test_grey_images_equal_colour_ones_without_colour(name: str) -> None:
     grey = IMAGE[:, :, :1]
     augment = transforms.build({"name": name, "fill": [7, 7, 7]})
     for seed in range(20):

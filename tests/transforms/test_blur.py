@@ -140,7 +140,7 @@ def test_label_cannot_be_read_from_brightness(name: str) -> None:
     assert max(abs(level - RGB.mean()) for level in levels) < 2
 
 
-def test_strength_follows_the_size_of_the_picture() -> None:
+def test_strength_follows_the_size_of_the_image() -> None:
     transform = transforms.build(
         {"name": "random_blur", "p": 1.0, "families": ["gaussian"], "min_sigma": 2.0,
          "max_sigma": 2.0, "view": 32}

@@ -46,7 +46,7 @@ def test_label_passes_through_or_is_set() -> None:
     assert blurred(RGB, rng).shape == (24, 28, 3)
 
 
-def test_empty_pipeline_returns_the_picture() -> None:
+def test_empty_pipeline_returns_the_image() -> None:
     assert Compose.from_specs([])(RGB) is RGB
 
 
@@ -55,7 +55,7 @@ def test_failure_names_the_step_and_what_it_was_given() -> None:
     with pytest.raises(ImageError) as caught:
         compose(RGB)
     assert str(caught.value) == (
-        "transforms.eval.1 (center_crop): a picture of 43 x 32 is smaller than the crop of 40 x 40 "
+        "transforms.eval.1 (center_crop): an image of 43 x 32 is smaller than the crop of 40 x 40 "
         "(given 32 x 43 x 3 uint8, height first); "
         "resize it first: short at least as long as the crop"
     )
@@ -102,7 +102,7 @@ def test_batch_is_channels_first_and_contiguous() -> None:
 @pytest.mark.parametrize(
     ("images", "what"),
     [
-        ([], "no pictures"),
+        ([], "no images"),
         ([RGB, RGB[:8]], r"batch\[1\]: \(8, 64, 3\)"),
         ([RGB, RGB.astype(np.float32)], "float32"),
         ([RGB[:, :, 0]], r"batch\[0\]"),

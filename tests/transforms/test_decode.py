@@ -118,7 +118,7 @@ def test_path_in_any_script(tmp_path: Path) -> None:
         assert np.array_equal(decode(source), decode(FILES["png"]))
 
 
-def test_animated_png_gives_its_still_picture() -> None:
+def test_animated_png_gives_its_still_image() -> None:
     still, other = Image.fromarray(PIXELS), ImageOps.invert(Image.fromarray(PIXELS))
     target = io.BytesIO()
     still.save(target, "PNG", save_all=True, append_images=[other, still], default_image=True)
@@ -140,7 +140,7 @@ def test_bytes_after_the_end_do_not_matter(name: str) -> None:
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
 def test_cut_short_is_refused(name: str, share: float, capfd: pytest.CaptureFixture[str]) -> None:
     data = FILES[name]
-    with pytest.raises(ImageError, match=r"cut short|no picture"):
+    with pytest.raises(ImageError, match=r"cut short|no image"):
         decode(data[: int(len(data) * share)])
     assert capfd.readouterr() == ("", "")
 
@@ -159,7 +159,7 @@ def test_jpeg_without_its_last_byte_is_refused() -> None:
         (encoded("GIF"), "a GIF"),
         (encoded("TIFF"), "a TIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC"),
-        (b"\xff\xd8\xff\xd9", "no picture"),
+        (b"\xff\xd8\xff\xd9", "no image"),
         (FILES["png"][:60] + bytes([FILES["png"][60] ^ 1]) + FILES["png"][61:], "checksum in IDAT"),
         (FILES["png"][:8] + FILES["png"][33:], "begin with its header"),
         (

@@ -52,7 +52,7 @@ def test_resize_is_opencv(name: str, flag: int) -> None:
     assert np.array_equal(resize_to(RGB, 33, 25, name), expected)
 
 
-def test_same_size_is_the_same_picture() -> None:
+def test_same_size_is_the_same_image() -> None:
     assert resize_to(RGB, 60, 40) is RGB
 
 
@@ -93,7 +93,7 @@ def test_center_crop_leaves_the_odd_pixel_right_and_below() -> None:
 @pytest.mark.parametrize("size", [41, [61, 10], [10, 41]])
 def test_too_small_for_the_crop(name: str, size: object) -> None:
     crop = transforms.build({"name": name, "size": size})
-    with pytest.raises(ImageError, match="a picture of 60 x 40 is smaller than the crop"):
+    with pytest.raises(ImageError, match="an image of 60 x 40 is smaller than the crop"):
         crop(RGB, np.random.default_rng(0))
 
 

@@ -13,7 +13,7 @@ from support.preprocess import (
     READ,
     Draws,
     digest,
-    picture,
+    photo,
     specs,
     split,
 )
@@ -58,7 +58,7 @@ def test_refused_by_the_reference(case: dict[str, Any], arrays: dict[str, np.nda
 
 
 def run(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, int | None]:
-    """The case's picture through our counterpart of its operators, and the label if one is set."""
+    """The case's image through our counterpart of its operators, and the label if one is set."""
     names = [split(op)[0] for op in case["ops"]]
     first, arguments = split(case["ops"][0])
     if first in ("motion_blur", "gaussian_blur"):
@@ -66,12 +66,12 @@ def run(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[np.ndarray
     if first == "HideAndSeek":
         return run_hide_and_seek(case, arrays), None
     if first == "ToCHWImage":
-        return to_batch([picture(case["input"])])[0], None
+        return to_batch([photo(case["input"])])[0], None
     if first in ("DecodeImage", READ) and len(names) == 1:
-        image = picture(case["input"], upright=not reads_as_pillow(case))
+        image = photo(case["input"], upright=not reads_as_pillow(case))
         return (image if arguments.get("to_rgb", True) else image[:, :, ::-1]), None
     compose = Compose.from_specs(specs(case["ops"]))
-    image = picture(case["input"], arrays)
+    image = photo(case["input"], arrays)
     chw = case["input"].endswith("(CHW)")
     image = image.transpose(1, 2, 0) if chw else image
     if compose.sets_label:
@@ -85,15 +85,15 @@ def run_blur(case: dict[str, Any], op: str, arrays: dict[str, np.ndarray]) -> np
     blur = transforms.build({"name": "kernel_blur", "stretch": True, "normalize_kernel": False})
     rng = Draws(0, case["np_seed"], "integers")
     if op == "gaussian_blur":
-        return blur.gaussian(picture(case["input"]), rng)
+        return blur.gaussian(photo(case["input"]), rng)
     kernel = kernel_motion_kernel(case["degree"], case["angle"], normalize=False)
     np.testing.assert_allclose(kernel, arrays[case["kernel"]], atol=1e-7)
-    return blur.motion(picture(case["input"]), rng)
+    return blur.motion(photo(case["input"]), rng)
 
 
 def run_hide_and_seek(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:
     """The reference takes (H, W, C) for (C, H, W): it covers a corner as wide as there are channels."""
-    image = picture(case["input"], arrays).copy()
+    image = photo(case["input"], arrays).copy()
     depth, height, width = image.shape
     side = min(height, width)
     seen = np.zeros((height, width, depth), image.dtype)

@@ -85,7 +85,7 @@ def test_both_decoders_agree_on_real_files_or_refuse_alike(path: Any) -> None:
 
 
 def test_reduced_is_the_mean_of_what_it_replaces() -> None:
-    """Of a picture of flat 8 x 8 blocks nothing but the mean is in the file."""
+    """Of an image of flat 8 x 8 blocks nothing but the mean is in the file."""
     blocks = np.random.default_rng(0).integers(40, 216, (6, 5, 1)).repeat(3, axis=2)
     image = blocks.repeat(8, axis=0).repeat(8, axis=1).astype(np.uint8)
     reduced = decode(encoded(image, quality=100, subsampling=0), enough=(5, 6))
@@ -150,7 +150,7 @@ def test_damage_is_refused_alike_or_decoded(noise: bytes, at: int) -> None:
             assert np.array_equal(decode(damaged), found)
 
 
-def test_enough_is_meant_as_stored_where_the_picture_is_left_so() -> None:
+def test_enough_is_meant_as_stored_where_the_image_is_left_so() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(smooth(320, 640), exif=exif)

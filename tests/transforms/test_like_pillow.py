@@ -25,7 +25,7 @@ factors = st.one_of(st.floats(0, 3), st.sampled_from([0.0, 0.5, 1.0, 1.9]))
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> np.ndarray:
+def images(draw: st.DrawFn) -> np.ndarray:
     """Noise, smooth, striped, two-coloured or one-coloured; of any range of values."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
@@ -44,7 +44,7 @@ def pictures(draw: st.DrawFn) -> np.ndarray:
 
 
 @settings(max_examples=150, deadline=None)
-@given(image=pictures(), filter_=filters, angle=degrees)
+@given(image=images(), filter_=filters, angle=degrees)
 def test_rotate(image: np.ndarray, filter_: str, angle: float) -> None:
     wanted = Image.fromarray(image).rotate(angle, FILTERS[filter_], fillcolor=FILL)
     assert np.array_equal(affine.rotate(image, angle, filter_, FILL), np.asarray(wanted))
@@ -52,7 +52,7 @@ def test_rotate(image: np.ndarray, filter_: str, angle: float) -> None:
 
 @pytest.mark.parametrize("axis", ["x", "y"])
 @settings(max_examples=150, deadline=None)
-@given(image=pictures(), filter_=filters, share=shares)
+@given(image=images(), filter_=filters, share=shares)
 def test_shear(axis: str, image: np.ndarray, filter_: str, share: float) -> None:
     matrix = (1, share, 0, 0, 1, 0) if axis == "x" else (1, 0, 0, share, 1, 0)
     wanted = transformed(image, matrix, filter_)
@@ -62,7 +62,7 @@ def test_shear(axis: str, image: np.ndarray, filter_: str, share: float) -> None
 
 @pytest.mark.parametrize("axis", ["x", "y"])
 @settings(max_examples=150, deadline=None)
-@given(image=pictures(), filter_=filters, by=pixels)
+@given(image=images(), filter_=filters, by=pixels)
 def test_shift(axis: str, image: np.ndarray, filter_: str, by: float) -> None:
     matrix = (1, 0, by, 0, 1, 0) if axis == "x" else (1, 0, 0, 0, 1, by)
     wanted = transformed(image, matrix, filter_)
@@ -71,7 +71,7 @@ def test_shift(axis: str, image: np.ndarray, filter_: str, by: float) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(image=pictures(), filter_=filters, numbers=st.lists(shares, min_size=6, max_size=6))
+@given(image=images(), filter_=filters, numbers=st.lists(shares, min_size=6, max_size=6))
 def test_any_affine_map(image: np.ndarray, filter_: str, numbers: list[float]) -> None:
     a, b, c, d, e, f = numbers
     matrix = (1 + a, b, 9 * c, d, 1 + e, 9 * f)
@@ -79,7 +79,7 @@ def test_any_affine_map(image: np.ndarray, filter_: str, numbers: list[float]) -
     assert np.array_equal(affine.affine(image, matrix, filter_, FILL), wanted)
 
 
-def test_large_pictures_go_in_several_goes() -> None:
+def test_large_images_go_in_several_goes() -> None:
     rng = np.random.default_rng(3)
     image = rng.integers(0, 256, (310, 420, 3), dtype=np.uint8)
     image[:150] = 255  # one colour: every value lies on a whole number
@@ -110,7 +110,7 @@ def test_hand_worked_shift() -> None:
 
 @pytest.mark.parametrize("name", ["Brightness", "Contrast", "Color", "Sharpness"])
 @settings(max_examples=100, deadline=None)
-@given(image=pictures(), factor=factors)
+@given(image=images(), factor=factors)
 def test_factors(name: str, image: np.ndarray, factor: float) -> None:
     wanted = getattr(ImageEnhance, name)(Image.fromarray(image)).enhance(factor)
     assert np.array_equal(getattr(tone, name.lower())(image, factor), np.asarray(wanted))
@@ -118,28 +118,28 @@ def test_factors(name: str, image: np.ndarray, factor: float) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    image=pictures(),
+    image=images(),
     bits=st.integers(1, 8),
     threshold=st.floats(0, 256),
     steps=st.integers(-128, 127),
 )
 def test_tables(image: np.ndarray, bits: int, threshold: float, steps: int) -> None:
-    picture = Image.fromarray(image)
+    photo = Image.fromarray(image)
     pairs = {
-        "autocontrast": (tone.autocontrast(image), ImageOps.autocontrast(picture)),
-        "equalize": (tone.equalize(image), ImageOps.equalize(picture)),
-        "invert": (tone.invert(image), ImageOps.invert(picture)),
-        "posterize": (tone.posterize(image, bits), ImageOps.posterize(picture, bits)),
-        "solarize": (tone.solarize(image, threshold), ImageOps.solarize(picture, threshold)),
-        "grey": (tone.grey(image), picture.convert("L")),
-        "hue": (tone.shift_hue(image, steps), turned(picture, steps)),
+        "autocontrast": (tone.autocontrast(image), ImageOps.autocontrast(photo)),
+        "equalize": (tone.equalize(image), ImageOps.equalize(photo)),
+        "invert": (tone.invert(image), ImageOps.invert(photo)),
+        "posterize": (tone.posterize(image, bits), ImageOps.posterize(photo, bits)),
+        "solarize": (tone.solarize(image, threshold), ImageOps.solarize(photo, threshold)),
+        "grey": (tone.grey(image), photo.convert("L")),
+        "hue": (tone.shift_hue(image, steps), turned(photo, steps)),
     }
     wrong = [n for n, (ours, wanted) in pairs.items() if not np.array_equal(ours, wanted)]
     assert not wrong
 
 
-def turned(picture: Image.Image, steps: int) -> Image.Image:
-    hue, saturation, value = picture.convert("HSV").split()
+def turned(image: Image.Image, steps: int) -> Image.Image:
+    hue, saturation, value = image.convert("HSV").split()
     moved = Image.fromarray(((np.asarray(hue).astype(int) + steps) % 256).astype(np.uint8))
     return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
 

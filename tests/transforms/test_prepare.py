@@ -36,7 +36,7 @@ def test_the_same_bits(specs: list[dict[str, Any]]) -> None:
     assert np.array_equal(found, expected)
 
 
-def test_the_picture_is_left_as_it_was() -> None:
+def test_the_image_is_left_as_it_was() -> None:
     before = IMAGE.copy()
     Prepare(Compose.from_specs(PIPELINES["usual"]))(IMAGE)
     assert np.array_equal(IMAGE, before)
@@ -50,7 +50,7 @@ def test_results_do_not_share_memory() -> None:
     assert np.array_equal(first, kept)
 
 
-def test_a_picture_that_is_too_small_is_named() -> None:
+def test_a_image_that_is_too_small_is_named() -> None:
     prepare = Prepare(
         Compose.from_specs([{"name": "center_crop", "size": 99}, {"name": "normalize"}])
     )
@@ -69,7 +69,7 @@ def test_a_picture_that_is_too_small_is_named() -> None:
         ([], 1, None),
     ],
 )  # fmt: skip
-def test_what_a_picture_must_keep(
+def test_what_a_image_must_keep(
     specs: list[dict[str, Any]], margin: float, expected: tuple[int, int] | None
 ) -> None:
     assert enough(specs, margin) == expected

@@ -1,4 +1,4 @@
-"""The contact sheet of augmented pictures."""
+"""The contact sheet of augmented images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_a_row_shows_the_picture_and_then_its_results(files: list[Path], tmp_path: Path) -> None:
+def test_a_row_shows_the_image_and_then_its_results(files: list[Path], tmp_path: Path) -> None:
     compose = Compose.from_specs(SPECS)
     out = write_contact_sheet(tmp_path / "sheet.png", files, compose, columns=3, cell=60)
     sheet = decode(out)
@@ -61,7 +61,7 @@ def test_mistakes_are_named(files: list[Path], tmp_path: Path) -> None:
     compose = Compose.from_specs([])
     with pytest.raises(ConfigError, match=r"\.png or a \.jpg"):
         write_contact_sheet(tmp_path / "sheet.pdf", files, compose)
-    with pytest.raises(ImageError, match="no pictures"):
+    with pytest.raises(ImageError, match="no images"):
         contact_sheet([], compose)
     with pytest.raises(ImageError, match="no such file"):
         contact_sheet([tmp_path / "absent.png"], compose)

@@ -1,4 +1,4 @@
-"""What every registered transform promises, on small, odd, grey and oddly laid out pictures."""
+"""What every registered transform promises, on small, odd, grey and oddly laid out images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 CASES = [{"name": name, **options} for name, several in SPECS.items() for options in several]
-# A picture smaller than the crop, or too small to mirror, or not of three channels.
+# An image smaller than the crop, or too small to mirror, or not of three channels.
 MAY_REFUSE = ("append_channels", "center_crop", "pad", "pca_lighting", "random_crop")
 
 
@@ -88,7 +88,7 @@ def test_every_transform_is_here() -> None:
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> np.ndarray:
+def images(draw: st.DrawFn) -> np.ndarray:
     """Uint8 (H, W, 3), (H, W, 1) or (H, W); contiguous, a window, mirrored or transposed."""
     height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
     shape = draw(st.sampled_from([(3,), (1,), ()]))
@@ -111,7 +111,7 @@ def pictures(draw: st.DrawFn) -> np.ndarray:
 
 @pytest.mark.parametrize("spec", CASES, ids=str)
 @settings(max_examples=40, deadline=None)
-@given(image=pictures(), seed=st.integers(0, 9))
+@given(image=images(), seed=st.integers(0, 9))
 def test_promises(spec: dict[str, Any], image: np.ndarray, seed: int) -> None:
     transform = transforms.build(spec)
     image = takes(spec, image)

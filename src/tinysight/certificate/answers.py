@@ -1,4 +1,4 @@
-"""What a bundle says about pictures, as numbers that can be compared."""
+"""What a bundle says about images, as numbers that can be compared."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinysight.manifest import NO_CLASSES, Manifest
+from tinysight.bundle.manifest import NO_CLASSES, Manifest
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.results import Unreadable
-from tinysight.pipelines.sources import Picture
-from tinysight.postprocess.answers import without_scores
+from tinysight.pipelines.sources import ImageInput
 from tinysight.registry import postprocesses
+from tinysight.tasks.answers import without_scores
+from tinysight.tasks.results import Unreadable
 from tinysight.transforms.header import read_header
 
 
@@ -21,9 +21,9 @@ class Answers(NamedTuple):
     """What was answered about each file that was read, by the file's name.
 
     Attributes:
-        scores: of a classifier (K,), one for each class; of a network that describes pictures (D,),
+        scores: of a classifier (K,), one for each class; of a network that describes images (D,),
             the vector; of a detector (B, 6), a row for each box above the bundle's threshold: label
-            id, score, and x1, y1, x2, y2 as shares of the picture's width and height.
+            id, score, and x1, y1, x2, y2 as shares of the image's width and height.
         partial: whether NaN is a score that nobody kept.
         said: the label of each file as the side itself gave it; None where it follows from the scores.
     """
@@ -43,22 +43,22 @@ class Answers(NamedTuple):
         return [self.said[name] for name in names]
 
 
-def answers(classifier: Classifier, pictures: Sequence[Picture | str]) -> Answers:
-    """What a bundle says about each picture, from the bytes of its file on."""
+def answers(classifier: Classifier, images: Sequence[ImageInput | str]) -> Answers:
+    """What a bundle says about each image, from the bytes of its file on."""
     found: dict[str, np.ndarray] = {}
     kind = classifier.manifest.postprocess["name"]
     if kind not in NO_CLASSES:
-        for names, scores in classifier.scores(pictures):
+        for names, scores in classifier.scores(images):
             found.update(zip(names, scores, strict=True))
         return Answers(found)
-    for picture, item in zip(pictures, classifier.stream(pictures), strict=True):
+    for image, item in zip(images, classifier.stream(images), strict=True):
         if not isinstance(item, Unreadable):
-            found[item["filename"]] = as_array(kind, item, picture)
+            found[item["filename"]] = as_array(kind, item, image)
     return Answers(found)
 
 
-def as_array(kind: str, answer: Mapping[str, Any], picture: Picture | str) -> np.ndarray:
-    """A vector, (D,), or the boxes, (B, 6), of an answer about this picture; see `Answers`.
+def as_array(kind: str, answer: Mapping[str, Any], image: ImageInput | str) -> np.ndarray:
+    """A vector, (D,), or the boxes, (B, 6), of an answer about this image; see `Answers`.
 
     Raises:
         KeyError, TypeError, ValueError: it is no such answer.
@@ -66,7 +66,7 @@ def as_array(kind: str, answer: Mapping[str, Any], picture: Picture | str) -> np
     if kind == "embedding":
         return _numbers(answer["embedding"], 1)
     corners = _numbers(answer["boxes_xyxy"] or np.zeros((0, 4)), 2)
-    corners = corners / np.tile(_sides(picture), 2)
+    corners = corners / np.tile(_sides(image), 2)
     ids, scores = _numbers(answer["label_ids"], 1), _numbers(answer["scores"], 1)
     return np.column_stack([ids, scores, corners])
 
@@ -84,7 +84,7 @@ def labels(manifest: Manifest, scores: np.ndarray) -> list[Any]:
 
 
 def only_the_best(manifest: Manifest) -> bool:
-    """Whether a picture's label is its best class and nothing else."""
+    """Whether an image's label is its best class and nothing else."""
     return manifest.postprocess["name"] in ("topk", "scores")
 
 
@@ -95,9 +95,9 @@ def _numbers(values: Any, axes: int) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _sides(picture: Picture | str) -> tuple[int, int]:
-    """Width and height as it is shown, of a picture that was read."""
-    data = picture if isinstance(picture, str) else picture.data
+def _sides(image: ImageInput | str) -> tuple[int, int]:
+    """Width and height as it is shown, of an image that was read."""
+    data = image if isinstance(image, str) else image.data
     if isinstance(data, np.ndarray):
         return data.shape[1], data.shape[0]
     header = read_header(Path(data).read_bytes() if isinstance(data, str) else data)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import NO_CLASSES, Manifest
 from tinysight.certificate.answers import Answers, answers
 from tinysight.errors import MissingDependency, Problem
-from tinysight.manifest import NO_CLASSES, Manifest
 from tinysight.pipelines.detect import open_bundle
-from tinysight.pipelines.sources import Picture
+from tinysight.pipelines.sources import ImageInput
 from tinysight.registry import sessions
 
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
@@ -24,10 +24,10 @@ _PACKAGES = {  # where a form's engine is called otherwise
     "litert": "ai-edge-litert", "onnx": "onnxruntime", "pt2": "torch", "torchscript": "torch",
 }  # fmt: skip
 _BREACHES = {  # by what the bundle answers with; of classes otherwise
-    "boxes": "other boxes in {0.label_flips} of {0.pictures} pictures, scores differ by up to "
-    "{0.max_score_difference:.3g}, corners by up to {0.max_box_difference:.3g} of the picture",
-    "embedding": "the vectors of {0.pictures} pictures differ by up to {0.max_score_difference:.3g}",
-    "": "{0.label_flips} of {0.pictures} labels change, scores differ by up to "
+    "boxes": "other boxes in {0.label_flips} of {0.images} images, scores differ by up to "
+    "{0.max_score_difference:.3g}, corners by up to {0.max_box_difference:.3g} of the image",
+    "embedding": "the vectors of {0.images} images differ by up to {0.max_score_difference:.3g}",
+    "": "{0.label_flips} of {0.images} labels change, scores differ by up to "
     "{0.max_score_difference:.3g}",
 }
 
@@ -36,16 +36,16 @@ class Row(NamedTuple):
     """What became of the files of one kind.
 
     Attributes:
-        pictures: how many were compared.
+        images: how many were compared.
         label_flips: for how many the label differs; of a detector, the number of boxes or a box's
             label; always 0 of vectors, which have none.
         max_score_difference: of a class or a box; of vectors, the largest difference of a number,
             as a share of the vector's length.
         max_box_difference: of a detector, the largest difference of a corner's x or y, as a share of
-            the picture's width or height; else 0.
+            the image's width or height; else 0.
     """
 
-    pictures: int
+    images: int
     label_flips: int
     max_score_difference: float
     max_box_difference: float = 0.0
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     def plus(self, other: Row) -> Row:
         """Both together."""
         return Row(
-            self.pictures + other.pictures,
+            self.images + other.images,
             self.label_flips + other.label_flips,
             _worst([self.max_score_difference, other.max_score_difference]),
             _worst([self.max_box_difference, other.max_box_difference]),
@@ -115,12 +115,12 @@ class Side(NamedTuple):
     """What answers: an engine that runs the bundle, or another program.
 
     Attributes:
-        answers: what it says about each of these pictures.
+        answers: what it says about each of these images.
         version: of it; empty where nobody knows it.
         precision: of its numbers.
     """
 
-    answers: Callable[[Sequence[Picture | str]], Answers]
+    answers: Callable[[Sequence[ImageInput | str]], Answers]
     version: str = ""
     precision: str = "fp32"
 
@@ -142,7 +142,7 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
         except MissingDependency:
             absent[name] = "not installed"
             continue
-        pipeline.on_unreadable = lambda picture: None  # what is refused is compared, too
+        pipeline.on_unreadable = lambda image: None  # what is refused is compared, too
         ready[name] = Side(partial(answers, pipeline), version(name), precision)
     return ready, absent
 
@@ -215,7 +215,7 @@ def _one_by_one(
 
 
 def _vector(expected: np.ndarray, found: np.ndarray) -> Row:
-    """Vectors (D,) of one picture; one of another size is infinitely far away."""
+    """Vectors (D,) of one image; one of another size is infinitely far away."""
     if expected.shape != found.shape:
         return Row(1, 0, float("inf"))
     length = max(float(np.linalg.norm(expected)), 1e-30)
@@ -223,11 +223,11 @@ def _vector(expected: np.ndarray, found: np.ndarray) -> Row:
 
 
 def _boxes(expected: np.ndarray, found: np.ndarray) -> Row:
-    """Boxes (B, 6) of one picture; each is compared with the nearest one of its label that is left.
+    """Boxes (B, 6) of one image; each is compared with the nearest one of its label that is left.
 
     Their order is no answer: of two that are as good as equal, either may come first. Networks keep
     only so many boxes, so either may even come alone: where the least sure ones lie is not compared
-    if there are surer ones. (On plain pictures such equals are common, one for each place.)
+    if there are surer ones. (On plain images such equals are common, one for each place.)
     """
     if sorted(expected[:, 0]) != sorted(found[:, 0]):
         return Row(1, 1, 0.0)

@@ -1,7 +1,7 @@
-"""The files of the parity certificate: every kind of picture that reaches a classifier, and some that must not.
+"""The files of the parity certificate: every kind of image that reaches a classifier, and some that must not.
 
 They are made here, byte by byte, in two seconds and alike on every machine, so that answers that
-were recorded at an export can be compared anywhere. `EDITION` changes whenever a picture does.
+were recorded at an export can be compared anywhere. `EDITION` changes whenever an image does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.certificate import jpegs, others
+from tinysight.certificate.images import exif, image
 from tinysight.certificate.jpeg import encode_jpeg, segment, to_ycbcr
 from tinysight.certificate.jpegs import Named, photo
 from tinysight.certificate.lossless import (
@@ -26,14 +27,13 @@ from tinysight.certificate.lossless import (
     riff,
 )
 from tinysight.certificate.others import extended, png
-from tinysight.certificate.pictures import exif, picture
 
 EDITION = 1
 REFUSED = "refused"  # the kind of those that nobody may answer
 
 
-class NastyFile(NamedTuple):
-    """A file: its name, its kind, its bytes. Those of the kind `REFUSED` hold no readable picture."""
+class EdgeCaseFile(NamedTuple):
+    """A file: its name, its kind, its bytes. Those of the kind `REFUSED` hold no readable image."""
 
     name: str
     kind: str
@@ -41,32 +41,32 @@ class NastyFile(NamedTuple):
 
 
 @cache
-def nasty_files() -> tuple[NastyFile, ...]:
+def edge_case_files() -> tuple[EdgeCaseFile, ...]:
     """All of them, always in the same order; names are unique and say what is special."""
     return tuple(
-        NastyFile(f"{kind.replace(' ', '-')}_{name}", kind, data)
+        EdgeCaseFile(f"{kind.replace(' ', '-')}_{name}", kind, data)
         for kind, makers in _KINDS.items()
         for make in makers
         for name, data in make()
     )
 
 
-def write_nasty_files(folder: str | Path) -> list[Path]:
+def write_edge_case_files(folder: str | Path) -> list[Path]:
     """Write them to `folder`, which is made; for other programs than this one."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for file in nasty_files():
+    for file in edge_case_files():
         paths.append(folder / file.name)
         paths[-1].write_bytes(file.data)
     return paths
 
 
 def _exif() -> Iterator[Named]:
-    """Turned pictures in each format and byte order, and turns that do not exist."""
-    webp = encode_webp(picture(30, 22, 803))
+    """Turned images in each format and byte order, and turns that do not exist."""
+    webp = encode_webp(image(30, 22, 803))
     for turn in (*range(1, 9), 0, 9):
-        stored = to_ycbcr(picture(70, 44, 800 + turn))
+        stored = to_ycbcr(image(70, 44, 800 + turn))
         for order in ("<", ">"):
             tiff, name = exif(turn, order), f"{turn}{'le' if order == '<' else 'be'}"
             yield f"{name}.jpg", encode_jpeg(stored, segments=segment(0xE1, b"Exif\0\0" + tiff))
@@ -88,7 +88,7 @@ def _odd_sizes() -> Iterator[Named]:
 def _tiny() -> Iterator[Named]:
     """A handful of pixels."""
     for seed, (w, h) in enumerate(((1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (4, 4), (5, 5), (8, 8))):
-        rgb = picture(w, h, 880 + seed)
+        rgb = image(w, h, 880 + seed)
         yield f"{w}x{h}.jpg", photo(w, h, 880 + seed, 90)
         yield f"{w}x{h}.png", png(w, h, 880 + seed)
         yield f"{w}x{h}.bmp", encode_bmp(rgb[..., ::-1], 24)
@@ -103,25 +103,25 @@ def _huge() -> Iterator[Named]:
     yield "24x16000.jpg", jpegs.tall(24, 1000, 903)
     yield "16000x16.jpg", photo(16_000, 16, 904, 5)
     yield "16000x9.png", png(16_000, 9, 905)
-    two = np.tile(picture(300, 250, 906)[..., :1] >> 5 & 1, (10, 10, 1))
+    two = np.tile(image(300, 250, 906)[..., :1] >> 5 & 1, (10, 10, 1))
     yield "3000x2500-two-colours.png", encode_png(two, 0, 1, filters=(0,))
     yield "800x600.png", png(800, 600, 907, filters=(2,))
 
 
 def _refused() -> Iterator[Named]:
     """Cut, damaged, of a kind or a size that is not read: each path has to say no."""
-    scans = encode_jpeg(to_ycbcr(picture(80, 60, 920)), progressive=True)
-    bgr = picture(40, 30, 923)[..., ::-1]
+    scans = encode_jpeg(to_ycbcr(image(80, 60, 920)), progressive=True)
+    bgr = image(40, 30, 923)[..., ::-1]
     whole = {
         "jpg": photo(80, 60, 921), "progressive.jpg": scans, "png": png(60, 50, 922),
-        "bmp": encode_bmp(bgr, 24), "webp": encode_webp(picture(40, 30, 924)),
+        "bmp": encode_bmp(bgr, 24), "webp": encode_webp(image(40, 30, 924)),
         "lossy.webp": (others.SEEDS / "fine.webp").read_bytes(),
     }  # fmt: skip
     for name, data in whole.items():
         for percent in (30, 60, 95):
             yield f"cut-{percent}.{name}", data[: len(data) * percent // 100]
     yield "no-end.jpg", whole["jpg"][:-1]
-    stored = to_ycbcr(picture(24, 24, 925))
+    stored = to_ycbcr(image(24, 24, 925))
     for name, frame in (("lossless", 0xC3), ("arithmetic", 0xC9), ("arithmetic-scans", 0xCA)):
         yield f"{name}.jpg", encode_jpeg(stored, frame=frame)
     yield (
@@ -139,7 +139,7 @@ def _refused() -> Iterator[Named]:
     yield "too-large.webp", extended(whole["webp"], 16_384, 16_384)
     yield "moving.webp", riff([(b"VP8X", b"\x02" + bytes(9)), (b"ANIM", bytes(6))])
     yield "empty.jpg", b""
-    yield "words.jpg", b"not a picture at all\n"
+    yield "words.jpg", b"not an image at all\n"
     yield "other.gif", b"GIF89a\1\0\1\0\0\0\0;"
     yield "other.tif", b"II*\0\x08\0\0\0" + bytes(20)
 

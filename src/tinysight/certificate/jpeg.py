@@ -45,7 +45,7 @@ class Component(NamedTuple):
     down: int
     table: int
     blocks: np.ndarray
-    used: tuple[int, int]  # rows and columns of blocks that hold the picture
+    used: tuple[int, int]  # rows and columns of blocks that hold the image
 
 
 def encode_jpeg(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tinysight.certificate.images import exif, image
 from tinysight.certificate.jpeg import Sampling, encode_jpeg, segment, to_ycbcr
-from tinysight.certificate.pictures import exif, picture
 
 Named = tuple[str, bytes]  # the file's name and what is in it
 
@@ -30,7 +30,7 @@ PLAIN = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
 
 def photo(width: int, height: int, seed: int, quality: int = 80, sampling: str = "420") -> bytes:
     """As a camera writes it."""
-    stored = to_ycbcr(picture(width, height, seed))
+    stored = to_ycbcr(image(width, height, seed))
     return encode_jpeg(stored, quality=quality, sampling=SAMPLINGS[sampling], segments=PLAIN)
 
 
@@ -40,7 +40,7 @@ def jpegs() -> Iterator[Named]:
         for s, name in enumerate(SAMPLINGS):
             size = 61 + 17 * s + 5 * q, 47 + 11 * q + 3 * s
             yield f"{name}-{quality}.jpg", photo(*size, 100 + 10 * q + s, quality, name)
-    stored = to_ycbcr(picture(83, 59, 11))
+    stored = to_ycbcr(image(83, 59, 11))
     for restart in (1, 2, 7):
         data = encode_jpeg(stored, sampling=SAMPLINGS["420"], segments=PLAIN, restart=restart)
         yield f"restart-{restart}.jpg", data
@@ -66,7 +66,7 @@ def progressive() -> Iterator[Named]:
     """Scan by scan."""
     for q, quality in enumerate((20, 60, 92)):
         for s, name in enumerate(("444", "422", "420", "440")):
-            stored = to_ycbcr(picture(70 + 13 * s, 55 + 9 * q, 200 + 10 * q + s))
+            stored = to_ycbcr(image(70 + 13 * s, 55 + 9 * q, 200 + 10 * q + s))
             yield (
                 f"{name}-{quality}.jpg",
                 encode_jpeg(
@@ -78,17 +78,17 @@ def progressive() -> Iterator[Named]:
                 ),
             )
     for restart in (1, 5):
-        stored = to_ycbcr(picture(71, 66, 210 + restart))
+        stored = to_ycbcr(image(71, 66, 210 + restart))
         data = encode_jpeg(stored, sampling=SAMPLINGS["420"], progressive=True, restart=restart)
         yield f"restart-{restart}.jpg", data
-    stored = picture(64, 75, 230)[..., :1]
+    stored = image(64, 75, 230)[..., :1]
     yield "grey.jpg", encode_jpeg(stored, progressive=True, segments=PLAIN)
 
 
 def grey() -> Iterator[Named]:
     """One channel."""
     for i, (quality, sampling) in enumerate(((10, 1), (60, 1), (90, 1), (75, 2), (95, 4))):
-        stored = picture(50 + 7 * i, 90 - 6 * i, 300 + i)[..., 1:2]
+        stored = image(50 + 7 * i, 90 - 6 * i, 300 + i)[..., 1:2]
         data = encode_jpeg(
             stored, quality=quality, sampling=((sampling, sampling),), segments=PLAIN
         )
@@ -111,7 +111,7 @@ def colours() -> Iterator[Named]:
             )
         inks = _inks(66, 40 + i, 430 + i)
         yield f"unmarked-{name}.jpg", encode_jpeg(inks, sampling=sampling)
-    rgb = picture(77, 45, 440)
+    rgb = image(77, 45, 440)
     yield "rgb-marked.jpg", encode_jpeg(rgb, quality=90, segments=adobe(0))
     yield "rgb-named.jpg", encode_jpeg(rgb, quality=90, ids=b"RGB")
     stored = to_ycbcr(rgb)
@@ -126,15 +126,15 @@ def adobe(transform: int) -> bytes:
 
 def _inks(width: int, height: int, seed: int) -> np.ndarray:
     """Cyan, magenta, yellow and black, inverted as they are usually stored."""
-    return np.dstack([picture(width, height, seed), picture(width, height, seed + 50)[..., 0] | 96])
+    return np.dstack([image(width, height, seed), image(width, height, seed + 50)[..., 0] | 96])
 
 
 def tall(width: int, rows: int, seed: int, sampling: str = "420", quality: int = 50) -> bytes:
-    """A picture of any height: one row of blocks again and again, between restart markers."""
+    """An image of any height: one row of blocks again and again, between restart markers."""
     grey = not sampling
     side = 8 * (1 if grey else SAMPLINGS[sampling][0][1])
     across = 8 * (1 if grey else SAMPLINGS[sampling][0][0])
-    strip = picture(width, side, seed)
+    strip = image(width, side, seed)
     groups = -(-width // across)
     data = encode_jpeg(
         strip[..., :1] if grey else to_ycbcr(strip),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tinysight.certificate.images import image
 from tinysight.certificate.jpegs import Named
 from tinysight.certificate.lossless import chunk, encode_bmp, encode_png, encode_webp, riff
-from tinysight.certificate.pictures import picture
 
 SEEDS = Path(__file__).with_name("seeds")  # lossy WebP: an encoder of its own would be long
 _MASKS = (0xF800, 0x07E0, 0x001F)
@@ -21,7 +21,7 @@ def png(
     width: int, height: int, seed: int, colour: int = 2, bits: int = 8, **options: object
 ) -> bytes:
     """A PNG whose values use all `bits`; alpha from solid to clear."""
-    rgb = picture(width, height, seed).astype(np.int64)
+    rgb = image(width, height, seed).astype(np.int64)
     clear = (np.arange(width) * 255 // max(1, width - 1))[None, :, None].repeat(height, axis=0)
     parts = {
         0: [rgb[..., :1]],
@@ -37,7 +37,7 @@ def png(
 
 def palette(bits: int, seed: int) -> np.ndarray:
     """Colours for `2 ** bits` entries, (n, 3)."""
-    colours: np.ndarray = picture(1 << bits, 1, seed)[0]
+    colours: np.ndarray = image(1 << bits, 1, seed)[0]
     return colours
 
 
@@ -85,7 +85,7 @@ def palettes() -> Iterator[Named]:
                 yield f"{bits}-{name}{'-interlaced' * interlaced}.png", data
     for bits in (1, 4, 8):
         for width in (31, 64):
-            values = picture(width, 37, 620 + bits)[..., 0] >> (8 - bits)
+            values = image(width, 37, 620 + bits)[..., 0] >> (8 - bits)
             data = encode_bmp(values, bits, palette=palette(bits, 630 + bits))
             yield f"{bits}-{width}.bmp", data
 
@@ -100,7 +100,7 @@ def alpha() -> Iterator[Named]:
     yield "grey-key.png", png(48, 40, 650, 0, chunks=chunk(b"tRNS", struct.pack(">H", 90)))
     yield "rgb-key.png", png(48, 40, 651, chunks=chunk(b"tRNS", struct.pack(">HHH", 90, 90, 90)))
     for seed, width in enumerate((23, 50)):
-        rgb = picture(width, 33, 660 + seed)
+        rgb = image(width, 33, 660 + seed)
         yield f"{width}.webp", encode_webp(rgb, rgb[::-1, :, 0])
         yield f"{width}.bmp", encode_bmp(np.dstack([rgb[..., ::-1], rgb[..., 0]]), 32)
     yield "lossy.webp", (SEEDS / "alpha.webp").read_bytes()
@@ -109,11 +109,11 @@ def alpha() -> Iterator[Named]:
 def bmps() -> Iterator[Named]:
     """Without a table of colours."""
     for seed, width in enumerate((1, 2, 3, 4, 61, 80)):
-        bgr = picture(width, 39, 700 + seed)[..., ::-1]
+        bgr = image(width, 39, 700 + seed)[..., ::-1]
         yield f"24-{width}.bmp", encode_bmp(bgr, 24)
         yield f"24-{width}-down.bmp", encode_bmp(bgr, 24, top_down=True)
-    yield "old.bmp", encode_bmp(picture(45, 39, 710)[..., ::-1], 24, old=True)
-    red, green, blue = (picture(46, 39, 711)[..., c].astype(np.int64) for c in range(3))
+    yield "old.bmp", encode_bmp(image(45, 39, 710)[..., ::-1], 24, old=True)
+    red, green, blue = (image(46, 39, 711)[..., c].astype(np.int64) for c in range(3))
     packed = red >> 3 << 11 | green >> 2 << 5 | blue >> 3
     yield "16.bmp", encode_bmp(packed, 16, masks=_MASKS)
 
@@ -121,7 +121,7 @@ def bmps() -> Iterator[Named]:
 def webps() -> Iterator[Named]:
     """Without and with loss."""
     for seed, (width, height) in enumerate(((64, 64), (31, 77), (90, 11), (17, 17))):
-        yield f"{width}x{height}.webp", encode_webp(picture(width, height, 720 + seed))
+        yield f"{width}x{height}.webp", encode_webp(image(width, height, 720 + seed))
     for name in ("coarse", "fine"):
         data = (SEEDS / f"{name}.webp").read_bytes()
         yield f"{name}.webp", data

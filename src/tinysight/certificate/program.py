@@ -25,8 +25,8 @@ from tinysight.bundle import Bundle
 from tinysight.certificate.answers import Answers, as_array, only_the_best
 from tinysight.certificate.compare import answer_of
 from tinysight.errors import ConfigError, DataError
-from tinysight.pipelines.sources import Picture
-from tinysight.postprocess.answers import without_scores
+from tinysight.pipelines.sources import ImageInput
+from tinysight.tasks.answers import without_scores
 
 T = TypeVar("T")
 Line = Mapping[str, Any]  # what the program prints about one file
@@ -35,7 +35,7 @@ _HINT = "it is run as `tinysight predict LIST --model FOLDER --json --exact` and
 
 class _Files(NamedTuple):
     listing: Path  # names one of them a line
-    by_path: dict[str, Picture | str]
+    by_path: dict[str, ImageInput | str]
 
 
 class Program(NamedTuple):
@@ -57,7 +57,7 @@ class Program(NamedTuple):
             raise ConfigError("--program", f"no such program: {program}", hint)
         return cls(Path(found).absolute(), bundle)
 
-    def answers(self, pictures: Sequence[Picture | str]) -> Answers:
+    def answers(self, images: Sequence[ImageInput | str]) -> Answers:
         """What it says about these files; those in memory are written to a temporary folder for it.
 
         Raises:
@@ -67,7 +67,7 @@ class Program(NamedTuple):
         manifest = self.bundle.manifest
         kind = answer_of(manifest)
         with tempfile.TemporaryDirectory(prefix="tinysight-") as folder:
-            files = _written(pictures, Path(folder).resolve())
+            files = _written(images, Path(folder).resolve())
             if kind:
                 return Answers(self._ask(files, partial(as_array, kind)))
             classes = len(manifest.labels)
@@ -84,7 +84,7 @@ class Program(NamedTuple):
         return Answers(scores, said=said)
 
     def _ask(
-        self, files: _Files, take: Callable[[Line, Picture | str], T], *options: str
+        self, files: _Files, take: Callable[[Line, ImageInput | str], T], *options: str
     ) -> dict[str, T]:
         """What `take` makes of the answer about each file that the program reads, by the file's name."""
         out = files.listing.with_name("answers")
@@ -95,9 +95,9 @@ class Program(NamedTuple):
             for number, line in enumerate(lines, 1):
                 try:
                     row = json.loads(line)
-                    picture = left.pop(row["filename"])
+                    image = left.pop(row["filename"])
                     if "error" not in row:
-                        found[_name(picture)] = take(row, picture)
+                        found[_name(image)] = take(row, image)
                 except (ValueError, LookupError, TypeError, RecursionError):
                     text = line[:100].decode("utf-8", "replace").rstrip("\n")
                     what = f"line {number} of what it prints is no answer about one of the files: "
@@ -125,7 +125,7 @@ class Program(NamedTuple):
             raise self._error(f"cannot be run: {error.strerror or error}") from None
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         last = lines[-1] if lines else ""
-        if done.returncode not in (0, 1):  # 1: a picture could not be read
+        if done.returncode not in (0, 1):  # 1: an image could not be read
             how = f"ended with exit code {done.returncode}"
             if done.returncode < 0:
                 how = f"was ended by signal {-done.returncode}"
@@ -136,29 +136,29 @@ class Program(NamedTuple):
         return ConfigError(f"--program {self.path}", what, _HINT)
 
 
-def _written(pictures: Sequence[Picture | str], folder: Path) -> _Files:
-    """The pictures as files, those in memory in a folder of their own, and their list."""
+def _written(images: Sequence[ImageInput | str], folder: Path) -> _Files:
+    """The images as files, those in memory in a folder of their own, and their list."""
     (folder / "files").mkdir()
-    by_path: dict[str, Picture | str] = {}
-    for picture in pictures:
-        if isinstance(picture, str):
-            path = Path(picture).absolute()
+    by_path: dict[str, ImageInput | str] = {}
+    for image in images:
+        if isinstance(image, str):
+            path = Path(image).absolute()
         else:
-            path = folder / "files" / picture.name
-            assert isinstance(picture.data, bytes)
-            path.write_bytes(picture.data)
+            path = folder / "files" / image.name
+            assert isinstance(image.data, bytes)
+            path.write_bytes(image.data)
         if set("\t\r\n") & set(str(path)) or str(path) != str(path).strip():
             what = "a line of a list cannot hold this name, which has a tab, a line end or a blank at its end"
-            raise DataError(str(path), what, "rename the picture")
-        by_path[str(path)] = picture
+            raise DataError(str(path), what, "rename the image")
+        by_path[str(path)] = image
     listing = folder / "files.txt"
     text = "".join(f"{path}\n" for path in by_path)
     listing.write_text(text, "utf-8", errors="surrogateescape", newline="\n")
     return _Files(listing, by_path)
 
 
-def _name(picture: Picture | str) -> str:
-    return picture if isinstance(picture, str) else picture.name
+def _name(image: ImageInput | str) -> str:
+    return image if isinstance(image, str) else image.name
 
 
 def _scores_and_best(row: Line, classes: int) -> tuple[np.ndarray, int]:

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.bundle import MANIFEST, Bundle
+from tinysight.bundle.manifest import Manifest, laid_out
 from tinysight.certificate.answers import Answers, only_the_best
 from tinysight.certificate.compare import Compared, Row
-from tinysight.certificate.files import EDITION, REFUSED, nasty_files
+from tinysight.certificate.files import EDITION, REFUSED, edge_case_files
 from tinysight.errors import BundleError
-from tinysight.manifest import Manifest, laid_out
 
 CERTIFICATE = "certificate.json"
 REFERENCE = "reference.bin"
@@ -46,7 +46,7 @@ class Certificate(NamedTuple):
 def kinds() -> dict[str, list[str]]:
     """Names of the certificate's files by their kind, those to be refused left out."""
     found: dict[str, list[str]] = {}
-    for file in nasty_files():
+    for file in edge_case_files():
         if file.kind != REFUSED:
             found.setdefault(file.kind, []).append(file.name)
     return found
@@ -54,7 +54,7 @@ def kinds() -> dict[str, list[str]]:
 
 def readable() -> list[str]:
     """Names of the files that every path has to read, in their order."""
-    return [file.name for file in nasty_files() if file.kind != REFUSED]
+    return [file.name for file in edge_case_files() if file.kind != REFUSED]
 
 
 def to_files(manifest: Manifest, certificate: Certificate, reference: Answers) -> dict[str, bytes]:

@@ -15,11 +15,11 @@ def table(engines: Sequence[Compared]) -> list[list[str]]:
     heading = ["files", "count", *map(_name, engines)]
     kinds = list(dict.fromkeys(kind for one in engines for kind in one.rows))
     rows = [
-        [kind, str(max(one.rows[kind].pictures for one in engines if kind in one.rows))]
+        [kind, str(max(one.rows[kind].images for one in engines if kind in one.rows))]
         + [_cell(one, one.rows.get(kind)) for one in engines]
         for kind in kinds
     ]
-    total = ["all", str(max((one.total.pictures for one in engines), default=0))]
+    total = ["all", str(max((one.total.images for one in engines), default=0))]
     return [heading, *rows, total + [_cell(one, one.total) for one in engines]]
 
 

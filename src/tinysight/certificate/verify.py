@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinysight.bundle import CARD, Bundle
+from tinysight.bundle.manifest import ReducedDecode
 from tinysight.certificate.answers import Answers
 from tinysight.certificate.compare import (
     Compared,
@@ -15,7 +16,7 @@ from tinysight.certificate.compare import (
     compare,
     installed_engines,
 )
-from tinysight.certificate.files import REFUSED, nasty_files
+from tinysight.certificate.files import REFUSED, edge_case_files
 from tinysight.certificate.program import Program
 from tinysight.certificate.record import (
     CERTIFICATE,
@@ -27,11 +28,10 @@ from tinysight.certificate.record import (
 )
 from tinysight.certificate.table import with_section
 from tinysight.errors import Problem
-from tinysight.manifest import ReducedDecode
 from tinysight.pipelines import admit
-from tinysight.pipelines.sources import Picture
+from tinysight.pipelines.sources import ImageInput
 
-OWN = "your pictures"
+OWN = "your images"
 
 
 class Verdict(NamedTuple):
@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
             ONNX Runtime's answers here took their place.
         engines: one for each that is installed, ONNX Runtime first, and the program.
         absent: the other engines, and why they are not there.
-        reduced: what reduced decoding changes on the user's pictures, where the bundle allows it.
+        reduced: what reduced decoding changes on the user's images, where the bundle allows it.
         problems: every breach; none is a pass.
     """
 
@@ -59,8 +59,8 @@ def verify(
     """Every installed engine against the answers that the bundle carries.
 
     Args:
-        bundle: of a classifier, a detector, or a network that describes pictures by vectors.
-        images: pictures of the user, compared between the engines only, and with reduced decoding
+        bundle: of a classifier, a detector, or a network that describes images by vectors.
+        images: images of the user, compared between the engines only, and with reduced decoding
             where the bundle allows it.
         program: another program that answers with the bundle, as `tinysight predict --json` does.
 
@@ -78,8 +78,8 @@ def verify(
     reduced = None
     if images and bundle.manifest.decode and answer_of(bundle.manifest) != "boxes":
         reduced = admit.compare(bundle, images, bundle.manifest.decode.margin)
-        if reduced.label_flips > admit.MAX_FLIPS * reduced.pictures:  # as when it was allowed
-            what = f"{reduced.label_flips} of {reduced.pictures} labels change"
+        if reduced.label_flips > admit.MAX_FLIPS * reduced.images:  # as when it was allowed
+            what = f"{reduced.label_flips} of {reduced.images} labels change"
             problems.append(
                 Problem(
                     "reduced decoding",
@@ -124,11 +124,11 @@ def compare_all(
         ready: its engines, and what else answers with it.
         reference: for the files; by default what the first engine says. The first engine is the
             reference for `images`.
-        images: more pictures, on disk.
+        images: more images, on disk.
     """
     manifest = bundle.manifest
-    files = [Picture(file.name, file.data) for file in nasty_files()]
-    refused = {file.name for file in nasty_files() if file.kind == REFUSED}
+    files = [ImageInput(file.name, file.data) for file in edge_case_files()]
+    refused = {file.name for file in edge_case_files() if file.kind == REFUSED}
     engines: list[Compared] = []
     problems: list[Problem] = []
     own: Answers | None = None

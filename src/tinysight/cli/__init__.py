@@ -1,7 +1,7 @@
 """The command line: one file per verb; parse, call, render; no logic.
 
-argparse, and one verb imported per call: `tinysight predict` on one picture is timed as a whole process, and the start
-of a larger command-line framework would cost as much as decoding and classifying the picture.
+argparse, and one verb imported per call: `tinysight predict` on one image is timed as a whole process, and the start
+of a larger command-line framework would cost as much as decoding and classifying the image.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from tinysight.errors import TinysightError, UnknownName, missing_dependency
 
 VERBS = {
-    "predict": "label pictures with a bundle",
+    "predict": "label images with a bundle",
     "train": "train a recipe",
-    "eval": "evaluate a run or a bundle on labelled pictures",
-    "infer": "label pictures with the weights of a PaddleClas configuration",
+    "eval": "evaluate a run or a bundle on labelled images",
+    "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
     "verify": "prove again that a bundle answers as the validated network",
-    "data": "check pictures and lists, make them of annotated photographs",
+    "data": "check images and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show, compare and convert recipes",
 }
@@ -32,7 +32,7 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0: done. 1: done, but some pictures were unreadable. 2: a mistake of the user, explained in one message on stderr.
+    0: done. 1: done, but some images were unreadable. 2: a mistake of the user, explained in one message on stderr.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -62,7 +62,7 @@ def script() -> None:
     A prediction takes as long as its imports, so what lengthens them is left out: collecting
     garbage among objects that stay, starting NumPy's threads for linear algebra, of which there is
     none, and in the end taking the libraries down object by object, which takes longer than
-    classifying a picture and means nothing to a process that is over.
+    classifying an image and means nothing to a process that is over.
     """
     quick = sys.argv[1:2] == ["predict"]
     if quick:

@@ -1,4 +1,4 @@
-"""Time a bundle on this machine: one picture in its parts, many at a time, memory, cold start.
+"""Time a bundle on this machine: one image in its parts, many at a time, memory, cold start.
 
     tinysight bench clarity_assessment
     tinysight bench runs/mine/bundle --images scans/ --card     keep the figures in the bundle
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="a bundle's folder, or one that comes with tinysight")
-    add("--images", metavar="SOURCE", help="pictures, a folder or a list; default: made ones")
-    add("--limit", type=int, default=250, metavar="N", help="pictures at most (250)")
+    add("--images", metavar="SOURCE", help="images, a folder or a list; default: made ones")
+    add("--limit", type=int, default=250, metavar="N", help="images at most (250)")
     engines = "onnxruntime (default), openvino, or target/NAME: a form that the bundle has"
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from itertools import islice
 
     from tinysight.bundle import Bundle
-    from tinysight.pipelines.bench import make_pictures
-    from tinysight.pipelines.sources import pictures
+    from tinysight.pipelines.bench import make_images
+    from tinysight.pipelines.sources import iter_images
 
     if args.limit < 1 or args.seconds < 0 or args.tolerance < 0:
         raise ConfigError("--limit, --seconds, --tolerance", "should not be negative")
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
         return _admit(args, bundle)
     with tempfile.TemporaryDirectory(prefix="tinysight-bench-") as folder:
         if args.images is None:
-            paths = make_pictures(Path(folder))
+            paths = make_images(Path(folder))
         else:
-            found = (p.data for p in pictures(args.images) if isinstance(p.data, str))
+            found = (p.data for p in iter_images(args.images) if isinstance(p.data, str))
             paths = list(islice(found, args.limit))
         if args.verify:
             return _verify(args, bundle, paths)
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> dict[str, Any]:
     """Everything, as the card says it."""
-    from tinysight.manifest import utc_now
+    from tinysight.bundle.manifest import utc_now
     from tinysight.pipelines import bench
     from tinysight.pipelines.latency_card import machine
     from tinysight.pipelines.stream import usable_cores
@@ -153,19 +153,19 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
 
 def _table(card: dict[str, Any]) -> str:
     """The figures for people."""
-    where, pictures = card["machine"], card["pictures"]
+    where, images = card["machine"], card["pictures"]
     lines = [
         f"{card['task']} with {card['settings']['engine']} {card['settings']['precision']} on "
         f"{where['processor']}, {where['cores']} cores",
-        f"{pictures['count']} pictures ({pictures['source']}), median "
-        f"{pictures['median_bytes'] / 1000:.0f} kB",
+        f"{images['count']} images ({images['source']}), median "
+        f"{images['median_bytes'] / 1000:.0f} kB",
         "",
-        "one picture, one thread, ms     mean     p50     p90     p99",
+        "one image, one thread, ms     mean     p50     p90     p99",
     ]
     for name, row in card["one"].items():
         cells = "".join(f"{row[k]:8.2f}" for k in ("mean", "p50", "p90", "p99"))
         lines.append(f"  {name:26s}{cells}")
-    lines += ["", "many pictures       workers threads  batch  ms/picture   per second"]
+    lines += ["", "many images       workers threads  batch  ms/image   per second"]
     for row in card["many"]:
         mark = "  <- fastest" if row["ms"] == card["best"]["ms"] and len(card["many"]) > 1 else ""
         lines.append(
@@ -174,7 +174,7 @@ def _table(card: dict[str, Any]) -> str:
         )
     cold = card["cold"]
     memory = f", {cold['peak_mib']:.0f} MiB at its peak" if "peak_mib" in cold else ""
-    lines += ["", f"one picture, cold, whole process: {cold['seconds'] * 1e3:.0f} ms{memory}"]
+    lines += ["", f"one image, cold, whole process: {cold['seconds'] * 1e3:.0f} ms{memory}"]
     return "\n".join(lines)
 
 
@@ -192,8 +192,8 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
     try:
         settings = bench.Settings(**card["settings"])
         expected = {
-            "one picture, p50 ms": card["one"]["total"]["p50"],
-            "many pictures, ms each": card["best"]["ms"],
+            "one image, p50 ms": card["one"]["total"]["p50"],
+            "many images, ms each": card["best"]["ms"],
             "cold start, s": card["cold"]["seconds"],
         }
     except (KeyError, TypeError) as error:
@@ -223,12 +223,12 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
 
 def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
     """Try the margins from the fastest on; seal the first that is admitted, or none."""
-    from tinysight.pipelines.admit import LEAST_PICTURES, MARGINS, admitted, compare, seal
-    from tinysight.pipelines.sources import pictures
+    from tinysight.pipelines.admit import LEAST_IMAGES, MARGINS, admitted, compare, seal
+    from tinysight.pipelines.sources import iter_images
 
     if args.images is None:
-        raise ConfigError("--images", f"--admit compares at least {LEAST_PICTURES} pictures")
-    paths = [p.data for p in pictures(args.images) if isinstance(p.data, str)]
+        raise ConfigError("--images", f"--admit compares at least {LEAST_IMAGES} images")
+    paths = [p.data for p in iter_images(args.images) if isinstance(p.data, str)]
     tried, chosen = [], None
     for margin in MARGINS:
         tried.append(found := compare(bundle, paths, margin))
@@ -241,12 +241,14 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
         where = str(bundle.folder)
         raise BundleError(where, f"cannot be written: {error.strerror}") from None
     if args.json:
-        rows = [found._asdict() for found in tried]
-        print(json.dumps({"decode": chosen and chosen._asdict(), "tried": rows}, indent=2))
+        from tinysight.bundle.manifest import as_tree
+
+        rows = [as_tree(found) for found in tried]
+        print(json.dumps({"decode": chosen and as_tree(chosen), "tried": rows}, indent=2))
         return 0 if chosen else 1
     for found in tried:
         print(
-            f"margin {found.margin:g}: {found.pictures} of {len(paths)} pictures are reduced, "
+            f"margin {found.margin:g}: {found.images} of {len(paths)} images are reduced, "
             f"{found.label_flips} labels change, "
             f"scores by up to {found.max_score_difference:.3g}: "
             f"{'admitted' if found is chosen else 'refused'}"

@@ -1,9 +1,9 @@
-"""Check the pictures of a data set, and make data sets of annotated photographs.
+"""Check the images of a data set, and make data sets of annotated photographs.
 
 tinysight data check RECIPE | LIST...       what is missing, broken, there twice or on both sides
 tinysight data prepare voc | coco | boxes   cut out what the boxes of photographs show
 tinysight data prepare split                divide a list in two, groups and classes kept apart
-tinysight data preview RECIPE --out FILE    what a recipe's training transforms make of its pictures
+tinysight data preview RECIPE --out FILE    what a recipe's training transforms make of its images
 
 `tinysight data check --help` and `tinysight data prepare voc --help` say more. `check` answers 0 if
 there is nothing wrong, 1 if there is, 2 if it could not be asked.
@@ -30,15 +30,15 @@ _SHOWN = 10  # items of a kind in the table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="what is wrong with the pictures")
+    check = actions.add_parser("check", help="what is wrong with the images")
     check.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a recipe; or list files or folders (of classes, or of pictures without labels): one for each side of "
+        help="a recipe; or list files or folders (of classes, or of images without labels): one for each side of "
         "the split",
     )
-    check.add_argument("--root", metavar="DIR", help="folder of the pictures (default: the list's)")
+    check.add_argument("--root", metavar="DIR", help="folder of the images (default: the list's)")
     check.add_argument("--target", choices=("class", "multilabel", "identity", "transform"))
     check.add_argument("--labels", metavar="FILE", help="label names, `id name` or one a line")
     check.add_argument("--delimiter", help="between path and label (default: the last blank)")
@@ -46,20 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-size",
         type=int,
         metavar="PX",
-        help="shorter side that a picture should have (default: the input of the recipe's network)",
+        help="shorter side that an image should have (default: the input of the recipe's network)",
     )
     check.add_argument("--no-near", action="store_true", help="compare files byte by byte only")
     check.add_argument("--threads", type=int, metavar="N", help="default: one for each processor")
     check.add_argument("--json", metavar="FILE", help="write everything to FILE; - prints it")
     add_override(check)
-    preparing.add_arguments(actions.add_parser("prepare", help="make pictures and lists"))
-    preview = actions.add_parser("preview", help="draw augmented pictures of a recipe")
+    preparing.add_arguments(actions.add_parser("prepare", help="make images and lists"))
+    preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
     preview.add_argument(
         "--out", required=True, metavar="FILE", help="a .png or .jpg file to write"
     )
-    preview.add_argument("--rows", type=int, default=6, metavar="N", help="pictures (default: 6)")
-    preview.add_argument("--seed", type=int, default=0, help="of the pictures and the transforms")
+    preview.add_argument("--rows", type=int, default=6, metavar="N", help="images (default: 6)")
+    preview.add_argument("--seed", type=int, default=0, help="of the images and the transforms")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _preview(args: argparse.Namespace) -> int:
-    """Draw some training pictures of a recipe, each several times augmented."""
+    """Draw some training images of a recipe, each several times augmented."""
     import numpy as np
 
     from tinysight.config import load_recipe
@@ -81,13 +81,13 @@ def _preview(args: argparse.Namespace) -> int:
     from tinysight.transforms.preview import write_contact_sheet
 
     if args.rows < 1:
-        raise ConfigError("--rows", f"{args.rows} pictures cannot be drawn", "at least 1")
+        raise ConfigError("--rows", f"{args.rows} images cannot be drawn", "at least 1")
     recipe = load_recipe(args.recipe, args.override)
     samples = read_split(recipe.data, recipe.data.train)
     chosen = np.random.default_rng(args.seed).permutation(len(samples))[: args.rows]
     compose = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
-    pictures = [samples[int(i)].path for i in sorted(chosen)]
-    print(write_contact_sheet(args.out, pictures, compose, seed=args.seed))
+    images = [samples[int(i)].path for i in sorted(chosen)]
+    print(write_contact_sheet(args.out, images, compose, seed=args.seed))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Evaluate a run or a bundle on labelled pictures.
+"""Evaluate a run or a bundle on labelled images.
 
-A run is evaluated on the pictures and with the metrics of its own recipe, unless -c, -o or --list
-say otherwise. A bundle knows its transforms and labels; the pictures come from --list or a recipe.
+A run is evaluated on the images and with the metrics of its own recipe, unless -c, -o or --list
+say otherwise. A bundle knows its transforms and labels; the images come from --list or a recipe.
 Rates are those at the threshold of the bundle, or at the one that the run's recipe asks for.
 A PaddleClas configuration names the weights itself: -c X.yaml -o Global.pretrained_model=...
 """
@@ -18,17 +18,17 @@ from tinysight.cli.arguments import add_recipe
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tinysight.bundle.manifest import Manifest
     from tinysight.config import Recipe
-    from tinysight.evaluate import Predict
-    from tinysight.latency import Latency
-    from tinysight.manifest import Manifest
-    from tinysight.metrics import Decision
+    from tinysight.evaluation.latency import Latency
+    from tinysight.evaluation.predictor import Predict
+    from tinysight.evaluation.report import Verdict
+    from tinysight.metrics import ThresholdResult
     from tinysight.transforms import Compose
-    from tinysight.verdict import Verdict
 
 
 class _Model(NamedTuple):
-    """What is evaluated; `recipe` says on which pictures and how, unless the command does."""
+    """What is evaluated; `recipe` says on which images and how, unless the command does."""
 
     predict: Predict
     transforms: Compose
@@ -40,7 +40,7 @@ class _Model(NamedTuple):
 class _Row(NamedTuple):
     """What the table says of one label; rates of nothing are 0."""
 
-    pictures: int
+    images: int
     precision: float
     recall: float
     f1: float
@@ -51,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--run", metavar="DIR", help="run folder (the best of it), or a checkpoint")
     model.add_argument("--bundle", metavar="DIR", help="bundle folder, or a shipped bundle's name")
-    add_recipe(parser, required=False, text="use the pictures and metrics of this recipe")
+    add_recipe(parser, required=False, text="use the images and metrics of this recipe")
     parser.add_argument("--list", metavar="FILE", help="list file to evaluate on instead")
-    parser.add_argument("--root", metavar="DIR", help="folder of its pictures (default: FILE's)")
+    parser.add_argument("--root", metavar="DIR", help="folder of its images (default: FILE's)")
     parser.add_argument(
         "--report", metavar="FILE", nargs="?", const="", help="write a page (default: report.html)"
     )
@@ -61,11 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print; 1 if pictures were unreadable."""
+    """Evaluate and print; 1 if images were unreadable."""
     from tinysight.data.lists import read_list, read_split
-    from tinysight.evaluate import evaluate
-    from tinysight.latency import measure_latency
-    from tinysight.verdict import of_bundle, of_recipe
+    from tinysight.evaluation.latency import measure_latency
+    from tinysight.evaluation.predictor import evaluate
+    from tinysight.evaluation.report import of_bundle, of_recipe
 
     model = _run(args) if args.run else _bundle(args) if args.bundle else _configured(args)
     recipe, labels = model.recipe, model.labels
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
             data = data.model_copy(update={"root": args.root})
         samples = read_split(data, data.eval)
     else:
-        raise ConfigError("--bundle", "which pictures?", "add --list FILE, or -c RECIPE")
+        raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
     specs: list[Mapping[str, Any]] = [{"name": "topk", "k": [1]}]
     if recipe:
         specs = [m.spec for m in recipe.metrics]
@@ -135,7 +135,7 @@ def _command(args: argparse.Namespace) -> tuple[str, ...]:
 def _run(args: argparse.Namespace) -> _Model:
     from tinysight.config import load_recipe
     from tinysight.data.labels import label_names
-    from tinysight.train import load_predictor
+    from tinysight.training import load_predictor
     from tinysight.transforms import Compose
 
     predict, recipe = load_predictor(args.run)
@@ -151,11 +151,11 @@ def _run(args: argparse.Namespace) -> _Model:
 
 def _configured(args: argparse.Namespace) -> _Model:
     """The network and the weights of a PaddleClas configuration."""
-    from tinysight.cli.setup import need_translation
+    from tinysight.cli.setup import require_paddleclas_config
 
-    setup = need_translation(args, "--run or --bundle")
+    setup = require_paddleclas_config(args, "--run or --bundle")
     from tinysight.data.labels import label_names, resolve_labels
-    from tinysight.train.predictor import device, predictor, trained_model
+    from tinysight.training.predictor import device, predictor, trained_model
     from tinysight.transforms import Compose
 
     recipe = resolve_labels(setup.recipe)
@@ -195,9 +195,9 @@ def _table(verdict: Verdict) -> str:
     labels, found = verdict.labels, verdict.found
     width = max(8, *map(len, found.metrics), *map(len, labels))
     lines = [f"{name:{width}}  {value:.6g}" for name, value in found.metrics.items()]
-    lines += ["", f"{'label':{width}}  pictures  precision  recall      f1"]
-    for name, (pictures, precision, recall, f1) in _by_label(verdict):
-        lines.append(f"{name:{width}}  {pictures:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")
+    lines += ["", f"{'label':{width}}  images  precision  recall      f1"]
+    for name, (images, precision, recall, f1) in _by_label(verdict):
+        lines.append(f"{name:{width}}  {images:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")
     lines.append(f"{'all':{width}}  {len(found.paths):8d}")
     if verdict.decision:
         lines += ["", *_threshold(verdict, verdict.decision)]
@@ -210,7 +210,7 @@ def _table(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _threshold(verdict: Verdict, decision: Decision) -> list[str]:
+def _threshold(verdict: Verdict, decision: ThresholdResult) -> list[str]:
     """The rates at the threshold, each with its 95 % interval and what it was counted on."""
     counts = decision.counts
     called = counts.true_positives + counts.false_positives
@@ -230,7 +230,7 @@ def _threshold(verdict: Verdict, decision: Decision) -> list[str]:
         kept = rate is not None and promise.low <= rate.value <= promise.high
         word = "as" if kept else "not as"
         lines.append(
-            f"  {word} expected from the pictures that the threshold was chosen on: "
+            f"  {word} expected from the images that the threshold was chosen on: "
             f"{promise.low:.4g} to {promise.high:.4g} false positives (95 %)"
         )
     return [*lines, *(f"  warning: {warning}" for warning in decision.warnings)]
@@ -239,7 +239,7 @@ def _threshold(verdict: Verdict, decision: Decision) -> list[str]:
 def _latency(latency: Latency) -> str:
     parts = ", ".join(f"{n} {getattr(latency, n).median:.2f}" for n in latency._fields[1:4])
     total = latency.total
-    return f"{total.median:.2f} ms a picture ({parts}), 95 of 100 below {total.p95:.2f}"
+    return f"{total.median:.2f} ms an image ({parts}), 95 of 100 below {total.p95:.2f}"
 
 
 def _by_label(verdict: Verdict) -> list[tuple[str, _Row]]:

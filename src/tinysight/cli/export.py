@@ -1,12 +1,12 @@
 """Make a bundle of a run.
 
     tinysight export --run runs/mine
-    tinysight export --run runs/mine --out bundles/mine --images some/pictures --force
+    tinysight export --run runs/mine --out bundles/mine --images some/images --force
     tinysight export --run runs/mine --to openvino,ncnn,mnn
-    tinysight export --bundle bundles/mine --to openvino --precision int8 --calibrate pictures/
+    tinysight export --bundle bundles/mine --to openvino --precision int8 --calibrate images/
     tinysight export -c X.yaml -o Global.pretrained_model=... -o Global.save_inference_dir=...
 
-The bundle is compared with the network on real pictures first, and only written if both agree; so
+The bundle is compared with the network on real images first, and only written if both agree; so
 is every form for another engine.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import need_translation
+from tinysight.cli.setup import require_paddleclas_config
 from tinysight.cli.targets import add_forms, add_target_arguments
 from tinysight.errors import ConfigError
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--run", metavar="DIR", help="run folder, or a checkpoint")
     add_recipe(parser, required=False, text="a PaddleClas configuration, in place of --run")
     add("--out", metavar="DIR", help="the bundle's folder; default: bundle/ in the run folder")
-    add("--images", metavar="SOURCE", help="more pictures to compare on: folder, pattern or list")
+    add("--images", metavar="SOURCE", help="more images to compare on: folder, pattern or list")
     add("--tolerance", type=float, default=1e-4, metavar="D", help="accepted score difference")
     add("--licence", default="", metavar="TEXT", help="of the network, for its card")
     add("--bundle", metavar="DIR", help="in place of --run: add forms (--to) to this bundle")
@@ -50,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
     print(f"network    {len(bundle.model) / 1e6:.2f} MB")
     if parity := bundle.manifest.parity:
         print(
-            f"parity     {parity.pictures} pictures, scores within "
+            f"parity     {parity.images} images, scores within "
             f"{parity.max_score_difference:.2g}, {parity.label_flips} labels differ"
         )
     if recorded := read_certificate(bundle):
         for one in recorded[0].engines:
             total = one.total
             print(
-                f"certified  {one.engine}: {total.pictures} files, scores within "
+                f"certified  {one.engine}: {total.images} files, scores within "
                 f"{total.max_score_difference:.2g}, {total.label_flips} labels differ"
             )
     for name, value in bundle.manifest.metrics.items():
@@ -69,7 +69,7 @@ def _of_run(args: argparse.Namespace) -> Bundle:
     if args.recipe or args.override:
         raise ConfigError("-c", "a run has a recipe of its own", "leave --run or -c out")
     from tinysight.export import export_bundle
-    from tinysight.train.predictor import find_checkpoint
+    from tinysight.training.predictor import find_checkpoint
 
     checkpoint = find_checkpoint(args.run)
     run_folder = Path(args.run) if Path(args.run).is_dir() else checkpoint.parent
@@ -79,15 +79,15 @@ def _of_run(args: argparse.Namespace) -> Bundle:
 
 def _configured(args: argparse.Namespace) -> Bundle:
     """Export the network and the weights of a PaddleClas configuration."""
-    setup = need_translation(args, "--run")
+    setup = require_paddleclas_config(args, "--run")
     from tinysight.export import export_bundle
 
     assert setup.translation is not None
     out = Path(args.out or setup.translation.run.save_inference_dir)
-    pictures = args.images or setup.translation.infer.images
-    if pictures and not Path(pictures).exists() and not args.images:
-        pictures = None
-    return export_bundle(setup.trained, out, recipe=setup.recipe, **_options(args, pictures))
+    images = args.images or setup.translation.infer.images
+    if images and not Path(images).exists() and not args.images:
+        images = None
+    return export_bundle(setup.trained, out, recipe=setup.recipe, **_options(args, images))
 
 
 def _options(args: argparse.Namespace, images: str | None) -> dict[str, Any]:

@@ -87,9 +87,9 @@ def _source(args: argparse.Namespace, kind: str) -> tuple[Path, Artifact | None]
 
 
 def _export(args: argparse.Namespace) -> int:
-    from tinysight.interop.deploy_config import read_deploy_config, read_labels
-    from tinysight.interop.paddle_bundle import import_paddle, opened
-    from tinysight.interop.to_onnx import paddle_to_onnx
+    from tinysight.compat.paddle.bundle import import_paddle, opened
+    from tinysight.compat.paddle.deploy_config import read_deploy_config, read_labels
+    from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 
     deploy = read_deploy_config(args.deploy_config) if args.deploy_config else None
     labels = read_labels(args.labels) if args.labels else None
@@ -120,7 +120,7 @@ def _weights(args: argparse.Namespace) -> int:
     if wrong:
         name = wrong[0].replace("_", "-")
         raise ConfigError(f"{_HERE} --{name}", "is for an export; weights carry no such thing")
-    module = importlib.import_module("tinysight.train.import_weights")
+    module = importlib.import_module("tinysight.training.import_weights")
     options = {}
     for text in args.option:
         key, _, value = text.partition("=")

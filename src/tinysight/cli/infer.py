@@ -1,8 +1,8 @@
-"""Label pictures with the weights of a PaddleClas configuration, and print what its tools/infer.py prints.
+"""Label images with the weights of a PaddleClas configuration, and print what its tools/infer.py prints.
 
     tinysight infer -c X.yaml -o Infer.infer_imgs=photo.jpg -o Global.pretrained_model=output/best_model
 
-A batch is a line: a list with one answer for each picture. A bundle answers faster: `tinysight
+A batch is a line: a list with one answer for each image. A bundle answers faster: `tinysight
 predict`.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import need_translation
+from tinysight.cli.setup import require_paddleclas_config
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tinysight.pipelines.results import Result, Unreadable
+    from tinysight.tasks.results import Result, Unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,24 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer; 1 if a picture could not be read."""
-    setup = need_translation(args, "tinysight infer")
+    """Answer; 1 if an image could not be read."""
+    setup = require_paddleclas_config(args, "tinysight infer")
     assert setup.translation is not None
     recipe, infer = setup.recipe, setup.translation.infer
     if infer.images is None:
-        raise ConfigError("Infer.infer_imgs", "which pictures?", "add -o Infer.infer_imgs=...")
+        raise ConfigError("Infer.infer_imgs", "which images?", "add -o Infer.infer_imgs=...")
     from tinysight.data.labels import label_names
-    from tinysight.pipelines.label import label_pictures
-    from tinysight.pipelines.sources import pictures
+    from tinysight.pipelines.label import label_images
+    from tinysight.pipelines.sources import iter_images
     from tinysight.registry import postprocesses
-    from tinysight.train.predictor import device, predictor, trained_model
+    from tinysight.training.predictor import device, predictor, trained_model
     from tinysight.transforms import Compose
 
-    found = pictures(infer.listed, root=infer.images) if infer.listed else pictures(infer.images)
+    found = (
+        iter_images(infer.listed, root=infer.images) if infer.listed else iter_images(infer.images)
+    )
     model, _ = trained_model(recipe, setup.trained)
     failed: list[Unreadable] = []
     answers: list[dict[str, Any]] = []
-    for batch in label_pictures(
+    for batch in label_images(
         predictor(model.to(device()), recipe.data.target),
         Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval"),
         postprocesses.build(recipe.export.postprocess.spec, labels=label_names(recipe.data)),
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_there(answer: Result, kind: str) -> dict[str, Any]:
-    """The answer with the reference's name for the file, in its order, and scores as float32 prints them."""
+    """The answer with PaddleClas' name for the file, in its order, and scores as float32 prints them."""
     import numpy as np
 
     plain: dict[str, Any] = {k: v for k, v in answer.items() if k != "filename"}

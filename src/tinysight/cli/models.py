@@ -24,10 +24,10 @@ from typing import Any
 
 from tinysight.cli import importing
 from tinysight.cli.progress import download_progress
+from tinysight.compat.paddle.catalog import PULC
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
 from tinysight.fetch.cache import recorded
-from tinysight.fetch.catalog import PULC
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Where `predict` puts its answers: standard output, or a file that appears when it is complete.
 
 With `--json` and `--csv` the answers so far lie in `FILE.<key>.part` beside the file: whole lines,
-valid by themselves, added to as pictures are answered. The key stands for what determines the
+valid by themselves, added to as images are answered. The key stands for what determines the
 answers (bundle, options, sources), so the same command finds them after an interruption and goes
 on, and another command does not.
 """
@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, TextIO
 
 from tinysight.errors import DataError
 from tinysight.locking import lock
-from tinysight.pipelines.results import (
+from tinysight.tasks.results import (
     Unreadable,
     as_box_lines,
     as_deploy_line,
@@ -32,8 +32,8 @@ from tinysight.pipelines.results import (
 )
 
 if TYPE_CHECKING:
-    from tinysight.pipelines.results import Result
-    from tinysight.pipelines.sources import Picture
+    from tinysight.pipelines.sources import ImageInput
+    from tinysight.tasks.results import Result
 
 _LINES: dict[str, Callable[[Result], str]] = {
     "boxes": as_box_lines,
@@ -43,7 +43,7 @@ _LINES: dict[str, Callable[[Result], str]] = {
 
 
 class Recorded(NamedTuple):
-    """A line that an earlier run wrote: the picture, whether it failed, and where the line ends."""
+    """A line that an earlier run wrote: the image, whether it failed, and where the line ends."""
 
     name: str
     failed: bool
@@ -61,8 +61,8 @@ class Output:
         part: the file of an interrupted run that is gone on with, if there is one.
 
     Attributes:
-        answered: pictures with an answer, those of earlier runs among them.
-        failed: pictures without.
+        answered: images with an answer, those of earlier runs among them.
+        failed: images without.
         kept: where the answers stay if the run ends early; None where they do not.
     """
 
@@ -73,7 +73,7 @@ class Output:
         self._row: Callable[[Result | Unreadable], None] | None = None
 
     def write(self, item: Result | Unreadable) -> None:
-        """One picture, in the form that was asked for; on its way at once."""
+        """One image, in the form that was asked for; on its way at once."""
         if isinstance(item, Unreadable):
             self.failed += 1
         else:
@@ -90,21 +90,21 @@ class Output:
             self._out.write(self._line(item) + "\n")
         self._out.flush()
 
-    def left(self, found: Iterator[Picture]) -> Iterator[Picture]:
-        """The pictures that are not answered yet.
+    def left(self, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
+        """The images that are not answered yet.
 
         The recorded answers are compared with `found` one by one; from the first that is about
-        another picture (files came or went) they are cut off and made again.
+        another image (files came or went) they are cut off and made again.
         """
         if self.kept is None:
             return found
         end = 0
         with self.kept.open("rb") as file:
             for line in _recorded(file, self._form):
-                picture = next(found, None)
-                name = picture and (csv_name(picture.name) if self._form == "csv" else picture.name)
-                if picture is None or name != line.name:
-                    found = chain([picture] if picture else [], found)
+                image = next(found, None)
+                name = image and (csv_name(image.name) if self._form == "csv" else image.name)
+                if image is None or name != line.name:
+                    found = chain([image] if image else [], found)
                     break
                 end = line.end
                 self.failed += line.failed

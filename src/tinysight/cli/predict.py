@@ -1,4 +1,4 @@
-"""Label pictures with a bundle.
+"""Label images with a bundle.
 
     tinysight predict photo.jpg holiday/ --model clarity_assessment
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
@@ -9,7 +9,7 @@
 A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
 fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
 
-Answers appear as they are made, in the order of the pictures. Pictures that cannot be read are named
+Answers appear as they are made, in the order of the images. Images that cannot be read are named
 on stderr, and the exit code is then 1. `--json` or `--csv` with `--output` may be interrupted: the
 same command goes on.
 """
@@ -27,14 +27,14 @@ from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
+    from tinysight.bundle.manifest import Manifest
     from tinysight.cli.progress import Progress
-    from tinysight.manifest import Manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's arguments; the spellings with underscores are those of the reference."""
+    """Declare the verb's arguments; the spellings with underscores are those of PaddleClas."""
     add = parser.add_argument
-    add("source", nargs="*", metavar="SOURCE", help="picture, folder, 'pattern*', or list (.txt)")
+    add("source", nargs="*", metavar="SOURCE", help="image, folder, 'pattern*', or list (.txt)")
     add("--infer_imgs", metavar="SOURCE", help="one more source")
     add(
         "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
@@ -48,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change one value of it, as often as wanted",
     )  # fmt: skip
     add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
-    add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="pictures a batch")
+    add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="images a batch")
     add("--threads", type=int, default=1, metavar="N", help="threads of one run of the network")
     add(
         "--workers", type=int, metavar="N",
-        help="pictures worked on at the same time; default: as many as processors",
+        help="images worked on at the same time; default: as many as processors",
     )  # fmt: skip
     engines = "onnxruntime (default), openvino, or target/NAME: a form that the bundle has"
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
@@ -66,29 +66,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", action="store_true", help="a table with a heading")
     add("--output", metavar="FILE", help="write the answers there; it appears when all are made")
     add("--on", choices=["ray"], help="spread shards over a Ray cluster; --output says the form")
-    add("--shard", type=int, default=1000, metavar="N", help="pictures a shard of --on (1000)")
+    add("--shard", type=int, default=1000, metavar="N", help="images a shard of --on (1000)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer; 1 if a picture could not be read, else 0."""
-    from tinysight.background import Background
+    """Answer; 1 if an image could not be read, else 0."""
     from tinysight.bundle import Bundle, is_local, list_bundles
-    from tinysight.manifest import NO_CLASSES
+    from tinysight.bundle.manifest import NO_CLASSES
+    from tinysight.concurrency import Deferred
 
     configured = _configured(args)
     named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
     if not named:
-        raise DataError("SOURCE", "no picture given", "tinysight predict PICTURE --model NAME")
+        raise DataError("SOURCE", "no image given", "tinysight predict IMAGE --model NAME")
     if not args.model and not configured:
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
     loading = None
     if args.model and is_local(args.model):  # read and hashed beside the imports
-        loading = Background(lambda: Bundle.load(args.model))
+        loading = Deferred(lambda: Bundle.load(args.model))
     from tinysight.pipelines.classify import Classifier
-    from tinysight.pipelines.sources import pictures
+    from tinysight.pipelines.sources import iter_images
 
-    sources = [pictures(source, root=args.root) for source in named]
+    sources = [iter_images(source, root=args.root) for source in named]
     bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     kind = bundle.manifest.postprocess["name"]
     if args.csv and kind in NO_CLASSES:
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     )
     # What is imported from here on is imported while the session is made.
     from tinysight.cli.output import opened
-    from tinysight.pipelines.results import Unreadable
+    from tinysight.tasks.results import Unreadable
 
     shown = "deploy" if args.config and kind not in NO_CLASSES else kind
     form = "json" if args.json else "csv" if args.csv else "text"
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             if out.kept:
                 done = out.answered + out.failed
-                text = f"{done} pictures are done, in {out.kept}; the same command goes on"
+                text = f"{done} images are done, in {out.kept}; the same command goes on"
                 print(f"\n{text}", file=sys.stderr)
             raise
         finally:
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.clear()
     if out.failed:
         total = out.answered + out.failed
-        print(f"{out.failed} of {total} pictures could not be read", file=sys.stderr)
+        print(f"{out.failed} of {total} images could not be read", file=sys.stderr)
     return 1 if out.failed else 0
 
 
@@ -181,7 +181,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
         return None
     if args.model:
         raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
-    from tinysight.interop.deploy_run import deployed_bundle, read_deploy_run
+    from tinysight.compat.paddle.deploy_run import deployed_bundle, read_deploy_run
 
     run = read_deploy_run(args.config, args.override)
     if not args.source and not args.infer_imgs:
@@ -194,7 +194,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
-    from tinysight.interop.named_bundle import fetched_bundle
+    from tinysight.compat.paddle.named_bundle import fetched_bundle
 
     with download_progress(name) as report:
         return str(fetched_bundle(name, report=report))

@@ -1,4 +1,4 @@
-"""`tinysight data prepare`: pictures of boxes, and lists divided in two.
+"""`tinysight data prepare`: images of boxes, and lists divided in two.
 
 voc     a folder of Pascal VOC XML files
 coco    a COCO JSON file
@@ -6,7 +6,7 @@ boxes   a list of `path x0 y0 x1 y1 name` lines
 split   a list of `path label` lines, divided in two
 
 What is made is a folder with train_list.txt, val_list.txt, labels.txt and manifest.json, which says of what and how;
-the first three forms write the pictures of the boxes below images/.
+the first three forms write the images of the boxes below images/.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="the annotations, or the list")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="folder of the pictures (default: SOURCE's)"
+        "--images", type=Path, metavar="DIR", help="folder of the images (default: SOURCE's)"
     )
     parser.add_argument(
         "--classes",
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cut(args: argparse.Namespace) -> int:
-    from tinysight.data.audit.look import processors
+    from tinysight.data.audit.inspect import processors
     from tinysight.data.prepare import annotations
     from tinysight.data.prepare.crops import Manifest, cut, group_of, rooted
     from tinysight.data.prepare.splits import divide

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from tinysight.background import Background
+from tinysight.concurrency import Deferred
 
 if TYPE_CHECKING:
     from tinysight.fetch.download import Report
@@ -20,9 +20,9 @@ _WINDOW = 60  # seconds over which the rate is taken
 
 
 class Progress:
-    """`1,204 of 100,000 pictures  312/s  5:17 left` on one line that is drawn again and again.
+    """`1,204 of 100,000 images  312/s  5:17 left` on one line that is drawn again and again.
 
-    The rate is that of the last minute, so the time left follows a change of pace; pictures that an
+    The rate is that of the last minute, so the time left follows a change of pace; images that an
     earlier run answered count as done, not towards the rate.
 
     Args:
@@ -43,7 +43,7 @@ class Progress:
         self._count, self._out, self._clock, self._done = count, out, clock, done
         self._start = self._drawn = clock()
         self._marks: deque[tuple[float, int]] = deque([(self._start, done)])
-        self._counting: Background[int | None] | None = None
+        self._counting: Deferred[int | None] | None = None
         self._total: int | None = None
 
     def step(self) -> None:
@@ -54,7 +54,7 @@ class Progress:
             return
         self._drawn = now
         if self._counting is None:
-            self._counting = Background(self._count)
+            self._counting = Deferred(self._count)
         if self._total is None and self._counting.done():
             self._total = self._counting.result()
         self._marks.append((now, self._done))
@@ -68,9 +68,9 @@ class Progress:
         since, before = self._marks[0]
         rate = (self._done - before) / max(now - since, 1e-9)
         if self._total is None or not rate:
-            return f"{self._done:,} pictures  {rate:,.0f}/s"
+            return f"{self._done:,} images  {rate:,.0f}/s"
         left = max(self._total - self._done, 0) / rate
-        return f"{self._done:,} of {self._total:,} pictures  {rate:,.0f}/s  {_clock(left)} left"
+        return f"{self._done:,} of {self._total:,} images  {rate:,.0f}/s  {_clock(left)} left"
 
     def clear(self) -> None:
         """Take the line away, before something else is written to the terminal and at the end."""

@@ -9,13 +9,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinysight.bundle.manifest import NO_CLASSES
 from tinysight.errors import ConfigError
-from tinysight.manifest import NO_CLASSES
 
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
     from tinysight.cli.progress import Progress
-    from tinysight.pipelines.sources import Picture
+    from tinysight.pipelines.sources import ImageInput
 
 _FORMS = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -23,17 +23,17 @@ _FORMS = (".jsonl", ".json", ".csv", ".parquet")
 def run_on_ray(
     args: argparse.Namespace,
     bundle: Bundle,
-    sources: Iterable[Iterable[Picture]],
+    sources: Iterable[Iterable[ImageInput]],
     key: str,
     bar: Progress | None,
 ) -> int:
-    """Answer; 1 if a picture could not be read, else 0.
+    """Answer; 1 if an image could not be read, else 0.
 
     Raises:
         ConfigError: there is no file for the answers, or none of a form that can be written.
     """
-    from tinysight.scale.on_ray import answers
-    from tinysight.scale.run import run
+    from tinysight.batch.on_ray import answers
+    from tinysight.batch.run import run
 
     output = _output(args, bundle)
     if args.shard < 1:
@@ -50,7 +50,7 @@ def run_on_ray(
             bar.step()  # type: ignore[union-attr]
         shown = done
 
-    names = (picture.name for picture in chain.from_iterable(sources))
+    names = (image.name for image in chain.from_iterable(sources))
     try:
         total, failed = run(
             names, output, key, args.shard, lambda plan: answers(bundle, options, plan), progress
@@ -59,7 +59,7 @@ def run_on_ray(
         if bar:
             bar.clear()
     if failed:
-        print(f"{failed} of {total} pictures could not be read", file=sys.stderr)
+        print(f"{failed} of {total} images could not be read", file=sys.stderr)
     return 1 if failed else 0
 
 

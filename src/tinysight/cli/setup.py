@@ -30,7 +30,7 @@ class Setup(NamedTuple):
         """Where a run of it lies, unless the command says otherwise."""
         if self.translation is None:
             return Path("runs") / self.recipe.task
-        from tinysight.config.paddleclas import run_folder
+        from tinysight.compat.paddle.dialect import run_folder
 
         return run_folder(self.translation.run)
 
@@ -39,7 +39,7 @@ class Setup(NamedTuple):
         """What `Global.pretrained_model` means; None where it is not set."""
         if self.translation is None or self.translation.run.pretrained_model is None:
             return None
-        from tinysight.config.paddleclas import find_weights
+        from tinysight.compat.paddle.dialect import find_weights
 
         return find_weights(self.translation.run.pretrained_model, self.translation.run)
 
@@ -51,7 +51,7 @@ class Setup(NamedTuple):
             return self.weights
         if not isinstance(wanted, str) or wanted in ("ssld", "ssld_stage1"):
             return None
-        from tinysight.config.paddleclas import find_weights
+        from tinysight.compat.paddle.dialect import find_weights
 
         return find_weights(wanted, self.translation.run, "Arch.pretrained")
 
@@ -78,7 +78,7 @@ def read_setup(args: argparse.Namespace) -> Setup:
     return Setup(recipe, translation)
 
 
-def need_translation(args: argparse.Namespace, other: str) -> Setup:
+def require_paddleclas_config(args: argparse.Namespace, other: str) -> Setup:
     """The setup of a verb that takes a PaddleClas configuration in place of `other`.
 
     Raises:

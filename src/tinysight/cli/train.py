@@ -38,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     with log_to_stderr():
         setup = read_setup(args)
         from tinysight.data.labels import label_names
-        from tinysight.operating import check
-        from tinysight.train import fit
-        from tinysight.train.distributed import is_main
-        from tinysight.train.finish import finish
+        from tinysight.evaluation.threshold import check
+        from tinysight.training import fit
+        from tinysight.training.distributed import is_main
+        from tinysight.training.finish import finish
 
         _tell_rate(setup, args.override)
         recipe = _with_weights(setup)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     elif recipe.export.operating_point:
         print(f"threshold  none: {verdict.chosen}")
     if result.unreadable:
-        print(f"unreadable {len(result.unreadable)} pictures, left out:")
+        print(f"unreadable {len(result.unreadable)} images, left out:")
         for path, reason in result.unreadable:
             print(f"  {path}: {reason}")
     return 1 if result.unreadable else 0
@@ -81,7 +81,7 @@ def _tell_rate(setup: Setup, overrides: Sequence[str]) -> None:
 
 def _with_weights(setup: Setup) -> Recipe:
     """The recipe; it begins with the weights that a PaddleClas configuration names."""
-    from tinysight.train.predictor import begin_with
+    from tinysight.training.predictor import begin_with
 
     weights = setup.beginning
     return setup.recipe if weights is None else begin_with(setup.recipe, weights)
@@ -90,7 +90,7 @@ def _with_weights(setup: Setup) -> Recipe:
 def _place(setup: Setup, args: argparse.Namespace) -> tuple[Path, bool]:
     """The run folder, and whether to go on with the run in it."""
     if setup.translation and setup.translation.run.checkpoints:
-        from tinysight.config.paddleclas import find_run
+        from tinysight.compat.paddle.dialect import find_run
 
         return find_run(setup.translation.run.checkpoints, setup.translation.run), True
     return Path(args.out) if args.out else setup.run_folder, args.resume

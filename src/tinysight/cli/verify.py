@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="a bundle that comes with tinysight, or a bundle's folder")
-    add("--images", metavar="SOURCE", help="your pictures, too, compared between the engines")
+    add("--images", metavar="SOURCE", help="your images, too, compared between the engines")
     add(
         "--program", metavar="PATH",
         help="one more column: a program that answers as `tinysight predict --json` does",
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare; 1 if anything differs, else 0."""
     from tinysight.bundle import Bundle
-    from tinysight.certificate.files import write_nasty_files
+    from tinysight.certificate.files import write_edge_case_files
     from tinysight.certificate.verify import verify
-    from tinysight.pipelines.sources import pictures
+    from tinysight.pipelines.sources import iter_images
 
     bundle = Bundle.load(args.bundle)
-    images = [str(picture.data) for picture in pictures(args.images)] if args.images else []
+    images = [str(image.data) for image in iter_images(args.images)] if args.images else []
     if args.files:
-        write_nasty_files(args.files)
+        write_edge_case_files(args.files)
     verdict = verify(bundle, images, args.program)
     if args.json:
         import json
@@ -66,12 +66,12 @@ def _show(bundle: Bundle, verdict: Verdict) -> None:
     print(f"\n{as_text(table(verdict.engines))}\n")
     if decode := bundle.manifest.decode:
         print(
-            f"reduced decoding, when it was allowed: {decode.label_flips} of {decode.pictures} labels "
+            f"reduced decoding, when it was allowed: {decode.label_flips} of {decode.images} labels "
             f"changed, scores by up to {decode.max_score_difference:.2g}"
         )
     if reduced := verdict.reduced:
         print(
-            f"reduced decoding, your pictures: {reduced.label_flips} of {reduced.pictures} labels "
+            f"reduced decoding, your images: {reduced.label_flips} of {reduced.images} labels "
             f"change, scores by up to {reduced.max_score_difference:.2g}"
         )
     for problem in verdict.problems:
@@ -80,6 +80,8 @@ def _show(bundle: Bundle, verdict: Verdict) -> None:
 
 
 def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
+    from tinysight.bundle.manifest import as_tree
+
     return {
         "bundle": name,
         "reference": verdict.origin or None,
@@ -95,13 +97,15 @@ def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
             for one in verdict.engines
         },
         "absent": verdict.absent,
-        "reduced": verdict.reduced._asdict() if verdict.reduced else None,
+        "reduced": as_tree(verdict.reduced) if verdict.reduced else None,
         "problems": [str(problem) for problem in verdict.problems],
     }
 
 
 def _row(one: Compared, row: Row) -> dict[str, Any]:
-    found = row._asdict()
+    from tinysight.bundle.manifest import as_tree
+
+    found = as_tree(row)
     if one.answer != "boxes":
         del found["max_box_difference"]
     return found

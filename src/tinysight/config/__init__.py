@@ -1,5 +1,6 @@
 """What a run is: the schema of a recipe and how one is found, merged, overridden and checked."""
 
+from tinysight.compat.paddle.dialect import Translation, is_paddleclas
 from tinysight.config.load import (
     find_recipe,
     list_recipes,
@@ -8,7 +9,6 @@ from tinysight.config.load import (
     recipe_yaml,
     translated,
 )
-from tinysight.config.paddleclas import Translation, is_paddleclas
 from tinysight.config.schema import Component, Recipe
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tinysight.config.paddleclas import Translation, in_their_words, is_paddleclas, translate
+from tinysight.compat.paddle.dialect import Translation, is_paddleclas, to_source_paths, translate
 from tinysight.config.schema import Component, Kind, Recipe, Section
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import parse_yaml, read_yaml, to_yaml
@@ -63,7 +63,7 @@ def translated(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Trans
     found = translate(path, overrides)
     recipe, problems = check_tree(found.tree)
     if recipe is None:
-        raise ConfigError.of(str(path), [in_their_words(p, found.tree) for p in problems])
+        raise ConfigError.of(str(path), [to_source_paths(p, found.tree) for p in problems])
     for note in found.notes:
         logger.warning("%s: %s", path, note)
     return recipe, found

@@ -44,7 +44,7 @@ Transform = Annotated[Component, Kind("transform")]
 
 
 class Split(Section):
-    """Pictures: list files, or a folder with one folder per class; exactly one of the two."""
+    """Images: list files, or a folder with one folder per class; exactly one of the two."""
 
     list: (
         Annotated[
@@ -72,7 +72,7 @@ class Split(Section):
         ]
         | None
     ) = None
-    limit: Annotated[int, Field(ge=1, description="Use the first N pictures only")] | None = None
+    limit: Annotated[int, Field(ge=1, description="Use the first N images only")] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Split:
@@ -82,7 +82,7 @@ class Split(Section):
 
 
 class Data(Section):
-    """Where the pictures are and how they become batches."""
+    """Where the images are and how they become batches."""
 
     root: Annotated[
         str | tuple[str, ...],
@@ -125,17 +125,17 @@ class Data(Section):
         int, Field(ge=0, description="Loader processes; 0 loads in the main one")
     ] = 2
     max_bad_fraction: Annotated[
-        float, Field(ge=0, le=1, description="Stop when more pictures than this are unreadable")
+        float, Field(ge=0, le=1, description="Stop when more images than this are unreadable")
     ] = 0.01
 
 
 class Pixels(Section):
-    """From decoded picture to network input. `eval` travels in the bundle."""
+    """From decoded image to network input. `eval` travels in the bundle."""
 
     train: tuple[Transform, ...]
     batch: Annotated[
         tuple[Annotated[Component, Kind("batch_transform")], ...],
-        Field(description="Mix the pictures of a training batch: at most one of these, by its `p`"),
+        Field(description="Mix the images of a training batch: at most one of these, by its `p`"),
     ] = ()
     eval: Annotated[tuple[Transform, ...], Field(min_length=1)]
 
@@ -162,7 +162,7 @@ class Model(Section):
     linear_probe: Annotated[
         bool,
         Field(
-            description="Begin with a classifier fitted to the pretrained features of the training pictures"
+            description="Begin with a classifier fitted to the pretrained features of the training images"
         ),
     ] = False
     freeze: Annotated[
@@ -174,7 +174,7 @@ class Model(Section):
     freeze_statistics: Annotated[
         bool,
         Field(
-            description="Batch normalisation keeps the statistics that it came with, in fine-tuning on few pictures"
+            description="Batch normalisation keeps the statistics that it came with, in fine-tuning on few images"
         ),
     ] = False
     batch_norm_variance: Annotated[
@@ -251,7 +251,7 @@ class Train(Section):
 
 
 class OperatingPoint(Section):
-    """How the threshold is chosen on the validation pictures; exactly one of the three."""
+    """How the threshold is chosen on the validation images; exactly one of the three."""
 
     target_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
     target_precision: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -273,7 +273,7 @@ class Export(Section):
     operating_point: OperatingPoint | None = None
     calibrate: Annotated[
         bool,
-        Field(description="Divide the logits by the temperature that fits the validation pictures"),
+        Field(description="Divide the logits by the temperature that fits the validation images"),
     ] = False
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 

@@ -1,1 +1,1 @@
-"""Labelled pictures: `lists` reads list files, without torch; `loader` makes training batches."""
+"""Labelled images: `lists` reads list files, without torch; `loader` makes training batches."""

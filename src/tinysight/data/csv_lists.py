@@ -24,7 +24,7 @@ def is_csv(path: Path) -> bool:
 
 
 def read_csv(path: Path, form: Form, into: Gathered, bad: BadLines, limit: int | None) -> None:
-    """Add the pictures of a CSV file to `into`, and the rows that cannot be read to `bad`.
+    """Add the images of a CSV file to `into`, and the rows that cannot be read to `bad`.
 
     The header row names a column of paths and one of labels: ids or label names. For several labels
     it has `0,1,0` in the column, or a column of 0 and 1 for each label name.

@@ -1,4 +1,4 @@
-"""A folder with one folder per class, and all pictures below a folder."""
+"""A folder with one folder per class, and all images below a folder."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def has_folders(folder: Path) -> bool:
 
 
 def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
-    """Add the pictures of every class to `into`, in the order of the names.
+    """Add the images of every class to `into`, in the order of the names.
 
-    Hidden files and files that are no pictures by their names are left out; the log says how many.
+    Hidden files and files that are no images by their names are left out; the log says how many.
 
     Raises:
-        DataError: a folder is not named like a label, a class has no picture, or nothing is there.
+        DataError: a folder is not named like a label, a class has no image, or nothing is there.
     """
     into.begin(folder, folder, 0)
     if form.target == "transform" or not form.labelled:
-        read_pictures(folder, into)
+        read_images(folder, into)
         return
     if form.target == "multilabel":
         raise DataError(str(folder), "folders give one label; data.target is multilabel")
@@ -66,14 +66,14 @@ def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
         before = len(into)
         _add(folder, name, ids[name], into, others)
         if len(into) == before:
-            problems.append(Problem(str(folder / name), "no picture in this folder"))
+            problems.append(Problem(str(folder / name), "no image in this folder"))
     if problems:
         raise DataError.of(str(folder), problems)
     _tell(folder, others)
 
 
-def read_pictures(folder: Path, into: Gathered) -> None:
-    """Add every picture below `folder`, without labels.
+def read_images(folder: Path, into: Gathered) -> None:
+    """Add every image below `folder`, without labels.
 
     Raises:
         DataError: there is none.
@@ -81,7 +81,7 @@ def read_pictures(folder: Path, into: Gathered) -> None:
     before, others = len(into), list[str]()
     _add(folder, "", UNLABELLED, into, others)
     if len(into) == before:
-        raise DataError(str(folder), "no picture in this folder or below it")
+        raise DataError(str(folder), "no image in this folder or below it")
     _tell(folder, others)
 
 
@@ -113,4 +113,4 @@ def _tell(folder: Path, others: Sequence[str]) -> None:
     if others:
         more = ", ..." if len(others) > _SHOWN else ""
         names = ", ".join(others[:_SHOWN])
-        logger.info("%s: %d files are no pictures: %s%s", folder, len(others), names, more)
+        logger.info("%s: %d files are no images: %s%s", folder, len(others), names, more)

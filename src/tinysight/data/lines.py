@@ -83,7 +83,7 @@ class BadLines:
 
 
 def read_lines(lines: Iterable[bytes], form: Form, into: Gathered, bad: BadLines) -> None:
-    """Add the pictures of a list file to `into`, and the lines that cannot be read to `bad`."""
+    """Add the images of a list file to `into`, and the lines that cannot be read to `bad`."""
     read: _Reader = _READERS[form.target if form.labelled else "transform"](form)
     separator = form.separator
     blank = 0  # the first of the blank lines just read; they are bad only if more text follows

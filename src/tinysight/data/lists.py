@@ -1,6 +1,6 @@
-"""From the list files and folders of a recipe to labelled pictures; read at once, checked whole.
+"""From the list files and folders of a recipe to labelled images; read at once, checked whole.
 
-A file is refused with all its bad lines in one message. Whether the pictures exist is not asked
+A file is refused with all its bad lines in one message. Whether the images exist is not asked
 here, which would take minutes on a network disk: a missing one is counted when it is read.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinysight.data.csv_lists import is_csv, read_csv
-from tinysight.data.folders import read_class_folders, read_pictures
+from tinysight.data.folders import read_class_folders, read_images
 from tinysight.data.labels import label_names, roots
 from tinysight.data.lines import BadLines, Form, Target, read_lines
 from tinysight.data.samples import Gathered, Sample, SampleList
@@ -37,7 +37,7 @@ def read_list(
     names: Sequence[str] = (),
     bad: list[BadLines] | None = None,
 ) -> SampleList:
-    """Read one list file in UTF-8: a picture a line, or a `.csv` file whose header names columns.
+    """Read one list file in UTF-8: an image a line, or a `.csv` file whose header names columns.
 
     Args:
         path: the list file.
@@ -64,7 +64,7 @@ def read_list(
 
 
 def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> SampleList:
-    """The pictures of one of a recipe's splits: its lists in order, or its folder.
+    """The images of one of a recipe's splits: its lists in order, or its folder.
 
     With several roots, list `i` belongs to root `i`, the unlabelled ones after the others; with one
     root, all do.
@@ -84,7 +84,7 @@ def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> S
 
 
 def read_first(data: Data) -> SampleList:
-    """The first picture of the training lists; raises as `read_split`."""
+    """The first image of the training lists; raises as `read_split`."""
     split = data.train.model_copy(update={"limit": 1})
     return _read_split(data, split, Form(data.train.target or data.target, None, data.delimiter))
 
@@ -115,7 +115,7 @@ def _read_split(
     for name, root in zip(split.unlabelled, per_list[len(lists) :], strict=False):
         if (root / name).is_dir():
             into.begin(root / name, root / name, 0)
-            read_pictures(root / name, into)
+            read_images(root / name, into)
         else:
             _read(root / name, root, bare, into, limit, bad)
     return _some(into, limit)
@@ -134,7 +134,7 @@ def _gathered(form: Form) -> Gathered:
 def _some(into: Gathered, limit: int | None = None) -> SampleList:
     if not len(into):
         hint = "a line is `path label`"
-        raise DataError(str(into.sections[0].source), "no pictures in this list file", hint)
+        raise DataError(str(into.sections[0].source), "no images in this list file", hint)
     return into.done(limit)
 
 
@@ -188,7 +188,7 @@ def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:
 
 
 def _missing(path: Path, root: Path) -> DataError:
-    hint = "set data.root to the folder of the pictures"
+    hint = "set data.root to the folder of the images"
     if not root.is_dir():
         return DataError(str(root), "no such folder", hint)
     if not any(root.iterdir()):

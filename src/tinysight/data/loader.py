@@ -1,7 +1,7 @@
 """Training batches as a function of their number alone.
 
 Everything random follows from (seed, epoch, index): the order of an epoch, and what the transforms
-do to a picture. So the batches are the same whatever the number of loader processes, and a run goes
+do to an image. So the batches are the same whatever the number of loader processes, and a run goes
 on from any batch without reading what came before it.
 """
 
@@ -36,10 +36,10 @@ _IN_FLIGHT = 3  # batches per process that may lie there: two read ahead, one in
 
 
 class Batch(NamedTuple):
-    """The pictures of one forward and backward pass.
+    """The images of one forward and backward pass.
 
     `images` (N, 3, H, W) float32; `targets` (N,) int64 or (N, K) float32; N may be 0. `unreadable` holds
-    (index in the list, reason). `failure` is set when something other than a picture is wrong.
+    (index in the list, reason). `failure` is set when something other than an image is wrong.
     """
 
     images: torch.Tensor
@@ -55,7 +55,7 @@ class Share(NamedTuple):
     world: int = 1
 
     def of(self, indices: np.ndarray) -> np.ndarray:
-        """Neighbours in the batch. A part has two pictures at least, which batch normalisation needs, or none."""
+        """Neighbours in the batch. A part has two images at least, which batch normalisation needs, or none."""
         parts = max(1, min(self.world, len(indices) // 2))
         return np.array_split(indices, parts)[self.rank] if self.rank < parts else indices[:0]
 
@@ -72,21 +72,21 @@ class _Piped(NamedTuple):
 class TrainingBatches(Dataset[Batch]):
     """Batch `number` of a run, from 0 to epochs * per_epoch - 1.
 
-    The last batch of an epoch may be smaller than the others; if it would hold a single picture, which batch
-    normalisation cannot learn from, that picture joins the batch before. An unreadable picture is left out of its
+    The last batch of an epoch may be smaller than the others; if it would hold a single image, which batch
+    normalisation cannot learn from, that image joins the batch before. An unreadable image is left out of its
     batch.
 
     Args:
-        samples: the pictures.
+        samples: the images.
         transforms: of each of them.
         batch_size: of all processes together.
         epochs: of the run.
         seed: of all that is random.
-        order: which pictures an epoch takes; default: each once, shuffled.
+        order: which images an epoch takes; default: each once, shuffled.
         mix: batch transforms, at most one of which is applied to a batch.
         num_classes: K, for `mix`.
         share: what this process takes of a batch.
-        channels_last: lay the pictures out so, in the loader process, which the step then need not do.
+        channels_last: lay the images out so, in the loader process, which the step then need not do.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TrainingBatches(Dataset[Batch]):
         return full + (rest > 1 or not full)
 
     def indices(self, number: int) -> np.ndarray:
-        """Places in the list of the pictures of one batch, of all processes together."""
+        """Places in the list of the images of one batch, of all processes together."""
         epoch, part = self._part(number)
         return self._epoch(epoch)[0][part]
 
@@ -147,7 +147,7 @@ class TrainingBatches(Dataset[Batch]):
             if not images:
                 return Batch(torch.empty(0), torch.empty(0), tuple(unreadable))
             pixels, truth = self._mixed(number, torch.from_numpy(to_batch(images)), targets)
-        except TinysightError as error:  # not a picture's fault; raised anew by the main process
+        except TinysightError as error:  # not an image's fault; raised anew by the main process
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
         return Batch(pixels, truth, tuple(unreadable))
 
@@ -169,7 +169,7 @@ class TrainingBatches(Dataset[Batch]):
         return epoch, slice(start, None if k == self.per_epoch - 1 else start + self.batch_size)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The order of an epoch; and how often each picture came before its place, so that it looks different then."""
+        """The order of an epoch; and how often each image came before its place, so that it looks different then."""
         if self._cached is None or self._cached[0] != epoch:
             rng = np.random.default_rng((_ORDER, self.seed, epoch))
             order = self._order(self.samples.labels, rng).astype(np.int32)
@@ -183,7 +183,7 @@ def batches(
     """The batches from number `start` to the end, read ahead by `workers` processes (0: none).
 
     Raises:
-        DataError: something other than a picture is wrong, or a loader process was killed.
+        DataError: something other than an image is wrong, or a loader process was killed.
     """
     numbers = range(start, len(dataset))
     if not numbers:
@@ -233,7 +233,7 @@ def _repeats(order: np.ndarray) -> np.ndarray:
 
 
 def _context() -> str:
-    """Fork where it exists: it shares the list of pictures and starts at once."""
+    """Fork where it exists: it shares the list of images and starts at once."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -254,7 +254,7 @@ def _fits_shared_memory(dataset: TrainingBatches, workers: int) -> bool:
         return True
     try:
         shape = dataset.transforms.output_shape()
-    except ConfigError:  # it depends on the pictures
+    except ConfigError:  # it depends on the images
         return False
     one = (dataset.batch_size + 1) * math.prod(shape) * 4
     return shutil.disk_usage(_SHARED).free > workers * _IN_FLIGHT * one

@@ -1,7 +1,7 @@
-"""Mixing the pictures of a batch and their labels.
+"""Mixing the images of a batch and their labels.
 
 A batch transform is called `(images, targets, rng, num_classes)` and returns new images and soft
-targets: (N, K) float32, each row summing to 1 if the rows that went in do. Every picture meets one
+targets: (N, K) float32, each row summing to 1 if the rows that went in do. Every image meets one
 partner, found by a permutation of the batch, and one share holds for the whole batch. `p` is its
 probability in `apply_one`; a call itself always mixes.
 """
@@ -108,9 +108,9 @@ def _partners(images: torch.Tensor, rng: Generator) -> torch.Tensor:
 @batch_transforms.register("mixup")
 @dataclass(frozen=True)
 class Mixup:
-    """Add each picture and its partner, weighted by a share drawn from Beta(alpha, alpha).
+    """Add each image and its partner, weighted by a share drawn from Beta(alpha, alpha).
 
-    Source: arXiv 1710.09412; as PaddleClas's MixupOperator, with equal results for equal draws
+    Source: arXiv 1710.09412; as PaddleClas' MixupOperator, with equal results for equal draws
     (permutation, share).
 
     Args:
@@ -138,8 +138,8 @@ class Mixup:
 class CutMix:
     """Replace a rectangle by the partner's; labels mix by the area that was replaced.
 
-    The rectangle has the picture's proportions, a middle drawn uniformly, and is cut at the border.
-    Source: arXiv 1905.04899; as PaddleClas's CutmixOperator, with equal results for equal draws
+    The rectangle has the image's proportions, a middle drawn uniformly, and is cut at the border.
+    Source: arXiv 1905.04899; as PaddleClas' CutmixOperator, with equal results for equal draws
     (permutation, share, row and column of the middle).
 
     Args:
@@ -183,7 +183,7 @@ class FMix:
     """Replace irregular patches by the partner's; labels mix by the area that was replaced.
 
     The patches are where random noise, with its high frequencies damped, is low. Source: arXiv
-    2002.12047. Deviations from its code and PaddleClas's FmixOperator: the noise has the whole
+    2002.12047. Deviations from its code and PaddleClas' FmixOperator: the noise has the whole
     spectrum (there, two rows of it by mistake), and labels mix by the mask's true mean.
 
     Args:

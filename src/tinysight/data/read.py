@@ -1,4 +1,4 @@
-"""From a line of a list to a network input: the one place where a labelled picture is read."""
+"""From a line of a list to a network input: the one place where a labelled image is read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def read_sample(
     sample: Sample, transforms: Compose, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, Label]:
-    """Decode and transform one picture.
+    """Decode and transform one image.
 
     Returns:
         The input (H, W, C) and its label, which a transform may have set.
 
     Raises:
-        ImageError: the file is missing, not a picture, or not one that the transforms can take.
+        ImageError: the file is missing, not an image, or not one that the transforms can take.
     """
     try:
         image = decode(sample.path)

@@ -1,4 +1,4 @@
-"""The order in which an epoch takes the pictures: pure functions of the labels, the seed and the epoch."""
+"""The order in which an epoch takes the images: pure functions of the labels, the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Order = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # labels (N,) o
 @samplers.register("shuffle")
 @dataclass(frozen=True)
 class Shuffle:
-    """Each picture once, in an order of its own every epoch."""
+    """Each image once, in an order of its own every epoch."""
 
     def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Places in the list, (N,)."""
@@ -28,9 +28,9 @@ class Shuffle:
 @samplers.register("balanced")
 @dataclass(frozen=True)
 class Balanced:
-    """As many pictures as the list has, those of rare classes more often.
+    """As many images as the list has, those of rare classes more often.
 
-    A class of n pictures gets a share in proportion to n ** (1 - power). Within a class every picture comes
+    A class of n images gets a share in proportion to n ** (1 - power). Within a class every image comes
     equally often, but for a remainder that the epoch draws.
 
     Args:
@@ -42,7 +42,7 @@ class Balanced:
     def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Places in the list, (N,)."""
         if labels.ndim != 1:
-            what = "balanced needs one class for each picture"
+            what = "balanced needs one class for each image"
             raise ConfigError("data.sampler.name", what, "weighted takes a weight for each label")
         _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
         wanted = _apportion(counts ** (1.0 - self.power), len(labels))
@@ -55,12 +55,12 @@ class Balanced:
 @samplers.register("weighted")
 @dataclass(frozen=True)
 class Weighted:
-    """As many pictures as the list has, drawn with replacement.
+    """As many images as the list has, drawn with replacement.
 
     Args:
-        weights: of each class, by id; a picture's chance is in proportion to it. A picture with several labels
+        weights: of each class, by id; an image's chance is in proportion to it. An image with several labels
             counts the largest of theirs.
-        background: the weight of pictures without a label.
+        background: the weight of images without a label.
     """
 
     weights: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
@@ -70,12 +70,12 @@ class Weighted:
         """Places in the list, (N,)."""
         chance = _chances(labels, np.array(self.weights, np.float64), self.background)
         if not chance.any():
-            raise ConfigError("data.sampler.weights", "every picture has a weight of 0")
+            raise ConfigError("data.sampler.weights", "every image has a weight of 0")
         return rng.choice(len(labels), len(labels), p=chance / chance.sum())
 
 
 def _chances(labels: np.ndarray, weights: np.ndarray, background: float) -> np.ndarray:
-    """The weight of each picture, (N,)."""
+    """The weight of each image, (N,)."""
     classes = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1
     if len(weights) < classes:
         what = f"{len(weights)} weights for {classes} classes"

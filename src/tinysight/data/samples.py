@@ -1,4 +1,4 @@
-"""Labelled pictures, kept compactly: what a list file or a folder becomes."""
+"""Labelled images, kept compactly: what a list file or a folder becomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNLABELLED = -1
 
 
 class Sample(NamedTuple):
-    """One picture, its label, and the line of the list that names it (0: a folder does).
+    """One image, its label, and the line of the list that names it (0: a folder does).
 
     `label` is a class id or identity, or (K,) int8 of 0 and 1 for several labels; -1 if unknown.
     """
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 class Section(NamedTuple):
     """The part of a `SampleList` that came from one list file or folder.
 
-    `start` is the place of its first picture, `line` that picture's line (0: none, a folder).
+    `start` is the place of its first image, `line` that image's line (0: none, a folder).
     """
 
     source: Path
@@ -40,14 +40,14 @@ class Section(NamedTuple):
 
 
 class SampleList(Sequence[Sample]):
-    """The pictures of one split, in the order of its lists.
+    """The images of one split, in the order of its lists.
 
     The paths lie in one block of bytes and the numbers in a few arrays: a million entries are a
     handful of objects, which forked loader processes share and spawned ones receive in one piece.
 
     Attributes:
         labels: class ids or identities, (N,) int32, or 0 and 1 by label, (N, K) int8; -1 for a
-            picture without a label.
+            image without a label.
         cameras: (N,) int32 where the list names cameras, else None.
         sections: the lists and folders, in order; there is at least one.
     """
@@ -91,11 +91,11 @@ class SampleList(Sequence[Sample]):
         return Sample(section.root / path, label if label.ndim else int(label), line)
 
     def section(self, index: int) -> Section:
-        """The list or folder that picture `index`, from 0, came from."""
+        """The list or folder that image `index`, from 0, came from."""
         return self.sections[bisect.bisect_right(self._starts, index) - 1]
 
     def label_ratio(self, num_classes: int) -> np.ndarray:
-        """Share of the labelled pictures that have each label, (K,) float32; 0 where none has one.
+        """Share of the labelled images that have each label, (K,) float32; 0 where none has one.
 
         Args:
             num_classes: K.
@@ -110,7 +110,7 @@ class SampleList(Sequence[Sample]):
         return ratio
 
     def with_labels(self, labels: np.ndarray) -> SampleList:
-        """The same pictures with other labels, (N,) int32 or (N, K) int8."""
+        """The same images with other labels, (N,) int32 or (N, K) int8."""
         return SampleList(self.sections, self._paths, self._ends, labels, self.cameras)
 
     def fingerprint(self) -> str:
@@ -122,10 +122,10 @@ class SampleList(Sequence[Sample]):
 
 
 class Gathered:
-    """A `SampleList` being read: `begin` a section, then `add` its pictures."""
+    """A `SampleList` being read: `begin` a section, then `add` its images."""
 
     def __init__(self, num_labels: int | None = None) -> None:
-        self.num_labels = num_labels  # K of several labels; 0: that of the first picture
+        self.num_labels = num_labels  # K of several labels; 0: that of the first image
         self.sections: list[Section] = []
         self.paths = bytearray()
         self.ends = array("q")
@@ -140,14 +140,14 @@ class Gathered:
         self.sections.append(Section(source, root, len(self), line))
 
     def gap(self, line: int) -> None:
-        """Something was left out: the next picture is that of line `line`."""
+        """Something was left out: the next image is that of line `line`."""
         last = self.sections[-1]
         if last.start == len(self):
             self.sections.pop()
         self.sections.append(last._replace(start=len(self), line=line))
 
     def add(self, path: bytes, label: int | Sequence[int], camera: int = -1) -> None:
-        """One picture; a label of -1 stands for all K."""
+        """One image; a label of -1 stands for all K."""
         self.paths += path
         self.ends.append(len(self.paths))
         self.cameras.append(camera)

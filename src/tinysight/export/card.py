@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tinysight.bundle.manifest import Manifest, OperatingPoint
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.table import section
-from tinysight.manifest import Manifest, OperatingPoint
-from tinysight.operating import KEPT
+from tinysight.evaluation.threshold import KEPT
 
 
 def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
@@ -15,7 +15,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     if manifest.description:
         lines += [manifest.description, ""]
     lines += [
-        f"- Input: pictures, {width} x {height} pixels after preprocessing, {channels} channels",
+        f"- Input: images, {width} x {height} pixels after preprocessing, {channels} channels",
         f"- Classes: {', '.join(f'{i} {name}' for i, name in enumerate(manifest.labels))}",
         f"- Network: {manifest.recipe.get('backbone', 'unknown')}",
     ]
@@ -25,12 +25,12 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     lines.append(f"- Made: {manifest.created} with tinysight {manifest.made_with['tinysight']}")
     metrics = {k: v for k, v in manifest.metrics.items() if not k.startswith(KEPT)}
     if metrics:
-        lines += ["", "| measured on the evaluation pictures | |", "|---|---|"]
+        lines += ["", "| measured on the evaluation images | |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
     if parity := manifest.parity:
         lines += [
             "",
-            f"On {parity.pictures} pictures this bundle's scores differ from those of the trained "
+            f"On {parity.images} images this bundle's scores differ from those of the trained "
             f"network by at most {parity.max_score_difference:.2g}; {parity.label_flips} of the "
             "labels differ.",
         ]

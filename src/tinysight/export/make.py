@@ -15,28 +15,28 @@ from torch import nn
 
 from tinysight import __version__
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
+from tinysight.bundle.manifest import NO_CLASSES, Input, Manifest, OperatingPoint, utc_now
 from tinysight.certificate.record import to_files
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import read_split
 from tinysight.errors import ConfigError, DataError, ExportError
+from tinysight.evaluation.threshold import check, keep, with_threshold
 from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
 from tinysight.export.parity import certify, measure
 from tinysight.files import sha256
-from tinysight.manifest import NO_CLASSES, Input, Manifest, OperatingPoint, utc_now
-from tinysight.metrics import Decision
-from tinysight.operating import check, keep, with_threshold
-from tinysight.pipelines.sources import Source, pictures
-from tinysight.train.checkpoint import load_checkpoint
-from tinysight.train.finish import judge
-from tinysight.train.folder import RunFolder
-from tinysight.train.predictor import find_checkpoint, load_model, predictor, trained_model
+from tinysight.metrics import ThresholdResult
+from tinysight.pipelines.sources import Source, iter_images
+from tinysight.training.checkpoint import load_checkpoint
+from tinysight.training.finish import judge
+from tinysight.training.folder import RunFolder
+from tinysight.training.predictor import find_checkpoint, load_model, predictor, trained_model
 from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)
 
-_PICTURES = 200  # of the evaluation list, evenly spread, for the parity check
+_IMAGES = 200  # of the evaluation list, evenly spread, for the parity check
 
 
 def export_bundle(
@@ -51,11 +51,11 @@ def export_bundle(
 ) -> Bundle:
     """Make a bundle of a trained network and prove that it answers the same.
 
-    Pictures of the run's evaluation list (up to 200, evenly spread) and those of `images` are sent
+    Images of the run's evaluation list (up to 200, evenly spread) and those of `images` are sent
     from file to score through torch and through the written bundle. The largest difference and the
     number of changed labels go into the manifest. Then the files of `certificate.files` go the same
     way, through every installed engine; the table and torch's answers go along. If the recipe asks
-    for an operating point or for calibrated scores, the evaluation pictures are evaluated first,
+    for an operating point or for calibrated scores, the evaluation images are evaluated first,
     and what they decide goes along.
 
     Args:
@@ -63,14 +63,14 @@ def export_bundle(
             `trained_model` takes.
         out: the bundle's folder; appears whole or not at all.
         recipe: what the network is and how it is used, in place of the recipe in the checkpoint.
-        images: more pictures to compare with, on disk.
+        images: more images to compare with, on disk.
         tolerance: the largest difference of a score that is accepted.
         overwrite: replace a bundle at `out`.
         licence: of the network, as its card says it.
 
     Raises:
         ExportError: the answers differ by more than `tolerance`, an engine breaks the certificate,
-            there is no picture to compare, the transforms are random, or the operating point cannot
+            there is no image to compare, the transforms are random, or the operating point cannot
             be had. Nothing is left at `out` then.
         BundleError: `out` exists and may not be replaced.
         ConfigError: the post-processor is not a classifier's.
@@ -88,7 +88,7 @@ def export_bundle(
         raise ConfigError("export.postprocess", what, "topk or threshold")
     transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
-    compared = _pictures(recipe, images)
+    compared = _images(recipe, images)
     labels = label_names(recipe.data)
     best = _best(path)
     target = recipe.data.target
@@ -129,8 +129,8 @@ def export_bundle(
         if not parity.max_score_difference <= tolerance:  # nan is no parity either
             raise ExportError(
                 str(out),
-                f"scores differ by up to {parity.max_score_difference:.3g} on {parity.pictures} "
-                f"pictures, {parity.label_flips} labels change; accepted are {tolerance:g}",
+                f"scores differ by up to {parity.max_score_difference:.3g} on {parity.images} "
+                f"images, {parity.label_flips} labels change; accepted are {tolerance:g}",
                 "please report it, with the recipe",
             )
         manifest = manifest._replace(parity=parity)
@@ -144,20 +144,20 @@ def export_bundle(
 
 
 def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
-    """The evaluation transforms without those that make labelled pictures of unlabelled ones."""
+    """The evaluation transforms without those that make labelled images of unlabelled ones."""
     shipped = []
     for i, component in enumerate(recipe.transforms.eval):
         step = Compose.from_specs([component.spec], f"transforms.eval.{i}")
         if step.sets_label:
             continue
         if step.random:
-            what = f"{component.name} is random; a bundle gives one picture one answer"
+            what = f"{component.name} is random; a bundle gives one image one answer"
             raise ExportError(f"transforms.eval.{i}", what, "move it to transforms.train")
         shipped.append(component.spec)
     return shipped
 
 
-def _pictures(recipe: Recipe, images: Source | None) -> list[Path]:
+def _images(recipe: Recipe, images: Source | None) -> list[Path]:
     """Files to compare on; those of the evaluation list if it is still there."""
     found: list[Path] = []
     data = recipe.data
@@ -165,33 +165,33 @@ def _pictures(recipe: Recipe, images: Source | None) -> list[Path]:
         samples = read_split(data, data.eval)
     except DataError as error:
         if images is None:
-            what = "no picture to compare on: the run's evaluation list cannot be read"
+            what = "no image to compare on: the run's evaluation list cannot be read"
             where = error.problems[0].where
-            raise ExportError(where, what, "name pictures with --images") from error
+            raise ExportError(where, what, "name images with --images") from error
     else:
-        step = max(1, math.ceil(len(samples) / _PICTURES))
+        step = max(1, math.ceil(len(samples) / _IMAGES))
         found = [samples[i].path for i in range(0, len(samples), step)]
-    extra = [] if images is None else [picture.data for picture in pictures(images)]
+    extra = [] if images is None else [image.data for image in iter_images(images)]
     found += [Path(data) for data in extra if isinstance(data, str)]
     return list(dict.fromkeys(found))
 
 
 class _Chosen(NamedTuple):
-    """What the validation pictures decide: the operating point and the temperature."""
+    """What the validation images decide: the operating point and the temperature."""
 
     point: OperatingPoint | None
-    decision: Decision | None = None
+    decision: ThresholdResult | None = None
     numbers: dict[str, float] = {}  # what the bundle tells of the point
     metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
     temperature: float = 1.0
 
 
 def _chosen(model: nn.Module, recipe: Recipe) -> _Chosen:
-    """The operating point; the validation pictures are evaluated if the recipe asks for a choice.
+    """The operating point; the validation images are evaluated if the recipe asks for a choice.
 
     Raises:
         ConfigError: the recipe asks for an operating point that its post-processor has no use for.
-        ExportError: the validation pictures cannot give the one that it asks for.
+        ExportError: the validation images cannot give the one that it asks for.
     """
     section = recipe.export
     if section.operating_point is None and not section.calibrate:

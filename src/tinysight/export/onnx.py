@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from tinysight.compat.paddle.to_onnx.lean import lean
 from tinysight.errors import MissingDependency
-from tinysight.interop.onnx_format import read_onnx
-from tinysight.interop.to_onnx.lean import lean
+from tinysight.graph.onnx_file import read_onnx
 from tinysight.models import Backbone
 from tinysight.models.activation import probabilities
 
@@ -66,12 +66,12 @@ def to_onnx(
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
     wrapped = _Probabilities(_folded(model), target, temperature).eval()
-    # Two pictures: from one alone the exporter may conclude that there is always one.
-    pictures = torch.zeros((2, *shape), device=next(model.parameters()).device)
+    # Two images: from one alone the exporter may conclude that there is always one.
+    images = torch.zeros((2, *shape), device=next(model.parameters()).device)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             wrapped,
-            (pictures,),
+            (images,),
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import Manifest, Parity
 from tinysight.certificate.answers import Answers, answers
 from tinysight.certificate.compare import compare, installed_engines
-from tinysight.certificate.files import nasty_files
+from tinysight.certificate.files import edge_case_files
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.verify import compare_all
 from tinysight.errors import ExportError, ImageError
-from tinysight.evaluate import Predict
-from tinysight.manifest import Manifest, Parity
+from tinysight.evaluation.predictor import Predict
 from tinysight.pipelines.classify import Classifier
 from tinysight.transforms import Compose, decode, to_batch
 
@@ -30,12 +30,12 @@ def measure(
     images: Sequence[Path],
     engines: dict[str, str],
 ) -> Parity:
-    """Send pictures through `predict` and through the bundle in `draft`, and compare.
+    """Send images through `predict` and through the bundle in `draft`, and compare.
 
-    Pictures that cannot be read are left out on both sides.
+    Images that cannot be read are left out on both sides.
 
     Raises:
-        ExportError: no picture can be read, or the two sides read different ones.
+        ExportError: no image can be read, or the two sides read different ones.
     """
     paths = [str(path) for path in images]
     compose = Compose.from_specs(manifest.transforms)
@@ -43,11 +43,11 @@ def measure(
     found = answers(Classifier(draft, batch_size=_BATCH, exact=True), paths)
     rows, apart = compare(manifest, expected, found, {"parity": paths})
     if apart:
-        raise ExportError(str(draft), "the bundle reads other pictures than the network was given")
+        raise ExportError(str(draft), "the bundle reads other images than the network was given")
     if not rows:
-        raise ExportError("parity", "none of the pictures can be read", "name others with --images")
+        raise ExportError("parity", "none of the images can be read", "name others with --images")
     row = rows["parity"]
-    return Parity(row.pictures, row.max_score_difference, row.label_flips, engines)
+    return Parity(row.images, row.max_score_difference, row.label_flips, engines)
 
 
 def certify(
@@ -64,7 +64,7 @@ def certify(
     Raises:
         ExportError: a label changes, a score moves too far, or a file is read by one side only.
     """
-    named = [(file.name, file.data) for file in nasty_files()]
+    named = [(file.name, file.data) for file in edge_case_files()]
     reference = Answers(dict(_answers(predict, transforms, named)))
     ready, absent = installed_engines(bundle)
     engines, problems = compare_all(bundle, ready, reference)
@@ -76,7 +76,7 @@ def certify(
 def _answers(
     predict: Predict, compose: Compose, sources: Iterable[tuple[str, bytes | Path]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Scores (K,) of each picture that can be read, by the plainest way there is."""
+    """Scores (K,) of each image that can be read, by the plainest way there is."""
     names: list[str] = []
     images: list[np.ndarray] = []
     for name, source in sources:

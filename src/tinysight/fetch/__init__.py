@@ -5,9 +5,9 @@ Importing this touches no network; `TINYSIGHT_OFFLINE=1` keeps everything away f
 
 from __future__ import annotations
 
+from tinysight.compat.paddle.catalog import KINDS, Artifact, artifacts, find, pretrained, search
 from tinysight.fetch.archive import Limits, extract
 from tinysight.fetch.cache import cache_folder, offline
-from tinysight.fetch.catalog import KINDS, Artifact, artifacts, find, pretrained, search
 from tinysight.fetch.download import Downloaded, download
 from tinysight.fetch.store import Fetched, cached, fetch
 from tinysight.fetch.transport import Policy

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tinysight.compat.paddle.catalog import Artifact, find
 from tinysight.errors import FetchError
 from tinysight.fetch.archive import Limits, extract
 from tinysight.fetch.cache import (
@@ -30,14 +31,13 @@ from tinysight.fetch.cache import (
     record,
     recorded,
 )
-from tinysight.fetch.catalog import Artifact, find
 from tinysight.fetch.download import Report, download
 from tinysight.fetch.transport import DEFAULT, Policy, check_address
 
 log = logging.getLogger(__name__)
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
-_DATA_LIMITS = Limits(members=2_000_000, total=256 << 30)  # a data set has a file for each picture
+_DATA_LIMITS = Limits(members=2_000_000, total=256 << 30)  # a data set has a file for each image
 
 
 class Fetched(NamedTuple):

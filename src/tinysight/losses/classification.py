@@ -21,17 +21,17 @@ class CrossEntropy(nn.Module):
         label_smoothing: weight of the uniform distribution that is mixed into the target.
         reduction: "mean" over the batch, "sum", or "none" for one value a sample.
         softmax_targets: apply softmax to targets given as distributions. For targets that are
-            logits; the reference does it to every wide target unless it smooths, also to mixed
+            logits; PaddleClas does it to every wide target unless it smooths, also to mixed
             labels, where it is wrong.
         class_weights: factor on the loss of a sample of each class, K of them; "balanced": such
             that all classes weigh the same in training, on average 1. A sample of several classes
             has the mean of theirs. The mean is still over N, so that small batches are not biased.
-        label_ratio: share of training pictures with each class, (K,); for "balanced".
+        label_ratio: share of training images with each class, (K,); for "balanced".
 
     Raises:
         ValueError: "balanced" without `label_ratio`, or with a class that does not occur.
 
-    Source: the reference's `CELoss`, and `SoftTargetCrossEntropy` for distributions.
+    Source: PaddleClas' `CELoss`, and `SoftTargetCrossEntropy` for distributions.
     """
 
     weight: Tensor | None
@@ -92,10 +92,10 @@ class MultiLabel(nn.Module):
     Args:
         label_smoothing: how far the targets are drawn to the middle.
         smooth_towards: "half": to 1/2, so that 0 and 1 are treated alike; "uniform": to 1 / K, as
-            the reference does, which hardly lifts the zeros of many labels.
+            PaddleClas does, which hardly lifts the zeros of many labels.
         sum_labels: the sum of a sample's labels, averaged over samples, instead of the mean of all.
         balance: factors e^(1 - ratio) on present labels and e^ratio on absent ones, by the share of
-            training pictures with the label: what is rare weighs more.
+            training images with the label: what is rare weighs more.
         ignore_unknown: unknown labels count nothing. False takes their numbers for targets, as the
             reference does unless it balances without smoothing.
         label_ratio: those shares, (K,).
@@ -103,7 +103,7 @@ class MultiLabel(nn.Module):
     Raises:
         ValueError: `balance` without `label_ratio`.
 
-    Source: the reference's `MultiLabelLoss` (`size_sum`, `weight_ratio`).
+    Source: PaddleClas' `MultiLabelLoss` (`size_sum`, `weight_ratio`).
     """
 
     ratio: Tensor | None

@@ -31,12 +31,12 @@ class MutualLearning(nn.Module):
     """Deep mutual learning, arXiv:1706.00384: the mean divergence of two outputs in both directions, times K.
 
     Args:
-        activation: of the logits. The reference takes softmax for several labels too.
+        activation: of the logits. PaddleClas takes softmax for several labels too.
         sum_classes: the sum over classes, averaged over samples, instead of the mean of all.
         balance: factors by how rare a label is, see `multilabel`; needs targets.
-        label_ratio: share of training pictures with each label, (K,); for `balance`.
+        label_ratio: share of training images with each label, (K,); for `balance`.
 
-    Source: the reference's `DMLLoss`, which multiplies by K as well: the mean is K times the usual one
+    Source: PaddleClas' `DMLLoss`, which multiplies by K as well: the mean is K times the usual one
     of all classes, the sum K times that again.
     """
 

@@ -1,6 +1,6 @@
-"""Several sources of pictures: embeddings that do not tell where a picture comes from.
+"""Several sources of images: embeddings that do not tell where an image comes from.
 
-Source: MetaBIN, arXiv:2011.14670, as the reference has it. Its cross-entropy is `cross_entropy` with
+Source: MetaBIN, arXiv:2011.14670, as PaddleClas has it. Its cross-entropy is `cross_entropy` with
 a smoothing of epsilon * K / (K - 1), its triplet loss is `triplet`.
 """
 

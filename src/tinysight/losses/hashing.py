@@ -22,7 +22,7 @@ class DSHSD(nn.Module):
     Args:
         weight: of the distances.
 
-    Source: the reference's `DSHSDLoss`, for single labels.
+    Source: PaddleClas' `DSHSDLoss`, for single labels.
     """
 
     def __init__(self, weight: Annotated[float, Ge(0)] = 0.05) -> None:
@@ -46,7 +46,7 @@ class LCDSH(nn.Module):
     Args:
         weight: of the difference between embeddings and their signs.
 
-    Source: the reference's `LCDSHLoss`.
+    Source: PaddleClas' `LCDSHLoss`.
     """
 
     def __init__(self, weight: Annotated[float, Ge(0)] = 3.0) -> None:
@@ -72,7 +72,7 @@ class DCH(nn.Module):
         gamma: scale of the distance, in bits.
         weight: of how far the embeddings are from codes.
 
-    Source: the reference's `DCHLoss`.
+    Source: PaddleClas' `DCHLoss`.
     """
 
     def __init__(

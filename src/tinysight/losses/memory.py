@@ -18,7 +18,7 @@ class Memory(nn.Module):
     """The newest embeddings and their labels, in buffers that a checkpoint keeps.
 
     A batch that does not fit at the end takes the last places, and the next one begins in front, as
-    in the reference.
+    in PaddleClas.
 
     Args:
         size: how many.

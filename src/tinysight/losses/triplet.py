@@ -59,7 +59,7 @@ class Triplet(nn.Module):
         margin: of the Euclidean distances.
         normalize: embeddings of length 1.
 
-    Source: the reference's `TripletLossV2`, and `TripletLoss` (not normalised, margin 1). Deviation:
+    Source: PaddleClas' `TripletLossV2`, and `TripletLoss` (not normalised, margin 1). Deviation:
     identities may have different numbers of samples.
     """
 
@@ -87,7 +87,7 @@ class TripletAngularMargin(nn.Module):
         count_satisfied: a negative within its bound adds 1 to the absolute term, as in the
             reference by mistake; the gradient is the same.
 
-    Source: the reference's `TripletAngularMarginLoss` of PP-ShiTuV2.
+    Source: PaddleClas' `TripletAngularMarginLoss` of PP-ShiTuV2.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class EMargin(nn.Module):
         threshold: exponent from which on log(1 + beta * t) is taken for log(beta * t).
         normalize: embeddings of length 1.
 
-    Source: the reference's `EmlLoss`.
+    Source: PaddleClas' `EmlLoss`.
     """
 
     def __init__(

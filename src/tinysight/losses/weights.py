@@ -13,7 +13,7 @@ Ratio: TypeAlias = Sequence[float] | np.ndarray | Tensor | None
 
 
 def ratio_tensor(label_ratio: Ratio, asked_by: str) -> Tensor:
-    """Share of training pictures with each label, (K,) float32.
+    """Share of training images with each label, (K,) float32.
 
     Raises:
         ValueError: it is not known.
@@ -24,7 +24,7 @@ def ratio_tensor(label_ratio: Ratio, asked_by: str) -> Tensor:
 
 
 def balanced_weights(label_ratio: Ratio) -> Tensor:
-    """1 / (K * ratio), (K,) float32: every class weighs the same, a training picture 1 on average.
+    """1 / (K * ratio), (K,) float32: every class weighs the same, a training image 1 on average.
 
     Raises:
         ValueError: it is not known, or a class does not occur.
@@ -32,7 +32,7 @@ def balanced_weights(label_ratio: Ratio) -> Tensor:
     ratio = ratio_tensor(label_ratio, "class_weights: balanced")
     absent = (ratio <= 0).nonzero().flatten().tolist()
     if absent:
-        raise ValueError(f"class_weights: balanced, but no training picture has class {absent[0]}")
+        raise ValueError(f"class_weights: balanced, but no training image has class {absent[0]}")
     return 1.0 / (len(ratio) * ratio)
 
 

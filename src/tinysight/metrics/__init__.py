@@ -1,6 +1,6 @@
 """How good predictions are: pure functions on NumPy, one implementation for runs and bundles.
 
-Registered metrics take `scores` (N, K) and `labels` (N,), or (N, K) for several labels a picture, and
+Registered metrics take `scores` (N, K) and `labels` (N,), or (N, K) for several labels an image, and
 return names and values; the first value of a recipe's first metric picks its best epoch.
 """
 
@@ -47,8 +47,8 @@ from tinysight.metrics.multilabel import (
 )
 from tinysight.metrics.operating_point import (
     Counts,
-    Decision,
     Rate,
+    ThresholdResult,
     at_target_fpr,
     at_target_precision,
     at_threshold,
@@ -58,7 +58,7 @@ from tinysight.metrics.operating_point import (
 __all__ = [
     "ClassReport",
     "Counts",
-    "Decision",
+    "ThresholdResult",
     "Interval",
     "LabelReport",
     "PrecisionRecallCurve",

@@ -30,7 +30,7 @@ def tpr_at_fpr(
     post-process `threshold`. Of the thresholds with the best rate the lowest is taken. With fewer
     than 1 / max_fpr negatives the limit allows no false positive at all.
 
-    With `grid` it is the reference's rule (there with 10,000): thresholds i / grid from 0 on, a
+    With `grid` it is PaddleClas' rule (there with 10,000): thresholds i / grid from 0 on, a
     score must exceed the threshold, and without negatives every positive is found. Its rate is at
     most the exact one.
 

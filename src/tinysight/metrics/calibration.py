@@ -71,7 +71,7 @@ def confidences(scores: Array, labels: Array) -> tuple[Array, Array]:
     """What is binned: a probability each, and whether it came true.
 
     Returns:
-        (M,) float64 and (M,) bool. Of class ids: the highest probability of each picture and
+        (M,) float64 and (M,) bool. Of class ids: the highest probability of each image and
         whether its class is the label. Of two classes the same, so from 0.5 to 1. Of (N, K) labels:
         every probability whose label is known.
 
@@ -111,7 +111,7 @@ def reliability(
 
 
 def brier(scores: Array, labels: Array) -> float:
-    """Mean squared distance between probabilities and truth, summed over the classes of a picture.
+    """Mean squared distance between probabilities and truth, summed over the classes of an image.
 
     Of (N, K) labels: the mean over all that are known.
 
@@ -166,7 +166,7 @@ def fit_temperature(scores: Array, labels: Array) -> float:
     It changes no ranking, so neither the answers nor the ROC curve; only how sure they sound.
 
     Args:
-        scores: probabilities of validation pictures, (N, K).
+        scores: probabilities of validation images, (N, K).
         labels: class ids (N,), or 0 and 1 (N, K).
 
     Raises:

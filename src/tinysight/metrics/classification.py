@@ -31,7 +31,7 @@ def topk(
 ) -> dict[str, float]:
     """Share of samples whose label is among the `k` highest scores, as `top1`, `top5`, ...
 
-    Of equal scores the lower class id comes first, so top1 agrees with `argmax`; the reference
+    Of equal scores the lower class id comes first, so top1 agrees with `argmax`; PaddleClas
     picks in no useful order. `k` of the number of classes or more gives 1.
 
     Args:

@@ -73,7 +73,7 @@ def effective_number(hits: Array, clusters: Array) -> float:
     Args:
         hits: whether each sample counts, (N,) bool; N at least 1.
         clusters: id of each, (N,): samples of one id (crops of one photograph, the labels of one
-            picture) are not independent.
+            image) are not independent.
 
     Returns:
         At most N. Where all or none hit, which says nothing about the dependence: the number of

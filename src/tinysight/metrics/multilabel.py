@@ -1,4 +1,4 @@
-"""Several labels a picture, each present or absent: rates by label and by picture.
+"""Several labels an image, each present or absent: rates by label and by image.
 
 Scores are probabilities (N, K), labels (N, K) of 1 (present), 0 (absent) and below 0 (unknown).
 """
@@ -42,13 +42,13 @@ def mean_accuracy(
     threshold: Annotated[float, Ge(0), Le(1)] = 0.5,
     f1_of_mean_recall: bool = False,
 ) -> dict[str, float]:
-    """Attribute recognition: mean accuracy over labels, and rates by picture.
+    """Attribute recognition: mean accuracy over labels, and rates by image.
 
     A label is said to be present if its score exceeds the threshold. Unknown labels count nowhere.
-    A rate that would be 0/0 is 0, as in the reference.
+    A rate that would be 0/0 is 0, as in PaddleClas.
 
     Args:
-        scores: (N, K). The reference hands raw logits to its metric, so that its 0.5 means 0.62.
+        scores: (N, K). PaddleClas hands raw logits to its metric, so that its 0.5 means 0.62.
         labels: (N, K).
         threshold: of the scores.
         f1_of_mean_recall: for `label_f1`, take the mean recall of all labels as each one's, as the
@@ -57,32 +57,32 @@ def mean_accuracy(
     Returns:
         `mA`, the mean of a label's recall of presence and of absence; `label_f1`,
         `label_pos_recall`, `label_neg_recall`, means over labels; `instance_acc` (intersection over
-        union), `instance_prec`, `instance_recall`, means over pictures, and `instance_f1` of the
+        union), `instance_prec`, `instance_recall`, means over images, and `instance_f1` of the
         last two.
 
     Raises:
         DataError: shapes that do not fit, no samples, or NaN.
 
-    Source: the reference's `ATTRMetric`; D. Li et al., arXiv:1603.07054 (the RAP data set).
+    Source: PaddleClas' `ATTRMetric`; D. Li et al., arXiv:1603.07054 (the RAP data set).
     """
     scores, labels = label_table(scores, labels, "mean_accuracy")
-    by_label, by_picture = (_counts(scores, labels, threshold, axis) for axis in (0, 1))
+    by_label, by_image = (_counts(scores, labels, threshold, axis) for axis in (0, 1))
     present = _share(by_label.hits, by_label.hits + by_label.misses)
     absent = _share(by_label.rejections, by_label.rejections + by_label.false_alarms)
     report = _report(by_label)
     f1 = report.f1
     if f1_of_mean_recall:
         f1 = _share(2 * report.precision * present.mean(), report.precision + present.mean())
-    precision = _share(by_picture.hits, by_picture.hits + by_picture.false_alarms).mean()
-    recall = _share(by_picture.hits, by_picture.hits + by_picture.misses).mean()
-    union = by_picture.hits + by_picture.misses + by_picture.false_alarms
+    precision = _share(by_image.hits, by_image.hits + by_image.false_alarms).mean()
+    recall = _share(by_image.hits, by_image.hits + by_image.misses).mean()
+    union = by_image.hits + by_image.misses + by_image.false_alarms
     found = {
         "mA": ((present + absent) / 2).mean(),
         "label_f1": f1.mean(),
         "label_pos_recall": present.mean(),
         "label_neg_recall": absent.mean(),
         "instance_f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        "instance_acc": _share(by_picture.hits, union).mean(),
+        "instance_acc": _share(by_image.hits, union).mean(),
         "instance_prec": precision,
         "instance_recall": recall,
     }
@@ -161,7 +161,7 @@ def best_mean_accuracy(
     Raises:
         DataError: shapes that do not fit, no samples, or NaN.
 
-    Source: the reference's `MultilabelMeanAccuracy`.
+    Source: PaddleClas' `MultilabelMeanAccuracy`.
     """
     scores, labels = label_table(scores, labels, "best_mean_accuracy")
     known = labels >= 0
@@ -197,7 +197,7 @@ def multilabel_accuracy(
     base: Literal["sample", "label"] = "sample",
     threshold: Annotated[float, Gt(0), Lt(1)] = 0.5,
 ) -> dict[str, float]:
-    """Share of pictures with every label right (`sample`), or of right labels, as `accuracy`.
+    """Share of images with every label right (`sample`), or of right labels, as `accuracy`.
 
     Args:
         scores: (N, K).

@@ -1,7 +1,7 @@
 """The threshold in force: chosen on validation scores, with what it can be expected to do elsewhere.
 
 A score equal to the threshold is positive, as in the post-process `threshold`. The threshold is put
-in the middle of the gap between two scores, so that no validation picture changes sides when
+in the middle of the gap between two scores, so that no validation image changes sides when
 another engine rounds otherwise.
 
 What the intervals of `target_fpr` say (95 %, whatever the distribution of the scores, ties
@@ -66,7 +66,7 @@ class Rate(NamedTuple):
     high: float
 
 
-class Decision(NamedTuple):
+class ThresholdResult(NamedTuple):
     """A threshold and what it does.
 
     Attributes:
@@ -74,7 +74,7 @@ class Decision(NamedTuple):
         rule: how it was chosen.
         target: the rule's number; None for a given threshold.
         interval: of the threshold that endless data would give; None for a given threshold.
-        counts: what the threshold does with the validation pictures.
+        counts: what the threshold does with the validation images.
         allowed: false positives that the rule allowed there; those counted, if it sets no limit.
         effective: how many independent negatives these are worth: all, unless they are clustered.
         fpr: share of negatives called positive; None without negatives.
@@ -99,7 +99,7 @@ class Decision(NamedTuple):
 
 def at_threshold(
     scores: Array, labels: Array, threshold: float, *, clusters: Array | None = None
-) -> Decision:
+) -> ThresholdResult:
     """What a given threshold does.
 
     Args:
@@ -117,10 +117,10 @@ def at_threshold(
 
 def at_target_fpr(
     scores: Array, labels: Array, target: float, *, clusters: Array | None = None
-) -> Decision:
+) -> ThresholdResult:
     """The threshold that finds the most positives and calls at most `target` of the negatives.
 
-    The rule of the metric `tpr_at_fpr`: the same pictures are called positive.
+    The rule of the metric `tpr_at_fpr`: the same images are called positive.
 
     Args:
         scores: as for `at_threshold`; in [0, 1].
@@ -156,7 +156,7 @@ def at_target_fpr(
 
 def at_target_precision(
     scores: Array, labels: Array, target: float, *, clusters: Array | None = None
-) -> Decision:
+) -> ThresholdResult:
     """The threshold that finds the most positives while `target` of those called positive are.
 
     Args:
@@ -206,7 +206,7 @@ def expected_fpr(
     """Where the false-positive rate counted on `new` negatives will lie, with 95 %.
 
     Args:
-        counts: of the pictures that the threshold was chosen on.
+        counts: of the images that the threshold was chosen on.
         new: how many negatives the rate is counted on, 1 or more.
         allowed: false positives that the rule allowed; default: those counted.
         effective: independent negatives that those of `counts` are worth; `new` is discounted
@@ -237,7 +237,7 @@ def needed_negatives(target: float) -> int:
 
 
 def needed_for_rate(rate: float) -> int:
-    """Pictures with which a rate about `rate` is known to 5 points either way."""
+    """Images with which a rate about `rate` is known to 5 points either way."""
     return math.ceil(max(rate * (1 - rate), _ROOM * (1 - _ROOM)) * (1.96 / _ROOM) ** 2)
 
 
@@ -285,7 +285,7 @@ def _decision(
     rule: tuple[Rule, float | None],
     worth: _Worth,
     allowed: int | None = None,
-) -> Decision:
+) -> ThresholdResult:
     hit = worth.scores >= threshold
     tp, fp = int((hit & worth.labels).sum()), int((hit & ~worth.labels).sum())
     counts = Counts(len(sides.positives), len(sides.negatives), tp, fp)
@@ -295,7 +295,7 @@ def _decision(
     if fpr and limit > fp:  # ties kept the threshold from using up what the rule allows
         share = limit / counts.negatives
         fpr = fpr._replace(high=exact_interval(share * negatives, negatives).high)
-    found = Decision(
+    found = ThresholdResult(
         threshold,
         *rule,
         None,
@@ -306,7 +306,7 @@ def _decision(
         _rate(tp, counts.positives, worth.of(worth.labels, hit)),
         _rate(tp, tp + fp, worth.of(hit, worth.labels)),
         tuple(
-            f"no {kind} among the {len(hit)} pictures, so nothing is known about their share"
+            f"no {kind} among the {len(hit)} images, so nothing is known about their share"
             for kind, number in (("negatives", counts.negatives), ("positives", counts.positives))
             if not number
         ),
@@ -338,19 +338,19 @@ def _last_precise(hits: Array, called: Array, target: float) -> int | None:
     return int(enough[-1]) if len(enough) else None
 
 
-def _few_negatives(found: Decision, target: float) -> tuple[str, ...]:
+def _few_negatives(found: ThresholdResult, target: float) -> tuple[str, ...]:
     needed, fpr = needed_negatives(target), found.fpr
     if found.effective >= needed or fpr is None:
         return ()
     count = found.counts.negatives
     worth = "" if found.effective == count else f", worth {found.effective:.0f} independent ones"
     return (
-        f"{count} negatives{worth} cannot support target_fpr {target:g}: the rate on new pictures may"
+        f"{count} negatives{worth} cannot support target_fpr {target:g}: the rate on new images may"
         f" be up to {fpr.high:.2g}; {needed} would keep it below twice the target",
     )
 
 
-def _few_positives(found: Decision) -> tuple[str, ...]:
+def _few_positives(found: ThresholdResult) -> tuple[str, ...]:
     rate = found.tpr
     if rate is None or rate.high - rate.low <= 4 * _ROOM:
         return ()
@@ -361,12 +361,12 @@ def _few_positives(found: Decision) -> tuple[str, ...]:
     )
 
 
-def _few_called(found: Decision, target: float) -> tuple[str, ...]:
+def _few_called(found: ThresholdResult, target: float) -> tuple[str, ...]:
     precision, needed = found.precision, needed_for_rate(target)
     called = found.counts.true_positives + found.counts.false_positives
     if precision is None or precision.value - precision.low <= _ROOM or called >= needed:
         return ()
     return (
-        f"{called} pictures called positive cannot support target_precision {target:g}: the precision"
+        f"{called} images called positive cannot support target_precision {target:g}: the precision"
         f" on new ones may be as low as {precision.low:.2g}; {needed} would tell it to 5 points",
     )

@@ -1,7 +1,7 @@
 """Does a query find its own among a gallery: recall, precision, mAP and mINP of rankings.
 
 Everything starts from `ranked_hits`: similarities in order, as booleans. Queries without anything to
-find are left out of all but the precision, as in the reference.
+find are left out of all but the precision, as in PaddleClas.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def ranked_hits(
 ) -> Array:
     """Whether the gallery's entries are what a query looks for, most similar first; (Q, G) bool.
 
-    Of equal similarities the earlier entry comes first; the reference's order there is arbitrary.
+    Of equal similarities the earlier entry comes first; PaddleClas' order there is arbitrary.
 
     Args:
         similarity: (Q, G); the negative of a distance will do.
         query_labels: (Q,).
         gallery_labels: (G,).
         keep: (Q, G) bool, the entries that a query may be compared with; all by default.
-        masked: what becomes of the others: they come last, or, as in the reference, their
+        masked: what becomes of the others: they come last, or, as in PaddleClas, their
             similarity is 0 and they take the place that belongs to it, as no hits.
 
     Raises:
@@ -88,7 +88,7 @@ def mean_inverse_penalty(hits: Array, ranks_from_zero: bool = False) -> dict[str
 
     Args:
         hits: of `ranked_hits`, (Q, G).
-        ranks_from_zero: count ranks from 0, as the reference does by mistake: its values may exceed
+        ranks_from_zero: count ranks from 0, as PaddleClas does by mistake: its values may exceed
             1, and are infinite for a query whose only match comes first.
 
     Raises:

@@ -1,7 +1,7 @@
 """Networks: one file per family, each variant registered under its name in
 `tinysight.registry.backbones`.
 
-`create_model("pplcnet_x1_0", num_classes=2)(images)` gives logits (N, 2) of normalised pictures
+`create_model("pplcnet_x1_0", num_classes=2)(images)` gives logits (N, 2) of normalised images
 (N, 3, H, W); `forward_features(images)` the last feature map (N, C, h, w), and
 `pre_logits(feature_map)` the vector (N, D) that the classifier takes.
 """

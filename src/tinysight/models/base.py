@@ -18,14 +18,14 @@ class Backbone(nn.Module):
     """
 
     trunk: tuple[str, ...]
-    """Sub-modules from picture to last feature map, in order."""
+    """Sub-modules from image to last feature map, in order."""
     stage_names: tuple[str, ...]
     """Those of the trunk that end a stage: what a detector or a distillation loss taps."""
     stage_prefixes: tuple[tuple[str, ...], ...] = ()
     """Name prefixes of the parameters that each value of `lr_mults` belongs to."""
     classifier_name: ClassVar[str] = "fc"
     decays_norm: ClassVar[bool] = False
-    """Whether weight decay reaches the gain and bias of batch normalisation; the reference decides
+    """Whether weight decay reaches the gain and bias of batch normalisation; PaddleClas decides
     by family.
     """
 
@@ -33,7 +33,7 @@ class Backbone(nn.Module):
     """Endings of the names of further parameters that weight decay does not reach."""
 
     input_size: int = 224
-    """Side of the square pictures, pixels, that the published numbers of the network are for."""
+    """Side of the square images, pixels, that the published numbers of the network are for."""
 
     features: int
     lr_mults: tuple[float, ...] | None = None
@@ -95,7 +95,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised pictures -> logits (N, num_classes)."""
+        """(N, 3, H, W) normalised images -> logits (N, num_classes)."""
         logits: Tensor = self.get_submodule(self.classifier_name)(
             self.pre_logits(self.forward_features(x))
         )
@@ -103,7 +103,7 @@ class Backbone(nn.Module):
 
 
 class LastConvBackbone(Backbone):
-    """The head that the reference's light families share, behind a trunk of a family's own.
+    """The head that PaddleClas' light families share, behind a trunk of a family's own.
 
     Average over the map, 1 x 1 convolution without normalisation, activation, dropout, classifier.
     """

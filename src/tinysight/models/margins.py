@@ -1,8 +1,8 @@
 """Heads that compare directions, and make it harder in training to match one's own identity.
 
 Scores are cosines between an embedding and the direction of each identity. In training with labels
-the own one is lowered by a margin and all are scaled; otherwise, as in the reference, they are plain.
-`ArcMargin` is in `heads`. Names and layouts follow the reference's state dicts.
+the own one is lowered by a margin and all are scaled; otherwise, as in PaddleClas, they are plain.
+`ArcMargin` is in `heads`. Names and layouts follow PaddleClas' state dicts.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class CircleMargin(_Directions):
 class AdaMargin(Head):
     """AdaFace, arXiv:2204.00964: the margin depends on the length of the embedding.
 
-    A long embedding, of a good picture, has its margin in the cosine, a short one in the angle.
+    A long embedding, of a good image, has its margin in the cosine, a short one in the angle.
     Lengths are compared with the running mean and deviation of those seen.
 
     Args:
@@ -154,7 +154,7 @@ class AdaMargin(Head):
         quality = self._quality(x.detach().float().norm(dim=1, keepdim=True))
         own = cosine.gather(1, labels[:, None])
         angle = (own.acos() - self.margin * quality).clamp(_EPS, math.pi - _EPS)
-        # The reference takes every cosine through its angle; the clamp bites there too.
+        # PaddleClas takes every cosine through its angle; the clamp bites there too.
         others = cosine.acos().clamp(_EPS, math.pi - _EPS).cos()
         harder = angle.cos() - (self.margin + self.margin * quality)
         return others.scatter(1, labels[:, None], harder) * self.scale

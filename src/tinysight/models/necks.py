@@ -1,6 +1,6 @@
 """Necks: from a backbone's vector (N, D) to the embedding (N, E) that recognition compares.
 
-Names follow the reference's state dicts (PaddleClas, `BNNeck` and `FC` of its gears), so that
+Names follow PaddleClas' state dicts (PaddleClas, `BNNeck` and `FC` of its gears), so that
 `weights.py` maps them by rule.
 """
 
@@ -28,8 +28,8 @@ class BNNeck(Neck):
 
     Args:
         in_features: width of the vector, which it keeps.
-        train_bias: whether the bias is learnt. The paper and the reference's recipe, which gives it
-            a learning rate of 1e-20, keep it at 0; the reference's class alone would train it.
+        train_bias: whether the bias is learnt. The paper and PaddleClas' recipe, which gives it
+            a learning rate of 1e-20, keep it at 0; PaddleClas' class alone would train it.
     """
 
     def __init__(self, in_features: int, train_bias: bool = False) -> None:

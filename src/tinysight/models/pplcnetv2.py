@@ -1,7 +1,7 @@
 """PP-LCNetV2: PP-LCNet with re-parameterised depth-wise convolutions, split point-wise ones and a
 shortcut; and its embedding variant for recognition (PP-ShiTuV2).
 
-Structure, names and initialisation follow the reference implementation (PaddleClas, `PPLCNetV2`).
+Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `PPLCNetV2`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RepBlock(nn.Module):
         self.dw_conv_list: nn.ModuleList | None = None
         if stage.branches:
             self.dw_conv_list = _branches(in_channels, stage.kernel, stride)
-            # The reference keeps the folded convolution beside its branches in every state dict.
+            # PaddleClas keeps the folded convolution beside its branches in every state dict.
             self.dw_conv: nn.Module = nn.Conv2d(
                 in_channels, in_channels, stage.kernel, stride, (stage.kernel - 1) // 2,
                 groups=in_channels,

@@ -20,7 +20,7 @@ from tinysight.registry import backbones, fold, heads, necks
 
 
 class Recognition(NamedTuple):
-    """What a recognition network computes of N pictures."""
+    """What a recognition network computes of N images."""
 
     backbone: Tensor
     """(N, D): before the neck."""
@@ -78,7 +78,7 @@ class Recognizer(nn.Module):
         return self.backbone.lr_multiplier(inside) if inside != name else 1.0
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Recognition:
-        """(N, 3, H, W) normalised pictures, and labels (N,) int64 for a head with a margin."""
+        """(N, 3, H, W) normalised images, and labels (N,) int64 for a head with a margin."""
         vector = self.backbone(x)
         features = self.neck(vector)
         logits = None if self.head is None else self.head(features, labels)

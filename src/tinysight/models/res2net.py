@@ -1,7 +1,7 @@
 """Res2Net, arXiv:1904.01169: bottlenecks whose 3 x 3 convolution works on channel groups in turn;
 plain and in variant D (stem of three convolutions, shortcuts that average before they project).
 
-Structure and names follow the reference implementation (PaddleClas, `Res2Net` and `Res2Net_vd`).
+Structure and names follow PaddleClas implementation (PaddleClas, `Res2Net` and `Res2Net_vd`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ VARIANTS = {
     "res2net101_vd_26w_4s": Variant((3, 4, 23, 3), 26, 4, True),
     "res2net200_vd_26w_4s": Variant((3, 12, 48, 3), 26, 4, True),
 }
-LONG = 20  # from this many blocks on, the reference numbers those of the third stage
+LONG = 20  # from this many blocks on, PaddleClas numbers those of the third stage
 
 
 class ConvBN(nn.Module):
-    """Convolution and BN under the names that this family has in the reference; optional ReLU."""
+    """Convolution and BN under the names that this family has in PaddleClas; optional ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, act: bool = True

@@ -1,7 +1,7 @@
 """ResNet, arXiv:1512.03385, with the stride on the 3 x 3 convolution; and its variant D,
 arXiv:1812.01187: a stem of three convolutions, and shortcuts that average before they project.
 
-Structure, names and initialisation follow the reference implementation (PaddleClas, `ResNet`): the
+Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `ResNet`): the
 first block of the first stage has a projection too.
 """
 
@@ -175,7 +175,7 @@ def _variant(
 
 for _depth, _row in DEPTHS.items():
     for _name, _d in ((f"resnet{_depth}", False), (f"resnet{_depth}_vd", True)):
-        if _name != "resnet200":  # the reference has 200 layers in variant D only
+        if _name != "resnet200":  # PaddleClas has 200 layers in variant D only
             backbones.register(_name)(_variant(_name, _row, _d))
 _name = "resnet50_last_stage_stride1"  # keeps more resolution, for recognition
 backbones.register(_name)(_variant(_name, DEPTHS[50], False, (2, 2, 2, 2, 1)))

@@ -1,8 +1,8 @@
 """Swin Transformer, arXiv:2103.14030: attention in windows that shift from block to block.
 
-Structure and names follow the reference implementation (PaddleClas, `SwinTransformer`). Maps are
-(N, h, w, C) inside and (N, C, h, w) outside. Any picture size works: maps are padded to whole
-windows below and to the right, as in the reference.
+Structure and names follow PaddleClas implementation (PaddleClas, `SwinTransformer`). Maps are
+(N, h, w, C) inside and (N, C, h, w) outside. Any image size works: maps are padded to whole
+windows below and to the right, as in PaddleClas.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinysight.registry import backbones
 
 
 class Variant(NamedTuple):
-    """Width, depths and heads of the stages, window, nominal picture size, share of dropped paths.
+    """Width, depths and heads of the stages, window, nominal image size, share of dropped paths.
 
     The shares are those of the paper's ImageNet-1k runs.
     """
@@ -57,7 +57,7 @@ def window_index(window: int) -> Tensor:
 
 
 def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
-    """0 where two positions of a shifted window are neighbours in the picture, -100 where not.
+    """0 where two positions of a shifted window are neighbours in the image, -100 where not.
 
     Args:
         height: of the padded map, a multiple of `window`.
@@ -174,7 +174,7 @@ class PatchMerging(nn.Module):
 class Stage(nn.Module):
     """Blocks, every second one shifted, and the merging behind them (none after the last stage).
 
-    As in the reference, and unlike the paper's code, a map of one window is shifted too.
+    As in PaddleClas, and unlike the paper's code, a map of one window is shifted too.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
-"""Names and layouts of the reference's state dicts, by rule.
+"""Names and layouts of PaddleClas' state dicts, by rule.
 
 Reference name          torch name                 layout
 `*._mean`               `*.running_mean`           same
 `*._variance`           `*.running_var`            same
-`*.weight` (linear)     `*.weight`                 transposed: the reference has (in, out)
+`*.weight` (linear)     `*.weight`                 transposed: PaddleClas has (in, out)
 everything else         the same name              same
-                        `*.num_batches_tracked`    the reference has no such entry
+                        `*.num_batches_tracked`    PaddleClas has no such entry
 
-The networks are built so that this rule is all there is: their modules have the reference's names.
+The networks are built so that this rule is all there is: their modules have PaddleClas' names.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Entry(NamedTuple):
 
 
 def reference_name(name: str) -> str:
-    """The reference's spelling of one of our state-dict names."""
+    """PaddleClas' spelling of one of our state-dict names."""
     stem, _, leaf = name.rpartition(".")
     return ".".join(filter(None, (stem, _LEAVES.get(leaf, leaf))))
 
 
 def torch_name(name: str) -> str:
-    """Our spelling of one of the reference's state-dict names; undoes `reference_name`."""
+    """Our spelling of one of PaddleClas' state-dict names; undoes `reference_name`."""
     stem, _, leaf = name.rpartition(".")
     return ".".join(filter(None, (stem, _BACK.get(leaf, leaf))))
 
 
 def reference_entries(model: nn.Module) -> list[Entry]:
-    """What the reference's state dict of the same network holds, in our order."""
+    """What PaddleClas' state dict of the same network holds, in our order."""
     linear = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     return [
         Entry(
@@ -63,14 +63,14 @@ def reference_entries(model: nn.Module) -> list[Entry]:
 
 
 def to_reference(model: nn.Module) -> dict[str, np.ndarray]:
-    """The weights of `model` under the reference's names and in its layout."""
+    """The weights of `model` under PaddleClas' names and in its layout."""
     state = model.state_dict()
     arrays = {e.name: (state[e.ours].detach().cpu().numpy(), e) for e in reference_entries(model)}
     return {name: a.T.copy() if e.transposed else a.copy() for name, (a, e) in arrays.items()}
 
 
 def from_reference(model: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Arrays under the reference's names as tensors under ours, in our layout.
+    """Arrays under PaddleClas' names as tensors under ours, in our layout.
 
     bfloat16, which comes as its 16 bits, becomes float32 where `model` has a number there. What `model` does not know
     keeps its layout.
@@ -91,7 +91,7 @@ def from_reference(model: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[
 def load_reference(
     model: nn.Module, weights: Mapping[str, np.ndarray], where: str, *, strict: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Fill `model` with weights that have the reference's names and layout.
+    """Fill `model` with weights that have PaddleClas' names and layout.
 
     Args:
         model: changed in place, and not at all when an error is raised.
@@ -101,7 +101,7 @@ def load_reference(
             another number of classes is also left out then.
 
     Returns:
-        The reference's names that `model` lacks a value for, and those in `weights` that it does
+        PaddleClas' names that `model` lacks a value for, and those in `weights` that it does
         not know.
 
     Raises:
@@ -139,7 +139,7 @@ def count_parameters(model: nn.Module, *, batch_norm_statistics: bool = False) -
 
     Args:
         model: any network.
-        batch_norm_statistics: count running means and variances too, as the reference's
+        batch_norm_statistics: count running means and variances too, as PaddleClas'
             `parameters()` does.
     """
     count = sum(p.numel() for p in model.parameters())

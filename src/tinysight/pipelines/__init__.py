@@ -1,1 +1,1 @@
-"""From pictures, wherever they are, to answers."""
+"""From images, wherever they are, to answers."""

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from tinysight.bundle import Bundle, fill, new_bundle
+from tinysight.bundle.manifest import ReducedDecode
 from tinysight.errors import DataError
-from tinysight.manifest import ReducedDecode
 from tinysight.pipelines.classify import Classifier
-from tinysight.postprocess.answers import without_scores
 from tinysight.registry import postprocesses
+from tinysight.tasks.answers import without_scores
 from tinysight.transforms.header import Refused, read_header
 from tinysight.transforms.jpeg import denominator
 from tinysight.transforms.prepare import enough
 
-MAX_FLIPS = 0.001  # of the pictures
-LEAST_PICTURES = 1000
+MAX_FLIPS = 0.001  # of the images
+LEAST_IMAGES = 1000
 MARGINS = (1.0, 2.0, 4.0)
 _BATCH = 8
 
@@ -27,14 +27,14 @@ _BATCH = 8
 def compare(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecode:
     """The answers of `bundle` with reduced and with whole decoding.
 
-    Only pictures that are reduced at this margin are compared and counted: for the others the two
+    Only images that are reduced at this margin are compared and counted: for the others the two
     are the same, and would make any change look rarer than it is.
 
     Raises:
         DataError: the bundle's first transform is no resize, or it answers with boxes.
     """
     if bundle.manifest.postprocess["name"] == "boxes":
-        what = "boxes are in pixels of the whole picture, so it is always decoded whole"
+        what = "boxes are in pixels of the whole image, so it is always decoded whole"
         raise DataError(str(bundle.folder), what)
     least = enough(bundle.manifest.transforms, margin)
     if least is None:
@@ -44,25 +44,25 @@ def compare(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     leave = ReducedDecode(margin, 0, 0, 0.0)
     allowed = replace(bundle, manifest=bundle.manifest._replace(decode=leave))
     answer = postprocesses.build(bundle.manifest.postprocess, labels=bundle.manifest.labels)
-    pictures = flips = 0
+    images = flips = 0
     difference = 0.0
     for (_, a), (_, b) in zip(
         Classifier(bundle, exact=True, batch_size=_BATCH).scores(list(paths)),
         Classifier(allowed, batch_size=_BATCH).scores(list(paths)),
         strict=True,
     ):
-        pictures += len(a)
+        images += len(a)
         difference = max(difference, float(np.abs(a - b).max()))
         flips += sum(
             without_scores(x) != without_scores(y)
             for x, y in zip(answer(a), answer(b), strict=True)
         )
-    return ReducedDecode(margin, pictures, flips, difference)
+    return ReducedDecode(margin, images, flips, difference)
 
 
 def admitted(found: ReducedDecode) -> bool:
-    """Whether fewer than one label in a thousand changed, over enough reduced pictures to say so."""
-    return found.pictures >= LEAST_PICTURES and found.label_flips < MAX_FLIPS * found.pictures
+    """Whether fewer than one label in a thousand changed, over enough reduced images to say so."""
+    return found.images >= LEAST_IMAGES and found.label_flips < MAX_FLIPS * found.images
 
 
 def _is_reduced(path: str, least: tuple[int, int]) -> bool:

@@ -1,7 +1,7 @@
-"""How long a bundle takes here: one picture in its parts, many at a time, memory, cold start.
+"""How long a bundle takes here: one image in its parts, many at a time, memory, cold start.
 
-Everything is wall-clock time of what `predict` does, by the same objects. Figures of one picture
-are of one thread; figures of many are the wall-clock time of the whole stream per picture.
+Everything is wall-clock time of what `predict` does, by the same objects. Figures of one image
+are of one thread; figures of many are the wall-clock time of the whole stream per image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinysight.bundle import Bundle
 from tinysight.errors import DataError
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import open_bundle
-from tinysight.pipelines.results import Unreadable
+from tinysight.tasks.results import Unreadable
 
 PARTS = ("decode", "preprocess", "network", "postprocess")
 PERCENTILES = (50, 90, 99)
@@ -46,7 +46,7 @@ _COMMAND = "from tinysight.cli import script; script()"
 
 
 class Settings(NamedTuple):
-    """How pictures are run."""
+    """How images are run."""
 
     engine: str = "onnxruntime"
     precision: str = "f32"
@@ -63,13 +63,13 @@ class Settings(NamedTuple):
 def one_at_a_time(
     bundle: Bundle, settings: Settings, paths: Sequence[str], seconds: float
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds of each part and of the total of one picture, in one thread.
+    """Milliseconds of each part and of the total of one image, in one thread.
 
     Args:
         bundle: what is measured.
         settings: engine, precision, exact and threads are used.
-        paths: readable pictures, taken in turn.
-        seconds: to go on for; every picture is taken once in any case.
+        paths: readable images, taken in turn.
+        seconds: to go on for; every image is taken once in any case.
 
     Returns:
         For each of `PARTS` and "total" the mean and the percentiles, as `{"mean": ..., "p50": ...}`.
@@ -103,12 +103,12 @@ def one_at_a_time(
 def many_at_a_time(
     bundle: Bundle, settings: Settings, paths: Sequence[str], seconds: float, passes: int = 5
 ) -> dict[str, float]:
-    """Wall-clock milliseconds per picture of a stream, the median of `passes` or more, and the rate.
+    """Wall-clock milliseconds per image of a stream, the median of `passes` or more, and the rate.
 
     Args:
         bundle: what is measured.
         settings: how.
-        paths: readable pictures; a pass is all of them.
+        paths: readable images; a pass is all of them.
         seconds: of all passes together, at least.
         passes: at least.
     """
@@ -135,7 +135,7 @@ def sweep(settings: Settings, cores: int) -> Iterator[Settings]:
 
 
 def cold_start(bundle: Bundle, settings: Settings, path: str, runs: int = 5) -> dict[str, float]:
-    """Whole processes that answer one picture: median wall-clock seconds, and memory at its peak.
+    """Whole processes that answer one image: median wall-clock seconds, and memory at its peak.
 
     Returns:
         seconds and, where the system tells, peak_mib.
@@ -195,7 +195,7 @@ def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[s
         if not isinstance(item, Unreadable)
     ]
     if not kept:
-        raise DataError("--images", "none of the pictures can be read")
+        raise DataError("--images", "none of the images can be read")
     return kept
 
 
@@ -209,8 +209,8 @@ def memory() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def make_pictures(folder: Path, count: int = 24) -> list[str]:
-    """Pictures to measure with where there are none: coloured clouds of five sizes, as JPEG.
+def make_images(folder: Path, count: int = 24) -> list[str]:
+    """Images to measure with where there are none: coloured clouds of five sizes, as JPEG.
 
     Their files are about as large as photographs of these sizes; always the same.
     """

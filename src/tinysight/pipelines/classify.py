@@ -1,4 +1,4 @@
-"""Pictures in, answers out, through a bundle."""
+"""Images in, answers out, through a bundle."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import NO_CLASSES
+from tinysight.engines.variants import open_target
 from tinysight.errors import BundleError, ConfigError, ImageError
-from tinysight.manifest import NO_CLASSES
 from tinysight.pipelines.latency_card import workers_for
-from tinysight.pipelines.results import Result, Unreadable, result
-from tinysight.pipelines.sources import Picture, Source, pictures
-from tinysight.pipelines.stream import grouped, overlapped
+from tinysight.pipelines.sources import ImageInput, Source, iter_images
+from tinysight.pipelines.stream import grouped, ordered_map
 from tinysight.registry import postprocesses, sessions
-from tinysight.runtime.targets import open_target
+from tinysight.tasks.results import Result, Unreadable, result
 
 if TYPE_CHECKING:
-    from tinysight.postprocess.answers import AnyAnswer
-    from tinysight.runtime import Session
+    from tinysight.engines import Session
+    from tinysight.tasks.answers import AnyAnswer
     from tinysight.transforms.prepare import Prepare
 
-_AHEAD = 8  # answers that wait for a slow picture before them, for each worker
+_AHEAD = 8  # answers that wait for a slow image before them, for each worker
 _FORM = "target/"  # before the name of one of the bundle's other forms
 
-# What became of each picture of a batch, in order: its name, or why it could not be read. The
+# What became of each image of a batch, in order: its name, or why it could not be read. The
 # scores are those of the names, None where there are none.
 _Scored = tuple[list["str | Unreadable"], Any]
 
 
 class Steps(NamedTuple):
-    """What happens to one picture, one thing after the other; for those who take the time of it."""
+    """What happens to one image, one thing after the other; for those who take the time of it."""
 
     decode: Callable[[str], np.ndarray]
     prepare: Callable[[np.ndarray], Any]
@@ -47,14 +47,14 @@ class Classifier:
     Separate instances may be used from separate threads; one instance runs one `predict` at a
     time.
 
-    Each worker takes one picture from its file to its scores (or, in batches, one of the two
+    Each worker takes one image from its file to its scores (or, in batches, one of the two
     halves), so the cores need not wait for each other.
 
     Args:
         model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
-        batch_size: pictures a batch, at least 1. The answers do not depend on it.
+        batch_size: images a batch, at least 1. The answers do not depend on it.
         threads: threads of one run of the network, at least 1.
-        workers: pictures that are worked on at the same time. Default: what the bundle's latency
+        workers: images that are worked on at the same time. Default: what the bundle's latency
             card found fastest if it was made on this kind of machine, else the processors that this
             process may use, divided by `threads`.
         engine: what runs the network: "onnxruntime" or "openvino", or `target/<name>`, one of the
@@ -66,7 +66,7 @@ class Classifier:
 
     Attributes:
         manifest: what the bundle says about itself.
-        unreadable: pictures that the latest `predict` or `scores` could not read, and why.
+        unreadable: images that the latest `predict` or `scores` could not read, and why.
         on_unreadable: called with each of them when its turn comes; logs a warning by default.
 
     Raises:
@@ -78,7 +78,7 @@ class Classifier:
     ...         print(answer["filename"], answer["label_names"])
     """
 
-    # Whether the answers need the picture at its own size: then nothing is reduced.
+    # Whether the answers need the image at its own size: then nothing is reduced.
     _as_given: ClassVar[bool] = False
 
     def __init__(
@@ -137,13 +137,13 @@ class Classifier:
         return Steps(self._input.decode, self._prepare, lambda row: self._run([row]), self._answers)
 
     def predict(self, input_data: Source) -> Iterator[list[Result]]:
-        """Answers, one list per batch, in the order of the pictures; see `sources.pictures`.
+        """Answers, one list per batch, in the order of the images; see `sources.iter_images`.
 
-        A picture that cannot be read is skipped, logged, and listed in `unreadable`; the batch is
+        An image that cannot be read is skipped, logged, and listed in `unreadable`; the batch is
         filled up with the next ones. The last batch may be smaller.
 
         Raises:
-            DataError: `input_data` is a path that does not exist, or has no picture in it.
+            DataError: `input_data` is a path that does not exist, or has no image in it.
         """
         batches = self.scores(input_data)
         return (
@@ -153,19 +153,19 @@ class Classifier:
 
     def scores(self, input_data: Source) -> Iterator[tuple[list[str], np.ndarray]]:
         """As `predict`, but names and probabilities (N, K) float32 instead of answers."""
-        found = pictures(input_data)  # a missing path is an error here, not at the first batch
+        found = iter_images(input_data)  # a missing path is an error here, not at the first batch
         self.unreadable = []
         return self._scores(found, self.unreadable)
 
     def stream(self, input_data: Source) -> Iterator[Result | Unreadable]:
-        """What became of each picture, one at a time, in order; nothing is kept or logged.
+        """What became of each image, one at a time, in order; nothing is kept or logged.
 
         Raises:
             DataError: as `predict`.
         """
-        return self._stream(pictures(input_data))
+        return self._stream(iter_images(input_data))
 
-    def _stream(self, found: Iterator[Picture]) -> Iterator[Result | Unreadable]:
+    def _stream(self, found: Iterator[ImageInput]) -> Iterator[Result | Unreadable]:
         with closing(self._batches(found)) as batches:
             for entries, scores in batches:
                 answers = iter(() if scores is None else self._answers(scores))
@@ -176,7 +176,7 @@ class Classifier:
                         yield result(next(answers), entry)
 
     def _scores(
-        self, found: Iterator[Picture], unreadable: list[Unreadable]
+        self, found: Iterator[ImageInput], unreadable: list[Unreadable]
     ) -> Iterator[tuple[list[str], np.ndarray]]:
         with closing(self._batches(found)) as batches:
             for entries, scores in batches:
@@ -190,43 +190,43 @@ class Classifier:
                 if names:
                     yield names, scores
 
-    def _batches(self, found: Iterator[Picture]) -> Generator[_Scored, None, None]:
+    def _batches(self, found: Iterator[ImageInput]) -> Generator[_Scored, None, None]:
         if self.batch_size == 1:
             ahead = _AHEAD * self.workers
-            yield from overlapped(
+            yield from ordered_map(
                 lambda p: self._batch([self._read(p)]), found, self.workers, ahead
             )
             return
-        read = overlapped(self._read, found, self.workers, 2 * self.batch_size)
+        read = ordered_map(self._read, found, self.workers, 2 * self.batch_size)
         with closing(read):
             groups = grouped(read, self.batch_size, lambda r: not isinstance(r[1], str))
-            yield from overlapped(self._batch, groups, self.workers, 0)
+            yield from ordered_map(self._batch, groups, self.workers, 0)
 
-    def _read(self, picture: Picture) -> tuple[str, Any]:
-        """The network's input (1, C, H, W) for one picture, or the reason why there is none."""
+    def _read(self, image: ImageInput) -> tuple[str, Any]:
+        """The network's input (1, C, H, W) for one image, or the reason why there is none."""
         try:
-            pixels = picture.data
+            pixels = image.data
             if not isinstance(pixels, np.ndarray):
                 pixels = self._input.decode(pixels)
             elif pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 what = f"an array is uint8 RGB (H, W, 3), got {pixels.dtype} {pixels.shape}"
-                raise ImageError(picture.name, what)
+                raise ImageError(image.name, what)
             elif not pixels.size:
-                raise ImageError(picture.name, "an empty array")
-            return picture.name, self._prepare(pixels)
+                raise ImageError(image.name, "an empty array")
+            return image.name, self._prepare(pixels)
         except ImageError as error:
             problem = error.problems[0]
-            return picture.name, "; ".join(filter(None, (problem.what, problem.hint)))
+            return image.name, "; ".join(filter(None, (problem.what, problem.hint)))
 
-    def _batch(self, pictures: list[tuple[str, Any]]) -> _Scored:
-        rows = [row for _, row in pictures if not isinstance(row, str)]
+    def _batch(self, images: list[tuple[str, Any]]) -> _Scored:
+        rows = [row for _, row in images if not isinstance(row, str)]
         entries: list[str | Unreadable] = [
-            Unreadable(name, row) if isinstance(row, str) else name for name, row in pictures
+            Unreadable(name, row) if isinstance(row, str) else name for name, row in images
         ]
         return entries, self._run(rows) if rows else None
 
     def _prepare(self, pixels: np.ndarray) -> Any:
-        """What the network gets of one picture; no text."""
+        """What the network gets of one image; no text."""
         return self._input(pixels)
 
     def _run(self, rows: list[Any]) -> Any:
@@ -265,7 +265,7 @@ def _at_least_one(name: str, value: int) -> None:
         raise ConfigError(name, f"should be 1 or more, got {value}")
 
 
-def _log(picture: Unreadable) -> None:
-    import logging  # 5 ms that only an unreadable picture costs
+def _log(image: Unreadable) -> None:
+    import logging  # 5 ms that only an unreadable image costs
 
-    logging.getLogger(__name__).warning("%s: %s", *picture)
+    logging.getLogger(__name__).warning("%s: %s", *image)

@@ -1,4 +1,4 @@
-"""Pictures in, boxes out, through a bundle whose network finds things."""
+"""Images in, boxes out, through a bundle whose network finds things."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tinysight.pipelines.classify import Classifier
 
 class _Prepared(NamedTuple):
     row: np.ndarray  # the network's input (1, C, H, W)
-    size: tuple[int, int]  # of the picture: height, width
+    size: tuple[int, int]  # of the image: height, width
 
 
 class Detector(Classifier):
     """A detector's bundle, ready to answer: `predict` gives `postprocess.boxes.Found` with the `filename`.
 
-    Arguments, attributes and errors as for `Classifier`; boxes are in pixels of the picture as it was given. `scores`
+    Arguments, attributes and errors as for `Classifier`; boxes are in pixels of the image as it was given. `scores`
     gives the network's outputs, rows and counts, instead of scores.
     """
 
@@ -44,17 +44,15 @@ class Detector(Classifier):
         outputs = self._session.run_all({about.input.name: batch, **feeds})
         if len(outputs) != 2 or outputs[1].size != len(images):
             shapes = [output.shape for output in outputs]
-            what = (
-                f"boxes and counts expected for {len(images)} pictures, the network gives {shapes}"
-            )
+            what = f"boxes and counts expected for {len(images)} images, the network gives {shapes}"
             raise BundleError(self._where, what, "export the bundle again")
         if "scale_factor" not in about.feeds.values():
-            outputs = _in_the_picture(outputs, factors)
+            outputs = _in_the_image(outputs, factors)
         return outputs
 
 
-def _in_the_picture(outputs: Sequence[np.ndarray], factors: np.ndarray) -> list[np.ndarray]:
-    """Boxes in pixels of the network's input, brought back to the pictures' own."""
+def _in_the_image(outputs: Sequence[np.ndarray], factors: np.ndarray) -> list[np.ndarray]:
+    """Boxes in pixels of the network's input, brought back to the images' own."""
     rows, counts = outputs
     sides = np.repeat(factors, counts.reshape(-1), axis=0)  # (B, 2): height, width
     rows = rows.copy()

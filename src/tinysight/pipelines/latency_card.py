@@ -2,7 +2,7 @@
 
 It is about a machine, not about answers, so it is no part of what the manifest seals: it may be
 missing, replaced or made again without changing the bundle. The only thing that is taken from it
-without measuring again is how many pictures to work on at the same time.
+without measuring again is how many images to work on at the same time.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def read_card(folder: Path) -> dict[str, Any] | None:
 
 
 def workers_for(folder: Path, threads: int, engine: str) -> int:
-    """How many pictures at a time were fastest here, or as many as there are processors for.
+    """How many images at a time were fastest here, or as many as there are processors for.
 
     Args:
         folder: of the bundle.
         threads: of one run of the network; the card is asked only about 1.
         engine: OpenVINO wakes a thread of its own for each run, and a processor would wait for that
-            moment if there were no further picture to work on.
+            moment if there were no further image to work on.
     """
     if threads == 1 and (folder / CARD_FILE).exists():
         try:

@@ -1,6 +1,6 @@
-"""Where pictures come from: a file, a folder, a pattern, a list, bytes, an array, or many of these.
+"""Where images come from: a file, a folder, a pattern, a list, bytes, an array, or many of these.
 
-Nothing is decoded here; a source is a stream of named, unread pictures.
+Nothing is decoded here; a source is a stream of named, unread images.
 """
 
 from __future__ import annotations
@@ -21,61 +21,61 @@ from tinysight.transforms.base import EXTENSIONS
 _NUMBERS = re.compile("([0-9]+)")
 
 
-class Picture(NamedTuple):
-    """An unread picture: its name in results, and a path, a file's bytes, or pixels."""
+class ImageInput(NamedTuple):
+    """An unread image: its name in results, and a path, a file's bytes, or pixels."""
 
     name: str
     data: str | bytes | np.ndarray
 
 
-Source: TypeAlias = Union[str, Path, bytes, np.ndarray, Picture, "Iterable[Source]"]
+Source: TypeAlias = Union[str, Path, bytes, np.ndarray, ImageInput, "Iterable[Source]"]
 
 
-def pictures(source: Source, *, root: str | Path | None = None) -> Iterator[Picture]:
-    """Every picture of `source`, in order, one at a time.
+def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[ImageInput]:
+    """Every image of `source`, in order, one at a time.
 
     Args:
         source: one of
 
-            - the path of a picture, under the name it was given;
-            - a folder: every picture in it and below, in natural order (2 before 10), whatever the
+            - the path of an image, under the name it was given;
+            - a folder: every image in it and below, in natural order (2 before 10), whatever the
               case of the extension; hidden files and folders are left out;
             - a pattern with `*`, `?` or `[]`, `**` for any depth, in natural order;
             - the path of a list (`.txt`), one path a line, a label after it is ignored;
             - bytes of an image file, named `<bytes>`;
             - pixels, uint8 RGB (H, W, 3), named `<array>`;
-            - a `Picture`, which says its own name;
-            - an iterable of these, read as the pictures are asked for.
+            - a `ImageInput`, which says its own name;
+            - an iterable of these, read as the images are asked for.
         root: folder that the paths in a list are relative to; default: that of the list.
 
     Raises:
-        DataError: a path does not exist, a folder, pattern or list has no picture in it, or
+        DataError: a path does not exist, a folder, pattern or list has no image in it, or
             `source` is something else. For a path, raised by this call, not by the iteration.
     """
-    if isinstance(source, Picture):
+    if isinstance(source, ImageInput):
         return iter([source])
     if isinstance(source, bytes | bytearray | memoryview):
-        return iter([Picture("<bytes>", bytes(source))])
+        return iter([ImageInput("<bytes>", bytes(source))])
     if isinstance(source, np.ndarray):
-        return iter([Picture("<array>", source)])
+        return iter([ImageInput("<array>", source)])
     if isinstance(source, str | os.PathLike):
         return _of_path(os.fspath(source), root)
     if isinstance(source, Iterable):
         return _of_many(source, root)
     raise DataError(
         type(source).__name__,
-        "is no source of pictures",
+        "is no source of images",
         "give a path, a pattern, bytes, an array (H, W, 3), or an iterable of these",
     )
 
 
 def count(source: Source, *, root: str | Path | None = None) -> int | None:
-    """How many pictures `pictures` would give, without sorting or keeping them.
+    """How many images `images` would give, without sorting or keeping them.
 
-    None where only reading the stream tells, or a path is wrong: `pictures` says how.
+    None where only reading the stream tells, or a path is wrong: `images` says how.
     """
     if not isinstance(source, str | os.PathLike):
-        return 1 if isinstance(source, Picture | bytes | np.ndarray) else None
+        return 1 if isinstance(source, ImageInput | bytes | np.ndarray) else None
     path = os.fspath(source)
     try:
         if Path(path).is_dir():
@@ -85,33 +85,33 @@ def count(source: Source, *, root: str | Path | None = None) -> int | None:
         return None
 
 
-def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[Picture]:
+def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[ImageInput]:
     for i, item in enumerate(items):
         if isinstance(item, str | os.PathLike) and _is_one(os.fspath(item)):
-            # A file that is not there is one unreadable picture, not the end of the stream.
-            yield Picture(os.fspath(item), os.fspath(item))
+            # A file that is not there is one unreadable image, not the end of the stream.
+            yield ImageInput(os.fspath(item), os.fspath(item))
             continue
-        for picture in pictures(item, root=root):
-            nameless = picture.name in ("<bytes>", "<array>")
-            yield picture._replace(name=f"{picture.name[:-1]} {i}>") if nameless else picture
+        for image in iter_images(item, root=root):
+            nameless = image.name in ("<bytes>", "<array>")
+            yield image._replace(name=f"{image.name[:-1]} {i}>") if nameless else image
 
 
-def _of_path(path: str, root: str | Path | None) -> Iterator[Picture]:
+def _of_path(path: str, root: str | Path | None) -> Iterator[ImageInput]:
     if Path(path).is_dir():
-        return _some(_walk(path, set()), path, "no picture in this folder or below it")
+        return _some(_walk(path, set()), path, "no image in this folder or below it")
     if Path(path).is_file():
         if _is_list(path):
             folder = Path(path).parent if root is None else Path(root)
             return _some(_of_list(path, folder), path, "this list is empty")
-        return iter([Picture(path, path)])
+        return iter([ImageInput(path, path)])
     if _is_pattern(path):
         import glob
 
         matches = glob.iglob(path, recursive=True)  # noqa: PTH207 - pathlib takes no absolute ones
         found = sorted((m for m in matches if Path(m).is_file()), key=_natural)
-        return _some((Picture(m, m) for m in found), path, "no file matches this pattern")
+        return _some((ImageInput(m, m) for m in found), path, "no file matches this pattern")
     if path.startswith(("http://", "https://")):
-        raise DataError(path, "addresses are not fetched", "download the picture first")
+        raise DataError(path, "addresses are not fetched", "download the image first")
     raise DataError(path, "no such file or folder", "check the path; quote one with spaces")
 
 
@@ -127,7 +127,7 @@ def _is_pattern(path: str) -> bool:
     return any(c in path for c in "*?[") and not Path(path).exists()
 
 
-def _some(found: Iterator[Picture], where: str, problem: str) -> Iterator[Picture]:
+def _some(found: Iterator[ImageInput], where: str, problem: str) -> Iterator[ImageInput]:
     """`found` again; an error if there is nothing in it."""
     first = next(found, None)
     if first is None:
@@ -135,8 +135,8 @@ def _some(found: Iterator[Picture], where: str, problem: str) -> Iterator[Pictur
     return chain([first], found)
 
 
-def _walk(folder: str, above: set[str]) -> Iterator[Picture]:
-    """Pictures of `folder`, then those of its folders; links back to a folder above are left."""
+def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
+    """Images of `folder`, then those of its folders; links back to a folder above are left."""
     here = str(Path(folder).resolve())
     if here in above:
         return
@@ -150,14 +150,14 @@ def _walk(folder: str, above: set[str]) -> Iterator[Picture]:
     folders.sort(key=_natural)
     for name in names:
         path = os.path.join(folder, name)  # noqa: PTH118 - a text, many times
-        yield Picture(path, path)
+        yield ImageInput(path, path)
     del names
     for name in folders:
         yield from _walk(os.path.join(folder, name), above | {here})  # noqa: PTH118
 
 
 def _files(folder: str, above: set[str]) -> Iterator[None]:
-    """One for each picture that `_walk` gives."""
+    """One for each image that `_walk` gives."""
     here = str(Path(folder).resolve())
     if here in above:
         return
@@ -173,7 +173,7 @@ def _files(folder: str, above: set[str]) -> Iterator[None]:
 
 
 def _kind(entry: os.DirEntry[str]) -> bool | None:
-    """True for a picture, False for a folder, None for what is left out."""
+    """True for an image, False for a folder, None for what is left out."""
     if entry.name.startswith("."):
         return None
     if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
@@ -190,13 +190,13 @@ def _listing(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
         raise DataError(folder, f"cannot be listed: {error.strerror}") from None
 
 
-def _of_list(path: str, folder: Path) -> Iterator[Picture]:
+def _of_list(path: str, folder: Path) -> Iterator[ImageInput]:
     try:
         with Path(path).open(encoding="utf-8-sig") as lines:
             for line in lines:
                 if line.strip():
                     name = str(folder / _listed(line.strip(), folder))
-                    yield Picture(name, name)
+                    yield ImageInput(name, name)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"not readable as a list of paths: {error}") from None
 

@@ -27,7 +27,7 @@ def usable_cores() -> int:
     return cores
 
 
-def overlapped(
+def ordered_map(
     work: Callable[[_A], _B], items: Iterable[_A], workers: int, ahead: int
 ) -> Generator[_B, None, None]:
     """`map(work, items)` in order, by `workers` threads, up to `ahead` and `workers` in flight.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from tinysight.metrics import Decision, Rate, wilson_interval
-from tinysight.verdict import Verdict
+from tinysight.evaluation.report import Verdict
+from tinysight.metrics import Rate, ThresholdResult, wilson_interval
 
-_SHARES = ("top1", "accuracy")  # metrics that are a share of independent pictures
+_SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
 
 
 def answer(verdict: Verdict) -> str:
@@ -29,7 +29,7 @@ def warnings(verdict: Verdict) -> str:
         if not promised.low <= rate <= promised.high:
             found.append(
                 f"the false-positive rate here, {rate:.3g}, is not what the threshold was chosen for: expected were "
-                f"{promised.low:.3g} to {promised.high:.3g} (95 %); these pictures differ from those"
+                f"{promised.low:.3g} to {promised.high:.3g} (95 %); these images differ from those"
             )
     if not found:
         return ""
@@ -82,7 +82,7 @@ def _point(verdict: Verdict) -> str:
     )
 
 
-def _rates(verdict: Verdict, decision: Decision) -> str:
+def _rates(verdict: Verdict, decision: ThresholdResult) -> str:
     counts = decision.counts
     called = counts.true_positives + counts.false_positives
     rows = (
@@ -115,7 +115,7 @@ def _facts(verdict: Verdict) -> str:
     rows.append(("calibration error", f"{verdict.calibration['ece']:.3g}", note))
     if latency:
         total = latency.total
-        rows.append(("a picture takes", f"{total.median:.1f} ms", f"95 of 100: {total.p95:.1f} ms"))
+        rows.append(("an image takes", f"{total.median:.1f} ms", f"95 of 100: {total.p95:.1f} ms"))
     cells = "".join(
         f'<dt>{name}</dt><dd><b>{value}</b></dd><dd class="ends wide">{note}</dd>'
         for name, value, note in rows

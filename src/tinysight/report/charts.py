@@ -128,7 +128,7 @@ def histogram(
             counts[min(max(int(value * bins), 0), bins - 1)] += 1
         shares[name] = [count / max(len(group), 1) for count in counts]
     high = max((max(row) for row in shares.values()), default=0.0) or 1.0
-    x, y = Axis(label), Axis("share of its pictures", 0.0, high)
+    x, y = Axis(label), Axis("share of its images", 0.0, high)
     body = [_axes(x, y)]
     step = (_W - _LEFT - _RIGHT) / bins
     wide = step / max(len(shares), 1) * 0.92
@@ -149,7 +149,7 @@ def histogram(
             f'x="{place + (-6 if side == "end" else 6):g}" y="{_TOP + 12}" text-anchor="{side}">'
             f"threshold {threshold:.4g}</text>"
         )
-    sizes = ", ".join(f"{name}: {len(group)} pictures" for name, group in values.items())
+    sizes = ", ".join(f"{name}: {len(group)} images" for name, group in values.items())
     return _figure(title, f"{title}. {sizes}", body, list(values))
 
 

@@ -1,4 +1,4 @@
-"""The worst errors, as pictures: what the network was surest of and wrong about."""
+"""The worst errors, as images: what the network was surest of and wrong about."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 
 from tinysight.errors import ImageError
+from tinysight.evaluation.report import Verdict
 from tinysight.transforms import decode
-from tinysight.verdict import Verdict
 
 _SHOWN = 12
 _SIDE = 224  # px, longer side; some 8 KB each
 _QUALITY = 72
 
 
-class Mistake(NamedTuple):
-    """One picture (row of the evaluation), what was answered, how surely, and what is true."""
+class Misclassification(NamedTuple):
+    """One image (row of the evaluation), what was answered, how surely, and what is true."""
 
     row: int
     answer: str
@@ -42,7 +42,7 @@ def worst_errors(verdict: Verdict) -> str:
     return f'{head}<p class="soft">{text}</p><div class="worst">{figures}</div></section>'
 
 
-def find_mistakes(verdict: Verdict) -> tuple[list[Mistake], int]:
+def find_mistakes(verdict: Verdict) -> tuple[list[Misclassification], int]:
     """All wrong answers, the surest first, and of how many."""
     found, names = verdict.found, verdict.labels
     scores, truth = found.scores, found.labels
@@ -55,12 +55,12 @@ def find_mistakes(verdict: Verdict) -> tuple[list[Mistake], int]:
             yes, no = names[k], f"not {names[k]}"
             score = float(scores[i, k])
             pair = (yes, no) if called[i, k] else (no, yes)
-            mistakes.append(Mistake(i, pair[0], score, pair[1], abs(score - cut)))
+            mistakes.append(Misclassification(i, pair[0], score, pair[1], abs(score - cut)))
         return sorted(mistakes, key=lambda m: -m.gap), int((truth >= 0).sum())
     answers = verdict.answers()
     wrong = np.flatnonzero(answers != truth)
     mistakes = [
-        Mistake(
+        Misclassification(
             i,
             names[answers[i]],
             float(scores[i, answers[i]]),
@@ -72,7 +72,7 @@ def find_mistakes(verdict: Verdict) -> tuple[list[Mistake], int]:
     return sorted(mistakes, key=lambda m: -m.gap), len(truth)
 
 
-def _figure(verdict: Verdict, mistake: Mistake) -> str:
+def _figure(verdict: Verdict, mistake: Misclassification) -> str:
     path = verdict.found.paths[mistake.row]
     name = escape(Path(path).name)
     said = f"answered {mistake.answer}, is {mistake.truth}"
@@ -80,7 +80,7 @@ def _figure(verdict: Verdict, mistake: Mistake) -> str:
     shown = (
         f'<img alt="{escape(said, quote=True)}" src="{image}">'
         if image
-        else '<span class="gone">picture has gone</span>'
+        else '<span class="gone">image has gone</span>'
     )
     return (
         f"<figure>{shown}<figcaption><b>{escape(mistake.answer)}</b> {mistake.score:.3f}, "
@@ -90,7 +90,7 @@ def _figure(verdict: Verdict, mistake: Mistake) -> str:
 
 
 def thumbnail(path: str | Path) -> str:
-    """The picture as a small data URL, upright as its EXIF says; empty if it has gone since."""
+    """The image as a small data URL, upright as its EXIF says; empty if it has gone since."""
     try:
         image = decode(path)
     except ImageError:

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tinysight.evaluation.report import Verdict
 from tinysight.report.charts import around, line_chart
-from tinysight.verdict import Verdict
 
 
 def history(folder: Path | None) -> str:
@@ -46,7 +46,7 @@ def history(folder: Path | None) -> str:
 
 
 def environment(verdict: Verdict, folder: Path | None) -> str:
-    """Versions, hardware, and the parts of a picture's time."""
+    """Versions, hardware, and the parts of an image's time."""
     rows = []
     if verdict.latency:
         for name in verdict.latency._fields[1:]:
@@ -59,7 +59,7 @@ def environment(verdict: Verdict, folder: Path | None) -> str:
             for name, median, p95 in rows
         )
         cards.append(
-            f"<h3>Time of one picture, ms ({verdict.latency.pictures} timed one by one)</h3>"
+            f"<h3>Time of one image, ms ({verdict.latency.images} timed one by one)</h3>"
             '<table><thead><tr><th scope="col">part</th><th scope="col">median</th>'
             f'<th scope="col">95 of 100 below</th></tr></thead><tbody>{cells}</tbody></table>'
         )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinysight import __version__
+from tinysight.evaluation.report import Verdict
 from tinysight.files import read_yaml, write_atomic
 from tinysight.report.answer import answer, warnings
 from tinysight.report.errors import worst_errors
 from tinysight.report.history import environment, history
 from tinysight.report.quality import overview, quality
 from tinysight.report.trouble import trouble
-from tinysight.verdict import Verdict
 
 _STYLE = Path(__file__).with_name("style.css")
 # The browser itself refuses whatever is not in the file.

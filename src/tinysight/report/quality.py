@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinysight.evaluation.report import Verdict
 from tinysight.metrics import (
     class_report,
     confidences,
@@ -24,7 +25,6 @@ from tinysight.report.charts import (
     line_chart,
     reliability_chart,
 )
-from tinysight.verdict import Verdict
 
 _SMALL = 0.05  # false-positive rates below it are drawn on a scale of tens
 _FEW = 4  # classes whose tables share a card
@@ -70,7 +70,7 @@ def roc(verdict: Verdict) -> str:
         {"ROC": points},
         marks,
         diagonal=not small,
-        note=f"Area {area:.4f}. Whiskers: 95 % of what new pictures will show in the long run."
+        note=f"Area {area:.4f}. Whiskers: 95 % of what new images will show in the long run."
         if marks
         else f"Area {area:.4f}.",
     )
@@ -117,7 +117,7 @@ def by_label(verdict: Verdict) -> str:
     )
     return (
         f'<h3>{title}</h3><div class="scroll"><table><thead><tr><th scope="col">label</th>'
-        '<th scope="col">pictures</th><th scope="col">precision</th><th scope="col">recall</th>'
+        '<th scope="col">images</th><th scope="col">precision</th><th scope="col">recall</th>'
         f'<th scope="col">F1</th></tr></thead><tbody>{cells}</tbody></table></div>'
     )
 
@@ -216,6 +216,6 @@ def _confused_pairs(counts: np.ndarray, names: Sequence[str]) -> str:
     )
     return (
         '<h3>Most confused</h3><div class="scroll"><table><thead><tr><th scope="col">is</th>'
-        '<th scope="col">answered</th><th scope="col">pictures</th></tr></thead>'
+        '<th scope="col">answered</th><th scope="col">images</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )

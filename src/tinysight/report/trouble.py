@@ -1,4 +1,4 @@
-"""What is wrong with the data: unreadable pictures, and what `tinysight data check` found."""
+"""What is wrong with the data: unreadable images, and what `tinysight data check` found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tinysight.verdict import Verdict
+from tinysight.evaluation.report import Verdict
 
 CHECK = "data_check.json"
 _SHOWN = 50
@@ -41,7 +41,7 @@ def _checked(tree: Any) -> str:
     if not isinstance(findings, list):
         return ""
     if not findings:
-        return "<h3>Data check</h3><p>Nothing is wrong with the lists and the pictures in them.</p>"
+        return "<h3>Data check</h3><p>Nothing is wrong with the lists and the images in them.</p>"
     rows = []
     for finding in findings:
         items = finding.get("items", [])

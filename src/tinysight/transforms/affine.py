@@ -1,7 +1,7 @@
 """Rotating, shearing and shifting as Pillow does, bit for bit, in NumPy.
 
 Every output pixel looks up a place in the input: its centre under an affine map. A place outside
-the picture gives the fill colour. Near the border the edge pixels are repeated. Pillow's bicubic
+the image gives the fill colour. Near the border the edge pixels are repeated. Pillow's bicubic
 kernel is the one with a = -1 here, not the -1/2 of its resizing, and both filters cut the fraction
 of a grey level off.
 
@@ -26,7 +26,7 @@ Matrix = tuple[float, float, float, float, float, float]
 _TAPS = {"bilinear": 2, "bicubic": 4}
 _UNSURE = 1 / 1024  # more than the worst rounding error of the single precision sums, 6e-4
 _MANY = 1 << 12  # values to compute again, from which looking for one-coloured regions pays
-_TILE = 256  # side of the output tiles, so that large pictures need little memory
+_TILE = 256  # side of the output tiles, so that large images need little memory
 _PIXELS = 1 << 13  # output pixels of one go: the arrays of a go stay in the processor's cache
 
 
@@ -39,7 +39,7 @@ def affine(
         image: uint8 (H, W, 3).
         matrix: (a, b, c, d, e, f), in pixels; pixel centres lie at halves.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: the colour outside of the picture.
+        fill: the colour outside of the image.
 
     Returns:
         uint8 of the same shape.
@@ -315,9 +315,9 @@ def _single(
     interpolation: Filter,
     buffers: Image,
 ) -> Image:
-    """Values (3, n) float32 at the places (x, y), less half a pixel, inside of the picture.
+    """Values (3, n) float32 at the places (x, y), less half a pixel, inside of the image.
 
-    Item (0, 0) of `source` is the window at `origin` of the picture with its border. `buffers`
+    Item (0, 0) of `source` is the window at `origin` of the image with its border. `buffers`
     (taps + 1, 3, at least n) is written to: fresh memory costs more than the arithmetic.
     """
     taps = _TAPS[interpolation]

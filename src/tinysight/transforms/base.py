@@ -2,8 +2,8 @@
 
 A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image
 (H, W, C) or (H, W) and returns one with as many axes. It never changes its input, but may return
-it, or a view of it. The same `rng` state gives the same picture. `random` says that it draws from
-`rng`; `sets_label` that it returns `(image, label)`. A picture that it cannot take is an
+it, or a view of it. The same `rng` state gives the same image. `random` says that it draws from
+`rng`; `sets_label` that it returns `(image, label)`. An image that it cannot take is an
 `ImageError`.
 """
 
@@ -20,10 +20,10 @@ Image = np.ndarray[Any, np.dtype[Any]]  # (H, W, C) or (H, W); uint8, or float32
 
 Label: TypeAlias = Union[int, "np.ndarray[Any, np.dtype[Any]]"]  # a class id, or (K,) of 0 and 1
 
-MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one picture may be decoded or enlarged to
+MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one image may be decoded or enlarged to
 
 
-# Whatever some OpenCV reads, so that a picture in a folder is answered or reported, never passed
+# Whatever some OpenCV reads, so that an image in a folder is answered or reported, never passed
 # over. What is in the file decides how it is decoded.
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
@@ -33,7 +33,7 @@ EXTENSIONS = (
 
 
 class Transform(Protocol):
-    """One step from a decoded picture to a network's input."""
+    """One step from a decoded image to a network's input."""
 
     @property
     def random(self) -> bool:

@@ -90,10 +90,10 @@ def filter_with(image: Image, kernel: Image) -> Image:
 
 
 def kernel_motion_kernel(size: int, angle: float, normalize: bool = True) -> Image:
-    """The reference's motion kernel: a diagonal turned by `angle` and divided by `size`.
+    """PaddleClas' motion kernel: a diagonal turned by `angle` and divided by `size`.
 
     Turning cuts the ends of the diagonal off, so the result sums to 0.64 to 1.0 and would darken
-    the picture; `normalize` divides by that sum.
+    the image; `normalize` divides by that sum.
 
     Returns:
         (size, size) float64.

@@ -84,7 +84,7 @@ class Compose:
         """`image` (H, W, C) through every step; labels that steps set are dropped.
 
         Raises:
-            ImageError: a step cannot take this picture; says which step and what it was given.
+            ImageError: a step cannot take this image; says which step and what it was given.
         """
         return self.with_label(image, 0, rng)[0]
 
@@ -103,10 +103,10 @@ class Compose:
         return image, label
 
     def output_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of every picture that comes out, found by sending grey ones through.
+        """(H, W, C) of every image that comes out, found by sending grey ones through.
 
         Raises:
-            ConfigError: it depends on the picture that goes in, so a network's input could not be
+            ConfigError: it depends on the image that goes in, so a network's input could not be
                 exported.
         """
         rng = np.random.default_rng(0) if self.random else None
@@ -115,7 +115,7 @@ class Compose:
         if shapes or len(shape) != 3:
             raise ConfigError(
                 self._where or "transforms",
-                "pictures of different proportions come out at different sizes",
+                "images of different proportions come out at different sizes",
                 "end with a crop, or resize to a size",
             )
         return shape[0], shape[1], shape[2]
@@ -137,7 +137,7 @@ def to_batch(images: Sequence[Image]) -> Image:
         ImageError: no images, or they differ in shape or dtype.
     """
     if not images:
-        raise ImageError("batch", "no pictures")
+        raise ImageError("batch", "no images")
     first = images[0]
     for index, image in enumerate(images):
         if image.ndim != 3 or image.shape != first.shape or image.dtype != first.dtype:

@@ -16,7 +16,7 @@ from tinysight.transforms.jpeg import decode_jpeg, denominator
 
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
-if "OPENCV_LOG_LEVEL" not in os.environ:  # a bad picture is an exception here, not a line on stderr
+if "OPENCV_LOG_LEVEL" not in os.environ:  # a bad image is an exception here, not a line on stderr
     getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # OpenCV 5 moved it; 0 is silent
 
 
@@ -27,21 +27,21 @@ def decode(
     upright: bool = True,
     enough: tuple[int, int] | None = None,
 ) -> Image:
-    """Decode one picture to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
+    """Decode one image to uint8 RGB, (H, W, 3), upright by its EXIF orientation.
 
-    Grey, palette and CMYK pictures become RGB; 16 bits a channel become 8 (the high byte); alpha is
-    dropped without blending, as the reference does, so what lies under transparent pixels shows.
-    Colour profiles are not applied. Of an animated PNG the still picture is taken.
+    Grey, palette and CMYK images become RGB; 16 bits a channel become 8 (the high byte); alpha is
+    dropped without blending, as PaddleClas does, so what lies under transparent pixels shows.
+    Colour profiles are not applied. Of an animated PNG the still image is taken.
 
     Args:
         source: the bytes of a JPEG, PNG, BMP or WebP file, or the path of one, in any script.
         max_pixels: the most pixels that are decoded; checked in the header, before anything is
             allocated.
-        upright: False leaves the picture as it is stored, as Pillow does.
+        upright: False leaves the image as it is stored, as Pillow does.
         enough: (width, height) that the caller needs of what is given back. A JPEG that is larger
             may then be decoded at 1/2, 1/4 or 1/8 of its size, rounded up, as long as neither side
             falls below; which saves half the time and gives slightly other pixels. By default every
-            picture is decoded whole.
+            image is decoded whole.
 
     Raises:
         ImageError: the file is missing, not a file, empty, of another format, damaged, cut short (a
@@ -61,7 +61,7 @@ def decode(
         raise ImageError(
             where,
             f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}",
-            "reduce the picture or raise max_pixels",
+            "reduce the image or raise max_pixels",
         )
     orientation = header.orientation if upright else 1
     return turn_upright(_pixels(header, where, enough, orientation >= 5), orientation)
@@ -72,7 +72,7 @@ def read_file(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ImageError(str(path), "is a folder", "name a picture in it")
+            raise ImageError(str(path), "is a folder", "name an image in it")
         if not stat.S_ISREG(mode):
             raise ImageError(str(path), "is not a regular file")
         return path.read_bytes()

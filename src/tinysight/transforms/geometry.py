@@ -49,14 +49,14 @@ def resize_to(
         backend: "cv2" (fixed neighbourhood) or "pillow" (smoothed when reducing; see `resample`).
 
     Raises:
-        ImageError: the result would be larger than any picture that `decode` accepts, as a sliver's
+        ImageError: the result would be larger than any image that `decode` accepts, as a sliver's
             is.
     """
     if image.shape[:2] == (height, width):
         return image
     if width * height > MAX_PIXELS:
         raise ImageError(
-            "", f"a picture of {shape_text(image)} would be enlarged to {width} x {height} pixels"
+            "", f"an image of {shape_text(image)} would be enlarged to {width} x {height} pixels"
         )
     if backend == "pillow":
         return resample(image, width, height, interpolation)
@@ -90,7 +90,7 @@ def room(image: Image, width: int, height: int) -> tuple[int, int]:
     if min(spare) < 0:
         raise ImageError(
             "",
-            f"a picture of {shape_text(image)} is smaller than the crop of {width} x {height}",
+            f"an image of {shape_text(image)} is smaller than the crop of {width} x {height}",
             "resize it first: short at least as long as the crop",
         )
     return spare
@@ -129,9 +129,9 @@ class Resize:
 @transforms.register("center_crop")
 @dataclass(frozen=True)
 class CenterCrop:
-    """Cut the middle out. A picture that is too small is an error, never a smaller crop.
+    """Cut the middle out. An image that is too small is an error, never a smaller crop.
 
-    An odd remainder leaves the larger part right and below, as in the reference.
+    An odd remainder leaves the larger part right and below, as in PaddleClas.
     """
 
     random: ClassVar[bool] = False
@@ -154,11 +154,11 @@ class CenterCrop:
 class CenterSquare:
     """Cut out the middle square of a share of the short side and resize it.
 
-    PaddleClas's CropImageAtRatio with `size` and `pad` has the share size / (size + pad).
+    PaddleClas' CropImageAtRatio with `size` and `pad` has the share size / (size + pad).
 
     Args:
         size: side of the result, pixels.
-        share: side of the square over the picture's short side.
+        share: side of the square over the image's short side.
         interpolation: as in `resize`.
         backend: as in `resize`.
     """

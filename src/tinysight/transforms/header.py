@@ -1,4 +1,4 @@
-"""What a picture file says about itself, read before anything is decoded.
+"""What an image file says about itself, read before anything is decoded.
 
 OpenCV releases differ in what they make of a file that is unusual: 4.x decodes half of a cut JPEG
 and 5.0 nothing, 5.0 turns a WebP by its EXIF and 4.x does not, newer ones take another frame of an
@@ -43,7 +43,7 @@ _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
 class Refused(ValueError):
-    """The bytes are not a picture that can be decoded; `hint` is the way out."""
+    """The bytes are not an image that can be decoded; `hint` is the way out."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -80,7 +80,7 @@ def read_header(data: bytes) -> Header:
         known = [name for at, magic, name in _OTHERS if data.startswith(magic, at)]
         if known:
             raise Refused(f"{known[0]} file, which is not read here", _CONVERT)
-        raise Refused("not a JPEG, PNG, BMP or WebP picture")
+        raise Refused("not a JPEG, PNG, BMP or WebP image")
     if header.width < 1 or header.height < 1:
         raise Refused(f"the header says {header.width} x {header.height} pixels")
     return header
@@ -91,7 +91,7 @@ def _cut(kind: str, missing: str) -> Refused:
 
 
 def _jpeg(data: bytes) -> Header:
-    """Walk the segments up to the end marker; without one the picture is cut short."""
+    """Walk the segments up to the end marker; without one the image is cut short."""
     size: tuple[int, int] | None = None
     orientation = 1
     at = 2
@@ -119,7 +119,7 @@ def _jpeg(data: bytes) -> Header:
     else:
         raise _cut("JPEG", "the end marker is missing")
     if size is None:
-        raise Refused("the JPEG holds no picture")
+        raise Refused("the JPEG holds no image")
     return Header("JPEG", *size, orientation, data)
 
 
@@ -192,7 +192,7 @@ def _webp(data: bytes) -> Header:
     elif kind == b"VP8 ":
         size = _uint(data, 26, 2) & 0x3FFF, _uint(data, 28, 2) & 0x3FFF
     else:
-        raise Refused("the WebP holds no picture")
+        raise Refused("the WebP holds no image")
     return Header("WebP", *size, orientation, data)
 
 

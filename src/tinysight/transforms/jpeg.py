@@ -32,7 +32,7 @@ def denominator(size: tuple[int, int], enough: tuple[int, int]) -> int:
 
     Args:
         size: (width, height), pixels.
-        enough: (width, height) that the reduced picture must still have, each rounded up as
+        enough: (width, height) that the reduced image must still have, each rounded up as
             libjpeg does.
     """
     for by in DENOMINATORS:
@@ -68,7 +68,7 @@ def decode_jpeg(data: bytes, width: int, height: int, by: int = 1) -> Image | No
 def _by_simplejpeg(data: bytes, width: int, height: int) -> Image | None:
     """None where it is not installed, or where OpenCV should decide what becomes of this file.
 
-    It decodes straight to RGB and takes half of OpenCV's time for a whole picture.
+    It decodes straight to RGB and takes half of OpenCV's time for a whole image.
     """
     if not _simplejpeg:
         try:

@@ -1,4 +1,4 @@
-"""Padding: more picture around the picture. Deterministic."""
+"""Padding: more image around the image. Deterministic."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _MODES = {
 class Pad:
     """Add a border: by so many pixels, up to a size, or up to a multiple. Give one of the three.
 
-    PaddleClas's Pad is `border`; its Padv2 is `size` or `multiple` after `cast` to
+    PaddleClas' Pad is `border`; its Padv2 is `size` or `multiple` after `cast` to
     float32, which its default fill of 127.5 needs.
 
     Args:
         border: pixels on every side; [left and right, top and bottom]; or [left, top, right,
             bottom].
-        size: of the result, a side or [width, height]; a larger picture is an error.
+        size: of the result, a side or [width, height]; a larger image is an error.
         multiple: width and height become the next multiple of this.
-        at: where the picture goes with `size` and `multiple`: "start" (top left), "center", "end"
+        at: where the image goes with `size` and `multiple`: "start" (top left), "center", "end"
             (bottom right), or [x, y] of its corner. An odd remainder is larger right and below.
         fill: one number or one per channel, in the unit of the pixels; for mode "constant".
         mode: "constant", "edge" (repeats the outermost pixel), "reflect" (mirrors without
@@ -78,7 +78,7 @@ class Pad:
         if self.mode in ("reflect", "symmetric"):
             limit = [n - (self.mode == "reflect") for n in image.shape[:2]]
             if max(top, bottom) > limit[0] or max(left, right) > limit[1]:
-                raise ImageError("", f"a picture of {shape_text(image)} has too little to mirror")
+                raise ImageError("", f"an image of {shape_text(image)} has too little to mirror")
         if self.mode == "constant":
             result = np.empty(
                 (image.shape[0] + top + bottom, image.shape[1] + left + right, *image.shape[2:]),
@@ -109,6 +109,6 @@ class Pad:
             x, y = ({"start": 0, "center": n // 2, "end": n}[self.at] for n in spare)
         if not (0 <= x <= spare[0] and 0 <= y <= spare[1]):
             raise ImageError(
-                "", f"a picture of {shape_text(image)} does not fit into {wide} x {tall} there"
+                "", f"an image of {shape_text(image)} does not fit into {wide} x {tall} there"
             )
         return x, y, spare[0] - x, spare[1] - y

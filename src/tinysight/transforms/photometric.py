@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize(image: Image, mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> Image:
-    """`(image * scale - mean) / std` per channel, every step in float32 as in the reference.
+    """`(image * scale - mean) / std` per channel, every step in float32 as in PaddleClas.
 
     A scale of 1/255 and one of 0.00392157 differ in the last bits of the result, so a bundle says
     which.
@@ -106,7 +106,7 @@ class AppendChannels:
     """Append channels of zeros: some accelerators want four. After `normalize` (mean level 0).
 
     Args:
-        channels: of the result; a picture with more is an error.
+        channels: of the result; an image with more is an error.
     """
 
     random: ClassVar[bool] = False

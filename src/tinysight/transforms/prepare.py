@@ -1,7 +1,7 @@
 """From a file's bytes to a network's input, by the shortest way that gives the same numbers.
 
 `Compose` normalises to (H, W, C) float32 and `to_batch` turns that into (C, H, W). Here the last
-step writes each channel of the cropped picture through its table of 256 values straight into the
+step writes each channel of the cropped image through its table of 256 values straight into the
 input's plane: the same table, so the same bits, in less time. An engine that is faster with pixels
 gets these instead and normalises them itself (`benchmarks/fast_path.py --parts`).
 """
@@ -25,7 +25,7 @@ _PIXELS = ("resize", "center_crop")  # transforms after which uint8 RGB is still
 
 
 class Prepare:
-    """Makes one row of a network's batch of one picture.
+    """Makes one row of a network's batch of one image.
 
     Args:
         compose: the bundle's transforms; none of them random.
@@ -56,7 +56,7 @@ class Prepare:
         """uint8 RGB (H, W, 3) to (1, C, h, w), or pixels (1, h, w, 3); C-contiguous.
 
         Raises:
-            ImageError: a transform cannot take this picture.
+            ImageError: a transform cannot take this image.
         """
         if self._pixels:
             return np.ascontiguousarray(self._before(image))[None]
@@ -74,7 +74,7 @@ class Prepare:
 
 
 def enough(specs: Sequence[Mapping[str, Any]], margin: float = 1) -> tuple[int, int] | None:
-    """(width, height) that a picture needs for these transforms, times `margin`.
+    """(width, height) that an image needs for these transforms, times `margin`.
 
     None where the first of them is no resize, so that reduced decoding would change the answer
     entirely.

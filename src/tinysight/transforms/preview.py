@@ -1,4 +1,4 @@
-"""A contact sheet: what the random transforms make of some pictures, for looking at."""
+"""A contact sheet: what the random transforms make of some images, for looking at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinysight.transforms.decode import decode
 from tinysight.transforms.geometry import resize_to
 from tinysight.transforms.photometric import IMAGENET_MEAN, IMAGENET_STD
 
-_GAP = 4  # px of white between pictures
+_GAP = 4  # px of white between images
 
 
 def write_contact_sheet(
@@ -52,23 +52,23 @@ def contact_sheet(
     seed: int = 0,
     cell: int = 160,
 ) -> Image:
-    """One row per picture: the picture as it is, then `columns` results of `compose`.
+    """One row per image: the image as it is, then `columns` results of `compose`.
 
     Args:
         sources: files or their bytes.
         compose: a recipe's training transforms. Normalised pixels are shown as what they were.
-        columns: results per picture, each with a generator of its own.
+        columns: results per image, each with a generator of its own.
         seed: the same seed gives the same sheet.
-        cell: longer side that pictures are shown at, px.
+        cell: longer side that images are shown at, px.
 
     Returns:
         uint8 RGB (H, W, 3) on white.
 
     Raises:
-        ImageError: no pictures, or one cannot be decoded or transformed.
+        ImageError: no images, or one cannot be decoded or transformed.
     """
     if not sources:
-        raise ImageError("contact sheet", "no pictures")
+        raise ImageError("contact sheet", "no images")
     step = cell + _GAP
     size = (_GAP + step * len(sources), _GAP + step * (columns + 1), 3)
     sheet = np.full(size, 255, np.uint8)
@@ -78,8 +78,8 @@ def contact_sheet(
         for column in range(columns):
             rng = np.random.default_rng((seed, row, column))
             shown.append(visible(compose(image, rng), compose.specs))
-        for column, picture in enumerate(shown):
-            small = _fit(picture, cell)
+        for column, photo in enumerate(shown):
+            small = _fit(photo, cell)
             top, left = _GAP + step * row, _GAP + step * column
             sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
     return sheet

@@ -1,6 +1,6 @@
 """Changing pixel values as Pillow does, bit for bit: tables, blends with grey, contrast, hue.
 
-Images are uint8 (H, W, 3); nothing here is random. A factor of 1 leaves a picture as it is, 0 takes
+Images are uint8 (H, W, 3); nothing here is random. A factor of 1 leaves an image as it is, 0 takes
 the property away, above 1 exaggerates it. Checked against Pillow 13.0.
 """
 
@@ -65,7 +65,7 @@ def color(image: Image, factor: float) -> Image:
 
 
 def sharpness(image: Image, factor: float) -> Image:
-    """Towards a smoothed picture below 1; the outermost pixels stay."""
+    """Towards a smoothed image below 1; the outermost pixels stay."""
     smooth = image.copy()
     if min(image.shape[:2]) > 2:
         # Sums of thirteenths never lie at a half, so any way of rounding gives the same.

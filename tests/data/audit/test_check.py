@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from support.tiny import make_pictures, write_recipe
+from support.tiny import make_images, write_recipe
 from tinysight.cli import main
 
 PHOTOS = sorted((Path(__file__).parents[3] / "samples" / "clarity" / "sharp").glob("*.jpg"))
@@ -75,7 +75,7 @@ def test_every_trouble_is_named(photos: Path, capsys: pytest.CaptureFixture[str]
         ("broken.jpg", f"{train}:6")
     ]
     assert [Path(i["path"]).name for i in found["small"]] == ["one.png", "small copy.png"]
-    assert found["empty class"][0]["what"] == "no picture of bird"
+    assert found["empty class"][0]["what"] == "no image of bird"
     both = {tuple(Path(p["path"]).name for p in i["pictures"]) for i in found["both sides"]}
     assert both == {("0.jpg", "small copy.png", "grey16.png"), ("2.jpg", "2.jpg", "2.jpg")}
     (conflict,) = found["label conflict"]
@@ -100,7 +100,7 @@ def test_several_labels_conflict_too(photos: Path) -> None:
 
 
 def test_a_recipe(tmp_path: Path) -> None:
-    root = make_pictures(tmp_path / "pictures")
+    root = make_images(tmp_path / "pictures")
     code, found = check(write_recipe(root), "--no-near")
     assert code == 0
     assert found["balance"] == {"red": {"train": 11, "eval": 4}, "blue": {"train": 10, "eval": 4}}
@@ -121,7 +121,7 @@ def test_folders_of_classes(photos: Path, tmp_path: Path) -> None:
     assert found["balance"] == {"cat": {"train": 3, "val": 1}, "dog": {"train": 3, "val": 1}}
 
 
-def test_a_folder_of_pictures_without_labels(photos: Path) -> None:
+def test_a_folder_of_images_without_labels(photos: Path) -> None:
     shutil.copy(photos / "0.jpg", photos / "again.jpg")
     code, found = check(photos)
     assert code == 0

@@ -11,7 +11,7 @@ import pytest
 from tinysight.data.audit import Duplicate, find_duplicates, groups
 from tinysight.data.audit import candidates as candidates_module
 from tinysight.data.audit.candidates import WINDOWS, Candidate, candidates, describe
-from tinysight.data.audit.look import look
+from tinysight.data.audit.inspect import look
 from tinysight.data.audit.verify import SAME, agreement
 
 PHOTOS = sorted((Path(__file__).parents[3] / "samples" / "clarity" / "sharp").glob("*.jpg"))
@@ -91,7 +91,7 @@ def test_what_was_done_is_said(tmp_path: Path) -> None:
     assert how[0, 3] == "turned by 180 degrees"
 
 
-def test_pictures_that_show_nothing_are_not_called_the_same(tmp_path: Path) -> None:
+def test_images_that_show_nothing_are_not_called_the_same(tmp_path: Path) -> None:
     for i in range(4):
         sky = np.tile(np.linspace(90 + i, 160, 120)[:, None, None], (1, 160, 3)).astype(np.uint8)
         cv2.imwrite(str(tmp_path / f"{i}.png"), sky)

@@ -128,7 +128,7 @@ def test_so_many_of_each_class() -> None:
     assert 0 < len(found.left_out) <= 4
     alone = divide(labels, list(map(str, range(40))), per_class=4)
     assert alone.left_out == []
-    with pytest.raises(DataError, match="class 1 has 10 pictures, 11 are wanted"):
+    with pytest.raises(DataError, match="class 1 has 10 images, 11 are wanted"):
         divide(labels, groups, per_class=11)
 
 
@@ -143,7 +143,7 @@ def prepare(*words: str) -> int:
 
 def test_crops_of_voc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = photographs(tmp_path / "我的 photos"), tmp_path / "out"
-    (source / "p5.png").write_bytes(b"no picture")
+    (source / "p5.png").write_bytes(b"no image")
     words = ["voc", str(source), "--out", str(out), "--scale", "3", "--test-fraction", "0.4"]
     assert prepare(*words, "--classes", "wearing=hat", "unwearing=person") == 1
     assert "p5.png" in capsys.readouterr().out
@@ -209,7 +209,7 @@ def test_an_annotation_of_another_size(tmp_path: Path, capsys: pytest.CaptureFix
     source = photographs(tmp_path / "photos")
     cv2.imwrite(str(source / "p0.png"), np.zeros((40, 30, 3), np.uint8))
     assert prepare("voc", str(source), "--out", str(tmp_path / "out")) == 1
-    assert "the annotation says 40 x 30 pixels, the picture has 30 x 40" in capsys.readouterr().out
+    assert "the annotation says 40 x 30 pixels, the image has 30 x 40" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

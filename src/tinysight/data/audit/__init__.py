@@ -1,4 +1,4 @@
-"""What is wrong with the pictures of a data set; `tinysight data check`."""
+"""What is wrong with the images of a data set; `tinysight data check`."""
 
 from tinysight.data.audit.check import Audit, Finding, Side, check
 from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups

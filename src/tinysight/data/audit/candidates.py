@@ -1,16 +1,16 @@
-"""Which pictures may be copies of each other: low frequencies of their parts compared.
+"""Which images may be copies of each other: low frequencies of their parts compared.
 
-A part of a picture is described by its lowest 8 x 8 frequencies without the mean, weighted against
+A part of an image is described by its lowest 8 x 8 frequencies without the mean, weighted against
 the fall of natural spectra. A mirror image only changes signs. Two kinds of parts find two kinds of
 copies:
 
-- *Windows.* A copy that lost an edge is the whole of one picture and a part of the other. So the
-  whole of each picture is compared with sixteen windows of every other: all of it, and without a
+- *Windows.* A copy that lost an edge is the whole of one image and a part of the other. So the
+  whole of each image is compared with sixteen windows of every other: all of it, and without a
   tenth of the width or height, or of both, at three places each.
-- *Corners.* Writing across a picture changes it as a whole, but leaves two of its corners alone.
-  The second best of the four says how alike two pictures are.
+- *Corners.* Writing across an image changes it as a whole, but leaves two of its corners alone.
+  The second best of the four says how alike two images are.
 
-Everything is compared with everything while that is cheap. In a larger set each picture belongs to
+Everything is compared with everything while that is cheap. In a larger set each image belongs to
 the nearest of some random ones, and is compared within a few of these groups alone, so that the
 time grows with n ** 1.5.
 """
@@ -26,7 +26,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tinysight.data.audit.look import THUMB
+from tinysight.data.audit.inspect import THUMB
 
 WINDOWS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))  # shares of an axis
 _CORNERS = ((0.0, 0.4), (0.6, 1.0))
@@ -35,20 +35,20 @@ _SAMPLES = 16  # of an axis of a part, before its frequencies
 _CLASSES = (
     4  # of frequencies: even or odd, down and across; a mirror changes signs of whole classes
 )
-# Corner k of a picture is corner _MIRROR[flip][k] of its mirror image, whose frequencies have the
+# Corner k of an image is corner _MIRROR[flip][k] of its mirror image, whose frequencies have the
 # signs of _SIGNS[flip] by class.
 _MIRROR = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 _SIGNS = np.array([(1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1)], np.float32)
-_ALIKE_WINDOW, _ALIKE_CORNER = 0.72, 0.85  # cosines from which two pictures are candidates
-_MOST = 24  # candidates of one picture, of either kind
-_ALL = 20_000  # pictures up to which all are compared with all
-_NEAREST = 4  # groups that a picture of a larger set is compared with
-# Pictures compared at a time: the products stay in the processor's cache.
+_ALIKE_WINDOW, _ALIKE_CORNER = 0.72, 0.85  # cosines from which two images are candidates
+_MOST = 24  # candidates of one image, of either kind
+_ALL = 20_000  # images up to which all are compared with all
+_NEAREST = 4  # groups that an image of a larger set is compared with
+# Images compared at a time: the products stay in the processor's cache.
 _ROWS, _COLUMNS = 256, 512
 
 
 class Candidate(NamedTuple):
-    """Window `window` of picture `a`, mirrored by `flip`, may be the whole of picture `b`.
+    """Window `window` of image `a`, mirrored by `flip`, may be the whole of image `b`.
 
     `window` counts those of y, then x; 0 is the whole. `flip` is 1 for left-right, 2 for upside
     down, 3 for both.
@@ -82,7 +82,7 @@ def candidates(
 ) -> Iterator[Candidate]:
     """The pairs that are worth a closer look; a pair may come more than once.
 
-    `tell` hears how many pictures were compared with the others.
+    `tell` hears how many images were compared with the others.
     """
     jobs = (
         (described, rows[start : start + _ROWS], columns)
@@ -97,7 +97,7 @@ def candidates(
 
 
 def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[Candidate]:
-    """Candidates of the pictures `rows` among the pictures `columns`."""
+    """Candidates of the images `rows` among the images `columns`."""
     found = []
     window = np.full((len(rows), len(columns)), -1, np.float32)
     corner = window.copy()
@@ -174,14 +174,14 @@ def _how(described: Described, a: int, b: int, of_windows: bool) -> tuple[int, i
 
 
 def _groups(whole: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pictures, and those that each of them is compared with; without those that show nothing."""
+    """Images, and those that each of them is compared with; without those that show nothing."""
     everything = np.flatnonzero(np.abs(whole).max(axis=1) > 0)
     count = len(everything)
     if count <= _ALL:
         yield everything, everything
         return
     centres = np.random.default_rng(0).choice(everything, int(math.sqrt(count)), replace=False)
-    # A mirror changes signs alone, so a picture and its mirror image are in the same groups.
+    # A mirror changes signs alone, so an image and its mirror image are in the same groups.
     against = np.abs(whole[centres]).T
     nearest = np.empty((count, _NEAREST), np.int32)
     for start in range(0, count, 4096):

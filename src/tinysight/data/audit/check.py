@@ -1,4 +1,4 @@
-"""Everything that is wrong with the pictures of a data set, in one go."""
+"""Everything that is wrong with the images of a data set, in one go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tinysight.data.audit.duplicates import Duplicate, duplicates_among, groups
-from tinysight.data.audit.look import Look, look_at_all, processors
+from tinysight.data.audit.inspect import Look, look_at_all, processors
 from tinysight.data.lines import BadLines
 from tinysight.data.samples import Sample, SampleList
 
@@ -30,11 +30,11 @@ _SEVERITY: dict[str, Severity] = {
     "near-duplicate": "warning",
     "nothing shown": "warning",
 }
-_IMBALANCE = 100  # times as many pictures of one class as of another, from which a word is said
+_IMBALANCE = 100  # times as many images of one class as of another, from which a word is said
 
 
 class Side(NamedTuple):
-    """One side of the split: its name, its pictures, and the lines that could not be read."""
+    """One side of the split: its name, its images, and the lines that could not be read."""
 
     name: str
     samples: SampleList
@@ -53,8 +53,8 @@ class Audit(NamedTuple):
     """What was found.
 
     Attributes:
-        sides: pictures by side.
-        balance: pictures by label and side; of several labels, those that have it.
+        sides: images by side.
+        balance: images by label and side; of several labels, those that have it.
         findings: errors first; kinds without a finding are left out.
     """
 
@@ -82,14 +82,14 @@ def check(
     threads: int | None = None,
     tell: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
-    """Look at every picture once, and compare them.
+    """Look at every image once, and compare them.
 
     Args:
-        sides: the training and the evaluation pictures, or only one side.
+        sides: the training and the evaluation images, or only one side.
         labels: names by class id; default: the ids that occur.
-        min_size: pixels; a picture with a shorter side is too small. 0: any will do.
-        near: also look for pictures that are the same without being so byte by byte. This keeps 4
-            KB a picture in memory.
+        min_size: pixels; an image with a shorter side is too small. 0: any will do.
+        near: also look for images that are the same without being so byte by byte. This keeps 4
+            KB an image in memory.
         threads: that read and compare; default: one for each processor.
         tell: hears what is done, how much of it, and out of how much.
     """
@@ -158,7 +158,7 @@ def _note_same(
     at: np.ndarray,
     pairs: Sequence[Duplicate],
 ) -> None:
-    """Files that are listed twice or hold the same picture: on which sides, with which labels."""
+    """Files that are listed twice or hold the same image: on which sides, with which labels."""
     listed: dict[int, list[int]] = defaultdict(list)
     for index, file in enumerate(at.tolist()):
         listed[file].append(index)
@@ -233,10 +233,10 @@ def _note_balance(
     counts = {name: by_side[side] for name, by_side in balance.items() if name != "(no label)"}
     for name, count in counts.items():
         if not count:
-            found["empty class"].append({"side": side, "what": f"no picture of {name}"})
+            found["empty class"].append({"side": side, "what": f"no image of {name}"})
     some = {name: count for name, count in counts.items() if count}
     if some:
         most, least = max(some, key=some.__getitem__), min(some, key=some.__getitem__)
         if some[most] >= _IMBALANCE * some[least]:
-            what = f"{some[most]} pictures of {most}, {some[least]} of {least}"
+            what = f"{some[most]} images of {most}, {some[least]} of {least}"
             found["imbalance"].append({"side": side, "what": what})

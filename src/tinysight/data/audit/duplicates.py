@@ -1,4 +1,4 @@
-"""Copies among pictures: the same bytes, or the same picture saved, scaled, cut or mirrored anew."""
+"""Copies among images: the same bytes, or the same image saved, scaled, cut or mirrored anew."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.data.audit.candidates import Candidate, candidates, describe
-from tinysight.data.audit.look import THUMB, Look, look, look_at_all, processors
+from tinysight.data.audit.inspect import THUMB, Look, look, look_at_all, processors
 from tinysight.data.audit.verify import SAME, SAME_CLOSELY, agreement, closer_agreement
 
 _HOW = ("", "mirrored", "upside down", "turned by 180 degrees")
 
 
 class Duplicate(NamedTuple):
-    """Two places in the list whose pictures are the same.
+    """Two places in the list whose images are the same.
 
     `how` is `exact` (the same bytes), or what was done to one of them as far as it shows: `similar`,
     `cropped`, `mirrored`, ... `agreement` goes from 0.5, the least that counts, to 1.
@@ -33,10 +33,10 @@ class Duplicate(NamedTuple):
 def find_duplicates(
     paths: Sequence[Path], *, threads: int | None = None, near: bool = True
 ) -> list[Duplicate]:
-    """The pairs of files that hold the same picture; files that cannot be read are passed over.
+    """The pairs of files that hold the same image; files that cannot be read are passed over.
 
     Args:
-        paths: picture files.
+        paths: image files.
         threads: default: one for each processor.
         near: also what is not the same byte by byte.
     """
@@ -53,10 +53,10 @@ def duplicates_among(
     near: bool = True,
     tell: Callable[[int], None] | None = None,
 ) -> list[Duplicate]:
-    """As `find_duplicates`, of pictures that were looked at; `tell` hears how many are compared.
+    """As `find_duplicates`, of images that were looked at; `tell` hears how many are compared.
 
     Of files with the same bytes, each is paired with the first one, which alone is compared with
-    other pictures.
+    other images.
     """
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for i, found in enumerate(looks):
@@ -70,7 +70,7 @@ def duplicates_among(
 
 
 def groups(pairs: Iterable[Duplicate]) -> list[list[int]]:
-    """Pictures that are the same as each other, directly or by way of others; sorted."""
+    """Images that are the same as each other, directly or by way of others; sorted."""
     parent: dict[int, int] = {}
 
     def root(i: int) -> int:

@@ -1,10 +1,10 @@
-"""Whether two pictures are the same: their thumbnails laid over each other, compared tile by tile.
+"""Whether two images are the same: their thumbnails laid over each other, compared tile by tile.
 
 The thumbnails are aligned to a fraction of a pixel. In each of sixteen tiles the steps from pixel to
 pixel are compared, across and down apart and evened out, so that neither one strong edge nor a
 pattern that runs in one direction (planks, blinds) decides alone. A tile that shows nothing is
 compared by its brightness. Writing spoils the tiles it touches; in a copy most of the others agree,
-in two pictures that merely look alike hardly any does.
+in two images that merely look alike hardly any does.
 
 Source: the alignment is OpenCV's enhanced correlation coefficient (Evangelidis and Psarakis, 2008).
 """
@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from tinysight.data.audit.candidates import WINDOWS, Candidate
-from tinysight.data.audit.look import THUMB
+from tinysight.data.audit.inspect import THUMB
 
-SAME = 0.5  # agreement from which two pictures are worth a closer look
+SAME = 0.5  # agreement from which two images are worth a closer look
 SAME_CLOSELY = 0.5  # agreement at a closer look from which they are the same
 _SURE = 0.9  # agreement that a finer alignment need not improve
 _HOPELESS = 0.0  # agreement that a finer alignment will not save
@@ -32,7 +32,7 @@ _STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
 def agreement(thumbs: np.ndarray, pair: Candidate) -> float:
     """How well two of the thumbnails (N, 64, 64) agree, up to 1: the median of their tiles.
 
-    It is 0 for pictures that show nothing but a gradient: they cannot be told apart.
+    It is 0 for images that show nothing but a gradient: they cannot be told apart.
     """
     return _best(thumbs[pair.a], thumbs[pair.b], pair, 0.7, _HOPELESS)
 
@@ -66,7 +66,7 @@ def _best(one: np.ndarray, other: np.ndarray, pair: Candidate, soft: float, leas
 
 
 def _agreement(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
-    """The median over the tiles of two pictures (5, S, S), the first moved by `warp` (2, 3).
+    """The median over the tiles of two images (5, S, S), the first moved by `warp` (2, 3).
 
     At a closer look the lesser of two: of all tiles, and of those that show something.
     """
@@ -116,7 +116,7 @@ def _mirrored(thumb: np.ndarray, flip: int) -> np.ndarray:
 
 
 def _warp(window: int, size: int) -> np.ndarray:
-    """From places in the whole to places in the picture that it is a window of; (2, 3) float32."""
+    """From places in the whole to places in the image that it is a window of; (2, 3) float32."""
     y, x = divmod(window, len(WINDOWS))
     rows = []
     for axis, (start, stop) in enumerate((WINDOWS[x], WINDOWS[y])):

@@ -1,4 +1,4 @@
-"""What the boxes of photographs show, each as a picture of its own."""
+"""What the boxes of photographs show, each as an image of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AHEAD = 8  # photographs in memory for each thread
 
 
 class Crop(NamedTuple):
-    """A picture that was made: its path below the folder, its class id, and where it came from."""
+    """An image that was made: its path below the folder, its class id, and where it came from."""
 
     path: str
     label: int
@@ -39,13 +39,13 @@ class Cut(NamedTuple):
 
 
 def enlarged(box: Box, scale: float, width: int, height: int) -> tuple[int, int, int, int]:
-    """The box scaled about its centre and clipped to a picture: x0, y0, x1, y1 in whole pixels.
+    """The box scaled about its centre and clipped to an image: x0, y0, x1, y1 in whole pixels.
 
     Args:
         box: in pixels.
         scale: of width and height; 3 makes nine times the area.
-        width: of the picture.
-        height: of the picture.
+        width: of the image.
+        height: of the image.
     """
     edges = []
     for low, high, limit in ((box.x0, box.x1, width), (box.y0, box.y1, height)):
@@ -119,7 +119,7 @@ def _cut_one(
     height, width = image.shape[:2]
     if photograph.size[0] > 0 and photograph.size != (width, height):
         said = "{} x {}".format(*photograph.size)
-        what = f"the annotation says {said} pixels, the picture has {width} x {height}"
+        what = f"the annotation says {said} pixels, the image has {width} x {height}"
         made.problems.append(Problem(where, what, "is it turned by its EXIF orientation?"))
         return made
     for n, box in enumerate(counted, 1):

@@ -1,4 +1,4 @@
-"""Dividing pictures in two: by groups that stay together, and with every class on both sides."""
+"""Dividing images in two: by groups that stay together, and with every class on both sides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinysight.errors import DataError
 
 
 class Division(NamedTuple):
-    """Places of the pictures on each side, sorted; `left_out` are on neither."""
+    """Places of the images on each side, sorted; `left_out` are on neither."""
 
     train: list[int]
     test: list[int]
@@ -27,7 +27,7 @@ def divide(
     per_class: int | None = None,
     seed: int = 0,
 ) -> Division:
-    """Divide N pictures so that no group is on both sides.
+    """Divide N images so that no group is on both sides.
 
     Args:
         labels: class ids, (N,).
@@ -38,7 +38,7 @@ def divide(
         seed: another one divides otherwise.
 
     Raises:
-        DataError: a class has too few pictures or groups, so that one side would have none of it.
+        DataError: a class has too few images or groups, so that one side would have none of it.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
@@ -58,11 +58,11 @@ def divide(
     for c in np.flatnonzero(counts).tolist():
         have = int((known[test] == c).sum())
         if per_class is not None and have < per_class:
-            what = f"class {c} has {counts[c]} pictures, {per_class} are wanted for the test"
+            what = f"class {c} has {counts[c]} images, {per_class} are wanted for the test"
             raise DataError("per class", what, "ask for fewer")
         for name, places in (("training", train), ("test", test)):
             if not (known[places] == c).any():
-                what = f"no picture of class {c} is left for the {name}"
+                what = f"no image of class {c} is left for the {name}"
                 raise DataError("split", what, "ask for another share, or make smaller groups")
     return Division(train.tolist(), test.tolist(), left.tolist())
 
@@ -70,7 +70,7 @@ def divide(
 def _per_class(
     labels: np.ndarray, members: dict[str, list[int]], order: Sequence[str], wanted: int
 ) -> tuple[set[str], set[int]]:
-    """Groups for the test and the pictures of them that are used; rare classes choose first."""
+    """Groups for the test and the images of them that are used; rare classes choose first."""
     chosen: set[str] = set()
     kept: set[int] = set()
     have: dict[int, int] = defaultdict(int)

@@ -1,7 +1,7 @@
-"""RandAugment and AutoAugment: a few operations per picture, drawn from a table or a policy.
+"""RandAugment and AutoAugment: a few operations per image, drawn from a table or a policy.
 
 Everything runs on uint8 pixels, before `normalize`, and equals what the same draws give with
-Pillow. Grey pictures are taken as RGB.
+Pillow. Grey images are taken as RGB.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Blurring some of the pictures and labelling them by it: 1 blurred, 0 left alone."""
+"""Blurring some of the images and labelling them by it: 1 blurred, 0 left alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
     from numpy.random import Generator
 
-SIZES = (5, 7, 9, 11)  # the reference's kernels
+SIZES = (5, 7, 9, 11)  # PaddleClas' kernels
 MAX_ANGLE = 45
 
 
@@ -32,7 +32,7 @@ class RandomBlur:
     """Blur with probability `p`, visibly at the size that a model sees; sets the label.
 
     The strength is drawn log-uniformly between `min_sigma` and `max_sigma`, pixels of standard
-    deviation in a view of short side `view`, and scaled to the picture at hand: a large photograph
+    deviation in a view of short side `view`, and scaled to the image at hand: a large photograph
     gets a wide kernel. Gaussian blur is round; motion blur is a straight line of the same deviation
     at any angle. Neither changes brightness or contrast, so the label cannot be read from those.
     Put it before the resize, and let `min_sigma` be the smallest blur that you promise to find.
@@ -42,7 +42,7 @@ class RandomBlur:
         families: drawn with equal chance.
         min_sigma: weakest blur, px at `view`.
         max_sigma: strongest blur, px at `view`.
-        view: short side, px, of the picture that a model sees before its crop.
+        view: short side, px, of the image that a model sees before its crop.
     """
 
     random: ClassVar[bool] = True
@@ -80,15 +80,15 @@ class RandomBlur:
 @transforms.register("kernel_blur")
 @dataclass(frozen=True)
 class KernelBlur:
-    """The reference's blur: small kernels, whatever the size of the picture; sets the label.
+    """PaddleClas' blur: small kernels, whatever the size of the image; sets the label.
 
     Gaussian: width and height drawn independently from 5, 7, 9, 11, deviation as OpenCV derives it
     from them. Motion: a diagonal of one of those sizes, turned by whole degrees from -45 to 44.
 
-    The reference betrays the label in two ways, both off here: it stretches contrast to 0..255
+    PaddleClas betrays the label in two ways, both off here: it stretches contrast to 0..255
     after motion blur only (`stretch`), and its motion kernel sums to 0.64 to 1.0, which darkens
     (`normalize_kernel` mends that). A model trained so may learn contrast or brightness in place of
-    blur. With `stretch=True, normalize_kernel=False` the result equals the reference's for equal
+    blur. With `stretch=True, normalize_kernel=False` the result equals PaddleClas' for equal
     draws.
 
     Args:

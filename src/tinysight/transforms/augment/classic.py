@@ -87,7 +87,7 @@ def _apply(pixels: Image, name: str, value: float, fill: Colour, rng: Generator)
 class ClassicAutoAugment:
     """One pair of operations out of AutoAugment's 25 for ImageNet, at their first scales; uint8.
 
-    Source: arXiv 1805.09501; PaddleClas's AutoAugment, with equal results for equal draws.
+    Source: arXiv 1805.09501; PaddleClas' AutoAugment, with equal results for equal draws.
 
     Args:
         fill: colour of what comes into view, 0 to 255.
@@ -118,11 +118,11 @@ class ClassicAutoAugment:
 class ClassicRandAugment:
     """A few operations of fourteen, all applied, at one fixed magnitude; uint8.
 
-    Source: arXiv 1909.13719; PaddleClas's RandAugment, with equal results for equal draws. There,
+    Source: arXiv 1909.13719; PaddleClas' RandAugment, with equal results for equal draws. There,
     solarize and posterize are strongest at magnitude 0.
 
     Args:
-        operations: how many per picture, drawn with repetition.
+        operations: how many per image, drawn with repetition.
         magnitude: 0 to 10.
         fill: colour of what comes into view, 0 to 255.
     """

@@ -27,11 +27,11 @@ _VECTORS = np.array(
 @transforms.register("color_jitter")
 @dataclass(frozen=True)
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue, in an order drawn per picture; uint8.
+    """Change brightness, contrast, saturation and hue, in an order drawn per image; uint8.
 
     Each of the first three multiplies by a factor from max(0, 1 - x) to 1 + x, drawn uniformly; hue
     turns by up to `hue` of the circle either way. 0 leaves a property alone. Equals PaddlePaddle's
-    ColorJitter on a Pillow picture, with equal results for equal draws; hue goes through 8 bits.
+    ColorJitter on a Pillow image, with equal results for equal draws; hue goes through 8 bits.
 
     Args:
         brightness: largest change of the factor.
@@ -95,7 +95,7 @@ class RandomGrayscale:
 class PcaLighting:
     """Add a random colour along the axes in which ImageNet's colours vary; float pixels.
 
-    Source: AlexNet, 2012; PaddleClas's PCALighting, with equal results for equal draws. The shift
+    Source: AlexNet, 2012; PaddleClas' PCALighting, with equal results for equal draws. The shift
     is in units of the pixels' scale 0 to 1 (about 0.02 at most axes), so put it after a
     `normalize` that only scales, or accept its effect on normalised pixels as PaddleClas does.
 

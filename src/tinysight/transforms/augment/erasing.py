@@ -1,4 +1,4 @@
-"""Covering parts of a picture, so that no single part decides."""
+"""Covering parts of an image, so that no single part decides."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 class RandomErasing:
     """Cover a random rectangle with one colour, one random colour, or noise.
 
-    Source: arXiv 1708.04896, in PaddleClas's form, with equal results for equal draws. Put it after
+    Source: arXiv 1708.04896, in PaddleClas' form, with equal results for equal draws. Put it after
     `normalize`: the random values are drawn from N(0, 1), the distribution of normalised pixels.
     Only `const` works on uint8.
 
     Args:
         p: probability.
         mode: "const": `value`; "rand": one random colour; "pixel": each pixel its own.
-        area: smallest and largest share of the picture.
+        area: smallest and largest share of the image.
         aspect: smallest height over width; the largest is 1 / aspect.
         log_aspect: draw the proportions log-uniformly, so that upright and lying rectangles are
             equally likely.
-        attempts: rectangles that do not fit are drawn again so often; then the picture stays.
+        attempts: rectangles that do not fit are drawn again so often; then the image stays.
         value: for "const", one number for all channels or one per channel, in the unit of the
             pixels.
     """
@@ -99,13 +99,13 @@ class RandomErasing:
 @transforms.register("hide_and_seek")
 @dataclass(frozen=True)
 class HideAndSeek:
-    """Cut the picture into squares and cover each with zeros with probability `hide`.
+    """Cut the image into squares and cover each with zeros with probability `hide`.
 
-    Source: arXiv 1811.02545. PaddleClas's operator takes the axes of an (H, W, C) picture for
-    (C, H, W) and so covers its first columns only; this one covers the whole picture.
+    Source: arXiv 1811.02545. PaddleClas' operator takes the axes of an (H, W, C) image for
+    (C, H, W) and so covers its first columns only; this one covers the whole image.
 
     Args:
-        sizes: sides of a square, pixels; one is drawn per picture, 0 leaves the picture alone.
+        sizes: sides of a square, pixels; one is drawn per image, 0 leaves the image alone.
         hide: probability, per square.
     """
 

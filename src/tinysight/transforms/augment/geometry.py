@@ -31,14 +31,14 @@ _FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
 @transforms.register("random_crop")
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut out a window at a uniform place; a picture that is too small is an error.
+    """Cut out a window at a uniform place; an image that is too small is an error.
 
-    PaddleClas's RandCropImageV2 draws from one row and one column too many, so that now and then its
+    PaddleClas' RandCropImageV2 draws from one row and one column too many, so that now and then its
     window is a pixel short; this one is not.
 
     Args:
         size: of the window.
-        pad: rows and columns of zeros put around the picture first.
+        pad: rows and columns of zeros put around the image first.
     """
 
     random: ClassVar[bool] = True
@@ -68,13 +68,13 @@ class RandomResizedCrop:
     """Cut out a window of random area and proportions and resize it.
 
     One draw always succeeds: the proportions are drawn first, then the area between what was asked
-    and what fits. This is the reference's rule, with equal results for equal draws (aspect, area,
+    and what fits. This is PaddleClas' rule, with equal results for equal draws (aspect, area,
     left, top).
 
     Args:
         size: of the result.
-        scale: smallest and largest share of the picture's area.
-        ratio: smallest and largest width over height, before the picture's own proportions limit
+        scale: smallest and largest share of the image's area.
+        ratio: smallest and largest width over height, before the image's own proportions limit
             the area.
         log_ratio: draw the ratio log-uniformly, so that upright and lying windows are equally
             likely.
@@ -105,7 +105,7 @@ class RandomResizedCrop:
         return resize_to(window, *width_height(self.size), self.interpolation, self.backend)
 
     def draw(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
-        """(left, top, width, height) of a window in a picture of `width` x `height`."""
+        """(left, top, width, height) of a window in an image of `width` x `height`."""
         low, high = self.ratio
         if self.log_ratio:
             root = math.sqrt(math.exp(rng.uniform(math.log(low), math.log(high))))
@@ -125,7 +125,7 @@ class RandomResizedCrop:
 @transforms.register("random_resize")
 @dataclass(frozen=True)
 class RandomResize:
-    """Resize to a short side with an interpolation drawn per picture, so that none is learnt.
+    """Resize to a short side with an interpolation drawn per image, so that none is learnt.
 
     `short` may be a range [smallest, largest], both included, drawn uniformly.
     """

@@ -1,6 +1,6 @@
 """The operations that augmentation policies are made of, by name and strength.
 
-An operation takes one number: degrees, a share of the picture, a factor, a threshold, bits. How a
+An operation takes one number: degrees, a share of the image, a factor, a threshold, bits. How a
 policy's level becomes that number is a `Level`; the published policies disagree about it, so each
 family has a table of its own.
 """

@@ -68,10 +68,10 @@ class RandomRotation:
 
 @transforms.register("random_turn")
 @dataclass(frozen=True)
-class RandomTurn:
+class RandomRotate90:
     """Turn by a number of quarters drawn from `quarters`, counter-clockwise; sets the label to it.
 
-    For learning which way up a picture is (PaddleClas's RandomRot90). Exact: no pixel changes.
+    For learning which way up an image is (PaddleClas' RandomRot90). Exact: no pixel changes.
     """
 
     random: ClassVar[bool] = True
@@ -90,7 +90,7 @@ class RandomTurn:
 class RandomResampling:
     """Reduce to a square of a random side and enlarge again, each with a random interpolation.
 
-    Makes a model indifferent to how pictures were resized. Source: PaddleClas's
+    Makes a model indifferent to how images were resized. Source: PaddleClas'
     RandomInterpolationAugment, with equal results for equal draws.
 
     Args:

@@ -1,0 +1,55 @@
+"""Answers as a Parquet table: one row an image, lists where an answer has several parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tinysight.batch.shards import Row
+from tinysight.errors import MissingDependency
+
+_ROWS = 10_000  # a group: some megabytes at a time
+_NUMBERS = ("class_ids", "output", "code")
+_TEXTS = ("label_names", "attributes")
+
+
+def writer() -> Callable[[Path, Iterable[Row]], None]:
+    """What writes rows to a file; every table has the same columns, empty where they do not apply.
+
+    Raises:
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependency("pyarrow", "ray", "a Parquet table") from error
+    schema = pyarrow.schema(
+        [
+            ("filename", pyarrow.string()),
+            *((name, pyarrow.list_(pyarrow.int64())) for name in _NUMBERS),
+            ("scores", pyarrow.list_(pyarrow.float64())),
+            *((name, pyarrow.list_(pyarrow.string())) for name in _TEXTS),
+            ("error", pyarrow.string()),
+        ]
+    )
+
+    def write(path: Path, rows: Iterable[Row]) -> None:
+        rest = iter(rows)
+        with pyarrow.parquet.ParquetWriter(path, schema) as table:
+            while group := [_cells(row) for row in islice(rest, _ROWS)]:
+                table.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+    return write
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    """Texts alone as a list of one; a file name that is no Unicode with its bytes escaped."""
+    cells = {
+        name: [cell] if name in _TEXTS and isinstance(cell, str) else cell
+        for name, cell in row.items()
+    }
+    name = row["filename"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return {**cells, "filename": name}

@@ -1,0 +1,239 @@
+"""A bundle: the folder that determines a prediction. Verified before anything in it is used.
+
+    model.onnx      the network, one self-contained file: images in, probabilities out
+    bundle.yaml     the manifest: what goes in, what comes out, every file's hash
+    card.md         what it is for, in words (optional)
+
+A bundle is read whole or refused, and written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tinysight.bundle.manifest import File, Manifest, parse_manifest
+from tinysight.errors import BundleError, nearest
+from tinysight.registry import fold
+
+MODEL = "model.onnx"
+MANIFEST = "bundle.yaml"
+CARD = "card.md"
+SHIPPED = Path(__file__).parent / "bundles"
+_MAX_MANIFEST = 16 << 20
+_AGAIN = "export the bundle again, or copy it again from where it came"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it says about itself.
+        model: the verified bytes of `model.onnx`; a session is made of these, never of the file,
+            which may change between the look and the use.
+    """
+
+    folder: Path
+    manifest: Manifest
+    model: bytes = field(repr=False)
+
+    @classmethod
+    def load(cls, source: str | Path) -> Bundle:
+        """The bundle in the folder `source`, or the shipped one of that name.
+
+        Args:
+            source: a folder, or a shipped bundle's name in any case, with any separators.
+
+        Raises:
+            BundleError: there is no such bundle; a file is missing, truncated or altered; the
+                manifest was edited, is not understood or was made by a newer version; a file's
+                name leads out of the folder.
+        """
+        folder = _find(source)
+        path = folder / MANIFEST
+        try:
+            if path.stat().st_size > _MAX_MANIFEST:
+                raise BundleError(str(path), "far too large to be a manifest", _AGAIN)
+            manifest = parse_manifest(path.read_bytes(), str(path))
+        except OSError as error:
+            raise BundleError(str(path), _reason(error), _AGAIN) from None
+        if MODEL not in manifest.files:
+            raise BundleError(str(path), f"lists no {MODEL}", _AGAIN)
+        contents = {name: _verified(folder, name, f) for name, f in manifest.files.items()}
+        return cls(folder, manifest, contents[MODEL])
+
+    def read(self, name: str) -> bytes:
+        """Contents of one of the bundle's files, verified now.
+
+        Raises:
+            BundleError: it is not listed, or no longer what was sealed.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(str(self.folder / MANIFEST), f"lists no {name}", _AGAIN)
+        return _verified(self.folder, name, self.manifest.files[name])
+
+    @classmethod
+    def write(
+        cls,
+        folder: str | Path,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        *,
+        overwrite: bool = False,
+    ) -> Bundle:
+        """Write a bundle and read it back; the folder appears whole or not at all.
+
+        Args:
+            folder: where to; its parents are made.
+            manifest: `files` in it is filled in here.
+            files: contents by file name, `model.onnx` among them.
+            overwrite: replace a bundle that is there already. Nothing else is ever replaced.
+
+        Raises:
+            BundleError: `folder` exists and may not be replaced, `model.onnx` is not among the
+                files, a file's name is not a plain one, or the manifest is not plain data.
+        """
+        with new_bundle(folder, overwrite=overwrite) as draft:
+            fill(draft, manifest, files)
+            written = cls.load(draft)
+        return replace(written, folder=Path(folder))
+
+
+def list_bundles() -> list[str]:
+    """Names of the bundles that come with the package, sorted."""
+    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}"))
+
+
+def is_local(source: str | Path) -> bool:
+    """Whether `source` is a path, or the name of a shipped bundle; else it may be the name of a public model."""
+    return Path(source).name != str(source) or Path(source).exists() or bool(_shipped(source))
+
+
+@contextmanager
+def new_bundle(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A draft folder beside `folder` that takes its name when the block ends without an error.
+
+    After an error the draft is removed, and what was at `folder` is untouched.
+
+    Raises:
+        BundleError: `folder` exists and may not be replaced; checked before and after the block.
+    """
+    import shutil
+    import tempfile
+
+    target = Path(folder)
+    _check_free(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        draft, old = work / "new", work / "old"
+        draft.mkdir(mode=0o755)
+        yield draft
+        _check_free(target, overwrite)
+        if target.exists():
+            target.rename(old)
+        try:
+            draft.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def fill(draft: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Write `files` and the manifest that seals them into the empty folder `draft`."""
+    from tinysight.files import sha256, write_atomic
+
+    if MODEL not in files:
+        raise BundleError(str(draft), f"a bundle needs a {MODEL}")
+    listed = {name: File(len(data), sha256(data)) for name, data in sorted(files.items())}
+    text = manifest._replace(files=listed).to_text()
+    for name, data in files.items():
+        _check_name(draft, name)
+        write_atomic(draft / name, data)
+    write_atomic(draft / MANIFEST, text)
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
+        return
+    if not (target / MANIFEST).is_file() or target.is_symlink():
+        raise BundleError(str(target), "exists and is no bundle", "choose another folder")
+    if not overwrite:
+        raise BundleError(str(target), "there is a bundle already", "--force replaces it")
+
+
+def _flush(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _find(source: str | Path) -> Path:
+    folder = Path(source)
+    if (folder / MANIFEST).is_file():
+        return folder
+    if shipped := _shipped(source):
+        return SHIPPED / shipped
+    if folder.is_dir():
+        raise BundleError(str(source), f"this folder has no {MANIFEST}", _AGAIN)
+    if folder.exists():
+        raise BundleError(str(source), "is a file; a bundle is a folder", "give its folder")
+    hint = (
+        nearest(str(source), list_bundles())
+        or "no bundle comes with this installation; give a folder"
+    )
+    raise BundleError(str(source), "no such bundle", hint)
+
+
+def _shipped(source: str | Path) -> str | None:
+    if Path(source).name != str(source):
+        return None
+    return {fold(name): name for name in list_bundles()}.get(fold(str(source)))
+
+
+def _check_name(folder: Path, name: str) -> None:
+    """A listed file lies in the folder itself: no separators, no drive, no hidden way out."""
+    if name in ("", ".", "..", MANIFEST) or any(c in name for c in "/\\:\0"):
+        what = f"{name!r} is no plain file name; a bundle reads nothing outside its folder"
+        raise BundleError(str(folder / MANIFEST), what, _AGAIN)
+
+
+def _verified(folder: Path, name: str, entry: File) -> bytes:
+    """Contents of one listed file, as many and as hashed as the manifest says."""
+    _check_name(folder, name)
+    path = folder / name
+    try:
+        if path.resolve().parent != folder.resolve():
+            raise BundleError(str(path), "a link that leads out of the bundle", "copy the file in")
+        size = path.stat().st_size
+        if size != entry.size:
+            what = "truncated" if size < entry.size else "altered"
+            raise BundleError(str(path), f"{what}: {size} bytes, sealed with {entry.size}", _AGAIN)
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(str(path), _reason(error), _AGAIN) from None
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise BundleError(str(path), "altered: its SHA-256 is not the sealed one", _AGAIN)
+    return data
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,1 @@
+"""Other frameworks' files and languages, each behind one door."""

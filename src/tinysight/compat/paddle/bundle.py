@@ -1,0 +1,259 @@
+"""An exported Paddle folder as a bundle: translated, told how it is used, sealed. Needs neither torch nor Paddle."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinysight import __version__
+from tinysight.bundle import MODEL, Bundle
+from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.compat.paddle.deploy_config import Deploy, default_transforms, read_deploy_config
+from tinysight.compat.paddle.folder import find_files, read_paddle_inference
+from tinysight.compat.paddle.kinds import OUTPUTS, Kind, kind_of
+from tinysight.errors import ConfigError, WeightsError
+from tinysight.fetch import Artifact, extract
+from tinysight.files import sha256
+from tinysight.graph.onnx_file import OnnxModel
+from tinysight.registry import postprocesses, sessions
+from tinysight.transforms import Compose
+
+INPUT = "images"
+_TOPK = 5
+_CONFIGS = ("inference.yml", "inference.yaml")  # newer exports carry their own configuration
+_ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A bundle that was made, and what had to be assumed for it, in words (empty: nothing)."""
+
+    bundle: Bundle
+    notes: tuple[str, ...]
+
+
+def import_paddle(
+    source: Path | str,
+    out: Path | str,
+    *,
+    labels: Sequence[str] | None = None,
+    deploy: Deploy | None = None,
+    row: Artifact | None = None,
+    task: str = "",
+    overwrite: bool = False,
+) -> Imported:
+    """Translate an exported classifier, recognition network or detector into a bundle.
+
+    Transforms and post-processing come from `deploy`, else from a configuration inside the export, else from `row`,
+    else they are the usual ones of PaddleClas. Labels come from `labels`, then in that order, else they are class ids.
+
+    Args:
+        source: the folder, its program, or an archive of it (tar, tar.gz, zip).
+        out: the bundle's folder; appears whole or not at all.
+        labels: name of each class, in the order of the outputs.
+        deploy: see `read_deploy_config`.
+        row: the catalogue's row, for a fetched one.
+        task: name of the model; default: the row's, or the source's.
+        overwrite: replace a bundle at `out`.
+
+    Raises:
+        WeightsError: damaged files, operators that are not covered, or a network of no such kind.
+        ConfigError: labels, transforms and network do not fit together.
+        BundleError: `out` exists and may not be replaced.
+    """
+    from tinysight.compat.paddle.to_onnx.model import to_model
+
+    with opened(source) as folder:
+        program, weights = find_files(folder)
+        inside = next((p for n in _CONFIGS if (p := program.parent / n).is_file()), None)
+        found = deploy or (read_deploy_config(inside) if inside else None)
+        paddle = read_paddle_inference(program)
+        named = bool(labels or found or (row and row.labels))
+        kind = kind_of(paddle.program, str(source), named=named)
+        inputs = [INPUT if i == kind.image else p.name for i, p in enumerate(paddle.program.inputs)]
+        model = to_model(paddle, inputs, OUTPUTS[kind.answer])
+        origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
+        if kind.answer != "boxes" and not kind.columns:
+            kind = replace(kind, columns=_columns(model, str(source)))
+    if found and kind.answer != "scores":
+        raise ConfigError(
+            "deploy configuration", f"a classifier's, and the network gives {kind.answer}"
+        )
+    notes: list[str] = []
+    use = found or _usual(kind, row, notes)
+    height, width = _size(use.transforms, kind.height, kind.width)
+    names = _labels(labels, use.labels, row, kind, notes)
+    postprocess, problems = postprocesses.check(use.postprocess, "postprocess")
+    if problems:
+        raise ConfigError.of("postprocess", problems)
+    postprocesses.build(postprocess, "postprocess", labels=names)
+    if kind.independent and postprocess["name"] == "topk":
+        notes.append(
+            "each class has a probability of its own (sigmoid), of which the answer shows the highest"
+        )
+    data = _with_size(model, kind.image, height, width)
+    _try(data, (height, width), kind, str(source))
+    threshold = postprocess.get("threshold")
+    manifest = Manifest(
+        task=task or (row.name if row else Path(source).name.split(".")[0].removesuffix("_infer")),
+        description=f"Translated from the PaddlePaddle export {Path(source).name}",
+        licence=row.licence if row else "",
+        input=Input(INPUT, (None, 3, height, width), "float32"),
+        output=OUTPUTS[kind.answer][0],
+        transforms=use.transforms,
+        postprocess=postprocess,
+        labels=names,
+        threshold=None if threshold is None else OperatingPoint(threshold, _chosen(found, row)),
+        recipe={
+            "source": Path(source).name,
+            "sha256": origin,
+            **({"url": row.urls[0]} if row else {}),
+        },
+        made_with=_versions(),
+        created=utc_now(),
+        feeds=dict(kind.feeds),
+        more_outputs=OUTPUTS[kind.answer][1:],
+    )
+    return Imported(Bundle.write(out, manifest, {MODEL: data}, overwrite=overwrite), tuple(notes))
+
+
+@contextmanager
+def opened(source: Path | str) -> Iterator[Path]:
+    """The folder of an export: itself, or the content of its archive for as long as the block lasts."""
+    path = Path(source)
+    if not path.exists():
+        raise WeightsError(str(path), "no such file or folder")
+    if path.is_dir() or path.suffix.lower() not in _ARCHIVES:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tinysight-") as work:
+        folder = Path(work) / "content"
+        extract(path, folder)
+        while len(inside := [p for p in folder.iterdir() if not p.name.startswith("._")]) == 1 and (
+            inside[0].is_dir()
+        ):
+            folder = inside[0]
+        yield folder
+
+
+def _columns(model: OnnxModel, where: str) -> int:
+    match model.outputs[0].shape:
+        case (_, int(count)) if count >= 1:
+            return count
+    raise WeightsError(where, "its number of classes cannot be told")
+
+
+def _usual(kind: Kind, row: Artifact | None, notes: list[str]) -> Deploy:
+    """What the deploy configurations of PaddleClas say where nobody says otherwise."""
+    height, width = kind.height or 224, kind.width or 224
+    exact = kind.answer != "scores" or (row is not None and row.exact)
+    steps = default_transforms(height, width, exact=exact)
+    spec: dict[str, Any] = {"name": "topk", "k": min(_TOPK, kind.columns)}
+    answer = f"the {spec.get('k')} best classes"
+    if kind.answer == "embedding":
+        spec, answer = {"name": "embedding"}, f"an embedding of {kind.columns} numbers, of length 1"
+    elif kind.answer == "boxes":
+        steps = ({**steps[0], "interpolation": "bicubic"}, *steps[1:])
+        spec, answer = {"name": "boxes", "threshold": 0.5}, "the boxes with a score above 0.5"
+    elif row and row.name in postprocesses:
+        spec = {
+            "name": row.name
+        }  # person_attribute and its like have a post-processor of their own
+    elif kind.independent:
+        spec = {"name": "multilabel", "threshold": 0.5}
+        answer = "every class with a probability of 0.5 or more"
+    elif row and row.threshold is not None and kind.columns == 2:
+        spec = {"name": "threshold", "threshold": row.threshold, "positive": 1}
+    if row is None:
+        shown = ", ".join(_in_words(step) for step in steps)
+        notes.append(
+            f"no --deploy-config: images go through {shown}; check that training did the same"
+        )
+        notes.append(f"no --deploy-config: the answer is {answer}")
+    return Deploy(steps, spec, None)
+
+
+def _in_words(step: dict[str, Any]) -> str:
+    given = (
+        step.get("short")
+        or step.get("size")
+        or f"mean {step['mean']} std {step['std']} scale {step['scale']}"
+    )
+    kind = " (short side)" if step.get("short") else ""
+    return f"{step['name']} {given}{kind}"
+
+
+def _size(steps: Sequence[dict[str, Any]], height: int, width: int) -> tuple[int, int]:
+    got = Compose.from_specs(steps, "transforms").output_shape()
+    wanted = (height or got[0], width or got[1], 3)
+    if got != wanted:
+        what = f"give images of {got[1]} x {got[0]} x {got[2]}, the network takes {width} x {height} x 3"
+        raise ConfigError("transforms", what, "is it the deploy configuration of this network?")
+    return got[0], got[1]
+
+
+def _labels(
+    given: Sequence[str] | None,
+    configured: Sequence[str] | None,
+    row: Artifact | None,
+    kind: Kind,
+    notes: list[str],
+) -> tuple[str, ...]:
+    names = given or configured or (row.labels if row else ())
+    classes = kind.columns
+    if kind.answer == "embedding":
+        return ()
+    if kind.answer == "boxes":
+        if not names:
+            notes.append("no --labels: the classes of the boxes are called by their ids")
+        return tuple(names)
+    if not names:
+        notes.append(f"no --labels: the {classes} classes are called by their ids")
+        return tuple(map(str, range(classes)))
+    if len(names) != classes:
+        raise ConfigError("labels", f"{len(names)} labels for {classes} classes")
+    return tuple(names)
+
+
+def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
+    inputs = list(model.inputs)
+    shape = (*inputs[image].shape[:2], height, width)
+    inputs[image] = inputs[image]._replace(shape=shape)
+    return replace(model, inputs=tuple(inputs)).to_bytes()
+
+
+def _try(model: bytes, size: tuple[int, int], kind: Kind, where: str) -> None:
+    """One run of two images: what cannot answer is not sealed."""
+    session = sessions.build({"name": "onnxruntime"}, model=model, threads=1)
+    feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}
+    outputs = session.run_all({INPUT: np.zeros((2, 3, *size), np.float32), **feeds})
+    if kind.answer == "boxes":
+        good = outputs[0].shape == (outputs[1].sum(), 6) and outputs[1].size == 2
+    else:
+        good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
+    if not good:
+        shapes = ", ".join(str(output.shape) for output in outputs)
+        raise WeightsError(
+            where, f"translated, but answers {shapes} for 2 images", "please report it"
+        )
+
+
+def _chosen(found: Deploy | None, row: Artifact | None) -> str:
+    if found is not None:
+        return "set in the deploy configuration"
+    return f"the publisher's: {row.page}" if row else "usual"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "tinysight": __version__,
+        "python": platform.python_version(),
+        "numpy": str(np.__version__),
+    }

@@ -1,0 +1,189 @@
+"""A PaddleClas deploy configuration as a run: which network, which images, and a bundle that answers as it says."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinysight import __version__
+from tinysight.bundle import MANIFEST, Bundle
+from tinysight.bundle.manifest import OperatingPoint
+from tinysight.compat.paddle.bundle import import_paddle, opened
+from tinysight.compat.paddle.deploy_config import Deploy, deploy_of, main_indicator
+from tinysight.compat.paddle.dialect.rules import (
+    RECOGNITION,
+    Dead,
+    Key,
+    Quiet,
+    Reader,
+    Refused,
+    Table,
+)
+from tinysight.compat.paddle.dialect.tree import Tree, read_tree
+from tinysight.compat.paddle.dialect.values import integer, text
+from tinysight.compat.paddle.folder import find_files
+from tinysight.errors import ConfigError, UnknownName, WeightsError, nearest
+from tinysight.fetch import cache_folder, find
+from tinysight.fetch.cache import locked
+from tinysight.files import sha256
+
+logger = logging.getLogger(__name__)
+
+_ENGINE = Quiet("a setting of another engine")
+_DEVICE = Refused("this device is not available")
+_PARTS = ("PreProcess", "PostProcess", "Global")
+GLOBAL: Table = {
+    "infer_imgs": Key(text),
+    "inference_model_dir": Key(text),
+    "batch_size": Key(integer, "", 1),
+    "cpu_num_threads": Key(integer, "", 1),
+    "use_gpu": _ENGINE,
+    "gpu_mem": _ENGINE,
+    "enable_mkldnn": _ENGINE,
+    "use_fp16": _ENGINE,
+    "use_int8": _ENGINE,
+    "ir_optim": _ENGINE,
+    "use_tensorrt": _ENGINE,
+    "use_onnx": _ENGINE,
+    "enable_profile": Quiet("how long it takes; `tinysight predict` prints answers alone"),
+    "benchmark": Quiet("how long it takes; `tinysight predict` prints answers alone"),
+    "enable_benchmark": Dead("no code reads it; the key is benchmark"),
+    "output_dir": Quiet("answers go to the screen"),
+    "use_npu": _DEVICE,
+    "use_xpu": _DEVICE,
+    "use_mlu": _DEVICE,
+    "rec_inference_model_dir": Refused(RECOGNITION),
+    "det_inference_model_dir": Refused(RECOGNITION),
+}
+_THRESHOLD = "threshold"
+
+
+class DeployRun(NamedTuple):
+    """What the configuration says; `fixed`: the threshold was set on the command line."""
+
+    deploy: Deploy
+    images: str | None
+    model: str
+    batch_size: int
+    threads: int
+    fixed: bool
+
+
+def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRun:
+    """The configuration at `path`; logs what the user should know.
+
+    Raises:
+        ConfigError: no deploy configuration of a classifier, or entries that are not understood: all of them.
+    """
+    path, reader = Path(path), Reader()
+    overrides = _where_they_belong(reader, read_tree(path), overrides)
+    tree = read_tree(path, overrides)
+    if "Arch" in tree:
+        hint = "`tinysight infer -c` takes it"
+        raise ConfigError(
+            str(path), "a training configuration, which has no exported network", hint
+        )
+    deploy = deploy_of(reader, tree, path)
+    for key in tree:
+        if key not in _PARTS:
+            reader.wrong(key, "unknown section", nearest(key, _PARTS))
+    found = reader.section(tree.get("Global"), "Global", GLOBAL)
+    if "inference_model_dir" not in found:
+        reader.wrong("Global.inference_model_dir", "is needed")
+    if reader.problems:
+        raise ConfigError.of(str(path), reader.problems)
+    for note in reader.notes:
+        logger.warning("%s: %s", path, note)
+    return DeployRun(
+        deploy,
+        found.get("infer_imgs"),
+        found["inference_model_dir"],
+        max(found["batch_size"], 1),
+        max(1, min(found["cpu_num_threads"], os.cpu_count() or 1)),
+        any(key.partition("=")[0].endswith(f".{_THRESHOLD}") for key in overrides),
+    )
+
+
+def deployed_bundle(run: DeployRun) -> Bundle:
+    """The network of `run`, to answer as its configuration says.
+
+    A folder of PaddleClas' is translated, once: it lies in the cache from then on. A bundle keeps its own
+    transforms, which are those that it was validated with, and a threshold that was chosen on data.
+
+    Raises:
+        WeightsError: there is no network in the folder, or it cannot be translated.
+    """
+    folder = Path(run.model)
+    if (folder / MANIFEST).is_file():
+        return _as_configured(Bundle.load(folder), run)
+    if not folder.exists():
+        raise WeightsError(run.model, "Global.inference_model_dir: no such folder", _fetch(folder))
+    return Bundle.load(_translated(folder, run.deploy))
+
+
+def _translated(folder: Path, deploy: Deploy) -> Path:
+    with opened(folder) as inside:
+        parts = [path.read_bytes() for path in find_files(inside)]
+    digest = sha256("".join([*map(sha256, parts), repr(deploy)]).encode())
+    place = cache_folder() / "bundles" / f"{folder.name}-{digest[:16]}-{__version__}"
+    if not (place / MANIFEST).is_file():
+        with locked(place):
+            if not (place / MANIFEST).is_file():
+                import_paddle(folder, place, deploy=deploy)
+    return place
+
+
+def _as_configured(bundle: Bundle, run: DeployRun) -> Bundle:
+    manifest, deploy = bundle.manifest, run.deploy
+    if not _alike(list(deploy.transforms), list(manifest.transforms)):
+        logger.warning("PreProcess: differs from the bundle's own, which is used")
+    spec, point = dict(deploy.postprocess), None
+    own = manifest.postprocess
+    if spec["name"] == own["name"] == _THRESHOLD and not run.fixed:
+        if spec[_THRESHOLD] != own[_THRESHOLD]:
+            logger.warning("PostProcess: the bundle's own threshold, %g, is used", own[_THRESHOLD])
+        spec, point = own, manifest.threshold
+    elif _THRESHOLD in spec:
+        point = OperatingPoint(float(spec[_THRESHOLD]), "set in a deploy configuration")
+    labels = deploy.labels or ()
+    if len(labels) != len(manifest.labels):
+        labels = manifest.labels
+    changed = manifest._replace(postprocess=spec, threshold=point, labels=labels)
+    return replace(bundle, manifest=changed)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two pieces of plain data are equal up to how 1/255 is written."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-5)
+    return bool(a == b)
+
+
+def _where_they_belong(reader: Reader, tree: Tree, overrides: Sequence[str]) -> list[str]:
+    """`Infer.PostProcess.threshold=...`, as PaddleClas' documents say, is `PostProcess.<Name>.threshold`."""
+    section, wrong = tree.get("PostProcess"), "Infer.PostProcess."
+    found = []
+    for override in overrides:
+        if override.startswith(wrong) and isinstance(section, dict):
+            right = f"PostProcess.{main_indicator(section)}.{override.removeprefix(wrong)}"
+            reader.note(override.partition("=")[0], f"is {right.partition('=')[0]} here")
+            override = right
+        found.append(override)
+    return found
+
+
+def _fetch(folder: Path) -> str:
+    try:
+        row = find(folder.name, "inference")
+    except UnknownName:
+        return "export a network to it first, or name another"
+    return f"`tinysight models fetch {row.name}` gets it, or `tinysight predict --model {row.name}`"

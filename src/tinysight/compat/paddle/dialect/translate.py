@@ -1,0 +1,89 @@
+"""A configuration of PaddleClas as a native recipe: one section after the other, all problems in one message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinysight.compat.paddle.dialect.answers import Infer, infer_section
+from tinysight.compat.paddle.dialect.data import data_section
+from tinysight.compat.paddle.dialect.model import model_section
+from tinysight.compat.paddle.dialect.rules import SEARCH, Reader
+from tinysight.compat.paddle.dialect.run import KNOWN, SECTIONS, Run, run_section
+from tinysight.compat.paddle.dialect.training import loss_section, metric_section, optimizer_section
+from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
+from tinysight.errors import ConfigError, nearest
+
+_WRONG_KIND = {
+    "search": f"a configuration of the hyper-parameter search: it {SEARCH}",
+    "old": "a configuration of before 2021 (TRAIN, ARCHITECTURE ...), which PaddleClas does not read either",
+    "deploy": "a deploy configuration, which trains nothing",
+}
+
+
+class Translation(NamedTuple):
+    """What a configuration says.
+
+    Attributes:
+        tree: the native recipe, unchecked, without our defaults where PaddleClas says nothing.
+        run: what a command needs besides.
+        infer: which images `infer` labels.
+        notes: what the user should know, one line each.
+    """
+
+    tree: dict[str, Any]
+    run: Run
+    infer: Infer
+    notes: tuple[str, ...]
+
+
+def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
+    """The training configuration at `path`, with `-o` overrides applied to its own tree.
+
+    Raises:
+        ConfigError: keys that are unknown or not available, values that do not fit: all of them.
+    """
+    tree = read_tree(path, overrides)
+    kind = kind_of(tree)
+    if kind != "training":
+        hint = "`tinysight predict -c` takes it" if kind == "deploy" else ""
+        raise ConfigError(str(path), _WRONG_KIND[kind], hint)
+    reader = Reader()
+    native: dict[str, Any] = {
+        "task": task_name(path),
+        "description": f"{path.resolve().parent.name}/{path.name} of PaddleClas",
+        **{section: {} for section in ("data", "transforms", "model", "loss", "train")},
+    }
+    for key in tree:
+        if key not in KNOWN:
+            reader.wrong(key, "unknown section", nearest(key, KNOWN))
+    reader.section({k: tree[k] for k in SECTIONS if k in tree}, "", SECTIONS)
+    common = run_section(reader, tree, native)
+    network, classes = model_section(reader, tree.get("Arch"), native)
+    mixed = data_section(reader, tree.get("DataLoader"), native)
+    if common.get("use_multilabel"):
+        native["data"]["target"] = "multilabel"
+    loss_section(reader, tree, native, mixed)
+    optimizer_section(reader, tree.get("Optimizer"), native)
+    metric_section(reader, tree, native)
+    infer = infer_section(reader, tree.get("Infer"), native, classes, path)
+    if reader.problems:
+        raise ConfigError.of(str(path), reader.problems)
+    run = Run(
+        network,
+        common["output_dir"],
+        common["device"],
+        common.get("checkpoints"),
+        common.get("pretrained_model"),
+        common["save_inference_dir"],
+    )
+    return Translation(native, run, infer, tuple(reader.notes))
+
+
+def task_name(path: Path) -> str:
+    """`safety_helmet/PPLCNet_x1_0.yaml` -> `safety_helmet_pplcnet_x1_0`."""
+    folder, stem = path.resolve().parent.name, path.stem
+    words = stem if stem.lower().startswith(folder.lower()) else f"{folder}_{stem}"
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "model"

@@ -1,0 +1,126 @@
+"""Values as PaddleClas writes them: numbers in text, Python literals, sizes. Nothing is ever evaluated.
+
+A kind is a function from what stands in the YAML to what our recipe takes; it raises `ValueError` with words that
+follow "should be".
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+Kind = Callable[[Any], Any]
+
+_QUOTIENT = re.compile(r"\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?")
+_CODES = ("nearest", "bilinear", "bicubic", "area", "lanczos")  # OpenCV's numbers for them
+_FALSE, _TRUE = ("false", "no", "off"), ("true", "yes", "on")
+_MAX_LITERAL = 10_000  # characters; a literal is a number, a word or a short list
+
+
+def number(value: Any) -> float:
+    """A number, or one written as text or as a quotient: `1e-4`, `1.0/255.0`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number")  # noqa: TRY004 - one exception for every kind
+    match = _QUOTIENT.fullmatch(str(value))
+    try:
+        found = float(match[1]) / float(match[2] or 1) if match else math.nan
+    except (ValueError, ZeroDivisionError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError("a number")
+    return found
+
+
+def integer(value: Any) -> int:
+    """A whole number."""
+    found = number(value)
+    if found != int(found):
+        raise ValueError("a whole number")
+    return int(found)
+
+
+def flag(value: Any) -> bool:
+    """True or False; words that YAML 1.1 reads so, too."""
+    word = str(value).lower()
+    if word in (*_FALSE, "0"):
+        return False
+    if word in (*_TRUE, "1"):
+        return True
+    raise ValueError("True or False")
+
+
+def text(value: Any) -> str:
+    """Any word or path; a number is taken as it is written."""
+    if isinstance(value, dict | list | tuple | bool):
+        raise ValueError("text")  # noqa: TRY004
+    return str(value)
+
+
+def anything(value: Any) -> Any:
+    """Checked by whoever takes it."""
+    return value
+
+
+def several(kind: Kind, count: int | None = None) -> Kind:
+    """A list of a kind, `count` long if that is given; one value counts as a list of one."""
+
+    def read(value: Any) -> list[Any]:
+        items = list(value) if isinstance(value, list | tuple) else [value]
+        if count is not None and len(items) != count:
+            raise ValueError(f"a list of {count}")
+        return [kind(item) for item in items]
+
+    return read
+
+
+def size(value: Any) -> int | list[int]:
+    """A side, or [width, height], in pixels."""
+    if isinstance(value, list | tuple):
+        sides: list[int] = several(integer, 2)(value)
+        return sides
+    return integer(value)
+
+
+def one_of(**words: Any) -> Kind:
+    """One of some words, and what it is called here."""
+
+    def read(value: Any) -> Any:
+        if str(value).lower() not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return words[str(value).lower()]
+
+    return read
+
+
+backend = one_of(cv2="cv2", pil="pillow")
+
+
+def interpolation(value: Any) -> str:
+    """The name of an interpolation, or OpenCV's number for it."""
+    if isinstance(value, int) and 0 <= value < len(_CODES):
+        return _CODES[value]
+    return text(value).lower()
+
+
+def literal(words: str) -> Any:
+    """The Python literal that `words` spells, else `words`: PaddleClas' rule, without running anything."""
+    if len(words) > _MAX_LITERAL:
+        return words
+    try:
+        return plain(ast.literal_eval(words.strip()))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return words
+
+
+def plain(value: Any) -> Any:
+    """`value` with tuples as lists; `ValueError` for what YAML does not have."""
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError("plain data")

@@ -1,0 +1,86 @@
+"""What an exported program answers: probabilities of classes, an embedding, or boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tinysight.bundle.manifest import FEEDS
+from tinysight.compat.paddle.program import Port, Program
+from tinysight.errors import WeightsError
+
+_ALONE = "translate it alone: --out NAME.onnx"
+_NMS = ("multiclass_nms", "multiclass_nms2", "multiclass_nms3")
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "scores": ("scores",),
+    "embedding": ("embedding",),
+    "boxes": ("boxes", "counts"),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a program is used; 0 stands for a size that it leaves open.
+
+    Attributes:
+        answer: "scores", "embedding" or "boxes"; the names of the outputs are those of `OUTPUTS`.
+        image: which of the inputs takes the images.
+        height: of the images, pixels.
+        width: of the images, pixels.
+        columns: classes, or numbers of an embedding; 0 for boxes.
+        feeds: what the other inputs take, by their names.
+        independent: each class has a probability of its own (sigmoid).
+    """
+
+    answer: str
+    image: int
+    height: int
+    width: int
+    columns: int = 0
+    feeds: Mapping[str, str] = field(default_factory=dict)
+    independent: bool = False
+
+
+def kind_of(program: Program, where: str, *, named: bool) -> Kind:
+    """The kind of `program`, by its last operator, its inputs and its outputs.
+
+    Args:
+        program: read from the file `where`.
+        where: for messages.
+        named: whether its classes have names, so that it can be nothing but a classifier or a detector.
+
+    Raises:
+        WeightsError: it is of no such kind.
+    """
+    shapes = [tuple(program.types[port.value].shape) for port in program.inputs]
+    images = [i for i, shape in enumerate(shapes) if len(shape) == 4 and shape[1] == 3]
+    if len(images) != 1:
+        inputs = ", ".join(
+            f"{p.name} {list(s)}" for p, s in zip(program.inputs, shapes, strict=True)
+        )
+        raise WeightsError(where, f"takes no images, or several: its inputs are {inputs}", _ALONE)
+    height, width = (max(side, 0) for side in shapes[images[0]][2:])
+    last = program.last_operation
+    feeds = {p.name: p.name for i, p in enumerate(program.inputs) if i != images[0]}
+    unknown = sorted(set(feeds) - set(FEEDS))
+    sides = [_sides(program, port) for port in program.outputs]
+    if last in _NMS and len(sides) == 2 and not unknown:
+        return Kind("boxes", images[0], height, width, feeds=feeds)
+    if feeds:
+        what = f"is no detector that ends in {_NMS[-1]}, yet takes {', '.join(feeds)}"
+        raise WeightsError(where, what, _ALONE)
+    if len(sides) != 1 or (sides[0] and len(sides[0]) != 2):
+        raise WeightsError(where, f"{len(sides)} outputs, the first {list(sides[0])}", _ALONE)
+    columns = max(sides[0][1], 0) if sides[0] else 0
+    if last in ("softmax", "sigmoid"):
+        return Kind("scores", 0, height, width, columns, independent=last == "sigmoid")
+    if named or last in _NMS:
+        what = f"ends in {last}, so its outputs are no probabilities"
+        raise WeightsError(where, what, f"export it with softmax, or {_ALONE}")
+    return Kind("embedding", 0, height, width, columns)
+
+
+def _sides(program: Program, port: Port) -> tuple[int, ...]:
+    """Empty where the program does not say."""
+    kind = program.types.get(port.value)
+    return tuple(kind.shape) if kind else ()

@@ -1,0 +1,67 @@
+"""A bundle by a public name: fetched, translated and kept, once for each content of the publisher's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinysight import __version__
+from tinysight.bundle import MANIFEST, list_bundles
+from tinysight.compat.paddle.bundle import import_paddle
+from tinysight.errors import BundleError, UnknownName, nearest
+from tinysight.fetch import Artifact, Fetched, cache_folder, fetch, find, search
+from tinysight.fetch.cache import locked, recorded
+from tinysight.fetch.download import Report
+from tinysight.fetch.transport import DEFAULT, Policy
+
+_FOLDER = "bundles"
+
+
+def fetched_bundle(
+    name: str, *, cache: Path | None = None, policy: Policy = DEFAULT, report: Report | None = None
+) -> Path:
+    """The folder of the bundle of a public classifier.
+
+    It lies in the cache under the SHA-256 of the file that it was made of and the version that made it. Where it is
+    there, nothing is fetched; several processes that want it at once make it once.
+
+    Args:
+        name: an exported classifier of the catalogue (`safety_helmet`), case and separators do not matter.
+        cache: the cache folder; default `cache_folder()`.
+        policy: limits of the download.
+        report: progress of it, called with the bytes so far and the size.
+
+    Raises:
+        BundleError: no bundle and no public model has that name.
+        FetchError: it is not in the cache and cannot be fetched.
+        WeightsError: the program is no classifier, or holds operators that are not covered.
+    """
+    folder = cache_folder() if cache is None else cache
+    row = _row(name)
+    for url in row.urls:
+        known = recorded(url, folder)
+        if known and (made := _place(row, known.sha256, folder) / MANIFEST).is_file():
+            return made.parent
+    return _make(row, fetch(row, cache=folder, policy=policy, report=report), folder)
+
+
+def _row(name: str) -> Artifact:
+    try:
+        return find(name, "inference")
+    except UnknownName:
+        known = [*list_bundles(), *(row.name for row in search(kind="inference"))]
+        close = nearest(name, known)
+        hint = close if close.startswith("did") else "`tinysight models list` shows the public ones"
+        raise BundleError(name, "no such bundle, and no public model of that name", hint) from None
+
+
+def _place(row: Artifact, sha256: str, folder: Path) -> Path:
+    return folder / _FOLDER / f"{row.name}-{sha256[:16]}-{__version__}"
+
+
+def _make(row: Artifact, done: Fetched, folder: Path) -> Path:
+    place = _place(row, done.sha256, folder)
+    if not (place / MANIFEST).is_file():
+        with locked(place):
+            if not (place / MANIFEST).is_file():
+                import_paddle(done.path, place, row=row)
+    return place

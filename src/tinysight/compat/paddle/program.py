@@ -1,0 +1,205 @@
+"""The program of an exported network in one small form, whichever of the two files it came from.
+
+`.pdmodel` is a protobuf `ProgramDesc` (inputs and outputs of an operator have names: Input, Filter, X, ...);
+`inference.json` is the newer intermediate representation (inputs are numbered; axes and shapes are often inputs). Both
+become a `Program`: operators in order, each with named value lists and plain attributes. Operator names lose their
+dialect and are not translated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinysight.compat.paddle.tensors import DTYPES, map_file
+from tinysight.errors import WeightsError
+from tinysight.graph.protobuf import Message, WireError
+
+MAX_PROGRAM_BYTES = 64 * 2**20  # the largest known program has 3 MB
+_MAX_OPS = 200_000
+_NOTHING = ("assign", "share_data", "scale")  # what exporters append to name an output
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Data type by name (`float32`, `bfloat16`, ...) and sides; -1 where a side varies."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator: values in and out under the names of their slots, attributes as plain Python values.
+
+    Slots of the JSON form are "0", "1", ... in order; an absent optional input is an empty tuple.
+    """
+
+    type: str
+    inputs: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, tuple[str, ...]]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the program: its public name and the value behind it."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """An inference program. `parameters` maps a value to its internal name; `types` has every value's type."""
+
+    form: str
+    ops: tuple[Op, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    parameters: Mapping[str, str]
+    types: Mapping[str, TensorType]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the first input, -1 where a side varies: (-1, 3, 224, 224)."""
+        return self.types[self.inputs[0].value].shape
+
+    @property
+    def last_operation(self) -> str:
+        """What makes the first output: `softmax`, `sigmoid`, or another operator (an embedding, say)."""
+        wanted = self.outputs[0].value
+        for op in reversed(self.ops):
+            if any(wanted in names for names in op.outputs.values()):
+                if op.type.rstrip("_") not in _NOTHING:
+                    return op.type.rstrip("_")
+                wanted = next((names[0] for names in op.inputs.values() if names), "")
+        return "none"
+
+
+def read_program(path: Path) -> Program:
+    """Read `.pdmodel`, `__model__` or `.json`.
+
+    Raises:
+        WeightsError: truncated, damaged or not a program.
+    """
+    data = map_file(path)
+    if len(data) > MAX_PROGRAM_BYTES:
+        raise WeightsError(
+            str(path), f"a program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES}"
+        )
+    if path.suffix == ".json":
+        from tinysight.compat.paddle.pir import parse_pir
+
+        program = parse_pir(bytes(data), str(path))
+    else:
+        program = _parse_legacy(data, str(path))
+    for what, ports in (("input", program.inputs), ("output", program.outputs)):
+        if not ports:
+            raise WeightsError(str(path), f"the program has no {what}")
+    if len(program.ops) > _MAX_OPS:
+        raise WeightsError(str(path), f"a program of {len(program.ops)} operators")
+    return program
+
+
+# The legacy form. Field numbers are those of PaddleClas' framework.proto.
+
+
+def _parse_legacy(data: memoryview, where: str) -> Program:
+    try:
+        blocks = list(Message(data).messages(1))
+        if not blocks:
+            raise WeightsError(where, "no protobuf program: it has no block")
+        types: dict[str, TensorType] = {}
+        parameters: dict[str, str] = {}
+        for block in blocks:
+            for var in block.messages(3):
+                _variable(var, types, parameters)
+        ops = [_operator(op) for op in blocks[0].messages(4)]
+    except WireError as error:
+        raise WeightsError(where, f"truncated or damaged program: {error}") from None
+    feeds = sorted(
+        (int(op.attributes.get("col", 0)), op.outputs["Out"][0])
+        for op in ops
+        if op.type == "feed" and op.outputs.get("Out")
+    )
+    fetches = sorted(
+        (int(op.attributes.get("col", 0)), op.inputs["X"][0])
+        for op in ops
+        if op.type == "fetch" and op.inputs.get("X")
+    )
+    missing = [name for _, name in feeds if name not in types]
+    if missing:
+        raise WeightsError(where, f"damaged program: inputs without a type: {', '.join(missing)}")
+    return Program(
+        form="legacy",
+        ops=tuple(op for op in ops if op.type not in ("feed", "fetch")),
+        inputs=tuple(Port(name, name) for _, name in feeds),
+        outputs=tuple(Port(name, name) for _, name in fetches),
+        parameters=parameters,
+        types=types,
+    )
+
+
+def _variable(var: Message, types: dict[str, TensorType], parameters: dict[str, str]) -> None:
+    name, kind = var.text(1), var.message(2)
+    if kind.integer(1) != 7:  # LOD_TENSOR; the others are feed and fetch lists, readers, scopes
+        return
+    tensor = kind.message(3).message(1)
+    code = tensor.integer(1)
+    if code not in DTYPES:
+        raise WireError(f"variable {name!r} has data type {code}")
+    types[name] = TensorType(DTYPES[code], tuple(tensor.integers(2)))
+    if var.integer(3):
+        parameters[name] = name
+
+
+def _operator(op: Message) -> Op:
+    return Op(
+        type=op.text(3),
+        inputs={slot.text(1): tuple(slot.texts(2)) for slot in op.messages(1)},
+        outputs={slot.text(1): tuple(slot.texts(2)) for slot in op.messages(2)},
+        attributes=dict(_attributes(op)),
+    )
+
+
+def _attributes(op: Message) -> Iterator[tuple[str, Any]]:
+    for attribute in op.messages(4):
+        name, kind = attribute.text(1), attribute.integer(2)
+        reader = _ATTRIBUTES.get(kind)
+        if reader is not None:
+            yield name, reader(attribute)
+        elif kind == 8:  # a block of control flow: kept so that the translator can name it
+            yield name, ("block", attribute.integer(12))
+
+
+def _scalar(message: Message) -> bool | int | float:
+    kind = message.integer(1)
+    if kind == 1:
+        return bool(message.integer(2))
+    return message.integer(3) if kind == 2 else message.number(4, "d")
+
+
+_ATTRIBUTES: Mapping[int, Any] = {
+    0: lambda a: _int32(a.integer(3)),
+    1: lambda a: a.number(4),
+    2: lambda a: a.text(5),
+    3: lambda a: [_int32(i) for i in a.integers(6)],
+    4: lambda a: a.floats(7),
+    5: lambda a: a.texts(8),
+    6: lambda a: bool(a.integer(10)),
+    7: lambda a: [bool(i) for i in a.integers(11)],
+    9: lambda a: a.integer(13),
+    11: lambda a: a.integers(15),
+    12: lambda a: a.floats(16, "d"),
+    15: lambda a: a.number(19, "d"),
+    16: lambda a: _scalar(a.message(20)),
+    17: lambda a: [_scalar(m) for m in a.messages(21)],
+}
+
+
+def _int32(value: int) -> int:
+    """An int32 field: a negative one may have been written in 5 bytes."""
+    return value - (1 << 32) if 1 << 31 <= value < 1 << 32 else value

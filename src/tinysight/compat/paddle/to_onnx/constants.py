@@ -1,0 +1,217 @@
+"""Operators that make tensors from nothing, and those that write into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
+from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, known, shape_of
+from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
+from tinysight.compat.paddle.to_onnx.symbols import Sym, as_vector
+from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.types import dtype_of
+
+
+def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
+    """A tensor of one value; computed by the model where its shape is."""
+    with np.errstate(all="ignore"):
+        one: np.ndarray = np.asarray(value).astype(dtype)
+    if not isinstance(shape, np.ndarray) or shape.dtype == object:
+        return v.emit("Expand", one, shape)
+    size = 1
+    for side in shape.tolist():
+        size *= side
+    if not 0 <= size <= MAX_ELEMENTS or shape.ndim != 1 or len(shape) > 16:
+        raise Unsupported(f"a constant of shape {shape.tolist()!r:.60}")
+    return np.full(shape.tolist(), one, dtype)
+
+
+@op("full", "fill_constant", "full_with_tensor", inputs=("ValueTensor", "ShapeTensor"))
+def _full(v: View) -> Value:
+    shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
+    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    if "ValueTensor" in v:
+        value = v.cast(v["ValueTensor"], dtype)
+        return v.emit("Expand", v.emit("Reshape", value, np.array([], np.int64)), shape)
+    text = v.attribute("str_value", default="")
+    try:
+        number = float(text) if text else float(v.attribute("value", default=0.0))
+    except (TypeError, ValueError):
+        raise Unsupported(f"value {text!r:.40}") from None
+    return filled(v, shape, number, dtype)
+
+
+@op("full_int_array", inputs=())
+def _full_int_array(v: View) -> Value:
+    return np.array(v.integers("value"), dtype_of(v.attribute("dtype", default="int64")))
+
+
+@op("full_like", "fill_any_like", "fill_zeros_like", inputs=("X", "Value"))
+def _full_like(v: View) -> Value:
+    x, given = v["X"], v.attribute("dtype", default=-1)
+    plain = (
+        isinstance(given, str) and "Undefined" not in given or isinstance(given, int) and given >= 0
+    )
+    return filled(
+        v, shape_of(x), v.scalar("value", "Value", 0.0), dtype_of(given) if plain else known(x)[0]
+    )
+
+
+@op("full_batch_size_like", "fill_constant_batch_size_like", inputs=("Input",))
+def _full_batch_size_like(v: View) -> Value:
+    sides: list[Any] = v.integers("shape")
+    source, target = (v.attribute(n, default=0) for n in ("input_dim_idx", "output_dim_idx"))
+    sides[target] = v.sides(v["Input"])[source]
+    value = float(v.attribute("str_value", default="") or v.attribute("value", default=0.0))
+    return filled(v, as_vector(sides), value, dtype_of(v.attribute("dtype", default="float32")))
+
+
+@op("assign_value", inputs=())
+def _assign_value(v: View) -> Value:
+    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    return np.array(_numbers(v), dtype).reshape(v.integers("shape"))
+
+
+def _numbers(v: View) -> list[Any]:
+    names = ("values", "fp32_values", "fp64_values", "int32_values", "int64_values", "bool_values")
+    found: list[Any] = next((v.attributes[n] for n in names if v.attributes.get(n)), [])
+    return [float(n) if isinstance(n, str) else n for n in found]
+
+
+@op("range", "arange", inputs=("Start", "End", "Step"))
+def _arange(v: View) -> Value:
+    dtype = known(v["Start"])[0] if not v.has("dtype") else dtype_of(v.attribute("dtype"))
+    bounds = [
+        v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype)
+        for n in ("Start", "End", "Step")
+    ]
+    return v.emit("Range", *bounds)
+
+
+@op("linspace", inputs=("Start", "Stop", "Num"))
+def _linspace(v: View) -> Value:
+    start, stop, count = (v.scalar(n, n) for n in ("Start", "Stop", "Num"))
+    if not 0 < count < MAX_ELEMENTS:
+        raise Unsupported(f"{count} steps")
+    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    return np.linspace(start, stop, int(count)).astype(dtype)
+
+
+@op("eye", inputs=())
+def _eye(v: View) -> Value:
+    rows = int(v.scalar("num_rows", "num_rows"))
+    columns = int(v.scalar("num_columns", "num_columns", -1))
+    if not 0 <= rows <= 4096 or not -1 <= columns <= 4096:
+        raise Unsupported(f"a matrix of {rows} rows")
+    return np.eye(rows, columns if columns >= 0 else rows).astype(
+        dtype_of(v.attribute("dtype", default="float32"))
+    )
+
+
+@op("tril_triu", "tril", "triu", inputs=("X",))
+def _triangle(v: View) -> Value:
+    x, shift = v["X"], v.attribute("diagonal", default=0)
+    rows, columns = v.sides(x)[-2:]
+    if isinstance(rows, Sym) or isinstance(columns, Sym):
+        raise Unsupported("sides that are not known")
+    if rows * columns > MAX_ELEMENTS:
+        raise Unsupported(f"a table of {rows} x {columns}")
+    lower = v.attribute("lower", default=v.type == "tril")
+    keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), shift)
+    return v.emit("Where", keep, x, v.like(0, x))
+
+
+@op("one_hot", "one_hot_v2", inputs=("X", "depth_tensor"))
+def _one_hot(v: View) -> Value:
+    depth = int(v.scalar("depth", "depth_tensor"))
+    if not 0 < depth <= MAX_ELEMENTS:
+        raise Unsupported(f"depth {depth}")
+    places = v.emit("Unsqueeze", v.cast(v["X"], np.int64), np.array([len(v.sides(v["X"]))]))
+    return v.cast(v.emit("Equal", places, np.arange(depth)), np.float32)
+
+
+@op("set_value", inputs=("Input", "StartsTensor", "EndsTensor", "StepsTensor"))
+def _set_value(v: View) -> Value:
+    x = v["Input"]
+    if "ValueTensor" in v:
+        return _write(v, x, v["ValueTensor"])
+    numbers = np.array(_numbers(v), known(x)[0])
+    shape = v.integers("shape", default=[])
+    return _write(v, x, numbers.reshape(shape if numbers.size != 1 else []))
+
+
+@op(
+    "set_value_with_tensor",
+    inputs=("Input", "ValueTensor", "StartsTensor", "EndsTensor", "StepsTensor"),
+)
+def _set_value_with_tensor(v: View) -> Value:
+    return _write(v, v["Input"], v["ValueTensor"])
+
+
+def _write(v: View, x: Value, value: Value) -> Value:
+    if v.integers("none_axes", default=[]):
+        raise Unsupported("an assignment with None among its indices")
+    axes = [v.axis(a, x) for a in v.integers("axes")]
+    starts = v.constants("starts", "StartsTensor", "StartsTensorList")
+    ends = v.constants("ends", "EndsTensor", "EndsTensorList")
+    steps = v.constants("steps", "StepsTensor", "StepsTensorList")
+    value = v.cast(value, known(x)[0])
+    for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", default=[])):
+        behind = (
+            len(v.sides(x)) - axis - 1
+        )  # the value lacks this axis; those behind it stay aligned
+        rank = len(v.sides(value))
+        if rank > behind:
+            value = v.emit("Unsqueeze", value, np.array([rank - behind]))
+    spans = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        side = v.sides(x)[axis]
+        if isinstance(side, Sym):
+            if start != 0 or end < 2**31 - 1 or step != 1:
+                raise Unsupported("an assignment to part of a side that is not known")
+            continue
+        spans[axis] = range(side)[slice(start, end, step)]
+    if (
+        isinstance(x, np.ndarray)
+        and isinstance(value, np.ndarray)
+        and object not in (x.dtype, value.dtype)
+    ):
+        place = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+            place[axis] = slice(start, end, step)
+        result: np.ndarray = x.copy()
+        result[tuple(place)] = value
+        return result
+    if any(span.step != 1 for span in spans.values()):
+        raise Unsupported("an assignment with a step")
+    return _overlay(v, x, value, sorted(spans.items()))
+
+
+def _overlay(v: View, x: Value, value: Value, spans: Sequence[tuple[int, range]]) -> Value:
+    """`x` with `value` in the box `spans`, axis by axis: what is before, the changed slab, what is behind."""
+    partial = [(a, s) for a, s in spans if len(s) != v.sides(x)[a]]
+    if any(len(span) == 0 for _, span in partial):
+        return x
+    if not partial:
+        same = len(v.sides(value)) == len(v.sides(x)) and v.sides(value) == v.sides(x)
+        extra = len(v.sides(value)) - len(v.sides(x))
+        if extra > 0:
+            value = reshape_to(v, value, v.sides(value)[extra:])
+        return value if same else v.emit("Expand", value, shape_of(x))
+    (axis, span), *rest = partial
+    side = v.sides(x)[axis]
+
+    def part(start: int, end: Any) -> list[Value]:
+        return (
+            [v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))]
+            if start < end
+            else []
+        )
+
+    [slab] = part(span.start, span.stop)
+    changed = _overlay(v, slab, value, rest)
+    parts = [*part(0, span.start), changed, *part(span.stop, side)]
+    return v.emit("Concat", *parts, axis=axis)

@@ -1,0 +1,123 @@
+"""`multiclass_nms3`: from boxes and scores to detections, with PaddleClas' rules.
+
+For each image and class: boxes whose score is above `score_threshold`, the `nms_top_k` best of them, of which one is
+dropped if it overlaps a better one by more than `nms_threshold`; then the `keep_top_k` best of the image. Rows come
+by image, then by class, then by falling score: class, score, x1, y1, x2, y2. Without `normalized` a box
+spans both its border pixels, so its sides are one longer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, shape_of
+from tinysight.compat.paddle.to_onnx.symbols import Sym
+from tinysight.compat.paddle.to_onnx.table import View, op
+
+_ALL = 2**31 - 1
+_NEVER = np.float32(-3e38)
+
+
+def _column(v: View, x: Value, index: int) -> Value:
+    return v.emit("Gather", x, np.array(index), axis=1)
+
+
+@op(
+    "multiclass_nms3",
+    "multiclass_nms2",
+    "multiclass_nms",
+    inputs=("BBoxes", "Scores", "RoisNum"),
+    outputs=("Out", "Index", "NmsRoisNum"),
+)
+def _multiclass_nms(v: View) -> list[Value]:
+    boxes, scores = v["BBoxes"], v["Scores"]
+    if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
+        raise Unsupported(
+            "boxes that are not (images, boxes, 4) with scores (images, classes, boxes)"
+        )
+    if v.attribute("nms_eta", default=1.0) != 1:
+        raise Unsupported("nms_eta below 1")
+    best, keep = (v.attribute(n, default=-1) for n in ("nms_top_k", "keep_top_k"))
+    candidates = _candidates(v, scores, best)
+    limit = min(k if k > 0 else _ALL for k in (best, keep))
+    compared = boxes
+    if not v.attribute("normalized", default=True):
+        compared = v.emit("Add", boxes, np.array([0, 0, 1, 1], np.float32))
+    chosen = v.emit(
+        "NonMaxSuppression",
+        compared,
+        candidates,
+        np.array([limit]),
+        np.array([v.attribute("nms_threshold", default=0.3)], np.float32),
+        np.array([v.attribute("score_threshold", default=0.0)], np.float32),
+    )
+    value = v.emit("GatherND", scores, chosen)
+    if keep > 0:
+        chosen, value = _best_of_image(v, chosen, value, boxes, keep)
+    image, label, index = (_column(v, chosen, i) for i in range(3))
+    place = v.emit(
+        "Concat", *(v.emit("Unsqueeze", c, np.array([1])) for c in (image, index)), axis=1
+    )
+    columns = [v.emit("Unsqueeze", c, np.array([1])) for c in (v.cast(label, np.float32), value)]
+    rows = v.emit("Concat", *columns, v.emit("GatherND", boxes, place), axis=1)
+    counts = v.emit("ReduceSum", _one_hot(v, image, boxes), np.array([0]), keepdims=0)
+    # Place of a row among all boxes of all images.
+    count = shape_of(boxes)[1]
+    flat = (
+        v.emit("Add", v.emit("Mul", image, np.array(count)), index)
+        if not isinstance(count, Sym)
+        else index
+    )
+    return [
+        rows,
+        v.emit("Unsqueeze", v.cast(flat, np.int32), np.array([1])),
+        v.cast(counts, np.int32),
+    ]
+
+
+def _candidates(v: View, scores: Value, best: int) -> Value:
+    """Scores with everything out of reach that is the background or not among a class's `best`."""
+    classes, count = v.sides(scores)[1:]
+    background = v.attribute("background_label", default=0)
+    if isinstance(classes, int) and 0 <= background < classes:
+        mask = (np.arange(classes) == background).reshape(1, -1, 1)
+        scores = v.emit("Where", mask, _NEVER, scores)
+    if best <= 0 or isinstance(count, int) and best >= count:
+        return scores
+    size = np.array([best])
+    if isinstance(count, Sym):
+        size = v.emit("Min", shape_of(scores)[2:], size)  # type: ignore[assignment]
+    top = v.graph.emit_all("TopK", scores, size, axis=2, largest=1, sorted=1)[0]
+    last = v.emit("Slice", top, *(np.array([n]) for n in (-1, _ALL, 2, 1)))
+    return v.emit("Where", v.emit("Less", scores, last), _NEVER, scores)
+
+
+def _one_hot(v: View, image: Value, boxes: Value) -> Value:
+    """Rows to images: (rows, images) of 0 and 1."""
+    batch = shape_of(boxes)[:1].reshape(())
+    images = v.emit("Range", np.array(0), batch, np.array(1))
+    same = v.emit(
+        "Equal",
+        v.emit("Unsqueeze", image, np.array([1])),
+        v.emit("Unsqueeze", images, np.array([0])),
+    )
+    return v.cast(same, np.int64)
+
+
+def _best_of_image(
+    v: View, chosen: Value, value: Value, boxes: Value, keep: int
+) -> tuple[Value, Value]:
+    """The `keep` best rows of each image, in their old order."""
+    rows = shape_of(value)
+    order = v.graph.emit_all("TopK", value, rows, axis=0, largest=1, sorted=1)[1]
+    by_score = v.emit("Gather", chosen, order, axis=0)
+    member = _one_hot(v, _column(v, by_score, 0), boxes)
+    rank = v.emit(
+        "ReduceSum",
+        v.emit("Mul", v.emit("CumSum", member, np.array(0)), member),
+        np.array([1]),
+        keepdims=0,
+    )
+    kept = v.emit("Compress", order, v.emit("LessOrEqual", rank, np.array(keep)), axis=0)
+    kept = v.graph.emit_all("TopK", kept, shape_of(kept), axis=0, largest=0, sorted=1)[0]
+    return v.emit("Gather", chosen, kept, axis=0), v.emit("Gather", value, kept, axis=0)

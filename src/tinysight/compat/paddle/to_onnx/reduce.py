@@ -1,0 +1,231 @@
+"""Reductions, arg and sort operators, and look-ups by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_letters
+from typing import Any
+
+import numpy as np
+
+from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
+from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
+from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
+from tinysight.compat.paddle.to_onnx.symbols import Sym
+from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.types import dtype_of
+
+_REDUCTIONS = {
+    "mean": "ReduceMean",
+    "sum": "ReduceSum",
+    "max": "ReduceMax",
+    "min": "ReduceMin",
+    "prod": "ReduceProd",
+    "amax": "ReduceMax",
+    "amin": "ReduceMin",
+}
+
+
+def reduced(v: View, onnx: str, x: Value, axes: list[int], keep: bool) -> Value:
+    """A reduction over `axes` (all when empty)."""
+    places = sorted({v.axis(a, x) for a in axes}) or list(range(len(v.sides(x))))
+    if (
+        onnx == "ReduceMean"
+        and keep
+        and places == list(range(2, len(v.sides(x))))
+        and len(places) == 2
+    ):
+        return v.emit("GlobalAveragePool", x)
+    return v.emit(onnx, x, np.array(places, np.int64), keepdims=int(keep))
+
+
+def _axes(v: View) -> list[int]:
+    if v.attribute("reduce_all", "asvector", default=False):
+        return []
+    if "Axis" in v:
+        return v.constants("dim", "Axis")
+    return v.integers("dim", "axis", default=[])
+
+
+def _keep(v: View) -> bool:
+    return bool(v.attribute("keep_dim", "keepdim", "keepdims", default=False))
+
+
+@op(*_REDUCTIONS, *(f"reduce_{n}" for n in _REDUCTIONS), inputs=("X", "Axis"))
+def _reduce(v: View) -> Value:
+    if v.type == "sum" and not v.has("keepdim"):  # the legacy `sum` adds tensors
+        total, *rest = v.all("X")
+        for value in rest:
+            total = v.emit("Add", total, value)
+        return total
+    x, wanted = v["X"], v.attribute("out_dtype", "dtype", default=-1)
+    if (
+        isinstance(wanted, str)
+        and "Undefined" not in wanted
+        or isinstance(wanted, int)
+        and wanted >= 0
+    ):
+        x = v.cast(x, dtype_of(wanted))
+    return reduced(v, _REDUCTIONS[v.type.removeprefix("reduce_")], x, _axes(v), _keep(v))
+
+
+@op("any", "all", "reduce_any", "reduce_all", inputs=("X", "Axis"))
+def _reduce_bool(v: View) -> Value:
+    onnx = "ReduceMax" if v.type.endswith("any") else "ReduceMin"
+    return v.cast(reduced(v, onnx, v.cast(v["X"], np.int32), _axes(v), _keep(v)), bool)
+
+
+@op("logsumexp", inputs=("X", "Axis"))
+def _logsumexp(v: View) -> Value:
+    return reduced(v, "ReduceLogSumExp", v["X"], _axes(v), _keep(v))
+
+
+@op("p_norm", "frobenius_norm", inputs=("X", "Axis"))
+def _p_norm(v: View) -> Value:
+    x = v["X"]
+    order = float(v.attribute("porder", default=2.0)) if v.type == "p_norm" else 2.0
+    flat = v.attribute("asvector", "reduce_all", default=False)
+    axes = [] if flat else _axes(v) or [-1]
+    match order:
+        case 1.0 | 2.0:
+            return reduced(v, f"ReduceL{int(order)}", x, axes, _keep(v))
+        case _ if np.isinf(order):
+            return reduced(
+                v, "ReduceMax" if order > 0 else "ReduceMin", v.emit("Abs", x), axes, _keep(v)
+            )
+    powers = v.emit("Pow", v.emit("Abs", x), v.like(order, x))
+    return v.emit("Pow", reduced(v, "ReduceSum", powers, axes, _keep(v)), v.like(1 / order, x))
+
+
+@op("arg_max", "argmax", "arg_min", "argmin", inputs=("X", "Axis"))
+def _arg(v: View) -> Value:
+    x = v["X"]
+    axis = int(v.scalar("axis", "Axis", -1))
+    keep = bool(v.attribute("keepdims", default=False))
+    if v.attribute("flatten", default=False):
+        x, axis = v.emit("Reshape", x, np.array([-1])), 0
+    name = "ArgMax" if "max" in v.type else "ArgMin"
+    found = v.emit(name, x, axis=v.axis(axis, x), keepdims=int(keep))
+    wanted = v.attribute("dtype", default="int64")
+    return v.cast(found, np.int32 if wanted in (2, "int32") else np.int64)
+
+
+@op("top_k", "top_k_v2", "topk", inputs=("X", "K"), outputs=("Out", "Indices"))
+def _top_k(v: View) -> list[Value]:
+    x, count = v["X"], np.array([int(v.scalar("k", "K", 1))])
+    axis = v.axis(v.attribute("axis", default=-1), x)
+    largest = int(v.attribute("largest", default=True))
+    return v.graph.emit_all("TopK", x, count, axis=axis, largest=largest, sorted=1)
+
+
+@op("argsort", inputs=("X",), outputs=("Out", "Indices"))
+def _argsort(v: View) -> list[Value]:
+    x = v["X"]
+    axis = v.axis(v.attribute("axis", default=-1), x)
+    side = v.sides(x)[axis]
+    count: Any = np.array([side], object if isinstance(side, Sym) else np.int64)
+    largest = int(v.attribute("descending", default=False))
+    return v.graph.emit_all("TopK", x, count, axis=axis, largest=largest, sorted=1)
+
+
+@op("cumsum", inputs=("X", "Axis"))
+def _cumsum(v: View) -> Value:
+    x, axis = v["X"], int(v.scalar("axis", "Axis", -1))
+    if v.attribute("flatten", default=False):
+        x, axis = v.emit("Reshape", x, np.array([-1])), 0
+    options = {name: int(v.attribute(name, default=False)) for name in ("exclusive", "reverse")}
+    return v.emit("CumSum", x, np.array(v.axis(axis, x)), **options)
+
+
+@op("gather", inputs=("X", "Index", "Axis"))
+def _gather(v: View) -> Value:
+    x, index = v["X"], v["Index"]
+    axis = int(v.scalar("axis", "Axis", 0))
+    if len(v.sides(index)) == 2 and v.sides(index)[1] == 1:
+        index = reshape_to(v, index, v.sides(index)[:1])
+    return v.emit("Gather", x, index, axis=v.axis(axis, x))
+
+
+@op("index_select", inputs=("X", "Index"))
+def _index_select(v: View) -> Value:
+    return v.emit(
+        "Gather", v["X"], v["Index"], axis=v.axis(v.attribute("dim", "axis", default=0), v["X"])
+    )
+
+
+@op("gather_nd", inputs=("X", "Index"))
+def _gather_nd(v: View) -> Value:
+    return v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64))
+
+
+@op("lookup_table_v2", "lookup_table", "embedding", inputs=("Ids", "W"))
+def _embedding(v: View) -> Value:
+    index = v["Ids"]
+    if v.type == "lookup_table" and v.sides(index)[-1] == 1:
+        index = reshape_to(v, index, v.sides(index)[:-1])
+    return v.emit("Gather", v["W"], index, axis=0)
+
+
+@op("take_along_axis", inputs=("Input", "Index"), outputs=("Result",))
+def _take_along_axis(v: View) -> Value:
+    axis = v.attribute("Axis", "axis", default=0)
+    return v.emit("GatherElements", v["Input"], v["Index"], axis=v.axis(axis, v["Input"]))
+
+
+@op("index_sample", inputs=("X", "Index"))
+def _index_sample(v: View) -> Value:
+    return v.emit("GatherElements", v["X"], v["Index"], axis=1)
+
+
+@op("einsum", inputs=("Operands",))
+def _einsum(v: View) -> Value:
+    operands = v.all("Operands")
+    equation = str(v.attribute("equation", default=""))
+    ranks = [len(v.sides(operand)) for operand in operands]
+    return v.emit("Einsum", *operands, equation=explicit_einsum(equation, ranks))
+
+
+def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
+    """`equation` with its result and every axis written out.
+
+    Axes that "..." stands for get letters that the equation does not use, the same ones counted from the last. Without
+    "->" the result has these, then in alphabetical order the letters that appear once.
+
+    Raises:
+        Unsupported: the terms do not fit the operands.
+    """
+    terms, arrow, result = equation.replace(" ", "").partition("->")
+    parts = terms.split(",")
+    if len(parts) != len(ranks) or len(ranks) > 20:
+        raise Unsupported(f"equation {equation!r:.60} of {len(ranks)} operands")
+    spare = [c for c in ascii_letters if c not in equation]
+    hidden = [rank - len(part.replace("...", "")) for part, rank in zip(parts, ranks, strict=True)]
+    if any(n < 0 or (n > 0 and "..." not in part) for n, part in zip(hidden, parts, strict=True)):
+        raise Unsupported(f"equation {equation!r:.60} of operands with {list(ranks)} axes")
+    if max(hidden) > len(spare):
+        raise Unsupported(f"equation {equation!r:.60} with too many axes")
+    dots = "".join(spare[: max(hidden)])
+    written = [
+        part.replace("...", dots[len(dots) - n :]) for part, n in zip(parts, hidden, strict=True)
+    ]
+    if not arrow:
+        plain = "".join(parts).replace("...", "")
+        result = "..." + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
+    return ",".join(written) + "->" + result.replace("...", dots)
+
+
+@op("isnan", "isnan_v2", inputs=("X",))
+def _isnan(v: View) -> Value:
+    return v.emit("Not", v.emit("Equal", v["X"], v["X"]))
+
+
+@op("repeat_interleave", inputs=("X",))
+def _repeat_interleave(v: View) -> Value:
+    x, times = v["X"], v.attribute("Repeats", "repeats", default=1)
+    axis = v.axis(v.attribute("dim", "axis", default=0), x)
+    side = v.sides(x)[axis]
+    if isinstance(side, Sym):
+        raise Unsupported("a side that is not known")
+    if not 0 < times * side <= MAX_ELEMENTS:
+        raise Unsupported(f"{times} times {side}")
+    return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)

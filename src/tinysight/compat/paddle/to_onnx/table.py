@@ -1,0 +1,184 @@
+"""The table of operators, and the view of one Paddle operator that its translation reads.
+
+A translation is a function of a `View`; it is registered under the operator's names in both program forms together with
+the names of its inputs, in the order in which the numbered form has them:
+
+    @op("softmax", inputs=("X",))
+    def softmax(v: View) -> Value:
+        return v.emit("Softmax", v["X"], axis=v.attribute("axis", default=-1))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from tinysight.compat.paddle.program import Op
+from tinysight.compat.paddle.to_onnx.graph import Graph, Tensor, Unsupported, Value, known
+from tinysight.compat.paddle.to_onnx.symbols import Side, Sym
+
+Result: TypeAlias = Value | Sequence[Value]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one operator is translated: the function, and the names of numbered inputs."""
+
+    function: Callable[[View], Result]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+Translation = TypeVar("Translation", bound="Callable[[View], Result]")
+TABLE: dict[str, Entry] = {}
+
+
+def op(
+    *names: str, inputs: tuple[str, ...], outputs: tuple[str, ...] = ("Out",)
+) -> Callable[[Translation], Translation]:
+    """Register the translation of the operators `names`."""
+
+    def register(function: Translation) -> Translation:
+        for name in names:
+            assert name not in TABLE, f"{name} is registered twice"
+            TABLE[name] = Entry(function, inputs, outputs)
+        return function
+
+    return register
+
+
+class View:
+    """One operator with its inputs resolved. Input names are those of the legacy form."""
+
+    def __init__(self, graph: Graph, operator: Op, entry: Entry, values: Mapping[str, Any]) -> None:
+        self.graph, self.attributes = graph, operator.attributes
+        # An underscore marks one that works in place, which makes no difference here.
+        self.type = operator.type if operator.type in TABLE else operator.type.rstrip("_")
+        self._inputs: dict[str, list[Any]] = {}
+        for slot, names in operator.inputs.items():
+            name = slot
+            if slot.isdigit():
+                name = entry.inputs[int(slot)] if int(slot) < len(entry.inputs) else slot
+            found: list[Any] = []
+            for value in (values[n] for n in names):
+                found.extend(value) if isinstance(value, list) else found.append(value)
+            if found:
+                self._inputs[name] = found
+
+    def replaced(self, name: str, value: Value, **attributes: Any) -> View:
+        """The same operator with another input and other attributes."""
+        other = copy(self)
+        other._inputs = {**self._inputs, name: [value]}
+        other.attributes = {**self.attributes, **attributes}
+        return other
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._inputs
+
+    def __getitem__(self, name: str) -> Value:
+        found = self._inputs.get(name)
+        if not found or not isinstance(found[0], np.ndarray | Tensor):
+            raise Unsupported(f"input {name} is missing")
+        return found[0]
+
+    def all(self, name: str) -> list[Value]:
+        """All values of a list-valued input."""
+        return self._inputs.get(name, [])
+
+    def emit(self, op: str, *inputs: Value | None, **attributes: Any) -> Value:
+        """See `Graph.emit`."""
+        return self.graph.emit(op, *inputs, **attributes)
+
+    def attribute(self, *names: str, default: Any = None) -> Any:
+        """The first attribute that is present, under its name in either form."""
+        for name in names:
+            if self.attributes.get(name) is not None:
+                return self.attributes[name]
+        return default
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the attributes is present."""
+        return any(name in self.attributes for name in names)
+
+    def integers(self, *names: str, default: Sequence[int] | None = None) -> list[int]:
+        """A list-of-integers attribute; a single number is a list of one."""
+        value = self.attribute(*names, default=default)
+        if value is None:
+            raise Unsupported(f"attribute {names[0]} is missing")
+        try:
+            return [int(v) for v in (value if isinstance(value, list | tuple) else [value])]
+        except (TypeError, ValueError):
+            raise Unsupported(f"attribute {names[0]} is {value!r:.60}") from None
+
+    def vector(self, attribute: str, tensor: str, tensors: str = "") -> Value:
+        """Integers given as a tensor, a list of tensors, or an attribute, in that order; int64, rank 1."""
+        if tensor in self and len(self.all(tensor)) == 1:
+            value = self[tensor]
+            flat = (
+                value if len(known(value)[1]) == 1 else self.emit("Reshape", value, np.array([-1]))
+            )
+            return self.cast(flat, np.int64)
+        parts = self.all(tensors) or self.all(tensor)
+        if parts:
+            one = np.array([1])
+            vectors = [self.cast(self.emit("Reshape", part, one), np.int64) for part in parts]
+            return self.emit("Concat", *vectors, axis=0)
+        return np.array(self.integers(attribute), np.int64)
+
+    def constants(self, attribute: str, tensor: str, tensors: str = "") -> list[int]:
+        """As `vector`, for what must be known while translating.
+
+        Raises:
+            Unsupported: it depends on the input.
+        """
+        value = self.vector(attribute, tensor, tensors)
+        if not isinstance(value, np.ndarray) or value.dtype == object:
+            raise Unsupported(f"{attribute} depends on the input")
+        return [int(v) for v in value]
+
+    def scalar(self, attribute: str, tensor: str, default: float | None = None) -> float:
+        """A number given as a tensor of one element or an attribute."""
+        if tensor in self:
+            value = self[tensor]
+            if not isinstance(value, np.ndarray) or value.size != 1 or value.dtype == object:
+                raise Unsupported(f"{attribute} depends on the input")
+            return float(value.reshape(()))
+        found = self.attribute(attribute, default=default)
+        if not isinstance(found, int | float):
+            raise Unsupported(f"attribute {attribute} is missing")
+        return float(found)
+
+    def cast(self, value: Value, dtype: Any) -> Value:
+        """`value` in another data type; itself if it has it."""
+        if known(value)[0] == np.dtype(dtype):
+            return value
+        return self.emit("Cast", value, to=np.dtype(dtype))
+
+    def like(self, number: float, value: Value) -> np.ndarray:
+        """A number as a constant of `value`'s data type."""
+        return np.array(number, known(value)[0])
+
+    def sides(self, value: Value) -> tuple[Side, ...]:
+        """The shape of a value."""
+        return known(value)[1]
+
+    def numbers(self, sides: Sequence[Side]) -> list[int]:
+        """Sides that have to be known while translating.
+
+        Raises:
+            Unsupported: one of them depends on the input.
+        """
+        if any(isinstance(side, Sym) for side in sides):
+            raise Unsupported("sides that are not known")
+        return [int(side) for side in sides if not isinstance(side, Sym)]
+
+    def axis(self, number: int, value: Value) -> int:
+        """An axis counted from the front."""
+        rank = len(known(value)[1])
+        if not -rank <= number < max(rank, 1):
+            raise Unsupported(f"axis {number} of a tensor with {rank} axes")
+        return number % max(rank, 1)

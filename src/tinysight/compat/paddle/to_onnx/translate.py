@@ -1,0 +1,164 @@
+"""From a program to an ONNX graph: walk the operators once, each through its entry in the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinysight.compat.paddle.folder import PaddleModel
+from tinysight.compat.paddle.program import Op, Program
+from tinysight.compat.paddle.to_onnx import (  # noqa: F401 - importing a module fills the table
+    constants,
+    detect,
+    elementwise,
+    functions,
+    fused,
+    image,
+    layers,
+    reduce,
+    scatter,
+    shape_ops,
+)
+from tinysight.compat.paddle.to_onnx.graph import Graph, Tensor, Unsupported
+from tinysight.compat.paddle.to_onnx.table import TABLE, Entry, View
+from tinysight.errors import WeightsError
+
+_LISTS = ("builtin.combine", "builtin.split", "builtin.slice")
+_OUTPUTS = ("Out", "Output", "Y")
+# What a program that makes no sense runs into; the message says so, and nothing was made of it.
+NONSENSE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def covered(kind: str) -> Entry | None:
+    """The entry of an operator; the numbered form marks operators that work in place with an underscore."""
+    return TABLE.get(kind) or TABLE.get(kind.rstrip("_"))
+
+
+def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Graph:
+    """Translate a program with its weights.
+
+    Args:
+        model: the exported folder.
+        inputs: names for the graph's inputs, in the program's order; the program's own where empty.
+        outputs: the same for its outputs.
+
+    Raises:
+        WeightsError: operators that are not covered, all in one message, or one that is used in a way that is not.
+    """
+    program, where = model.program, str(model.folder)
+    ops = _needed(program)
+    missing = Counter(op.type for op in ops if op.type not in _LISTS and covered(op.type) is None)
+    if missing:
+        names = ", ".join(f"{name} ({count})" for name, count in sorted(missing.items()))
+        raise WeightsError(where, f"operators that are not covered: {names}")
+    graph = Graph()
+    values: dict[str, Any] = {}
+    for port, name in zip(
+        program.inputs, [*inputs, *(p.name for p in program.inputs[len(inputs) :])], strict=True
+    ):
+        kind = program.types[port.value]
+        try:
+            values[port.value] = graph.add_input(name, kind.dtype, kind.shape)
+        except (Unsupported, TypeError) as error:
+            raise WeightsError(where, f"input {name}: {error}") from None
+    for value, name in program.parameters.items():
+        if program.types[value].dtype == "bfloat16":
+            raise WeightsError(
+                where, f"parameter {name} is bfloat16", "export the network in float32"
+            )
+        values[value] = model.weights[name]
+        graph.name_constant(values[value], name)
+    for index, op in enumerate(ops):
+        try:
+            _one(graph, op, values)
+        except Unsupported as error:
+            raise WeightsError(
+                where, f"operator {index} ({op.type}): {error}", "not covered"
+            ) from None
+        except NONSENSE as error:
+            what = f"{type(error).__name__} {str(error)[:100]}"
+            raise WeightsError(
+                where, f"operator {index} ({op.type}) cannot be translated: {what}"
+            ) from None
+    _outputs(graph, program, values, outputs, where)
+    return graph
+
+
+def _needed(program: Program) -> list[Op]:
+    """The operators that an output depends on, in order."""
+    wanted = {port.value for port in program.outputs}
+    kept = []
+    for op in reversed(program.ops):
+        if any(name in wanted for names in op.outputs.values() for name in names):
+            kept.append(op)
+            wanted.update(name for names in op.inputs.values() for name in names)
+    return kept[::-1]
+
+
+def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
+    for names in op.inputs.values():
+        for name in names:
+            if name not in values:
+                raise Unsupported(f"reads {name[:80]!r}, which nothing has made")
+    if op.type == "builtin.combine":
+        values[op.outputs["0"][0]] = [values[n] for names in op.inputs.values() for n in names]
+        return
+    if op.type == "builtin.split":
+        _assign(values, op.outputs, values[op.inputs["0"][0]])
+        return
+    if op.type == "builtin.slice":
+        values[op.outputs["0"][0]] = values[op.inputs["0"][0]][int(op.attributes["index"])]
+        return
+    entry = covered(op.type)
+    assert entry is not None, "checked before"
+    result = entry.function(View(graph, op, entry, values))
+    results = list(result) if isinstance(result, list) else [result]
+    if "0" in op.outputs:
+        if isinstance(result, list) and len(op.outputs) == 1:
+            values[op.outputs["0"][0]] = results
+        else:
+            _assign(values, op.outputs, results)
+    elif len(entry.outputs) > 1:
+        for slot, value in zip(entry.outputs, results, strict=True):
+            for name in op.outputs.get(slot, ()):
+                values[name] = value
+    else:
+        slots = (*entry.outputs, *_OUTPUTS)
+        names = next((op.outputs[slot] for slot in slots if op.outputs.get(slot)), ())
+        if len(names) != len(results):
+            raise Unsupported(f"{len(names)} outputs, {len(results)} made")
+        values.update(zip(names, results, strict=True))
+
+
+def _assign(
+    values: dict[str, Any], outputs: Mapping[str, tuple[str, ...]], results: Sequence[Any]
+) -> None:
+    """Numbered outputs; those behind the first that nobody makes are statistics of training."""
+    for slot, names in outputs.items():
+        if names and int(slot) < len(results):
+            values[names[0]] = results[int(slot)]
+
+
+def _outputs(
+    graph: Graph, program: Program, values: Mapping[str, Any], wishes: Sequence[str], where: str
+) -> None:
+    taken = {tensor.name for tensor in graph.inputs}
+    for index, port in enumerate(program.outputs):
+        value = values.get(port.value)
+        if not isinstance(value, np.ndarray | Tensor):
+            raise WeightsError(where, f"output {port.name} is not made by the program")
+        if not isinstance(value, Tensor) or value.name in taken:
+            value = graph.emit_identity(value)
+        taken.add(value.name)
+        graph.outputs.append((wishes[index] if index < len(wishes) else port.name, value))

@@ -1,0 +1,1 @@
+"""Predictions of labelled images, and how good they are."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: read, simplified and written without the onnx package."""

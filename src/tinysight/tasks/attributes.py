@@ -1,0 +1,195 @@
+"""What a person, a vehicle, a table or a face looks like, in PaddleClas' words.
+
+Each takes independent probabilities (N, K), K and their order being those of PaddleClas'
+networks. An attribute is there if its probability exceeds the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from tinysight.registry import postprocesses
+from tinysight.tasks.answers import Attributes, check_scores
+from tinysight.tasks.faces import AGES, FACE, GENDERS, MALE, YOUNG
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, Le
+
+
+_HAT, _GLASSES, _SHORT, _LONG, _BOOTS, _HOLD, _FEMALE = 0, 1, 2, 3, 14, 18, 22
+_UPPER = ("UpperStride", "UpperLogo", "UpperPlaid", "UpperSplice")  # from 4
+_LOWER = ("LowerStripe", "LowerPattern", "LongCoat", "Trousers", "Shorts", "Skirt&Dress")  # from 8
+_BAGS = ("HandBag", "ShoulderBag", "Backpack")  # from 15
+_YEARS = ("AgeLess18", "Age18-60", "AgeOver60")  # from 19
+_SIDES = ("Front", "Side", "Back")  # from 23
+_COLORS = (
+    "yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black",
+)  # fmt: skip
+_TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
+_TABLE = (
+    ("Scanned", "Photo"),
+    ("Little", "Numerous"),
+    ("Black-and-White", "Multicolor"),
+    ("Clear", "Blurry"),
+    ("Without-Obstacles", "With-Obstacles"),
+    ("Horizontal", "Tilted"),
+)
+
+
+@postprocesses.register("person_attribute")
+@dataclass(frozen=True)
+class PersonAttribute:
+    """Ten words on a person from 26 probabilities.
+
+    `output_threshold` is that of the 0/1 vector, glasses and things held apart; by default
+    `threshold`. PaddleClas always takes 0.5.
+    """
+
+    threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    glasses_threshold: Annotated[float, Ge(0), Le(1)] = 0.3
+    hold_threshold: Annotated[float, Ge(0), Le(1)] = 0.6
+    output_threshold: Annotated[float, Ge(0), Le(1)] | None = None
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, scores: np.ndarray) -> list[Attributes]:
+        """Answers for probabilities (N, 26)."""
+        check_scores(scores, self.labels, 26)
+        limit = self.threshold if self.output_threshold is None else self.output_threshold
+        limits = np.full(26, limit)
+        limits[_GLASSES], limits[_HOLD] = self.glasses_threshold, self.hold_threshold
+        return [
+            Attributes(attributes=self._words(row), output=_above(row, limits))
+            for row in scores.astype(np.float64)
+        ]
+
+    def _words(self, row: np.ndarray) -> list[str]:
+        upper = [_long_or_short(row)]
+        upper += [w for w, p in zip(_UPPER, row[4:8], strict=True) if p > self.threshold]
+        lower = [w for w, p in zip(_LOWER, row[8:14], strict=True) if p > self.threshold]
+        bag = _BAGS[row[15:18].argmax()] if row[15:18].max() > self.threshold else "No bag"
+        return [
+            "Female" if row[_FEMALE] > self.threshold else "Male",
+            _YEARS[row[19:22].argmax()],
+            _SIDES[row[23:26].argmax()],
+            f"Glasses: {row[_GLASSES] > self.glasses_threshold}",
+            f"Hat: {row[_HAT] > self.threshold}",
+            f"HoldObjectsInFront: {row[_HOLD] > self.hold_threshold}",
+            bag,
+            f"Upper: {' '.join(upper)}",
+            f"Lower:  {' '.join(lower or [_LOWER[row[8:14].argmax()]])}",
+            "Boots" if row[_BOOTS] > self.threshold else "No boots",
+        ]
+
+
+@postprocesses.register("vehicle_attribute")
+@dataclass(frozen=True)
+class VehicleAttribute:
+    """Colour and type of a vehicle, the best of 10 and of 9 probabilities or unknown."""
+
+    color_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    type_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, scores: np.ndarray) -> list[Attributes]:
+        """Answers for probabilities (N, 19); a best one at the threshold is known."""
+        check_scores(scores, self.labels, len(_COLORS) + len(_TYPES))
+        limits = np.repeat([self.color_threshold, self.type_threshold], (10, 9))
+        answers = []
+        for row in scores.astype(np.float64):
+            color = _best("Color", _COLORS, row[:10], self.color_threshold)
+            kind = _best("Type", _TYPES, row[10:], self.type_threshold)
+            answers.append(Attributes(attributes=f"{color}, {kind}", output=_above(row, limits)))
+        return answers
+
+
+@postprocesses.register("table_attribute")
+@dataclass(frozen=True)
+class TableAttribute:
+    """Six properties of an image of a table.
+
+    With `number_decides`, as in PaddleClas by mistake, `number_threshold` also stands for those
+    of obstruction and angle, in the words but not in the 0/1 vector.
+    """
+
+    source_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    number_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    color_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    clarity_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    obstruction_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    angle_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    number_decides: bool = False
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, scores: np.ndarray) -> list[Attributes]:
+        """Answers for probabilities (N, 6)."""
+        check_scores(scores, self.labels, len(_TABLE))
+        limits = np.array(
+            [
+                self.source_threshold,
+                self.number_threshold,
+                self.color_threshold,
+                self.clarity_threshold,
+                self.obstruction_threshold,
+                self.angle_threshold,
+            ]
+        )
+        of_words = limits.copy()
+        if self.number_decides:
+            of_words[4:] = self.number_threshold
+        return [
+            Attributes(
+                attributes=[
+                    yes if p > limit else no
+                    for (yes, no), p, limit in zip(_TABLE, row, of_words, strict=True)
+                ],
+                output=_above(row, limits),
+            )
+            for row in scores.astype(np.float64)
+        ]
+
+
+@postprocesses.register("face_attribute")
+@dataclass(frozen=True)
+class FaceAttribute:
+    """What is there of the 40 CelebA attributes of a face; gender and age always, as one of two.
+
+    `chinese` gives the words in Chinese.
+    """
+
+    threshold: Annotated[float, Ge(0), Le(1)] = 0.65
+    chinese: bool = False
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, scores: np.ndarray) -> list[Attributes]:
+        """Answers for probabilities (N, 40)."""
+        check_scores(scores, self.labels, len(FACE))
+        answers = []
+        for row in scores.astype(np.float64):
+            output = _above(row, np.full(len(FACE), self.threshold))
+            words = []
+            for i, there in enumerate(output):
+                if i in (MALE, YOUNG):
+                    words.append((GENDERS if i == MALE else AGES)[1 - there][self.chinese])
+                elif there:
+                    words.append(FACE[i][self.chinese])
+            answers.append(Attributes(attributes=words, output=output))
+        return answers
+
+
+def _above(row: np.ndarray, limits: np.ndarray) -> list[int]:
+    return (row > limits).astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def _long_or_short(row: np.ndarray) -> str:
+    return "LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"
+
+
+def _best(title: str, words: Sequence[str], row: np.ndarray, limit: float) -> str:
+    at = int(row.argmax())
+    if row[at] < limit:
+        return f"{title} unknown"
+    return f"{title}: ({words[at]}, prob: {float(row[at])})"

@@ -1,0 +1,73 @@
+"""Boxes around what was found, after a network that ends in non-maximum suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+import numpy as np
+
+from tinysight.errors import ConfigError
+from tinysight.registry import postprocesses
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, Le
+
+
+class Found(TypedDict):
+    """What was found in one image, in the order of the network; boxes are x1, y1, x2, y2 in pixels. JSON-ready."""
+
+    label_ids: list[int]
+    scores: list[float]
+    label_names: list[str]
+    boxes_xyxy: list[list[float]]
+
+
+@postprocesses.register("boxes")
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes whose score exceeds `threshold` (strictly, as in PaddleClas). Without labels a name is the id."""
+
+    threshold: Annotated[float, Ge(0), Le(1)] = 0.5
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, outputs: Sequence[np.ndarray]) -> list[Found]:
+        """One answer an image.
+
+        Args:
+            outputs: rows (B, 6) of label id, score, x1, y1, x2, y2, image after image, and how many of them belong
+                to each image, (N,).
+
+        Raises:
+            ConfigError: other shapes, or a label id that has no label.
+        """
+        if isinstance(outputs, np.ndarray) or len(outputs) != 2:
+            raise ConfigError(
+                "postprocess", "boxes are the answers of detectors", "topk, threshold"
+            )
+        rows, counts = outputs
+        counts = counts.reshape(-1).astype(np.int64)
+        if (
+            rows.ndim != 2
+            or rows.shape[1] != 6
+            or counts.min(initial=0) < 0
+            or counts.sum() != len(rows)
+        ):
+            what = f"expected rows of 6 and a count for each image, got {rows.shape} and {counts.tolist()}"
+            raise ConfigError("boxes", what)
+        return [self._answer(part) for part in np.split(rows, np.cumsum(counts)[:-1])]
+
+    def _answer(self, rows: np.ndarray) -> Found:
+        rows = rows[(rows[:, 1] > self.threshold) & (rows[:, 0] >= 0)]
+        ids = rows[:, 0].astype(np.int64).tolist()
+        if self.labels and max(ids, default=0) >= len(self.labels):
+            what = f"{len(self.labels)} labels, and a box of class {max(ids)}"
+            raise ConfigError("labels", what, "name as many as the network has classes")
+        names = [self.labels[i] if self.labels else str(i) for i in ids]
+        return Found(
+            label_ids=ids,
+            scores=rows[:, 1].tolist(),
+            label_names=names,
+            boxes_xyxy=rows[:, 2:].tolist(),
+        )

@@ -1,0 +1,34 @@
+"""An image as a vector, for comparing images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+
+from tinysight.errors import ConfigError
+from tinysight.registry import postprocesses
+
+
+class Vector(TypedDict):
+    """What a recognition network says about one image. JSON-ready."""
+
+    embedding: list[float]
+
+
+@postprocesses.register("embedding")
+@dataclass(frozen=True)
+class Embedding:
+    """The network's output, brought to length 1 by `normalize` as PaddleClas' galleries expect it."""
+
+    normalize: bool = True
+
+    def __call__(self, scores: np.ndarray) -> list[Vector]:
+        """Vectors for the outputs (N, D); a vector of zeros stays one."""
+        if scores.ndim != 2:
+            raise ConfigError("embedding", f"expected (N, D), got shape {scores.shape}")
+        if self.normalize:
+            lengths = np.sqrt(np.square(scores, dtype=np.float64).sum(1, keepdims=True))
+            scores = (scores / np.maximum(lengths, 1e-30)).astype(np.float32)
+        return [Vector(embedding=row) for row in scores.tolist()]

@@ -1,0 +1,188 @@
+"""The folder of one run: what lies in it, who may write there, and how a run is taken up again.
+
+recipe.yaml          resolved, every default written out
+environment.json     versions, hardware, hashes of the lists, every start
+metrics.jsonl        a line an epoch
+tensorboard/         the same as an event file
+checkpoints/         last (to go on from), previous (the one before), best (to use)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from tinysight import __version__
+from tinysight.config import Recipe, recipe_yaml
+from tinysight.config.load import check_tree
+from tinysight.errors import CheckpointError
+from tinysight.files import read_yaml, write_atomic
+from tinysight.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tinysight.training.events import append_events, write_events
+from tinysight.validation import leaves
+
+logger = logging.getLogger(__name__)
+
+# Keys that a resumed run may change, since the weights do not depend on them. The data may have
+# moved: the list's fingerprint is compared.
+_FREE = (
+    "description",
+    "data.root",
+    "data.train.root",
+    "data.eval.root",
+    "data.workers",
+    "train.checkpoint_every",
+)
+_SHOWN = 10
+
+
+class RunFolder:
+    """Names of the files of a run in `path`; creating one touches nothing."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.events = self.path / "tensorboard" / "events.out.tfevents.0.tinysight"
+        self.last = self.path / "checkpoints" / "last.safetensors"
+        self.previous = self.path / "checkpoints" / "previous.safetensors"
+        self.best = self.path / "checkpoints" / "best.safetensors"
+
+    def open(
+        self, recipe: Recipe, resume: bool, notes: Mapping[str, Any] | None = None
+    ) -> Checkpoint | None:
+        """Make the folder, or with `resume` go on with the run in it.
+
+        Args:
+            recipe: the resolved recipe.
+            resume: whether the folder may hold a run of it.
+            notes: more entries of environment.json.
+
+        Returns:
+            The checkpoint to go on from, None to begin.
+
+        Raises:
+            CheckpointError: the folder holds a run and `resume` is not set, the run in it is of
+                another recipe, or its last checkpoint is damaged.
+        """
+        if not resume and (found := self._found()):
+            hint = "--resume goes on with it; or choose another folder with --out"
+            raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
+        checkpoint = None
+        if self.recipe.is_file():
+            self._same_run(recipe)
+            checkpoint = self._newest()
+        elif resume:
+            logger.warning("%s: no run to resume, so this one begins", self.path)
+        for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
+            part.unlink()
+        write_atomic(self.recipe, recipe_yaml(recipe))
+        self._keep_metrics(checkpoint.state.step if checkpoint else 0)
+        self._note_environment(checkpoint.state.step if checkpoint else 0, notes or {})
+        return checkpoint
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint to go on from; the one before stays as `previous`."""
+        if self.last.is_file():
+            self.last.replace(self.previous)  # killed here, the run goes on from `previous`
+        save_checkpoint(self.last, checkpoint)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line to the metrics."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        append_events(self.events, record)
+
+    def _found(self) -> str:
+        """Name of a file that only a run leaves; empty if there is none."""
+        own = (self.recipe, self.environment, self.metrics, self.last, self.previous, self.best)
+        return next((p.name for p in own if p.exists()), "")
+
+    def _same_run(self, recipe: Recipe) -> None:
+        stored = read_yaml(self.recipe)
+        known, _ = check_tree(stored)  # with the fields that are new since then at their defaults
+        there = dict(leaves(known.model_dump(mode="json") if known else stored))
+        here = dict(leaves(recipe.model_dump(mode="json")))
+        keys = [
+            key
+            for key in dict.fromkeys((*there, *here))
+            if there.get(key) != here.get(key) and not key.startswith(_FREE)
+        ]
+        if keys:
+            shown = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:_SHOWN]]
+            more = [f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
+            raise CheckpointError(
+                str(self.path),
+                "holds a run of another recipe: " + "; ".join([*shown, *more]),
+                "resume with its recipe, or choose another folder with --out",
+            )
+
+    def _newest(self) -> Checkpoint | None:
+        if not self.last.is_file():
+            return load_checkpoint(self.previous) if self.previous.is_file() else None
+        try:
+            return load_checkpoint(self.last)
+        except CheckpointError as error:
+            hint = "delete it, and --resume begins anew"
+            if self.previous.is_file():
+                hint = f"delete it, and --resume goes on from {self.previous.name}"
+            raise CheckpointError(str(self.last), error.problems[0].what, hint) from None
+
+    def _keep_metrics(self, step: int) -> None:
+        """Drop the lines after `step`, which the run will write again, and a line cut off."""
+        records = []
+        if self.metrics.is_file():
+            for line in self.metrics.read_text("utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                    if record["step"] <= step:
+                        records.append(record)
+                except (ValueError, KeyError, TypeError):
+                    continue
+        write_atomic(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+        write_events(self.events, records)
+
+    def _note_environment(self, step: int, notes: Mapping[str, Any]) -> None:
+        now = environment()
+        starts = []
+        if self.environment.is_file():
+            before = json.loads(self.environment.read_text("utf-8"))
+            starts = before.get("starts", [])
+            changed = [k for k in now if before.get(k) != now[k]]
+            if changed:
+                logger.warning(
+                    "resumed elsewhere (%s), so the result may differ in the last bits",
+                    ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed),
+                )
+        time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        tree = {**now, **notes, "starts": [*starts, {"time": time, "step": step}]}
+        write_atomic(self.environment, json.dumps(tree, indent=2) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """What the last bits of a result depend on."""
+    cuda = torch.cuda.is_available()
+    return {
+        "tinysight": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "cuda": torch.version.cuda if cuda else None,
+    }

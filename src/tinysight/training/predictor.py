@@ -1,0 +1,170 @@
+"""A trained network as a callable, from a run folder or one checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tinysight.config import Recipe
+from tinysight.config.load import check_tree
+from tinysight.data.labels import label_names
+from tinysight.data.lists import read_split
+from tinysight.errors import CheckpointError, ConfigError
+from tinysight.evaluation.predictor import Evaluation, Predict, evaluate
+from tinysight.models import Backbone, set_batch_norm_variance
+from tinysight.models.activation import probabilities
+from tinysight.registry import backbones
+from tinysight.training.checkpoint import load_checkpoint
+from tinysight.training.folder import RunFolder
+from tinysight.training.pretrained import CLASSIFIER, find_pretrained, load_pretrained
+from tinysight.training.weights import classes_of
+from tinysight.transforms import Compose
+
+
+def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
+    """A callable from (N, 3, H, W) float32 to (N, K) probabilities, and the recipe of its run.
+
+    Args:
+        run_or_checkpoint: a run folder (its best checkpoint, else its last) or a checkpoint.
+
+    Raises:
+        CheckpointError: nothing there, or it is damaged.
+    """
+    model, recipe = load_model(run_or_checkpoint)
+    return predictor(model.to(device()), recipe.data.target), recipe
+
+
+def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
+    """The network of `load_predictor` on the evaluation images and metrics of its own recipe."""
+    predict, recipe = load_predictor(run_or_checkpoint)
+    data = recipe.data
+    samples = read_split(data, data.eval)
+    transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
+    return evaluate(
+        predict,
+        samples,
+        transforms,
+        [m.spec for m in recipe.metrics],
+        batch_size=data.eval_batch_size,
+        labels=label_names(data),
+    )
+
+
+def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
+    """The trained network on the CPU in evaluation mode, and its recipe; otherwise as
+    `load_predictor`.
+    """
+    path = find_checkpoint(run_or_checkpoint)
+    checkpoint = load_checkpoint(path)
+    recipe, problems = check_tree(checkpoint.recipe)
+    if recipe is None:
+        raise ConfigError.of(f"recipe in {path}", problems)
+    model = build_model(recipe)
+    model.load_state_dict(checkpoint.model)
+    return model.eval(), recipe
+
+
+def build_model(recipe: Recipe) -> Backbone:
+    """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
+    spec = recipe.model.backbone.spec
+    classes = len(label_names(recipe.data))
+    model: Backbone = backbones.build(spec, "model.backbone", num_classes=classes)
+    try:
+        set_batch_norm_variance(model, recipe.model.batch_norm_variance)
+    except ValueError as error:  # a layer of somebody else's network
+        raise ConfigError("model.batch_norm_variance", str(error), "unbiased") from None
+    return model
+
+
+def begin_with(recipe: Recipe, weights: str | Path) -> Recipe:
+    """`recipe` that begins with `weights`, but for the classifier if theirs has other classes.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `find_pretrained` takes them.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    path = find_pretrained(str(weights), recipe.model.backbone.name)
+    fits = classes_of(path, build_model(recipe)) == len(label_names(recipe.data))
+    changes = {"pretrained": str(path), "skip": () if fits else (CLASSIFIER,)}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+
+
+def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module, Path]:
+    """The network of a recipe with all weights of a file, on the CPU in evaluation mode, and that file.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `find_pretrained` takes them: a checkpoint, weights of PaddleClas; None: those that the recipe
+            begins with, classifier included.
+
+    Raises:
+        CheckpointError: they do not fit, or there are none.
+    """
+    if weights is None and (not recipe.model.pretrained or recipe.model.skip):
+        hint = "train first, or name weights (Global.pretrained_model)"
+        raise CheckpointError(recipe.task, "no trained weights for this number of classes", hint)
+    model = build_model(recipe)
+    wanted = recipe.model.pretrained if weights is None else str(weights)
+    path = find_pretrained(wanted or "", recipe.model.backbone.name)
+    load_pretrained(model, path)
+    return model.eval(), path
+
+
+def initial_model(recipe: Recipe) -> Backbone:
+    """The network as the first step finds it: fresh weights, and over them the pretrained ones.
+
+    Raises:
+        CheckpointError: they do not fit, and the recipe does not say that a part may differ.
+        FetchError: they are to be fetched and cannot be.
+    """
+    model, section = build_model(recipe), recipe.model
+    if section.pretrained:
+        path = find_pretrained(section.pretrained, section.backbone.name)
+        load_pretrained(model, path, skip=section.skip)
+    elif section.skip:
+        raise ConfigError("model.skip", "nothing to skip", "model.pretrained names no weights")
+    return model
+
+
+def predictor(model: nn.Module, target: str = "class", temperature: float = 1.0) -> Predict:
+    """`model`, as it is now, as a callable of NumPy arrays to probabilities, all in float32.
+
+    Args:
+        model: from (N, C, H, W) to logits (N, K).
+        target: `data.target` of its recipe; with `multilabel` each label is decided by itself.
+        temperature: the logits are divided by it.
+    """
+    place: Any = next(model.parameters()).device
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(images).to(place)).float()
+            scores: np.ndarray = probabilities(logits, target, temperature).cpu().numpy()
+            return scores
+
+    return predict
+
+
+def device() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """The file that `load_model` reads; raises as it does when there is none."""
+    path = Path(run_or_checkpoint)
+    if path.is_file():
+        return path
+    folder = RunFolder(path)
+    for choice in (folder.best, folder.last, folder.previous):
+        if choice.is_file():
+            return choice
+    what = "no checkpoint in this folder yet" if path.is_dir() else "no such run or checkpoint"
+    raise CheckpointError(str(path), what)

@@ -1,0 +1,113 @@
+"""Shards without any cluster: order, resuming, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinysight.batch.run import run
+from tinysight.batch.shards import Row, Shard, keep, kept, left, shards
+from tinysight.errors import DataError
+
+
+@given(st.lists(st.text(max_size=3)), st.integers(1, 9))
+def test_shards_are_the_list(names: list[str], size: int) -> None:
+    plan = list(shards(names, size))
+    assert [name for shard in plan for name in shard.names] == names
+    assert [shard.number for shard in plan] == list(range(len(plan)))
+    assert all(len(shard.names) == size for shard in plan[:-1])
+
+
+def test_a_file_is_about_its_images() -> None:
+    (one,), (other,) = shards(["a", "b"], 2), shards(["a", "c"], 2)
+    assert one.file != other.file
+    assert one.file == Shard(0, ("a", "b")).file != Shard(1, ("a", "b")).file
+    assert Shard(0, ("ab", "c")).file != Shard(0, ("a", "bc")).file
+    assert Shard(0, ("\udcff",)).file.endswith(".jsonl")
+
+
+def test_what_is_kept_is_not_left(tmp_path: Path) -> None:
+    plan = list(shards("abcde", 2))
+    keep(tmp_path, plan[1], [{"filename": "c", "x": 1}, {"filename": "d", "x": 2}])
+    assert left(tmp_path, plan) == [plan[0], plan[2]]
+    assert [row["x"] for row in kept(tmp_path, plan[1:2])] == [1, 2]
+    with pytest.raises(ValueError, match="not about the images of shard 0"):
+        keep(tmp_path, plan[0], [{"filename": "b"}, {"filename": "a"}])
+
+
+class Backwards:
+    """Answers the shards from the last on, and stops before number `dies`; remembers which it made."""
+
+    def __init__(self, dies: int | None = None) -> None:
+        self.dies, self.made = dies, list[int]()
+
+    def __call__(self, plan: Sequence[Shard]) -> Iterator[tuple[Shard, list[Row]]]:
+        for shard in reversed(plan):
+            if shard.number == self.dies:
+                raise KeyboardInterrupt
+            self.made.append(shard.number)
+            yield shard, [_row(name) for name in shard.names]
+
+
+def _row(name: str) -> Row:
+    if name == "bad":
+        return {"filename": name, "error": "no image"}
+    return {"class_ids": [1], "scores": [0.5], "label_names": ["x"], "filename": name}
+
+
+NAMES = ["a", "b", "bad", "d", "e", "f", "g"]
+
+
+def test_order_is_kept_and_failures_counted(tmp_path: Path) -> None:
+    output, told = tmp_path / "out.jsonl", list[int]()
+    assert run(NAMES, output, "key", 2, Backwards(), told.append) == (7, 1)
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert rows == [_row(name) for name in NAMES]
+    assert told == [0, 1, 3, 5, 7]
+    assert list(tmp_path.iterdir()) == [output], "the shards are gone"
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    output, told = tmp_path / "out.csv", list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        run(NAMES, output, "key", 2, Backwards(dies=1))
+    assert not output.exists()
+    again = Backwards()
+    assert run(NAMES, output, "key", 2, again, told.append) == (7, 1)
+    assert again.made == [1, 0]
+    assert told == [3, 5, 7]
+    lines = output.read_text().splitlines()
+    assert lines[0].startswith('"filename"')
+    assert [line.split(",")[0].strip('"') for line in lines[1:]] == NAMES
+    assert lines[3].endswith('"no image"')
+
+
+def test_where_images_came_only_their_shards_are_made_again(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(NAMES, output, "key", 2, Backwards(dies=0))
+    again = Backwards()
+    run([*NAMES, "h"], output, "key", 2, again)
+    assert again.made == [3, 0], "the last one has another image now"
+
+
+def test_two_at_the_same_file(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+
+    def inside(plan: Sequence[Shard]) -> Iterator[tuple[Shard, list[Row]]]:
+        with pytest.raises(DataError, match="another process is writing"):
+            run(NAMES, output, "key", 2, Backwards())
+        return Backwards()(plan)
+
+    assert run(NAMES, output, "key", 2, inside) == (7, 1)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        run(NAMES, tmp_path / "file" / "out.jsonl", "key", 2, Backwards())

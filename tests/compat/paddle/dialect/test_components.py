@@ -1,0 +1,93 @@
+"""Optimisers, schedules and operators of PaddleClas as components of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.paddleclas import write_training
+from tinysight.config import load_recipe
+
+OPTIMIZER = "name: Momentum\n  momentum: 0.9"
+RATE = "{name: Cosine, learning_rate: 5e-2, warmup_epoch: 1, eta_min: 1e-5}"
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        (
+            "name: AdamW\n  beta1: 0.8\n  no_weight_decay_name: .bias norm\n  one_dim_param_no_weight_decay: True",
+            {
+                "name": "adamw",
+                "betas": [0.8, 0.999],
+                "undecayed": [".bias", "norm"],
+                "decay_one_dimensional": False,
+            },
+        ),
+        ("name: AdamW\n  weight_decay: 0.5", {"weight_decay": 3e-5, "decay_one_dimensional": True}),
+        ("name: SGD", {"name": "sgd", "momentum": 0.0}),
+        ("name: Adam\n  epsilon: 1e-8", {"name": "adam", "eps": 1e-8}),
+        (
+            "name: RMSProp\n  rho: 0.9\n  momentum: 0.9\n  epsilon: 0.001",
+            {"name": "rmsprop", "rho": 0.9, "eps": 0.001},
+        ),
+    ],
+)
+def test_an_optimizer(written: str, made: dict[str, Any], tmp_path: Path) -> None:
+    path = write_training(tmp_path, (OPTIMIZER, written))
+    spec = load_recipe(path).train.optimizer.spec
+    assert {key: spec[key] for key in made} == made
+
+
+@pytest.mark.parametrize(
+    ("written", "rate", "made"),
+    [
+        ("{name: Piecewise, decay_epochs: [1, 2], values: [0.2, 0.1, 0.05]}", 0.2,
+         {"name": "piecewise", "milestones": [1, 2], "factors": [0.5, 0.25]}),
+        # PaddleClas would drop to a tenth every 30 epochs instead of following the two lists.
+        ("{name: Piecewise, learning_rate: 0.4, decay_epochs: [1, 2], values: [0.2, 0.1, 0.05]}", 0.4,
+         {"factors": [0.5, 0.25]}),
+        ("{name: Step, learning_rate: 0.1, step_size: 2.5, gamma: 0.5}", 0.1, {"step_epochs": 2.5, "factor": 0.5}),
+        ("{name: MultiStepDecay, learning_rate: 0.1, milestones: [1, 2]}", 0.1, {"name": "multi_step", "factor": 0.1}),
+        ("{name: Linear, learning_rate: 0.1, power: 2.0}", 0.1, {"name": "polynomial", "power": 2.0}),
+        ("{name: ConstLR, learning_rate: 1e-4}", 1e-4, {"name": "constant"}),
+        ("{name: ReduceOnPlateau, learning_rate: 0.1, patience: 2}", 0.1, {"name": "plateau", "mode": "min"}),
+        ("{name: OneCycleLR, max_learning_rate: 0.1}", 0.1, {"name": "one_cycle", "rise": 0.3}),
+        ("{name: Cyclic, base_learning_rate: 0.01, max_learning_rate: 0.1, step_size_up: 5}", 0.1,
+         {"name": "cyclic", "base_lr": 0.01, "up_steps": 5}),
+    ],
+)  # fmt: skip
+def test_a_schedule(written: str, rate: float, made: dict[str, Any], tmp_path: Path) -> None:
+    found = load_recipe(write_training(tmp_path, (RATE, written))).train
+    assert found.lr == rate
+    spec = found.schedule.spec
+    assert {key: spec[key] for key in made} == made
+
+
+OPERATORS = [
+    ("Padv2: {size: [40, 36], pad_mode: 1, fill_value: 0}",
+     [{"name": "cast"}, {"name": "pad", "size": [40, 36], "at": "center", "fill": [0.0]}]),
+    ("Padv2: {pad_mode: -1, offsets: [1, 2], size_divisor: 8}", [{"name": "cast"}, {"multiple": 8, "at": [1, 2]}]),
+    ("Pad: {padding: 10, backend: cv2}", [{"name": "pad", "border": 10, "fill": [0.0]}]),
+    ("RandCropImageV2: {size: [32, 32]}", [{"name": "random_crop", "size": [32, 32]}]),
+    ("RandomRotation: {prob: 0.5, degrees: 90}", [{"name": "random_rotation", "degrees": 90.0, "p": 0.5}]),
+    ("ColorJitter: {brightness: 0.1, hue: 0.1}", [{"name": "color_jitter", "brightness": 0.1, "p": 1.0}]),
+    ("TimmAutoAugment: {prob: 0.5, config_str: rand-m7-mstd0.5-inc1, interpolation: bicubic, img_size: 32}",
+     [{"name": "rand_augment", "spec": "rand-m7-mstd0.5-inc1", "p": 0.5, "fill": [124, 116, 104]}]),
+    ("RandomErasing: {EPSILON: 0.25, sl: 0.02, sh: 1.0/3.0, r1: 0.3, attempt: 10, use_log_aspect: True, mode: pixel}",
+     [{"name": "random_erasing", "p": 0.25, "area": [0.02, 1 / 3], "aspect": 0.3, "attempts": 10, "mode": "pixel"}]),
+    ("CropImageAtRatio: {size: 24, pad: 8}", [{"name": "center_square", "size": 24, "share": 0.75}]),
+    ("RandAugment: {num_layers: 3}", [{"name": "classic_rand_augment", "operations": 3, "magnitude": 5.0}]),
+    ("AutoAugment:", [{"name": "classic_auto_augment"}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "made"), OPERATORS, ids=lambda x: str(x).split(":")[0])
+def test_an_operator(written: str, made: list[dict[str, Any]], tmp_path: Path) -> None:
+    path = write_training(tmp_path, ("RandFlipImage: {flip_code: 1}", written))
+    found = load_recipe(path).transforms.train[1:-1]
+    assert len(found) == len(made)
+    for ours, wanted in zip(found, made, strict=True):
+        assert {key: ours.spec[key] for key in wanted} == wanted
