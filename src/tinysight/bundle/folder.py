@@ -23,7 +23,7 @@ from tinysight.registry import fold
 MODEL = "model.onnx"
 MANIFEST = "bundle.yaml"
 CARD = "card.md"
-SHIPPED = Path(__file__).parent / "bundles"
+SHIPPED = Path(__file__).parents[1] / "bundles"
 _MAX_MANIFEST = 16 << 20
 _AGAIN = "export the bundle again, or copy it again from where it came"
 
