@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,9 +156,3 @@ def test_public_names_are_sorted_and_exist() -> None:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 names = ast.literal_eval(node.value)
                 assert names == sorted(names), f"{path}: __all__ is not sorted"
-
-
-def test_files_are_short() -> None:
-    lengths = {p: len(p.read_text("utf-8").splitlines()) for p in FILES}
-    assert {p: n for p, n in lengths.items() if n > 400} == {}
-    assert statistics.median(n for n in lengths.values() if n > 5) <= 150
