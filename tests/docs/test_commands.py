@@ -51,7 +51,7 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPO / "samples")
     (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "blurred")
     (tmp_path / "build").symlink_to(BUILD)
-    make_images(tmp_path / "pictures")
+    make_images(tmp_path / "images")
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -108,7 +108,7 @@ def _rate(name: str, rate: Rate | None, hits: int, total: int) -> str:
 
 def _facts(verdict: Verdict) -> str:
     found, latency = verdict.found, verdict.latency
-    rows = [("pictures", f"{len(found.labels):,}", "")]
+    rows = [("images", f"{len(found.labels):,}", "")]
     if found.unreadable:
         rows.append(("unreadable", f"{len(found.unreadable):,}", ""))
     note = f"temperature {verdict.temperature:.3g}" + (" applied" if verdict.calibrated else "")

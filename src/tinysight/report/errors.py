@@ -35,7 +35,7 @@ def worst_errors(verdict: Verdict) -> str:
     head = '<section class="card" id="worst-errors"><h2>Worst errors</h2>'
     if not mistakes:
         return f"{head}<p>None: every answer is right.</p></section>"
-    unit = "answers" if verdict.several else "pictures"
+    unit = "answers" if verdict.several else "images"
     at = f" at threshold {verdict.decision.threshold:.4g}" if verdict.decision else ""
     text = f"{len(mistakes):,} of {total:,} {unit} are wrong{at}; the surest first."
     figures = "".join(_figure(verdict, mistake) for mistake in mistakes[:_SHOWN])
