@@ -40,7 +40,7 @@ from tinysight.errors import TinysightError
 from tinysight.files import write_atomic
 from tinysight.pipelines.bench import Watched, watch
 from tinysight.pipelines.latency_card import machine
-from tinysight.pipelines.stream import usable_cores
+from tinysight.concurrency import usable_cores
 from tinysight.transforms import decode
 
 REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from predict import SAMPLES, SCRIPT, make_images
 from tinysight.pipelines.bench import watch
-from tinysight.pipelines.stream import usable_cores
+from tinysight.concurrency import usable_cores
 
 LIMIT = 0.05
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinysight.pipelines.stream import grouped, ordered_map, usable_cores
+from tinysight.concurrency import grouped, ordered_map, usable_cores
 
 
 @settings(deadline=None)

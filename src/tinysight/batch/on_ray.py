@@ -13,7 +13,7 @@ from tinysight.batch.shards import Row, Shard
 from tinysight.batch.work import Worker
 from tinysight.bundle import Bundle
 from tinysight.errors import DistributedError, MissingDependency
-from tinysight.pipelines.stream import usable_cores
+from tinysight.concurrency import usable_cores
 
 _TRIES = 3  # of a shard whose worker dies
 

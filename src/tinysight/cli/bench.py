@@ -86,7 +86,7 @@ def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> 
     from tinysight.bundle.manifest import utc_now
     from tinysight.pipelines import bench
     from tinysight.pipelines.latency_card import machine
-    from tinysight.pipelines.stream import usable_cores
+    from tinysight.concurrency import usable_cores
 
     cores = usable_cores()
     settings = bench.Settings(args.engine, args.precision, args.exact, workers=cores)

@@ -25,7 +25,7 @@ from tinysight.metrics import (
     at_threshold,
     expected_fpr,
 )
-from tinysight.tasks.answers import class_index
+from tinysight.tasks.postprocess import class_index
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Export

@@ -15,7 +15,7 @@ from tinysight.engines.variants import open_target
 from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.pipelines.latency_card import workers_for
 from tinysight.pipelines.sources import ImageInput, Source, iter_images
-from tinysight.pipelines.stream import grouped, ordered_map
+from tinysight.concurrency import grouped, ordered_map
 from tinysight.registry import postprocesses, sessions
 from tinysight.tasks.results import Result, Unreadable, result
 

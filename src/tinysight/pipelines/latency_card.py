@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.errors import BundleError
-from tinysight.pipelines.stream import usable_cores
+from tinysight.concurrency import usable_cores
 
 CARD_FILE = "latency.json"
 _MAX_SIZE = 1 << 20

@@ -1,6 +1,5 @@
-"""From probabilities to answers: NumPy in, plain data out; the last stage that a bundle names."""
+"""From scores to results: NumPy in, typed results out; the last stage that a bundle names."""
 
-from tinysight.tasks.answers import Answer, AnyAnswer, Attributes, Code, Scores
 from tinysight.tasks.attributes import (
     FaceAttribute,
     PersonAttribute,
@@ -15,17 +14,12 @@ from tinysight.tasks.topk import TopK
 
 __all__ = [
     "AllScores",
-    "Answer",
-    "AnyAnswer",
-    "Attributes",
     "Binarize",
     "Boxes",
-    "Code",
     "Embedding",
     "FaceAttribute",
     "MultiLabel",
     "PersonAttribute",
-    "Scores",
     "TableAttribute",
     "Threshold",
     "TopK",

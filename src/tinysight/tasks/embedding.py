@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-
-
-class Vector(TypedDict):
-    """What a recognition network says about one image. JSON-ready."""
-
-    embedding: list[float]
+from tinysight.tasks.results import EmbeddingResult
 
 
 @postprocesses.register("embedding")
@@ -24,11 +18,13 @@ class Embedding:
 
     normalize: bool = True
 
-    def __call__(self, scores: np.ndarray) -> list[Vector]:
+    result = EmbeddingResult
+
+    def __call__(self, scores: np.ndarray) -> list[EmbeddingResult]:
         """Vectors for the outputs (N, D); a vector of zeros stays one."""
         if scores.ndim != 2:
             raise ConfigError("embedding", f"expected (N, D), got shape {scores.shape}")
         if self.normalize:
             lengths = np.sqrt(np.square(scores, dtype=np.float64).sum(1, keepdims=True))
             scores = (scores / np.maximum(lengths, 1e-30)).astype(np.float32)
-        return [Vector(embedding=row) for row in scores.tolist()]
+        return [EmbeddingResult("", row) for row in scores]

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-from tinysight.tasks.answers import Answer, Code, Scores, check_scores
+from tinysight.tasks.postprocess import check_scores
+from tinysight.tasks.results import ClassResult, CodeResult, ScoreResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
@@ -28,16 +29,18 @@ class MultiLabel:
     decimals: Annotated[int, Ge(0), Le(17)] = 5
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Answer]:
-        """Answers for independent probabilities (N, K)."""
+    result = ClassResult
+
+    def __call__(self, scores: np.ndarray) -> list[ClassResult]:
+        """Results for independent probabilities (N, K)."""
         check_scores(scores, self.labels)
-        answers = []
+        results = []
         for row in scores:
-            ids = np.flatnonzero(row >= self.threshold).tolist()
-            values = row[ids].astype(np.float64).round(self.decimals).tolist()
-            names = [self.labels[i] for i in ids] if self.labels else []
-            answers.append(Answer(class_ids=ids, scores=values, label_names=names))
-        return answers
+            ids = np.flatnonzero(row >= self.threshold)
+            values = row[ids].astype(np.float64).round(self.decimals)
+            names = tuple(self.labels[i] for i in ids.tolist()) if self.labels else ()
+            results.append(ClassResult("", ids, values, names))
+        return results
 
 
 @postprocesses.register("scores")
@@ -48,11 +51,13 @@ class AllScores:
     decimals: Annotated[int, Ge(0), Le(17)] = 5
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Scores]:
-        """Answers for scores (N, K)."""
+    result = ScoreResult
+
+    def __call__(self, scores: np.ndarray) -> list[ScoreResult]:
+        """Results for scores (N, K)."""
         check_scores(scores, self.labels)
         rounded = scores.astype(np.float64).round(self.decimals)
-        return [Scores(scores=row) for row in rounded.tolist()]
+        return [ScoreResult("", row) for row in rounded]
 
 
 @postprocesses.register("binarize")
@@ -66,11 +71,13 @@ class Binarize:
 
     method: Literal["round", "sign"] = "round"
 
-    def __call__(self, scores: np.ndarray) -> list[Code]:
+    result = CodeResult
+
+    def __call__(self, scores: np.ndarray) -> list[CodeResult]:
         """Codes of embeddings (N, D), D a multiple of eight."""
         check_scores(scores, ())
         if scores.shape[1] % 8:
             what = f"bits are packed by eight, the embedding has {scores.shape[1]} values"
             raise ConfigError("postprocess", what)
         bits = scores >= 0.5 if self.method == "round" else scores > 0
-        return [Code(code=row) for row in np.packbits(bits, axis=1).tolist()]
+        return [CodeResult("", row) for row in np.packbits(bits, axis=1)]

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-from tinysight.tasks.answers import Answer, check_scores, class_index
+from tinysight.tasks.postprocess import check_scores, class_index
+from tinysight.tasks.results import ClassResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
@@ -32,31 +33,33 @@ class Threshold:
     default: str | int = 0
     labels: tuple[str, ...] = ()
 
+    result = ClassResult
+
     def __post_init__(self) -> None:
         class_index(self.positive, self.labels, "postprocess.positive")
         class_index(self.default, self.labels, "postprocess.default")
 
-    def __call__(self, scores: np.ndarray) -> list[Answer]:
-        """Answers for probabilities (N, K), K at least 2."""
+    def __call__(self, scores: np.ndarray) -> list[ClassResult]:
+        """Results for probabilities (N, K), K at least 2."""
         check_scores(scores, self.labels)
         if scores.shape[1] < 2:
             raise ConfigError("postprocess", "a threshold needs two classes or more, got one score")
         decide = self._one_of_two if scores.shape[1] == 2 else self._one_of_many
         return [decide(row) for row in scores]
 
-    def _one_of_two(self, row: np.ndarray) -> Answer:
+    def _one_of_two(self, row: np.ndarray) -> ClassResult:
         positive = class_index(self.positive, self.labels or ("", ""), "postprocess.positive")
         score = row[positive]
         if score < self.threshold:
-            return self._answer(1 - positive, 1 - score, str(1 - positive))
-        return self._answer(positive, score, str(positive))
+            return self._result(1 - positive, 1 - score, str(1 - positive))
+        return self._result(positive, score, str(positive))
 
-    def _one_of_many(self, row: np.ndarray) -> Answer:
+    def _one_of_many(self, row: np.ndarray) -> ClassResult:
         best = int(row.argmax())
         if not row[best] > self.threshold:
             best = class_index(self.default, self.labels, "postprocess.default")
-        return self._answer(best, row[best], "")
+        return self._result(best, row[best], "")
 
-    def _answer(self, index: int, score: np.floating, name: str) -> Answer:
-        names = [self.labels[index] if self.labels else name]
-        return Answer(class_ids=[index], scores=[float(score)], label_names=names)
+    def _result(self, index: int, score: np.floating, name: str) -> ClassResult:
+        names = (self.labels[index] if self.labels else name,)
+        return ClassResult("", np.array([index]), np.array([score]), names)

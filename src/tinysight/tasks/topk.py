@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from tinysight.registry import postprocesses
-from tinysight.tasks.answers import Answer, check_scores
+from tinysight.tasks.postprocess import check_scores
+from tinysight.tasks.results import ClassResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
@@ -27,17 +28,17 @@ class TopK:
     decimals: Annotated[int, Ge(0), Le(17)] = 5
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Answer]:
-        """Answers for scores (N, K), higher is better."""
+    result = ClassResult
+
+    def __call__(self, scores: np.ndarray) -> list[ClassResult]:
+        """Results for scores (N, K), higher is better."""
         check_scores(scores, self.labels)
         # Stable ascending order read backwards: the highest id first among equals.
         order = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, : self.k]
         best = np.take_along_axis(scores, order, axis=1).astype(np.float64).round(self.decimals)
         return [
-            Answer(
-                class_ids=ids,
-                scores=values,
-                label_names=[self.labels[i] for i in ids] if self.labels else [],
+            ClassResult(
+                "", ids, values, tuple(self.labels[i] for i in ids.tolist()) if self.labels else ()
             )
-            for ids, values in zip(order.tolist(), best.tolist(), strict=True)
+            for ids, values in zip(order, best, strict=True)
         ]

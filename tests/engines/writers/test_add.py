@@ -26,7 +26,7 @@ from tinysight.export.onnx import to_onnx
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.stream import usable_cores
+from tinysight.concurrency import usable_cores
 from tinysight.registry import sessions, targets
 from tinysight.training import fit
 
