@@ -223,7 +223,7 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
 
 def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
     """Try the margins from the fastest on; seal the first that is admitted, or none."""
-    from tinysight.pipelines.admit import LEAST_IMAGES, MARGINS, admitted, compare, seal
+    from tinysight.pipelines import reduced_decode
     from tinysight.pipelines.sources import iter_images
 
     if args.images is None:

@@ -27,6 +27,11 @@ def result_type(spec: Mapping[str, Any]) -> type[Result]:
     return kind
 
 
+def has_scores(spec: Mapping[str, Any]) -> bool:
+    """Whether its results are made of (N, K) scores of classes or labels, not of boxes or vectors."""
+    return result_type(spec) not in (BoxResult, EmbeddingResult)
+
+
 def decides_by_best_class(spec: Mapping[str, Any]) -> bool:
     """Whether an image's decision is its best class and nothing else."""
     return spec["name"] == "topk" or result_type(spec) is ScoreResult
@@ -48,8 +53,8 @@ def override(
     kind = result_type(spec)
     if topk is not None and threshold is not None:
         raise ConfigError("topk, threshold", "only one of the two makes sense")
-    if topk is not None and kind in (BoxResult, EmbeddingResult) or (
-        threshold is not None and kind is EmbeddingResult
+    if (threshold is not None and kind is EmbeddingResult) or (
+        topk is not None and not has_scores(spec)
     ):
         raise ConfigError("topk, threshold", f"the results of this bundle are its {spec['name']}")
     if topk is not None:

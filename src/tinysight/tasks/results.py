@@ -90,7 +90,7 @@ class Result:
         return self.to_json()[key]
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_json() == other.to_json()  # type: ignore[attr-defined]
+        return isinstance(other, Result) and self.to_json() == other.to_json()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -110,7 +110,7 @@ class Result:
 
     def _set(self, name: str, kind: type[np.number], axes: int = 1) -> np.ndarray:
         """The field as a read-only array of integers (`np.int64`) or numbers (`np.floating`)."""
-        array = np.asarray(getattr(self, name))
+        array: np.ndarray = np.asarray(getattr(self, name))
         known = "iub" if kind is np.int64 else "iuf"
         if array.ndim != axes or (array.size and array.dtype.kind not in known):
             what = f"expected numbers along {axes} axes, got {array.dtype} {array.shape}"
@@ -362,6 +362,16 @@ def result_from_json(row: Mapping[str, Any]) -> Result | Unreadable:
     raise DataError("result", f"no kind of result has the keys {', '.join(row)}")
 
 
+def json_lines(out: TextIO) -> Callable[[Result | Unreadable], None]:
+    """What writes one JSON object a line."""
+    import json
+
+    def write(item: Result | Unreadable) -> None:
+        out.write(json.dumps(item.to_json()) + "\n")
+
+    return write
+
+
 def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unreadable], None]:
     """Write the heading to `out`; returns what writes one row.
 
@@ -378,7 +388,11 @@ def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unread
     table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     if heading:
         table.writerow(CSV_COLUMNS)
-    return lambda item: table.writerow(item.to_csv())  # type: ignore[no-any-return]
+
+    def write(item: Result | Unreadable) -> None:
+        table.writerow(item.to_csv())
+
+    return write
 
 
 def csv_name(filename: str) -> str:
@@ -427,7 +441,8 @@ def _is_score(value: Any) -> bool:
 
 
 def _flat(value: Any) -> list[object]:
-    return np.ravel(value).tolist()  # type: ignore[no-any-return]
+    numbers: list[object] = np.ravel(value).tolist()
+    return numbers
 
 
 def _joined(values: Sequence[object]) -> str:
