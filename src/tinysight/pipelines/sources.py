@@ -16,7 +16,6 @@ from typing import IO, NamedTuple, TypeAlias, Union
 import numpy as np
 
 from tinysight.errors import DataError
-from tinysight.transforms.base import EXTENSIONS
 
 _NUMBERS = re.compile("([0-9]+)")
 
@@ -174,9 +173,11 @@ def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
         return
     names: list[str] = []  # not the entries: a hundred thousand of these take 50 MB
     folders: list[str] = []
+    from tinysight.transforms.base import EXTENSIONS  # a single image needs no walk
+
     with _listing(folder) as entries:
         for entry in entries:
-            if (kind := _kind(entry)) is not None:
+            if (kind := _kind(entry, EXTENSIONS)) is not None:
                 (names if kind else folders).append(entry.name)
     names.sort(key=_natural)
     folders.sort(key=_natural)
@@ -194,9 +195,11 @@ def _files(folder: str, above: set[str]) -> Iterator[None]:
     if here in above:
         return
     folders: list[str] = []
+    from tinysight.transforms.base import EXTENSIONS
+
     with _listing(folder) as entries:
         for entry in entries:
-            if (kind := _kind(entry)) is True:
+            if (kind := _kind(entry, EXTENSIONS)) is True:
                 yield None
             elif kind is False:
                 folders.append(entry.path)
@@ -204,11 +207,11 @@ def _files(folder: str, above: set[str]) -> Iterator[None]:
         yield from _files(path, above | {here})
 
 
-def _kind(entry: os.DirEntry[str]) -> bool | None:
+def _kind(entry: os.DirEntry[str], extensions: tuple[str, ...]) -> bool | None:
     """True for an image, False for a folder, None for what is left out."""
     if entry.name.startswith("."):
         return None
-    if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+    if entry.name.lower().endswith(extensions) and entry.is_file():
         return True
     return False if entry.is_dir() else None
 
