@@ -59,7 +59,9 @@ def readable() -> list[str]:
     return [file.name for file in edge_case_files() if file.kind != REFUSED]
 
 
-def to_files(manifest: Manifest, certificate: Certificate, reference: EngineOutputs) -> dict[str, bytes]:
+def to_files(
+    manifest: Manifest, certificate: Certificate, reference: EngineOutputs
+) -> dict[str, bytes]:
     """The two files by their names.
 
     Args:

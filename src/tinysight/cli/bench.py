@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
 def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> dict[str, Any]:
     """Everything, as the card says it."""
     from tinysight.bundle.manifest import utc_now
+    from tinysight.concurrency import usable_cores
     from tinysight.pipelines import bench
     from tinysight.pipelines.latency_card import machine
-    from tinysight.concurrency import usable_cores
 
     cores = usable_cores()
     settings = bench.Settings(args.engine, args.precision, args.exact, workers=cores)
@@ -223,7 +223,6 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
 
 def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
     """Try the margins from the fastest on; seal the first that is admitted, or none."""
-    from tinysight.pipelines import reduced_decode
     from tinysight.pipelines.sources import iter_images
 
     if args.images is None:

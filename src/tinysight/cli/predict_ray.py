@@ -59,7 +59,9 @@ def _output(args: argparse.Namespace, bundle: Bundle) -> Path:
         raise ConfigError("--on", "needs a file for the results", "add --output results.jsonl")
     output = Path(args.output)
     if output.suffix not in _FORMATS:
-        raise ConfigError("--output", f"{output.name}: which form?", f"one of {', '.join(_FORMATS)}")
+        raise ConfigError(
+            "--output", f"{output.name}: which form?", f"one of {', '.join(_FORMATS)}"
+        )
     if (args.csv and output.suffix != ".csv") or (args.json and "json" not in output.suffix):
         raise ConfigError("--output", f"{output.name} is not of the form that is asked for")
     spec = bundle.manifest.postprocess

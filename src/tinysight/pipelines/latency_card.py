@@ -12,8 +12,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from tinysight.errors import BundleError
 from tinysight.concurrency import usable_cores
+from tinysight.errors import BundleError
 
 CARD_FILE = "latency.json"
 _MAX_SIZE = 1 << 20

@@ -256,13 +256,17 @@ class BundlePipeline(Pipeline[R]):
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
         whole = exact or self.gives_boxes  # boxes are in pixels of the whole image
         reduced = None if whole else self.manifest.decode
-        read = Prepare(compose, enough(self.manifest.transforms, reduced.margin) if reduced else None)
+        read = Prepare(
+            compose, enough(self.manifest.transforms, reduced.margin) if reduced else None
+        )
         last = None if self.gives_boxes else read.normalization
         if last and self._take_pixels(self._session(), last):
             self._normalization = last
             read.keep_pixels()
         decide = postprocesses.build(spec, labels=self.manifest.labels)
-        steps = Steps(read.decode, lambda pixels: self._row(read(pixels), pixels), self._call, decide)
+        steps = Steps(
+            read.decode, lambda pixels: self._row(read(pixels), pixels), self._call, decide
+        )
         super().__init__(steps, batch_size, workers)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     """
     manifest, where = bundle.manifest, str(bundle.folder)
     if pipeline_for(manifest).gives_boxes:
-        raise DataError(where, "boxes are in pixels of the whole image, so it is always decoded whole")
+        raise DataError(
+            where, "boxes are in pixels of the whole image, so it is always decoded whole"
+        )
     least = enough(manifest.transforms, margin)
     if least is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from tinysight.errors import ConfigError
-from tinysight.registry import postprocesses
+from tinysight.registry import postprocesses, tasks
+from tinysight.tasks.base import Task
 from tinysight.tasks.results import BoxResult
 
 if TYPE_CHECKING:
@@ -60,3 +61,13 @@ class Boxes:
             raise ConfigError("labels", what, "name as many as the network has classes")
         names = tuple(self.labels[i] if self.labels else str(i) for i in ids.tolist())
         return BoxResult("", ids, rows[:, 1], names, rows[:, 2:])
+
+
+@tasks.register("detection")
+class DetectionTask(Task):
+    """Boxes around objects; a network that ends in non-maximum suppression."""
+
+    output: ClassVar[str] = "boxes"
+    postprocesses: ClassVar[tuple[str, ...]] = ("boxes",)
+    has_classes: ClassVar[bool] = False
+    trainable: ClassVar[bool] = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-from tinysight.tasks.results import BoxResult, ClassResult, EmbeddingResult, Result, ScoreResult
+from tinysight.tasks.results import BoxResult, EmbeddingResult, Result, ScoreResult
 
 
 class Postprocess(Protocol):
@@ -70,6 +70,23 @@ def override(
     if not decides_by_best_class(spec):
         raise ConfigError("threshold", f"{spec['name']} has no such thing")
     return {"name": "threshold", "threshold": threshold}
+
+
+def infer_row(result: Result, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The row that PaddleClas' tools/infer.py prints: its key for the file, its order, scores as float32 prints them.
+
+    Args:
+        result: of the post-processor of `spec`.
+        spec: of a recipe; names of the best classes come last, and are left out where they are the ids.
+    """
+    row = result.to_json()
+    row["file_name"] = row.pop("filename")
+    if "scores" in row:
+        row["scores"] = [float(str(np.float32(score))) for score in row["scores"]]
+    if spec["name"] == "topk":
+        names = row.pop("label_names")
+        row["label_names"] = [] if names == [str(i) for i in row["class_ids"]] else names
+    return row
 
 
 def class_index(which: str | int, labels: tuple[str, ...], where: str) -> int:
