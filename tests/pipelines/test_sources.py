@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinysight.errors import DataError
-from tinysight.pipelines.sources import ImageInput, Source, _natural, count, iter_images, one_image
+from tinysight.pipelines.sources import ImageInput, Source, _natural, count, iter_images
 from tinysight.transforms.base import EXTENSIONS
 
 

@@ -248,7 +248,10 @@ def test_words_of_vehicles_and_faces() -> None:
     row = np.zeros((1, 19))
     row[0, [5, 16]] = 0.5, 0.25
     (answer,) = VehicleAttribute()(row)
-    assert plain(answer) == {"attributes": "Color: (blue, prob: 0.5), Type unknown", "output": [0] * 19}
+    assert plain(answer) == {
+        "attributes": "Color: (blue, prob: 0.5), Type unknown",
+        "output": [0] * 19,
+    }
     face = np.zeros((1, 40))
     face[0, [15, 20]] = 1
     assert FaceAttribute()(face)[0].attributes == ("Eyeglasses", "Male", "Old")
@@ -257,7 +260,11 @@ def test_words_of_vehicles_and_faces() -> None:
 def test_a_decision_is_without_how_sure_it_is() -> None:
     """Two engines whose scores differ in the seventh digit decide the same."""
     row = np.zeros((3, 19))
-    row[0, [5, 16]], row[1, [5, 16]], row[2, [4, 16]] = (0.75, 0.625), (0.7500001, 0.6250001), (1, 1)
+    row[0, [5, 16]], row[1, [5, 16]], row[2, [4, 16]] = (
+        (0.75, 0.625),
+        (0.7500001, 0.6250001),
+        (1, 1),
+    )
     one, other, red = VehicleAttribute()(row)
     assert one != other
     assert one.difference(other).flip is False

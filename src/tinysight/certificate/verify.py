@@ -97,7 +97,7 @@ def verify(
     engines, problems = compare_all(ready, recorded[1] if recorded else None, images)
     reduced = None
     decode = bundle.manifest.decode
-    if images and decode and not pipeline_for(bundle.manifest).gives_boxes:
+    if images and decode and not pipeline_for(bundle.manifest).network.gives_boxes:
         reduced = reduced_decode.measure(bundle, images, decode.margin)
         if reduced.label_flips > reduced_decode.MAX_FLIPS * reduced.images:  # as when allowed
             what = f"{reduced.label_flips} of {reduced.images} labels change"

@@ -1,10 +1,6 @@
-"""A classifier: a bundle whose network has one output, (N, K)."""
+"""A bundle whose network gives scores of classes or a vector."""
 
 from __future__ import annotations
-
-from typing import Any
-
-import numpy as np
 
 from tinysight.pipelines.pipeline import BundlePipeline
 from tinysight.tasks.results import Result
@@ -41,10 +37,3 @@ class Classifier(BundlePipeline[Result]):
     ...     for result in batch:
     ...         print(result.filename, result.label_names, result.scores)
     """
-
-    def _call(self, rows: list[Any]) -> np.ndarray:
-        labels = len(self.manifest.labels)
-        scores = self._session().run(rows[0] if len(rows) == 1 else np.concatenate(rows))
-        if scores.shape != (len(rows), labels or scores.shape[-1]):
-            raise self._wrong(f"{labels} labels, but the network's scores are {scores.shape}")
-        return scores

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from tinysight.pipelines.network import Network
 from tinysight.pipelines.pipeline import BundlePipeline
 from tinysight.tasks.results import BoxResult
 
@@ -16,18 +17,17 @@ class _Row(NamedTuple):
     size: tuple[int, int]  # of the image: height, width
 
 
-class Detector(BundlePipeline[BoxResult]):
-    """A detector's bundle, ready to predict; arguments and errors as for `Classifier`.
-
-    Boxes are in pixels of the image as it was given. `scores` gives the network's outputs, rows and counts.
-    """
+class BoxNetwork(Network):
+    """A network whose outputs are rows of boxes, (B, 6), and their number in each image, (N,)."""
 
     gives_boxes: ClassVar[bool] = True
 
-    def _row(self, row: np.ndarray, pixels: np.ndarray) -> _Row:
+    def row(self, row: np.ndarray, pixels: np.ndarray) -> _Row:
+        """The row and the size of the image."""
         return _Row(row, pixels.shape[:2])
 
-    def _call(self, rows: list[Any]) -> Sequence[np.ndarray]:
+    def run(self, rows: list[Any]) -> Sequence[np.ndarray]:
+        """Rows and counts, boxes in pixels of the images as they were given."""
         images: list[_Row] = rows
         batch = np.concatenate([image.row for image in images])
         shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
@@ -36,9 +36,9 @@ class Detector(BundlePipeline[BoxResult]):
             "im_shape": np.broadcast_to(np.asarray(shape, np.float32), sizes.shape),
             "scale_factor": factors,
         }
-        about = self.manifest
+        about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
-        outputs = self._session().run_all({about.input.name: batch, **feeds})
+        outputs = self.session().run_all({about.input.name: batch, **feeds})
         if len(outputs) != 2 or outputs[1].size != len(images):
             shapes = [output.shape for output in outputs]
             what = f"boxes and counts expected for {len(images)} images, the network gives {shapes}"
@@ -55,3 +55,12 @@ def _in_the_image(outputs: Sequence[np.ndarray], factors: np.ndarray) -> list[np
     rows = rows.copy()
     rows[:, 2:] /= sides[:, [1, 0, 1, 0]]
     return [rows, counts]
+
+
+class Detector(BundlePipeline[BoxResult]):
+    """A detector's bundle, ready to predict; arguments and errors as for `Classifier`.
+
+    Boxes are in pixels of the image as it was given. `scores` gives the network's outputs, rows and counts.
+    """
+
+    network: ClassVar[type[Network]] = BoxNetwork

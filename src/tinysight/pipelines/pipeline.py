@@ -6,7 +6,6 @@ after it was made, and, with a bundle, in another process that it was sent to.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,24 +14,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.concurrency import grouped, ordered_map
-from tinysight.errors import BundleError, ConfigError, ImageError
-from tinysight.pipelines.latency_card import workers_for
+from tinysight.concurrency import grouped, ordered_map, usable_cores
+from tinysight.errors import ConfigError, ImageError
+from tinysight.pipelines.network import Network
 from tinysight.pipelines.sources import ImageInput, ImageSource, Source, iter_images, one_image
-from tinysight.registry import postprocesses, sessions
+from tinysight.registry import postprocesses
 from tinysight.tasks.postprocess import override, result_type
 from tinysight.tasks.results import BoxResult, Result, Unreadable
 
 if TYPE_CHECKING:
     from tinysight.bundle.manifest import Manifest
-    from tinysight.engines import Session
-    from tinysight.transforms.photometric import Normalize
 
 R = TypeVar("R", bound=Result)
 OnUnreadable = Callable[[Unreadable], None]
 
 _AHEAD = 8  # results that wait for a slow image before them, for each worker
-_VARIANT = "target/"  # before the name of one of the bundle's variants
+CARD_FILE = "latency.json"  # see `latency_card`
 
 
 class Steps(NamedTuple):
@@ -215,7 +212,7 @@ class BundlePipeline(Pipeline[R]):
         manifest: what the bundle says about itself.
     """
 
-    gives_boxes: ClassVar[bool] = False
+    network: ClassVar[type[Network]] = Network
 
     def __init__(
         self,
@@ -230,91 +227,61 @@ class BundlePipeline(Pipeline[R]):
         topk: int | None = None,
         threshold: float | None = None,
     ) -> None:
-        bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         given = {"batch_size": batch_size, "threads": threads, "workers": workers}
         for name, value in given.items():
             if value is not None and value < 1:
                 raise ConfigError(name, f"should be 1 or more, got {value}")
-        self._bundle, self.manifest = bundle, bundle.manifest
-        self._options: dict[str, Any] = {
-            **given, "engine": engine, "precision": precision, "exact": exact, "topk": topk,
-            "threshold": threshold,
-        }  # fmt: skip
+        bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         if workers is None:
-            workers = workers_for(bundle.folder, threads, engine)
+            workers = default_workers(bundle.folder, threads, engine)
+        self.manifest = bundle.manifest
+        self._state = {
+            "model": bundle, **given, "engine": engine, "precision": precision, "exact": exact,
+            "topk": topk, "threshold": threshold,
+        }  # fmt: skip
         spec = override(self.manifest.postprocess, topk, threshold)
-        if (result_type(spec) is BoxResult) is not self.gives_boxes:
+        boxes = self.network.gives_boxes
+        if (result_type(spec) is BoxResult) is not boxes:
             what = "gives results of another kind than this pipeline"
             raise ConfigError(str(bundle.folder), what, "open_bundle makes the one that fits")
-        self._streams = workers
-        self._normalization: Normalize | None = None  # what the session does itself
         # The session first: it is opened in the background while the rest is imported.
-        self._sessions = {os.getpid(): self._open()}
+        network = self.network(bundle, engine, precision, threads, workers)
         from tinysight.transforms import Compose
         from tinysight.transforms.prepare import Prepare, enough
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
-        whole = exact or self.gives_boxes  # boxes are in pixels of the whole image
-        reduced = None if whole else self.manifest.decode
-        read = Prepare(
-            compose, enough(self.manifest.transforms, reduced.margin) if reduced else None
-        )
-        last = None if self.gives_boxes else read.normalization
-        if last and self._take_pixels(self._session(), last):
-            self._normalization = last
+        decode = None if exact or boxes else self.manifest.decode
+        read = Prepare(compose, enough(self.manifest.transforms, decode.margin) if decode else None)
+        last = None if boxes else read.normalization
+        if last and network.take_pixels(last):
             read.keep_pixels()
         decide = postprocesses.build(spec, labels=self.manifest.labels)
-        steps = Steps(
-            read.decode, lambda pixels: self._row(read(pixels), pixels), self._call, decide
-        )
+        steps = Steps(read.decode, lambda x: network.row(read(x), x), network.run, decide)
         super().__init__(steps, batch_size, workers)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self._bundle, **self._options}
+        return self._state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def _open(self) -> Session:
-        engine, threads = self._options["engine"], self._options["threads"]
-        session: Session
-        if engine.startswith(_VARIANT):
-            from tinysight.engines.variants import open_target
 
-            name = engine.removeprefix(_VARIANT)
-            return open_target(self._bundle, name, threads, self._streams)
-        session = sessions.build(
-            {"name": engine, "precision": self._options["precision"]},
-            model=self._bundle.model,
-            threads=threads,
-            streams=self._streams,
-        )
-        return session
+def default_workers(folder: Path, threads: int, engine: str) -> int:
+    """Number of images at a time that was fastest here, or as many as there are processors for.
 
-    def _session(self) -> Session:
-        """That of this process: threads of an engine do not survive a fork."""
-        process = os.getpid()
-        if process not in self._sessions:
-            session = self._open()
-            if self._normalization:
-                self._take_pixels(session, self._normalization)
-            self._sessions.setdefault(process, session)  # the others stay: closing them may wait
-        return self._sessions[process]
+    Args:
+        folder: of the bundle, where its latency card lies.
+        threads: threads of one run of the network; the card is asked only about 1.
+        engine: OpenVINO wakes a thread of its own for each run, and a processor would wait for that
+            moment if there were no further image to work on.
+    """
+    if threads == 1 and (folder / CARD_FILE).exists():
+        from tinysight.pipelines.latency_card import recorded_workers
 
-    @staticmethod
-    def _take_pixels(session: Any, normalization: Normalize) -> bool:
-        return bool(session.take_pixels(normalization))
-
-    def _row(self, row: np.ndarray, pixels: np.ndarray) -> Any:
-        """The input of `_call` for one image: (1, C, h, w), or pixels (1, h, w, 3)."""
-        return row
-
-    def _call(self, rows: list[Any]) -> Any:
-        """The outputs of the network."""
-        raise NotImplementedError
-
-    def _wrong(self, what: str) -> BundleError:
-        return BundleError(str(self._bundle.folder), what, "export the bundle again")
+        if recorded := recorded_workers(folder):
+            return recorded
+    waiting = 1 if engine.removeprefix("target/").startswith("openvino") else 0
+    return max(1, usable_cores() // threads) + waiting
 
 
 def open_bundle(model: str | Path | Bundle, **options: Any) -> BundlePipeline[Any]:

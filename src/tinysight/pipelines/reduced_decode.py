@@ -33,7 +33,7 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
         DataError: the bundle's first transform is no resize, or its results are boxes.
     """
     manifest, where = bundle.manifest, str(bundle.folder)
-    if pipeline_for(manifest).gives_boxes:
+    if pipeline_for(manifest).network.gives_boxes:
         raise DataError(
             where, "boxes are in pixels of the whole image, so it is always decoded whole"
         )
