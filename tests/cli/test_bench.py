@@ -14,7 +14,7 @@ from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.cli import main
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.detect import open_bundle
+from tinysight.pipelines.pipeline import open_bundle
 from tinysight.pipelines.latency_card import machine, read_card
 from tinysight.pipelines.pipeline import CARD_FILE
 from tinysight.registry import sessions

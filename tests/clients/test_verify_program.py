@@ -28,7 +28,7 @@ HONEST = """
 import argparse, json, sys
 from pathlib import Path
 sys.path.insert(0, {source!r})
-from tinysight.pipelines.detect import open_bundle
+from tinysight.pipelines.pipeline import open_bundle
 from tinysight.tasks.results import as_row
 
 parser = argparse.ArgumentParser()
