@@ -354,7 +354,7 @@ def result_from_json(row: Mapping[str, Any]) -> Result | Unreadable:
     Raises:
         DataError: no kind has them, or a value is none of its kind.
     """
-    if row.keys() == {"filename", "error"}:
+    if "error" in row:
         return Unreadable(row["filename"], row["error"])
     for kind in _kinds(Result):
         if {field.name for field in fields(kind)} == row.keys():
