@@ -211,6 +211,7 @@ sessions: Registry[Any] = Registry(
     "engine", "tinysight.engines", runtime=("model", "streams", "threads")
 )
 targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
+tasks: Registry[Any] = Registry("task", "tinysight.tasks")
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -229,6 +230,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         samplers,
         schedules,
         sessions,
+        tasks,
         transforms,
     )
 }
