@@ -116,7 +116,9 @@ class MissingDependency(TinysightError):
         )
 
 
-_EXTRAS = {name: "train" for name in ("onnx", "onnxscript", "rich", "safetensors", "torch")}
+_EXTRAS = {
+    name: "train" for name in ("jinja2", "onnx", "onnxscript", "rich", "safetensors", "torch")
+}
 _EXTRAS["openvino"] = "openvino"
 
 
