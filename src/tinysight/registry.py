@@ -192,11 +192,11 @@ def _frozen(value: Any) -> Any:
 backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
+    "distillation_loss", "tinysight.losses.distillation", runtime=("label_ratio",)
 )
-embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
+embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses.embedding")
 heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
+losses: Registry[Any] = Registry("loss", "tinysight.losses.classification", runtime=("label_ratio",))
 metrics: Registry[dict[str, float]] = Registry(
     "metric", "tinysight.metrics", runtime=("scores", "labels")
 )

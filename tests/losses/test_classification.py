@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from tinysight.errors import ConfigError
-from tinysight.losses import CrossEntropy, MultiLabel, MultiLabelAsymmetric
+from tinysight.losses.classification import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    MultiLabelAsymmetric,
+)
 from tinysight.registry import losses
 
 LOGITS = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])  # softmax: 1/2 1/2, 3/4 1/4
@@ -90,19 +94,21 @@ TWO = torch.tensor([[math.log(3.0), 0.0]])  # sigmoid: 3/4, 1/2
 def test_multilabel_by_hand() -> None:
     targets = torch.tensor([[1.0, 0.0]])
     first, second = math.log(4 / 3), math.log(2)
-    assert float(MultiLabel()(TWO, targets)) == pytest.approx((first + second) / 2)
-    assert float(MultiLabel(sum_labels=True)(TWO, targets)) == pytest.approx(first + second)
-    balanced = MultiLabel(balance=True, label_ratio=[0.25, 0.125], sum_labels=True)
+    assert float(BinaryCrossEntropy()(TWO, targets)) == pytest.approx((first + second) / 2)
+    assert float(BinaryCrossEntropy(sum_labels=True)(TWO, targets)) == pytest.approx(first + second)
+    balanced = BinaryCrossEntropy(balance=True, label_ratio=[0.25, 0.125], sum_labels=True)
     expected = first * math.exp(0.75) + second * math.exp(0.125)
     assert float(balanced(TWO, targets)) == pytest.approx(expected)
     # 1 becomes 0.9 towards one half, 0.8 + 0.2 / 2 = 0.9 towards 1 / K as there are two labels
     smooth = 0.9 * first + 0.1 * math.log(4)
     for towards in ("half", "uniform"):
-        loss = MultiLabel(0.2, towards, sum_labels=True)  # type: ignore[arg-type]
+        loss = BinaryCrossEntropy(0.2, towards, sum_labels=True)  # type: ignore[arg-type]
         assert float(loss(TWO, targets)) == pytest.approx(smooth + second)
 
 
-@pytest.mark.parametrize("loss", [MultiLabel(0.1), MultiLabelAsymmetric()], ids=["bce", "asl"])
+@pytest.mark.parametrize(
+    "loss", [BinaryCrossEntropy(0.1), MultiLabelAsymmetric()], ids=["bce", "asl"]
+)
 def test_unknown_labels_count_nothing(loss: torch.nn.Module) -> None:
     logits = torch.tensor([[2.0, -80.0], [1.0, 3.0]], requires_grad=True)
     loss(logits, torch.tensor([[1.0, -1.0], [0.0, -1.0]])).backward()
@@ -131,7 +137,7 @@ def test_asymmetric_leaves_the_focus_out_of_the_gradient() -> None:
     assert grads[1][0] < grads[0][0]
 
 
-@pytest.mark.parametrize("loss", [MultiLabel(), MultiLabelAsymmetric()], ids=["bce", "asl"])
+@pytest.mark.parametrize("loss", [BinaryCrossEntropy(), MultiLabelAsymmetric()], ids=["bce", "asl"])
 def test_labels_are_as_wide_as_scores(loss: torch.nn.Module) -> None:
     with pytest.raises(ValueError, match="as the logits"):
         loss(TWO, torch.tensor([1]))

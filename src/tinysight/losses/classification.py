@@ -1,16 +1,19 @@
-"""Losses of single-label classification."""
+"""Losses of classification, with one label or several."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from tinysight.losses.weights import Ratio, balanced_weights, presence_weights, ratio_tensor
 from tinysight.registry import losses
+
+Ratio: TypeAlias = Sequence[float] | np.ndarray | Tensor | None
 
 
 @losses.register("cross_entropy")
@@ -84,7 +87,7 @@ class CrossEntropy(nn.Module):
 
 
 @losses.register("multilabel")
-class MultiLabel(nn.Module):
+class BinaryCrossEntropy(nn.Module):
     """Binary cross-entropy of sigmoid(logits) with labels that hold independently of each other.
 
     A label below 0 is unknown.
@@ -97,7 +100,7 @@ class MultiLabel(nn.Module):
         balance: factors e^(1 - ratio) on present labels and e^ratio on absent ones, by the share of
             training images with the label: what is rare weighs more.
         ignore_unknown: unknown labels count nothing. False takes their numbers for targets, as the
-            reference does unless it balances without smoothing.
+            PaddleClas does unless it balances without smoothing.
         label_ratio: those shares, (K,).
 
     Raises:
@@ -209,3 +212,38 @@ def _same_shape(logits: Tensor, targets: Tensor) -> Tensor:
             f"targets are (N, K) as the logits {tuple(logits.shape)}, got {tuple(targets.shape)}"
         )
     return targets.to(logits.dtype)
+
+
+def ratio_tensor(label_ratio: Ratio, asked_by: str) -> Tensor:
+    """Share of training images with each label, (K,) float32.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    if label_ratio is None:
+        raise ValueError(f"{asked_by} needs to know how often each label occurs in training")
+    return torch.as_tensor(label_ratio, dtype=torch.float32).flatten()
+
+
+def balanced_weights(label_ratio: Ratio) -> Tensor:
+    """1 / (K * ratio), (K,) float32: every class weighs the same, a training image 1 on average.
+
+    Raises:
+        ValueError: it is not known, or a class does not occur.
+    """
+    ratio = ratio_tensor(label_ratio, "class_weights: balanced")
+    absent = (ratio <= 0).nonzero().flatten().tolist()
+    if absent:
+        raise ValueError(f"class_weights: balanced, but no training image has class {absent[0]}")
+    return 1.0 / (len(ratio) * ratio)
+
+
+def presence_weights(targets: Tensor, ratio: Tensor) -> Tensor:
+    """e^(1 - ratio) where a label is present, e^ratio where it is not; (N, K), (K,) -> (N, K).
+
+    Raises:
+        ValueError: ratios of another number of labels.
+    """
+    if len(ratio) != targets.shape[1]:
+        raise ValueError(f"ratios of {len(ratio)} labels, not {targets.shape[1]}")
+    return torch.where(targets > 0.5, 1.0 - ratio, ratio).exp()
