@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from tinysight.losses.distillation import (
-    MutualLearning,
     dist,
     distance,
     dkd,
+    dml,
     kl_div,
     rkd_angle,
     rkd_distance,
@@ -26,10 +26,10 @@ HALF, THREE = torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3.0), 0.0]])  
 def test_mutual_learning_by_hand() -> None:
     # (1/4 log(3/2) - 1/4 log(1/2)) / 2 over the two classes, their mean, times K
     both = (0.25 * math.log(1.5) - 0.25 * math.log(0.5)) / 2
-    assert float(MutualLearning()(THREE, HALF)) == pytest.approx(both)
-    assert float(MutualLearning(sum_classes=True)(THREE, HALF)) == pytest.approx(2 * both)
-    assert float(MutualLearning()(HALF, THREE)) == pytest.approx(both)
-    loss = MutualLearning(balance=True, label_ratio=[0.25, 0.5])
+    assert float(dml()(THREE, HALF)) == pytest.approx(both)
+    assert float(dml(sum_classes=True)(THREE, HALF)) == pytest.approx(2 * both)
+    assert float(dml()(HALF, THREE)) == pytest.approx(both)
+    loss = dml(balance=True, label_ratio=[0.25, 0.5])
     found = loss(THREE, HALF, torch.tensor([[1.0, -1.0]]))  # the second is unknown
     assert float(found) == pytest.approx(0.25 * math.log(1.5) / 2 * math.exp(0.75))
     with pytest.raises(ValueError, match="labels"):

@@ -1,20 +1,20 @@
 """What a student should take over from a teacher: losses of two networks' outputs.
 
 A gradient reaches both wherever the formula has one for both; a teacher that should not learn is
-run without gradients, or its outputs are detached.
+run without gradients, or its outputs are detached. A loss is called with the outputs (N, K) of student and
+teacher, and with the labels (N,) where it takes them; it gives ().
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
-from torch import Tensor, nn
+from torch import Tensor
 
-from tinysight.losses.classification import Ratio, presence_weights, ratio_tensor
+from tinysight.losses.classification import FunctionLoss, Ratio, presence_weights, ratio_tensor
 from tinysight.registry import distillation_losses
 
 Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
@@ -22,26 +22,6 @@ Positive: TypeAlias = Annotated[float, Gt(0)]
 Weight: TypeAlias = Annotated[float, Ge(0)]
 
 _EPS = 1e-12
-
-
-class OutputLoss(nn.Module):
-    """A function of the outputs of student and teacher, and of labels where it takes them.
-
-    Args:
-        measure: from the student's output (N, ...), the teacher's (N, ...) and, if given, labels (N,) to ().
-    """
-
-    def __init__(self, measure: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.measure = measure
-
-    def forward(self, student: Tensor, teacher: Tensor, *targets: Tensor) -> Tensor:
-        """Outputs (N, ...) of both networks and labels (N,), if the loss takes them -> ().
-
-        Raises:
-            ValueError: outputs that the loss cannot compare, or labels are missing.
-        """
-        return self.measure(student, teacher, *targets)
 
 
 def activated(x: Tensor, activation: str) -> Tensor:
@@ -52,53 +32,45 @@ def activated(x: Tensor, activation: str) -> Tensor:
 
 
 @distillation_losses.register("dml")
-class MutualLearning(nn.Module):
+def dml(
+    activation: Activation = "softmax",
+    sum_classes: bool = False,
+    balance: bool = False,
+    label_ratio: Ratio = None,
+) -> FunctionLoss:
     """Deep mutual learning, arXiv:1706.00384: the mean divergence of two outputs in both directions, times K.
 
     Args:
         activation: of the logits. PaddleClas takes softmax for several labels too.
         sum_classes: the sum over classes, averaged over samples, instead of the mean of all.
-        balance: factors by how rare a label is, see `multilabel`; needs targets.
+        balance: factors by how rare a label is, see `multilabel`; needs labels (N, K).
         label_ratio: share of training images with each label, (K,); for `balance`.
 
     Source: PaddleClas' `DMLLoss`, which multiplies by K as well: the mean is K times the usual one
     of all classes, the sum K times that again.
     """
 
-    ratio: Tensor | None
-
-    def __init__(
-        self,
-        activation: Activation = "softmax",
-        sum_classes: bool = False,
-        balance: bool = False,
-        label_ratio: Ratio = None,
-    ) -> None:
-        super().__init__()
-        self.activation, self.sum_classes = activation, sum_classes
-        ratio = ratio_tensor(label_ratio, "balance") if balance else None
-        self.register_buffer("ratio", ratio, persistent=False)
-
-    def forward(self, student: Tensor, teacher: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Logits (N, K), logits (N, K), for `balance` labels (N, K) -> ().
-
-        Raises:
-            ValueError: `balance` without labels.
-        """
-        p, q = (activated(x, self.activation) for x in (student, teacher))
-        log = ((p + _EPS) / (q + _EPS)).log()
-        value = (p - q) * log * (p.shape[-1] / 2.0)
-        if self.ratio is not None:
+    def measure(
+        student: Tensor,
+        teacher: Tensor,
+        targets: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        p, q = (activated(x, activation) for x in (student, teacher))
+        value = (p - q) * ((p + _EPS) / (q + _EPS)).log() * (p.shape[-1] / 2.0)
+        if weights is not None:
             if targets is None:
                 raise ValueError("balance needs the labels")
-            value = value * presence_weights(targets, self.ratio) * (targets > -1)
-        return value.sum(1).mean() if self.sum_classes else value.mean()
+            value = value * presence_weights(targets, weights) * (targets > -1)
+        return value.sum(1).mean() if sum_classes else value.mean()
+
+    return FunctionLoss(measure, ratio_tensor(label_ratio, "balance") if balance else None)
 
 
 @distillation_losses.register("distance")
 def distance(
     mode: Literal["l1", "l2", "smooth_l1"] = "l1", activation: Activation = "none"
-) -> OutputLoss:
+) -> FunctionLoss:
     """Mean difference of two outputs of one shape: absolute, squared, or squared up to 1 and absolute beyond.
 
     Args:
@@ -112,11 +84,11 @@ def distance(
             raise ValueError(f"shapes {tuple(student.shape)} and {tuple(teacher.shape)} differ")
         return kinds[mode](activated(student, activation), activated(teacher, activation))
 
-    return OutputLoss(measure)
+    return FunctionLoss(measure)
 
 
 @distillation_losses.register("kl_div")
-def kl_div(temperature: Positive = 4.0) -> OutputLoss:
+def kl_div(temperature: Positive = 4.0) -> FunctionLoss:
     """Divergence of the student's softmax from the teacher's, arXiv:1503.02531, times T^2.
 
     The gradient to the teacher is not followed.
@@ -124,7 +96,7 @@ def kl_div(temperature: Positive = 4.0) -> OutputLoss:
     Args:
         temperature: T, of both; above 1 it shows what the teacher finds similar.
     """
-    return OutputLoss(lambda student, teacher: divergence(student, teacher.detach(), temperature))
+    return FunctionLoss(lambda student, teacher: divergence(student, teacher.detach(), temperature))
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -140,7 +112,7 @@ def dkd(
     target_weight: Weight = 1.0,
     rest_weight: Weight = 1.0,
     teacher_target: bool = False,
-) -> OutputLoss:
+) -> FunctionLoss:
     """Decoupled distillation, arXiv:2203.08679: the target class against the rest, and within the rest.
 
     The gradient to the teacher is not followed. Takes labels unless `teacher_target`.
@@ -164,11 +136,11 @@ def dkd(
             others[0], others[1], t
         )
 
-    return OutputLoss(measure)
+    return FunctionLoss(measure)
 
 
 @distillation_losses.register("wsl")
-def wsl(temperature: Positive = 2.0) -> OutputLoss:
+def wsl(temperature: Positive = 2.0) -> FunctionLoss:
     """Weighted soft labels, arXiv:2102.00650: softened cross-entropy, less where the student is ahead.
 
     The weight is 1 - e^-r, r being the student's cross-entropy over the teacher's. Takes labels.
@@ -185,7 +157,7 @@ def wsl(temperature: Positive = 2.0) -> OutputLoss:
             weight = 1.0 - (-(ahead / (behind + 1e-7)).clamp(min=0.0)).exp()
         return (weight * _softened(student, teacher, temperature)).mean()
 
-    return OutputLoss(measure)
+    return FunctionLoss(measure)
 
 
 @distillation_losses.register("skd")
@@ -194,7 +166,7 @@ def skd(
     multiplier: Positive = 2.0,
     alpha: Annotated[float, Ge(0), Le(1)] = 0.9,
     teacher_target: bool = False,
-) -> OutputLoss:
+) -> FunctionLoss:
     """Spherical distillation, arXiv:2010.07485: both logits standardised, so that only directions count.
 
     Takes labels unless `teacher_target`.
@@ -212,7 +184,7 @@ def skd(
         taught = _softened(p, q, temperature).mean()
         return alpha * taught + (1.0 - alpha) * F.cross_entropy(p, targets)
 
-    return OutputLoss(measure)
+    return FunctionLoss(measure)
 
 
 def _softened(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -231,7 +203,7 @@ def _targets(name: str, teacher: Tensor, targets: Tensor | None, by_teacher: boo
 
 
 @distillation_losses.register("dist")
-def dist(inter_weight: Weight = 1.0, intra_weight: Weight = 1.0) -> OutputLoss:
+def dist(inter_weight: Weight = 1.0, intra_weight: Weight = 1.0) -> FunctionLoss:
     """DIST, arXiv:2205.10536: the student's probabilities should correlate with the teacher's.
 
     Args:
@@ -243,7 +215,7 @@ def dist(inter_weight: Weight = 1.0, intra_weight: Weight = 1.0) -> OutputLoss:
         p, q = student.softmax(1), teacher.softmax(1)
         return inter_weight * _uncorrelated(p, q) + intra_weight * _uncorrelated(p.T, q.T)
 
-    return OutputLoss(measure)
+    return FunctionLoss(measure)
 
 
 def _uncorrelated(x: Tensor, y: Tensor) -> Tensor:
@@ -257,7 +229,7 @@ def _uncorrelated(x: Tensor, y: Tensor) -> Tensor:
 
 
 @distillation_losses.register("rkd_distance")
-def rkd_distance(mean_of_all: bool = False) -> OutputLoss:
+def rkd_distance(mean_of_all: bool = False) -> FunctionLoss:
     """Distances between samples, in units of their mean, as the teacher has them.
 
     Args:
@@ -271,17 +243,17 @@ def rkd_distance(mean_of_all: bool = False) -> OutputLoss:
         pairs = count * (count if mean_of_all else max(count - 1, 1))
         return distances / (distances.sum() / pairs)
 
-    return OutputLoss(
+    return FunctionLoss(
         lambda student, teacher: F.smooth_l1_loss(relative(student), relative(teacher))
     )
 
 
 @distillation_losses.register("rkd_angle")
-def rkd_angle() -> OutputLoss:
+def rkd_angle() -> FunctionLoss:
     """Cosines of the angles that any two samples make as seen from a third, as the teacher has them."""
 
     def angles(x: Tensor) -> Tensor:
         difference = F.normalize(x.flatten(1)[None] - x.flatten(1)[:, None], dim=2)
         return difference @ difference.transpose(1, 2)
 
-    return OutputLoss(lambda student, teacher: F.smooth_l1_loss(angles(student), angles(teacher)))
+    return FunctionLoss(lambda student, teacher: F.smooth_l1_loss(angles(student), angles(teacher)))
