@@ -33,6 +33,15 @@ def test_yaml_of_the_older_kind_with_anchors_and_literals_in_text(tmp_path: Path
     assert tree["Global"] == {"a": None, "b": [0, 1]}
 
 
+def test_a_section_that_an_alias_names_is_changed_alone(tmp_path: Path) -> None:
+    text = "Global: &g {a: {b: 1}}\nArch: *g\nInfer: {<<: *g, c: 2}"
+    assert read_tree(write(tmp_path, text), ["Arch.a.b=2"]) == {
+        "Global": {"a": {"b": 1}},
+        "Arch": {"a": {"b": 2}},
+        "Infer": {"a": {"b": 1}, "c": 2},
+    }
+
+
 def test_overrides_go_in_order_through_lists_and_make_sections(tmp_path: Path) -> None:
     path = write_training(tmp_path)
     tree = read_tree(
@@ -76,8 +85,7 @@ def test_overrides_that_cannot_be_applied(override: str, message: str, tmp_path:
         ("Global: [", "x.yaml:"),
         ("- Global", "a mapping of sections"),
         ("Global: {a: 1, a: 2}", "appears twice"),
-        ("Global: &g {a: *g}", "aliases"),
-        ("Global: &g {a: 1}\nArch: *g", "aliases"),
+        ("Global: &g {a: *g}", r"the alias \*g stands inside"),
         ("Global: !!python/object/apply:os.getcwd []", "constructor"),
     ],
 )
