@@ -26,6 +26,7 @@ LEVEL = {
     "locking": 1,
     "validation": 1,
     "fetch": 2,
+    "plugins": 2,  # files that register
     "graph": 2,  # ONNX files without the onnx package
     "registry": 2,
     "config": 3,

@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
@@ -42,17 +44,26 @@ class Registry(Generic[T]):
         self._schemas: dict[str, type[BaseModel]] = {}
         self._sources: dict[str, Callable[[str, str], Callable[..., T]]] = {}  # by prefix
         self._given: dict[str, Callable[..., T]] = {}  # what they gave
+        self._plugins: dict[str, str] = {}  # entries that a plugin registered, and its source
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorator: make a class or function available under `name`.
 
         Raises:
-            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`.
+            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`. A plugin may
+                register its own names again.
         """
 
         def add(target: C) -> C:
-            folded = fold(name)
-            if folded in self._names:
+            folded, plugin = fold(name), _plugin.get()
+            home = str(getattr(target, "__module__", ""))
+            if home.startswith("tinysight.") and not home.startswith("tinysight.plugins."):
+                plugin = None  # one of ours, which the plugin imports
+            taken = self._names.get(folded)
+            first = self._plugins.get(taken or "")
+            if taken is not None and (first is None or first != plugin):
+                if first is not None and plugin is None:  # one of ours, imported later
+                    raise ConfigError(f"plugin {first}", f"{name!r} is a {self.kind} already")
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             for parameter in self._parameters(target):
                 if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -61,6 +72,9 @@ class Registry(Generic[T]):
                     raise ValueError(f"{self.kind} {name!r}: {parameter.name} has no annotation")
             self._names[folded] = name
             self._entries[name] = target
+            self._schemas.pop(name, None)
+            if plugin is not None:
+                self._plugins[name] = plugin
             return target
 
         return add
@@ -75,7 +89,12 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
+        _load_installed()
         return sorted(self._entries)
+
+    def plugin(self, name: str) -> str | None:
+        """The source of the plugin that registered `name`; None: it is one of ours."""
+        return self._plugins.get(self.resolve(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -93,9 +112,10 @@ class Registry(Generic[T]):
                 self._given[name] = self._sources[prefix](rest, where)
                 return name
         found = self._names.get(fold(name))
-        if found is None:
-            self._load()
-            found = self._names.get(fold(name))
+        for load in (self._load, _load_installed):
+            if found is None:
+                load()
+                found = self._names.get(fold(name))
         if found is None:
             raise UnknownName(self.kind, name, self.names(), where)
         return found
@@ -177,6 +197,26 @@ class Registry(Generic[T]):
             importlib.import_module(self.home)
         except ModuleNotFoundError as error:
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
+
+
+_plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
+
+
+@contextmanager
+def registered_by(plugin: str) -> Iterator[None]:
+    """What is registered meanwhile belongs to the plugin of this source."""
+    token = _plugin.set(plugin)
+    try:
+        yield
+    finally:
+        _plugin.reset(token)
+
+
+def _load_installed() -> None:
+    """Import what installed packages register."""
+    from tinysight.plugins import load_installed
+
+    load_installed()
 
 
 def fold(name: str) -> str:

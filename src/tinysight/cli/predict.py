@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from tinysight.cli.arguments import add_plugin
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
     add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
+    add_plugin(parser)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--topk", type=int, metavar="K", help="the K best classes")
     choice.add_argument("--threshold", type=float, metavar="P", help="instead of the bundle's own")

@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinysight.cli.arguments import add_override
+from tinysight.cli.arguments import add_override, add_plugin
 from tinysight.config import list_recipes, load_recipe, load_run, minimal_yaml, recipe_yaml
 from tinysight.errors import ConfigError
 from tinysight.files import write_atomic
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "check", "show", "diff", "convert", "schema"))
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     add_override(parser)
+    add_plugin(parser)
     parser.add_argument("--out", metavar="FILE", help="convert: write it there")
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinysight import foreign
+from tinysight import foreign, plugins
 from tinysight.config.overrides import apply_override
 from tinysight.config.run import RunConfig
-from tinysight.config.schema import Recipe
+from tinysight.config.schema import PluginRecord, Recipe, plugins_of
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import read_yaml, to_yaml
 from tinysight.validation import validate
@@ -45,18 +45,40 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The recipe of `load_recipe`, and what a command needs besides it."""
     path = find_recipe(str(source))
     if foreign.is_foreign(path):
-        return foreign.hooks().read_config(path, overrides)
+        config = foreign.hooks().read_config(path, overrides)
+        config.recipe = _with_plugins(config.recipe)
+        return config
     tree = _read(path)
     changed = [apply_override(tree, text) for text in overrides]
-    recipe, problems = check_tree(tree)
+    recipe, problems = check_tree(tree, str(source))
     if recipe is None:
         raise ConfigError.of(str(source), [_from_override(p, changed) for p in problems])
-    return RunConfig(recipe)
+    return RunConfig(_with_plugins(recipe))
 
 
-def check_tree(tree: Tree) -> tuple[Recipe | None, list[Problem]]:
-    """`tree` as a recipe with every default filled in, or None and all that is wrong with it."""
+def check_tree(tree: Tree, where: str = "the recipe") -> tuple[Recipe | None, list[Problem]]:
+    """`tree` as a recipe with every default filled in, or None and all that is wrong with it.
+
+    Args:
+        tree: a recipe without `base`; the plugins that it records are loaded.
+        where: name of its file or folder, for messages.
+
+    Raises:
+        ConfigError: a plugin is missing or has changed.
+    """
+    for record in tree.get("plugins") or ():
+        if isinstance(record, dict) and {"name", "sha256"} <= record.keys():
+            plugins.require(record, where)
     return validate(Recipe, tree)
+
+
+def _with_plugins(recipe: Recipe) -> Recipe:
+    """`recipe` that also records the files that are loaded, and the packages that it uses."""
+    used = [plugins.find_plugin(source) for source in sorted(plugins_of(recipe))]
+    known = {plugin.name for plugin in recipe.plugins}
+    more = {p: None for p in (*plugins.loaded_files(), *used) if p.name not in known}
+    records = [PluginRecord(**plugin._asdict()) for plugin in more]
+    return recipe.model_copy(update={"plugins": (*recipe.plugins, *records)})
 
 
 def find_recipe(source: str) -> Path:
@@ -89,6 +111,8 @@ def _read(path: Path, depth: int = 0) -> Tree:
         raise ConfigError(
             str(path), "a recipe is a mapping of sections", "see `tinysight recipe list`"
         )
+    if isinstance(entries := tree.get("plugins"), list):
+        tree["plugins"] = plugins.load_all(entries, path.parent)
     base = tree.pop("base", None)
     if base is None:
         return tree

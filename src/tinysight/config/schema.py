@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from tinysight.registry import REGISTRIES
@@ -27,6 +27,7 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     name: str
+    _plugin: str | None = PrivateAttr(None)  # source of the plugin that registered it
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -56,7 +57,9 @@ class Kind:
         spec, problems = REGISTRIES[self.name].check(component.spec, "")
         if problems:
             raise PydanticCustomError(PROBLEMS, "see its problems", {PROBLEMS: problems})
-        return Component.model_construct(**spec)
+        checked = Component.model_construct(**spec)
+        checked._plugin = REGISTRIES[self.name].plugin(checked.name)
+        return checked
 
     def _written(self, component: Component, handler: Any, info: Any) -> dict[str, Any]:
         """The component as plain data; without its defaults if only the others are asked for."""
@@ -66,6 +69,15 @@ class Kind:
         fields = REGISTRIES[self.name].schema(component.name).model_fields
         defaults = {k: _plain(f.default) for k, f in fields.items() if not f.is_required()}
         return {k: v for k, v in spec.items() if k == "name" or v != defaults.get(k, ...)}
+
+
+def plugins_of(value: Any) -> set[str]:
+    """Sources of the plugins that registered a component in a section, or in a tuple of them."""
+    if isinstance(value, Component):
+        return {value._plugin} if value._plugin else set()
+    if isinstance(value, Section):
+        value = tuple(getattr(value, name) for name in type(value).model_fields)
+    return set().union(*map(plugins_of, value)) if isinstance(value, tuple) else set()
 
 
 def _plain(value: Any) -> Any:
@@ -310,11 +322,23 @@ class Export(Section):
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
+class PluginRecord(Section):
+    """A file or package that registered components, as a run records it; a recipe may give the path alone."""
+
+    name: str
+    sha256: str
+    file: str | None = None
+
+
 class Recipe(Section):
     """A training run, complete: the same recipe, data and seed give the same weights."""
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]
     description: str = ""
+    plugins: Annotated[
+        tuple[PluginRecord, ...],
+        Field(description="Python files that register components; relative to this file"),
+    ] = ()
     data: Data
     transforms: Pixels
     model: Model

@@ -60,7 +60,7 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     """
     path = find_checkpoint(run_or_checkpoint)
     checkpoint = load_checkpoint(path)
-    recipe, problems = check_tree(checkpoint.recipe)
+    recipe, problems = check_tree(checkpoint.recipe, str(path))
     if recipe is None:
         raise ConfigError.of(f"recipe in {path}", problems)
     model = build_model(recipe)

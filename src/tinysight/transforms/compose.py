@@ -65,12 +65,12 @@ class Compose:
     @property
     def random(self) -> bool:
         """Whether any step draws random numbers."""
-        return any(step.random for step in self._steps)
+        return any(getattr(step, "random", False) for step in self._steps)
 
     @property
     def sets_label(self) -> bool:
         """Whether any step sets the label."""
-        return any(step.sets_label for step in self._steps)
+        return any(getattr(step, "sets_label", False) for step in self._steps)
 
     def split_last(self) -> tuple[Compose, Transform | None]:
         """All steps but the last as a pipeline of their own, and the last; None if there is none."""
@@ -94,7 +94,7 @@ class Compose:
         """As a call, and the label that the last labelling step sets, `label` if none does."""
         for index, step in enumerate(self._steps):
             try:
-                if step.sets_label:
+                if getattr(step, "sets_label", False):
                     image, label = step(image, rng)
                 else:
                     image = step(image, rng)
