@@ -88,7 +88,7 @@ def _source(args: argparse.Namespace, kind: str) -> tuple[Path, Artifact | None]
 
 def _export(args: argparse.Namespace) -> int:
     from tinysight.compat.paddle.bundle import import_paddle, opened
-    from tinysight.compat.paddle.deploy_config import read_deploy_config, read_labels
+    from tinysight.compat.paddle.dialect.deploy import read_deploy_config, read_labels
     from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 
     deploy = read_deploy_config(args.deploy_config) if args.deploy_config else None

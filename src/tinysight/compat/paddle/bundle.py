@@ -15,7 +15,7 @@ import numpy as np
 from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
-from tinysight.compat.paddle.deploy_config import Deploy, default_transforms, read_deploy_config
+from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, Kind, kind_of
 from tinysight.errors import ConfigError, WeightsError

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinysight.compat.paddle.dialect.origins import to_source_paths
 from tinysight.compat.paddle.dialect.translate import Translation, translate
+from tinysight.compat.paddle.dialect.tree import to_source_paths
 from tinysight.config.load import check_tree
 from tinysight.config.run import LabelSource, RunConfig
 from tinysight.config.schema import Recipe

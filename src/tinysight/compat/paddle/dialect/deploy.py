@@ -10,18 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.compat.paddle.dialect.answers import answer
-from tinysight.compat.paddle.dialect.operators import MEAN, STD, transform
-from tinysight.compat.paddle.dialect.rules import RECOGNITION, Reader
+from tinysight.compat.paddle.dialect.operators import transform
+from tinysight.compat.paddle.dialect.postprocess import written_names
+from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec
 from tinysight.compat.paddle.dialect.tree import read_tree
 from tinysight.data.labels import read_label_names
 from tinysight.errors import ConfigError, nearest
 from tinysight.registry import postprocesses, transforms
 
-SCALE = (
-    0.00392157  # as the deploy configurations write 1/255; the last bits of a score depend on it
-)
-_QUIET = ("SavePreLabel",)  # sorts images into folders; no part of an answer
+SCALE = 0.00392157  # 1/255 as deploy configurations write it; the last bits of a score depend on it
+_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+_QUIET = ("SavePreLabel",)  # sorts images into folders; no part of a result
 _DEPLOYED = ("DecodeImage", "ResizeImage", "CropImage", "NormalizeImage", "ToCHWImage")
 _PIPELINES = ("DetPreProcess", "RecPreProcess", "IndexProcess")
 
@@ -29,8 +28,8 @@ _PIPELINES = ("DetPreProcess", "RecPreProcess", "IndexProcess")
 class Deploy(NamedTuple):
     """How a network is used: specs of transforms and of the post-processor, and label names if it says them."""
 
-    transforms: tuple[dict[str, Any], ...]
-    postprocess: dict[str, Any]
+    transforms: tuple[Spec, ...]
+    postprocess: Spec
     labels: tuple[str, ...] | None
 
 
@@ -56,32 +55,43 @@ def deploy_of(reader: Reader, tree: Mapping[str, Any], path: Path) -> Deploy:
     Raises:
         ConfigError: it is no classifier's configuration.
     """
-    if not isinstance(tree.get("PreProcess"), dict):
+    section = tree.get("PreProcess")
+    if not isinstance(section, dict):
         parts = [key for key in _PIPELINES if key in tree]
         what = "no deploy configuration of a classifier: it has no PreProcess"
         if parts:
-            raise ConfigError(str(path), f"{what}, but {', '.join(parts)}; that {RECOGNITION}")
+            what = f"{what}, but {', '.join(parts)}; that {REASONS['recognition']}"
+            raise ConfigError(str(path), what)
         raise ConfigError(str(path), what, "those of PaddleClas lie in deploy/configs")
-    steps = _transforms(reader, tree["PreProcess"])
-    postprocess, labels = _postprocess(reader, tree.get("PostProcess"), path.parent)
-    return Deploy(tuple(steps), postprocess, labels)
+    steps = _transforms(reader, section.get("transform_ops"), "PreProcess.transform_ops")
+    section, labels = tree.get("PostProcess"), None
+    spec: Spec = {}
+    if isinstance(section, dict):
+        name = main_indicator(section)
+        place = f"PostProcess.{name}"
+        made = reader.component("post-processor", "postprocessors", name, section.get(name), place)
+        if made:
+            spec, problems = postprocesses.check(made[0], place)
+            reader.problems += problems
+            labels = _labels(reader, made[1], f"{place}.class_id_map_file", path.parent)
+    else:
+        reader.wrong("PostProcess", "missing: is it the configuration of a classifier?")
+    return Deploy(tuple(steps), spec, labels)
 
 
-def default_transforms(
-    height: int, width: int, *, exact: bool = False
-) -> tuple[dict[str, Any], ...]:
+def default_transforms(height: int, width: int, *, exact: bool = False) -> tuple[Spec, ...]:
     """What the deploy configurations do for a network input of that size, in pixels.
 
     A square input is the middle of an image whose short side is 256/224 of it; another one, or `exact`, is the whole
-    image brought to that size.
+    image brought to that size. Every default is written out: a bundle depends on no default of the version that reads
+    it.
     """
-    steps: list[dict[str, Any]] = [{"name": "resize", "size": [width, height]}]
+    steps: list[Spec] = [{"name": "resize", "size": [width, height]}]
     if height == width and not exact:
-        steps = [
-            {"name": "resize", "short": round(height * 256 / 224)},
-            {"name": "center_crop", "size": height},
-        ]
-    return tuple(map(_complete, [*steps, _normalize_spec(SCALE, MEAN, STD)]))
+        short = round(height * 256 / 224)
+        steps = [{"name": "resize", "short": short}, {"name": "center_crop", "size": height}]
+    steps.append({"name": "normalize", "mean": _MEAN, "std": _STD, "scale": SCALE})
+    return tuple(transforms.check(step, "transforms")[0] for step in steps)
 
 
 def read_labels(text: str) -> tuple[str, ...]:
@@ -100,15 +110,21 @@ def read_labels(text: str) -> tuple[str, ...]:
     return read_label_names(path, " ")
 
 
-def _transforms(reader: Reader, section: Mapping[str, Any]) -> list[dict[str, Any]]:
-    place = "PreProcess.transform_ops"
-    listed = reader.items(section.get("transform_ops"), place)
+def main_indicator(section: Mapping[str, Any]) -> str:
+    """The post-processor that makes the result; where none is named, the only one there is."""
+    main = section.get("main_indicator")
+    names = [n for n in section if n not in ("main_indicator", *_QUIET)]
+    return str(names[0] if main is None and len(names) == 1 else main)
+
+
+def _transforms(reader: Reader, ops: Any, place: str) -> list[Spec]:
+    listed = reader.items(ops, place)
     if not listed:
         reader.wrong(place, "expected a list of operators")
     names = [name for _, name, _ in listed]
     if "ToCHWImage" in names[:-1]:  # which `to_batch` does with us
         reader.wrong(f"{place}.{names.index('ToCHWImage')}.ToCHWImage", "put it last")
-    found: list[dict[str, Any]] = []
+    found: list[Spec] = []
     for where, name, arguments in listed:
         if name not in _DEPLOYED:
             reader.wrong(where, "an operator that is not understood", nearest(name, _DEPLOYED))
@@ -120,56 +136,19 @@ def _transforms(reader: Reader, section: Mapping[str, Any]) -> list[dict[str, An
     return found
 
 
-def _normalize_spec(scale: float, mean: Any, std: Any) -> dict[str, Any]:
-    return {"name": "normalize", "mean": mean, "std": std, "scale": scale}
-
-
-def _complete(spec: dict[str, Any]) -> dict[str, Any]:
-    """`spec` with every default written out: a bundle depends on no default of the version that reads it."""
-    full, problems = transforms.check(spec, "transforms")
-    assert not problems, problems
-    return full
-
-
-def _postprocess(
-    reader: Reader, section: Any, folder: Path
-) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-    if not isinstance(section, dict):
-        reader.wrong("PostProcess", "missing: is it the configuration of a classifier?")
-        return {}, None
-    main = main_indicator(section)
-    place = f"PostProcess.{main}"
-    spec, said = answer(reader, main, section.get(main), place)
-    if not spec:
-        return {}, None
-    full, problems = postprocesses.check(spec, place)
-    reader.problems += problems
-    return full, _labels(reader, said, place, folder)
-
-
-def main_indicator(section: Mapping[str, Any]) -> str:
-    """The post-processor that answers; where none is named, the only one there is."""
-    main = section.get("main_indicator")
-    names = [n for n in section if n not in ("main_indicator", *_QUIET)]
-    return str(names[0] if main is None and len(names) == 1 else main)
-
-
 def _labels(
-    reader: Reader, said: Mapping[str, Any], place: str, folder: Path
+    reader: Reader, found: dict[str, Any], place: str, folder: Path
 ) -> tuple[str, ...] | None:
-    if isinstance(said.get("label_list"), list):
-        return tuple(map(str, said["label_list"]))
-    name = said.get("class_id_map_file")
-    if not name:
-        if {"label_0", "label_1"} & said.keys():
-            return said.get("label_0", "0"), said.get("label_1", "1")
-        return None
+    name = found.get("class_id_map_file")
+    if not name or "label_list" in found:
+        names = written_names(found)
+        return tuple(names) if names else None
     for path in (folder / name, Path(name)):
         if path.is_file():
             try:
-                return read_label_names(path, said.get("delimiter") or " ")
+                return read_label_names(path, found.get("delimiter") or " ")
             except ConfigError as error:
                 reader.problems += error.problems
                 return None
-    reader.note(f"{place}.class_id_map_file", f"no such file: {name}")
+    reader.note(place, f"no such file: {name}")
     return None
