@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace) -> _Model:
 
 def _configured(args: argparse.Namespace) -> _Model:
     """The network and the weights of a PaddleClas configuration."""
-    from tinysight.cli.setup import read_foreign_config
+    from tinysight.cli.arguments import read_foreign_config
 
     config = read_foreign_config(args, "--run or --bundle")
     from tinysight.data.labels import label_names, resolve_labels

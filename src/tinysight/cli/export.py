@@ -16,8 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import read_foreign_config
+from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.cli.targets import add_forms, add_target_arguments
 from tinysight.errors import ConfigError
 

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import read_foreign_config
+from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:

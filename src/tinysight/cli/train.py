@@ -11,8 +11,7 @@ import logging
 import os
 from pathlib import Path
 
-from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import log_to_stderr, read_config
+from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
 
 logger = logging.getLogger(__name__)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinysight import foreign, plugins
-from tinysight.config.overrides import apply_override
 from tinysight.config.run import RunConfig
 from tinysight.config.schema import PluginRecord, Recipe, plugins_of
 from tinysight.errors import ConfigError, Problem, nearest
-from tinysight.files import read_yaml, to_yaml
+from tinysight.files import parse_yaml, read_yaml, to_yaml
 from tinysight.validation import validate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -81,6 +80,41 @@ def _with_plugins(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"plugins": (*recipe.plugins, *records)})
 
 
+def apply_override(
+    tree: dict[str, Any], text: str, read: Callable[[str, str], Any] = parse_yaml
+) -> str:
+    """Apply one `key.path=value` to `tree` in place; a missing section is made.
+
+    Args:
+        tree: mappings, lists and values; a list item is named by its index from 0.
+        text: the override; the value may contain `=`.
+        read: the value of a text, given also the place for messages.
+
+    Returns:
+        The key path.
+
+    Raises:
+        ConfigError: no `=`, no such index, or a value where a section is meant.
+    """
+    where = f"-o {text}"
+    key, equals, value = text.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not all([*parents, last]):
+        raise ConfigError(where, "expected KEY=VALUE", "for example -o train.epochs=5")
+    here: Any = tree
+    for i, part in enumerate(parents):
+        if isinstance(here, list):
+            here = here[_index(here, part, where)]
+        else:
+            if here.get(part) is None:
+                here[part] = {}
+            here = here[part]
+        if not isinstance(here, dict | list):
+            raise ConfigError(where, f"{'.'.join(parents[: i + 1])} is a value, not a section")
+    here[_index(here, last, where) if isinstance(here, list) else last] = read(value, where)
+    return key
+
+
 def find_recipe(source: str) -> Path:
     """The file of a shipped recipe's name or of a path.
 
@@ -145,3 +179,10 @@ def _from_override(problem: Problem, changed: Sequence[str]) -> Problem:
         if problem.where == key or problem.where.startswith(f"{key}."):
             return problem._replace(where=f"-o {problem.where}")
     return problem
+
+
+def _index(items: list[Any], part: str, where: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        what = f"{part!r} is no index of a list of {len(items)}"
+        raise ConfigError(where, what, "the first is 0")
+    return int(part)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tinysight.compat.paddle.dialect.rules import tables
 from tinysight.compat.paddle.dialect.values import literal
-from tinysight.config.overrides import apply_override
+from tinysight.config.load import apply_override
 from tinysight.errors import ConfigError, Problem
 from tinysight.files import parse_yaml11
 
