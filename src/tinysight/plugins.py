@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -85,6 +86,7 @@ def load_plugin(file: str | Path) -> Plugin:
     return plugin
 
 
+@cache
 def load_installed() -> None:
     """Import what installed packages offer in the group `tinysight.components`; one that fails is logged."""
     from importlib.metadata import entry_points
@@ -92,9 +94,6 @@ def load_installed() -> None:
     with _lock:
         for entry in entry_points(group=GROUP):
             source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-            if source in _loaded:
-                continue
-            _loaded[source] = Plugin(source, "", None)  # also where it fails: it is tried once
             try:
                 with registered_by(source):
                     entry.load()

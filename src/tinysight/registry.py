@@ -44,7 +44,6 @@ class Registry(Generic[T]):
         self._schemas: dict[str, type[BaseModel]] = {}
         self._sources: dict[str, Callable[[str, str], Callable[..., T]]] = {}  # by prefix
         self._given: dict[str, Callable[..., T]] = {}  # what they gave
-        self._plugins: dict[str, str] = {}  # entries that a plugin registered, and its source
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorator: make a class or function available under `name`.
@@ -60,7 +59,7 @@ class Registry(Generic[T]):
             if home.startswith("tinysight.") and not home.startswith("tinysight.plugins."):
                 plugin = None  # one of ours, which the plugin imports
             taken = self._names.get(folded)
-            first = self._plugins.get(taken or "")
+            first = _sources.get(id(self._entries[taken])) if taken else None
             if taken is not None and (first is None or first != plugin):
                 if first is not None and plugin is None:  # one of ours, imported later
                     raise ConfigError(f"plugin {first}", f"{name!r} is a {self.kind} already")
@@ -70,11 +69,13 @@ class Registry(Generic[T]):
                     raise ValueError(f"{self.kind} {name!r} may not take *{parameter.name}")
                 if parameter.annotation is parameter.empty:
                     raise ValueError(f"{self.kind} {name!r}: {parameter.name} has no annotation")
+            if taken is not None:
+                _sources.pop(id(self._entries[taken]))
             self._names[folded] = name
             self._entries[name] = target
             self._schemas.pop(name, None)
             if plugin is not None:
-                self._plugins[name] = plugin
+                _sources[id(target)] = plugin
             return target
 
         return add
@@ -94,7 +95,7 @@ class Registry(Generic[T]):
 
     def plugin(self, name: str) -> str | None:
         """The source of the plugin that registered `name`; None: it is one of ours."""
-        return self._plugins.get(self.resolve(name))
+        return _sources.get(id(self._target(self.resolve(name))))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -200,6 +201,7 @@ class Registry(Generic[T]):
 
 
 _plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
+_sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
 
 
 @contextmanager

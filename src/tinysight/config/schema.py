@@ -72,11 +72,13 @@ class Kind:
 
 
 def plugins_of(value: Any) -> set[str]:
-    """Sources of the plugins that registered a component in a section, or in a tuple of them."""
+    """Sources of the plugins that registered a component in a section, a mapping or a tuple of them."""
     if isinstance(value, Component):
         return {value._plugin} if value._plugin else set()
     if isinstance(value, Section):
-        value = tuple(getattr(value, name) for name in type(value).model_fields)
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, dict):
+        value = tuple(value.values())
     return set().union(*map(plugins_of, value)) if isinstance(value, tuple) else set()
 
 
