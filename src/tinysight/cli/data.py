@@ -151,6 +151,7 @@ def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], in
     from tinysight.data.lines import BadLines, Form
     from tinysight.data.lists import read_list
     from tinysight.data.samples import Gathered
+    from tinysight.tasks.base import target_of
 
     if args.override:
         raise ConfigError("-o", "there is no recipe to change", "name one instead of a list")
@@ -161,7 +162,7 @@ def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], in
         name = source.name if args.sources.count(str(source)) == 1 else str(source)
         if source.is_dir():
             kind = target if args.target or labels or has_folders(source) else "transform"
-            labels = labels or (() if kind == "transform" else folder_names(source))
+            labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
             into = Gathered()
             read_class_folders(source, Form(kind, len(labels), names=labels), into)
             sides.append(Side(name, into.done()))

@@ -42,7 +42,7 @@ class Balanced:
 
     def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Places in the list, (N,)."""
-        if labels.ndim != 1:
+        if has_many(labels):
             what = "balanced needs one class for each image"
             raise ConfigError("data.sampler.name", what, "weighted takes a weight for each label")
         _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
