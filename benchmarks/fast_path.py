@@ -30,7 +30,7 @@ from predict import SAMPLES, make_images
 from tinysight.bundle import Bundle
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import postprocesses
-from tinysight.tasks.answers import Answer
+from tinysight.tasks.results import ClassResult
 from tinysight.transforms import Compose, to_batch
 from tinysight.transforms.geometry import resize_to, short_size
 from tinysight.transforms.jpeg import decode_jpeg
@@ -99,9 +99,9 @@ def plain(bundle: Bundle, paths: list[str]) -> np.ndarray:
     return np.concatenate(scores)
 
 
-def ids(answers: Sequence[Answer]) -> list[list[int]]:
-    """Class ids of each answer."""
-    return [a["class_ids"] for a in answers]
+def ids(results: Sequence[ClassResult]) -> list[list[int]]:
+    """Class ids of each result."""
+    return [result.class_ids.tolist() for result in results]
 
 
 def installed(name: str) -> bool:

@@ -36,11 +36,11 @@ import numpy as np
 import tinysight
 from predict import SAMPLES, SCRIPT, make_images
 from tinysight.bundle import MODEL, Bundle
+from tinysight.concurrency import usable_cores
 from tinysight.errors import TinysightError
 from tinysight.files import write_atomic
 from tinysight.pipelines.bench import Watched, watch
 from tinysight.pipelines.latency_card import machine
-from tinysight.pipelines.stream import usable_cores
 from tinysight.transforms import decode
 
 REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
@@ -167,14 +167,14 @@ def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
     """The bundle with what its labels bear: an int8 form, and JPEGs that are decoded reduced."""
     from tinysight.engines.writers.add import add_targets
     from tinysight.engines.writers.check import find_images
-    from tinysight.pipelines.admit import admitted, compare, seal
+    from tinysight.pipelines.reduced_decode import is_acceptable, measure, write_reduced_decode
 
     work.mkdir()
     paths = make_images(source, work, 2600)  # two fifths of them are large enough
-    found = compare(bundle, paths, margin=1)
+    found = measure(bundle, paths, margin=1)
     print(f"reduced decoding: {found}", file=sys.stderr)
-    if admitted(found):
-        bundle = seal(bundle, found)
+    if is_acceptable(found):
+        bundle = write_reduced_decode(bundle, found)
     labels = len(bundle.manifest.labels)
     if importable("openvino"):
         try:

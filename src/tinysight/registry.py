@@ -253,6 +253,7 @@ sessions: Registry[Any] = Registry(
     "engine", "tinysight.engines", runtime=("model", "streams", "threads")
 )
 targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
+tasks: Registry[Any] = Registry("task", "tinysight.tasks")
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -271,6 +272,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         samplers,
         schedules,
         sessions,
+        tasks,
         transforms,
     )
 }

@@ -11,11 +11,11 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_detector
 from tinysight.bundle import Bundle
-from tinysight.bundle.manifest import ReducedDecode
+from tinysight.bundle.manifest import ReducedDecode, as_tree
 from tinysight.cli import main
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.detect import open_bundle
-from tinysight.pipelines.latency_card import CARD_FILE, machine, read_card
+from tinysight.pipelines.latency_card import machine, read_card
+from tinysight.pipelines.pipeline import CARD_FILE, open_bundle
 from tinysight.registry import sessions
 
 
@@ -160,7 +160,7 @@ def test_reduced_decoding_is_admitted_and_used(
     decode = Bundle.load(model).manifest.decode
     assert decode is not None
     assert (decode.margin, decode.images, decode.label_flips) == (1.0, 1000, 0)
-    assert json.loads(out)["decode"] == decode._asdict()
+    assert json.loads(out)["decode"] == as_tree(decode)
     shape = Classifier(model).steps.decode(str(tmp_path / "3.jpg")).shape
     assert shape == (8, 8, 3)
     assert Classifier(model, exact=True).steps.decode(str(tmp_path / "3.jpg")).shape == (64, 64, 3)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the split",
     )
     check.add_argument("--root", metavar="DIR", help="folder of the images (default: the list's)")
-    check.add_argument("--target", choices=("class", "multilabel", "identity", "transform"))
+    check.add_argument("--target", metavar="TARGET")
     check.add_argument("--labels", metavar="FILE", help="label names, `id name` or one a line")
     check.add_argument("--delimiter", help="between path and label (default: the last blank)")
     check.add_argument(
@@ -77,7 +77,6 @@ def _preview(args: argparse.Namespace) -> int:
 
     from tinysight.config import load_recipe
     from tinysight.data.lists import read_split
-    from tinysight.transforms import Compose
     from tinysight.transforms.preview import write_contact_sheet
 
     if args.rows < 1:
@@ -85,7 +84,7 @@ def _preview(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.override)
     samples = read_split(recipe.data, recipe.data.train)
     chosen = np.random.default_rng(args.seed).permutation(len(samples))[: args.rows]
-    compose = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
+    compose = recipe.train_transforms()
     images = [samples[int(i)].path for i in sorted(chosen)]
     print(write_contact_sheet(args.out, images, compose, seed=args.seed))
     return 0
@@ -128,7 +127,6 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], i
     from tinysight.data.labels import label_names
     from tinysight.data.lines import BadLines
     from tinysight.data.lists import read_split
-    from tinysight.transforms import Compose
 
     for option in ("target", "labels", "delimiter"):
         if getattr(args, option):
@@ -142,7 +140,7 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], i
     for name, split in (("train", data.train), ("eval", data.eval)):
         bad: list[BadLines] = []
         sides.append(Side(name, read_split(data, split, bad), bad))
-    prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
+    prepare = recipe.eval_transforms()
     return sides, label_names(data), min(prepare.output_shape()[:2])
 
 
@@ -150,20 +148,21 @@ def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], in
     from tinysight.data.audit import Side
     from tinysight.data.folders import folder_names, has_folders, read_class_folders
     from tinysight.data.labels import read_label_names
-    from tinysight.data.lines import BadLines, Form, Target
+    from tinysight.data.lines import BadLines, Form
     from tinysight.data.lists import read_list
     from tinysight.data.samples import Gathered
+    from tinysight.tasks.base import target_of
 
     if args.override:
         raise ConfigError("-o", "there is no recipe to change", "name one instead of a list")
     labels = read_label_names(args.labels) if args.labels else ()
-    target: Target = args.target or "class"
+    target = args.target or "class"
     sides = []
     for source in map(Path, args.sources):
         name = source.name if args.sources.count(str(source)) == 1 else str(source)
         if source.is_dir():
             kind = target if args.target or labels or has_folders(source) else "transform"
-            labels = labels or (() if kind == "transform" else folder_names(source))
+            labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
             into = Gathered()
             read_class_folders(source, Form(kind, len(labels), names=labels), into)
             sides.append(Side(name, into.done()))

@@ -90,6 +90,7 @@ def _export(args: argparse.Namespace) -> int:
     from tinysight.compat.paddle.bundle import import_paddle, opened
     from tinysight.compat.paddle.dialect.deploy import read_deploy_config, read_labels
     from tinysight.compat.paddle.to_onnx import paddle_to_onnx
+    from tinysight.tasks import task_of_bundle
 
     deploy = read_deploy_config(args.deploy_config) if args.deploy_config else None
     labels = read_labels(args.labels) if args.labels else None
@@ -110,7 +111,8 @@ def _export(args: argparse.Namespace) -> int:
         "notes": list(done.notes),
     }
     _, _, height, width = about.input.shape
-    answer = f"{len(about.labels)} classes" if about.output == "scores" else about.output
+    classes = task_of_bundle(about).has_classes
+    answer = f"{len(about.labels)} classes" if classes else about.output
     text = f"{args.out}: {about.task}, {answer}, {width} x {height} pixels"
     return _say(args, plain, text, done.notes)
 

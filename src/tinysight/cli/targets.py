@@ -76,13 +76,15 @@ def _images(args: argparse.Namespace, bundle: Bundle) -> Images:
     if args.bundle or not args.run:
         raise ConfigError("--images", "no image to check the forms on", "a folder or a list")
     from tinysight.data.lists import read_split
+    from tinysight.tasks import task_of_recipe
     from tinysight.training.predictor import find_checkpoint, load_model
 
-    data = load_model(find_checkpoint(args.run))[1].data
+    recipe = load_model(find_checkpoint(args.run))[1]
+    data = recipe.data
     samples = read_split(data, data.eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     labels = None
-    if data.target == "class":
+    if task_of_recipe(recipe).one_class:
         labels = tuple(int(sample.label) for sample in samples)
     return Images(tuple(sample.path for sample in samples), labels).spread(500)

@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     with log_to_stderr():
         config = read_config(args)
         from tinysight.data.labels import label_names
-        from tinysight.evaluation.threshold import check
+        from tinysight.evaluation.threshold import check_operating_point
+        from tinysight.tasks import task_of_recipe
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
         from tinysight.training.finish import finish
@@ -41,22 +42,23 @@ def run(args: argparse.Namespace) -> int:
         recipe, resumed = config.recipe, config.resumed_run
         if weights := config.initial_weights:
             recipe = begin_with(recipe, weights)
-        check(recipe.export, label_names(recipe.data), recipe.data.target)  # not at the end
+        labels, task = label_names(recipe.data), task_of_recipe(recipe)
+        check_operating_point(recipe.export, labels, task)  # not at the end
         out = resumed or Path(args.out or config.run_folder)
         result = fit(recipe, out, resume=args.resume or resumed is not None)
         if not is_main():  # the first of several processes tells
             return 0
-        verdict = finish(out)
+        report = finish(out)
     values = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     print(f"best epoch {result.epoch}: {values}")
     print(f"run        {result.out}")
     print(f"report     {out / 'report.html'}")
-    if decision := verdict.decision:
-        print(f"threshold  {decision.threshold:g}, {verdict.chosen}")
-        for warning in decision.warnings:
+    if found := report.threshold:
+        print(f"threshold  {found.threshold:g}, {report.chosen}")
+        for warning in found.warnings:
             print(f"warning    {warning}")
     elif recipe.export.operating_point:
-        print(f"threshold  none: {verdict.chosen}")
+        print(f"threshold  none: {report.chosen}")
     if result.unreadable:
         print(f"unreadable {len(result.unreadable)} images, left out:")
         for path, reason in result.unreadable:

@@ -5,14 +5,19 @@ The descriptions here are the help of `tinysight recipe schema`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from tinysight.registry import REGISTRIES
+from tinysight.errors import nearest
+from tinysight.registry import REGISTRIES, tasks
 from tinysight.validation import PROBLEMS
+
+if TYPE_CHECKING:
+    from tinysight.transforms import Compose
 
 
 class Section(BaseModel):
@@ -89,6 +94,26 @@ def _plain(value: Any) -> Any:
 Transform = Annotated[Component, Kind("transform")]
 
 
+def _targets() -> list[str]:
+    names = {name for task in tasks for name in tasks.build({"name": task}).targets()}
+    return sorted(names)
+
+
+def _is_target(name: str) -> str:
+    known = _targets()
+    if name not in known:
+        raise ValueError(f"should be one of {', '.join(known)} ({nearest(name, known)})")
+    return name
+
+
+class _TargetSchema:
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": _targets()}
+
+
+Target = Annotated[str, AfterValidator(_is_target), _TargetSchema()]
+
+
 class Split(Section):
     """Images: list files, or a folder with one folder per class; exactly one of the two."""
 
@@ -144,7 +169,7 @@ class Data(Section):
         | None
     ) = None
     target: Annotated[
-        Literal["class", "multilabel", "identity", "transform"],
+        Target,
         Field(
             description="What a line says after the path: one class id; 0 or 1 for every label; an identity and"
             " perhaps a camera; nothing, for a transform sets the label"
@@ -351,3 +376,17 @@ class Recipe(Section):
         Field(min_length=1, description="The first value of the first one picks the best epoch"),
     ]
     export: Export
+
+    def eval_transforms(self) -> Compose:
+        """The transforms of evaluation and of the bundle."""
+        return _composed(self.transforms.eval, "transforms.eval")
+
+    def train_transforms(self) -> Compose:
+        """The transforms of training."""
+        return _composed(self.transforms.train, "transforms.train")
+
+
+def _composed(steps: Sequence[Component], where: str) -> Compose:
+    from tinysight.transforms import Compose  # OpenCV, which reading a recipe does without
+
+    return Compose.from_specs([step.spec for step in steps], where)

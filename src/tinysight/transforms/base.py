@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Image = np.ndarray[Any, np.dtype[Any]]  # (H, W, C) or (H, W); uint8, or float32 once normalised
 
-Label: TypeAlias = Union[int, "np.ndarray[Any, np.dtype[Any]]"]  # a class id, or (K,) of 0 and 1
+# A class id, a number, or (K,) of 0 and 1
+Label: TypeAlias = Union[float, "np.ndarray[Any, np.dtype[Any]]"]
 
 MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one image may be decoded or enlarged to
 

@@ -15,6 +15,7 @@ from support.bundles import SIDE, tiny_bundle, tiny_onnx
 from support.tiny import make_images, tiny_recipe
 from tinysight.bundle import MODEL, Bundle
 from tinysight.cli import main
+from tinysight.concurrency import usable_cores
 from tinysight.engines.onnxruntime import OnnxSession
 from tinysight.engines.variants import open_target
 from tinysight.engines.writers.add import add_targets
@@ -26,7 +27,6 @@ from tinysight.export.onnx import to_onnx
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.stream import usable_cores
 from tinysight.registry import sessions, targets
 from tinysight.training import fit
 

@@ -13,7 +13,7 @@ import numpy as np
 from tinysight.data.audit.duplicates import Duplicate, duplicates_among, groups
 from tinysight.data.audit.inspect import Look, look_at_all, processors
 from tinysight.data.lines import BadLines
-from tinysight.data.samples import Sample, SampleList
+from tinysight.data.samples import Sample, SampleList, has_many
 
 Severity = Literal["error", "warning"]
 _SEVERITY: dict[str, Severity] = {
@@ -191,7 +191,7 @@ def _note_same(
 def _item(sides: Sequence[Side], place: tuple[int, int]) -> dict[str, Any]:
     side = sides[place[0]]
     sample: Sample = side.samples[place[1]]
-    label = sample.label if isinstance(sample.label, int) else sample.label.tolist()
+    label = np.asarray(sample.label).tolist()
     source = str(side.samples.section(place[1]).source)
     return {
         "side": side.name,
@@ -209,7 +209,7 @@ def _balance(sides: Sequence[Side], labels: Sequence[str]) -> dict[str, dict[str
     counts: dict[str, Counter[int]] = {side.name: Counter() for side in sides}
     for side in sides:
         values = side.samples.labels
-        if values.ndim == 2:
+        if has_many(values):
             of_label = (values == 1).sum(axis=0).tolist()
             counts[side.name].update(dict(enumerate(of_label)))
         else:

@@ -1,10 +1,10 @@
-"""Another program that reads the same bundle, asked for its answers.
+"""Another program that reads the same bundle, asked for its results.
 
 It is run as `tinysight predict` would be, without a shell, and has to print the same JSON lines:
 
     PROGRAM predict LIST --model FOLDER --json --exact [--topk K]
 
-LIST names a file in each line. Of a classifier's bundle it is run twice: for its own labels, and with
+LIST names a file in each line. Of a classifier's bundle it is run twice: for its own results, and with
 `--topk` and the number of classes for every score.
 """
 
@@ -14,22 +14,20 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.certificate.answers import Answers, as_array, only_the_best
-from tinysight.certificate.compare import answer_of
+from tinysight.certificate.compare import EngineOutputs
 from tinysight.errors import ConfigError, DataError
+from tinysight.pipelines.comparable import DecidedScores, comparable
 from tinysight.pipelines.sources import ImageInput
-from tinysight.tasks.answers import without_scores
+from tinysight.tasks.postprocess import decides_by_best_class, has_scores
+from tinysight.tasks.results import ClassResult, Result, Unreadable, result_from_json
 
-T = TypeVar("T")
-Line = Mapping[str, Any]  # what the program prints about one file
 _HINT = "it is run as `tinysight predict LIST --model FOLDER --json --exact` and has to print the same lines"
 
 
@@ -38,14 +36,14 @@ class _Files(NamedTuple):
     by_path: dict[str, ImageInput | str]
 
 
-class Program(NamedTuple):
+class ExternalPredictor(NamedTuple):
     """A program and the bundle that it is given."""
 
     path: Path
     bundle: Bundle
 
     @classmethod
-    def find(cls, program: str | Path, bundle: Bundle) -> Program:
+    def find(cls, program: str | Path, bundle: Bundle) -> ExternalPredictor:
         """The program at a path, or of this name among the system's commands.
 
         Raises:
@@ -57,48 +55,41 @@ class Program(NamedTuple):
             raise ConfigError("--program", f"no such program: {program}", hint)
         return cls(Path(found).absolute(), bundle)
 
-    def answers(self, images: Sequence[ImageInput | str]) -> Answers:
-        """What it says about these files; those in memory are written to a temporary folder for it.
+    def outputs(self, images: Sequence[ImageInput | str]) -> EngineOutputs:
+        """Its results for these files; those in memory are written to a temporary folder for it.
 
         Raises:
             ConfigError: it cannot be run, ends with a mistake, or prints something else.
             DataError: a file's name cannot stand in a list.
         """
         manifest = self.bundle.manifest
-        kind = answer_of(manifest)
         with tempfile.TemporaryDirectory(prefix="tinysight-") as folder:
             files = _written(images, Path(folder).resolve())
-            if kind:
-                return Answers(self._ask(files, partial(as_array, kind)))
+            if not has_scores(manifest.postprocess):
+                return self._ask(files)
             classes = len(manifest.labels)
-            every = self._ask(
-                files, lambda row, _: _scores_and_best(row, classes), "--topk", str(classes)
-            )
-            scores = {name: values for name, (values, _) in every.items()}
-            if only_the_best(manifest):
-                return Answers(scores, said={name: best for name, (_, best) in every.items()})
-            said = self._ask(files, lambda row, _: _label(row))
-        if differs := sorted(scores.keys() ^ said.keys()):
+            scores = self._ask(files, classes)
+            decided = scores if decides_by_best_class(manifest.postprocess) else self._ask(files)
+        if differs := sorted(scores.keys() ^ decided.keys()):
             what = f"answers about {differs[0]} with --topk or without, and refuses it otherwise"
             raise self._error(what)
-        return Answers(scores, said=said)
+        return {name: _with_scores(decided[name], scores[name]) for name in scores}
 
-    def _ask(
-        self, files: _Files, take: Callable[[Line, ImageInput | str], T], *options: str
-    ) -> dict[str, T]:
-        """What `take` makes of the answer about each file that the program reads, by the file's name."""
+    def _ask(self, files: _Files, classes: int | None = None) -> dict[str, Result]:
+        """The result for each file that the program reads, by the file's name; of `classes` all of them."""
         out = files.listing.with_name("answers")
-        last = self._run(files.listing, out, options)
-        found: dict[str, T] = {}
+        last = self._run(files.listing, out, ["--topk", str(classes)] if classes else [])
+        results: dict[str, Result] = {}
         left = dict(files.by_path)
         with out.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     row = json.loads(line)
                     image = left.pop(row["filename"])
-                    if "error" not in row:
-                        found[_name(image)] = take(row, image)
-                except (ValueError, LookupError, TypeError, RecursionError):
+                    result = result_from_json({**row, "filename": _name(image)})
+                    if not isinstance(result, Unreadable):
+                        results[result.filename] = comparable(_checked(result, classes), image)
+                except (ValueError, LookupError, TypeError, RecursionError, DataError):
                     text = line[:100].decode("utf-8", "replace").rstrip("\n")
                     what = f"line {number} of what it prints is no answer about one of the files: "
                     raise self._error(what + repr(text)) from None
@@ -106,7 +97,7 @@ class Program(NamedTuple):
             names = ", ".join(map(_name, list(left.values())[:3]))
             what = f"says nothing about {len(left)} of {len(files.by_path)} files: {names}"
             raise self._error(what + (f"; its last words: {last}" if last else ""))
-        return found
+        return results
 
     def _run(self, listing: Path, out: Path, options: Sequence[str]) -> str:
         """Run it; what it prints is then in `out`, and the last line of its errors is returned."""
@@ -161,16 +152,23 @@ def _name(image: ImageInput | str) -> str:
     return image if isinstance(image, str) else image.name
 
 
-def _scores_and_best(row: Line, classes: int) -> tuple[np.ndarray, int]:
-    """Scores (K,) in the order of the classes, and the one that was named first."""
-    ids, values = row["class_ids"], row["scores"]
-    if sorted(ids) != list(range(classes)) or len(values) != classes:
+def _checked(result: Result, classes: int | None) -> Result:
+    """The result, which has to be about every class if there are `classes`."""
+    if classes is None:
+        return result
+    if not isinstance(result, ClassResult) or sorted(result.class_ids) != list(range(classes)):
         raise ValueError(f"expected {classes} classes")
-    scores = np.empty(classes)
-    for which, value in zip(ids, values, strict=True):
-        scores[which] = value + 0.0  # a text is no score
-    return scores, ids[0]
+    return result
 
 
-def _label(row: Line) -> dict[str, Any]:
-    return {key: value for key, value in without_scores(row).items() if key != "filename"}
+def _with_scores(decided: Result, scores: Result) -> DecidedScores:
+    """All scores in the order of the classes, and the decision; of the best of all classes the first."""
+    assert isinstance(scores, ClassResult)
+    if decided is scores:
+        first = slice(1)
+        decided = ClassResult(
+            "", scores.class_ids[first], scores.scores[first], scores.label_names[first]
+        )
+    ordered = np.empty(len(scores.scores))
+    ordered[scores.class_ids] = scores.scores
+    return DecidedScores(scores.filename, ordered, decided.decision())

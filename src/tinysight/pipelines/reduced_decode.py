@@ -1,4 +1,4 @@
-"""Whether a bundle's network bears JPEGs that are decoded reduced; measured, then written down."""
+"""Measures whether reduced decoding changes predictions, and records the result in the manifest."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from tinysight.bundle import Bundle, fill, new_bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.errors import DataError
-from tinysight.pipelines.classify import Classifier
-from tinysight.registry import postprocesses
-from tinysight.tasks.answers import without_scores
+from tinysight.evaluation.compare import summarize
+from tinysight.pipelines.comparable import comparable_results
+from tinysight.pipelines.pipeline import open_bundle, pipeline_for
+from tinysight.tasks.results import Unreadable
 from tinysight.transforms.header import Refused, read_header
 from tinysight.transforms.jpeg import denominator
 from tinysight.transforms.prepare import enough
@@ -24,43 +23,40 @@ MARGINS = (1.0, 2.0, 4.0)
 _BATCH = 8
 
 
-def compare(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecode:
-    """The answers of `bundle` with reduced and with whole decoding.
+def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecode:
+    """Compare the results of `bundle` with reduced and with whole decoding.
 
     Only images that are reduced at this margin are compared and counted: for the others the two
     are the same, and would make any change look rarer than it is.
 
     Raises:
-        DataError: the bundle's first transform is no resize, or it answers with boxes.
+        DataError: the bundle's first transform is no resize, or its results are boxes.
     """
-    if bundle.manifest.postprocess["name"] == "boxes":
-        what = "boxes are in pixels of the whole image, so it is always decoded whole"
-        raise DataError(str(bundle.folder), what)
-    least = enough(bundle.manifest.transforms, margin)
+    manifest, where = bundle.manifest, str(bundle.folder)
+    if pipeline_for(manifest).network.gives_boxes:
+        raise DataError(
+            where, "boxes are in pixels of the whole image, so it is always decoded whole"
+        )
+    least = enough(manifest.transforms, margin)
     if least is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"
-        raise DataError(str(bundle.folder), what)
+        raise DataError(where, what)
     paths = [path for path in paths if _is_reduced(path, least)]
-    leave = ReducedDecode(margin, 0, 0, 0.0)
-    allowed = replace(bundle, manifest=bundle.manifest._replace(decode=leave))
-    answer = postprocesses.build(bundle.manifest.postprocess, labels=bundle.manifest.labels)
-    images = flips = 0
-    difference = 0.0
-    for (_, a), (_, b) in zip(
-        Classifier(bundle, exact=True, batch_size=_BATCH).scores(list(paths)),
-        Classifier(allowed, batch_size=_BATCH).scores(list(paths)),
-        strict=True,
-    ):
-        images += len(a)
-        difference = max(difference, float(np.abs(a - b).max()))
-        flips += sum(
-            without_scores(x) != without_scores(y)
-            for x, y in zip(answer(a), answer(b), strict=True)
-        )
-    return ReducedDecode(margin, images, flips, difference)
+    allowed = replace(bundle, manifest=manifest._replace(decode=ReducedDecode(margin, 0, 0, 0.0)))
+    whole, reduced = (
+        comparable_results(open_bundle(allowed, exact=exact, batch_size=_BATCH), paths)
+        for exact in (True, False)
+    )
+    found = summarize(
+        a.difference(b)
+        for a, b in zip(whole, reduced, strict=True)
+        if not isinstance(a, Unreadable) and not isinstance(b, Unreadable)
+    )
+    flips = found.images if found.label_flips is None else found.label_flips  # vectors all differ
+    return ReducedDecode(margin, found.images, flips, found.max_score_difference)
 
 
-def admitted(found: ReducedDecode) -> bool:
+def is_acceptable(found: ReducedDecode) -> bool:
     """Whether fewer than one label in a thousand changed, over enough reduced images to say so."""
     return found.images >= LEAST_IMAGES and found.label_flips < MAX_FLIPS * found.images
 
@@ -74,8 +70,8 @@ def _is_reduced(path: str, least: tuple[int, int]) -> bool:
     return header.format == "JPEG" and denominator((header.width, header.height), needed) > 1
 
 
-def seal(bundle: Bundle, decode: ReducedDecode | None) -> Bundle:
-    """The bundle with another leave to decode reduced, in its place; its other files unchanged.
+def write_reduced_decode(bundle: Bundle, decode: ReducedDecode | None) -> Bundle:
+    """The bundle with another permission to decode reduced, in its place; its other files unchanged.
 
     Raises:
         BundleError: it cannot be read or written.
