@@ -14,9 +14,9 @@ from tinysight.errors import DataError
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import postprocesses
 from tinysight.tasks.answers import without_scores
-from tinysight.transforms.header import Refused, read_header
-from tinysight.transforms.jpeg import denominator
-from tinysight.transforms.prepare import enough
+from tinysight.transforms.compose import min_decode_size
+from tinysight.transforms.decode import denominator
+from tinysight.transforms.header import HeaderError, read_header
 
 MAX_FLIPS = 0.001  # of the images
 LEAST_IMAGES = 1000
@@ -36,7 +36,7 @@ def compare(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     if bundle.manifest.postprocess["name"] == "boxes":
         what = "boxes are in pixels of the whole image, so it is always decoded whole"
         raise DataError(str(bundle.folder), what)
-    least = enough(bundle.manifest.transforms, margin)
+    least = min_decode_size(bundle.manifest.transforms, margin)
     if least is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"
         raise DataError(str(bundle.folder), what)
@@ -68,7 +68,7 @@ def admitted(found: ReducedDecode) -> bool:
 def _is_reduced(path: str, least: tuple[int, int]) -> bool:
     try:
         header = read_header(Path(path).read_bytes())
-    except (OSError, Refused):
+    except (OSError, HeaderError):
         return False
     needed = least if header.orientation < 5 else least[::-1]
     return header.format == "JPEG" and denominator((header.width, header.height), needed) > 1

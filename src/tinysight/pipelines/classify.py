@@ -22,7 +22,7 @@ from tinysight.tasks.results import Result, Unreadable, result
 if TYPE_CHECKING:
     from tinysight.engines import Session
     from tinysight.tasks.answers import AnyAnswer
-    from tinysight.transforms.prepare import Prepare
+    from tinysight.transforms import InputPipeline
 
 _AHEAD = 8  # answers that wait for a slow image before them, for each worker
 _FORM = "target/"  # before the name of one of the bundle's other forms
@@ -119,16 +119,14 @@ class Classifier:
                 streams=self.workers,
             )
         self._session: Session = made
-        from tinysight.transforms import Compose
-        from tinysight.transforms.prepare import Prepare, enough
+        from tinysight.transforms import Compose, InputPipeline
+        from tinysight.transforms.compose import min_decode_size
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
         reduced = None if exact or self._as_given else self.manifest.decode
-        least = enough(self.manifest.transforms, reduced.margin) if reduced else None
-        self._input: Prepare = Prepare(compose, least)
-        last = None if self._as_given else self._input.normalization
-        if last and self._session.take_pixels(last):
-            self._input.keep_pixels()
+        least = min_decode_size(self.manifest.transforms, reduced.margin) if reduced else None
+        take_pixels = None if self._as_given else self._session.take_pixels
+        self._input: InputPipeline = InputPipeline(compose, least, take_pixels)
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
 
     @property

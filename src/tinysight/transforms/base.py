@@ -1,10 +1,9 @@
 """What every transform shares: the types, and the promises that the property tests hold it to.
 
-A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image
-(H, W, C) or (H, W) and returns one with as many axes. It never changes its input, but may return
-it, or a view of it. The same `rng` state gives the same image. `random` says that it draws from
-`rng`; `sets_label` that it returns `(image, label)`. An image that it cannot take is an
-`ImageError`.
+A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image (H, W, C) or (H, W)
+and returns one with as many axes. It never changes its input, but may return it, or a view of it. The same `rng` state
+gives the same image. An image that it cannot take is an `ImageError`. Two class attributes are optional: `random`, true
+where it draws from `rng`, and `sets_label`, true where it returns `(image, label)`; both are false by default.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ EXTENSIONS = (
 class Transform(Protocol):
     """One step from a decoded image to a network's input."""
 
-    @property
-    def random(self) -> bool:
-        """Whether it draws from `rng`."""
-        ...
-
-    @property
-    def sets_label(self) -> bool:
-        """Whether it returns `(image, label)`."""
-        ...
-
     def __call__(self, image: Image, rng: Generator | None = None) -> Any:
-        """The transformed image, or `(image, label)`."""
+        """The transformed image, or `(image, label)` where the class says `sets_label = True`."""
         ...
+
+
+def is_random(step: Transform) -> bool:
+    """Whether `step` draws from `rng`."""
+    return bool(getattr(step, "random", False))
+
+
+def sets_label(step: Transform) -> bool:
+    """Whether `step` returns `(image, label)`."""
+    return bool(getattr(step, "sets_label", False))
 
 
 def width_height(size: int | tuple[int, int]) -> tuple[int, int]:

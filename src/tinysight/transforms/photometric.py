@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cv2
 import numpy as np
@@ -82,9 +82,6 @@ class Normalize:
         scale: factor applied first; 1/255 takes uint8 to [0, 1].
     """
 
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
-
     mean: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_MEAN
     std: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_STD
     scale: Annotated[float, Gt(0)] = 1 / 255
@@ -109,9 +106,6 @@ class AppendChannels:
         channels: of the result; an image with more is an error.
     """
 
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
-
     channels: Annotated[int, Gt(0)] = 4
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
@@ -130,9 +124,6 @@ class Cast:
     Args:
         dtype: "float32", or "float16" for a network that was exported to take half precision.
     """
-
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
 
     dtype: Literal["float16", "float32"] = "float32"
 

@@ -15,7 +15,7 @@ import numpy as np
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
 from tinysight.transforms.decode import read_file, turn_upright
-from tinysight.transforms.header import Header, Refused, read_header
+from tinysight.transforms.header import Header, HeaderError, read_header
 
 THUMB = 64  # pixels, both sides, whatever the proportions
 _AHEAD = 64  # images per call of a thread
@@ -57,8 +57,8 @@ def look(path: Path, side: int = THUMB) -> Look:
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
         header = read_header(data)
-    except Refused as refused:
-        return Look(str(refused), digest=digest)
+    except HeaderError as error:
+        return Look(str(error), digest=digest)
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
         return Look(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
