@@ -92,17 +92,17 @@ def _preview(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tinysight.data.audit import check
+    from tinysight.data.audit import audit_images
     from tinysight.files import write_atomic
 
     sides, labels, min_size = _of_lists(args) if _are_lists(args.sources) else _of_recipe(args)
-    audit = check(
+    audit = audit_images(
         sides,
         labels=labels,
         min_size=min_size if args.min_size is None else args.min_size,
         near=not args.no_near,
         threads=args.threads,
-        tell=_tell if sys.stderr.isatty() else None,
+        progress=_tell if sys.stderr.isatty() else None,
     )
     text = json.dumps(audit.tree(), indent=2, ensure_ascii=False)
     if args.json == "-":

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cut(args: argparse.Namespace) -> int:
-    from tinysight.data.audit.inspect import processors
+    from tinysight.concurrency import usable_cores
     from tinysight.data.prepare import annotations
     from tinysight.data.prepare.crops import Manifest, cut, group_of, rooted
     from tinysight.data.prepare.splits import divide
@@ -97,7 +97,7 @@ def _cut(args: argparse.Namespace) -> int:
     known = sorted(set(annotations.names_of(photographs)))
     names, classes = _classes(args, known)
     manifest = Manifest(args.out, _settings(args), args.resume)
-    threads = args.threads or processors()
+    threads = args.threads or usable_cores()
     made = cut(
         photographs, images, args.out, classes,
         scale=args.scale, min_size=args.min_size, threads=threads,

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from tinysight.concurrency import ordered_map
 from tinysight.data.audit.inspect import THUMB
 
 WINDOWS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))  # shares of an axis
@@ -78,22 +78,22 @@ def describe(thumbs: np.ndarray) -> Described:
 
 
 def candidates(
-    described: Described, threads: int, tell: Callable[[int], None] | None = None
+    described: Described, threads: int, progress: Callable[[int], None] | None = None
 ) -> Iterator[Candidate]:
     """The pairs that are worth a closer look; a pair may come more than once.
 
-    `tell` hears how many images were compared with the others.
+    `progress` is called with the number of images that were compared with the others.
     """
     jobs = (
-        (described, rows[start : start + _ROWS], columns)
+        (rows[start : start + _ROWS], columns)
         for rows, columns in _groups(described.windows[:, 0])
         for start in range(0, len(rows), _ROWS)
     )
-    with ThreadPoolExecutor(max(1, threads), "tinysight-compare") as pool:
-        for done, found in enumerate(pool.map(lambda job: _alike(*job), jobs), 1):
-            yield from found
-            if tell:
-                tell(min(done * _ROWS, len(described.windows)))
+    work = ordered_map(lambda job: _alike(described, *job), jobs, threads, threads)
+    for done, found in enumerate(work, 1):
+        yield from found
+        if progress:
+            progress(min(done * _ROWS, len(described.windows)))
 
 
 def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[Candidate]:
