@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli import preparing
+from tinysight.cli import data_prepare
 from tinysight.cli.arguments import add_override, add_recipe
 from tinysight.errors import ConfigError, DataError
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--threads", type=int, metavar="N", help="default: one for each processor")
     check.add_argument("--json", metavar="FILE", help="write everything to FILE; - prints it")
     add_override(check)
-    preparing.add_arguments(actions.add_parser("prepare", help="make images and lists"))
+    data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
     preview.add_argument(
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.action == "prepare":
-        return preparing.run(args)
+        return data_prepare.run(args)
     if args.action == "preview":
         return _preview(args)
     return _check(args)
