@@ -14,8 +14,8 @@ import numpy as np
 from tinysight.concurrency import usable_cores
 from tinysight.data.audit.duplicates import Duplicate, duplicates_among, groups
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
-from tinysight.data.lines import BadLines
-from tinysight.data.samples import UNLABELLED, SampleList
+from tinysight.data.audit.sources import Side
+from tinysight.data.samples import UNLABELLED
 
 Severity = Literal["error", "warning"]
 _ERRORS = ("bad line", "missing", "unreadable", "both sides", "label conflict")
@@ -25,14 +25,6 @@ _WARNINGS = (
 )
 _IMBALANCE = 100  # times as many images of one class as of another, from which there is a warning
 _NO_LABEL = "(no label)"
-
-
-class Side(NamedTuple):
-    """One side of the split: its name, its images, and the lines that could not be read."""
-
-    name: str
-    samples: SampleList
-    bad: Sequence[BadLines] = ()
 
 
 class Finding(NamedTuple):

@@ -32,9 +32,8 @@ WINDOWS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))  # shares of an axi
 _CORNERS = ((0.0, 0.4), (0.6, 1.0))
 _FREQUENCIES = 8
 _SAMPLES = 16  # of an axis of a part, before its frequencies
-_CLASSES = (
-    4  # of frequencies: even or odd, down and across; a mirror changes signs of whole classes
-)
+# Classes of frequencies: even or odd, down and across; a mirror changes signs of whole classes.
+_CLASSES = 4
 # Corner k of an image is corner _MIRROR[flip][k] of its mirror image, whose frequencies have the
 # signs of _SIGNS[flip] by class.
 _MIRROR = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
@@ -183,20 +182,10 @@ def _groups(whole: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     centres = np.random.default_rng(0).choice(everything, int(math.sqrt(count)), replace=False)
     # A mirror changes signs alone, so an image and its mirror image are in the same groups.
     against = np.abs(whole[centres]).T
-    nearest = np.empty((count, _NEAREST), np.int32)
-    for start in range(0, count, 4096):
-        score = np.abs(whole[everything[start : start + 4096]]) @ against
-        some = np.argpartition(-score, _NEAREST, axis=1)[:, :_NEAREST]
-        first = np.take_along_axis(score, some, 1).argmax(axis=1)
-        some[np.arange(len(some)), first], some[:, 0] = (
-            some[:, 0],
-            some[np.arange(len(some)), first],
-        )
-        nearest[start : start + 4096] = some
+    scores = (np.abs(whole[everything[i : i + 4096]]) @ against for i in range(0, count, 4096))
+    nearest = np.concatenate([np.argsort(-score, axis=1)[:, :_NEAREST] for score in scores])
     for group in range(len(centres)):
-        members = everything[nearest[:, 0] == group]
-        if len(members):
-            yield everything[(nearest == group).any(axis=1)], members
+        yield everything[(nearest == group).any(axis=1)], everything[nearest[:, 0] == group]
 
 
 def _even(image: np.ndarray) -> np.ndarray:
