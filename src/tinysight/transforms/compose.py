@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import cv2
 import numpy as np
 
-from tinysight.errors import ConfigError, ImageError, MissingDependency, Problem, TinysightError
+from tinysight.errors import ConfigError, ImageError, Problem
 from tinysight.registry import transforms
 from tinysight.transforms.base import (
     Image,
@@ -112,9 +112,7 @@ class Compose:
         for index, step in enumerate(self.steps):
             try:
                 result = step(image, rng)
-            except MissingDependency:
-                raise
-            except (TinysightError, cv2.error, ValueError) as error:
+            except (ImageError, cv2.error, ValueError) as error:
                 self._fail(index, image, error)
             image, label = result if sets_label(step) else (result, label)
         return image, label
@@ -140,7 +138,7 @@ class Compose:
     def _fail(self, index: int, image: Image, error: Exception) -> NoReturn:
         place = f"{join(self.where, index)} ({self._specs[index]['name']})"
         given = f"given {' x '.join(map(str, image.shape))} {image.dtype}"
-        if isinstance(error, TinysightError):
+        if isinstance(error, ImageError):
             what, hint = error.problems[0].what, error.problems[0].hint
         else:
             what, hint = (error.err if isinstance(error, cv2.error) else str(error)), ""

@@ -179,13 +179,10 @@ def _webp(data: bytes) -> Header:
         if data[20] & 0x02:
             raise HeaderError("an animated WebP", "save its first frame as JPEG or PNG")
         size = _uint(data, 24, 3) + 1, _uint(data, 27, 3) + 1
-        exif = (
-            [body for name, body in _riff_chunks(data) if name == b"EXIF"]
-            if data[20] & 0x08
-            else []
-        )
-        if exif:
-            orientation = _orientation(exif[0].removeprefix(b"Exif\0\0"))
+        for name, body in _riff_chunks(data) if data[20] & 0x08 else ():
+            if name == b"EXIF":
+                orientation = _orientation(body.removeprefix(b"Exif\0\0"))
+                break
     elif kind == b"VP8L":
         packed = _uint(data, 21, 4)
         size = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.augment.base import RandomTransform
 from tinysight.transforms.augment.pillow import Colour, Filter
 from tinysight.transforms.augment.policies import (
     FACTORS,
@@ -29,7 +28,7 @@ from tinysight.transforms.augment.policies import (
     STRONGEST,
     Level,
 )
-from tinysight.transforms.base import Image
+from tinysight.transforms.base import Image, RandomTransform
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
@@ -104,17 +103,11 @@ class _FromPolicy(RandomTransform):
     """Applies operations to uint8 RGB; `fill` is the colour of what comes into view."""
 
     pixels: ClassVar[str] = "rgb"
-    fill: tuple[int, ...]
+    fill: Colour
 
     def __post_init__(self) -> None:
         if len(self.fill) != 3 or not all(0 <= v <= 255 for v in self.fill):
             raise ValueError(f"fill should be three numbers from 0 to 255, got {list(self.fill)}")
-
-    @property
-    def colour(self) -> Colour:
-        """`fill` as a triple."""
-        red, green, blue = self.fill
-        return red, green, blue
 
 
 @transforms.register("rand_augment")
@@ -222,7 +215,7 @@ def _step(
     filter_: Filter = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
     if settings.interpolation == "random" and level.operation in MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
-    return OPERATIONS[level.operation](image, value, filter_, settings.colour)
+    return OPERATIONS[level.operation](image, value, filter_, settings.fill)
 
 
 _SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y")
@@ -283,7 +276,7 @@ class ClassicAutoAugment(_FromPolicy):
             if rng.random() < p:
                 name = name.removesuffix("_4_to_8")
                 value = _policy_value(name, level)
-                image = _apply(image, name, value, self.colour, rng)
+                image = _apply(image, name, value, self.fill, rng)
         return image
 
 
@@ -310,5 +303,5 @@ class ClassicRandAugment(_FromPolicy):
         for _ in range(self.operations):
             name = _CLASSIC_CHOICES[int(rng.choice(len(_CLASSIC_CHOICES)))]
             value = _magnitude_value(name, self.magnitude)
-            image = _apply(image, name, value, self.colour, rng)
+            image = _apply(image, name, value, self.fill, rng)
         return image

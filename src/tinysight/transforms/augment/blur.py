@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import cv2
 
 from tinysight.registry import transforms
-from tinysight.transforms.augment.base import RandomTransform
-from tinysight.transforms.base import Image, same_axes
+from tinysight.transforms.base import Image, RandomTransform, same_axes
 from tinysight.transforms.blur import (
     filter_with,
     gaussian_blur,

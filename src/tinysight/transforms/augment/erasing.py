@@ -10,8 +10,7 @@ import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.augment.base import RandomTransform
-from tinysight.transforms.base import Image
+from tinysight.transforms.base import Image, RandomTransform
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen

@@ -11,9 +11,8 @@ import numpy as np
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
 from tinysight.transforms.augment import tone
-from tinysight.transforms.augment.base import RandomTransform
 from tinysight.transforms.augment.pillow import shift_hue
-from tinysight.transforms.base import Image, same_axes
+from tinysight.transforms.base import Image, RandomTransform, same_axes
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le

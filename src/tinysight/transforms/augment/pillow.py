@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 Filter = Literal["nearest", "bilinear", "bicubic"]
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue
 _ROWS = 16  # rows mixed at a time: their arrays stay in the processor's cache
 Matrix = tuple[float, float, float, float, float, float]
 

@@ -9,6 +9,7 @@ TPUs; the names ending in r read posterize as growing stronger with its level.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -98,16 +99,13 @@ class Step(NamedTuple):
     level: int
 
 
-def _pairs(text: str) -> tuple[tuple[Step, Step], ...]:
-    """Policies from lines of `name p level, name p level`."""
-    pairs = []
-    for line in text.strip().splitlines():
-        first, second = (step.split() for step in line.split(","))
-        pairs.append(tuple(Step(n, float(p), int(level)) for n, p, level in (first, second)))
-    return tuple((a, b) for a, b in pairs)
+def _pairs(text: str) -> tuple[tuple[Step, ...], ...]:
+    """Pairs of steps from lines of `name p level, name p level`."""
+    lines = ([step.split() for step in line.split(",")] for line in text.strip().splitlines())
+    return tuple(tuple(Step(n, float(p), int(level)) for n, p, level in line) for line in lines)
 
 
-ORIGINAL = _pairs("""
+_ORIGINAL = """
     posterize_4_to_8 0.4 8, rotate 0.6 9
     solarize 0.6 5, autocontrast 0.6 5
     equalize 0.8 8, equalize 0.6 3
@@ -133,9 +131,9 @@ ORIGINAL = _pairs("""
     invert 0.6 4, equalize 1.0 8
     color 0.6 4, contrast 1.0 8
     equalize 0.8 8, equalize 0.6 3
-""")
+"""
 
-V0 = _pairs("""
+_V0 = """
     equalize 0.8 1, shear_y 0.8 4
     color 0.4 9, equalize 0.6 3
     color 0.4 1, rotate 0.6 8
@@ -161,21 +159,14 @@ V0 = _pairs("""
     posterize 0.8 2, solarize 0.6 10
     solarize 0.6 8, equalize 0.6 1
     color 0.8 6, rotate 0.4 5
-""")
+"""
 
 
-def _named(policy: tuple[tuple[Step, Step], ...], name: str) -> tuple[tuple[Step, Step], ...]:
-    """`policy` with another way to posterize."""
-
-    def change(step: Step) -> Step:
-        return step._replace(name=name) if step.name.startswith("posterize") else step
-
-    return tuple((change(a), change(b)) for a, b in policy)
-
-
+_RISING = re.compile(r"posterize\w*")
+ORIGINAL = _pairs(_ORIGINAL)
 POLICIES = {
     "original": ORIGINAL,
-    "originalr": _named(ORIGINAL, "posterize_rising"),
-    "v0": V0,
-    "v0r": _named(V0, "posterize_rising"),
+    "originalr": _pairs(_RISING.sub("posterize_rising", _ORIGINAL)),
+    "v0": _pairs(_V0),
+    "v0r": _pairs(_RISING.sub("posterize_rising", _V0)),
 }

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.augment.base import RandomTransform
-from tinysight.transforms.base import Image, same_axes
+from tinysight.transforms.base import Image, RandomTransform, same_axes
 from tinysight.transforms.geometry import CV2_INTERPOLATIONS
 
 if TYPE_CHECKING:
