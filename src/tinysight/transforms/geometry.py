@@ -49,8 +49,8 @@ def resize_to(
 
     Args:
         image: (H, W, C) or (H, W), uint8 or float32; "pillow" takes uint8 only.
-        width: of the result, pixels, at least 1.
-        height: of the result, pixels, at least 1.
+        width: width of the result, pixels, >= 1.
+        height: height of the result, pixels, >= 1.
         interpolation: "nearest", "bilinear", "bicubic", "lanczos"; with cv2 also "area", with
             pillow "box", "hamming".
         backend: "cv2" (fixed neighbourhood) or "pillow" (smoothed when reducing; see `resample`).
@@ -164,8 +164,8 @@ class CenterSquare:
     Args:
         size: side of the result, pixels.
         share: side of the square over the image's short side.
-        interpolation: as in `resize`.
-        backend: as in `resize`.
+        interpolation: interpolation that `backend` has; see `resize`.
+        backend: "cv2" or "pillow"; see `resize`.
     """
 
     size: Annotated[int, Ge(1)]
@@ -195,7 +195,7 @@ class Pad:
     Args:
         border: pixels on every side; [left and right, top and bottom]; or [left, top, right,
             bottom].
-        size: of the result, a side or [width, height]; a larger image is an error.
+        size: size of the result, a side or [width, height]; a larger image is an error.
         multiple: width and height become the next multiple of this.
         at: where the image goes with `size` and `multiple`: "start" (top left), "center", "end"
             (bottom right), or [x, y] of its corner. An odd remainder is larger right and below.

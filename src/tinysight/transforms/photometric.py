@@ -103,7 +103,7 @@ class AppendChannels:
     """Append channels of zeros: some accelerators want four. After `normalize` (mean level 0).
 
     Args:
-        channels: of the result; an image with more is an error.
+        channels: number of channels of the result; an image with more is an error.
     """
 
     channels: Annotated[int, Gt(0)] = 4

@@ -39,8 +39,8 @@ class RandomCrop(RandomTransform):
     window is a pixel short; this one is not.
 
     Args:
-        size: of the window.
-        pad: rows and columns of zeros put around the image first.
+        size: size of the window, pixels.
+        pad: number of rows and columns of zeros put around the image first.
     """
 
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
@@ -70,14 +70,14 @@ class RandomResizedCrop(RandomTransform):
     left, top).
 
     Args:
-        size: of the result.
+        size: size of the result, pixels.
         scale: smallest and largest share of the image's area.
         ratio: smallest and largest width over height, before the image's own proportions limit
             the area.
         log_ratio: draw the ratio log-uniformly, so that upright and lying windows are equally
             likely.
-        interpolation: as in `resize`.
-        backend: as in `resize`.
+        interpolation: interpolation that `backend` has; see `resize`.
+        backend: "cv2" or "pillow"; see `resize`.
     """
 
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]

@@ -85,9 +85,9 @@ class ColorJitter(RandomTransform):
     ColorJitter on a Pillow image, with equal results for equal draws; hue goes through 8 bits.
 
     Args:
-        brightness: largest change of the factor.
-        contrast: likewise, about the mean grey level.
-        saturation: likewise.
+        brightness: largest change of the factor about black.
+        contrast: largest change of the factor about the mean grey level.
+        saturation: largest change of the factor about grey.
         hue: largest turn, up to half a circle.
         p: probability of doing anything.
     """
