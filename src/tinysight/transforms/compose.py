@@ -186,13 +186,11 @@ class InputPipeline:
         self._compose = compose
         self._min_size = min_size
         specs, steps = compose.specs, compose.steps
-        last = steps[-1] if steps else None
-        self._last = last if isinstance(last, Normalize) else None
+        last = steps[-1] if steps and isinstance(steps[-1], Normalize) else None
+        self._last = last
         self._before = Compose(specs[:-1], steps[:-1], compose.where)
         only_pixels = all(spec["name"] in _PIXELS for spec in specs[:-1])
-        self.gives_pixels = bool(
-            self._last and only_pixels and take_pixels and take_pixels(self._last)
-        )
+        self.gives_pixels = bool(last and only_pixels and take_pixels and take_pixels(last))
 
     def decode(self, source: bytes | str | os.PathLike[str]) -> Image:
         """uint8 RGB (H, W, 3); see the function `decode` for what it raises."""

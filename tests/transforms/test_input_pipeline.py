@@ -10,6 +10,7 @@ import pytest
 from tinysight.errors import ImageError
 from tinysight.transforms import Compose, InputPipeline, to_batch
 from tinysight.transforms.compose import min_decode_size
+from tinysight.transforms.photometric import Normalize
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 PIPELINES: dict[str, list[dict[str, Any]]] = {
@@ -34,6 +35,27 @@ def test_the_same_bits(specs: list[dict[str, Any]]) -> None:
     assert found.dtype == expected.dtype
     assert found.flags.c_contiguous
     assert np.array_equal(found, expected)
+
+
+def test_an_engine_that_normalises_gets_pixels() -> None:
+    asked: list[Normalize] = []
+
+    def take(normalize: Normalize) -> bool:
+        asked.append(normalize)
+        return True
+
+    usual = Compose.from_specs(PIPELINES["usual"])
+    pipeline = InputPipeline(usual, take_pixels=take)
+    assert pipeline.gives_pixels
+    assert asked == [Normalize()]
+    pixels = pipeline(IMAGE)
+    assert (pixels.shape, pixels.dtype) == ((1, 24, 24, 3), np.uint8)
+    assert np.array_equal(to_batch([Normalize()(pixels[0])]), InputPipeline(usual)(IMAGE))
+    assert not InputPipeline(usual, take_pixels=lambda _: False).gives_pixels
+    for name in ("normalised twice", "no normalisation", "nothing"):  # the engine is not asked
+        twice = InputPipeline(Compose.from_specs(PIPELINES[name]), take_pixels=take)
+        assert not twice.gives_pixels
+    assert len(asked) == 1
 
 
 def test_the_image_is_left_as_it_was() -> None:
