@@ -87,7 +87,7 @@ def audit_images(
         threads: number of threads that read and compare, >= 1; default: one for each processor.
         progress: called with the stage ("read" or "compared"), the number that is done, and the total.
     """
-    threads = threads or usable_cores()
+    threads = max(1, threads or usable_cores())
     entries = _Entries(sides)
 
     def tell(stage: str, done: int) -> None:

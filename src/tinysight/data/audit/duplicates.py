@@ -44,7 +44,7 @@ def find_duplicates(
         threads: number of threads, >= 1; default: one for each processor.
         near: compare pixels, too, and not only bytes.
     """
-    threads = threads or usable_cores()
+    threads = max(1, threads or usable_cores())
     return duplicates_among(paths, list(inspect_all(paths, threads)), threads, near)
 
 

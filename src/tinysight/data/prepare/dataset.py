@@ -103,7 +103,7 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         manifest = _Manifest(plan, resume)
         made = cut(
             photographs, root, plan.out, classes,
-            scale=plan.scale, min_size=plan.min_size, threads=threads or usable_cores(),
+            scale=plan.scale, min_size=plan.min_size, threads=max(1, threads or usable_cores()),
         )  # fmt: skip
         problems, skipped = problems + made.problems, dict(made.skipped)
         if not made.crops:
