@@ -35,12 +35,12 @@ def encode_png(
     Args:
         values: (H, W, C), each below 2 ** bits, as they are stored.
         colour: the PNG's colour type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
-        bits: of one value.
-        interlaced: in seven passes.
-        filters: of the rows, in turn; those that predict need values of 8 or 16 bits to make sense,
+        bits: bits of one value.
+        interlaced: whether it is stored in seven passes.
+        filters: filters of the rows, in turn; those that predict need values of 8 or 16 bits to make sense,
             and are legal without.
-        chunks: that come between header and pixels, such as a palette.
-        pieces: that the compressed pixels are cut into.
+        chunks: chunks between header and pixels, such as a palette.
+        pieces: number of chunks that the compressed pixels are cut into.
     """
     height, width, channels = values.shape
     assert channels == _CHANNELS[colour]
@@ -101,11 +101,11 @@ def encode_bmp(
 
     Args:
         values: (H, W), palette entries or packed pixels, or (H, W, 3 or 4) blue first.
-        bits: of a pixel: 1, 4, 8, 16, 24 or 32.
+        bits: bits of a pixel: 1, 4, 8, 16, 24 or 32.
         palette: blue, green, red of the entries, (n, 3).
         top_down: the first row first.
-        old: with the header of OS/2, 24 bits only.
-        masks: of red, green and blue, with 16 and 32 bits.
+        old: whether the header is that of OS/2, 24 bits only.
+        masks: masks of red, green and blue, with 16 and 32 bits.
     """
     height, width = values.shape[:2]
     if bits < 8:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tinysight.certificate.images import image
-from tinysight.certificate.jpegs import Named
-from tinysight.certificate.lossless import chunk, encode_bmp, encode_png, encode_webp, riff
+from edge_case_files.images import image
+from edge_case_files.jpegs import Named
+from edge_case_files.lossless import chunk, encode_bmp, encode_png, encode_webp, riff
 
 SEEDS = Path(__file__).with_name("seeds")  # lossy WebP: an encoder of its own would be long
 _MASKS = (0xF800, 0x07E0, 0x001F)

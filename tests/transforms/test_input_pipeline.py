@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tinysight.errors import ImageError
-from tinysight.transforms import Compose, to_batch
-from tinysight.transforms.prepare import Prepare, enough
+from tinysight.transforms import Compose, InputPipeline, to_batch
+from tinysight.transforms.compose import min_decode_size
+from tinysight.transforms.photometric import Normalize
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 PIPELINES: dict[str, list[dict[str, Any]]] = {
@@ -30,20 +31,41 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
 def test_the_same_bits(specs: list[dict[str, Any]]) -> None:
     compose = Compose.from_specs(specs)
     expected = to_batch([compose(IMAGE)])
-    found = Prepare(compose)(IMAGE)
+    found = InputPipeline(compose)(IMAGE)
     assert found.dtype == expected.dtype
     assert found.flags.c_contiguous
     assert np.array_equal(found, expected)
 
 
+def test_an_engine_that_normalises_gets_pixels() -> None:
+    asked: list[Normalize] = []
+
+    def take(normalize: Normalize) -> bool:
+        asked.append(normalize)
+        return True
+
+    usual = Compose.from_specs(PIPELINES["usual"])
+    pipeline = InputPipeline(usual, take_pixels=take)
+    assert pipeline.gives_pixels
+    assert asked == [Normalize()]
+    pixels = pipeline(IMAGE)
+    assert (pixels.shape, pixels.dtype) == ((1, 24, 24, 3), np.uint8)
+    assert np.array_equal(to_batch([Normalize()(pixels[0])]), InputPipeline(usual)(IMAGE))
+    assert not InputPipeline(usual, take_pixels=lambda _: False).gives_pixels
+    for name in ("normalised twice", "no normalisation", "nothing"):  # the engine is not asked
+        twice = InputPipeline(Compose.from_specs(PIPELINES[name]), take_pixels=take)
+        assert not twice.gives_pixels
+    assert len(asked) == 1
+
+
 def test_the_image_is_left_as_it_was() -> None:
     before = IMAGE.copy()
-    Prepare(Compose.from_specs(PIPELINES["usual"]))(IMAGE)
+    InputPipeline(Compose.from_specs(PIPELINES["usual"]))(IMAGE)
     assert np.array_equal(IMAGE, before)
 
 
 def test_results_do_not_share_memory() -> None:
-    prepare = Prepare(Compose.from_specs(PIPELINES["usual"]))
+    prepare = InputPipeline(Compose.from_specs(PIPELINES["usual"]))
     first = prepare(IMAGE)
     kept = first.copy()
     prepare(255 - IMAGE)
@@ -51,7 +73,7 @@ def test_results_do_not_share_memory() -> None:
 
 
 def test_a_image_that_is_too_small_is_named() -> None:
-    prepare = Prepare(
+    prepare = InputPipeline(
         Compose.from_specs([{"name": "center_crop", "size": 99}, {"name": "normalize"}])
     )
     with pytest.raises(ImageError, match="smaller than the crop"):
@@ -72,4 +94,4 @@ def test_a_image_that_is_too_small_is_named() -> None:
 def test_what_a_image_must_keep(
     specs: list[dict[str, Any]], margin: float, expected: tuple[int, int] | None
 ) -> None:
-    assert enough(specs, margin) == expected
+    assert min_decode_size(specs, margin) == expected

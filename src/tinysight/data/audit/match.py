@@ -17,8 +17,7 @@ import numpy as np
 from tinysight.data.audit.candidates import WINDOWS, Candidate
 from tinysight.data.audit.inspect import THUMB
 
-SAME = 0.5  # agreement from which two images are worth a closer look
-SAME_CLOSELY = 0.5  # agreement at a closer look from which they are the same
+SAME = 0.5  # agreement from which two images are worth a closer look, and there the same
 _SURE = 0.9  # agreement that a finer alignment need not improve
 _HOPELESS = 0.0  # agreement that a finer alignment will not save
 _FARTHEST = 6.0  # pixels that the finer alignment may move a corner
@@ -29,30 +28,21 @@ _BRIGHTNESS = 10.0  # grey levels between two empty tiles that do not agree at a
 _STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
 
 
-def agreement(thumbs: np.ndarray, pair: Candidate) -> float:
-    """How well two of the thumbnails (N, 64, 64) agree, up to 1: the median of their tiles.
+def agreement(one: np.ndarray, other: np.ndarray, pair: Candidate) -> float:
+    """How well two thumbnails agree, up to 1: the median of their tiles.
 
-    It is 0 for images that show nothing but a gradient: they cannot be told apart.
+    Both are (64, 64) uint8, or for a closer look (128, 128): a few bold lines, of a bridge or of a drawing, can agree
+    by chance at 64 pixels. It is 0 for images that show nothing but a gradient: they cannot be told apart.
     """
-    return _best(thumbs[pair.a], thumbs[pair.b], pair, 0.7, _HOPELESS)
-
-
-def closer_agreement(one: np.ndarray, other: np.ndarray, pair: Candidate) -> float:
-    """The same at a closer look, of two thumbnails (128, 128).
-
-    A few bold lines, of a bridge or of a drawing, can agree by chance at 64 pixels.
-    """
-    return _best(one, other, pair, 1.2, -1.0)
-
-
-def _best(one: np.ndarray, other: np.ndarray, pair: Candidate, soft: float, least: float) -> float:
-    a, b = _channels(one, soft), _channels(_mirrored(other, pair.flip), soft)
     size = one.shape[0]
+    closely = size > THUMB
+    soft, least = (1.2, -1.0) if closely else (0.7, _HOPELESS)
+    a, b = _channels(one, soft), _channels(_mirrored(other, pair.flip), soft)
     warp = _warp(pair.window, size)
-    rough = _agreement(a, b, warp)
+    rough = _median(a, b, warp)
     if not least < rough <= _SURE:
         return rough
-    width = 3 if size == THUMB else 5
+    width = 5 if closely else 3
     details = [c[0] - cv2.GaussianBlur(c[0], (0, 0), width) for c in (b, a)]
     try:
         _, finer = cv2.findTransformECC(
@@ -62,10 +52,10 @@ def _best(one: np.ndarray, other: np.ndarray, pair: Candidate, soft: float, leas
         return rough
     if _moved(warp, finer, size) > _FARTHEST * size / THUMB:  # one line was laid over another
         return rough
-    return max(rough, _agreement(a, b, finer))
+    return max(rough, _median(a, b, finer))
 
 
-def _agreement(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
+def _median(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
     """The median over the tiles of two images (5, S, S), the first moved by `warp` (2, 3).
 
     At a closer look the lesser of two: of all tiles, and of those that show something.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinysight.certificate.images import exif, image
-from tinysight.certificate.jpeg import Sampling, encode_jpeg, segment, to_ycbcr
+from edge_case_files.images import exif, image
+from edge_case_files.jpeg import Sampling, encode_jpeg, segment, to_ycbcr
 
 Named = tuple[str, bytes]  # the file's name and what is in it
 

@@ -1,4 +1,4 @@
-"""Changing pixel values as Pillow does, bit for bit: tables, blends with grey, contrast, hue.
+"""Changing pixel values as Pillow does, bit for bit: tables, blends with grey, contrast.
 
 Images are uint8 (H, W, 3); nothing here is random. A factor of 1 leaves an image as it is, 0 takes
 the property away, above 1 exaggerates it. Checked against Pillow 13.0.
@@ -14,7 +14,6 @@ from tinysight.transforms.base import Image
 _GREY = np.array([19595, 38470, 7471], np.float32) / 65536  # sums stay below 2**24: exact
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 _VALUES = np.arange(256)
-_PIXELS = 1 << 12  # of one go, so that its arrays stay in the processor's cache
 
 
 def grey(image: Image) -> Image:
@@ -115,58 +114,3 @@ def equalize(image: Image) -> Image:
         before = np.cumsum(counts) - counts
         table[:, channel] = (step // 2 + before) // step if len(filled) > 1 and step else _VALUES
     return lookup(image, table)
-
-
-def shift_hue(image: Image, steps: int) -> Image:
-    """Turn the hue by `steps` of 256, through 8-bit hue, saturation and value."""
-    result = np.empty_like(image)
-    rows = max(_PIXELS // image.shape[1], 1)
-    for top in range(0, len(image), rows):
-        hue, saturation, value = _to_hsv(image[top : top + rows])
-        result[top : top + rows] = _from_hsv((hue + steps) % 256, saturation, value)
-    return result
-
-
-def _to_hsv(image: Image) -> tuple[Image, Image, Image]:
-    """Hue, saturation, value 0..255 (H, W), int64; the mix of precisions is Pillow's."""
-    channels = cv2.split(image)
-    high = np.maximum(np.maximum(channels[0], channels[1]), channels[2])
-    low = np.minimum(np.minimum(channels[0], channels[1]), channels[2])
-    spread = (high - low).astype(np.float32)
-    coloured = spread > 0
-    spread[~coloured] = 1
-    saturation = np.where(coloured, spread / np.maximum(high, 1).astype(np.float32), 0)
-    red, green, blue = ((high - c).astype(np.float32) / spread for c in channels)
-    hue = np.where(
-        channels[0] == high,
-        (blue - green).astype(np.float64),
-        np.where(
-            channels[1] == high,
-            2.0 + red.astype(np.float64) - blue,
-            4.0 + green.astype(np.float64) - red,
-        ),
-    )
-    turns = hue.astype(np.float32).astype(np.float64) / 6.0 + 1.0  # at least 5/6, below 2
-    turns -= turns >= 1.0
-    hue = np.where(coloured, turns.astype(np.float32).astype(np.float64) * 255.0, 0)
-    return (
-        hue.astype(np.int64),
-        (saturation.astype(np.float64) * 255.0).astype(np.int64),
-        high.astype(np.int64),
-    )
-
-
-def _from_hsv(hue: Image, saturation: Image, value: Image) -> Image:
-    sixths = hue.astype(np.float32).astype(np.float64) * 6.0 / 255.0
-    sector = np.floor(sixths).astype(np.int64)
-    part = (sixths - sector).astype(np.float32).astype(np.float64)
-    share = (saturation.astype(np.float64) / 255.0).astype(np.float32).astype(np.float64)
-    p = value * (1.0 - share)
-    q = value * (1.0 - share * part)
-    t = value * (1.0 - share * (1.0 - part))
-    p, q, t = (np.floor(v + 0.5).clip(0, 255) for v in (p, q, t))
-    v = value
-    orders = ((v, t, p), (q, v, p), (p, v, t), (p, q, v), (t, p, v), (v, p, q))
-    sector %= 6
-    planes = [np.choose(sector, [o[c] for o in orders]) for c in range(3)]
-    return np.asarray(cv2.merge([plane.astype(np.uint8) for plane in planes]))

@@ -66,10 +66,10 @@ def encode_jpeg(
         image: uint8 (H, W, C), one to four channels as they are stored (see `to_ycbcr`).
         quality: 1 to 100, on the usual scale.
         sampling: (across, down) of each channel, each 1, 2 or 4; by default no channel is reduced.
-        ids: of the channels; some decoders take "RGB" for a hint.
+        ids: ids of the channels; some decoders take "RGB" for a hint.
         progressive: a scan of means and two scans of details for each channel.
         restart: groups of blocks between restart markers; 0 for none.
-        segments: that come first (see `segment`).
+        segments: segments at the beginning (see `segment`).
         frame: the frame's marker, where another than the kind's own is to be written.
         wide_tables: quantisation tables of 16 bits.
     """
