@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 
 _HOME = {
-    "PaddleModel": "paddle_folder",
+    "PaddleModel": "folder",
     "paddle_to_onnx": "to_onnx",
-    "read_paddle_inference": "paddle_folder",
-    "read_paddle_pickle": "paddle_pickle",
-    "read_paddle_state": "paddle_pickle",
-    "read_parameter_names": "paddle_pickle",
-    "read_tensor": "paddle_tensors",
-    "read_tensors": "paddle_tensors",
+    "read_paddle_inference": "folder",
+    "read_paddle_pickle": "pdparams",
+    "read_paddle_state": "pdparams",
+    "read_parameter_names": "pdparams",
+    "read_tensor": "tensors",
+    "read_tensors": "tensors",
 }
 
 __all__ = [
