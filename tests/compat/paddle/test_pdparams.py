@@ -19,7 +19,7 @@ from tinysight.compat.paddle import (
     read_tensor,
 )
 from tinysight.compat.paddle.folder import PaddleModel
-from tinysight.compat.paddle.to_onnx.model import to_model
+from tinysight.compat.paddle.to_onnx.translate import to_model
 from tinysight.errors import WeightsError
 
 pytestmark = pytest.mark.golden

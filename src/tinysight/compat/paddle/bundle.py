@@ -68,7 +68,7 @@ def import_paddle(
         ConfigError: labels, transforms and network do not fit together.
         BundleError: `out` exists and may not be replaced.
     """
-    from tinysight.compat.paddle.to_onnx.model import to_model
+    from tinysight.compat.paddle.to_onnx.translate import to_model
 
     with opened(source) as folder:
         program, weights = find_files(folder)

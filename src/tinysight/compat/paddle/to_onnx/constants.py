@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, known, shape_of
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Sym, as_vector
-from tinysight.compat.paddle.to_onnx.table import View, op
-from tinysight.compat.paddle.to_onnx.types import dtype_of
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, known, shape_of
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Sym, as_vector
 
 
-def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
+def filled(v: OpContext, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
     """A tensor of one value; computed by the model where its shape is."""
     with np.errstate(all="ignore"):
         one: np.ndarray = np.asarray(value).astype(dtype)
@@ -30,9 +28,9 @@ def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
 
 
 @op("full", "fill_constant", "full_with_tensor", inputs=("ValueTensor", "ShapeTensor"))
-def _full(v: View) -> Value:
+def _full(v: OpContext) -> Value:
     shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
-    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    dtype = v.dtype("dtype")
     if "ValueTensor" in v:
         value = v.cast(v["ValueTensor"], dtype)
         return v.emit("Expand", v.emit("Reshape", value, np.array([], np.int64)), shape)
@@ -45,45 +43,41 @@ def _full(v: View) -> Value:
 
 
 @op("full_int_array", inputs=())
-def _full_int_array(v: View) -> Value:
-    return np.array(v.integers("value"), dtype_of(v.attribute("dtype", default="int64")))
+def _full_int_array(v: OpContext) -> Value:
+    return np.array(v.integers("value"), v.dtype("dtype", default="int64"))
 
 
 @op("full_like", "fill_any_like", "fill_zeros_like", inputs=("X", "Value"))
-def _full_like(v: View) -> Value:
-    x, given = v["X"], v.attribute("dtype", default=-1)
-    plain = (
-        isinstance(given, str) and "Undefined" not in given or isinstance(given, int) and given >= 0
-    )
-    return filled(
-        v, shape_of(x), v.scalar("value", "Value", 0.0), dtype_of(given) if plain else known(x)[0]
-    )
+def _full_like(v: OpContext) -> Value:
+    x = v["X"]
+    dtype = v.dtype("dtype") if v.has_dtype("dtype") else known(x)[0]
+    return filled(v, shape_of(x), v.scalar("value", "Value", 0.0), dtype)
 
 
 @op("full_batch_size_like", "fill_constant_batch_size_like", inputs=("Input",))
-def _full_batch_size_like(v: View) -> Value:
+def _full_batch_size_like(v: OpContext) -> Value:
     sides: list[Any] = v.integers("shape")
     source, target = (v.attribute(n, default=0) for n in ("input_dim_idx", "output_dim_idx"))
     sides[target] = v.sides(v["Input"])[source]
     value = float(v.attribute("str_value", default="") or v.attribute("value", default=0.0))
-    return filled(v, as_vector(sides), value, dtype_of(v.attribute("dtype", default="float32")))
+    return filled(v, as_vector(sides), value, v.dtype("dtype"))
 
 
 @op("assign_value", inputs=())
-def _assign_value(v: View) -> Value:
-    dtype = dtype_of(v.attribute("dtype", default="float32"))
+def _assign_value(v: OpContext) -> Value:
+    dtype = v.dtype("dtype")
     return np.array(_numbers(v), dtype).reshape(v.integers("shape"))
 
 
-def _numbers(v: View) -> list[Any]:
+def _numbers(v: OpContext) -> list[Any]:
     names = ("values", "fp32_values", "fp64_values", "int32_values", "int64_values", "bool_values")
     found: list[Any] = next((v.attributes[n] for n in names if v.attributes.get(n)), [])
     return [float(n) if isinstance(n, str) else n for n in found]
 
 
 @op("range", "arange", inputs=("Start", "End", "Step"))
-def _arange(v: View) -> Value:
-    dtype = known(v["Start"])[0] if not v.has("dtype") else dtype_of(v.attribute("dtype"))
+def _arange(v: OpContext) -> Value:
+    dtype = known(v["Start"])[0] if not v.has("dtype") else v.dtype("dtype")
     bounds = [
         v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype)
         for n in ("Start", "End", "Step")
@@ -92,27 +86,16 @@ def _arange(v: View) -> Value:
 
 
 @op("linspace", inputs=("Start", "Stop", "Num"))
-def _linspace(v: View) -> Value:
+def _linspace(v: OpContext) -> Value:
     start, stop, count = (v.scalar(n, n) for n in ("Start", "Stop", "Num"))
     if not 0 < count < MAX_ELEMENTS:
         raise Unsupported(f"{count} steps")
-    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    dtype = v.dtype("dtype")
     return np.linspace(start, stop, int(count)).astype(dtype)
 
 
-@op("eye", inputs=())
-def _eye(v: View) -> Value:
-    rows = int(v.scalar("num_rows", "num_rows"))
-    columns = int(v.scalar("num_columns", "num_columns", -1))
-    if not 0 <= rows <= 4096 or not -1 <= columns <= 4096:
-        raise Unsupported(f"a matrix of {rows} rows")
-    return np.eye(rows, columns if columns >= 0 else rows).astype(
-        dtype_of(v.attribute("dtype", default="float32"))
-    )
-
-
 @op("tril_triu", "tril", "triu", inputs=("X",))
-def _triangle(v: View) -> Value:
+def _triangle(v: OpContext) -> Value:
     x, shift = v["X"], v.attribute("diagonal", default=0)
     rows, columns = v.sides(x)[-2:]
     if isinstance(rows, Sym) or isinstance(columns, Sym):
@@ -125,7 +108,7 @@ def _triangle(v: View) -> Value:
 
 
 @op("one_hot", "one_hot_v2", inputs=("X", "depth_tensor"))
-def _one_hot(v: View) -> Value:
+def _one_hot(v: OpContext) -> Value:
     depth = int(v.scalar("depth", "depth_tensor"))
     if not 0 < depth <= MAX_ELEMENTS:
         raise Unsupported(f"depth {depth}")
@@ -134,7 +117,7 @@ def _one_hot(v: View) -> Value:
 
 
 @op("set_value", inputs=("Input", "StartsTensor", "EndsTensor", "StepsTensor"))
-def _set_value(v: View) -> Value:
+def _set_value(v: OpContext) -> Value:
     x = v["Input"]
     if "ValueTensor" in v:
         return _write(v, x, v["ValueTensor"])
@@ -147,11 +130,11 @@ def _set_value(v: View) -> Value:
     "set_value_with_tensor",
     inputs=("Input", "ValueTensor", "StartsTensor", "EndsTensor", "StepsTensor"),
 )
-def _set_value_with_tensor(v: View) -> Value:
+def _set_value_with_tensor(v: OpContext) -> Value:
     return _write(v, v["Input"], v["ValueTensor"])
 
 
-def _write(v: View, x: Value, value: Value) -> Value:
+def _write(v: OpContext, x: Value, value: Value) -> Value:
     if v.integers("none_axes", default=[]):
         raise Unsupported("an assignment with None among its indices")
     axes = [v.axis(a, x) for a in v.integers("axes")]
@@ -190,7 +173,7 @@ def _write(v: View, x: Value, value: Value) -> Value:
     return _overlay(v, x, value, sorted(spans.items()))
 
 
-def _overlay(v: View, x: Value, value: Value, spans: Sequence[tuple[int, range]]) -> Value:
+def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, range]]) -> Value:
     """`x` with `value` in the box `spans`, axis by axis: what is before, the changed slab, what is behind."""
     partial = [(a, s) for a, s in spans if len(s) != v.sides(x)[a]]
     if any(len(span) == 0 for _, span in partial):
@@ -199,7 +182,7 @@ def _overlay(v: View, x: Value, value: Value, spans: Sequence[tuple[int, range]]
         same = len(v.sides(value)) == len(v.sides(x)) and v.sides(value) == v.sides(x)
         extra = len(v.sides(value)) - len(v.sides(x))
         if extra > 0:
-            value = reshape_to(v, value, v.sides(value)[extra:])
+            value = v.reshape(value, v.sides(value)[extra:])
         return value if same else v.emit("Expand", value, shape_of(x))
     (axis, span), *rest = partial
     side = v.sides(x)[axis]

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, shape_of
-from tinysight.compat.paddle.to_onnx.symbols import Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, shape_of
+from tinysight.graph.sides import Sym
 
 _ALL = 2**31 - 1
 _NEVER = np.float32(-3e38)
 
 
-def _column(v: View, x: Value, index: int) -> Value:
+def _column(v: OpContext, x: Value, index: int) -> Value:
     return v.emit("Gather", x, np.array(index), axis=1)
 
 
@@ -29,7 +29,7 @@ def _column(v: View, x: Value, index: int) -> Value:
     inputs=("BBoxes", "Scores", "RoisNum"),
     outputs=("Out", "Index", "NmsRoisNum"),
 )
-def _multiclass_nms(v: View) -> list[Value]:
+def _multiclass_nms(v: OpContext) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
         raise Unsupported(
@@ -75,7 +75,7 @@ def _multiclass_nms(v: View) -> list[Value]:
     ]
 
 
-def _candidates(v: View, scores: Value, best: int) -> Value:
+def _candidates(v: OpContext, scores: Value, best: int) -> Value:
     """Scores with everything out of reach that is the background or not among a class's `best`."""
     classes, count = v.sides(scores)[1:]
     background = v.attribute("background_label", default=0)
@@ -92,7 +92,7 @@ def _candidates(v: View, scores: Value, best: int) -> Value:
     return v.emit("Where", v.emit("Less", scores, last), _NEVER, scores)
 
 
-def _one_hot(v: View, image: Value, boxes: Value) -> Value:
+def _one_hot(v: OpContext, image: Value, boxes: Value) -> Value:
     """Rows to images: (rows, images) of 0 and 1."""
     batch = shape_of(boxes)[:1].reshape(())
     images = v.emit("Range", np.array(0), batch, np.array(1))
@@ -105,7 +105,7 @@ def _one_hot(v: View, image: Value, boxes: Value) -> Value:
 
 
 def _best_of_image(
-    v: View, chosen: Value, value: Value, boxes: Value, keep: int
+    v: OpContext, chosen: Value, value: Value, boxes: Value, keep: int
 ) -> tuple[Value, Value]:
     """The `keep` best rows of each image, in their old order."""
     rows = shape_of(value)

@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Tensor, Unsupported, Value, known
-from tinysight.compat.paddle.to_onnx.table import View, op
-from tinysight.compat.paddle.to_onnx.types import dtype_of
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Tensor, Unsupported, Value, known
 
 _XY = ("X", "Y")
 
 
-def aligned(v: View) -> tuple[Value, Value]:
+def aligned(v: OpContext) -> tuple[Value, Value]:
     """The two operands, made to broadcast as ONNX does and brought to one data type.
 
     In the legacy form `axis` says where the second operand's sides stand under the first's.
@@ -49,7 +48,6 @@ _binary("Greater", "greater_than")
 _binary("GreaterOrEqual", "greater_equal")
 _binary("And", "logical_and")
 _binary("Or", "logical_or")
-_binary("Xor", "logical_xor")
 
 
 def _unary(onnx: str, *names: str) -> None:
@@ -64,19 +62,19 @@ _unary("Not", "logical_not")
 
 
 @op("not_equal", inputs=_XY)
-def _not_equal(v: View) -> Value:
+def _not_equal(v: OpContext) -> Value:
     return v.emit("Not", v.emit("Equal", *aligned(v)))
 
 
 @op("floor_divide", "elementwise_floordiv", inputs=_XY)
-def _floor_divide(v: View) -> Value:
+def _floor_divide(v: OpContext) -> Value:
     x, y = aligned(v)
     quotient = v.emit("Div", x, y)  # of shapes and counts, which are not negative
     return v.emit("Floor", quotient) if known(x)[0].kind == "f" else quotient
 
 
 @op("remainder", "elementwise_mod", inputs=_XY)
-def _remainder(v: View) -> Value:
+def _remainder(v: OpContext) -> Value:
     x, y = aligned(v)
     if known(x)[0].kind != "f":
         return v.emit("Mod", x, y)
@@ -84,7 +82,7 @@ def _remainder(v: View) -> Value:
 
 
 @op("scale", inputs=("X", "ScaleTensor"))
-def _scale(v: View) -> Value:
+def _scale(v: OpContext) -> Value:
     x = v["X"]
     factor, bias = v.scalar("scale", "ScaleTensor", 1.0), v.attribute("bias", default=0.0)
     steps = [("Mul", factor, 1.0), ("Add", bias, 0.0)]
@@ -97,7 +95,7 @@ def _scale(v: View) -> Value:
 
 
 @op("pow", inputs=("X", "FactorTensor"))
-def _power(v: View) -> Value:
+def _power(v: OpContext) -> Value:
     x, exponent = v["X"], v.scalar("factor" if v.has("factor") else "y", "FactorTensor", 1.0)
     if exponent == 2:
         return v.emit("Mul", x, x)
@@ -105,17 +103,17 @@ def _power(v: View) -> Value:
 
 
 @op("square", inputs=("X",))
-def _square(v: View) -> Value:
+def _square(v: OpContext) -> Value:
     return v.emit("Mul", v["X"], v["X"])
 
 
 @op("rsqrt", inputs=("X",))
-def _rsqrt(v: View) -> Value:
+def _rsqrt(v: OpContext) -> Value:
     return v.emit("Reciprocal", v.emit("Sqrt", v["X"]))
 
 
 @op("log2", "log10", "log1p", inputs=("X",))
-def _other_log(v: View) -> Value:
+def _other_log(v: OpContext) -> Value:
     if v.type == "log1p":
         return v.emit("Log", v.emit("Add", v["X"], v.like(1, v["X"])))
     base = math.log(2 if v.type == "log2" else 10)
@@ -123,7 +121,7 @@ def _other_log(v: View) -> Value:
 
 
 @op("add_n", "sum_list", inputs=("X",))
-def _add_n(v: View) -> Value:
+def _add_n(v: OpContext) -> Value:
     total, *rest = v.all("X")
     for value in rest:
         total = v.emit("Add", total, value)
@@ -131,33 +129,26 @@ def _add_n(v: View) -> Value:
 
 
 @op("masked_fill", inputs=("X", "Mask", "Value"))
-def _masked_fill(v: View) -> Value:
+def _masked_fill(v: OpContext) -> Value:
     return v.emit("Where", v.cast(v["Mask"], bool), v["Value"], v["X"])
 
 
-@op("affine_channel", inputs=("X", "Scale", "Bias"))
-def _affine_channel(v: View) -> Value:
-    shape = np.array([-1, *[1] * (len(v.sides(v["X"])) - 2)])
-    scaled = v.emit("Mul", v["X"], v.emit("Reshape", v["Scale"], shape))
-    return v.emit("Add", scaled, v.emit("Reshape", v["Bias"], shape))
-
-
 @op("where", inputs=("Condition", "X", "Y"))
-def _where(v: View) -> Value:
+def _where(v: OpContext) -> Value:
     return v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])
 
 
 @op("cast", inputs=("X",))
-def _cast(v: View) -> Value:
-    return v.cast(v["X"], dtype_of(v.attribute("out_dtype", "dtype")))
+def _cast(v: OpContext) -> Value:
+    return v.cast(v["X"], v.dtype("out_dtype", "dtype", default=""))
 
 
 @op("clip", inputs=("X", "Min", "Max"))
-def _clip(v: View) -> Value:
+def _clip(v: OpContext) -> Value:
     return bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
 
 
-def bounded(v: View, x: Value, low: float, high: float) -> Value:
+def bounded(v: OpContext, x: Value, low: float, high: float) -> Value:
     """`Clip` as a node, or folded with two comparisons."""
     if isinstance(x, Tensor):
         return v.emit("Clip", x, v.like(low, x), v.like(high, x))
@@ -165,12 +156,12 @@ def bounded(v: View, x: Value, low: float, high: float) -> Value:
 
 
 @op("relu6", inputs=("X",))
-def _relu6(v: View) -> Value:
+def _relu6(v: OpContext) -> Value:
     return bounded(v, v["X"], 0.0, v.attribute("threshold", default=6.0))
 
 
 @op("hardtanh", "brelu", "hard_tanh", inputs=("X",))
-def _hardtanh(v: View) -> Value:
+def _hardtanh(v: OpContext) -> Value:
     low, high = (-1.0, 1.0) if v.type != "brelu" else (0.0, 24.0)
     return bounded(
         v,
@@ -181,7 +172,7 @@ def _hardtanh(v: View) -> Value:
 
 
 @op("hardswish", "hard_swish", inputs=("X",))
-def _hardswish(v: View) -> Value:
+def _hardswish(v: OpContext) -> Value:
     x, given = (
         v["X"],
         [
@@ -197,7 +188,7 @@ def _hardswish(v: View) -> Value:
 
 
 @op("hardsigmoid", "hard_sigmoid", inputs=("X",))
-def _hardsigmoid(v: View) -> Value:
+def _hardsigmoid(v: OpContext) -> Value:
     slope = v.attribute("slope", default=1 / 6 if v.type == "hardsigmoid" else 0.2)
     return v.emit(
         "HardSigmoid", v["X"], alpha=float(slope), beta=float(v.attribute("offset", default=0.5))
@@ -205,24 +196,19 @@ def _hardsigmoid(v: View) -> Value:
 
 
 @op("leaky_relu", inputs=("X",))
-def _leaky_relu(v: View) -> Value:
+def _leaky_relu(v: OpContext) -> Value:
     return v.emit(
         "LeakyRelu", v["X"], alpha=float(v.attribute("alpha", "negative_slope", default=0.02))
     )
 
 
 @op("elu", inputs=("X",))
-def _elu(v: View) -> Value:
+def _elu(v: OpContext) -> Value:
     return v.emit("Elu", v["X"], alpha=float(v.attribute("alpha", default=1.0)))
 
 
-@op("celu", inputs=("X",))
-def _celu(v: View) -> Value:
-    return v.emit("Celu", v["X"], alpha=float(v.attribute("alpha", default=1.0)))
-
-
 @op("selu", inputs=("X",))
-def _selu(v: View) -> Value:
+def _selu(v: OpContext) -> Value:
     alpha = v.attribute("alpha", default=1.6732632423543772)
     return v.emit(
         "Selu",
@@ -233,7 +219,7 @@ def _selu(v: View) -> Value:
 
 
 @op("gelu", inputs=("X",))
-def _gelu(v: View) -> Value:
+def _gelu(v: OpContext) -> Value:
     """The spelling that ONNX Runtime joins into one kernel; opset 18 has no operator for it."""
     x = v["X"]
     half, one = v.like(0.5, x), v.like(1.0, x)
@@ -247,42 +233,27 @@ def _gelu(v: View) -> Value:
 
 
 @op("silu", "swish", inputs=("X",))
-def _swish(v: View) -> Value:
+def _swish(v: OpContext) -> Value:
     x, beta = v["X"], v.attribute("beta", default=1.0)
     inner = x if beta == 1 or v.type == "silu" else v.emit("Mul", x, v.like(beta, x))
     return v.emit("Mul", x, v.emit("Sigmoid", inner))
 
 
 @op("mish", inputs=("X",))
-def _mish(v: View) -> Value:
+def _mish(v: OpContext) -> Value:
     return v.emit("Mul", v["X"], v.emit("Tanh", v.emit("Softplus", v["X"])))
 
 
 @op("softplus", inputs=("X",))
-def _softplus(v: View) -> Value:
+def _softplus(v: OpContext) -> Value:
     x, beta = v["X"], float(v.attribute("beta", default=1.0))
     if beta == 1:
         return v.emit("Softplus", x)
     return v.emit("Div", v.emit("Softplus", v.emit("Mul", x, v.like(beta, x))), v.like(beta, x))
 
 
-@op("logsigmoid", inputs=("X",))
-def _log_sigmoid(v: View) -> Value:
-    return v.emit("Neg", v.emit("Softplus", v.emit("Neg", v["X"])))
-
-
-@op("tanh_shrink", inputs=("X",))
-def _tanh_shrink(v: View) -> Value:
-    return v.emit("Sub", v["X"], v.emit("Tanh", v["X"]))
-
-
-@op("thresholded_relu", inputs=("X",))
-def _thresholded_relu(v: View) -> Value:
-    return v.emit("ThresholdedRelu", v["X"], alpha=float(v.attribute("threshold", default=1.0)))
-
-
 @op("prelu", inputs=("X", "Alpha"))
-def _prelu(v: View) -> Value:
+def _prelu(v: OpContext) -> Value:
     x, slope = v["X"], v["Alpha"]
     mode = v.attribute("mode", default="all")
     if mode == "channel":
@@ -294,7 +265,7 @@ def _prelu(v: View) -> Value:
 
 
 @op("softmax", "log_softmax", inputs=("X",))
-def _softmax(v: View) -> Value:
+def _softmax(v: OpContext) -> Value:
     x = v["X"]
     axis = v.axis(v.attribute("axis", default=-1), x)
     name = "Softmax" if v.type == "softmax" else "LogSoftmax"

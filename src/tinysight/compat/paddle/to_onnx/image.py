@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
 from tinysight.compat.paddle.to_onnx.layers import either_layout
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Side, as_vector, product
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Side, as_vector, product
 
 _MODES = {
     "bilinear": "linear",
@@ -27,7 +26,7 @@ _MODES = {
     inputs=("X", "OutSize", "SizeTensor", "Scale"),
 )
 @either_layout("X")
-def _interpolate(v: View) -> Value:
+def _interpolate(v: OpContext) -> Value:
     x = v["X"]
     if v.attribute("data_layout", "data_format", default="NCHW") not in ("NCHW", "NCW"):
         raise Unsupported("layout")
@@ -58,7 +57,7 @@ def _interpolate(v: View) -> Value:
     return v.emit("Resize", x, None, scales, **attributes)
 
 
-def _size(v: View) -> np.ndarray | None:
+def _size(v: OpContext) -> np.ndarray | None:
     """The wanted sides, if they are what is given."""
     value: Value | None = None
     if v.all("SizeTensor"):
@@ -75,12 +74,12 @@ def _size(v: View) -> np.ndarray | None:
     return np.array([v.attribute(n, default=-1) for n in names])
 
 
-def _scale_attribute(v: View) -> list[float]:
+def _scale_attribute(v: OpContext) -> list[float]:
     given = v.attribute("scale", default=[])
     return [float(s) for s in (given if isinstance(given, list) else [given])]
 
 
-def _factors(v: View, count: int) -> list[float]:
+def _factors(v: OpContext, count: int) -> list[float]:
     if "Scale" in v:
         tensor = v["Scale"]
         if not isinstance(tensor, np.ndarray):
@@ -92,7 +91,7 @@ def _factors(v: View, count: int) -> list[float]:
 
 
 @op("fold", inputs=("X",), outputs=("Y",))
-def _fold(v: View) -> Value:
+def _fold(v: OpContext) -> Value:
     """Columns back to windows; where windows do not overlap, by moving them."""
     x, size = v["X"], v.integers("output_sizes")
     kernel, strides = v.integers("kernel_sizes"), v.integers("strides", default=[1, 1])
@@ -105,9 +104,9 @@ def _fold(v: View) -> Value:
     (kh, kw), (h, w) = kernel, size
     apart = strides == kernel and dilations == [1, 1] and not any(pads)
     if apart and h % kh == 0 and w % kw == 0 and isinstance(columns, int):
-        split = reshape_to(v, x, [n, columns // (kh * kw), kh, kw, h // kh, w // kw])
+        split = v.reshape(x, [n, columns // (kh * kw), kh, kw, h // kh, w // kw])
         moved = v.emit("Transpose", split, perm=[0, 1, 4, 2, 5, 3])
-        return reshape_to(v, moved, [n, columns // (kh * kw), h, w])
+        return v.reshape(moved, [n, columns // (kh * kw), h, w])
     return v.emit(
         "Col2Im",
         x,
@@ -119,24 +118,8 @@ def _fold(v: View) -> Value:
     )
 
 
-@op("grid_sampler", "grid_sample", inputs=("X", "Grid"), outputs=("Output",))
-def _grid_sample(v: View) -> Value:
-    mode = {"bilinear": "bilinear", "nearest": "nearest"}.get(
-        v.attribute("mode", default="bilinear")
-    )
-    padding = {"zeros": "zeros", "border": "border", "reflection": "reflection"}.get(
-        v.attribute("padding_mode", default="zeros")
-    )
-    if mode is None or padding is None or len(v.sides(v["X"])) != 4:
-        raise Unsupported("this way of sampling")
-    corners = int(v.attribute("align_corners", default=True))
-    return v.emit(
-        "GridSample", v["X"], v["Grid"], mode=mode, padding_mode=padding, align_corners=corners
-    )
-
-
 @op("unfold", inputs=("X",), outputs=("Y",))
-def _unfold(v: View) -> Value:
+def _unfold(v: OpContext) -> Value:
     """Windows as columns, by picking rows and then columns: two copies, whatever the kernel."""
     x = v["X"]
     kernel, strides = v.integers("kernel_sizes"), v.integers("strides")
@@ -158,16 +141,16 @@ def _unfold(v: View) -> Value:
         x = v.emit("Gather", x, (first + np.arange(count) * strides[axis]).ravel(), axis=2 + axis)
         counts.append(count)
     (kh, kw), (oh, ow) = kernel, counts
-    x = reshape_to(v, x, [n, c, kh, oh, kw, ow])
+    x = v.reshape(x, [n, c, kh, oh, kw, ow])
     x = v.emit("Transpose", x, perm=[0, 1, 2, 4, 3, 5])
-    return reshape_to(v, x, [n, product([c, kh * kw]), oh * ow])
+    return v.reshape(x, [n, product([c, kh * kw]), oh * ow])
 
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "edge": "edge"}
 
 
 @op("pad2d", "pad3d", inputs=("X", "Paddings"))
-def _pad_sides(v: View) -> Value:
+def _pad_sides(v: OpContext) -> Value:
     if v.attribute("data_format", default="NCHW") not in ("NCHW", "NCDHW", "NCL"):
         raise Unsupported("layout")
     x, given = v["X"], v.constants("paddings", "Paddings")
@@ -187,12 +170,12 @@ def _pad_sides(v: View) -> Value:
 
 
 @op("pad", inputs=("X", "PadValue"))
-def _pad(v: View) -> Value:
+def _pad(v: OpContext) -> Value:
     given = v.integers("paddings")
     return _padded(v, given[0::2], given[1::2], "constant", v.scalar("pad_value", "PadValue", 0.0))
 
 
-def _padded(v: View, before: list[int], after: list[int], mode: str, value: float) -> Value:
+def _padded(v: OpContext, before: list[int], after: list[int], mode: str, value: float) -> Value:
     x, onnx = v["X"], _PAD_MODES.get(mode)
     if onnx is None or (min(before + after) < 0 and onnx != "constant"):
         raise Unsupported(f"mode {mode!r:.40} with paddings {before} and {after}")
@@ -203,29 +186,29 @@ def _padded(v: View, before: list[int], after: list[int], mode: str, value: floa
 
 
 @op("pixel_shuffle", inputs=("X",))
-def _pixel_shuffle(v: View) -> Value:
+def _pixel_shuffle(v: OpContext) -> Value:
     return v.emit(
         "DepthToSpace", v["X"], blocksize=v.attribute("upscale_factor", default=1), mode="CRD"
     )
 
 
 @op("pixel_unshuffle", inputs=("X",))
-def _pixel_unshuffle(v: View) -> Value:
+def _pixel_unshuffle(v: OpContext) -> Value:
     factor = v.attribute("downscale_factor", default=1)
     n, c, h, w = v.sides(v["X"])
-    split = reshape_to(v, v["X"], [n, c, h // factor, factor, w // factor, factor])
+    split = v.reshape(v["X"], [n, c, h // factor, factor, w // factor, factor])
     moved = v.emit("Transpose", split, perm=[0, 1, 3, 5, 2, 4])
-    return reshape_to(v, moved, [n, c * factor * factor, h // factor, w // factor])
+    return v.reshape(moved, [n, c * factor * factor, h // factor, w // factor])
 
 
 @op("shuffle_channel", "channel_shuffle", inputs=("X",))
-def _channel_shuffle(v: View) -> Value:
+def _channel_shuffle(v: OpContext) -> Value:
     groups = v.attribute("group", "groups", default=1)
     sides = v.sides(v["X"])
     n, c, *rest = sides
-    split = reshape_to(v, v["X"], [n, groups, _over(c, groups), *rest])
+    split = v.reshape(v["X"], [n, groups, _over(c, groups), *rest])
     moved = v.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(sides) + 1)])
-    return reshape_to(v, moved, sides)
+    return v.reshape(moved, sides)
 
 
 def _over(side: Side, groups: int) -> Side:

@@ -7,20 +7,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, known
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Side, Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, known
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Side, Sym
 
-Single: TypeAlias = Callable[[View], Value]
+Single: TypeAlias = Callable[[OpContext], Value]
 
 
 def either_layout(image: str) -> Callable[[Single], Single]:
     """A translation for NCHW takes NHWC too: its input `image` and its result change places."""
 
     def wrap(function: Single) -> Single:
-        def translation(v: View) -> Value:
+        def translation(v: OpContext) -> Value:
             layout = v.attribute("data_format", "data_layout", default="NCHW")
             if layout not in ("NHWC", "NDHWC", "NLC"):
                 return function(v)
@@ -35,7 +34,7 @@ def either_layout(image: str) -> Callable[[Single], Single]:
     return wrap
 
 
-def _channels_first(v: View) -> None:
+def _channels_first(v: OpContext) -> None:
     layout = v.attribute("data_format", "data_layout", default="NCHW")
     if layout not in ("NCHW", "AnyLayout", "NCDHW", "NCL"):
         raise Unsupported(f"layout {layout}")
@@ -44,7 +43,7 @@ def _channels_first(v: View) -> None:
 
 
 def _pads(
-    v: View, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    v: OpContext, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> dict[str, Any]:
     """`pads` (or `auto_pad`, where sides are not known) from `paddings` and `padding_algorithm`."""
     algorithm, rank = v.attribute("padding_algorithm", default="EXPLICIT"), len(kernel)
@@ -73,7 +72,7 @@ def _pads(
     outputs=("Output",),
 )
 @either_layout("Input")
-def _convolution(v: View) -> Value:
+def _convolution(v: OpContext) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
@@ -94,7 +93,7 @@ def _convolution(v: View) -> Value:
     outputs=("Output",),
 )
 @either_layout("Input")
-def _transposed_convolution(v: View) -> Value:
+def _transposed_convolution(v: OpContext) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
@@ -129,7 +128,7 @@ def _transposed_convolution(v: View) -> Value:
 
 @op("pool2d", "pool3d", "max_pool2d_with_index", "max_pool3d_with_index", inputs=("X", "KSize"))
 @either_layout("X")
-def _pool(v: View) -> Value:
+def _pool(v: OpContext) -> Value:
     _channels_first(v)
     x = v["X"]
     average = v.attribute("pooling_type", default="max") == "avg"
@@ -165,7 +164,7 @@ def _ceil(
     return {"pads": more}
 
 
-def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
+def _adaptive(v: OpContext, x: Value, size: Sequence[int], average: bool) -> Value:
     if all(s == 1 for s in size):
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
     sides = v.sides(x)[2:]
@@ -188,12 +187,12 @@ def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
     return x
 
 
-def _band(v: View, x: Value, axis: int, start: int, end: int, average: bool) -> Value:
+def _band(v: OpContext, x: Value, axis: int, start: int, end: int, average: bool) -> Value:
     band = v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))
     return v.emit("ReduceMean" if average else "ReduceMax", band, np.array([axis]), keepdims=1)
 
 
-def _channelwise(v: View, value: np.ndarray, x: Value) -> np.ndarray:
+def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
     """A vector over axis 1 of `x`, shaped to broadcast."""
     return value.reshape(-1, *[1] * (len(v.sides(x)) - 2))
 
@@ -205,7 +204,7 @@ def _channelwise(v: View, value: np.ndarray, x: Value) -> np.ndarray:
     outputs=("Y",),
 )
 @either_layout("X")
-def batch_norm(v: View) -> Value:
+def batch_norm(v: OpContext) -> Value:
     """Statistics have to be constants."""
     _channels_first(v)
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
@@ -223,7 +222,7 @@ def batch_norm(v: View) -> Value:
 
 
 @op("layer_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
-def _layer_norm(v: View) -> Value:
+def _layer_norm(v: OpContext) -> Value:
     x = v["X"]
     axis = v.axis(v.attribute("begin_norm_axis", default=1), x)
     tail = v.numbers(v.sides(x)[axis:])
@@ -240,7 +239,7 @@ def _layer_norm(v: View) -> Value:
 
 
 @op("instance_norm", "group_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
-def _group_norm(v: View) -> Value:
+def _group_norm(v: OpContext) -> Value:
     _channels_first(v)
     x, epsilon = v["X"], float(v.attribute("epsilon", default=1e-5))
     sides = v.sides(x)
@@ -251,9 +250,9 @@ def _group_norm(v: View) -> Value:
     if not 0 < groups <= channels:
         raise Unsupported(f"{groups} groups of {channels} channels")
     dtype = known(x)[0]
-    flat = reshape_to(v, x, [sides[0], groups, -1])
+    flat = v.reshape(x, [sides[0], groups, -1])
     one, zero = np.ones(groups, dtype), np.zeros(groups, dtype)
-    result = reshape_to(v, v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
+    result = v.reshape(v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
     for slot, name in (("Scale", "Mul"), ("Bias", "Add")):
         if slot in v:
             result = v.emit(
@@ -263,7 +262,7 @@ def _group_norm(v: View) -> Value:
 
 
 @op("norm", "l2_normalize", inputs=("X",))
-def _l2_normalise(v: View) -> Value:
+def _l2_normalise(v: OpContext) -> Value:
     x = v["X"]
     axes, epsilon = (
         np.array([v.axis(v.attribute("axis", default=-1), x)]),
@@ -273,20 +272,7 @@ def _l2_normalise(v: View) -> Value:
     return v.emit("Div", x, v.emit("Sqrt", v.emit("Add", total, v.like(epsilon, x))))
 
 
-@op("lrn", inputs=("X",))
-def _local_response_norm(v: View) -> Value:
-    size, alpha = v.attribute("n", default=5), v.attribute("alpha", default=1e-4)
-    return v.emit(
-        "LRN",
-        v["X"],
-        size=size,
-        alpha=float(alpha) * size,
-        beta=float(v.attribute("beta", default=0.75)),
-        bias=float(v.attribute("k", default=1.0)),
-    )
-
-
-def swap_last(v: View, x: Value) -> Value:
+def swap_last(v: OpContext, x: Value) -> Value:
     """`x` with its last two axes exchanged; vectors stay."""
     rank = len(v.sides(x))
     if rank < 2:
@@ -295,7 +281,7 @@ def swap_last(v: View, x: Value) -> Value:
 
 
 @op("matmul", "matmul_v2", "bmm", inputs=("X", "Y"))
-def _matmul(v: View) -> Value:
+def _matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
     if v.attribute("trans_x", "transpose_x", "transpose_X", default=False):
         x = swap_last(v, x)
@@ -306,7 +292,7 @@ def _matmul(v: View) -> Value:
 
 
 @op("mul", inputs=("X", "Y"))
-def _flat_matmul(v: View) -> Value:
+def _flat_matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
     split_x, split_y = (
         v.attribute("x_num_col_dims", default=1),
@@ -317,30 +303,18 @@ def _flat_matmul(v: View) -> Value:
         y = _flat(v, y, split_y)
     if len(v.sides(x)) - split_x == 1:
         return v.emit("MatMul", x, y)
-    return reshape_to(v, v.emit("MatMul", _flat(v, x, split_x), y), [*head, *tail])
+    return v.reshape(v.emit("MatMul", _flat(v, x, split_x), y), [*head, *tail])
 
 
-def _flat(v: View, x: Value, split: int) -> Value:
-    from tinysight.compat.paddle.to_onnx.symbols import product
+def _flat(v: OpContext, x: Value, split: int) -> Value:
+    from tinysight.graph.sides import product
 
     sides = v.sides(x)
-    return reshape_to(v, x, [product(sides[:split]), product(sides[split:])])
-
-
-@op("addmm", "baddbmm", inputs=("Input", "X", "Y"))
-def _addmm(v: View) -> Value:
-    product = v.emit("MatMul", v["X"], v["Y"])
-    alpha, beta = (
-        float(v.attribute(n, default=1.0))
-        for n in ("Alpha" if v.has("Alpha") else "alpha", "Beta" if v.has("Beta") else "beta")
-    )
-    scaled = product if alpha == 1 else v.emit("Mul", product, v.like(alpha, product))
-    extra = v["Input"] if beta == 1 else v.emit("Mul", v["Input"], v.like(beta, product))
-    return v.emit("Add", scaled, extra)
+    return v.reshape(x, [product(sides[:split]), product(sides[split:])])
 
 
 @op("dropout", inputs=("X", "Seed", "P"))
-def _dropout(v: View) -> Value:
+def _dropout(v: OpContext) -> Value:
     x = v["X"]
     mode = v.attribute("dropout_implementation", "mode", default="downgrade_in_infer")
     if mode == "upscale_in_train":
@@ -352,7 +326,7 @@ def _dropout(v: View) -> Value:
 
 
 @op("fc", "linear", "linear_v2", inputs=("Input", "W", "Bias"))
-def _fully_connected(v: View) -> Value:
+def _fully_connected(v: OpContext) -> Value:
     x, columns = v["Input"], v.attribute("in_num_col_dims", default=1)
     if v.type == "fc" and len(v.sides(x)) - columns != 1:
         x = _flat(v, x, columns)

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
-from tinysight.compat.paddle.to_onnx.types import dtype_of
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, reduce_mean
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Sym
 
 _REDUCTIONS = {
     "mean": "ReduceMean",
@@ -23,23 +21,19 @@ _REDUCTIONS = {
     "prod": "ReduceProd",
     "amax": "ReduceMax",
     "amin": "ReduceMin",
+    "logsumexp": "ReduceLogSumExp",
 }
 
 
-def reduced(v: View, onnx: str, x: Value, axes: list[int], keep: bool) -> Value:
+def reduced(v: OpContext, onnx: str, x: Value, axes: list[int], keep: bool) -> Value:
     """A reduction over `axes` (all when empty)."""
     places = sorted({v.axis(a, x) for a in axes}) or list(range(len(v.sides(x))))
-    if (
-        onnx == "ReduceMean"
-        and keep
-        and places == list(range(2, len(v.sides(x))))
-        and len(places) == 2
-    ):
-        return v.emit("GlobalAveragePool", x)
+    if onnx == "ReduceMean":
+        return reduce_mean(v.graph, x, places, keep=keep)
     return v.emit(onnx, x, np.array(places, np.int64), keepdims=int(keep))
 
 
-def _axes(v: View) -> list[int]:
+def _axes(v: OpContext) -> list[int]:
     if v.attribute("reduce_all", "asvector", default=False):
         return []
     if "Axis" in v:
@@ -47,41 +41,31 @@ def _axes(v: View) -> list[int]:
     return v.integers("dim", "axis", default=[])
 
 
-def _keep(v: View) -> bool:
+def _keep(v: OpContext) -> bool:
     return bool(v.attribute("keep_dim", "keepdim", "keepdims", default=False))
 
 
 @op(*_REDUCTIONS, *(f"reduce_{n}" for n in _REDUCTIONS), inputs=("X", "Axis"))
-def _reduce(v: View) -> Value:
+def _reduce(v: OpContext) -> Value:
     if v.type == "sum" and not v.has("keepdim"):  # the legacy `sum` adds tensors
         total, *rest = v.all("X")
         for value in rest:
             total = v.emit("Add", total, value)
         return total
-    x, wanted = v["X"], v.attribute("out_dtype", "dtype", default=-1)
-    if (
-        isinstance(wanted, str)
-        and "Undefined" not in wanted
-        or isinstance(wanted, int)
-        and wanted >= 0
-    ):
-        x = v.cast(x, dtype_of(wanted))
+    x = v["X"]
+    if v.has_dtype("out_dtype", "dtype"):
+        x = v.cast(x, v.dtype("out_dtype", "dtype"))
     return reduced(v, _REDUCTIONS[v.type.removeprefix("reduce_")], x, _axes(v), _keep(v))
 
 
 @op("any", "all", "reduce_any", "reduce_all", inputs=("X", "Axis"))
-def _reduce_bool(v: View) -> Value:
+def _reduce_bool(v: OpContext) -> Value:
     onnx = "ReduceMax" if v.type.endswith("any") else "ReduceMin"
     return v.cast(reduced(v, onnx, v.cast(v["X"], np.int32), _axes(v), _keep(v)), bool)
 
 
-@op("logsumexp", inputs=("X", "Axis"))
-def _logsumexp(v: View) -> Value:
-    return reduced(v, "ReduceLogSumExp", v["X"], _axes(v), _keep(v))
-
-
 @op("p_norm", "frobenius_norm", inputs=("X", "Axis"))
-def _p_norm(v: View) -> Value:
+def _p_norm(v: OpContext) -> Value:
     x = v["X"]
     order = float(v.attribute("porder", default=2.0)) if v.type == "p_norm" else 2.0
     flat = v.attribute("asvector", "reduce_all", default=False)
@@ -98,7 +82,7 @@ def _p_norm(v: View) -> Value:
 
 
 @op("arg_max", "argmax", "arg_min", "argmin", inputs=("X", "Axis"))
-def _arg(v: View) -> Value:
+def _arg(v: OpContext) -> Value:
     x = v["X"]
     axis = int(v.scalar("axis", "Axis", -1))
     keep = bool(v.attribute("keepdims", default=False))
@@ -111,7 +95,7 @@ def _arg(v: View) -> Value:
 
 
 @op("top_k", "top_k_v2", "topk", inputs=("X", "K"), outputs=("Out", "Indices"))
-def _top_k(v: View) -> list[Value]:
+def _top_k(v: OpContext) -> list[Value]:
     x, count = v["X"], np.array([int(v.scalar("k", "K", 1))])
     axis = v.axis(v.attribute("axis", default=-1), x)
     largest = int(v.attribute("largest", default=True))
@@ -119,7 +103,7 @@ def _top_k(v: View) -> list[Value]:
 
 
 @op("argsort", inputs=("X",), outputs=("Out", "Indices"))
-def _argsort(v: View) -> list[Value]:
+def _argsort(v: OpContext) -> list[Value]:
     x = v["X"]
     axis = v.axis(v.attribute("axis", default=-1), x)
     side = v.sides(x)[axis]
@@ -129,7 +113,7 @@ def _argsort(v: View) -> list[Value]:
 
 
 @op("cumsum", inputs=("X", "Axis"))
-def _cumsum(v: View) -> Value:
+def _cumsum(v: OpContext) -> Value:
     x, axis = v["X"], int(v.scalar("axis", "Axis", -1))
     if v.attribute("flatten", default=False):
         x, axis = v.emit("Reshape", x, np.array([-1])), 0
@@ -138,47 +122,42 @@ def _cumsum(v: View) -> Value:
 
 
 @op("gather", inputs=("X", "Index", "Axis"))
-def _gather(v: View) -> Value:
+def _gather(v: OpContext) -> Value:
     x, index = v["X"], v["Index"]
     axis = int(v.scalar("axis", "Axis", 0))
     if len(v.sides(index)) == 2 and v.sides(index)[1] == 1:
-        index = reshape_to(v, index, v.sides(index)[:1])
+        index = v.reshape(index, v.sides(index)[:1])
     return v.emit("Gather", x, index, axis=v.axis(axis, x))
 
 
 @op("index_select", inputs=("X", "Index"))
-def _index_select(v: View) -> Value:
+def _index_select(v: OpContext) -> Value:
     return v.emit(
         "Gather", v["X"], v["Index"], axis=v.axis(v.attribute("dim", "axis", default=0), v["X"])
     )
 
 
 @op("gather_nd", inputs=("X", "Index"))
-def _gather_nd(v: View) -> Value:
+def _gather_nd(v: OpContext) -> Value:
     return v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64))
 
 
 @op("lookup_table_v2", "lookup_table", "embedding", inputs=("Ids", "W"))
-def _embedding(v: View) -> Value:
+def _embedding(v: OpContext) -> Value:
     index = v["Ids"]
     if v.type == "lookup_table" and v.sides(index)[-1] == 1:
-        index = reshape_to(v, index, v.sides(index)[:-1])
+        index = v.reshape(index, v.sides(index)[:-1])
     return v.emit("Gather", v["W"], index, axis=0)
 
 
 @op("take_along_axis", inputs=("Input", "Index"), outputs=("Result",))
-def _take_along_axis(v: View) -> Value:
+def _take_along_axis(v: OpContext) -> Value:
     axis = v.attribute("Axis", "axis", default=0)
     return v.emit("GatherElements", v["Input"], v["Index"], axis=v.axis(axis, v["Input"]))
 
 
-@op("index_sample", inputs=("X", "Index"))
-def _index_sample(v: View) -> Value:
-    return v.emit("GatherElements", v["X"], v["Index"], axis=1)
-
-
 @op("einsum", inputs=("Operands",))
-def _einsum(v: View) -> Value:
+def _einsum(v: OpContext) -> Value:
     operands = v.all("Operands")
     equation = str(v.attribute("equation", default=""))
     ranks = [len(v.sides(operand)) for operand in operands]
@@ -214,13 +193,8 @@ def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
     return ",".join(written) + "->" + result.replace("...", dots)
 
 
-@op("isnan", "isnan_v2", inputs=("X",))
-def _isnan(v: View) -> Value:
-    return v.emit("Not", v.emit("Equal", v["X"], v["X"]))
-
-
 @op("repeat_interleave", inputs=("X",))
-def _repeat_interleave(v: View) -> Value:
+def _repeat_interleave(v: OpContext) -> Value:
     x, times = v["X"], v.attribute("Repeats", "repeats", default=1)
     axis = v.axis(v.attribute("dim", "axis", default=0), x)
     side = v.sides(x)[axis]

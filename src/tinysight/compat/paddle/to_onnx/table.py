@@ -1,10 +1,10 @@
-"""The table of operators, and the view of one Paddle operator that its translation reads.
+"""The table of operators, and the context from which a translation reads its operator.
 
-A translation is a function of a `View`; it is registered under the operator's names in both program forms together with
-the names of its inputs, in the order in which the numbered form has them:
+A translation is a function of an `OpContext`; it is registered under the operator's names in both program
+forms together with the names of its inputs, in the order in which the numbered form has them:
 
     @op("softmax", inputs=("X",))
-    def softmax(v: View) -> Value:
+    def softmax(v: OpContext) -> Value:
         return v.emit("Softmax", v["X"], axis=v.attribute("axis", default=-1))
 """
 
@@ -18,23 +18,24 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from tinysight.compat.paddle.program import Op
-from tinysight.compat.paddle.to_onnx.graph import Graph, Tensor, Unsupported, Value, known
-from tinysight.compat.paddle.to_onnx.symbols import Side, Sym
+from tinysight.compat.paddle.tensors import DTYPES
+from tinysight.graph.builder import Graph, Tensor, Unsupported, Value, cast, known, reshape
+from tinysight.graph.sides import Side, Sym
 
-Result: TypeAlias = Value | Sequence[Value]
+Translated: TypeAlias = Value | Sequence[Value]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """How one operator is translated: the function, and the names of numbered inputs."""
+class Handler:
+    """The translation of one operator, and the names of its numbered inputs and outputs."""
 
-    function: Callable[[View], Result]
+    function: Callable[[OpContext], Translated]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-Translation = TypeVar("Translation", bound="Callable[[View], Result]")
-TABLE: dict[str, Entry] = {}
+Translation = TypeVar("Translation", bound="Callable[[OpContext], Translated]")
+TABLE: dict[str, Handler] = {}
 
 
 def op(
@@ -45,16 +46,18 @@ def op(
     def register(function: Translation) -> Translation:
         for name in names:
             assert name not in TABLE, f"{name} is registered twice"
-            TABLE[name] = Entry(function, inputs, outputs)
+            TABLE[name] = Handler(function, inputs, outputs)
         return function
 
     return register
 
 
-class View:
+class OpContext:
     """One operator with its inputs resolved. Input names are those of the legacy form."""
 
-    def __init__(self, graph: Graph, operator: Op, entry: Entry, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, graph: Graph, operator: Op, entry: Handler, values: Mapping[str, Any]
+    ) -> None:
         self.graph, self.attributes = graph, operator.attributes
         # An underscore marks one that works in place, which makes no difference here.
         self.type = operator.type if operator.type in TABLE else operator.type.rstrip("_")
@@ -69,7 +72,7 @@ class View:
             if found:
                 self._inputs[name] = found
 
-    def replaced(self, name: str, value: Value, **attributes: Any) -> View:
+    def replaced(self, name: str, value: Value, **attributes: Any) -> OpContext:
         """The same operator with another input and other attributes."""
         other = copy(self)
         other._inputs = {**self._inputs, name: [value]}
@@ -154,9 +157,28 @@ class View:
 
     def cast(self, value: Value, dtype: Any) -> Value:
         """`value` in another data type; itself if it has it."""
-        if known(value)[0] == np.dtype(dtype):
-            return value
-        return self.emit("Cast", value, to=np.dtype(dtype))
+        return cast(self.graph, value, dtype)
+
+    def reshape(self, value: Value, sides: Sequence[Side]) -> Value:
+        """See `builder.reshape`."""
+        return reshape(self.graph, value, sides)
+
+    def dtype(self, *names: str, default: str = "float32") -> np.dtype[Any]:
+        """The NumPy type that an attribute names: a code in the legacy form, a name in the numbered one.
+
+        Raises:
+            Unsupported: not a type, or one that ONNX has and NumPy has not (bfloat16).
+        """
+        value = self.attribute(*names, default=default)
+        name = DTYPES.get(value) if isinstance(value, int) else value
+        if name in ("bfloat16", None) or name not in DTYPES.values():
+            raise Unsupported(f"data type {value!r:.40}")
+        return np.dtype(name)
+
+    def has_dtype(self, *names: str) -> bool:
+        """Whether an attribute names a type; -1 or "Undefined" leave it to the input."""
+        value = self.attribute(*names, default=-1)
+        return value >= 0 if isinstance(value, int) else "Undefined" not in value
 
     def like(self, number: float, value: Value) -> np.ndarray:
         """A number as a constant of `value`'s data type."""

@@ -1,46 +1,81 @@
-"""From a program to an ONNX graph: walk the operators once, each through its entry in the table."""
+"""From an exported Paddle program to an ONNX model: walk the operators once, each through its handler in the table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.folder import PaddleModel
+from tinysight.compat.paddle.folder import PaddleModel, read_paddle_inference
 from tinysight.compat.paddle.program import Op, Program
 from tinysight.compat.paddle.to_onnx import (  # noqa: F401 - importing a module fills the table
     constants,
     detect,
     elementwise,
-    functions,
-    fused,
+    fused_ops,
     image,
     layers,
     reduce,
-    scatter,
     shape_ops,
 )
-from tinysight.compat.paddle.to_onnx.graph import Graph, Tensor, Unsupported
-from tinysight.compat.paddle.to_onnx.table import TABLE, Entry, View
+from tinysight.compat.paddle.to_onnx.table import TABLE, Handler, OpContext
 from tinysight.errors import WeightsError
+from tinysight.files import write_atomic
+from tinysight.graph import builder
+from tinysight.graph.builder import NONSENSE, Graph, Tensor, Unsupported
+from tinysight.graph.fuse import fuse
+from tinysight.graph.onnx_file import MAX_BYTES, OnnxModel
 
 _LISTS = ("builtin.combine", "builtin.split", "builtin.slice")
 _OUTPUTS = ("Out", "Output", "Y")
-# What a program that makes no sense runs into; the message says so, and nothing was made of it.
-NONSENSE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
-def covered(kind: str) -> Entry | None:
+def paddle_to_onnx(
+    folder: Path | str,
+    out: Path | None = None,
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> OnnxModel:
+    """Translate an exported Paddle folder to ONNX, opset 18, the batch left open.
+
+    Args:
+        folder: see `read_paddle_inference`.
+        out: where to write the model; nowhere if None.
+        inputs: names for the graph's inputs, in the program's order; the program's own names if empty.
+        outputs: the same for its outputs.
+
+    Raises:
+        WeightsError: damaged or hostile files, or operators that are not covered (all of them in one message).
+    """
+    model = to_model(read_paddle_inference(folder), inputs, outputs)
+    if out is not None:
+        write_atomic(out, model.chunks())
+    return model
+
+
+def to_model(
+    paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> OnnxModel:
+    """As `paddle_to_onnx`, of a program and weights that were read already (or put together by hand)."""
+    with np.errstate(all="ignore"):  # a weight may be anything
+        graph = translate(paddle, inputs, outputs)
+        try:
+            fuse(graph)
+            size = sum(c.nbytes for c in graph.constants.values())
+            if size > MAX_BYTES:
+                what = f"{size} bytes of weights do not fit one ONNX file"
+                raise WeightsError(str(paddle.folder), what)
+            return builder.to_model(graph)
+        except NONSENSE as error:
+            what = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
+            raise WeightsError(str(paddle.folder), what) from error
+
+
+def covered(kind: str) -> Handler | None:
     """The entry of an operator; the numbered form marks operators that work in place with an underscore."""
     return TABLE.get(kind) or TABLE.get(kind.rstrip("_"))
 
@@ -122,7 +157,7 @@ def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
         return
     entry = covered(op.type)
     assert entry is not None, "checked before"
-    result = entry.function(View(graph, op, entry, values))
+    result = entry.function(OpContext(graph, op, entry, values))
     results = list(result) if isinstance(result, list) else [result]
     if "0" in op.outputs:
         if isinstance(result, list) and len(op.outputs) == 1:

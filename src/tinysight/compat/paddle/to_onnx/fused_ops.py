@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
 from tinysight.compat.paddle.to_onnx.layers import batch_norm, swap_last
-from tinysight.compat.paddle.to_onnx.symbols import Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value
+from tinysight.graph.sides import Sym
 
 
-def _activated(v: View, x: Value, name: str) -> Value:
+def _activated(v: OpContext, x: Value, name: str) -> Value:
     if name in ("none", "", "identity"):
         return x
     if name not in ("relu", "sigmoid", "tanh"):
@@ -21,12 +21,12 @@ def _activated(v: View, x: Value, name: str) -> Value:
 
 
 @op("fused_batch_norm_act", inputs=("X", "Scale", "Bias", "Mean", "Variance"), outputs=("Y",))
-def _batch_norm_and_activation(v: View) -> Value:
+def _batch_norm_and_activation(v: OpContext) -> Value:
     return _activated(v, batch_norm(v), v.attribute("act_type", default="relu"))
 
 
 @op("fused_gemm_epilogue", inputs=("X", "Y", "Bias"))
-def _linear_and_activation(v: View) -> Value:
+def _linear_and_activation(v: OpContext) -> Value:
     x = swap_last(v, v["X"]) if v.attribute("trans_x", default=False) else v["X"]
     y = swap_last(v, v["Y"]) if v.attribute("trans_y", default=False) else v["Y"]
     result = v.emit("Add", v.emit("MatMul", x, y), v["Bias"])
@@ -34,7 +34,7 @@ def _linear_and_activation(v: View) -> Value:
 
 
 @op("swiglu", inputs=("X", "Y"))
-def _swiglu(v: View) -> Value:
+def _swiglu(v: OpContext) -> Value:
     x = v["X"]
     if "Y" in v:
         y = v["Y"]
@@ -47,7 +47,7 @@ def _swiglu(v: View) -> Value:
 
 
 @op("flash_attn", inputs=("q", "k", "v", "fixed_seed_offset", "attn_mask"), outputs=("out",))
-def _attention(v: View) -> Value:
+def _attention(v: OpContext) -> Value:
     """softmax(q k / sqrt(d) + mask) v for (images, positions, heads, d)."""
     if v.attribute("causal", default=False) or v.attribute("return_softmax", default=False):
         raise Unsupported("attention to the past alone")
