@@ -29,6 +29,7 @@ LEVEL = {
     "graph": 2,  # ONNX files without the onnx package
     "registry": 2,
     "config": 3,
+    "foreign": 3,  # config and training ask it; it imports `compat` by name, when asked
     "losses": 3,
     "metrics": 3,
     "models": 3,

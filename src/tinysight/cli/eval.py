@@ -151,15 +151,15 @@ def _run(args: argparse.Namespace) -> _Model:
 
 def _configured(args: argparse.Namespace) -> _Model:
     """The network and the weights of a PaddleClas configuration."""
-    from tinysight.cli.setup import require_paddleclas_config
+    from tinysight.cli.setup import read_foreign_config
 
-    setup = require_paddleclas_config(args, "--run or --bundle")
+    config = read_foreign_config(args, "--run or --bundle")
     from tinysight.data.labels import label_names, resolve_labels
     from tinysight.training.predictor import device, predictor, trained_model
     from tinysight.transforms import Compose
 
-    recipe = resolve_labels(setup.recipe)
-    model, _ = trained_model(recipe, setup.trained)
+    recipe = resolve_labels(config.recipe)
+    model, _ = trained_model(recipe, config.trained_weights)
     predict = predictor(model.to(device()), recipe.data.target)
     transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
     return _Model(predict, transforms, label_names(recipe.data), recipe)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import require_paddleclas_config
+from tinysight.cli.setup import read_foreign_config
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 if an image could not be read."""
-    setup = require_paddleclas_config(args, "tinysight infer")
-    assert setup.translation is not None
-    recipe, infer = setup.recipe, setup.translation.infer
+    config = read_foreign_config(args, "tinysight infer")
+    recipe, infer = config.recipe, config.label_source
     if infer.images is None:
         raise ConfigError("Infer.infer_imgs", "which images?", "add -o Infer.infer_imgs=...")
     from tinysight.data.labels import label_names
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     found = (
         iter_images(infer.listed, root=infer.images) if infer.listed else iter_images(infer.images)
     )
-    model, _ = trained_model(recipe, setup.trained)
+    model, _ = trained_model(recipe, config.trained_weights)
     failed: list[Unreadable] = []
     answers: list[dict[str, Any]] = []
     for batch in label_images(

@@ -194,7 +194,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
-    from tinysight.compat.paddle.named_bundle import fetched_bundle
+    from tinysight.foreign import hooks
 
     with download_progress(name) as report:
-        return str(fetched_bundle(name, report=report))
+        return str(hooks().find_bundle(name, report))

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError, core_schema
+
+from tinysight.registry import REGISTRIES
+from tinysight.validation import PROBLEMS
 
 
 class Section(BaseModel):
     """A mapping of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
 class Component(BaseModel):
@@ -27,17 +31,45 @@ class Component(BaseModel):
     @property
     def spec(self) -> dict[str, Any]:
         """The mapping that `Registry.build` takes."""
-        return self.model_dump(mode="json")
+        return {"name": self.name, **(self.model_extra or {})}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Marks a component slot with the registry that its name is looked up in."""
+    """Marks a component slot with the registry that checks it: name, keys and values; defaults are filled in."""
 
     name: str
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        inner = handler(source)
+        writer = core_schema.wrap_serializer_function_ser_schema(
+            self._written, info_arg=True, schema=inner
+        )
+        return core_schema.no_info_after_validator_function(
+            self._checked, inner, serialization=writer
+        )
+
     def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
         return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
+
+    def _checked(self, component: Component) -> Component:
+        spec, problems = REGISTRIES[self.name].check(component.spec, "")
+        if problems:
+            raise PydanticCustomError(PROBLEMS, "see its problems", {PROBLEMS: problems})
+        return Component.model_construct(**spec)
+
+    def _written(self, component: Component, handler: Any, info: Any) -> dict[str, Any]:
+        """The component as plain data; without its defaults if only the others are asked for."""
+        spec: dict[str, Any] = handler(component)
+        if not info.exclude_defaults:
+            return spec
+        fields = REGISTRIES[self.name].schema(component.name).model_fields
+        defaults = {k: _plain(f.default) for k, f in fields.items() if not f.is_required()}
+        return {k: v for k, v in spec.items() if k == "name" or v != defaults.get(k, ...)}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 Transform = Annotated[Component, Kind("transform")]

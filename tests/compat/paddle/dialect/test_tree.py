@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from support.paddleclas import write_deployed, write_training
-from tinysight.compat.paddle.dialect.tree import is_paddleclas, kind_of, read_tree
+from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
 from tinysight.errors import ConfigError
+from tinysight.foreign import is_foreign
 
 
 def write(folder: Path, text: str) -> Path:
@@ -86,9 +87,9 @@ def test_what_is_no_configuration(text: str, message: str, tmp_path: Path) -> No
 
 
 def test_it_is_told_from_a_recipe(tmp_path: Path) -> None:
-    assert is_paddleclas(write_training(tmp_path))
-    assert is_paddleclas(write_deployed(tmp_path))
-    assert not is_paddleclas(
+    assert is_foreign(write_training(tmp_path))
+    assert is_foreign(write_deployed(tmp_path))
+    assert not is_foreign(
         write(tmp_path, "base: _base/pulc.yaml\ntask: a\n# Global: no\ndata: {Arch: 1}\n")
     )
     kinds = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tinysight.compat.paddle.dialect.operators import Spec, transforms
 from tinysight.compat.paddle.dialect.rules import Dead, Key, Reader, Table, put
 from tinysight.compat.paddle.dialect.values import anything, integer, number, text
+from tinysight.config.run import LabelSource
 from tinysight.errors import nearest
 
 _MAP: Table = {
@@ -75,15 +76,6 @@ INFER: Table = {
 }
 
 
-class Infer(NamedTuple):
-    """Which images `infer` labels, and where the answers go besides the screen."""
-
-    images: str | None = None
-    listed: str | None = None
-    batch_size: int = 1
-    save_dir: str | None = None
-
-
 def answer(reader: Reader, name: str, values: Any, where: str) -> tuple[Spec, dict[str, Any]]:
     """Our post-processor for PaddleClas' `name`, and the values that say what classes are called."""
     if name not in ANSWERS:
@@ -102,7 +94,7 @@ def answer(reader: Reader, name: str, values: Any, where: str) -> tuple[Spec, di
 
 def infer_section(
     reader: Reader, values: Any, native: dict[str, Any], classes: int, beside: Path
-) -> Infer:
+) -> LabelSource:
     """Write `Infer`: post-processing and labels.
 
     Args:
@@ -129,7 +121,7 @@ def infer_section(
             "Infer.transforms",
             "differ from those of DataLoader.Eval; images are prepared as in the evaluation",
         )
-    return Infer(
+    return LabelSource(
         found.get("infer_imgs"),
         found.get("infer_list"),
         max(found.get("batch_size", 1), 1),

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.compat.paddle.dialect.answers import Infer, infer_section
+from tinysight.compat.paddle.dialect.answers import infer_section
 from tinysight.compat.paddle.dialect.data import data_section
 from tinysight.compat.paddle.dialect.model import model_section
 from tinysight.compat.paddle.dialect.rules import SEARCH, Reader
 from tinysight.compat.paddle.dialect.run import KNOWN, SECTIONS, Run, run_section
 from tinysight.compat.paddle.dialect.training import loss_section, metric_section, optimizer_section
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
+from tinysight.config.run import LabelSource
 from tinysight.errors import ConfigError, nearest
 
 _WRONG_KIND = {
@@ -29,13 +30,13 @@ class Translation(NamedTuple):
     Attributes:
         tree: the native recipe, unchecked, without our defaults where PaddleClas says nothing.
         run: what a command needs besides.
-        infer: which images `infer` labels.
+        label_source: which images `infer` labels.
         notes: what the user should know, one line each.
     """
 
     tree: dict[str, Any]
     run: Run
-    infer: Infer
+    label_source: LabelSource
     notes: tuple[str, ...]
 
 
