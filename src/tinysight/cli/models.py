@@ -24,9 +24,9 @@ from typing import Any
 
 from tinysight.cli import importing
 from tinysight.cli.progress import download_progress
-from tinysight.compat.paddle.catalog import PULC
+from tinysight.compat.paddle.catalog import KINDS, PULC, fetch_named, find, search
 from tinysight.errors import ConfigError, UnknownName
-from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
+from tinysight.fetch import Artifact, cache_folder, cached
 from tinysight.fetch.cache import recorded
 
 
@@ -165,9 +165,9 @@ def _plain(row: Artifact, cache: Path | None) -> dict[str, Any]:
 def _fetch(args: argparse.Namespace) -> int:
     started = time.monotonic()
     with download_progress(args.name) as report:
-        done = fetch(
+        done = fetch_named(
             args.name,
-            kind=args.kind,
+            args.kind,
             cache=args.cache,
             report=report,
             accept_change=args.accept_change,

@@ -18,9 +18,9 @@ from support.golden import GOLDEN, read_json, read_npz, synth_input
 from support.paddle import program_cases
 from tinysight.bundle import Bundle
 from tinysight.compat.paddle.bundle import Imported, import_paddle
+from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.deploy_config import Deploy, default_transforms
 from tinysight.errors import BundleError, ConfigError, WeightsError
-from tinysight.fetch import find
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import Detector
 from tinysight.registry import sessions

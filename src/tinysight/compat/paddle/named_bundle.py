@@ -7,8 +7,9 @@ from pathlib import Path
 from tinysight import __version__
 from tinysight.bundle import MANIFEST, list_bundles
 from tinysight.compat.paddle.bundle import import_paddle
+from tinysight.compat.paddle.catalog import find, search
 from tinysight.errors import BundleError, UnknownName, nearest
-from tinysight.fetch import Artifact, Fetched, cache_folder, fetch, find, search
+from tinysight.fetch import Artifact, Fetched, cache_folder, fetch
 from tinysight.fetch.cache import locked, recorded
 from tinysight.fetch.download import Report
 from tinysight.fetch.transport import DEFAULT, Policy
