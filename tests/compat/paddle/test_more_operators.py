@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 
 from support.paddle import write_both
-from tinysight.compat.paddle import paddle_to_onnx
+from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.errors import WeightsError
 
 RNG = np.random.default_rng(11)
