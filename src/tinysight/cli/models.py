@@ -166,11 +166,7 @@ def _fetch(args: argparse.Namespace) -> int:
     started = time.monotonic()
     with download_progress(args.name) as report:
         done = fetch_named(
-            args.name,
-            args.kind,
-            cache=args.cache,
-            report=report,
-            accept_change=args.accept_change,
+            args.name, args.kind, cache=args.cache, report=report, accept_change=args.accept_change
         )
     seconds = time.monotonic() - started
     if args.json:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from tinysight.errors import FetchError
 from tinysight.fetch.cache import digest_of, hash_file, locked, offline
@@ -33,6 +33,7 @@ Report = Callable[[int, "int | None"], None]
 """Called with the bytes so far and, where known, the size of the whole file."""
 
 _CHUNK = 1 << 16
+_FREE = "free some space, or set TINYSIGHT_CACHE"
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -57,7 +58,7 @@ def download(
     Two processes that want the same `path` take turns; the second finds the file of the first.
 
     Args:
-        url: an https address; http only to this machine, unless `policy.allow_http`.
+        url: an https address; http only to this machine.
         path: the file to write; its folder is made.
         sha256: the hexadecimal hash that the file must have; None accepts any.
         policy: limits on tries, time, size and redirects.
@@ -67,7 +68,7 @@ def download(
         FetchError: offline, no such file, no network, the hash or the length is another, too large, disk full. What has
             arrived is kept for the next call, except when the hash is wrong.
     """
-    check_address(url, policy)
+    check_address(url)
     if offline() and not path.is_file():
         hint = f"fetch it elsewhere and copy it to {path}"
         raise FetchError(
@@ -79,10 +80,10 @@ def download(
             found, size = hash_file(path)
             _compare(str(path), found, sha256)
             return Downloaded(found, size, fresh=False)
-        part = _Part(url, path)
-        _complete(part, policy, report, sized=sha256 is None)
+        part = _Part(url, path, policy, report or (lambda done, total: None))
+        part.complete(sized=sha256 is None)
         found = part.digest.hexdigest()
-        if sha256 is not None and found != sha256:
+        if sha256 is not None and found != sha256.lower():
             part.drop()
         _compare(url, found, sha256)
         with part.file.open("rb+") as stream:
@@ -103,11 +104,11 @@ class _Part:
     The version is a strong ETag or a Last-Modified date: what If-Range can hold.
     """
 
-    def __init__(self, url: str, path: Path) -> None:
-        self.url = url
+    def __init__(self, url: str, path: Path, policy: Policy, report: Report) -> None:
+        self.url, self.policy, self.report = url, policy, report
         self.file = path.with_name(f".{path.name}.part")
         self.notes = path.with_name(f".{path.name}.part.json")
-        self.version, self.size, self.digest = "", 0, hashlib.sha256()
+        self.start("")
         try:
             notes = json.loads(self.notes.read_text("utf-8"))
             if notes["url"] == url and notes["version"]:
@@ -116,128 +117,116 @@ class _Part:
         except (OSError, ValueError, KeyError, TypeError):
             pass
 
-    def start(self, version: str) -> BinaryIO:
+    def start(self, version: str) -> None:
         """Begin again with this version of the remote file."""
         self.version, self.size, self.digest = version, 0, hashlib.sha256()
-        stream = self.file.open("wb")
-        write_atomic(self.notes, json.dumps({"url": self.url, "version": version}))
-        return stream
 
     def drop(self) -> None:
         """Forget what has arrived."""
-        self.version, self.size, self.digest = "", 0, hashlib.sha256()
+        self.start("")
         self.file.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
 
+    def complete(self, *, sized: bool) -> None:
+        """Try until the file is whole, or `policy.attempts` tries in a row have brought no new byte."""
+        policy, failures, best = self.policy, 0, self.size
+        while True:
+            try:
+                return self.request(sized=sized)
+            except Again as error:
+                failures = 1 if self.size > best else failures + 1
+                best = max(best, self.size)
+                if failures >= policy.attempts:
+                    kept = f"; {self.size} bytes are kept, and the next try resumes there"
+                    what = f"{error}, {failures} times in a row{kept if self.version else ''}"
+                    raise FetchError(self.url, what) from None
+                pause = min(policy.backoff * 2 ** (failures - 1), policy.max_backoff)
+                pause *= random.uniform(0.8, 1.2)  # noqa: S311
+                pause = max(pause, min(error.wait, policy.max_backoff))
+                log.info("%s: %s; again in %.1f s", self.url, error, pause)
+                time.sleep(pause)
 
-def _complete(part: _Part, policy: Policy, report: Report | None, *, sized: bool) -> None:
-    """Try until the file is whole, or `policy.attempts` tries in a row have brought no new byte."""
-    failures, best = 0, part.size
-    while True:
+    def request(self, *, sized: bool) -> None:
+        """One request, appended to the part or written over it. Returns when the file is whole."""
+        resume, headers = self.size > 0 and self.version != "", {"Accept-Encoding": "identity"}
+        if resume:
+            headers |= {"Range": f"bytes={self.size}-", "If-Range": self.version}
         try:
-            return _one_try(part, policy, report, sized=sized)
-        except Again as error:
-            failures = 1 if part.size > best else failures + 1
-            best = max(best, part.size)
-            if failures >= policy.attempts:
-                kept = f"; {part.size} bytes are kept, and the next try resumes there"
-                what = f"{error}, {failures} times in a row{kept if part.version else ''}"
-                raise FetchError(part.url, what) from None
-            pause = min(policy.backoff * 2 ** (failures - 1), policy.max_backoff)
-            pause *= random.uniform(0.8, 1.2)  # noqa: S311
-            pause = max(pause, min(error.wait, policy.max_backoff))
-            log.info("%s: %s; again in %.1f s", part.url, error, pause)
-            time.sleep(pause)
+            answer = open_url(self.url, headers, self.policy)
+        except FetchError as error:
+            if error.status == 416 and resume:  # as long as the file or longer: not to be trusted
+                self.drop()
+                raise Again("the server cannot resume there") from None
+            raise
+        with answer:
+            total = self.check(answer, resumed=resume)
+            if total is None and sized and not answer.chunked:
+                what = "the server does not say how long the file is: a cut would go unnoticed"
+                raise FetchError(self.url, what)
+            try:
+                self.receive(answer, total)
+            except http.client.HTTPException as error:
+                raise explain(self.url, error, self.policy) from None
+            except OSError as error:
+                if error.errno in _FULL:
+                    what = f"the disk is full: {error.strerror}"
+                    hint = f"{_FREE}; {self.size} bytes are kept in {self.file}"
+                    raise FetchError(str(self.file.parent), what, hint) from None
+                if error.filename is not None:
+                    what = f"cannot be written: {error.strerror}"
+                    raise FetchError(str(error.filename), what) from None
+                raise explain(self.url, error, self.policy) from None
+        if total is not None and self.size != total:
+            raise Again(f"cut after {self.size} of {total} bytes")
 
+    def check(self, answer: http.client.HTTPResponse, *, resumed: bool) -> int | None:
+        """Size of the whole file; refuses an answer that does not fit the request, or the disk."""
+        packed = answer.headers.get("Content-Encoding", "identity").lower()
+        if packed not in ("identity", ""):
+            raise FetchError(self.url, f"the server packs the file ({packed}), unasked")
+        if answer.status not in (200, 206):
+            raise FetchError(self.url, f"the server answers {answer.status} {answer.reason}")
+        total = answer.length
+        if answer.status == 206:
+            said = answer.headers.get("Content-Range", "")
+            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", said)
+            first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
+            if not resumed or first != self.size or last != total - 1:
+                self.drop()
+                raise Again("the server sends another part than the one asked for")
+            if _version(answer) not in ("", self.version):
+                self.drop()
+                raise Again("the file has changed on the server since its first part")
+        most, free = self.policy.max_bytes, shutil.disk_usage(self.file.parent).free
+        if total is not None and total > most:
+            raise FetchError(self.url, f"is {total} bytes, more than the limit of {most}")
+        if total is not None and total - self.size > free:
+            what = (
+                f"{total / 1e6:.1f} MB do not fit on the disk, which has {free / 1e6:.1f} MB free"
+            )
+            raise FetchError(str(self.file.parent), what, _FREE)
+        return total
 
-def _one_try(part: _Part, policy: Policy, report: Report | None, *, sized: bool) -> None:
-    """One request, appended to the part or written over it. Returns when the file is whole."""
-    resume = part.size > 0 and part.version != ""
-    headers = {"Accept-Encoding": "identity"}
-    if resume:
-        headers |= {"Range": f"bytes={part.size}-", "If-Range": part.version}
-    try:
-        answer = open_url(part.url, headers, policy)
-    except FetchError as error:
-        if error.status == 416 and resume:  # as long as the file or longer: it cannot be trusted
-            part.drop()
-            raise Again("the server cannot resume there") from None
-        raise
-    with answer:
-        total = _total(part, answer, resumed=resume)
-        if total is not None:
-            _check_room(part, total, policy)
-        elif sized and not answer.chunked:
-            what = "the server does not say how long the file is: a cut would go unnoticed"
-            raise FetchError(part.url, what)
-        try:
-            more = answer.status == 206
-            with part.file.open("ab") if more else part.start(_version(answer)) as stream:
-                _copy(part, stream, answer, total, policy, report)
-        except http.client.HTTPException as error:
-            raise explain(part.url, error, policy) from None
-        except OSError as error:
-            if error.errno in _FULL:
-                hint = f"free some space, or set TINYSIGHT_CACHE; {part.size} bytes are kept in {part.file}"
-                what = f"the disk is full: {error.strerror}"
-                raise FetchError(str(part.file.parent), what, hint) from None
-            if error.filename is not None:
-                what = f"cannot be written: {error.strerror}"
-                raise FetchError(str(error.filename), what) from None
-            raise explain(part.url, error, policy) from None
-    if total is not None and part.size != total:
-        raise Again(f"cut after {part.size} of {total} bytes")
-
-
-def _total(part: _Part, answer: http.client.HTTPResponse, *, resumed: bool) -> int | None:
-    """Size of the whole file; refuses an answer that does not fit the request."""
-    packed = answer.headers.get("Content-Encoding", "identity").lower()
-    if packed not in ("identity", ""):
-        raise FetchError(part.url, f"the server packs the file ({packed}), unasked")
-    if answer.status == 200:
-        return answer.length
-    if answer.status != 206:
-        raise FetchError(part.url, f"the server answers {answer.status} {answer.reason}")
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
-    first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
-    if not resumed or first != part.size or last != total - 1:
-        part.drop()
-        raise Again("the server sends another part than the one asked for")
-    if _version(answer) not in ("", part.version):
-        part.drop()
-        raise Again("the file has changed on the server since its first part")
-    return total
+    def receive(self, answer: http.client.HTTPResponse, total: int | None) -> None:
+        """Append the body, or write it from the start where it is the whole file."""
+        if answer.status == 200:
+            self.start(_version(answer))
+        with self.file.open("wb" if answer.status == 200 else "ab") as stream:
+            if answer.status == 200:
+                notes = {"url": self.url, "version": self.version}
+                write_atomic(self.notes, json.dumps(notes))
+            self.report(self.size, total)
+            while piece := answer.read1(_CHUNK):
+                stream.write(piece)
+                self.digest.update(piece)
+                self.size += len(piece)
+                if self.size > self.policy.max_bytes:
+                    what = f"is more than the limit of {self.policy.max_bytes} bytes"
+                    raise FetchError(self.url, what)
+                self.report(self.size, total)
 
 
 def _version(answer: http.client.HTTPResponse) -> str:
     """What `If-Range` may hold: a strong ETag, else the date; empty when the server gives neither."""
     etag = answer.headers.get("ETag", "")
     return etag if etag.startswith('"') else answer.headers.get("Last-Modified", "")
-
-
-def _check_room(part: _Part, total: int, policy: Policy) -> None:
-    if total > policy.max_bytes:
-        raise FetchError(part.url, f"is {total} bytes, more than the limit of {policy.max_bytes}")
-    free = shutil.disk_usage(part.file.parent).free
-    if total - part.size > free:
-        what = f"{total / 1e6:.1f} MB do not fit on the disk, which has {free / 1e6:.1f} MB free"
-        raise FetchError(str(part.file.parent), what, "free some space, or set TINYSIGHT_CACHE")
-
-
-def _copy(
-    part: _Part,
-    stream: BinaryIO,
-    answer: http.client.HTTPResponse,
-    total: int | None,
-    policy: Policy,
-    report: Report | None,
-) -> None:
-    tell = report or (lambda done, total: None)
-    tell(part.size, total)
-    while piece := answer.read1(_CHUNK):
-        stream.write(piece)
-        part.digest.update(piece)
-        part.size += len(piece)
-        if part.size > policy.max_bytes:
-            raise FetchError(part.url, f"is more than the limit of {policy.max_bytes} bytes")
-        tell(part.size, total)

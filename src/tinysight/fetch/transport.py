@@ -40,7 +40,7 @@ class Policy(NamedTuple):
 
     `attempts` counts tries in a row that bring no new byte; the pause before a further one is `backoff` seconds,
     doubled each time up to `max_backoff`, and at least what the server asks for. `timeout` (seconds) is for connecting
-    and for each piece of the answer. `allow_http`: plain http is for this machine only, unless asked for.
+    and for each piece of the answer.
     """
 
     attempts: int = 5
@@ -49,7 +49,6 @@ class Policy(NamedTuple):
     timeout: float = 30.0
     max_bytes: int = 64 << 30
     max_redirects: int = 5
-    allow_http: bool = False
 
 
 DEFAULT = Policy()
@@ -63,7 +62,7 @@ class Again(Exception):
         self.wait = wait
 
 
-def check_address(url: str, policy: Policy, named: str = "") -> None:
+def check_address(url: str, named: str = "") -> None:
     """Refuse an address before anything is sent.
 
     Raises:
@@ -82,7 +81,7 @@ def check_address(url: str, policy: Policy, named: str = "") -> None:
         raise FetchError(where, "not an https address")
     if any(c <= " " or c == "\x7f" for c in url):
         raise FetchError(where, "an address has no blanks or control characters", "write %20")
-    if parts.scheme == "http" and not (policy.allow_http or _is_this_machine(host)):
+    if parts.scheme == "http" and not _is_this_machine(host):
         raise FetchError(where, "plain http can be changed on its way; only https is fetched")
 
 
@@ -113,7 +112,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 raise FetchError(self.url, what)
             if urlsplit(here).scheme == "https" and scheme != "https":
                 raise FetchError(here, f"redirects from https to {scheme}; not followed")
-            check_address(there, self.policy, f"{here} redirects to {there}")
+            check_address(there, f"{here} redirects to {there}")
         except FetchError:
             fp.close()
             raise
@@ -133,7 +132,7 @@ def open_url(url: str, headers: Mapping[str, str], policy: Policy) -> http.clien
         FetchError: final; `status` is set when a server answered.
         Again: worth another try.
     """
-    check_address(url, policy)
+    check_address(url)
     headers = {"User-Agent": f"tinysight/{__version__}", **headers}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked
     opener = urllib.request.OpenerDirector()  # without the handlers of file:, ftp: and data:

@@ -1,7 +1,7 @@
 """An ONNX graph under construction: known values are folded, the others become nodes.
 
-A value is a NumPy array (known now; of objects when it holds symbolic sides) or a `Tensor` (known when the model runs).
-`emit` takes either and returns either, so an operator's translation is written once for both.
+A value is a NumPy array (known now; of objects when it holds symbolic sides) or a `GraphTensor` (known when the model
+runs). `emit` takes either and returns either, so an operator's translation is written once for both.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Unsupported(ValueError):
 
 
 @dataclass(frozen=True)
-class Tensor:
+class GraphTensor:
     """An output of a node, or an input of the graph."""
 
     name: str
@@ -46,7 +46,7 @@ class Tensor:
     shape: tuple[Side, ...]
 
 
-Value: TypeAlias = np.ndarray | Tensor
+Value: TypeAlias = np.ndarray | GraphTensor
 
 
 @dataclass
@@ -65,16 +65,16 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[Operation] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.tensors: dict[str, Tensor] = {}
-        self.inputs: list[Tensor] = []
-        self.outputs: list[tuple[str, Tensor]] = []
+        self.tensors: dict[str, GraphTensor] = {}
+        self.inputs: list[GraphTensor] = []
+        self.outputs: list[tuple[str, GraphTensor]] = []
         self._names: dict[Any, str] = {}  # constants by identity or, if small, by content
         self._made: dict[Any, list[Value]] = {}  # equal nodes are made once
         self._weights = 0  # elements of all weights: constants made of them may be as large
         self._folded = 0
         self._count = 0
 
-    def add_input(self, name: str, dtype: str, shape: Sequence[int]) -> Tensor:
+    def add_input(self, name: str, dtype: str, shape: Sequence[int]) -> GraphTensor:
         """Declare an input; an open first side is the batch of the first input, so that inputs share it."""
         if any(side >= 2**24 for side in shape):
             raise Unsupported(f"an input of shape {list(shape)}")
@@ -83,7 +83,7 @@ class Graph:
             dim(batch if axis == 0 else name, axis) if side < 0 else side
             for axis, side in enumerate(shape)
         ]
-        tensor = Tensor(name, np.dtype(dtype), tuple(sides))
+        tensor = GraphTensor(name, np.dtype(dtype), tuple(sides))
         self.inputs.append(tensor)
         self.tensors[name] = tensor
         return tensor
@@ -106,7 +106,7 @@ class Graph:
         """The name of `value` among a node's inputs: a tensor's, or that of a constant made for it."""
         if value is None:
             return ""
-        if isinstance(value, Tensor):
+        if isinstance(value, GraphTensor):
             return value.name
         if value.dtype == object:
             return self.ref(self.materialise(value))
@@ -148,17 +148,19 @@ class Graph:
             for dtype, shape in made:
                 name = self.fresh(op.lower())
                 sides = tuple(dim(name, i) if s is None else s for i, s in enumerate(shape))
-                outputs.append(self.tensors.setdefault(name, Tensor(name, dtype, sides)))
+                outputs.append(self.tensors.setdefault(name, GraphTensor(name, dtype, sides)))
             self.nodes.append(
-                Operation(op, names, [t.name for t in outputs if isinstance(t, Tensor)], attributes)
+                Operation(
+                    op, names, [t.name for t in outputs if isinstance(t, GraphTensor)], attributes
+                )
             )
             self._made[key] = outputs
         return self._made[key]
 
-    def emit_identity(self, value: Value) -> Tensor:
+    def emit_identity(self, value: Value) -> GraphTensor:
         """A tensor of its own with `value` in it."""
         dtype, shape = known(value)
-        tensor = Tensor(self.fresh("identity"), dtype, shape)
+        tensor = GraphTensor(self.fresh("identity"), dtype, shape)
         self.tensors[tensor.name] = tensor
         self.nodes.append(Operation("Identity", [self.ref(value)], [tensor.name]))
         return tensor
@@ -182,7 +184,7 @@ class Graph:
         self._folded += size if size > 4096 else 0
         return [_array(r, dtype) for r, (dtype, _) in zip(results, made, strict=True)]
 
-    def materialise(self, values: np.ndarray) -> Tensor:
+    def materialise(self, values: np.ndarray) -> GraphTensor:
         """An array of sides as a tensor that the model computes when it runs, int64."""
         parts: list[Value] = []
         run: list[int] = []
@@ -198,7 +200,7 @@ class Graph:
         vector = parts[0] if len(parts) == 1 else self.emit("Concat", *parts, axis=0)
         if values.shape != (vector.shape[0],):
             vector = self.emit("Reshape", vector, np.array(values.shape, np.int64))
-        assert isinstance(vector, Tensor), "a symbolic side became a constant"
+        assert isinstance(vector, GraphTensor), "a symbolic side became a constant"
         return vector
 
     def _side(self, side: Side) -> Value:
@@ -221,7 +223,7 @@ class Graph:
 
 def known(value: Value) -> Known:
     """Data type and sides of a value; arrays of sides count as int64."""
-    if isinstance(value, Tensor):
+    if isinstance(value, GraphTensor):
         return value.dtype, value.shape
     return np.dtype(np.int64) if value.dtype == object else value.dtype, value.shape
 
@@ -305,7 +307,7 @@ def to_model(graph: Graph) -> OnnxModel:
     )
 
 
-def _port(tensor: Tensor, name: str, graph: Graph) -> Port:
+def _port(tensor: GraphTensor, name: str, graph: Graph) -> Port:
     return Port(name, tensor.dtype, tuple(_side(side, graph) for side in tensor.shape))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tinysight.graph.builder import (
     NONSENSE,
     Graph,
-    Tensor,
+    GraphTensor,
     Unsupported,
     Value,
     cast,
@@ -83,7 +83,7 @@ def _replay(model: OnnxModel, graph: Graph) -> None:
     for port in model.outputs:
         value = values[port.name]
         assert value is not None, "an output has a name"
-        tensor = value if isinstance(value, Tensor) else graph.emit_identity(value)
+        tensor = value if isinstance(value, GraphTensor) else graph.emit_identity(value)
         graph.outputs.append((port.name, tensor))
 
 

@@ -17,7 +17,7 @@ from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.compat.paddle.deploy_config import Deploy, default_transforms, read_deploy_config
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
-from tinysight.compat.paddle.kinds import OUTPUTS, Kind, kind_of
+from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
 from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.files import sha256
@@ -150,7 +150,7 @@ def _columns(model: OnnxModel, where: str) -> int:
     raise WeightsError(where, "its number of classes cannot be told")
 
 
-def _usual(kind: Kind, row: Artifact | None, notes: list[str]) -> Deploy:
+def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
     """What the deploy configurations of PaddleClas say where nobody says otherwise."""
     height, width = kind.height or 224, kind.width or 224
     exact = kind.answer != "scores" or (row is not None and row.exact)
@@ -203,7 +203,7 @@ def _labels(
     given: Sequence[str] | None,
     configured: Sequence[str] | None,
     row: Artifact | None,
-    kind: Kind,
+    kind: ExportKind,
     notes: list[str],
 ) -> tuple[str, ...]:
     names = given or configured or (row.labels if row else ())
@@ -229,7 +229,7 @@ def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
     return replace(model, inputs=tuple(inputs)).to_bytes()
 
 
-def _try(model: bytes, size: tuple[int, int], kind: Kind, where: str) -> None:
+def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> None:
     """One run of two images: what cannot answer is not sealed."""
     session = sessions.build({"name": "onnxruntime"}, model=model, threads=1)
     feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tinysight.bundle.manifest import FEEDS
-from tinysight.compat.paddle.program import Port, Program
+from tinysight.compat.paddle.program import NamedValue, Program
 from tinysight.errors import WeightsError
 
 _ALONE = "translate it alone: --out NAME.onnx"
@@ -19,7 +19,7 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExportKind:
     """How a program is used; 0 stands for a size that it leaves open.
 
     Attributes:
@@ -41,7 +41,7 @@ class Kind:
     independent: bool = False
 
 
-def kind_of(program: Program, where: str, *, named: bool) -> Kind:
+def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
     """The kind of `program`, by its last operator, its inputs and its outputs.
 
     Args:
@@ -65,7 +65,7 @@ def kind_of(program: Program, where: str, *, named: bool) -> Kind:
     unknown = sorted(set(feeds) - set(FEEDS))
     sides = [_sides(program, port) for port in program.outputs]
     if last in _NMS and len(sides) == 2 and not unknown:
-        return Kind("boxes", images[0], height, width, feeds=feeds)
+        return ExportKind("boxes", images[0], height, width, feeds=feeds)
     if feeds:
         what = f"is no detector that ends in {_NMS[-1]}, yet takes {', '.join(feeds)}"
         raise WeightsError(where, what, _ALONE)
@@ -73,14 +73,14 @@ def kind_of(program: Program, where: str, *, named: bool) -> Kind:
         raise WeightsError(where, f"{len(sides)} outputs, the first {list(sides[0])}", _ALONE)
     columns = max(sides[0][1], 0) if sides[0] else 0
     if last in ("softmax", "sigmoid"):
-        return Kind("scores", 0, height, width, columns, independent=last == "sigmoid")
+        return ExportKind("scores", 0, height, width, columns, independent=last == "sigmoid")
     if named or last in _NMS:
         what = f"ends in {last}, so its outputs are no probabilities"
         raise WeightsError(where, what, f"export it with softmax, or {_ALONE}")
-    return Kind("embedding", 0, height, width, columns)
+    return ExportKind("embedding", 0, height, width, columns)
 
 
-def _sides(program: Program, port: Port) -> tuple[int, ...]:
+def _sides(program: Program, port: NamedValue) -> tuple[int, ...]:
     """Empty where the program does not say."""
     kind = program.types.get(port.value)
     return tuple(kind.shape) if kind else ()

@@ -27,43 +27,38 @@ def filled(v: OpContext, shape: Value, value: float, dtype: np.dtype[Any]) -> Va
     return np.full(shape.tolist(), one, dtype)
 
 
-@op("full", "fill_constant", "full_with_tensor", inputs=("ValueTensor", "ShapeTensor"))
+@op("full fill_constant full_with_tensor", "ValueTensor ShapeTensor")
 def _full(v: OpContext) -> Value:
     shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
     dtype = v.dtype("dtype")
     if "ValueTensor" in v:
         value = v.cast(v["ValueTensor"], dtype)
         return v.emit("Expand", v.emit("Reshape", value, np.array([], np.int64)), shape)
-    text = v.attribute("str_value", default="")
+    text = v.get("str_value", "")
     try:
-        number = float(text) if text else float(v.attribute("value", default=0.0))
+        number = float(text) if text else float(v.get("value", 0.0))
     except (TypeError, ValueError):
         raise Unsupported(f"value {text!r:.40}") from None
     return filled(v, shape, number, dtype)
 
 
-@op("full_int_array", inputs=())
-def _full_int_array(v: OpContext) -> Value:
-    return np.array(v.integers("value"), v.dtype("dtype", default="int64"))
-
-
-@op("full_like", "fill_any_like", "fill_zeros_like", inputs=("X", "Value"))
+@op("full_like fill_any_like fill_zeros_like", "X Value")
 def _full_like(v: OpContext) -> Value:
     x = v["X"]
     dtype = v.dtype("dtype") if v.has_dtype("dtype") else known(x)[0]
     return filled(v, shape_of(x), v.scalar("value", "Value", 0.0), dtype)
 
 
-@op("full_batch_size_like", "fill_constant_batch_size_like", inputs=("Input",))
+@op("full_batch_size_like fill_constant_batch_size_like", "Input")
 def _full_batch_size_like(v: OpContext) -> Value:
     sides: list[Any] = v.integers("shape")
-    source, target = (v.attribute(n, default=0) for n in ("input_dim_idx", "output_dim_idx"))
+    source, target = (v.get(n, 0) for n in ("input_dim_idx", "output_dim_idx"))
     sides[target] = v.sides(v["Input"])[source]
-    value = float(v.attribute("str_value", default="") or v.attribute("value", default=0.0))
+    value = float(v.get("str_value", "") or v.get("value", 0.0))
     return filled(v, as_vector(sides), value, v.dtype("dtype"))
 
 
-@op("assign_value", inputs=())
+@op("assign_value", "")
 def _assign_value(v: OpContext) -> Value:
     dtype = v.dtype("dtype")
     return np.array(_numbers(v), dtype).reshape(v.integers("shape"))
@@ -75,7 +70,7 @@ def _numbers(v: OpContext) -> list[Any]:
     return [float(n) if isinstance(n, str) else n for n in found]
 
 
-@op("range", "arange", inputs=("Start", "End", "Step"))
+@op("range arange", "Start End Step")
 def _arange(v: OpContext) -> Value:
     dtype = known(v["Start"])[0] if not v.has("dtype") else v.dtype("dtype")
     bounds = [
@@ -85,7 +80,7 @@ def _arange(v: OpContext) -> Value:
     return v.emit("Range", *bounds)
 
 
-@op("linspace", inputs=("Start", "Stop", "Num"))
+@op("linspace", "Start Stop Num")
 def _linspace(v: OpContext) -> Value:
     start, stop, count = (v.scalar(n, n) for n in ("Start", "Stop", "Num"))
     if not 0 < count < MAX_ELEMENTS:
@@ -94,20 +89,20 @@ def _linspace(v: OpContext) -> Value:
     return np.linspace(start, stop, int(count)).astype(dtype)
 
 
-@op("tril_triu", "tril", "triu", inputs=("X",))
+@op("tril_triu tril triu", "X")
 def _triangle(v: OpContext) -> Value:
-    x, shift = v["X"], v.attribute("diagonal", default=0)
+    x, shift = v["X"], v.get("diagonal", 0)
     rows, columns = v.sides(x)[-2:]
     if isinstance(rows, Sym) or isinstance(columns, Sym):
         raise Unsupported("sides that are not known")
     if rows * columns > MAX_ELEMENTS:
         raise Unsupported(f"a table of {rows} x {columns}")
-    lower = v.attribute("lower", default=v.type == "tril")
+    lower = v.get("lower", v.type == "tril")
     keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), shift)
     return v.emit("Where", keep, x, v.like(0, x))
 
 
-@op("one_hot", "one_hot_v2", inputs=("X", "depth_tensor"))
+@op("one_hot one_hot_v2", "X depth_tensor")
 def _one_hot(v: OpContext) -> Value:
     depth = int(v.scalar("depth", "depth_tensor"))
     if not 0 < depth <= MAX_ELEMENTS:
@@ -116,33 +111,30 @@ def _one_hot(v: OpContext) -> Value:
     return v.cast(v.emit("Equal", places, np.arange(depth)), np.float32)
 
 
-@op("set_value", inputs=("Input", "StartsTensor", "EndsTensor", "StepsTensor"))
+@op("set_value", "Input StartsTensor EndsTensor StepsTensor")
 def _set_value(v: OpContext) -> Value:
     x = v["Input"]
     if "ValueTensor" in v:
         return _write(v, x, v["ValueTensor"])
     numbers = np.array(_numbers(v), known(x)[0])
-    shape = v.integers("shape", default=[])
+    shape = v.integers("shape", [])
     return _write(v, x, numbers.reshape(shape if numbers.size != 1 else []))
 
 
-@op(
-    "set_value_with_tensor",
-    inputs=("Input", "ValueTensor", "StartsTensor", "EndsTensor", "StepsTensor"),
-)
+@op("set_value_with_tensor", "Input ValueTensor StartsTensor EndsTensor StepsTensor")
 def _set_value_with_tensor(v: OpContext) -> Value:
     return _write(v, v["Input"], v["ValueTensor"])
 
 
 def _write(v: OpContext, x: Value, value: Value) -> Value:
-    if v.integers("none_axes", default=[]):
+    if v.integers("none_axes", []):
         raise Unsupported("an assignment with None among its indices")
     axes = [v.axis(a, x) for a in v.integers("axes")]
     starts = v.constants("starts", "StartsTensor", "StartsTensorList")
     ends = v.constants("ends", "EndsTensor", "EndsTensorList")
     steps = v.constants("steps", "StepsTensor", "StepsTensorList")
     value = v.cast(value, known(x)[0])
-    for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", default=[])):
+    for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", [])):
         behind = (
             len(v.sides(x)) - axis - 1
         )  # the value lacks this axis; those behind it stay aligned
@@ -198,3 +190,6 @@ def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, ra
     changed = _overlay(v, slab, value, rest)
     parts = [*part(0, span.start), changed, *part(span.stop, side)]
     return v.emit("Concat", *parts, axis=axis)
+
+
+op("full_int_array", "")(lambda v: np.array(v.integers("value"), v.dtype("dtype", "int64")))

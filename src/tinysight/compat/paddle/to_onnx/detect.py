@@ -23,11 +23,9 @@ def _column(v: OpContext, x: Value, index: int) -> Value:
 
 
 @op(
-    "multiclass_nms3",
-    "multiclass_nms2",
-    "multiclass_nms",
-    inputs=("BBoxes", "Scores", "RoisNum"),
-    outputs=("Out", "Index", "NmsRoisNum"),
+    "multiclass_nms3 multiclass_nms2 multiclass_nms",
+    "BBoxes Scores RoisNum",
+    "Out Index NmsRoisNum",
 )
 def _multiclass_nms(v: OpContext) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
@@ -35,21 +33,21 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
         raise Unsupported(
             "boxes that are not (images, boxes, 4) with scores (images, classes, boxes)"
         )
-    if v.attribute("nms_eta", default=1.0) != 1:
+    if v.get("nms_eta", 1.0) != 1:
         raise Unsupported("nms_eta below 1")
-    best, keep = (v.attribute(n, default=-1) for n in ("nms_top_k", "keep_top_k"))
+    best, keep = (v.get(n, -1) for n in ("nms_top_k", "keep_top_k"))
     candidates = _candidates(v, scores, best)
     limit = min(k if k > 0 else _ALL for k in (best, keep))
     compared = boxes
-    if not v.attribute("normalized", default=True):
+    if not v.get("normalized", True):
         compared = v.emit("Add", boxes, np.array([0, 0, 1, 1], np.float32))
     chosen = v.emit(
         "NonMaxSuppression",
         compared,
         candidates,
         np.array([limit]),
-        np.array([v.attribute("nms_threshold", default=0.3)], np.float32),
-        np.array([v.attribute("score_threshold", default=0.0)], np.float32),
+        np.array([v.get("nms_threshold", 0.3)], np.float32),
+        np.array([v.get("score_threshold", 0.0)], np.float32),
     )
     value = v.emit("GatherND", scores, chosen)
     if keep > 0:
@@ -78,7 +76,7 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
 def _candidates(v: OpContext, scores: Value, best: int) -> Value:
     """Scores with everything out of reach that is the background or not among a class's `best`."""
     classes, count = v.sides(scores)[1:]
-    background = v.attribute("background_label", default=0)
+    background = v.get("background_label", 0)
     if isinstance(classes, int) and 0 <= background < classes:
         mask = (np.arange(classes) == background).reshape(1, -1, 1)
         scores = v.emit("Where", mask, _NEVER, scores)

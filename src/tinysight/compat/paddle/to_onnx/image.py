@@ -22,24 +22,24 @@ _MODES = {
 
 
 @op(
-    *(f"{m}_interp{s}" for m in ("bilinear", "nearest", "bicubic", "linear") for s in ("", "_v2")),
-    inputs=("X", "OutSize", "SizeTensor", "Scale"),
+    "bilinear_interp bilinear_interp_v2 nearest_interp nearest_interp_v2 bicubic_interp bicubic_interp_v2 linear_interp linear_interp_v2",
+    "X OutSize SizeTensor Scale",
 )
 @either_layout("X")
 def _interpolate(v: OpContext) -> Value:
     x = v["X"]
-    if v.attribute("data_layout", "data_format", default="NCHW") not in ("NCHW", "NCW"):
+    if v.get("data_layout data_format", "NCHW") not in ("NCHW", "NCW"):
         raise Unsupported("layout")
-    mode = _MODES[v.attribute("interp_method", default=v.type.partition("_")[0])]
+    mode = _MODES[v.get("interp_method", v.type.partition("_")[0])]
     sides = v.sides(x)
     attributes: dict[str, Any] = {"mode": mode}
-    if v.attribute("align_corners", default=True):
+    if v.get("align_corners", True):
         attributes["coordinate_transformation_mode"] = "align_corners"
         if mode == "nearest":
             attributes["nearest_mode"] = "round_prefer_ceil"
     elif mode == "nearest":
         attributes.update(coordinate_transformation_mode="asymmetric", nearest_mode="floor")
-    elif mode == "linear" and v.attribute("align_mode", default=1) == 1:
+    elif mode == "linear" and v.get("align_mode", 1) == 1:
         attributes["coordinate_transformation_mode"] = "asymmetric"
     else:
         attributes["coordinate_transformation_mode"] = "half_pixel"
@@ -71,11 +71,11 @@ def _size(v: OpContext) -> np.ndarray | None:
     if "Scale" in v or any(s > 0 for s in _scale_attribute(v)):
         return None
     names = ("out_h", "out_w") if not v.type.startswith("linear") else ("out_w",)
-    return np.array([v.attribute(n, default=-1) for n in names])
+    return np.array([v.get(n, -1) for n in names])
 
 
 def _scale_attribute(v: OpContext) -> list[float]:
-    given = v.attribute("scale", default=[])
+    given = v.get("scale", [])
     return [float(s) for s in (given if isinstance(given, list) else [given])]
 
 
@@ -90,15 +90,12 @@ def _factors(v: OpContext, count: int) -> list[float]:
     return given * count if len(given) == 1 else given
 
 
-@op("fold", inputs=("X",), outputs=("Y",))
+@op("fold", "X", "Y")
 def _fold(v: OpContext) -> Value:
     """Columns back to windows; where windows do not overlap, by moving them."""
     x, size = v["X"], v.integers("output_sizes")
-    kernel, strides = v.integers("kernel_sizes"), v.integers("strides", default=[1, 1])
-    dilations, pads = (
-        v.integers("dilations", default=[1, 1]),
-        v.integers("paddings", default=[0, 0]),
-    )
+    kernel, strides = v.integers("kernel_sizes"), v.integers("strides", [1, 1])
+    dilations, pads = (v.integers("dilations", [1, 1]), v.integers("paddings", [0, 0]))
     pads = pads * 2 if len(pads) == 2 else pads
     n, columns, _ = v.sides(x)
     (kh, kw), (h, w) = kernel, size
@@ -118,7 +115,7 @@ def _fold(v: OpContext) -> Value:
     )
 
 
-@op("unfold", inputs=("X",), outputs=("Y",))
+@op("unfold", "X", "Y")
 def _unfold(v: OpContext) -> Value:
     """Windows as columns, by picking rows and then columns: two copies, whatever the kernel."""
     x = v["X"]
@@ -149,9 +146,9 @@ def _unfold(v: OpContext) -> Value:
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "edge": "edge"}
 
 
-@op("pad2d", "pad3d", inputs=("X", "Paddings"))
+@op("pad2d pad3d", "X Paddings")
 def _pad_sides(v: OpContext) -> Value:
-    if v.attribute("data_format", default="NCHW") not in ("NCHW", "NCDHW", "NCL"):
+    if v.get("data_format", "NCHW") not in ("NCHW", "NCDHW", "NCL"):
         raise Unsupported("layout")
     x, given = v["X"], v.constants("paddings", "Paddings")
     before, after = given[0::2], given[1::2]
@@ -159,7 +156,7 @@ def _pad_sides(v: OpContext) -> Value:
         before, after = before[::-1], after[::-1]
     if len(before) != len(v.sides(x)) - 2 or len(after) != len(before):
         raise Unsupported(f"paddings {given}")
-    mode = v.attribute("mode", default="constant")
+    mode = v.get("mode", "constant")
     return _padded(
         v,
         [0, 0, *before],
@@ -169,7 +166,7 @@ def _pad_sides(v: OpContext) -> Value:
     )
 
 
-@op("pad", inputs=("X", "PadValue"))
+@op("pad", "X PadValue")
 def _pad(v: OpContext) -> Value:
     given = v.integers("paddings")
     return _padded(v, given[0::2], given[1::2], "constant", v.scalar("pad_value", "PadValue", 0.0))
@@ -185,25 +182,23 @@ def _padded(v: OpContext, before: list[int], after: list[int], mode: str, value:
     return v.emit("Pad", x, np.array(before + after), *fill, mode=onnx)
 
 
-@op("pixel_shuffle", inputs=("X",))
+@op("pixel_shuffle", "X")
 def _pixel_shuffle(v: OpContext) -> Value:
-    return v.emit(
-        "DepthToSpace", v["X"], blocksize=v.attribute("upscale_factor", default=1), mode="CRD"
-    )
+    return v.emit("DepthToSpace", v["X"], blocksize=v.get("upscale_factor", 1), mode="CRD")
 
 
-@op("pixel_unshuffle", inputs=("X",))
+@op("pixel_unshuffle", "X")
 def _pixel_unshuffle(v: OpContext) -> Value:
-    factor = v.attribute("downscale_factor", default=1)
+    factor = v.get("downscale_factor", 1)
     n, c, h, w = v.sides(v["X"])
     split = v.reshape(v["X"], [n, c, h // factor, factor, w // factor, factor])
     moved = v.emit("Transpose", split, perm=[0, 1, 3, 5, 2, 4])
     return v.reshape(moved, [n, c * factor * factor, h // factor, w // factor])
 
 
-@op("shuffle_channel", "channel_shuffle", inputs=("X",))
+@op("shuffle_channel channel_shuffle", "X")
 def _channel_shuffle(v: OpContext) -> Value:
-    groups = v.attribute("group", "groups", default=1)
+    groups = v.get("group groups", 1)
     sides = v.sides(v["X"])
     n, c, *rest = sides
     split = v.reshape(v["X"], [n, groups, _over(c, groups), *rest])

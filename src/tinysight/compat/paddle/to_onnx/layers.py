@@ -20,7 +20,7 @@ def either_layout(image: str) -> Callable[[Single], Single]:
 
     def wrap(function: Single) -> Single:
         def translation(v: OpContext) -> Value:
-            layout = v.attribute("data_format", "data_layout", default="NCHW")
+            layout = v.get("data_format data_layout", "NCHW")
             if layout not in ("NHWC", "NDHWC", "NLC"):
                 return function(v)
             x = v[image]
@@ -35,10 +35,10 @@ def either_layout(image: str) -> Callable[[Single], Single]:
 
 
 def _channels_first(v: OpContext) -> None:
-    layout = v.attribute("data_format", "data_layout", default="NCHW")
+    layout = v.get("data_format data_layout", "NCHW")
     if layout not in ("NCHW", "AnyLayout", "NCDHW", "NCL"):
         raise Unsupported(f"layout {layout}")
-    if v.attribute("fuse_relu", default=False) or v.attribute("fuse_activation", default=""):
+    if v.get("fuse_relu", False) or v.get("fuse_activation", ""):
         raise Unsupported("a program that was already fused for one engine")
 
 
@@ -46,7 +46,7 @@ def _pads(
     v: OpContext, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> dict[str, Any]:
     """`pads` (or `auto_pad`, where sides are not known) from `paddings` and `padding_algorithm`."""
-    algorithm, rank = v.attribute("padding_algorithm", default="EXPLICIT"), len(kernel)
+    algorithm, rank = v.get("padding_algorithm", "EXPLICIT"), len(kernel)
     if algorithm == "VALID":
         return {"pads": [0] * 2 * rank}
     if algorithm == "SAME":
@@ -58,7 +58,7 @@ def _pads(
             before.append(total // 2)  # the odd one goes to the end
             after.append(total - total // 2)
         return {"pads": before + after}
-    given = v.integers("paddings", default=[0] * rank)
+    given = v.integers("paddings", [0] * rank)
     if len(given) == rank:
         return {"pads": given * 2}
     if len(given) == 2 * rank:  # before and after, axis by axis
@@ -66,42 +66,33 @@ def _pads(
     raise Unsupported(f"paddings {given}")
 
 
-@op(
-    *("conv2d", "depthwise_conv2d", "conv1d", "conv3d"),
-    inputs=("Input", "Filter", "Bias"),
-    outputs=("Output",),
-)
+@op("conv2d depthwise_conv2d conv1d conv3d", "Input Filter Bias", "Output")
 @either_layout("Input")
 def _convolution(v: OpContext) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
-    strides = v.integers("strides", default=[1] * len(kernel))
-    dilations = v.integers("dilations", default=[1] * len(kernel))
-    if v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
+    strides = v.integers("strides", [1] * len(kernel))
+    dilations = v.integers("dilations", [1] * len(kernel))
+    if v.get("padding_algorithm", "EXPLICIT") == "SAME":
         dilations = [1] * len(kernel)  # as PaddleClas does
     pads = _pads(v, x, kernel, strides, dilations)
     attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **pads}
     bias = [v["Bias"]] if "Bias" in v else []
-    return v.emit("Conv", x, w, *bias, group=v.attribute("groups", default=1) or 1, **attributes)
+    return v.emit("Conv", x, w, *bias, group=v.get("groups", 1) or 1, **attributes)
 
 
-@op(
-    "conv2d_transpose",
-    "depthwise_conv2d_transpose",
-    inputs=("Input", "Filter", "OutputSize"),
-    outputs=("Output",),
-)
+@op("conv2d_transpose depthwise_conv2d_transpose", "Input Filter OutputSize", "Output")
 @either_layout("Input")
 def _transposed_convolution(v: OpContext) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
-    strides, dilations = v.integers("strides"), v.integers("dilations", default=[1, 1])
+    strides, dilations = v.integers("strides"), v.integers("dilations", [1, 1])
     pads = _pads(v, x, kernel, strides, dilations)
-    if "pads" not in pads or v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
+    if "pads" not in pads or v.get("padding_algorithm", "EXPLICIT") == "SAME":
         raise Unsupported("padding_algorithm SAME of a transposed convolution")
-    more = v.integers("output_padding", default=[]) or [0] * len(kernel)
+    more = v.integers("output_padding", []) or [0] * len(kernel)
     size = (
         v.constants("output_size", "OutputSize")
         if v.has("output_size") or "OutputSize" in v
@@ -121,33 +112,33 @@ def _transposed_convolution(v: OpContext) -> Value:
         strides=strides,
         dilations=dilations,
         output_padding=more,
-        group=v.attribute("groups", default=1) or 1,
+        group=v.get("groups", 1) or 1,
         **pads,
     )
 
 
-@op("pool2d", "pool3d", "max_pool2d_with_index", "max_pool3d_with_index", inputs=("X", "KSize"))
+@op("pool2d pool3d max_pool2d_with_index max_pool3d_with_index", "X KSize")
 @either_layout("X")
 def _pool(v: OpContext) -> Value:
     _channels_first(v)
     x = v["X"]
-    average = v.attribute("pooling_type", default="max") == "avg"
+    average = v.get("pooling_type", "max") == "avg"
     sides = v.sides(x)[2:]
     kernel = v.constants("kernel_size" if v.has("kernel_size") else "ksize", "KSize")
-    if v.attribute("adaptive", default=False):
+    if v.get("adaptive", False):
         return _adaptive(v, x, kernel * len(sides) if len(kernel) == 1 else kernel, average)
-    if v.attribute("global_pooling", default=False) or (
-        tuple(kernel) == sides and not any(v.integers("paddings", default=[0]))
+    if v.get("global_pooling", False) or (
+        tuple(kernel) == sides and not any(v.integers("paddings", [0]))
     ):
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
-    strides = v.integers("strides", default=[1] * len(kernel))
+    strides = v.integers("strides", [1] * len(kernel))
     pads = _pads(v, x, kernel, strides, [1] * len(kernel))
-    if v.attribute("ceil_mode", default=False):
+    if v.get("ceil_mode", False):
         pads = _ceil(pads, sides, kernel, strides)
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, **pads}
     if not average:
         return v.emit("MaxPool", x, **attributes)
-    exclusive = bool(v.attribute("exclusive", default=True))
+    exclusive = bool(v.get("exclusive", True))
     return v.emit("AveragePool", x, count_include_pad=int(not exclusive), **attributes)
 
 
@@ -197,12 +188,7 @@ def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
     return value.reshape(-1, *[1] * (len(v.sides(x)) - 2))
 
 
-@op(
-    "batch_norm",
-    "sync_batch_norm",
-    inputs=("X", "Mean", "Variance", "Scale", "Bias"),
-    outputs=("Y",),
-)
+@op("batch_norm sync_batch_norm", "X Mean Variance Scale Bias", "Y")
 @either_layout("X")
 def batch_norm(v: OpContext) -> Value:
     """Statistics have to be constants."""
@@ -212,7 +198,7 @@ def batch_norm(v: OpContext) -> Value:
         raise Unsupported("statistics that are computed")
     scale = v["Scale"] if "Scale" in v else np.ones_like(variance)
     bias = v["Bias"] if "Bias" in v else np.zeros_like(mean)
-    epsilon = float(v.attribute("epsilon", default=1e-5))
+    epsilon = float(v.get("epsilon", 1e-05))
     if len(v.sides(x)) == 4 or not (isinstance(scale, np.ndarray) and isinstance(bias, np.ndarray)):
         return v.emit("BatchNormalization", x, scale, bias, mean, variance, epsilon=epsilon)
     factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
@@ -221,10 +207,10 @@ def batch_norm(v: OpContext) -> Value:
     return v.emit("Add", scaled, _channelwise(v, offset.astype(scale.dtype), x))
 
 
-@op("layer_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
+@op("layer_norm", "X Scale Bias", "Y")
 def _layer_norm(v: OpContext) -> Value:
     x = v["X"]
-    axis = v.axis(v.attribute("begin_norm_axis", default=1), x)
+    axis = v.axis(v.get("begin_norm_axis", 1), x)
     tail = v.numbers(v.sides(x)[axis:])
     shape = np.array(tail, np.int64)
     if "Scale" not in v and np.prod(shape, dtype=float) > MAX_ELEMENTS:
@@ -233,20 +219,20 @@ def _layer_norm(v: OpContext) -> Value:
     parts = [v.emit("Reshape", scale, shape)]
     if "Bias" in v:
         parts.append(v.emit("Reshape", v["Bias"], shape))
-    epsilon = float(v.attribute("epsilon", default=1e-5))
+    epsilon = float(v.get("epsilon", 1e-05))
     last = axis == len(v.sides(x)) - 1
     return v.emit("LayerNormalization", x, *parts, axis=-1 if last else axis, epsilon=epsilon)
 
 
-@op("instance_norm", "group_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
+@op("instance_norm group_norm", "X Scale Bias", "Y")
 def _group_norm(v: OpContext) -> Value:
     _channels_first(v)
-    x, epsilon = v["X"], float(v.attribute("epsilon", default=1e-5))
+    x, epsilon = v["X"], float(v.get("epsilon", 1e-05))
     sides = v.sides(x)
     channels = sides[1]
     if not isinstance(channels, int):
         raise Unsupported("channels that are not known")
-    groups = channels if v.type == "instance_norm" else v.attribute("groups", default=1)
+    groups = channels if v.type == "instance_norm" else v.get("groups", 1)
     if not 0 < groups <= channels:
         raise Unsupported(f"{groups} groups of {channels} channels")
     dtype = known(x)[0]
@@ -261,13 +247,10 @@ def _group_norm(v: OpContext) -> Value:
     return result
 
 
-@op("norm", "l2_normalize", inputs=("X",))
+@op("norm l2_normalize", "X")
 def _l2_normalise(v: OpContext) -> Value:
     x = v["X"]
-    axes, epsilon = (
-        np.array([v.axis(v.attribute("axis", default=-1), x)]),
-        v.attribute("epsilon", default=1e-10),
-    )
+    axes, epsilon = (np.array([v.axis(v.get("axis", -1), x)]), v.get("epsilon", 1e-10))
     total = v.emit("ReduceSum", v.emit("Mul", x, x), axes, keepdims=1)
     return v.emit("Div", x, v.emit("Sqrt", v.emit("Add", total, v.like(epsilon, x))))
 
@@ -280,24 +263,21 @@ def swap_last(v: OpContext, x: Value) -> Value:
     return v.emit("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
-@op("matmul", "matmul_v2", "bmm", inputs=("X", "Y"))
+@op("matmul matmul_v2 bmm", "X Y")
 def _matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
-    if v.attribute("trans_x", "transpose_x", "transpose_X", default=False):
+    if v.get("trans_x transpose_x transpose_X", False):
         x = swap_last(v, x)
-    if v.attribute("trans_y", "transpose_y", "transpose_Y", default=False):
+    if v.get("trans_y transpose_y transpose_Y", False):
         y = swap_last(v, y)
-    result, alpha = v.emit("MatMul", x, y), v.attribute("alpha", default=1.0)
+    result, alpha = v.emit("MatMul", x, y), v.get("alpha", 1.0)
     return result if alpha == 1 else v.emit("Mul", result, v.like(alpha, result))
 
 
-@op("mul", inputs=("X", "Y"))
+@op("mul", "X Y")
 def _flat_matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
-    split_x, split_y = (
-        v.attribute("x_num_col_dims", default=1),
-        v.attribute("y_num_col_dims", default=1),
-    )
+    split_x, split_y = (v.get("x_num_col_dims", 1), v.get("y_num_col_dims", 1))
     head, tail = v.sides(x)[:split_x], v.sides(y)[split_y:]
     if split_y != 1 or len(v.sides(y)) != 2:
         y = _flat(v, y, split_y)
@@ -313,10 +293,10 @@ def _flat(v: OpContext, x: Value, split: int) -> Value:
     return v.reshape(x, [product(sides[:split]), product(sides[split:])])
 
 
-@op("dropout", inputs=("X", "Seed", "P"))
+@op("dropout", "X Seed P")
 def _dropout(v: OpContext) -> Value:
     x = v["X"]
-    mode = v.attribute("dropout_implementation", "mode", default="downgrade_in_infer")
+    mode = v.get("dropout_implementation mode", "downgrade_in_infer")
     if mode == "upscale_in_train":
         return x
     if mode != "downgrade_in_infer":
@@ -325,15 +305,15 @@ def _dropout(v: OpContext) -> Value:
     return x if keep == 1 else v.emit("Mul", x, v.like(keep, x))
 
 
-@op("fc", "linear", "linear_v2", inputs=("Input", "W", "Bias"))
+@op("fc linear linear_v2", "Input W Bias")
 def _fully_connected(v: OpContext) -> Value:
-    x, columns = v["Input"], v.attribute("in_num_col_dims", default=1)
+    x, columns = v["Input"], v.get("in_num_col_dims", 1)
     if v.type == "fc" and len(v.sides(x)) - columns != 1:
         x = _flat(v, x, columns)
     result = v.emit("MatMul", x, v["W"])
     if "Bias" in v:
         result = v.emit("Add", result, v["Bias"])
-    activation = v.attribute("activation_type", default="")
+    activation = v.get("activation_type", "")
     if activation not in ("", "relu"):
         raise Unsupported(f"activation {activation!r:.40}")
     return v.emit("Relu", result) if activation else result

@@ -10,7 +10,7 @@ from tinysight.graph.shapes import broadcast
 from tinysight.graph.sides import Side, Sym, as_vector, product
 
 
-@op("reshape", "reshape2", "view_shape", inputs=("X", "Shape"))
+@op("reshape reshape2 view_shape", "X Shape")
 def _reshape(v: OpContext) -> Value:
     name = "dims" if v.type == "view_shape" else "shape"
     x, target = v["X"], v.vector(name, "Shape", "ShapeTensor")
@@ -27,7 +27,7 @@ def _reshape(v: OpContext) -> Value:
     return v.reshape(x, sides)
 
 
-@op("flatten", "flatten_contiguous_range", inputs=("X",))
+@op("flatten flatten_contiguous_range", "X")
 def _flatten(v: OpContext) -> Value:
     x = v["X"]
     if v.has("axis") and not v.has("start_axis"):  # the first release of the operator
@@ -35,19 +35,17 @@ def _flatten(v: OpContext) -> Value:
     sides = list(v.sides(x))
     if not sides:
         return v.reshape(x, [1])
-    start, stop = (
-        v.axis(v.attribute(n, default=d), x) for n, d in (("start_axis", 1), ("stop_axis", -1))
-    )
+    start, stop = (v.axis(v.get(n, d), x) for n, d in (("start_axis", 1), ("stop_axis", -1)))
     return v.reshape(x, [*sides[:start], product(sides[start : stop + 1]), *sides[stop + 1 :]])
 
 
-@op("flatten2", inputs=("X",))
+@op("flatten2", "X")
 def _flatten_to_matrix(v: OpContext) -> Value:
-    x, axis = v["X"], v.attribute("axis", default=1)
+    x, axis = v["X"], v.get("axis", 1)
     return v.reshape(x, [product(v.sides(x)[:axis]), product(v.sides(x)[axis:])])
 
 
-@op("squeeze", "squeeze2", inputs=("X", "AxesTensor"))
+@op("squeeze squeeze2", "X AxesTensor")
 def _squeeze(v: OpContext) -> Value:
     x = v["X"]
     sides = v.sides(x)
@@ -60,7 +58,7 @@ def _squeeze(v: OpContext) -> Value:
     return v.reshape(x, [s for i, s in enumerate(sides) if not (i in places and s == 1)])
 
 
-@op("unsqueeze", "unsqueeze2", inputs=("X", "AxesTensor"))
+@op("unsqueeze unsqueeze2", "X AxesTensor")
 def _unsqueeze(v: OpContext) -> Value:
     x = v["X"]
     sides = list(v.sides(x))
@@ -71,16 +69,16 @@ def _unsqueeze(v: OpContext) -> Value:
     return v.reshape(x, sides)
 
 
-@op("transpose", "transpose2", inputs=("X",))
+@op("transpose transpose2", "X")
 def _transpose(v: OpContext) -> Value:
-    x, order = v["X"], v.integers("perm", "axis")
+    x, order = v["X"], v.integers("perm axis")
     order = [v.axis(i, x) for i in order]
     if sorted(order) != list(range(len(v.sides(x)))):
         raise Unsupported(f"order {order}")
     return x if order == sorted(order) else v.emit("Transpose", x, perm=order)
 
 
-@op("concat", inputs=("X", "AxisTensor"))
+@op("concat", "X AxisTensor")
 def _concat(v: OpContext) -> Value:
     parts = v.all("X")
     if not parts:
@@ -89,15 +87,15 @@ def _concat(v: OpContext) -> Value:
     return parts[0] if len(parts) == 1 else v.emit("Concat", *parts, axis=v.axis(axis, parts[0]))
 
 
-@op("stack", inputs=("X",), outputs=("Y",))
+@op("stack", "X", "Y")
 def _stack(v: OpContext) -> Value:
-    parts, axis = v.all("X"), v.attribute("axis", default=0)
+    parts, axis = v.all("X"), v.get("axis", 0)
     rank = len(v.sides(parts[0])) + 1
     axis = axis % rank
     return v.emit("Concat", *(v.emit("Unsqueeze", p, np.array([axis])) for p in parts), axis=axis)
 
 
-@op("split", "split_with_num", inputs=("X", "SectionsTensor", "AxisTensor"))
+@op("split split_with_num", "X SectionsTensor AxisTensor")
 def _split(v: OpContext) -> list[Value]:
     x = v["X"]
     if v.type == "split_with_num":
@@ -111,7 +109,7 @@ def _split(v: OpContext) -> list[Value]:
     if isinstance(side, Sym):
         raise Unsupported("a cut along a side that is not known")
     if not sections:
-        count = v.attribute("num", default=1)
+        count = v.get("num", 1)
         if not 1 <= count <= side or side % count:
             raise Unsupported(f"{side} in {count} equal parts")
         sections = [side // count] * count
@@ -122,10 +120,10 @@ def _split(v: OpContext) -> list[Value]:
     return v.graph.emit_all("Split", x, np.array(sections), axis=axis) if len(sections) > 1 else [x]
 
 
-@op("unbind", "unstack", inputs=("X",), outputs=("Y",))
+@op("unbind unstack", "X", "Y")
 def _unbind(v: OpContext) -> list[Value]:
     x = v["X"]
-    axis = v.axis(v.attribute("axis", default=0), x)
+    axis = v.axis(v.get("axis", 0), x)
     side = v.sides(x)[axis]
     if isinstance(side, Sym):
         raise Unsupported("a cut along a side that is not known")
@@ -134,7 +132,7 @@ def _unbind(v: OpContext) -> list[Value]:
     return [v.emit("Gather", x, np.array(i), axis=axis) for i in range(side)]
 
 
-@op("slice", inputs=("Input", "StartsTensor", "EndsTensor"))
+@op("slice", "Input StartsTensor EndsTensor")
 def _slice(v: OpContext) -> Value:
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
     return cut(
@@ -142,7 +140,7 @@ def _slice(v: OpContext) -> Value:
     )
 
 
-@op("strided_slice", inputs=("Input", "StartsTensor", "EndsTensor", "StridesTensor"))
+@op("strided_slice", "Input StartsTensor EndsTensor StridesTensor")
 def _strided_slice(v: OpContext) -> Value:
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
     ends = v.vector("ends", "EndsTensor", "EndsTensorList")
@@ -172,7 +170,7 @@ def cut(
         result = v.emit(
             "Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64)
         )
-    drop = {v.axis(a, x) for a in v.integers("decrease_axis", "decrease_axes", default=[])}
+    drop = {v.axis(a, x) for a in v.integers("decrease_axis decrease_axes", [])}
     if not drop:
         return result
     return v.reshape(result, [s for i, s in enumerate(v.sides(result)) if i not in drop])
@@ -203,17 +201,12 @@ def _reaches(end: int, side: Side) -> bool:
     return end >= (FAR if isinstance(side, Sym) else side)
 
 
-@op("shape", "shape64", inputs=("Input",))
-def _shape(v: OpContext) -> Value:
-    return shape_of(v["Input"])
-
-
-@op("numel", "size", inputs=("Input",))
+@op("numel size", "Input")
 def _numel(v: OpContext) -> Value:
     return as_vector([product(v.sides(v["X"] if "X" in v else v["Input"]))]).reshape(())
 
 
-@op("expand", "expand_v2", inputs=("X", "Shape"))
+@op("expand expand_v2", "X Shape")
 def _expand(v: OpContext) -> Value:
     if v.has("expand_times"):  # the first release of the operator
         return _repeated(v, v.vector("expand_times", "ExpandTimes", "expand_times_tensor"))
@@ -225,13 +218,13 @@ def _expand(v: OpContext) -> Value:
     return x if tuple(sides) == v.sides(x) else v.emit("Expand", x, as_vector(sides))
 
 
-@op("expand_as", "expand_as_v2", inputs=("X", "Y"))
+@op("expand_as expand_as_v2", "X Y")
 def _expand_as(v: OpContext) -> Value:
     target = shape_of(v["Y"]) if "Y" in v else np.array(v.integers("target_shape"))
     return v.emit("Expand", v["X"], target)
 
 
-@op("tile", inputs=("X", "RepeatTimes"))
+@op("tile", "X RepeatTimes")
 def _tile(v: OpContext) -> Value:
     return _repeated(v, v.vector("repeat_times", "RepeatTimes", "repeat_times_tensor"))
 
@@ -246,10 +239,10 @@ def _repeated(v: OpContext, times: Value) -> Value:
     return x if times.dtype != object and np.all(times == 1) else v.emit("Tile", x, times)
 
 
-@op("roll", inputs=("X", "ShiftsTensor"))
+@op("roll", "X ShiftsTensor")
 def _roll_op(v: OpContext) -> Value:
     x, shifts = v["X"], v.constants("shifts", "ShiftsTensor")
-    axes = v.integers("axis", default=[])
+    axes = v.integers("axis", [])
     if not axes:
         flat = v.emit("Reshape", x, np.array([-1]))
         return v.reshape(_roll(v, flat, 0, shifts[0]), v.sides(x))
@@ -271,7 +264,7 @@ def _roll(v: OpContext, x: Value, axis: int, shift: int) -> Value:
     return v.emit("Concat", tail, head, axis=axis)
 
 
-@op("flip", "reverse", inputs=("X",))
+@op("flip reverse", "X")
 def _flip(v: OpContext) -> Value:
     x, axes = v["X"], v.integers("axis")
     far = np.array([-FAR - 1] * len(axes))
@@ -279,22 +272,12 @@ def _flip(v: OpContext) -> Value:
     return v.emit("Slice", x, ones, far, np.array([v.axis(a, x) for a in axes]), ones)
 
 
-@op(
-    "assign",
-    "assign_out",
-    "share_data",
-    "share_buffer",
-    "memcpy",
-    "memcpy_d2h",
-    "memcpy_h2d",
-    "shadow_output",
-    inputs=("X",),
-)
+@op("assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output", "X")
 def _assign(v: OpContext) -> Value:
     return v["X"]
 
 
-@op("meshgrid", inputs=("X",))
+@op("meshgrid", "X")
 def _meshgrid(v: OpContext) -> list[Value]:
     parts = v.all("X")
     sides = [v.sides(part)[0] if v.sides(part) else 1 for part in parts]
@@ -306,8 +289,11 @@ def _meshgrid(v: OpContext) -> list[Value]:
     return made
 
 
-@op("broadcast_tensors", inputs=("X",))
+@op("broadcast_tensors", "X")
 def _broadcast_tensors(v: OpContext) -> list[Value]:
     parts = v.all("X")
     target = as_vector(broadcast(*(known(part)[1] for part in parts)))
     return [v.emit("Expand", part, target) for part in parts]
+
+
+op("shape shape64", "Input")(lambda v: shape_of(v["Input"]))

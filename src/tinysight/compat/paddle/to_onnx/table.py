@@ -3,9 +3,11 @@
 A translation is a function of an `OpContext`; it is registered under the operator's names in both program
 forms together with the names of its inputs, in the order in which the numbered form has them:
 
-    @op("softmax", inputs=("X",))
+    @op("softmax", "X")
     def softmax(v: OpContext) -> Value:
-        return v.emit("Softmax", v["X"], axis=v.attribute("axis", default=-1))
+        return v.emit("Softmax", v["X"], axis=v.get("axis", -1))
+
+Names of operators, inputs, outputs and attributes are words of one text; the first attribute that is present counts.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 
 from tinysight.compat.paddle.program import Op
 from tinysight.compat.paddle.tensors import DTYPES
-from tinysight.graph.builder import Graph, Tensor, Unsupported, Value, cast, known, reshape
+from tinysight.graph.builder import Graph, GraphTensor, Unsupported, Value, cast, known, reshape
 from tinysight.graph.sides import Side, Sym
 
 Translated: TypeAlias = Value | Sequence[Value]
@@ -38,15 +40,13 @@ Translation = TypeVar("Translation", bound="Callable[[OpContext], Translated]")
 TABLE: dict[str, Handler] = {}
 
 
-def op(
-    *names: str, inputs: tuple[str, ...], outputs: tuple[str, ...] = ("Out",)
-) -> Callable[[Translation], Translation]:
+def op(names: str, inputs: str, outputs: str = "Out") -> Callable[[Translation], Translation]:
     """Register the translation of the operators `names`."""
 
     def register(function: Translation) -> Translation:
-        for name in names:
+        for name in names.split():
             assert name not in TABLE, f"{name} is registered twice"
-            TABLE[name] = Handler(function, inputs, outputs)
+            TABLE[name] = Handler(function, tuple(inputs.split()), tuple(outputs.split()))
         return function
 
     return register
@@ -84,7 +84,7 @@ class OpContext:
 
     def __getitem__(self, name: str) -> Value:
         found = self._inputs.get(name)
-        if not found or not isinstance(found[0], np.ndarray | Tensor):
+        if not found or not isinstance(found[0], np.ndarray | GraphTensor):
             raise Unsupported(f"input {name} is missing")
         return found[0]
 
@@ -96,26 +96,24 @@ class OpContext:
         """See `Graph.emit`."""
         return self.graph.emit(op, *inputs, **attributes)
 
-    def attribute(self, *names: str, default: Any = None) -> Any:
-        """The first attribute that is present, under its name in either form."""
-        for name in names:
-            if self.attributes.get(name) is not None:
-                return self.attributes[name]
-        return default
+    def get(self, names: str, default: Any = None) -> Any:
+        """An attribute, under its name in either form."""
+        found = (self.attributes.get(name) for name in names.split())
+        return next((value for value in found if value is not None), default)
 
-    def has(self, *names: str) -> bool:
+    def has(self, names: str) -> bool:
         """Whether one of the attributes is present."""
-        return any(name in self.attributes for name in names)
+        return any(name in self.attributes for name in names.split())
 
-    def integers(self, *names: str, default: Sequence[int] | None = None) -> list[int]:
+    def integers(self, names: str, default: Sequence[int] | None = None) -> list[int]:
         """A list-of-integers attribute; a single number is a list of one."""
-        value = self.attribute(*names, default=default)
+        value = self.get(names, default)
         if value is None:
-            raise Unsupported(f"attribute {names[0]} is missing")
+            raise Unsupported(f"attribute {names} is missing")
         try:
             return [int(v) for v in (value if isinstance(value, list | tuple) else [value])]
         except (TypeError, ValueError):
-            raise Unsupported(f"attribute {names[0]} is {value!r:.60}") from None
+            raise Unsupported(f"attribute {names} is {value!r:.60}") from None
 
     def vector(self, attribute: str, tensor: str, tensors: str = "") -> Value:
         """Integers given as a tensor, a list of tensors, or an attribute, in that order; int64, rank 1."""
@@ -150,7 +148,7 @@ class OpContext:
             if not isinstance(value, np.ndarray) or value.size != 1 or value.dtype == object:
                 raise Unsupported(f"{attribute} depends on the input")
             return float(value.reshape(()))
-        found = self.attribute(attribute, default=default)
+        found = self.get(attribute, default)
         if not isinstance(found, int | float):
             raise Unsupported(f"attribute {attribute} is missing")
         return float(found)
@@ -163,21 +161,21 @@ class OpContext:
         """See `builder.reshape`."""
         return reshape(self.graph, value, sides)
 
-    def dtype(self, *names: str, default: str = "float32") -> np.dtype[Any]:
+    def dtype(self, names: str, default: str = "float32") -> np.dtype[Any]:
         """The NumPy type that an attribute names: a code in the legacy form, a name in the numbered one.
 
         Raises:
             Unsupported: not a type, or one that ONNX has and NumPy has not (bfloat16).
         """
-        value = self.attribute(*names, default=default)
+        value = self.get(names, default)
         name = DTYPES.get(value) if isinstance(value, int) else value
         if name in ("bfloat16", None) or name not in DTYPES.values():
             raise Unsupported(f"data type {value!r:.40}")
         return np.dtype(name)
 
-    def has_dtype(self, *names: str) -> bool:
+    def has_dtype(self, names: str) -> bool:
         """Whether an attribute names a type; -1 or "Undefined" leave it to the input."""
-        value = self.attribute(*names, default=-1)
+        value = self.get(names, -1)
         return value >= 0 if isinstance(value, int) else "Undefined" not in value
 
     def like(self, number: float, value: Value) -> np.ndarray:

@@ -25,7 +25,7 @@ from tinysight.compat.paddle.to_onnx.table import TABLE, Handler, OpContext
 from tinysight.errors import WeightsError
 from tinysight.files import write_atomic
 from tinysight.graph import builder
-from tinysight.graph.builder import NONSENSE, Graph, Tensor, Unsupported
+from tinysight.graph.builder import NONSENSE, Graph, GraphTensor, Unsupported
 from tinysight.graph.fuse import fuse
 from tinysight.graph.onnx_file import MAX_BYTES, OnnxModel
 
@@ -191,9 +191,9 @@ def _outputs(
     taken = {tensor.name for tensor in graph.inputs}
     for index, port in enumerate(program.outputs):
         value = values.get(port.value)
-        if not isinstance(value, np.ndarray | Tensor):
+        if not isinstance(value, np.ndarray | GraphTensor):
             raise WeightsError(where, f"output {port.name} is not made by the program")
-        if not isinstance(value, Tensor) or value.name in taken:
+        if not isinstance(value, GraphTensor) or value.name in taken:
             value = graph.emit_identity(value)
         taken.add(value.name)
         graph.outputs.append((wishes[index] if index < len(wishes) else port.name, value))
