@@ -73,11 +73,8 @@ def _numbers(v: OpContext) -> list[Any]:
 @op("range arange", "Start End Step")
 def _arange(v: OpContext) -> Value:
     dtype = known(v["Start"])[0] if not v.has("dtype") else v.dtype("dtype")
-    bounds = [
-        v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype)
-        for n in ("Start", "End", "Step")
-    ]
-    return v.emit("Range", *bounds)
+    scalars = (v.emit("Reshape", v[n], np.array([], np.int64)) for n in ("Start", "End", "Step"))
+    return v.emit("Range", *(v.cast(scalar, dtype) for scalar in scalars))
 
 
 @op("linspace", "Start Stop Num")
@@ -92,9 +89,7 @@ def _linspace(v: OpContext) -> Value:
 @op("tril_triu tril triu", "X")
 def _triangle(v: OpContext) -> Value:
     x, shift = v["X"], v.get("diagonal", 0)
-    rows, columns = v.sides(x)[-2:]
-    if isinstance(rows, Sym) or isinstance(columns, Sym):
-        raise Unsupported("sides that are not known")
+    rows, columns = v.numbers(v.sides(x)[-2:])
     if rows * columns > MAX_ELEMENTS:
         raise Unsupported(f"a table of {rows} x {columns}")
     lower = v.get("lower", v.type == "tril")
@@ -121,9 +116,7 @@ def _set_value(v: OpContext) -> Value:
     return _write(v, x, numbers.reshape(shape if numbers.size != 1 else []))
 
 
-@op("set_value_with_tensor", "Input ValueTensor StartsTensor EndsTensor StepsTensor")
-def _set_value_with_tensor(v: OpContext) -> Value:
-    return _write(v, v["Input"], v["ValueTensor"])
+op("set_value_with_tensor", "Input ValueTensor StartsTensor EndsTensor StepsTensor")(_set_value)
 
 
 def _write(v: OpContext, x: Value, value: Value) -> Value:
@@ -135,10 +128,8 @@ def _write(v: OpContext, x: Value, value: Value) -> Value:
     steps = v.constants("steps", "StepsTensor", "StepsTensorList")
     value = v.cast(value, known(x)[0])
     for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", [])):
-        behind = (
-            len(v.sides(x)) - axis - 1
-        )  # the value lacks this axis; those behind it stay aligned
-        rank = len(v.sides(value))
+        # The value lacks this axis; those behind it stay aligned.
+        behind, rank = len(v.sides(x)) - axis - 1, len(v.sides(value))
         if rank > behind:
             value = v.emit("Unsqueeze", value, np.array([rank - behind]))
     spans = {}
@@ -149,15 +140,12 @@ def _write(v: OpContext, x: Value, value: Value) -> Value:
                 raise Unsupported("an assignment to part of a side that is not known")
             continue
         spans[axis] = range(side)[slice(start, end, step)]
-    if (
-        isinstance(x, np.ndarray)
-        and isinstance(value, np.ndarray)
-        and object not in (x.dtype, value.dtype)
-    ):
-        place = [slice(None)] * x.ndim
+    known_now = isinstance(x, np.ndarray) and x.dtype != object
+    if known_now and isinstance(value, np.ndarray) and value.dtype != object:
+        place = [slice(None)] * len(v.sides(x))
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
             place[axis] = slice(start, end, step)
-        result: np.ndarray = x.copy()
+        result: np.ndarray = np.array(x)
         result[tuple(place)] = value
         return result
     if any(span.step != 1 for span in spans.values()):
@@ -180,11 +168,7 @@ def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, ra
     side = v.sides(x)[axis]
 
     def part(start: int, end: Any) -> list[Value]:
-        return (
-            [v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))]
-            if start < end
-            else []
-        )
+        return [v.slice(x, axis, start, end)] if start < end else []
 
     [slab] = part(span.start, span.stop)
     changed = _overlay(v, slab, value, rest)

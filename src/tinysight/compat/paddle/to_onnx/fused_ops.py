@@ -9,7 +9,6 @@ import numpy as np
 from tinysight.compat.paddle.to_onnx.layers import batch_norm, swap_last
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
 from tinysight.graph.builder import Unsupported, Value
-from tinysight.graph.sides import Sym
 
 
 def _activated(v: OpContext, x: Value, name: str) -> Value:
@@ -39,9 +38,10 @@ def _swiglu(v: OpContext) -> Value:
     if "Y" in v:
         y = v["Y"]
     else:
-        side, axis = v.sides(x)[-1], len(v.sides(x)) - 1
-        if isinstance(side, Sym) or side % 2:
-            raise Unsupported("half of a side that is odd or not known")
+        axis = len(v.sides(x)) - 1
+        side = v.side(x, axis)
+        if side % 2:
+            raise Unsupported("half of a side that is odd")
         x, y = v.graph.emit_all("Split", x, np.array([side // 2] * 2), axis=axis)
     return v.emit("Mul", v.emit("Mul", x, v.emit("Sigmoid", x)), y)
 

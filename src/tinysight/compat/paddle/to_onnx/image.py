@@ -10,21 +10,13 @@ from tinysight.compat.paddle.to_onnx.layers import either_layout
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
 from tinysight.graph.builder import Unsupported, Value
 from tinysight.graph.folding import MAX_ELEMENTS
-from tinysight.graph.sides import Side, as_vector, product
+from tinysight.graph.sides import as_vector, product
 
-_MODES = {
-    "bilinear": "linear",
-    "linear": "linear",
-    "nearest": "nearest",
-    "bicubic": "cubic",
-    "trilinear": "linear",
-}
+_MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+_KINDS = ("bilinear", "nearest", "bicubic", "linear")
 
 
-@op(
-    "bilinear_interp bilinear_interp_v2 nearest_interp nearest_interp_v2 bicubic_interp bicubic_interp_v2 linear_interp linear_interp_v2",
-    "X OutSize SizeTensor Scale",
-)
+@op(" ".join(f"{kind}_interp {kind}_interp_v2" for kind in _KINDS), "X OutSize SizeTensor Scale")
 @either_layout("X")
 def _interpolate(v: OpContext) -> Value:
     x = v["X"]
@@ -34,60 +26,41 @@ def _interpolate(v: OpContext) -> Value:
     sides = v.sides(x)
     attributes: dict[str, Any] = {"mode": mode}
     if v.get("align_corners", True):
-        attributes["coordinate_transformation_mode"] = "align_corners"
-        if mode == "nearest":
-            attributes["nearest_mode"] = "round_prefer_ceil"
-    elif mode == "nearest":
-        attributes.update(coordinate_transformation_mode="asymmetric", nearest_mode="floor")
-    elif mode == "linear" and v.get("align_mode", 1) == 1:
-        attributes["coordinate_transformation_mode"] = "asymmetric"
+        coordinates, nearest = "align_corners", "round_prefer_ceil"
+    elif mode == "nearest" or (mode == "linear" and v.get("align_mode", 1) == 1):
+        coordinates, nearest = "asymmetric", "floor"
     else:
-        attributes["coordinate_transformation_mode"] = "half_pixel"
+        coordinates, nearest = "half_pixel", ""
+    attributes["coordinate_transformation_mode"] = coordinates
+    if mode == "nearest":
+        attributes["nearest_mode"] = nearest
     if mode == "cubic":
         attributes["cubic_coeff_a"] = -0.75
-    size = _size(v)
+    given = v.get("scale", [])
+    factors = [float(s) for s in (given if isinstance(given, list) else [given])]
+    if v.all("SizeTensor"):
+        size: Value | None = v.vector("", "", "SizeTensor")
+    elif "OutSize" in v:
+        size = v.vector("", "OutSize")
+    elif "Scale" in v or any(s > 0 for s in factors):
+        size = None
+    else:
+        names = ("out_w",) if v.type.startswith("linear") else ("out_h", "out_w")
+        size = np.array([v.get(n, -1) for n in names])
     if size is not None:
+        if not isinstance(size, np.ndarray):
+            raise Unsupported("a size that depends on the input")
         if tuple(size.tolist()) == sides[2:]:
             return x
-        return v.emit(
-            "Resize", x, None, None, as_vector([*sides[:2], *size.tolist()]), **attributes
-        )
-    factors = _factors(v, len(sides) - 2)
-    scales = np.array([1.0, 1.0, *factors], np.float32)
-    return v.emit("Resize", x, None, scales, **attributes)
-
-
-def _size(v: OpContext) -> np.ndarray | None:
-    """The wanted sides, if they are what is given."""
-    value: Value | None = None
-    if v.all("SizeTensor"):
-        value = v.vector("", "", "SizeTensor")
-    elif "OutSize" in v:
-        value = v.vector("", "OutSize")
-    if value is not None:
-        if not isinstance(value, np.ndarray):
-            raise Unsupported("a size that depends on the input")
-        return value
-    if "Scale" in v or any(s > 0 for s in _scale_attribute(v)):
-        return None
-    names = ("out_h", "out_w") if not v.type.startswith("linear") else ("out_w",)
-    return np.array([v.get(n, -1) for n in names])
-
-
-def _scale_attribute(v: OpContext) -> list[float]:
-    given = v.get("scale", [])
-    return [float(s) for s in (given if isinstance(given, list) else [given])]
-
-
-def _factors(v: OpContext, count: int) -> list[float]:
+        target = as_vector([*sides[:2], *size.tolist()])
+        return v.emit("Resize", x, None, None, target, **attributes)
     if "Scale" in v:
         tensor = v["Scale"]
         if not isinstance(tensor, np.ndarray):
             raise Unsupported("a scale that depends on the input")
-        given = [float(s) for s in tensor.ravel()]
-    else:
-        given = _scale_attribute(v)
-    return given * count if len(given) == 1 else given
+        factors = [float(s) for s in tensor.ravel()]
+    factors = factors * (len(sides) - 2) if len(factors) == 1 else factors
+    return v.emit("Resize", x, None, np.array([1.0, 1.0, *factors], np.float32), **attributes)
 
 
 @op("fold", "X", "Y")
@@ -104,15 +77,8 @@ def _fold(v: OpContext) -> Value:
         split = v.reshape(x, [n, columns // (kh * kw), kh, kw, h // kh, w // kw])
         moved = v.emit("Transpose", split, perm=[0, 1, 4, 2, 5, 3])
         return v.reshape(moved, [n, columns // (kh * kw), h, w])
-    return v.emit(
-        "Col2Im",
-        x,
-        np.array(size),
-        np.array(kernel),
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-    )
+    options = {"strides": strides, "dilations": dilations, "pads": pads}
+    return v.emit("Col2Im", x, np.array(size), np.array(kernel), **options)
 
 
 @op("unfold", "X", "Y")
@@ -156,14 +122,8 @@ def _pad_sides(v: OpContext) -> Value:
         before, after = before[::-1], after[::-1]
     if len(before) != len(v.sides(x)) - 2 or len(after) != len(before):
         raise Unsupported(f"paddings {given}")
-    mode = v.get("mode", "constant")
-    return _padded(
-        v,
-        [0, 0, *before],
-        [0, 0, *after],
-        mode,
-        v.scalar("value" if v.has("value") else "pad_value", "", 0.0),
-    )
+    value = v.scalar("value" if v.has("value") else "pad_value", "", 0.0)
+    return _padded(v, [0, 0, *before], [0, 0, *after], v.get("mode", "constant"), value)
 
 
 @op("pad", "X PadValue")
@@ -201,10 +161,6 @@ def _channel_shuffle(v: OpContext) -> Value:
     groups = v.get("group groups", 1)
     sides = v.sides(v["X"])
     n, c, *rest = sides
-    split = v.reshape(v["X"], [n, groups, _over(c, groups), *rest])
+    split = v.reshape(v["X"], [n, groups, c // groups, *rest])
     moved = v.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(sides) + 1)])
     return v.reshape(moved, sides)
-
-
-def _over(side: Side, groups: int) -> Side:
-    return side // groups

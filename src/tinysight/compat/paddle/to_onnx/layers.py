@@ -93,28 +93,13 @@ def _transposed_convolution(v: OpContext) -> Value:
     if "pads" not in pads or v.get("padding_algorithm", "EXPLICIT") == "SAME":
         raise Unsupported("padding_algorithm SAME of a transposed convolution")
     more = v.integers("output_padding", []) or [0] * len(kernel)
-    size = (
-        v.constants("output_size", "OutputSize")
-        if v.has("output_size") or "OutputSize" in v
-        else []
-    )
-    for i, wanted in enumerate(size):
-        side = v.sides(x)[2 + i]
-        if isinstance(side, Sym):
-            raise Unsupported("output_size of a side that is not known")
-        plain = (side - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
+    given = v.has("output_size") or "OutputSize" in v
+    for i, wanted in enumerate(v.constants("output_size", "OutputSize") if given else []):
+        plain = (v.side(x, 2 + i) - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
         more[i] = wanted - (plain - pads["pads"][i] - pads["pads"][len(kernel) + i])
-    return v.emit(
-        "ConvTranspose",
-        x,
-        w,
-        kernel_shape=kernel,
-        strides=strides,
-        dilations=dilations,
-        output_padding=more,
-        group=v.get("groups", 1) or 1,
-        **pads,
-    )
+    attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **pads}
+    group = v.get("groups", 1) or 1
+    return v.emit("ConvTranspose", x, w, group=group, output_padding=more, **attributes)
 
 
 @op("pool2d pool3d max_pool2d_with_index max_pool3d_with_index", "X KSize")
@@ -127,9 +112,8 @@ def _pool(v: OpContext) -> Value:
     kernel = v.constants("kernel_size" if v.has("kernel_size") else "ksize", "KSize")
     if v.get("adaptive", False):
         return _adaptive(v, x, kernel * len(sides) if len(kernel) == 1 else kernel, average)
-    if v.get("global_pooling", False) or (
-        tuple(kernel) == sides and not any(v.integers("paddings", [0]))
-    ):
+    whole = tuple(kernel) == sides and not any(v.integers("paddings", [0]))
+    if v.get("global_pooling", False) or whole:
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
     strides = v.integers("strides", [1] * len(kernel))
     pads = _pads(v, x, kernel, strides, [1] * len(kernel))
@@ -179,7 +163,7 @@ def _adaptive(v: OpContext, x: Value, size: Sequence[int], average: bool) -> Val
 
 
 def _band(v: OpContext, x: Value, axis: int, start: int, end: int, average: bool) -> Value:
-    band = v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))
+    band = v.slice(x, axis, start, end)
     return v.emit("ReduceMean" if average else "ReduceMax", band, np.array([axis]), keepdims=1)
 
 
@@ -241,9 +225,8 @@ def _group_norm(v: OpContext) -> Value:
     result = v.reshape(v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
     for slot, name in (("Scale", "Mul"), ("Bias", "Add")):
         if slot in v:
-            result = v.emit(
-                name, result, v.emit("Reshape", v[slot], np.array([-1, *[1] * (len(sides) - 2)]))
-            )
+            shape = np.array([-1, *[1] * (len(sides) - 2)])
+            result = v.emit(name, result, v.emit("Reshape", v[slot], shape))
     return result
 
 

@@ -190,9 +190,7 @@ def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
 def _repeat_interleave(v: OpContext) -> Value:
     x, times = v["X"], v.get("Repeats repeats", 1)
     axis = v.axis(v.get("dim axis", 0), x)
-    side = v.sides(x)[axis]
-    if isinstance(side, Sym):
-        raise Unsupported("a side that is not known")
+    side = v.side(x, axis)
     if not 0 < times * side <= MAX_ELEMENTS:
         raise Unsupported(f"{times} times {side}")
     return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)

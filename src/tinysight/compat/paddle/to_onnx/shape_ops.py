@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
 from tinysight.graph.builder import FAR, Unsupported, Value, is_open, known, shape_of
 from tinysight.graph.shapes import broadcast
-from tinysight.graph.sides import Side, Sym, as_vector, product
+from tinysight.graph.sides import Sym, as_vector, product
 
 
 @op("reshape reshape2 view_shape", "X Shape")
@@ -49,11 +51,8 @@ def _flatten_to_matrix(v: OpContext) -> Value:
 def _squeeze(v: OpContext) -> Value:
     x = v["X"]
     sides = v.sides(x)
-    axes = (
-        v.constants("axes", "AxesTensor", "AxesTensorList")
-        if v.has("axes") or "AxesTensor" in v
-        else []
-    )
+    given = v.has("axes") or "AxesTensor" in v
+    axes = v.constants("axes", "AxesTensor", "AxesTensorList") if given else []
     places = {v.axis(a, x) for a in axes} or set(range(len(sides)))
     return v.reshape(x, [s for i, s in enumerate(sides) if not (i in places and s == 1)])
 
@@ -105,9 +104,7 @@ def _split(v: OpContext) -> list[Value]:
         given = v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")
         sections = v.constants("sections", "SectionsTensor", "SectionsTensorList") if given else []
     axis = v.axis(axis, x)
-    side = v.sides(x)[axis]
-    if isinstance(side, Sym):
-        raise Unsupported("a cut along a side that is not known")
+    side = v.side(x, axis)
     if not sections:
         count = v.get("num", 1)
         if not 1 <= count <= side or side % count:
@@ -124,9 +121,7 @@ def _split(v: OpContext) -> list[Value]:
 def _unbind(v: OpContext) -> list[Value]:
     x = v["X"]
     axis = v.axis(v.get("axis", 0), x)
-    side = v.sides(x)[axis]
-    if isinstance(side, Sym):
-        raise Unsupported("a cut along a side that is not known")
+    side = v.side(x, axis)
     if side > 4096:
         raise Unsupported(f"{side} parts")
     return [v.emit("Gather", x, np.array(i), axis=axis) for i in range(side)]
@@ -135,9 +130,8 @@ def _unbind(v: OpContext) -> list[Value]:
 @op("slice", "Input StartsTensor EndsTensor")
 def _slice(v: OpContext) -> Value:
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
-    return cut(
-        v, v["Input"], v.integers("axes"), starts, v.vector("ends", "EndsTensor", "EndsTensorList")
-    )
+    ends = v.vector("ends", "EndsTensor", "EndsTensorList")
+    return cut(v, v["Input"], v.integers("axes"), starts, ends)
 
 
 @op("strided_slice", "Input StartsTensor EndsTensor StridesTensor")
@@ -149,56 +143,25 @@ def _strided_slice(v: OpContext) -> Value:
 
 
 def cut(
-    v: OpContext,
-    x: Value,
-    axes: list[int],
-    starts: Value,
-    ends: Value,
-    steps: list[int] | None = None,
+    v: OpContext, x: Value, axes: list[int], starts: Value, ends: Value, steps: Sequence[int] = ()
 ) -> Value:
     """A slice, without the axes that `decrease_axis` names."""
-    axes, steps = [v.axis(a, x) for a in axes], steps or [1] * len(axes)
+    axes, steps, sides = [v.axis(a, x) for a in axes], steps or [1] * len(axes), v.sides(x)
+    whole = False
     if isinstance(starts, np.ndarray) and isinstance(ends, np.ndarray) and starts.dtype != object:
-        ends = _inside(v, x, axes, ends)
-        if len(axes) == len(starts) == len(ends) and _whole(v, x, axes, starts, ends, steps):
-            result = x
-        else:
-            result = v.emit(
-                "Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64)
-            )
-    else:
-        result = v.emit(
-            "Slice", x, starts, ends, np.array(axes, np.int64), np.array(steps, np.int64)
+        # An end that says "the whole side", as the far end: that needs no value of the running model.
+        far = [isinstance(e, Sym) and e == sides[a] for a, e in zip(axes, ends, strict=True)]
+        ends = as_vector([FAR if whole else end for whole, end in zip(far, ends, strict=True)])
+        reach = [FAR if isinstance(sides[a], Sym) else sides[a] for a in axes]
+        whole = len(axes) == len(starts) and all(
+            start == 0 and step == 1 and not isinstance(end, Sym) and end >= last
+            for start, end, step, last in zip(starts, ends, steps, reach, strict=True)
         )
+    places = np.array(axes, np.int64), np.array(steps, np.int64)
+    result = x if whole else v.emit("Slice", x, starts, ends, *places)
     drop = {v.axis(a, x) for a in v.integers("decrease_axis decrease_axes", [])}
-    if not drop:
-        return result
-    return v.reshape(result, [s for i, s in enumerate(v.sides(result)) if i not in drop])
-
-
-def _inside(v: OpContext, x: Value, axes: list[int], ends: np.ndarray) -> np.ndarray:
-    """Ends that say "the whole side", as the far end: that needs no value of the running model."""
-    sides = v.sides(x)
-    return as_vector(
-        [
-            FAR if isinstance(e, Sym) and e == sides[a] else e
-            for a, e in zip(axes, ends, strict=True)
-        ]
-    )
-
-
-def _whole(
-    v: OpContext, x: Value, axes: list[int], starts: np.ndarray, ends: np.ndarray, steps: list[int]
-) -> bool:
-    sides = v.sides(x)
-    return all(
-        start == 0 and step == 1 and not isinstance(end, Sym) and _reaches(end, sides[axis])
-        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
-    )
-
-
-def _reaches(end: int, side: Side) -> bool:
-    return end >= (FAR if isinstance(side, Sym) else side)
+    left = [s for i, s in enumerate(v.sides(result)) if i not in drop]
+    return v.reshape(result, left) if drop else result
 
 
 @op("numel size", "Input")
@@ -257,11 +220,8 @@ def _roll(v: OpContext, x: Value, axis: int, shift: int) -> Value:
         shift %= max(side, 1)
     if shift == 0:
         return x
-    tail, head = (
-        v.emit("Slice", x, np.array([start]), np.array([end]), np.array([axis]), np.array([1]))
-        for start, end in ((-shift, FAR), (0, -shift))
-    )
-    return v.emit("Concat", tail, head, axis=axis)
+    parts = v.slice(x, axis, -shift, FAR), v.slice(x, axis, 0, -shift)
+    return v.emit("Concat", *parts, axis=axis)
 
 
 @op("flip reverse", "X")

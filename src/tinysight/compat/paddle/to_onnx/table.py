@@ -196,6 +196,14 @@ class OpContext:
             raise Unsupported("sides that are not known")
         return [int(side) for side in sides if not isinstance(side, Sym)]
 
+    def side(self, value: Value, axis: int) -> int:
+        """The size of one axis, which has to be known while translating."""
+        return self.numbers(self.sides(value)[axis : axis + 1])[0]
+
+    def slice(self, value: Value, axis: int, start: int, end: int) -> Value:
+        """Part of one axis, with step 1."""
+        return self.emit("Slice", value, *(np.array([n]) for n in (start, end, axis, 1)))
+
     def axis(self, number: int, value: Value) -> int:
         """An axis counted from the front."""
         rank = len(known(value)[1])

@@ -99,9 +99,8 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
         raise WeightsError(where, f"operators that are not covered: {names}")
     graph = Graph()
     values: dict[str, Any] = {}
-    for port, name in zip(
-        program.inputs, [*inputs, *(p.name for p in program.inputs[len(inputs) :])], strict=True
-    ):
+    given = [*inputs, *(p.name for p in program.inputs[len(inputs) :])]
+    for port, name in zip(program.inputs, given, strict=True):
         kind = program.types[port.value]
         try:
             values[port.value] = graph.add_input(name, kind.dtype, kind.shape)
@@ -109,23 +108,20 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
             raise WeightsError(where, f"input {name}: {error}") from None
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
-            raise WeightsError(
-                where, f"parameter {name} is bfloat16", "export the network in float32"
-            )
+            what, hint = f"parameter {name} is bfloat16", "export the network in float32"
+            raise WeightsError(where, what, hint)
         values[value] = model.weights[name]
         graph.name_constant(values[value], name)
     for index, op in enumerate(ops):
         try:
             _one(graph, op, values)
         except Unsupported as error:
-            raise WeightsError(
-                where, f"operator {index} ({op.type}): {error}", "not covered"
-            ) from None
+            what = f"operator {index} ({op.type}): {error}"
+            raise WeightsError(where, what, "not covered") from None
         except NONSENSE as error:
-            what = f"{type(error).__name__} {str(error)[:100]}"
-            raise WeightsError(
-                where, f"operator {index} ({op.type}) cannot be translated: {what}"
-            ) from None
+            why = f"{type(error).__name__} {str(error)[:100]}"
+            what = f"operator {index} ({op.type}) cannot be translated: {why}"
+            raise WeightsError(where, what) from None
     _outputs(graph, program, values, outputs, where)
     return graph
 
@@ -142,47 +138,37 @@ def _needed(program: Program) -> list[Op]:
 
 
 def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
-    for names in op.inputs.values():
-        for name in names:
-            if name not in values:
-                raise Unsupported(f"reads {name[:80]!r}, which nothing has made")
-    if op.type == "builtin.combine":
-        values[op.outputs["0"][0]] = [values[n] for names in op.inputs.values() for n in names]
-        return
-    if op.type == "builtin.split":
-        _assign(values, op.outputs, values[op.inputs["0"][0]])
-        return
-    if op.type == "builtin.slice":
-        values[op.outputs["0"][0]] = values[op.inputs["0"][0]][int(op.attributes["index"])]
-        return
-    entry = covered(op.type)
-    assert entry is not None, "checked before"
-    result = entry.function(OpContext(graph, op, entry, values))
+    used = [name for names in op.inputs.values() for name in names]
+    missing = [name for name in used if name not in values]
+    if missing:
+        raise Unsupported(f"reads {missing[0][:80]!r}, which nothing has made")
+    outputs = {slot: names for slot, names in op.outputs.items() if names}
+    result: Any
+    slots: tuple[str, ...] = ()
+    match op.type:
+        case "builtin.combine":
+            result = [[values[name] for name in used]]
+        case "builtin.split":
+            result = values[op.inputs["0"][0]]
+        case "builtin.slice":
+            result = values[op.inputs["0"][0]][int(op.attributes["index"])]
+        case _:
+            handler = covered(op.type)
+            assert handler is not None, "checked before"
+            result, slots = handler.function(OpContext(graph, op, handler, values)), handler.outputs
     results = list(result) if isinstance(result, list) else [result]
-    if "0" in op.outputs:
-        if isinstance(result, list) and len(op.outputs) == 1:
-            values[op.outputs["0"][0]] = results
-        else:
-            _assign(values, op.outputs, results)
-    elif len(entry.outputs) > 1:
-        for slot, value in zip(entry.outputs, results, strict=True):
-            for name in op.outputs.get(slot, ()):
-                values[name] = value
+    if "0" in op.outputs:  # numbered; those that nobody makes are statistics of training
+        if isinstance(result, list) and len(op.outputs) == 1 and slots:
+            results = [results]
+        values.update((n[0], results[int(s)]) for s, n in outputs.items() if int(s) < len(results))
+    elif len(slots) > 1:
+        for slot, value in zip(slots, results, strict=True):
+            values.update(dict.fromkeys(outputs.get(slot, ()), value))
     else:
-        slots = (*entry.outputs, *_OUTPUTS)
-        names = next((op.outputs[slot] for slot in slots if op.outputs.get(slot)), ())
+        names = next((outputs[s] for s in (*slots, *_OUTPUTS) if s in outputs), ())
         if len(names) != len(results):
             raise Unsupported(f"{len(names)} outputs, {len(results)} made")
         values.update(zip(names, results, strict=True))
-
-
-def _assign(
-    values: dict[str, Any], outputs: Mapping[str, tuple[str, ...]], results: Sequence[Any]
-) -> None:
-    """Numbered outputs; those behind the first that nobody makes are statistics of training."""
-    for slot, names in outputs.items():
-        if names and int(slot) < len(results):
-            values[names[0]] = results[int(slot)]
 
 
 def _outputs(
