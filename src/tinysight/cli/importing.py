@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.cli.progress import download_progress
-from tinysight.compat.paddle.catalog import locate
 from tinysight.errors import ConfigError
 from tinysight.fetch import Artifact
 from tinysight.files import parse_yaml
@@ -69,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _located(args: argparse.Namespace, kind: str) -> tuple[Path, Artifact | None]:
+    from tinysight.compat.paddle.named_bundle import locate
+
     with download_progress(args.name) as report:
         return locate(args.name, kind, cache=args.cache, report=report)
 

@@ -2,5 +2,5 @@
 
 `dialect` reads configurations and `deploy_run` deploy configurations; `pdparams` weights, `folder` exported programs;
 `to_onnx` translates a program, `bundle` makes a bundle of one; `catalog` lists the published files, and `named_bundle`
-makes a bundle of one by its name. The core asks for all of this through `hooks`.
+finds one by its name and makes a bundle of it. The core asks for all of this through `hooks`.
 """

@@ -244,31 +244,6 @@ def fetch_named(
     )
 
 
-def locate(
-    name: str, kind: str, *, cache: Path | None = None, report: Report | None = None
-) -> tuple[Path, Artifact | None]:
-    """A file or folder by its path, its address or its public name; fetched where it is not on this machine.
-
-    Returns:
-        Its path, and its row if it was found by name.
-
-    Raises:
-        ConfigError: no such file or folder, and no row of that name.
-        FetchError: it cannot be fetched.
-    """
-    path = Path(name)
-    if path.exists() or (path.name != name and "://" not in name):
-        return path, None
-    try:
-        done = fetch_named(name, kind, cache=cache, report=report)
-    except UnknownName as error:
-        close = error.problems[0].hint
-        hint = close if close.startswith("did") else "`tinysight models list` shows them"
-        what = "no such file or folder, and no public model of that name"
-        raise ConfigError(name, what, hint) from None
-    return done.path, None if "://" in name else done.artifact
-
-
 def pretrained(network: str, which: bool | str = True, where: str = "") -> Artifact:
     """The ImageNet weights of a network, as a recipe's `pretrained: true | ssld | ssld_stage1` asks for them.
 
