@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache as cached_call
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinysight.errors import ConfigError, UnknownName
-from tinysight.fetch import Artifact, Fetched, fetch
+from tinysight.fetch import Artifact, Fetched, cache_folder, cached, fetch
+from tinysight.fetch.cache import recorded
 from tinysight.fetch.download import Report
 
 PULC_HOST = "https://paddleclas.bj.bcebos.com"
@@ -227,6 +228,30 @@ def find(name: str, kind: str | None = None, where: str = "") -> Artifact:
     known = [row.name for row in artifacts() if kind in (None, row.kind)]
     what = f"{kind} file" if kind else "file to fetch"
     raise UnknownName(what, name, known, where)
+
+
+def network_of(name: str) -> str:
+    """The name of the network that a file of the catalogue is for; empty for a task's or a data set's."""
+    if any(row.name == name and row.kind == "data" for row in artifacts()):
+        return ""
+    if any(name.startswith(row.task) for row in PULC):
+        return ""
+    for end in ("_infer", "_pretrained", "_stage1", "_ssld"):
+        name = name.removesuffix(end)
+    return name
+
+
+def describe(row: Artifact, cache: Path | None = None) -> dict[str, Any]:
+    """A row as plain data: its fields, its file in the cache, and what was recorded when it was first fetched."""
+    folder = cache_folder() if cache is None else cache
+    known = [entry for url in row.urls if (entry := recorded(url, folder))]
+    file = cached(row, cache)
+    return {
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in row._asdict().items()},
+        "cached": str(file) if file else None,
+        "sha256": known[0].sha256 if known else None,
+        "recorded": known[0].date if known else None,
+    }
 
 
 def fetch_named(
