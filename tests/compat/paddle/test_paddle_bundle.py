@@ -161,7 +161,7 @@ def test_what_had_to_be_assumed_is_said(done: Imported) -> None:
     assert done.bundle.manifest.task == "my"
     text = "\n".join(done.notes)
     assert "resize 256 (short side), center_crop 224" in text
-    assert "the answer is the 5 best classes" in text
+    assert "the result is the 5 highest-scoring classes" in text
     assert "no --labels: the 10 classes are called by their ids" in text
 
 

@@ -1,4 +1,4 @@
-"""What an exported program answers: probabilities of classes, an embedding, or boxes."""
+"""What an exported program returns: probabilities of classes, an embedding, or boxes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ExportKind:
-    """How a program is used; 0 stands for a size that it leaves open.
+    """Inputs and outputs of a program.
 
     Attributes:
-        answer: "scores", "embedding" or "boxes"; the names of the outputs are those of `OUTPUTS`.
-        image: which of the inputs takes the images.
-        height: of the images, pixels.
-        width: of the images, pixels.
-        columns: classes, or numbers of an embedding; 0 for boxes.
-        feeds: what the other inputs take, by their names.
-        independent: each class has a probability of its own (sigmoid).
+        output: "scores", "embedding" or "boxes"; the names of the outputs are those of `OUTPUTS`.
+        image: index of the input that takes the images.
+        height: height of the images in pixels; 0 where the program leaves it open.
+        width: width of the images in pixels; 0 where the program leaves it open.
+        columns: number of classes, or length of an embedding; 0 for boxes, or where the program leaves it open.
+        feeds: meaning of each other input by its name.
+        independent: True if each class has a probability of its own (sigmoid).
     """
 
-    answer: str
+    output: str
     image: int
     height: int
     width: int
@@ -45,9 +45,9 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
     """The kind of `program`, by its last operator, its inputs and its outputs.
 
     Args:
-        program: read from the file `where`.
-        where: for messages.
-        named: whether its classes have names, so that it can be nothing but a classifier or a detector.
+        program: a program as `read_program` returns it.
+        where: path of the program, for messages.
+        named: True if its classes have names, so that it can be nothing but a classifier or a detector.
 
     Raises:
         WeightsError: it is of no such kind.
