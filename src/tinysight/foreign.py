@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from tinysight.config.run import RunConfig
     from tinysight.fetch import Artifact
     from tinysight.fetch.download import Report
@@ -39,6 +41,10 @@ class Hooks(Protocol):
 
     def find_weights(self, backbone: str, which: bool | str, where: str) -> Artifact:
         """The published weights of a network."""
+        ...
+
+    def read_state(self, path: Path) -> dict[str, np.ndarray]:
+        """The arrays of a weight file by the names of its entries."""
         ...
 
     def find_bundle(self, name: str, report: Report | None) -> Path:

@@ -14,12 +14,13 @@ from tinysight import __version__
 from tinysight.bundle import MANIFEST, Bundle
 from tinysight.bundle.manifest import OperatingPoint
 from tinysight.compat.paddle.bundle import import_paddle, opened
+from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.dialect.deploy import Deploy, deploy_of, main_indicator
 from tinysight.compat.paddle.dialect.rules import Reader
 from tinysight.compat.paddle.dialect.tree import Tree, read_tree
 from tinysight.compat.paddle.folder import find_files
 from tinysight.errors import ConfigError, UnknownName, WeightsError, nearest
-from tinysight.fetch import cache_folder, find
+from tinysight.fetch import cache_folder
 from tinysight.fetch.cache import locked
 from tinysight.files import sha256
 

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from tinysight.config import RunConfig
     from tinysight.fetch import Artifact
     from tinysight.fetch.download import Report
@@ -32,6 +34,13 @@ def find_weights(backbone: str, which: bool | str, where: str) -> Artifact:
     from tinysight.compat.paddle.catalog import pretrained
 
     return pretrained(backbone, which, where)
+
+
+def read_state(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.pdparams` file by the names of its entries."""
+    from tinysight.compat.paddle.pdparams import read_paddle_state
+
+    return read_paddle_state(path)
 
 
 def find_bundle(name: str, report: Report | None) -> Path:

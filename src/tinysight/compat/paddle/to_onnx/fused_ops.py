@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
 from tinysight.compat.paddle.to_onnx.layers import batch_norm, swap_last
-from tinysight.compat.paddle.to_onnx.symbols import Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value
 
 
-def _activated(v: View, x: Value, name: str) -> Value:
+def _activated(v: OpContext, x: Value, name: str) -> Value:
     if name in ("none", "", "identity"):
         return x
     if name not in ("relu", "sigmoid", "tanh"):
@@ -20,36 +19,37 @@ def _activated(v: View, x: Value, name: str) -> Value:
     return v.emit(name.capitalize(), x)
 
 
-@op("fused_batch_norm_act", inputs=("X", "Scale", "Bias", "Mean", "Variance"), outputs=("Y",))
-def _batch_norm_and_activation(v: View) -> Value:
-    return _activated(v, batch_norm(v), v.attribute("act_type", default="relu"))
+@op("fused_batch_norm_act", "X Scale Bias Mean Variance", "Y")
+def _batch_norm_and_activation(v: OpContext) -> Value:
+    return _activated(v, batch_norm(v), v.get("act_type", "relu"))
 
 
-@op("fused_gemm_epilogue", inputs=("X", "Y", "Bias"))
-def _linear_and_activation(v: View) -> Value:
-    x = swap_last(v, v["X"]) if v.attribute("trans_x", default=False) else v["X"]
-    y = swap_last(v, v["Y"]) if v.attribute("trans_y", default=False) else v["Y"]
+@op("fused_gemm_epilogue", "X Y Bias")
+def _linear_and_activation(v: OpContext) -> Value:
+    x = swap_last(v, v["X"]) if v.get("trans_x", False) else v["X"]
+    y = swap_last(v, v["Y"]) if v.get("trans_y", False) else v["Y"]
     result = v.emit("Add", v.emit("MatMul", x, y), v["Bias"])
-    return _activated(v, result, v.attribute("activation", default="none"))
+    return _activated(v, result, v.get("activation", "none"))
 
 
-@op("swiglu", inputs=("X", "Y"))
-def _swiglu(v: View) -> Value:
+@op("swiglu", "X Y")
+def _swiglu(v: OpContext) -> Value:
     x = v["X"]
     if "Y" in v:
         y = v["Y"]
     else:
-        side, axis = v.sides(x)[-1], len(v.sides(x)) - 1
-        if isinstance(side, Sym) or side % 2:
-            raise Unsupported("half of a side that is odd or not known")
+        axis = len(v.sides(x)) - 1
+        side = v.side(x, axis)
+        if side % 2:
+            raise Unsupported("half of a side that is odd")
         x, y = v.graph.emit_all("Split", x, np.array([side // 2] * 2), axis=axis)
     return v.emit("Mul", v.emit("Mul", x, v.emit("Sigmoid", x)), y)
 
 
-@op("flash_attn", inputs=("q", "k", "v", "fixed_seed_offset", "attn_mask"), outputs=("out",))
-def _attention(v: View) -> Value:
+@op("flash_attn", "q k v fixed_seed_offset attn_mask", "out")
+def _attention(v: OpContext) -> Value:
     """softmax(q k / sqrt(d) + mask) v for (images, positions, heads, d)."""
-    if v.attribute("causal", default=False) or v.attribute("return_softmax", default=False):
+    if v.get("causal", False) or v.get("return_softmax", False):
         raise Unsupported("attention to the past alone")
     query, key, value = (v.emit("Transpose", v[n], perm=[0, 2, 1, 3]) for n in "qkv")
     size = v.numbers(v.sides(query)[-1:])[0]

@@ -1,4 +1,4 @@
-"""Making the graph as lean as a native export: what is linear goes into the weights, what does nothing goes away.
+"""Fuses linear operators into the weights of their neighbours and removes operators that change nothing.
 
 Engines fuse some of this themselves when a session starts, but not all of it, and not all engines. Every rewrite keeps
 the function; sums are done in float64 before weights are rounded again.
@@ -6,14 +6,14 @@ the function; sums are done in float64 before weights are rounded again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Graph, Node
-from tinysight.compat.paddle.to_onnx.symbols import Side
-from tinysight.compat.paddle.to_onnx.tidy import Tidier
+from tinysight.graph.builder import Graph, Operation
+from tinysight.graph.cleanup import Cleanup
+from tinysight.graph.sides import Side
 
 _LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
 
@@ -28,10 +28,10 @@ class _Affine:
     offset: Any
 
 
-class _Fuser(Tidier):
+class _Fuser(Cleanup):
     """Affine maps into weights."""
 
-    def affine(self, node: Node) -> _Affine | None:
+    def affine(self, node: Operation) -> _Affine | None:
         """How `node` is affine in one of its inputs; None if it is not."""
         if node.op == "BatchNormalization":
             parts = [self.constant(n) for n in node.inputs[1:]]
@@ -77,32 +77,30 @@ class _Fuser(Tidier):
             return None
         return long[0], value.ravel().astype(np.float64)
 
-    def fold_affine(self, node: Node) -> None:
+    def fold_affine(self, node: Operation) -> None:
+        """Into the weights of the layer that makes the input, where only this node takes it."""
         found = self.affine(node)
         maker = self.only(found.source) if found else None
         if found is None or maker is None:
             return
-        last = len(self.shape(found.source)) - 1
-        if maker.op in ("Relu", "Clip", "LeakyRelu"):
-            if self.before_activation(maker, found):
-                self.bypass(node, found.source)
-        elif maker.op in ("Conv", "ConvTranspose", "Gemm"):
-            if found.axis in (-1, 1) and self.into(maker, found):
-                self.bypass(node, found.source)
-        elif maker.op == "MatMul" and found.axis in (-1, last):
-            if self.into_matmul(maker, found):
-                self.bypass(node, found.source)
-        elif (
-            maker.op == "Add"
-            and np.ndim(found.offset) == 0
-            and found.offset == 0
-            and found.axis in (-1, last)
-        ):
-            self.through_bias(node, maker, found)
-        elif maker.op == "Reshape" and found.axis in (-1, last):
-            self.through_reshape(node, maker, found)
+        along_last = found.axis in (-1, len(self.shape(found.source)) - 1)
+        match maker.op:
+            case "Relu" | "Clip" | "LeakyRelu":
+                done = self.before_activation(maker, found)
+            case "Conv" | "ConvTranspose" | "Gemm":
+                done = found.axis in (-1, 1) and self.into(maker, found)
+            case "MatMul":
+                done = along_last and self.into(maker, found)
+            case "Add":
+                done = along_last and not np.any(found.offset) and self.through_bias(maker, found)
+            case "Reshape":
+                done = along_last and self.through_reshape(maker, found)
+            case _:
+                done = False
+        if done:
+            self.bypass(node, found.source)
 
-    def before_activation(self, activation: Node, found: _Affine) -> bool:
+    def before_activation(self, activation: Operation, found: _Affine) -> bool:
         """`clip(x, low, high) s + b` is `clip(x s + b, low s + b, high s + b)`: into the convolution in front.
 
         A network with a learnable factor and offset behind every activation (PP-HGNetV2) loses them all this way, and
@@ -112,12 +110,8 @@ class _Fuser(Tidier):
         if inner is None or inner.op != "Conv":
             return False
         factors, offset = np.atleast_1d(found.scale), np.asarray(found.offset)
-        if (
-            not np.any(offset)
-            and np.all(factors > 0)
-            and found.axis in (-1, 1)
-            and activation.op != "Clip"
-        ):
+        positive = not np.any(offset) and bool(np.all(factors > 0))
+        if positive and found.axis in (-1, 1) and activation.op != "Clip":
             return self.into(inner, found)
         if found.axis != -1 or activation.op == "LeakyRelu" or not np.all(factors):
             return False
@@ -137,102 +131,87 @@ class _Fuser(Tidier):
             self.set_input(activation, index, self.new_constant("bound", np.asarray(end, dtype)))
         return True
 
-    def into(self, maker: Node, found: _Affine) -> bool:
-        """Into the weights and bias of a convolution or Gemm."""
+    def into(self, maker: Operation, found: _Affine) -> bool:
+        """Into the weights and bias of a convolution, Gemm or MatMul; a MatMul with an offset becomes a Gemm."""
         weight = self.constant(maker.inputs[1])
         bias_name = maker.inputs[2] if len(maker.inputs) > 2 else ""
         bias = self.constant(bias_name) if bias_name else np.zeros(1)
         if weight is None or bias is None:
             return False
-        if maker.op == "Gemm":
-            channels, scaled = weight.shape[1], weight * found.scale
-        elif maker.op == "Conv":
-            channels = weight.shape[0]
-            factor = np.broadcast_to(found.scale, channels).reshape(-1, *[1] * (weight.ndim - 1))
-            scaled = weight * factor
-        else:
-            group, tail = maker.attributes["group"], [1] * (weight.ndim - 2)
-            channels = weight.shape[1] * group
-            factor = np.broadcast_to(found.scale, channels).reshape(group, 1, -1, *tail)
-            scaled = (weight.reshape(group, -1, *weight.shape[1:]) * factor).reshape(weight.shape)
-        offset = np.broadcast_to(bias, channels) * found.scale + found.offset
-        self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled.astype(weight.dtype)))
-        if bias_name or np.any(offset):
+        offset_given = bool(np.any(found.offset))
+        if maker.op == "MatMul":
+            two = len(self.shape(maker.outputs[0])) == 2
+            if weight.ndim != 2 or (offset_given and not two):
+                return False
+            maker.op = "Gemm" if offset_given else "MatMul"
+        tail = [1] * (weight.ndim - 2)
+        match maker.op:
+            case "Conv":
+                channels, rows = weight.shape[0], weight
+                shape: list[int] = [-1, 1, *tail]
+            case "ConvTranspose":
+                group = maker.attributes["group"]
+                channels, rows = (
+                    weight.shape[1] * group,
+                    weight.reshape(group, -1, *weight.shape[1:]),
+                )
+                shape = [group, 1, -1, *tail]
+            case _:
+                channels, rows, shape = weight.shape[1], weight, [1, -1]
+        if np.any(found.scale != 1):
+            factor = np.broadcast_to(found.scale, channels).reshape(shape)
+            scaled = (rows * factor).reshape(weight.shape).astype(weight.dtype)
+            self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled))
+        if bias_name or offset_given:
+            offset = np.broadcast_to(bias, channels) * found.scale + found.offset
             name = self.new_constant(
                 bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype)
             )
             self.set_input(maker, 2, name)
         return True
 
-    def into_matmul(self, maker: Node, found: _Affine) -> bool:
-        weight = self.constant(maker.inputs[1])
-        if weight is None or weight.ndim != 2:
-            return False
-        offset = np.any(found.offset)
-        if offset and len(self.shape(maker.outputs[0])) != 2:
-            return False
-        if np.any(found.scale != 1):
-            scaled = (weight * found.scale).astype(weight.dtype)
-            self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled))
-        if offset:
-            values = np.broadcast_to(found.offset, weight.shape[1]).astype(weight.dtype)
-            maker.op = "Gemm"
-            self.set_input(maker, 2, self.new_constant("bias", values))
-        return True
-
-    def through_bias(self, node: Node, add: Node, found: _Affine) -> None:
+    def through_bias(self, add: Operation, found: _Affine) -> bool:
         """`(x W + b) s`: into W and b."""
         inner = self.affine(add)
         product = self.only(inner.source) if inner else None
-        if (
-            inner is None
-            or product is None
-            or product.op != "MatMul"
-            or inner.axis not in (-1, found.axis)
-        ):
-            return
-        if not self.into_matmul(product, found):
-            return
+        if inner is None or product is None or product.op != "MatMul":
+            return False
+        if inner.axis not in (-1, found.axis) or not self.into(product, found):
+            return False
         offset = np.asarray(inner.offset * found.scale)
         weight = self.constant(product.inputs[1])
-        assert weight is not None, "into_matmul found it"
+        assert weight is not None, "`into` found it"
         name = self.new_constant("bias", offset.astype(weight.dtype))
         self.set_input(add, 0 if add.inputs[0] in self.graph.constants else 1, name)
-        self.bypass(node, found.source)
+        return True
 
-    def through_reshape(self, node: Node, reshape: Node, found: _Affine) -> None:
+    def through_reshape(self, reshape: Operation, found: _Affine) -> bool:
         """Along the last side, which a reshape may leave alone: apply it before, where it can be folded."""
         source = reshape.inputs[0]
         maker = self.only(source)
         before, after = self.shape(source), self.shape(reshape.outputs[0])
         if maker is None or maker.op not in ("MatMul", "Gemm") or before[-1:] != after[-1:]:
-            return
+            return False
         if maker.op == "Gemm" or len(before) == 2:
-            done = self.into(maker, found) if maker.op == "Gemm" else self.into_matmul(maker, found)
-            if done:
-                self.bypass(node, found.source)
-            return
+            return self.into(maker, found)
         weight = self.constant(maker.inputs[1])
-        if weight is None or not self.into_matmul(
-            maker, _Affine(source, found.axis, found.scale, 0.0)
-        ):
-            return
+        if weight is None or not self.into(maker, _Affine(source, found.axis, found.scale, 0.0)):
+            return False
         if np.any(found.offset):
             name = self.graph.fresh("add")
-            tensor = self.graph.tensors[source]
-            self.graph.tensors[name] = type(tensor)(name, tensor.dtype, tensor.shape)
+            self.graph.tensors[name] = replace(self.graph.tensors[source], name=name)
             bias = self.new_constant("bias", np.asarray(found.offset).astype(weight.dtype))
-            add = Node("Add", [source, bias], [name])
+            add = Operation("Add", [source, bias], [name])
             self.users[source].append(add)
             self.users[bias].append(add)
             self.makers[name] = add
             self.graph.nodes.insert(self.graph.nodes.index(maker) + 1, add)
             self.set_input(reshape, 0, name)
-        self.bypass(node, found.source)
+        return True
 
     # A scalar factor into the next linear layer: dropout of PaddleClas' old kind.
 
-    def fold_factor(self, node: Node) -> None:
+    def fold_factor(self, node: Operation) -> None:
         found = self.affine(node)
         if found is None or found.axis != -1 or found.offset or node.op not in ("Mul", "Div"):
             return
@@ -258,7 +237,7 @@ class _Fuser(Tidier):
 
     # What is affine and changes nothing.
 
-    def simplify(self, node: Node) -> None:
+    def simplify(self, node: Operation) -> None:
         super().simplify(node)
         if id(node) in self.gone:
             return

@@ -1,44 +1,57 @@
-"""The ONNX graph under construction: values, nodes, folding of what is known, naming of what is not.
+"""An ONNX graph under construction: known values are folded, the others become nodes.
 
-A value is a NumPy array (known while translating; of objects when it holds symbolic sides) or a `Tensor` (known when
-the model runs). `emit` takes either and gives either, so an operator's translation is written once for both.
+A value is a NumPy array (known now; of objects when it holds symbolic sides) or a `GraphTensor` (known when the model
+runs). `emit` takes either and returns either, so an operator's translation is written once for both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import FOLDS, MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.shapes import RULES
-from tinysight.compat.paddle.to_onnx.symbols import Call, Dim, Side, Sym, as_vector, dim, settle
-from tinysight.compat.paddle.to_onnx.windows import Known
+from tinysight.graph.folding import FOLDS, MAX_ELEMENTS, fold
+from tinysight.graph.onnx_file import Node, OnnxModel, Port
+from tinysight.graph.shapes import Known, infer
+from tinysight.graph.sides import Call, Dim, Side, Sym, as_vector, dim, product, quotient, settle
 
+OPSET = 18
+FAR = 2**31 - 1  # the end of a slice that reaches the end of its axis
+# What a graph that makes no sense runs into.
+NONSENSE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _MAX_NODES = 100_000
 
 
 class Unsupported(ValueError):
-    """An operator is used in a way that the translation does not cover; names the way."""
+    """An operator is used in a way that is not supported; says which."""
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """What a node or an input of the graph gives."""
+class GraphTensor:
+    """An output of a node, or an input of the graph."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[Side, ...]
 
 
-Value: TypeAlias = np.ndarray | Tensor
+Value: TypeAlias = np.ndarray | GraphTensor
 
 
 @dataclass
-class Node:
-    """One ONNX node by the names of its inputs ("" absent) and outputs."""
+class Operation:
+    """One node that may still change, by the names of its inputs ("" absent) and outputs."""
 
     op: str
     inputs: list[str]
@@ -50,18 +63,18 @@ class Graph:
     """Nodes in order, constants by name, and every tensor made so far."""
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
+        self.nodes: list[Operation] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.tensors: dict[str, Tensor] = {}
-        self.inputs: list[Tensor] = []
-        self.outputs: list[tuple[str, Tensor]] = []
+        self.tensors: dict[str, GraphTensor] = {}
+        self.inputs: list[GraphTensor] = []
+        self.outputs: list[tuple[str, GraphTensor]] = []
         self._names: dict[Any, str] = {}  # constants by identity or, if small, by content
         self._made: dict[Any, list[Value]] = {}  # equal nodes are made once
         self._weights = 0  # elements of all weights: constants made of them may be as large
         self._folded = 0
         self._count = 0
 
-    def add_input(self, name: str, dtype: str, shape: Sequence[int]) -> Tensor:
+    def add_input(self, name: str, dtype: str, shape: Sequence[int]) -> GraphTensor:
         """Declare an input; an open first side is the batch of the first input, so that inputs share it."""
         if any(side >= 2**24 for side in shape):
             raise Unsupported(f"an input of shape {list(shape)}")
@@ -70,7 +83,7 @@ class Graph:
             dim(batch if axis == 0 else name, axis) if side < 0 else side
             for axis, side in enumerate(shape)
         ]
-        tensor = Tensor(name, np.dtype(dtype), tuple(sides))
+        tensor = GraphTensor(name, np.dtype(dtype), tuple(sides))
         self.inputs.append(tensor)
         self.tensors[name] = tensor
         return tensor
@@ -90,10 +103,10 @@ class Graph:
         return name
 
     def ref(self, value: Value | None) -> str:
-        """The name by which a node takes `value`: a tensor's, or that of a constant made for it."""
+        """The name of `value` among a node's inputs: a tensor's, or that of a constant made for it."""
         if value is None:
             return ""
-        if isinstance(value, Tensor):
+        if isinstance(value, GraphTensor):
             return value.name
         if value.dtype == object:
             return self.ref(self.materialise(value))
@@ -120,7 +133,7 @@ class Graph:
         if len(self.nodes) > _MAX_NODES:
             raise Unsupported(f"more than {_MAX_NODES} nodes")
         try:
-            made = RULES[op]([known(v) for v in inputs if v is not None], list(inputs), attributes)
+            made = infer(op, [known(v) for v in inputs if v is not None], list(inputs), attributes)
         except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError) as error:
             raise Unsupported(f"{op}: {error}") from None
         arrays = [v for v in inputs if isinstance(v, np.ndarray)]
@@ -135,44 +148,43 @@ class Graph:
             for dtype, shape in made:
                 name = self.fresh(op.lower())
                 sides = tuple(dim(name, i) if s is None else s for i, s in enumerate(shape))
-                outputs.append(self.tensors.setdefault(name, Tensor(name, dtype, sides)))
+                outputs.append(self.tensors.setdefault(name, GraphTensor(name, dtype, sides)))
             self.nodes.append(
-                Node(op, names, [t.name for t in outputs if isinstance(t, Tensor)], attributes)
+                Operation(
+                    op, names, [t.name for t in outputs if isinstance(t, GraphTensor)], attributes
+                )
             )
             self._made[key] = outputs
         return self._made[key]
 
-    def emit_identity(self, value: Value) -> Tensor:
+    def emit_identity(self, value: Value) -> GraphTensor:
         """A tensor of its own with `value` in it."""
         dtype, shape = known(value)
-        tensor = Tensor(self.fresh("identity"), dtype, shape)
+        tensor = GraphTensor(self.fresh("identity"), dtype, shape)
         self.tensors[tensor.name] = tensor
-        self.nodes.append(Node("Identity", [self.ref(value)], [tensor.name]))
+        self.nodes.append(Operation("Identity", [self.ref(value)], [tensor.name]))
         return tensor
 
     def _fold(
         self, op: str, arrays: list[np.ndarray], attributes: Mapping[str, Any], made: Any
     ) -> list[Value] | None:
-        size = 1
-        for _, shape in made:
-            for side in shape:
-                if not isinstance(side, int):
-                    return None
-                size *= side
+        sides = [side for _, shape in made for side in shape]
+        if not all(isinstance(side, int) for side in sides):
+            return None
+        size = math.prod(sides)
         allowed = MAX_ELEMENTS + self._weights
         if size > allowed or self._folded > 2 * allowed:
             raise Unsupported(f"{op}: a constant of {size} values")
         try:
-            result = FOLDS[op](*arrays, **attributes)
+            results = fold(op, arrays, attributes)
         except TypeError:  # a side that is not known yet, in an operator that has to know
             return None
         except (ValueError, IndexError) as error:
             raise Unsupported(f"{op}: {error}") from None
         self._folded += size if size > 4096 else 0
-        results = result if isinstance(result, list) else [result]
         return [_array(r, dtype) for r, (dtype, _) in zip(results, made, strict=True)]
 
-    def materialise(self, values: np.ndarray) -> Tensor:
+    def materialise(self, values: np.ndarray) -> GraphTensor:
         """An array of sides as a tensor that the model computes when it runs, int64."""
         parts: list[Value] = []
         run: list[int] = []
@@ -188,7 +200,7 @@ class Graph:
         vector = parts[0] if len(parts) == 1 else self.emit("Concat", *parts, axis=0)
         if values.shape != (vector.shape[0],):
             vector = self.emit("Reshape", vector, np.array(values.shape, np.int64))
-        assert isinstance(vector, Tensor), "a symbolic side became a constant"
+        assert isinstance(vector, GraphTensor), "a symbolic side became a constant"
         return vector
 
     def _side(self, side: Side) -> Value:
@@ -211,13 +223,13 @@ class Graph:
 
 def known(value: Value) -> Known:
     """Data type and sides of a value; arrays of sides count as int64."""
-    if isinstance(value, Tensor):
+    if isinstance(value, GraphTensor):
         return value.dtype, value.shape
     return np.dtype(np.int64) if value.dtype == object else value.dtype, value.shape
 
 
 def _array(result: Any, dtype: np.dtype[Any]) -> np.ndarray:
-    """A fold's result as an array; NumPy gives bare scalars for rank 0."""
+    """A folded result as an array; NumPy returns bare scalars for rank 0."""
     if isinstance(result, Sym):
         holder = np.empty((), object)
         holder[()] = result
@@ -229,3 +241,80 @@ def _array(result: Any, dtype: np.dtype[Any]) -> np.ndarray:
 def shape_of(value: Value) -> np.ndarray:
     """The shape of a value as an array of sides."""
     return as_vector(known(value)[1])
+
+
+def cast(graph: Graph, value: Value, dtype: Any) -> Value:
+    """`value` in another data type; itself if it has it."""
+    if known(value)[0] == np.dtype(dtype):
+        return value
+    return graph.emit("Cast", value, to=np.dtype(dtype))
+
+
+def is_open(side: Side) -> bool:
+    """Whether a side of a reshape's target is -1: what the other sides leave."""
+    return not isinstance(side, Sym) and side == -1
+
+
+def reshape(graph: Graph, x: Value, sides: Sequence[Side]) -> Value:
+    """`x` in another shape (-1 once at most: what is left); nothing is emitted where it has that shape.
+
+    The target becomes a constant when one side at most is unknown: it is written -1, or 0 where it stays in place.
+    """
+    old = known(x)[1]
+    rest = quotient(product(old), product(s for s in sides if not is_open(s)))
+    if rest is not None:
+        sides = [rest if is_open(s) else s for s in sides]
+    if tuple(sides) == tuple(old):
+        return x
+    target = list(sides)
+    if not isinstance(x, np.ndarray):
+        free = [i for i, s in enumerate(sides) if isinstance(s, Sym) or is_open(s)]
+        for i in free:
+            if len(free) > 1 and i < len(old) and old[i] == sides[i] and not is_open(sides[i]):
+                target[i] = 0
+                free = [f for f in free if f != i]
+        if len(free) == 1:
+            target[free[0]] = -1
+    return graph.emit("Reshape", x, as_vector(target))
+
+
+def reduce_mean(graph: Graph, x: Value, axes: Sequence[int], *, keep: bool) -> Value:
+    """A mean over `axes` (counted from the front, sorted); over whole images it is a pool, which engines run faster."""
+    if keep and list(axes) == [2, 3] and len(known(x)[1]) == 4:
+        return graph.emit("GlobalAveragePool", x)
+    return graph.emit("ReduceMean", x, np.array(axes, np.int64), keepdims=int(keep))
+
+
+def to_model(graph: Graph) -> OnnxModel:
+    """The model of a finished graph; its outputs take their public names."""
+    names = {tensor.name: name for name, tensor in graph.outputs}
+    taken = {t.name for t in graph.inputs} | set(graph.constants)
+    taken |= {n for node in graph.nodes for n in node.outputs} - set(names)
+    rename = {**{name: f"{name}_" for name in names.values() if name in taken}, **names}
+
+    def renamed(old: Sequence[str]) -> tuple[str, ...]:
+        return tuple(rename.get(name, name) for name in old)
+
+    return OnnxModel(
+        nodes=tuple(
+            Node(n.op, renamed(n.inputs), (made := renamed(n.outputs)), n.attributes, made[0])
+            for n in graph.nodes
+        ),
+        constants={rename.get(name, name): array for name, array in graph.constants.items()},
+        inputs=tuple(_port(t, t.name, graph) for t in graph.inputs),
+        outputs=tuple(_port(t, name, graph) for name, t in graph.outputs),
+        opset=OPSET,
+    )
+
+
+def _port(tensor: GraphTensor, name: str, graph: Graph) -> Port:
+    return Port(name, tensor.dtype, tuple(_side(side, graph) for side in tensor.shape))
+
+
+def _side(side: Side, graph: Graph) -> int | str | None:
+    """A side for the model's interface: a number, the name of an input's side, or nothing."""
+    match side:
+        case Sym(1, (Dim(tensor, axis),)) if any(t.name == tensor for t in graph.inputs):
+            first = axis < 4 and tensor == graph.inputs[0].name
+            return "NCHW"[axis] if first else f"{tensor}_{axis}"
+    return None if isinstance(side, Sym) else side

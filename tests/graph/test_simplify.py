@@ -1,4 +1,4 @@
-"""Our own ONNX files made lean: the same answers from fewer nodes, or the file as it was."""
+"""Our own ONNX files simplified: the same results from fewer nodes, or the file as it was."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from tinysight.compat.paddle.to_onnx.lean import lean
 from tinysight.graph.onnx_file import Node, OnnxModel, Port, read_onnx
+from tinysight.graph.simplify import simplify
 
 F32 = np.dtype(np.float32)
 RNG = np.random.default_rng(0)
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], int, list[str]]] = {
 def test_the_same_function(name: str) -> None:
     nodes, constants, rank, kinds = CASES[name]
     plain = model(nodes, constants, rank=rank)
-    slim = lean(plain)
+    slim = simplify(plain)
     assert [n.op for n in slim.nodes] == kinds
     assert slim.metadata == plain.metadata
     x = RNG.normal(size=(2, 4, 6, 5)).astype(F32)
@@ -116,7 +116,7 @@ def test_shapes_of_the_image_are_constants() -> None:
     )
     constants = {"two": i64(2), "zero": i64(0), "axis": i64(3)}
     ports = (Port("x", F32, ("N", 4, 6, 5)),), (Port("y", F32, ("N", 4, 6, None)),)
-    slim = lean(OnnxModel(nodes, constants, *ports, 18))
+    slim = simplify(OnnxModel(nodes, constants, *ports, 18))
     assert [n.op for n in slim.nodes] == ["Slice"]
     x = RNG.normal(size=(2, 4, 6, 5)).astype(F32)
     assert np.array_equal(run(slim, x), x[..., :2])
@@ -132,4 +132,4 @@ def test_shapes_of_the_image_are_constants() -> None:
     ids=["an operator that is not known", "an older set", "options"],
 )
 def test_what_is_not_known_stays_as_it_is(plain: OnnxModel) -> None:
-    assert lean(plain) is plain
+    assert simplify(plain) is plain
