@@ -20,6 +20,7 @@ _HOMES = {
     "export_bundle": "tinysight.export",
     "fit": "tinysight.training",
     "list_models": "tinysight.models",
+    "load_plugin": "tinysight.plugins",
     "load_recipe": "tinysight.config",
 }
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tinysight.export import export_bundle
     from tinysight.models import create_model, list_models
     from tinysight.pipelines.classify import Classifier
+    from tinysight.plugins import load_plugin
     from tinysight.training import fit
     from tinysight.transforms import decode
 
@@ -44,6 +46,7 @@ __all__ = [
     "export_bundle",
     "fit",
     "list_models",
+    "load_plugin",
     "load_recipe",
 ]
 

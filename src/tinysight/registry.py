@@ -4,7 +4,9 @@ A component is a class or a function with typed parameters, registered under one
 that asks for it, fills in the defaults, feeds the JSON Schema and the documentation. Look-up ignores case and
 separators, so `PPLCNet_x1_0` finds `pplcnet_x1_0`.
 
-Each registry knows its home package, which is imported at the first look-up: a recipe may be read before torch is.
+Each registry knows its home modules, which are imported at the first look-up: a recipe may be read before torch is.
+Where there is one module a family, a look-up imports the one that the name begins like, and the rest only if that lacks
+the name.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
 from tinysight.validation import join, validate
@@ -29,13 +34,16 @@ class Registry(Generic[T]):
 
     Args:
         kind: what one entry is, in an error message ("backbone").
-        home: the package whose import registers the built-in entries.
+        home: the module whose import registers the built-in entries; or several, each under the beginning that the
+            folded names of its entries have (the longest that fits counts).
         runtime: parameters that the program passes, which a recipe may not set (`num_classes`).
     """
 
-    def __init__(self, kind: str, home: str, runtime: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kind: str, home: str | Mapping[str, str], runtime: tuple[str, ...] = ()
+    ) -> None:
         self.kind = kind
-        self.home = home
+        self._homes = {"": home} if isinstance(home, str) else home
         self.runtime = runtime
         self._entries: dict[str, Callable[..., T]] = {}
         self._names: dict[str, str] = {}  # folded spelling -> name
@@ -47,20 +55,33 @@ class Registry(Generic[T]):
         """Decorator: make a class or function available under `name`.
 
         Raises:
-            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`.
+            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`. A plugin may
+                register its own names again.
         """
 
         def add(target: C) -> C:
-            folded = fold(name)
-            if folded in self._names:
+            folded, plugin = fold(name), _plugin.get()
+            home = str(getattr(target, "__module__", ""))
+            if home.startswith("tinysight.") and not home.startswith("tinysight.plugins."):
+                plugin = None  # one of ours, which the plugin imports
+            taken = self._names.get(folded)
+            first = _sources.get(id(self._entries[taken])) if taken else None
+            if taken is not None and (first is None or first != plugin):
+                if first is not None and plugin is None:  # one of ours, imported later
+                    raise ConfigError(f"plugin {first}", f"{name!r} is a {self.kind} already")
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             for parameter in self._parameters(target):
                 if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                     raise ValueError(f"{self.kind} {name!r} may not take *{parameter.name}")
                 if parameter.annotation is parameter.empty:
                     raise ValueError(f"{self.kind} {name!r}: {parameter.name} has no annotation")
+            if taken is not None:
+                _sources.pop(id(self._entries[taken]))
             self._names[folded] = name
             self._entries[name] = target
+            self._schemas.pop(name, None)
+            if plugin is not None:
+                _sources[id(target)] = plugin
             return target
 
         return add
@@ -75,7 +96,12 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
+        _load_installed()
         return sorted(self._entries)
+
+    def plugin(self, name: str) -> str | None:
+        """The source of the plugin that registered `name`; None: it is one of ours."""
+        return _sources.get(id(self._target(self.resolve(name))))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -88,14 +114,15 @@ class Registry(Generic[T]):
         """
         prefix, slash, rest = name.partition("/")
         if slash:
-            self._load()
+            self._load(prefix)
             if prefix in self._sources:
                 self._given[name] = self._sources[prefix](rest, where)
                 return name
         found = self._names.get(fold(name))
-        if found is None:
-            self._load()
-            found = self._names.get(fold(name))
+        for load in (partial(self._load, name), self._load, _load_installed):  # its family first
+            if found is None:
+                load()
+                found = self._names.get(fold(name))
         if found is None:
             raise UnknownName(self.kind, name, self.names(), where)
         return found
@@ -172,11 +199,84 @@ class Registry(Generic[T]):
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
 
-    def _load(self) -> None:
+    def _load(self, name: str = "") -> None:
+        """Import the home of `name`; without one, all."""
+        fitting = [start for start in self._homes if fold(name).startswith(start)]
+        wanted = [max(fitting, key=len)] if name and fitting else list(self._homes)
         try:
-            importlib.import_module(self.home)
+            for start in wanted:
+                importlib.import_module(self._homes[start])
         except ModuleNotFoundError as error:
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
+
+
+class LossTerms(Registry[Any]):
+    """The losses of several registries, with the keys that one has as a term of a sum.
+
+    A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output of the network that the loss is
+    computed from, and `weight` what its value is multiplied by.
+
+    Args:
+        members: registries by the default of `of`.
+    """
+
+    def __init__(self, members: Mapping[str, Registry[Any]]) -> None:
+        runtime = tuple(dict.fromkeys(name for r in members.values() for name in r.runtime))
+        super().__init__("loss_term", {}, runtime)
+        self._members = members
+
+    def names(self) -> list[str]:
+        """All names of the members, sorted."""
+        return sorted(name for registry in self._members.values() for name in registry.names())
+
+    def resolve(self, name: str, where: str = "") -> str:
+        """As `Registry.resolve`, in any of the members."""
+        return self._member(name, where)[1].resolve(name, where)
+
+    def schema(self, name: str) -> type[BaseModel]:
+        """The parameters of the loss, `of` and `weight`."""
+        default, registry = self._member(name)
+        name = registry.resolve(name)
+        if name not in self._schemas:
+            from annotated_types import Ge
+            from pydantic import create_model
+
+            keys: Any = {"of": (str, default), "weight": (Annotated[float, Ge(0)], 1.0)}
+            self._schemas[name] = create_model(name, __base__=registry.schema(name), **keys)
+        return self._schemas[name]
+
+    def _target(self, resolved: str) -> Callable[..., Any]:
+        return self._member(resolved)[1]._target(resolved)
+
+    def _member(self, name: str, where: str = "") -> tuple[str, Registry[Any]]:
+        for default, registry in self._members.items():
+            try:
+                registry.resolve(name)
+            except UnknownName:
+                continue
+            return default, registry
+        raise UnknownName("loss", name, self.names(), where)
+
+
+_plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
+_sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
+
+
+@contextmanager
+def registered_by(plugin: str) -> Iterator[None]:
+    """What is registered meanwhile belongs to the plugin of this source."""
+    token = _plugin.set(plugin)
+    try:
+        yield
+    finally:
+        _plugin.reset(token)
+
+
+def _load_installed() -> None:
+    """Import what installed packages register."""
+    from tinysight.plugins import load_installed
+
+    load_installed()
 
 
 def fold(name: str) -> str:
@@ -189,18 +289,51 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+backbones: Registry[Any] = Registry(
+    "backbone",
+    {
+        "efficientnetlite": "tinysight.models.efficientnet_lite",
+        "mobilenetv1": "tinysight.models.mobilenetv1",
+        "mobilenetv3": "tinysight.models.mobilenetv3",
+        "pphgnet": "tinysight.models.pphgnet",
+        "pphgnetv2": "tinysight.models.pphgnetv2",
+        "pplcnet": "tinysight.models.pplcnet",
+        "pplcnetv2": "tinysight.models.pplcnetv2",
+        "res2net": "tinysight.models.res2net",
+        "resnet": "tinysight.models.resnet",
+        "swintransformer": "tinysight.models.swin",
+        "timm": "tinysight.models.from_timm",
+    },
+    runtime=("num_classes",),
+)
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses.distillation", runtime=("label_ratio",)
+    "distillation_loss",
+    "tinysight.losses.distillation",
+    runtime=("label_ratio",),
 )
-embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses.embedding")
-heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses.classification", runtime=("label_ratio",))
+embedding_losses: Registry[Any] = Registry(
+    "embedding_loss", "tinysight.losses.embedding", runtime=("features", "num_classes")
+)
+heads: Registry[Any] = Registry(
+    "head",
+    {
+        "": "tinysight.models.margins",
+        "arc": "tinysight.models.heads",
+        "fc": "tinysight.models.heads",
+    },
+    runtime=("in_features", "num_classes"),
+)
+losses: Registry[Any] = Registry(
+    "loss", "tinysight.losses.classification", runtime=("label_ratio",)
+)
+loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry(
-    "metric", "tinysight.metrics", runtime=("scores", "labels")
+    "metric",
+    {"": "tinysight.metrics", "retrieval": "tinysight.metrics.retrieval"},
+    runtime=("scores", "labels"),
 )
-necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
+necks: Registry[Any] = Registry("neck", "tinysight.models.necks", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
 postprocesses: Registry[Any] = Registry("postprocess", "tinysight.tasks", runtime=("labels",))
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
@@ -212,7 +345,26 @@ sessions: Registry[Any] = Registry(
 )
 targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
 tasks: Registry[Any] = Registry("task", "tinysight.tasks")
-transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
+transforms: Registry[Any] = Registry(
+    "transform",  # those of prediction are there with the package
+    {
+        "": "tinysight.transforms.augment.geometry",
+        "autoaugment": "tinysight.transforms.augment.auto_augment",
+        "classic": "tinysight.transforms.augment.auto_augment",
+        "colorjitter": "tinysight.transforms.augment.photometric",
+        "hideandseek": "tinysight.transforms.augment.erasing",
+        "kernelblur": "tinysight.transforms.augment.blur",
+        "pcalighting": "tinysight.transforms.augment.photometric",
+        "randaugment": "tinysight.transforms.augment.auto_augment",
+        "randomblur": "tinysight.transforms.augment.blur",
+        "randombrightness": "tinysight.transforms.augment.photometric",
+        "randomerasing": "tinysight.transforms.augment.erasing",
+        "randomgrayscale": "tinysight.transforms.augment.photometric",
+        "randomjpeg": "tinysight.transforms.augment.photometric",
+        "randomrotation": "tinysight.transforms.augment.rotation",
+        "randomturn": "tinysight.transforms.augment.rotation",
+    },
+)
 
 REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r
@@ -223,6 +375,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         embedding_losses,
         heads,
         losses,
+        loss_terms,
         metrics,
         necks,
         optimizers,

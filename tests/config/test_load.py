@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,16 @@ def test_base_is_merged_and_defaults_are_written_out(tmp_path: Path) -> None:
     assert recipe.train.lr == 0.01
     assert recipe.train.optimizer.spec["nesterov"] is False
     assert recipe.model.backbone.name == "pplcnet_x1_0"
+
+
+def test_anchors_and_merge_keys_are_read(tmp_path: Path) -> None:
+    text = (
+        MINIMAL
+        + "transforms: {train: &same [{name: resize, size: 32}, {name: normalize}], eval: *same}\n"
+    )
+    recipe = load_recipe(write(tmp_path, text), ["transforms.train.0.size=64"])
+    assert recipe.transforms.train[0].spec["size"] == 64
+    assert recipe.transforms.eval[0].spec["size"] == 32
 
 
 def test_a_component_of_another_name_replaces_its_options(tmp_path: Path) -> None:
@@ -126,3 +138,12 @@ def test_the_committed_schema_is_current() -> None:
     assert json.loads(committed.read_text("utf-8")) == recipe_schema(), (
         "run `tinysight recipe schema > docs/recipe.schema.json`"
     )
+
+
+def test_a_native_recipe_imports_nothing_of_another_framework() -> None:
+    code = (
+        "import sys; from tinysight.config import load_recipe; load_recipe('pulc/safety_helmet')\n"
+        "assert not [name for name in sys.modules if 'compat' in name and 'tinysight' in name]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

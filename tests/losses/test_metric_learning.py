@@ -123,11 +123,7 @@ def test_memory_goes_on_from_a_checkpoint(kind: Any) -> None:
     assert values[1] > float(kind(3, size=6, start=9)(*batches[1]))  # the memory adds its part
 
 
-SPECS = {
-    "center": {"num_classes": 2, "features": 4},
-    "contrastive_xbm": {"features": 4, "size": 16},
-    "triplet_angular_margin_xbm": {"features": 4, "size": 16},
-}
+SIZE = {"contrastive_xbm": {"size": 16}, "triplet_angular_margin_xbm": {"size": 16}}
 MORE = ("domain_scatter", "domain_shuffle", "dshsd")  # take more than labels
 EMBEDDING = sorted(set(embedding_losses.names()) - set(MORE))
 
@@ -135,15 +131,15 @@ EMBEDDING = sorted(set(embedding_losses.names()) - set(MORE))
 @pytest.mark.parametrize("name", EMBEDDING)
 def test_every_loss_of_embeddings_learns(name: str) -> None:
     torch.manual_seed(1)
-    checked, problems = embedding_losses.check({"name": name, **SPECS.get(name, {})}, "loss")
+    checked, problems = embedding_losses.check({"name": name, **SIZE.get(name, {})}, "loss")
     assert problems == []
-    loss: nn.Module = embedding_losses.build(checked)
+    loss: nn.Module = embedding_losses.build(checked, features=4, num_classes=2)
     x = torch.randn(8, 4).requires_grad_()
     labels = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
     before = loss(x, labels)
     (gradient,) = torch.autograd.grad(before, x)
     assert bool(torch.isfinite(gradient).all())
-    lower = embedding_losses.build(checked)
+    lower = embedding_losses.build(checked, features=4, num_classes=2)
     lower.load_state_dict(
         {k: v for k, v in loss.state_dict().items() if k == "centers"}, strict=False
     )

@@ -65,6 +65,11 @@ class Bundle:
             raise BundleError(str(path), _reason(error), _AGAIN) from None
         if MODEL not in manifest.files:
             raise BundleError(str(path), f"lists no {MODEL}", _AGAIN)
+        for plugin in manifest.recipe.get("plugins", ()):
+            if plugin["needed_for"]:
+                from tinysight.plugins import require
+
+                require(plugin, str(folder), ", ".join(plugin["needed_for"]))
         contents = {name: _verified(folder, name, f) for name, f in manifest.files.items()}
         return cls(folder, manifest, contents[MODEL])
 

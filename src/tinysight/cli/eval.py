@@ -55,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
 def _subject(args: argparse.Namespace) -> Subject:
     """The network that is evaluated."""
     if not args.run and not args.bundle:
-        from tinysight.cli.setup import require_paddleclas_config
+        from tinysight.cli.arguments import read_foreign_config
 
-        setup = require_paddleclas_config(args, "--run or --bundle")
+        config = read_foreign_config(args, "--run or --bundle")
         from tinysight.data.labels import resolve_labels
         from tinysight.training.predictor import subject_of_weights
 
-        return subject_of_weights(resolve_labels(setup.recipe), setup.trained)
+        return subject_of_weights(resolve_labels(config.recipe), config.trained_weights)
     # The recipe in the run's folder knows where the data was moved to.
     own = Path(args.run) / "recipe.yaml" if args.run else None
     source = args.recipe or (own if own and own.is_file() else None)

@@ -15,8 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import require_paddleclas_config
+from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.errors import ConfigError
 
 
@@ -27,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 if an image could not be read."""
-    setup = require_paddleclas_config(args, "tinysight infer")
-    assert setup.translation is not None
-    recipe, infer = setup.recipe, setup.translation.infer
+    config = read_foreign_config(args, "tinysight infer")
+    recipe, infer = config.recipe, config.label_source
     if infer.images is None:
         raise ConfigError("Infer.infer_imgs", "which images?", "add -o Infer.infer_imgs=...")
     from tinysight.pipelines.sources import iter_images
@@ -39,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     listed = {"root": infer.images} if infer.listed else {}
     images = iter_images(infer.listed or infer.images, **listed)
-    stream = pipeline_of_weights(recipe, setup.trained, infer.batch_size).stream(images)
+    stream = pipeline_of_weights(recipe, config.trained_weights, infer.batch_size).stream(images)
     spec = recipe.export.postprocess.spec
     failed: list[Unreadable] = []
     rows: list[dict[str, Any]] = []

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli.arguments import add_engine
+from tinysight.cli.arguments import add_engine, add_plugin
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images worked on at the same time; default: as many as processors",
     )  # fmt: skip
     add_engine(parser)
+    add_plugin(parser)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--topk", type=int, metavar="K", help="the K best classes")
     choice.add_argument("--threshold", type=float, metavar="P", help="instead of the bundle's own")
@@ -200,7 +201,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
-    from tinysight.compat.paddle.named_bundle import fetched_bundle
+    from tinysight.foreign import hooks
 
     with download_progress(name) as report:
-        return str(fetched_bundle(name, report=report))
+        return str(hooks().find_bundle(name, report))

@@ -81,7 +81,7 @@ def _images(args: argparse.Namespace, bundle: Bundle) -> Images:
 
     recipe = load_model(find_checkpoint(args.run))[1]
     data = recipe.data
-    samples = read_split(data, data.eval)
+    samples = read_split(data, data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     labels = None

@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from tinysight.cli.arguments import add_plugin
+
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
     from tinysight.certificate.verify import VerificationReport
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--program", metavar="PATH",
         help="one more column: a program that answers as `tinysight predict --json` does",
     )  # fmt: skip
+    add_plugin(parser)
     add("--json", action="store_true", help="the table as JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")
 

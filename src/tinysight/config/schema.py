@@ -9,10 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, core_schema
 
 from tinysight.errors import nearest
-from tinysight.registry import tasks
+from tinysight.registry import REGISTRIES, tasks
+from tinysight.validation import PROBLEMS
 
 if TYPE_CHECKING:
     from tinysight.transforms import Compose
@@ -21,7 +32,7 @@ if TYPE_CHECKING:
 class Section(BaseModel):
     """A mapping of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
 class Component(BaseModel):
@@ -30,21 +41,63 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     name: str
+    _plugin: str | None = PrivateAttr(None)  # source of the plugin that registered it
 
     @property
     def spec(self) -> dict[str, Any]:
         """The mapping that `Registry.build` takes."""
-        return self.model_dump(mode="json")
+        return {"name": self.name, **(self.model_extra or {})}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Marks a component slot with the registry that its name is looked up in."""
+    """Marks a component slot with the registry that checks it: name, keys and values; defaults are filled in."""
 
     name: str
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        inner = handler(source)
+        writer = core_schema.wrap_serializer_function_ser_schema(
+            self._written, info_arg=True, schema=inner
+        )
+        return core_schema.no_info_after_validator_function(
+            self._checked, inner, serialization=writer
+        )
+
     def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
         return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
+
+    def _checked(self, component: Component) -> Component:
+        spec, problems = REGISTRIES[self.name].check(component.spec, "")
+        if problems:
+            raise PydanticCustomError(PROBLEMS, "see its problems", {PROBLEMS: problems})
+        checked = Component.model_construct(**spec)
+        checked._plugin = REGISTRIES[self.name].plugin(checked.name)
+        return checked
+
+    def _written(self, component: Component, handler: Any, info: Any) -> dict[str, Any]:
+        """The component as plain data; without its defaults if only the others are asked for."""
+        spec: dict[str, Any] = handler(component)
+        if not info.exclude_defaults:
+            return spec
+        fields = REGISTRIES[self.name].schema(component.name).model_fields
+        defaults = {k: _plain(f.default) for k, f in fields.items() if not f.is_required()}
+        return {k: v for k, v in spec.items() if k == "name" or v != defaults.get(k, ...)}
+
+
+def plugins_of(value: Any) -> set[str]:
+    """Sources of the plugins that registered a component in a section, a mapping or a tuple of them."""
+    if isinstance(value, Component):
+        return {value._plugin} if value._plugin else set()
+    if isinstance(value, Section):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return set().union(*map(plugins_of, value)) if isinstance(value, tuple) else set()
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 Transform = Annotated[Component, Kind("transform")]
@@ -108,6 +161,12 @@ class Split(Section):
         return self
 
 
+def _one_or_named(value: Any) -> str:
+    """Which of the two spellings of `data.eval` this is: named splits are a mapping of mappings."""
+    inner = value.values() if isinstance(value, dict) else ()
+    return "(named)" if inner and all(isinstance(v, dict | Split) for v in inner) else "(one)"
+
+
 class Data(Section):
     """Where the images are and how they become batches."""
 
@@ -135,7 +194,11 @@ class Data(Section):
         bool, Field(description="Number the class ids that occur from 0, in their order")
     ] = False
     train: Split
-    eval: Split
+    eval: Annotated[
+        Annotated[Split, Tag("(one)")] | Annotated[dict[str, Split], Tag("(named)")],
+        Discriminator(_one_or_named),
+        Field(description="One split, or several by name, the first of which picks the best epoch"),
+    ]
     delimiter: (
         Annotated[
             str,
@@ -155,6 +218,16 @@ class Data(Section):
         float, Field(ge=0, le=1, description="Stop when more images than this are unreadable")
     ] = 0.01
 
+    @property
+    def eval_splits(self) -> dict[str, Split]:
+        """The evaluation splits by name; a single one is called the empty string."""
+        return {"": self.eval} if isinstance(self.eval, Split) else self.eval
+
+    @property
+    def first_eval(self) -> Split:
+        """The evaluation split that picks the best epoch and the threshold."""
+        return next(iter(self.eval_splits.values()))
+
 
 class Pixels(Section):
     """From decoded image to network input. `eval` travels in the bundle."""
@@ -171,6 +244,8 @@ class Model(Section):
     """The network."""
 
     backbone: Annotated[Component, Kind("backbone")]
+    neck: Annotated[Component, Kind("neck")] | None = None
+    head: Annotated[Component, Kind("head")] | None = None
     pretrained: (
         Annotated[
             bool | str,
@@ -209,10 +284,17 @@ class Model(Section):
         Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),
     ] = "unbiased"
 
+    @property
+    def recognises(self) -> bool:
+        """True for a backbone without its own classifier, followed by a neck, a head or both."""
+        return self.neck is not None or self.head is not None
+
     @model_validator(mode="after")
     def _probe_of_something(self) -> Model:
         if self.linear_probe and not self.pretrained:
             raise ValueError("linear_probe needs pretrained weights: set pretrained too")
+        if self.linear_probe and self.recognises:
+            raise ValueError("linear_probe is for the backbone's own classifier, not neck and head")
         return self
 
 
@@ -305,21 +387,46 @@ class Export(Section):
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
+class PluginRecord(Section):
+    """A file or package that registered components, as a run records it; a recipe may give the path alone."""
+
+    name: str
+    sha256: str
+    file: str | None = None
+
+
 class Recipe(Section):
     """A training run, complete: the same recipe, data and seed give the same weights."""
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]
     description: str = ""
+    plugins: Annotated[
+        tuple[PluginRecord, ...],
+        Field(description="Python files that register components; relative to this file"),
+    ] = ()
     data: Data
     transforms: Pixels
     model: Model
-    loss: Annotated[Component, Kind("loss")]
+    loss: Annotated[Component, Kind("loss")] | None = None
+    losses: Annotated[
+        tuple[Annotated[Component, Kind("loss_term")], ...],
+        Field(
+            description="A weighted sum instead of `loss`: each also has `of`, the output that it is computed from,"
+            " and `weight`"
+        ),
+    ] = ()
     train: Train
     metrics: Annotated[
         tuple[Annotated[Component, Kind("metric")], ...],
         Field(min_length=1, description="The first value of the first one picks the best epoch"),
     ]
     export: Export
+
+    @model_validator(mode="after")
+    def _one_spelling(self) -> Recipe:
+        if (self.loss is None) == (not self.losses):
+            raise ValueError("give either loss or losses")
+        return self
 
     def eval_transforms(self) -> Compose:
         """The transforms of evaluation and of the bundle."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from tinysight import __version__
+from tinysight import __version__, registry
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.certificate.record import to_files
@@ -33,6 +33,7 @@ from tinysight.export.parity import certify, measure
 from tinysight.files import sha256
 from tinysight.metrics import ThresholdResult
 from tinysight.pipelines.sources import Source, iter_images
+from tinysight.plugins import find_plugin
 from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
@@ -166,7 +167,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[Path]:
     found: list[Path] = []
     data = recipe.data
     try:
-        samples = read_split(data, data.eval)
+        samples = read_split(data, data.first_eval)
     except DataError as error:
         if images is None:
             what = "no image to compare on: the run's evaluation list cannot be read"
@@ -225,10 +226,29 @@ def _best(path: Path) -> dict[str, Any]:
     return load_checkpoint(path).state.best if path.resolve() == best.resolve() else {}
 
 
+def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
+    """Name and hash of the run's plugins, and which of the bundle's components each registered."""
+    parts = [(t.name, registry.transforms.plugin(t.name)) for t in recipe.transforms.eval]
+    postprocess = recipe.export.postprocess.name
+    parts.append((postprocess, registry.postprocesses.plugin(postprocess)))
+    records = []
+    for plugin in recipe.plugins:
+        needed = [
+            (part, source) for part, source in parts if source and Path(source).name == plugin.name
+        ]
+        digest = find_plugin(needed[0][1]).sha256 if needed else plugin.sha256
+        records.append(
+            {"name": plugin.name, "sha256": digest, "needed_for": [part for part, _ in needed]}
+        )
+    return records
+
+
 def _provenance(
     path: Path, recipe: Recipe, best: dict[str, Any], temperature: float
 ) -> dict[str, Any]:
+    plugins = _plugins(recipe)
     return {
+        **({"plugins": plugins} if plugins else {}),
         "sha256": sha256(recipe_yaml(recipe).encode()),
         "backbone": recipe.model.backbone.name,
         "seed": recipe.train.seed,

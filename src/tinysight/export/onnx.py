@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from tinysight.compat.paddle.to_onnx.lean import lean
 from tinysight.errors import MissingDependency
 from tinysight.graph.onnx_file import read_onnx
+from tinysight.graph.simplify import simplify
 from tinysight.models import Backbone
 from tinysight.models.activation import activate
 
@@ -84,7 +84,7 @@ def to_onnx(
         raise RuntimeError("torch.onnx.export returned nothing")
     exported = read_onnx(program.model_proto.SerializeToString())
     # The exporter's notes (source lines, paths of this machine) are not read, so they are not written.
-    data = lean(replace(exported, metadata=dict(metadata))).to_bytes()
+    data = simplify(replace(exported, metadata=dict(metadata))).to_bytes()
     onnx.checker.check_model(onnx.load_model_from_string(data), full_check=True)
     return data
 

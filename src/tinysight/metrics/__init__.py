@@ -54,7 +54,6 @@ from tinysight.metrics.operating_point import (
     at_threshold,
     expected_fpr,
 )
-from tinysight.metrics.retrieval import retrieval
 
 __all__ = [
     "ClassReport",
@@ -88,7 +87,6 @@ __all__ = [
     "pr_area",
     "precision_recall_curve",
     "reliability",
-    "retrieval",
     "roc_auc",
     "roc_curve",
     "soften",

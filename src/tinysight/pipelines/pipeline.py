@@ -246,15 +246,13 @@ class BundlePipeline(Pipeline[R]):
             raise ConfigError(str(bundle.folder), what, "open_bundle makes the one that fits")
         # The session first: it is opened in the background while the rest is imported.
         network = self.network(bundle, engine, precision, threads, workers)
-        from tinysight.transforms import Compose
-        from tinysight.transforms.prepare import Prepare, enough
+        from tinysight.transforms import Compose, InputPipeline
+        from tinysight.transforms.compose import min_decode_size
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
         decode = None if exact or boxes else self.manifest.decode
-        read = Prepare(compose, enough(self.manifest.transforms, decode.margin) if decode else None)
-        last = None if boxes else read.normalization
-        if last and network.take_pixels(last):
-            read.keep_pixels()
+        least = min_decode_size(self.manifest.transforms, decode.margin) if decode else None
+        read = InputPipeline(compose, least, None if boxes else network.take_pixels)
         decide = postprocesses.build(spec, labels=self.manifest.labels)
         steps = Steps(read.decode, lambda x: network.row(read(x), x), network.run, decide)
         super().__init__(steps, batch_size, workers)

@@ -13,9 +13,9 @@ from tinysight.evaluation.compare import summarize
 from tinysight.pipelines.comparable import comparable_results
 from tinysight.pipelines.pipeline import open_bundle, pipeline_for
 from tinysight.tasks.results import Unreadable
-from tinysight.transforms.header import Refused, read_header
-from tinysight.transforms.jpeg import denominator
-from tinysight.transforms.prepare import enough
+from tinysight.transforms.compose import min_decode_size
+from tinysight.transforms.decode import denominator
+from tinysight.transforms.header import HeaderError, read_header
 
 MAX_FLIPS = 0.001  # of the images
 LEAST_IMAGES = 1000
@@ -37,7 +37,7 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
         raise DataError(
             where, "boxes are in pixels of the whole image, so it is always decoded whole"
         )
-    least = enough(manifest.transforms, margin)
+    least = min_decode_size(manifest.transforms, margin)
     if least is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"
         raise DataError(where, what)
@@ -64,7 +64,7 @@ def is_acceptable(found: ReducedDecode) -> bool:
 def _is_reduced(path: str, least: tuple[int, int]) -> bool:
     try:
         header = read_header(Path(path).read_bytes())
-    except (OSError, Refused):
+    except (OSError, HeaderError):
         return False
     needed = least if header.orientation < 5 else least[::-1]
     return header.format == "JPEG" and denominator((header.width, header.height), needed) > 1

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tinysight.errors import CheckpointError, ConfigError, nearest
-from tinysight.fetch import fetch, find, pretrained
-from tinysight.models import Backbone
+from tinysight.fetch import fetch
+from tinysight.foreign import hooks
+from tinysight.models.recognizer import Network
 from tinysight.training.weights import read_weights
 
 logger = logging.getLogger(__name__)
@@ -34,18 +35,18 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
         FetchError: not in the cache, and it cannot be fetched.
     """
     if wanted is True or wanted in _PUBLISHED:
-        return fetch(pretrained(backbone, wanted, where)).path
+        return fetch(hooks().find_weights(backbone, wanted, where)).path
     text = str(wanted)
     if "://" in text:
         return fetch(text).path
     path = Path(text)
     if not path.exists() and path.name == text and not path.suffix:
-        return fetch(find(text, "weights", where)).path
+        return fetch(hooks().find_artifact(text, "weights", where)).path
     return path
 
 
 def load_pretrained(
-    model: Backbone, path: Path, *, skip: Sequence[str] = (), prefix: str = ""
+    model: Network, path: Path, *, skip: Sequence[str] = (), prefix: str = ""
 ) -> None:
     """Load all weights of `path` into `model`, but for the parts named in `skip`.
 
@@ -81,7 +82,7 @@ def load_pretrained(
         logger.info("%s: loaded, but for %s, which is new", path, ", ".join(skip))
 
 
-def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, ...]:
+def part_names(model: Network, parts: Sequence[str], where: str) -> tuple[str, ...]:
     """How the names of the entries begin that belong to `parts`, which the recipe lists at `where`.
 
     Raises:
@@ -100,7 +101,7 @@ def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, 
     return tuple(found)
 
 
-def _hint(model: Backbone, names: Collection[str]) -> str:
+def _hint(model: Network, names: Collection[str]) -> str:
     stem = f"{model.classifier_name}."
     if all(name.startswith(stem) for name in names):
         return "to begin with a new classifier: skip: [classifier]"
