@@ -52,7 +52,7 @@ def load_pretrained(
 
     Args:
         model: changed in place, and not at all when an error is raised.
-        path: a file of any format of `train.weights`.
+        path: a file of any format of `training.weights`.
         skip: parts that keep their fresh weights, whatever the file holds for them: `classifier`, or the beginning of
             an entry's name (`last_conv`).
         prefix: see `read_weights`.
