@@ -22,7 +22,7 @@ from tinysight.evaluation.threshold import (
     threshold_to_manifest,
     with_threshold,
 )
-from tinysight.metrics import expected_fpr
+from tinysight.metrics.operating_point import expected_fpr
 from tinysight.tasks import task_of_target
 
 LABELS = ("dark", "bright")

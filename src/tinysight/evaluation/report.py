@@ -23,7 +23,8 @@ from tinysight.evaluation.threshold import (
     fpr_on_new_images,
     threshold_scores,
 )
-from tinysight.metrics import Interval, ThresholdResult
+from tinysight.metrics.intervals import Interval
+from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.registry import sessions
 from tinysight.tasks.base import (
     BinaryScores,

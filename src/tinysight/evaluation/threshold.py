@@ -12,9 +12,9 @@ from tinysight.bundle import manifest as bundle_manifest
 from tinysight.bundle.manifest import Manifest
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.metrics import (
+from tinysight.metrics.intervals import Interval
+from tinysight.metrics.operating_point import (
     Counts,
-    Interval,
     ThresholdResult,
     at_target_fpr,
     at_target_precision,

@@ -31,7 +31,7 @@ from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, to_onnx
 from tinysight.export.parity import certify, measure
 from tinysight.files import sha256
-from tinysight.metrics import ThresholdResult
+from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.plugins import find_plugin
 from tinysight.tasks import Task, task_of_recipe
