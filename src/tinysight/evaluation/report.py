@@ -147,8 +147,11 @@ class EvaluationReport:
 
     def labels_json(self) -> dict[str, Any]:
         """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
-        rates, confusion = self.label_rates(), self.confusion()
-        tree: dict[str, Any] = {"labels": {name: row._asdict() for name, row in rates}}
+        rows = {}
+        for name, rates in self.label_rates():
+            row = rates._asdict()
+            rows[name] = {"pictures": row.pop("support"), **row}
+        tree, confusion = {"labels": rows}, self.confusion()
         return tree if confusion is None else {**tree, "confusion": confusion.tolist()}
 
     def _threshold_json(self) -> dict[str, Any] | None:
