@@ -216,7 +216,8 @@ def images_of(
         target = recipe.data.target if recipe else next(iter(subject.task.targets()))
         delimiter = recipe.data.delimiter if recipe else None
         root = root or Path(list_file).parent
-        return read_list(list_file, root, len(labels), delimiter, target=target, names=labels)
+        known = len(labels) if subject.task.has_classes else None
+        return read_list(list_file, root, known, delimiter, target=target, names=labels)
     if recipe is None:
         raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
     changes = {"labels": labels, **({"root": str(root)} if root else {})}

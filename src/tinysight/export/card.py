@@ -11,12 +11,13 @@ from tinysight.evaluation.threshold import PREFIX
 def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     """Markdown for `card.md`."""
     _, channels, height, width = manifest.input.shape
+    names = [f"{i} {name}" for i, name in enumerate(manifest.labels)]
     lines = [f"# {manifest.task}", ""]
     if manifest.description:
         lines += [manifest.description, ""]
     lines += [
         f"- Input: images, {width} x {height} pixels after preprocessing, {channels} channels",
-        f"- Classes: {', '.join(f'{i} {name}' for i, name in enumerate(manifest.labels))}",
+        *(["- Classes: " + ", ".join(names)] if names else []),
         f"- Network: {manifest.recipe.get('backbone', 'unknown')}",
     ]
     if manifest.threshold:

@@ -123,6 +123,7 @@ def export_bundle(
             (channels, height, width),
             opset=recipe.export.opset,
             metadata={"task": recipe.task, "labels": json.dumps(labels)},
+            source=task.source,
             activation=task.activation,
             output=task.output,
             temperature=chosen.temperature,
@@ -141,7 +142,8 @@ def export_bundle(
         manifest = manifest._replace(parity=parity)
         steps = Compose.from_specs(transforms, "transforms.eval")
         certificate, reference = certify(trained, steps, Bundle.load(draft), str(out))
-        files = to_files(manifest, certificate, reference)
+        # Only scores of classes are recorded; `verify` compares other results between engines.
+        files = to_files(manifest, certificate, reference) if task.has_classes else {}
         text = card(manifest, certificate)
         fill(draft, manifest, {MODEL: network, CARD: text.encode(), **files})
         bundle = Bundle.load(draft)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tinysight.models.base import Backbone
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda outputs: torch.softmax(outputs, dim=1),
@@ -14,6 +16,22 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "normalize": lambda outputs: F.normalize(outputs, dim=1),
     "identity": lambda outputs: outputs,
 }
+
+
+def network_output(network: nn.Module, images: Tensor, source: str = "logits") -> Tensor:
+    """What a task takes of a network.
+
+    Args:
+        network: a backbone, or for logits any module from images to them.
+        images: normalised, (N, C, H, W).
+        source: "logits", or "embedding" for the vector that the classifier takes, (N, D).
+    """
+    if source == "logits":
+        logits: Tensor = network(images)
+        return logits
+    if not isinstance(network, Backbone):
+        raise TypeError(f"{type(network).__name__} has no {source}")
+    return network.pre_logits(network.forward_features(images))
 
 
 def activate(outputs: Tensor, activation: str = "softmax", temperature: float = 1.0) -> Tensor:

@@ -17,7 +17,7 @@ from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import Subject, assess, subject_of_recipe
 from tinysight.models import Backbone, set_batch_norm_variance
-from tinysight.models.activation import activate
+from tinysight.models.activation import activate, network_output
 from tinysight.pipelines.pipeline import Pipeline, Steps
 from tinysight.registry import backbones
 from tinysight.tasks import Task, task_of_recipe
@@ -184,15 +184,16 @@ def predictor(model: nn.Module, task: Task, temperature: float = 1.0) -> Predict
     """`model`, as it is now, as a callable of NumPy arrays to scores, all in float32.
 
     Args:
-        model: from (N, C, H, W) to the outputs that the task's activation takes, (N, K).
-        task: of the model; gives the activation.
+        model: a backbone, or from (N, C, H, W) to logits (N, K).
+        task: of the model; gives the output of the network and its activation.
         temperature: divides the outputs.
     """
     place: Any = next(model.parameters()).device
 
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            outputs = model(torch.from_numpy(images).to(place)).float()
+            batch = torch.from_numpy(images).to(place)
+            outputs = network_output(model, batch, task.source).float()
             scores: np.ndarray = activate(outputs, task.activation, temperature).cpu().numpy()
             return scores
 
