@@ -180,7 +180,7 @@ def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
         try:
             bundle = add_targets(bundle, ["openvino"], find_images(work, labels), precision="int8",
                                  calibrate=find_images(source, labels, 128))  # fmt: skip
-            print(f"int8: {bundle.manifest.targets['openvino-int8']}", file=sys.stderr)
+            print(f"int8: {bundle.manifest.variants['openvino-int8']}", file=sys.stderr)
         except TinysightError as error:
             print(f"int8 is left out: {error}", file=sys.stderr)
     return bundle
@@ -247,7 +247,7 @@ def every_program(
         programs["tinysight, OpenVINO f32"] = ours("--exact", "--engine=openvino")
     if bundle.manifest.decode:
         programs["tinysight, ONNX Runtime f32, reduced decoding"] = ours()
-    if "openvino-int8" in bundle.manifest.targets:
+    if "openvino-int8" in bundle.manifest.variants:
         options = "--engine=target/openvino-int8"
         programs["tinysight, OpenVINO int8"] = ours("--exact", options)
         if bundle.manifest.decode:

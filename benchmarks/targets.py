@@ -86,7 +86,7 @@ def main() -> int:
             bundle = Bundle.write(Path(folder, name), manifest(name), {MODEL: data})
             for target in args.to.split(","):
                 try:
-                    form = add_targets(bundle, [target], found).manifest.targets[target]
+                    form = add_targets(bundle, [target], found).manifest.variants[target]
                 except TinysightError as error:
                     print(f"{name:14} {target:12} refused: {error}", flush=True)
                     refused += 1

@@ -40,10 +40,10 @@ class _Yaml12Loader(_Base):  # type: ignore[misc]  # the C loader is an untyped 
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} appears twice", key_node.start_mark
-                )
+            known = isinstance(key, Hashable) and key in seen
+            if known or not isinstance(key, Hashable):
+                what = f"key {key!r} appears twice" if known else "a key may not be a collection"
+                raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 

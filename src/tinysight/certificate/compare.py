@@ -134,7 +134,7 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     absent: dict[str, str] = {}
     engines = sorted(sessions.names(), key=lambda n: (n != "onnxruntime", n))
     precisions = dict.fromkeys(engines, "fp32") | {
-        form(name): target.precision for name, target in sorted(bundle.manifest.targets.items())
+        form(name): target.precision for name, target in sorted(bundle.manifest.variants.items())
     }
     for name, precision in precisions.items():
         try:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.bundle import MANIFEST, Bundle
-from tinysight.bundle.manifest import Manifest, laid_out
+from tinysight.bundle.manifest import Manifest
+from tinysight.bundle.sealed import laid_out
 from tinysight.certificate.answers import Answers, only_the_best
 from tinysight.certificate.compare import Compared, Row
 from tinysight.certificate.files import EDITION, REFUSED, edge_case_files

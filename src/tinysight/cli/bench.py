@@ -145,7 +145,7 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
 
     from tinysight import __version__
 
-    form = bundle.manifest.targets.get(engine.removeprefix("target/"))
+    form = bundle.manifest.variants.get(engine.removeprefix("target/"))
     found = {"tinysight": __version__, "python": platform.python_version()}
     found |= {"numpy": np.__version__, "cv2": cv2.__version__}
     return found | {package: version(package) for package in (form.made_with if form else [engine])}
@@ -241,7 +241,7 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
         where = str(bundle.folder)
         raise BundleError(where, f"cannot be written: {error.strerror}") from None
     if args.json:
-        from tinysight.bundle.manifest import as_tree
+        from tinysight.bundle.sealed import as_tree
 
         rows = [as_tree(found) for found in tried]
         print(json.dumps({"decode": chosen and as_tree(chosen), "tried": rows}, indent=2))

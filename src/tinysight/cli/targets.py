@@ -56,7 +56,7 @@ def add_forms(args: argparse.Namespace, folder: str | Path) -> int:
         overwrite=args.force,
     )
     print(f"{'bundle':<15} {done.folder}")
-    for name, form in done.manifest.targets.items():
+    for name, form in done.manifest.variants.items():
         size = sum(done.manifest.files[file].size for file in form.files)
         lost = "" if form.lost_points is None else f", {form.lost_points:.2f} points lost"
         print(

@@ -80,7 +80,7 @@ def _show(bundle: Bundle, verdict: Verdict) -> None:
 
 
 def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
-    from tinysight.bundle.manifest import as_tree
+    from tinysight.bundle.sealed import as_tree
 
     return {
         "bundle": name,
@@ -103,7 +103,7 @@ def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
 
 
 def _row(one: Compared, row: Row) -> dict[str, Any]:
-    from tinysight.bundle.manifest import as_tree
+    from tinysight.bundle.sealed import as_tree
 
     found = as_tree(row)
     if one.answer != "boxes":

@@ -250,7 +250,7 @@ def test_mistakes_leave_nothing(tmp_path: Path) -> None:
 def test_a_bundle_is_replaced_only_when_told(tmp_path: Path) -> None:
     source = export(tmp_path / "e")
     import_paddle(source, tmp_path / "b")
-    with pytest.raises(BundleError, match="there is a bundle already"):
+    with pytest.raises(BundleError, match="a bundle already exists here"):
         import_paddle(source, tmp_path / "b")
     import_paddle(source, tmp_path / "b", overwrite=True)
 

@@ -74,15 +74,15 @@ def test_a_form_is_written_checked_and_run(tmp_path: Path, photos: Path) -> None
     (bundle.folder / "latency.json").write_text("{}", encoding="utf-8")  # not sealed, and kept
     done = add_targets(bundle, ["TorchScript", "pt2"], find_images(photos / "list.txt", 2))
     assert (done.folder / "latency.json").read_text("utf-8") == "{}"
-    assert set(done.manifest.targets) == {"torchscript", "pt2"}
-    form = done.manifest.targets["pt2"]
+    assert set(done.manifest.variants) == {"torchscript", "pt2"}
+    form = done.manifest.variants["pt2"]
     assert form.files == ("model.pt2",)
     assert form.made_with == {"torch": torch.__version__}
     assert (form.images, form.label_flips, form.lost_points) == (12, 0, 0.0)
     assert form.max_score_difference < 1e-6
     assert Bundle.load(done.folder).manifest == done.manifest
     expected = [a for b in Classifier(done).predict(str(photos)) for a in b]
-    for name in done.manifest.targets:
+    for name in done.manifest.variants:
         found = [
             a for b in Classifier(done, engine=f"target/{name}").predict(str(photos)) for a in b
         ]
@@ -96,7 +96,7 @@ def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
         lcnet = add_targets(
             lcnet, ["openvino"], found, precision=precision, calibrate=found, max_loss=100
         )
-    forms = lcnet.manifest.targets
+    forms = lcnet.manifest.variants
     assert set(forms) == {"openvino", "openvino-fp16", "openvino-bf16", "openvino-int8"}
     size = {name: lcnet.manifest.files[form.files[1]].size for name, form in forms.items()}
     assert size["openvino-int8"] < size["openvino-fp16"] < size["openvino"]
@@ -124,7 +124,7 @@ def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
 def test_engines_of_small_devices(lcnet: Bundle, photos: Path, name: str) -> None:
     pytest.importorskip(WHEELS[name])
     done = add_targets(lcnet, [name], find_images(photos, 2))
-    form = done.manifest.targets[name]
+    form = done.manifest.variants[name]
     assert form.images == 12
     assert form.label_flips == 0
     assert form.max_score_difference < 1e-4
@@ -195,7 +195,7 @@ def test_platforms_that_are_not_here(tmp_path: Path, photos: Path) -> None:
             add_targets(bundle, ["tensorrt"], found)
         with pytest.raises(ExportError, match=r"(?s)2 problems.*tensorrt.*coreml"):
             add_targets(bundle, ["tensorrt", "coreml", "pt2"], found)
-        assert not Bundle.load(bundle.folder).manifest.targets
+        assert not Bundle.load(bundle.folder).manifest.variants
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path, photos: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_run_with_its_own_images(tmp_path: Path, capsys: pytest.CaptureFixture
     fit(recipe, tmp_path / "run", progress=False)
     assert main(["export", "--run", str(tmp_path / "run"), "--to", "torchscript"]) == 0
     assert "torchscript" in capsys.readouterr().out
-    form = Bundle.load(tmp_path / "run" / "bundle").manifest.targets["torchscript"]
+    form = Bundle.load(tmp_path / "run" / "bundle").manifest.variants["torchscript"]
     assert form.images == 8
     assert form.lost_points == 0
 
@@ -254,7 +254,7 @@ def test_a_copy_of_a_bundle_that_came_with_the_package(tmp_path: Path, photos: P
         add_targets(shipped, ["pt2"], found)
     copy = add_targets(shipped, ["pt2"], found, out=tmp_path / "copy")
     assert copy.folder == tmp_path / "copy"
-    assert copy.manifest._replace(targets={}, files={}) == shipped.manifest._replace(files={})
+    assert copy.manifest._replace(variants={}, files={}) == shipped.manifest._replace(files={})
 
 
 def test_every_linear_layer_gets_an_offset_for_ncnn() -> None:

@@ -47,7 +47,7 @@ def open_target(bundle: Bundle, name: str, threads: int = 1, streams: int = 1) -
 
     Args:
         bundle: a verified bundle.
-        name: key of `manifest.targets`: `ncnn`, `openvino-int8`, ...
+        name: key of `manifest.variants`: `ncnn`, `openvino-int8`, ...
         threads: of one inference.
         streams: inferences that go on at the same time, where the engine can.
 
@@ -55,9 +55,9 @@ def open_target(bundle: Bundle, name: str, threads: int = 1, streams: int = 1) -
         BundleError: the bundle has no such form, or a file of it is missing or altered.
         MissingDependency: the engine is not installed.
     """
-    entry = bundle.manifest.targets.get(name)
+    entry = bundle.manifest.variants.get(name)
     if entry is None:
-        there = ", ".join(sorted(bundle.manifest.targets)) or "none"
+        there = ", ".join(sorted(bundle.manifest.variants)) or "none"
         what = f"has no form {name!r} of its network"
         raise BundleError(str(bundle.folder), what, f"it has: {there}; tinysight export --to adds")
     make = session_of(name.partition("-")[0], str(bundle.folder))

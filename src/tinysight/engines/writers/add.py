@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tinysight.bundle import SHIPPED, Bundle, fill, new_bundle
-from tinysight.bundle.manifest import Target as Form
+from tinysight.bundle.manifest import Variant as Form
 from tinysight.certificate.verify import renewed
 from tinysight.engines.int8 import quantize
 from tinysight.engines.onnxruntime import OnnxSession
@@ -76,7 +76,7 @@ def add_targets(
     network = _network(bundle, precision, calibrate)
     stem = "model" if precision == "fp32" else f"model.{precision}"
     files = {name: bundle.read(name) for name in manifest.files}
-    forms, problems = dict(manifest.targets), list[Problem]()
+    forms, problems = dict(manifest.variants), list[Problem]()
     added: dict[str, Form] = {}
     for name, target in chosen.items():
         try:
@@ -96,7 +96,7 @@ def add_targets(
     if not added and out is None:
         return bundle
     with new_bundle(folder, overwrite=overwrite or out is None) as draft:
-        fill(draft, manifest._replace(targets=forms | added), files)
+        fill(draft, manifest._replace(variants=forms | added), files)
         drafted = Bundle.load(draft)
         measured = compare(
             manifest,
@@ -112,11 +112,11 @@ def add_targets(
         if problems:
             raise ExportError.of(str(bundle.folder), problems)
         forms |= {key: _with_figures(added[key], result) for key, result in measured.items()}
-        fill(draft, manifest._replace(targets=forms), files)
+        fill(draft, manifest._replace(variants=forms), files)
         certified, breaches = renewed(Bundle.load(draft))
         if breaches:
             raise ExportError.of(f"certificate of {bundle.folder}", breaches)
-        fill(draft, manifest._replace(targets=forms), certified)
+        fill(draft, manifest._replace(variants=forms), certified)
         finished = Bundle.load(draft)
         if out is None:
             _keep_unsealed(bundle.folder, draft)
