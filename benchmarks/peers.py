@@ -164,9 +164,8 @@ def imported(model: Path, out: Path) -> Bundle:
 
 
 def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
-    """The bundle with what its labels bear: an int8 form, and JPEGs that are decoded reduced."""
-    from tinysight.engines.writers.add import add_targets
-    from tinysight.engines.writers.check import find_images
+    """The bundle with what its labels bear: an int8 variant, and JPEGs that are decoded reduced."""
+    from tinysight.export.variants import add_variants, find_images
     from tinysight.pipelines.admit import admitted, compare, seal
 
     work.mkdir()
@@ -178,8 +177,8 @@ def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
     labels = len(bundle.manifest.labels)
     if importable("openvino"):
         try:
-            bundle = add_targets(bundle, ["openvino"], find_images(work, labels), precision="int8",
-                                 calibrate=find_images(source, labels, 128))  # fmt: skip
+            bundle = add_variants(bundle, ["openvino"], find_images(work, labels), precision="int8",
+                                  calibrate=find_images(source, labels, 128))  # fmt: skip
             print(f"int8: {bundle.manifest.variants['openvino-int8']}", file=sys.stderr)
         except TinysightError as error:
             print(f"int8 is left out: {error}", file=sys.stderr)
@@ -248,7 +247,7 @@ def every_program(
     if bundle.manifest.decode:
         programs["tinysight, ONNX Runtime f32, reduced decoding"] = ours()
     if "openvino-int8" in bundle.manifest.variants:
-        options = "--engine=target/openvino-int8"
+        options = "--engine=openvino-int8"
         programs["tinysight, OpenVINO int8"] = ours("--exact", options)
         if bundle.manifest.decode:
             programs["tinysight, OpenVINO int8, reduced decoding"] = ours(options)

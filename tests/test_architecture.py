@@ -52,7 +52,10 @@ LEVEL = {
     "cli": 11,
 }
 TORCH_SHORE = ("distill", "export", "losses", "models", "search", "training")
-TORCH_EXCEPTIONS = ("data/loader.py", "data/mix.py")  # the rest of data is NumPy
+TORCH_EXCEPTIONS = (  # the rest of their packages is NumPy
+    *("data/loader.py", "data/mix.py"),
+    "engines/torch_graph.py",
+)
 NO_RECIPES = ("engines", "losses", "metrics", "models", "transforms")
 
 

@@ -31,12 +31,16 @@ class Registry(Generic[T]):
         kind: what one entry is, in an error message ("backbone").
         home: the package whose import registers the built-in entries.
         runtime: parameters that the program passes, which a recipe may not set (`num_classes`).
+        modules: modules of `home` that each register the entry of their name, imported when it is asked for.
     """
 
-    def __init__(self, kind: str, home: str, runtime: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kind: str, home: str, runtime: tuple[str, ...] = (), modules: tuple[str, ...] = ()
+    ) -> None:
         self.kind = kind
         self.home = home
         self.runtime = runtime
+        self.modules = modules
         self._entries: dict[str, Callable[..., T]] = {}
         self._names: dict[str, str] = {}  # folded spelling -> name
         self._schemas: dict[str, type[BaseModel]] = {}
@@ -94,7 +98,7 @@ class Registry(Generic[T]):
                 return name
         found = self._names.get(fold(name))
         if found is None:
-            self._load()
+            self._load(fold(name))
             found = self._names.get(fold(name))
         if found is None:
             raise UnknownName(self.kind, name, self.names(), where)
@@ -172,9 +176,11 @@ class Registry(Generic[T]):
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
 
-    def _load(self) -> None:
+    def _load(self, folded: str = "") -> None:
+        own = (folded,) if folded in self.modules else self.modules
         try:
-            importlib.import_module(self.home)
+            for module in (self.home, *(f"{self.home}.{name}" for name in own)):
+                importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
 
@@ -195,6 +201,10 @@ distillation_losses: Registry[Any] = Registry(
     "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
 )
 embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
+engines: Registry[Any] = Registry(
+    "engine", "tinysight.engines", ("model", "streams", "threads"),
+    ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript"),
+)  # fmt: skip
 heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
 losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
 metrics: Registry[dict[str, float]] = Registry(
@@ -207,10 +217,6 @@ samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
-sessions: Registry[Any] = Registry(
-    "engine", "tinysight.engines", runtime=("model", "streams", "threads")
-)
-targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -220,6 +226,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         batch_transforms,
         distillation_losses,
         embedding_losses,
+        engines,
         heads,
         losses,
         metrics,
@@ -228,7 +235,6 @@ REGISTRIES: dict[str, Registry[Any]] = {
         postprocesses,
         samplers,
         schedules,
-        sessions,
         transforms,
     )
 }

@@ -13,10 +13,10 @@ from support.bundles import tiny_bundle, tiny_detector
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.cli import main
+from tinysight.engines import onnx_engines
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import open_bundle
 from tinysight.pipelines.latency_card import CARD_FILE, machine, read_card
-from tinysight.registry import sessions
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_detector_in_every_engine(tmp_path: Path, images: Path, scaled: bool) 
     paths = [str(images / f"{i}.jpg") for i in range(6)]
     first, *others = (
         [r for b in open_bundle(model, engine=engine, batch_size=4).predict(paths) for r in b]
-        for engine in sessions.names()
+        for engine in onnx_engines()
     )
     for found in others:
         for a, b in zip(first, found, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,17 +11,14 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import NO_CLASSES, Manifest
 from tinysight.certificate.answers import Answers, answers
+from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.pipelines.detect import open_bundle
 from tinysight.pipelines.sources import ImageInput
-from tinysight.registry import sessions
 
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
 _EQUAL = 1e-5  # scores of boxes that are closer are equal but for rounding
 _BATCH = 16
-_PACKAGES = {  # where a form's engine is called otherwise
-    "litert": "ai-edge-litert", "onnx": "onnxruntime", "pt2": "torch", "torchscript": "torch",
-}  # fmt: skip
 _BREACHES = {  # by what the bundle answers with; of classes otherwise
     "boxes": "other boxes in {0.label_flips} of {0.images} images, scores differ by up to "
     "{0.max_score_difference:.3g}, corners by up to {0.max_box_difference:.3g} of the image",
@@ -132,9 +128,8 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     """
     ready: dict[str, Side] = {}
     absent: dict[str, str] = {}
-    engines = sorted(sessions.names(), key=lambda n: (n != "onnxruntime", n))
-    precisions = dict.fromkeys(engines, "fp32") | {
-        form(name): target.precision for name, target in sorted(bundle.manifest.variants.items())
+    precisions = dict.fromkeys(onnx_engines(), "fp32") | {
+        f"target/{name}": v.precision for name, v in sorted(bundle.manifest.variants.items())
     }
     for name, precision in precisions.items():
         try:
@@ -145,11 +140,6 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
         pipeline.on_unreadable = lambda image: None  # what is refused is compared, too
         ready[name] = Side(partial(answers, pipeline), version(name), precision)
     return ready, absent
-
-
-def form(name: str) -> str:
-    """How a form of the network that lies in the bundle is called among the engines."""
-    return f"target/{name}"
 
 
 def compare(
@@ -177,15 +167,6 @@ def answer_of(manifest: Manifest) -> str:
     """What the bundle answers with if not with classes: "boxes" or "embedding"; else empty."""
     name: str = manifest.postprocess["name"]
     return name if name in NO_CLASSES else ""
-
-
-def version(engine: str) -> str:
-    """Of the installed package of this name, else "unknown"."""
-    package = engine.removeprefix("target/").partition("-")[0]
-    try:
-        return metadata.version(_PACKAGES.get(package, package))
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _classes(manifest: Manifest, expected: Answers, found: Answers, names: list[str]) -> Row:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", metavar="BUNDLE", help="a bundle's folder, or one that comes with tinysight")
     add("--images", metavar="SOURCE", help="images, a folder or a list; default: made ones")
     add("--limit", type=int, default=250, metavar="N", help="images at most (250)")
-    engines = "onnxruntime (default), openvino, or target/NAME: a form that the bundle has"
+    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
     add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
@@ -144,11 +144,13 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
     import numpy as np
 
     from tinysight import __version__
+    from tinysight.engines import engine_of, get_engine
 
-    form = bundle.manifest.variants.get(engine.removeprefix("target/"))
+    variant = bundle.manifest.variants.get(engine.removeprefix("target/"))
+    packages = variant.made_with if variant else get_engine(engine_of(engine)).packages
     found = {"tinysight": __version__, "python": platform.python_version()}
     found |= {"numpy": np.__version__, "cv2": cv2.__version__}
-    return found | {package: version(package) for package in (form.made_with if form else [engine])}
+    return found | {package: version(package) for package in packages}
 
 
 def _table(card: dict[str, Any]) -> str:

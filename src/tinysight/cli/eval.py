@@ -167,13 +167,13 @@ def _configured(args: argparse.Namespace) -> _Model:
 
 def _bundle(args: argparse.Namespace) -> _Model:
     from tinysight.bundle import Bundle
-    from tinysight.registry import sessions
+    from tinysight.registry import engines
     from tinysight.transforms import Compose
 
     if args.override and not args.recipe:
         raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
     bundle = Bundle.load(args.bundle)
-    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(bundle.manifest.transforms, "transforms")
     recipe = None
     if args.recipe:

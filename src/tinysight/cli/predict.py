@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N",
         help="images worked on at the same time; default: as many as processors",
     )  # fmt: skip
-    engines = "onnxruntime (default), openvino, or target/NAME: a form that the bundle has"
+    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
     add("--exact", action="store_true", help="decode whole, whatever the bundle allows")

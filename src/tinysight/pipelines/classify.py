@@ -11,21 +11,19 @@ import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import NO_CLASSES
-from tinysight.engines.variants import open_target
+from tinysight.engines import Normalization, open_engine
 from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.pipelines.latency_card import workers_for
 from tinysight.pipelines.sources import ImageInput, Source, iter_images
 from tinysight.pipelines.stream import grouped, ordered_map
-from tinysight.registry import postprocesses, sessions
+from tinysight.registry import postprocesses
 from tinysight.tasks.results import Result, Unreadable, result
 
 if TYPE_CHECKING:
-    from tinysight.engines import Session
     from tinysight.tasks.answers import AnyAnswer
     from tinysight.transforms.prepare import Prepare
 
 _AHEAD = 8  # answers that wait for a slow image before them, for each worker
-_FORM = "target/"  # before the name of one of the bundle's other forms
 
 # What became of each image of a batch, in order: its name, or why it could not be read. The
 # scores are those of the names, None where there are none.
@@ -57,8 +55,8 @@ class Classifier:
         workers: images that are worked on at the same time. Default: what the bundle's latency
             card found fastest if it was made on this kind of machine, else the processors that this
             process may use, divided by `threads`.
-        engine: what runs the network: "onnxruntime" or "openvino", or `target/<name>`, one of the
-            bundle's other forms in its own engine.
+        engine: what runs the network: "onnxruntime" or "openvino", or one of the bundle's variants
+            ("ncnn", "openvino-int8") in its own engine.
         precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
         exact: decode every JPEG whole, whatever the bundle allows.
         topk: the so many best classes instead of the bundle's post-processing.
@@ -107,18 +105,10 @@ class Classifier:
         self.on_unreadable: Callable[[Unreadable], None] = _log
         self._where = str(bundle.folder)
         spec = _changed(self.manifest.postprocess, topk, threshold)
-        # The session first: it goes on in the background while the rest is imported.
-        made: Any
-        if engine.startswith(_FORM):
-            made = open_target(bundle, engine.removeprefix(_FORM), threads, self.workers)
-        else:
-            made = sessions.build(
-                {"name": engine, "precision": precision},
-                model=bundle.model,
-                threads=threads,
-                streams=self.workers,
-            )
-        self._session: Session = made
+        # The engine first: it goes on in the background while the rest is imported.
+        self._session = open_engine(
+            bundle, engine, precision=precision, threads=threads, streams=self.workers
+        )
         from tinysight.transforms import Compose
         from tinysight.transforms.prepare import Prepare, enough
 
@@ -127,7 +117,7 @@ class Classifier:
         least = enough(self.manifest.transforms, reduced.margin) if reduced else None
         self._input: Prepare = Prepare(compose, least)
         last = None if self._as_given else self._input.normalization
-        if last and self._session.take_pixels(last):
+        if last and self._session.take_pixels(Normalization(last.mean, last.std, last.scale)):
             self._input.keep_pixels()
         self._answers = postprocesses.build(spec, labels=self.manifest.labels)
 

@@ -22,7 +22,7 @@ from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.files import sha256
 from tinysight.graph.onnx_file import OnnxModel
-from tinysight.registry import postprocesses, sessions
+from tinysight.registry import engines, postprocesses
 from tinysight.transforms import Compose
 
 INPUT = "images"
@@ -231,7 +231,7 @@ def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
 
 def _try(model: bytes, size: tuple[int, int], kind: Kind, where: str) -> None:
     """One run of two images: what cannot answer is not sealed."""
-    session = sessions.build({"name": "onnxruntime"}, model=model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=model, threads=1)
     feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}
     outputs = session.run_all({INPUT: np.zeros((2, 3, *size), np.float32), **feeds})
     if kind.answer == "boxes":
