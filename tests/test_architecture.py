@@ -23,7 +23,6 @@ LEVEL = {
     "errors": 0,
     "concurrency": 1,
     "files": 1,
-    "locking": 1,
     "validation": 1,
     "fetch": 2,
     "graph": 2,  # ONNX files without the onnx package

@@ -12,11 +12,11 @@ import os
 import re
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
-from tinysight.errors import ConfigError
+from tinysight.errors import ConfigError, DataError
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -162,3 +162,24 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes | memoryview]) -
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
+
+
+def lock_file(file: IO[str], path: str) -> None:
+    """Keep other processes from writing `file`, until it is closed.
+
+    Args:
+        file: an open file.
+        path: its path, for the message.
+
+    Raises:
+        DataError: another process has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: two such processes are the user's to avoid
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        what = "another process is writing this file"
+        raise DataError(path, what, "wait for it, or choose another file") from None

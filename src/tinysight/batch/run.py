@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tinysight.batch.shards import Row, Shard, keep, kept, left, shards
 from tinysight.errors import DataError
-from tinysight.locking import lock
+from tinysight.files import lock_file
 from tinysight.tasks.results import csv_table, from_row
 
 # Answers of shards, as they are made, in any order.
@@ -82,7 +82,7 @@ def _held(folder: Path, output: str) -> Iterator[None]:
     """The folder of the shards, for this process alone."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:
-        lock(file, output)
+        lock_file(file, output)
         yield
 
 

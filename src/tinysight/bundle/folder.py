@@ -60,7 +60,7 @@ class Bundle:
         manifest = parse_manifest(read_sealed(folder, MANIFEST), path)
         if MODEL not in manifest.files:
             raise BundleError(path, f"lists no {MODEL}", EXPORT_AGAIN)
-        contents = {name: _listed(folder, name, f) for name, f in manifest.files.items()}
+        contents = {name: verified(folder, name, f) for name, f in manifest.files.items()}
         return cls(folder, manifest, contents[MODEL])
 
     def read(self, name: str) -> bytes:
@@ -71,7 +71,7 @@ class Bundle:
         """
         if name not in self.manifest.files:
             raise BundleError(str(self.folder / MANIFEST), f"lists no {name}", EXPORT_AGAIN)
-        return _listed(self.folder, name, self.manifest.files[name])
+        return verified(self.folder, name, self.manifest.files[name])
 
     @classmethod
     def write(
@@ -234,12 +234,13 @@ def check_name(folder: Path, name: str, seal: str = MANIFEST) -> None:
         raise BundleError(str(folder / seal), what, EXPORT_AGAIN)
 
 
-def verified(folder: Path, name: str, entry: File) -> bytes:
-    """Contents of a listed file, checked against its size and SHA-256.
+def verified(folder: Path, name: str, entry: File, seal: str = MANIFEST) -> bytes:
+    """Contents of a file that the sealed file `seal` lists, checked against its size and SHA-256.
 
     Raises:
         BundleError: it is missing, altered, or leads out of `folder`.
     """
+    check_name(folder, name, seal)
     path = folder / name
     try:
         if path.resolve().parent != folder.resolve():
@@ -256,11 +257,6 @@ def verified(folder: Path, name: str, entry: File) -> bytes:
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise BundleError(str(path), "altered: its SHA-256 is not the sealed one", EXPORT_AGAIN)
     return data
-
-
-def _listed(folder: Path, name: str, entry: File) -> bytes:
-    check_name(folder, name)
-    return verified(folder, name, entry)
 
 
 def _reason(error: OSError) -> str:

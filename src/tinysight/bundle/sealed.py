@@ -95,19 +95,13 @@ def read(kind: Any, value: Any, where: str) -> Any:
     return None if value is None else read(parts[0], value, where)
 
 
-def as_tree(record: Any) -> dict[str, Any]:
-    """A named tuple as plain data, with the keys that files and JSON output have."""
-    return {ON_DISK.get(k, k): _plain(v) for k, v in record._asdict().items()}
-
-
-def _plain(value: Any) -> Any:
+def as_tree(value: Any) -> Any:
+    """Records as plain data, with the keys that files and JSON output have."""
     if hasattr(value, "_asdict"):
-        return as_tree(value)
+        return {ON_DISK.get(k, k): as_tree(v) for k, v in value._asdict().items()}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
+        return {str(k): as_tree(v) for k, v in value.items()}
+    return [as_tree(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def sealed_text(version: int, tree: Mapping[str, Any], where: str) -> str:

@@ -111,7 +111,7 @@ class System:
             if (folder / name).resolve().parent != folder.resolve():
                 what = "a link that leads out of the system"
                 raise BundleError(str(folder / name), what, "copy the bundle in")
-            verified(folder / name, MANIFEST, entry)
+            verified(folder / name, MANIFEST, entry, SYSTEM)
             members[name] = Bundle.load(folder / name)
         return cls(folder, manifest, members)
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TextIO
 
 from tinysight.errors import DataError
-from tinysight.locking import lock
 from tinysight.tasks.results import (
     Unreadable,
     as_box_lines,
@@ -153,7 +152,9 @@ def opened(path: str | None, form: str, kind: str, key: str) -> Iterator[Output]
         with part.open("a+" if resumable else "w", encoding="utf-8",
                        errors="surrogateescape", newline="") as file:  # fmt: skip
             if resumable:
-                lock(file, path)
+                from tinysight.files import lock_file  # draws in YAML
+
+                lock_file(file, path)
             output = Output(file, form, kind, part if resumable else None)
             yield output
             if form == "csv" and not (output.answered or output.failed):

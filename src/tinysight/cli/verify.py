@@ -105,7 +105,7 @@ def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
 def _row(one: Compared, row: Row) -> dict[str, Any]:
     from tinysight.bundle.sealed import as_tree
 
-    found = as_tree(row)
+    found: dict[str, Any] = as_tree(row)
     if one.answer != "boxes":
         del found["max_box_difference"]
     return found
