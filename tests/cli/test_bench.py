@@ -12,6 +12,7 @@ import pytest
 from support.bundles import tiny_bundle, tiny_detector
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import ReducedDecode
+from tinysight.bundle.sealed import as_tree
 from tinysight.cli import main
 from tinysight.engines import onnx_engines
 from tinysight.pipelines.classify import Classifier
@@ -109,7 +110,7 @@ def test_the_card_says_how_many_images_at_a_time(
         (["--engine=opnvino", "--seconds=0"], "did you mean 'openvino'"),
         (
             ["--engine=target/ncnn"],
-            "error: {model}: has no form 'ncnn' of its network; it has: none",
+            "error: {model}: has no variant 'ncnn' of its network; it has: none",
         ),
         (["--card", "--verify"], "not allowed with"),
     ],
@@ -160,7 +161,7 @@ def test_reduced_decoding_is_admitted_and_used(
     decode = Bundle.load(model).manifest.decode
     assert decode is not None
     assert (decode.margin, decode.images, decode.label_flips) == (1.0, 1000, 0)
-    assert json.loads(out)["decode"] == decode._asdict()
+    assert json.loads(out)["decode"] == as_tree(decode)
     shape = Classifier(model).steps.decode(str(tmp_path / "3.jpg")).shape
     assert shape == (8, 8, 3)
     assert Classifier(model, exact=True).steps.decode(str(tmp_path / "3.jpg")).shape == (64, 64, 3)
