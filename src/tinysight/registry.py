@@ -4,7 +4,9 @@ A component is a class or a function with typed parameters, registered under one
 that asks for it, fills in the defaults, feeds the JSON Schema and the documentation. Look-up ignores case and
 separators, so `PPLCNet_x1_0` finds `pplcnet_x1_0`.
 
-Each registry knows its home package, which is imported at the first look-up: a recipe may be read before torch is.
+Each registry knows its home modules, which are imported at the first look-up: a recipe may be read before torch is.
+Where there is one module a family, a look-up imports the one that the name begins like, and the rest only if that lacks
+the name.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ class Registry(Generic[T]):
 
     Args:
         kind: what one entry is, in an error message ("backbone").
-        home: the package whose import registers the built-in entries.
+        home: the module whose import registers the built-in entries; or several, each under the beginning that the
+            folded names of its entries have (the longest that fits counts).
         runtime: parameters that the program passes, which a recipe may not set (`num_classes`).
     """
 
-    def __init__(self, kind: str, home: str, runtime: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kind: str, home: str | Mapping[str, str], runtime: tuple[str, ...] = ()
+    ) -> None:
         self.kind = kind
-        self.home = home
+        self._homes = {"": home} if isinstance(home, str) else home
         self.runtime = runtime
         self._entries: dict[str, Callable[..., T]] = {}
         self._names: dict[str, str] = {}  # folded spelling -> name
@@ -108,12 +113,13 @@ class Registry(Generic[T]):
         """
         prefix, slash, rest = name.partition("/")
         if slash:
-            self._load()
+            self._load(prefix)
             if prefix in self._sources:
                 self._given[name] = self._sources[prefix](rest, where)
                 return name
         found = self._names.get(fold(name))
-        for load in (self._load, _load_installed):
+        # Its own family, then all, then what is installed beside.
+        for load in (lambda: self._load(name), self._load, _load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -193,9 +199,13 @@ class Registry(Generic[T]):
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
 
-    def _load(self) -> None:
+    def _load(self, name: str = "") -> None:
+        """Import the home of `name`; without one, all."""
+        fitting = [start for start in self._homes if fold(name).startswith(start)]
+        wanted = [max(fitting, key=len)] if name and fitting else list(self._homes)
         try:
-            importlib.import_module(self.home)
+            for start in wanted:
+                importlib.import_module(self._homes[start])
         except ModuleNotFoundError as error:
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
 
@@ -244,7 +254,20 @@ metrics: Registry[dict[str, float]] = Registry(
 )
 necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry("postprocess", "tinysight.tasks", runtime=("labels",))
+postprocesses: Registry[Any] = Registry(
+    "postprocess",
+    {
+        "": "tinysight.tasks.attributes",
+        "binarize": "tinysight.tasks.embedding",
+        "boxes": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+        "scores": "tinysight.tasks.classification",
+        "threshold": "tinysight.tasks.classification",
+        "topk": "tinysight.tasks.classification",
+    },
+    runtime=("labels",),
+)
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
@@ -253,7 +276,15 @@ sessions: Registry[Any] = Registry(
     "engine", "tinysight.engines", runtime=("model", "streams", "threads")
 )
 targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
-tasks: Registry[Any] = Registry("task", "tinysight.tasks")
+tasks: Registry[Any] = Registry(
+    "task",
+    {
+        "classification": "tinysight.tasks.classification",
+        "detection": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+    },
+)
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
 REGISTRIES: dict[str, Registry[Any]] = {
