@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
@@ -119,7 +120,8 @@ class Registry(Generic[T]):
                 return name
         found = self._names.get(fold(name))
         # Its own family, then all, then what is installed beside.
-        for load in (lambda: self._load(name), self._load, _load_installed):
+        loads: tuple[Callable[[], None], ...] = (partial(self._load, name), self._load)
+        for load in (*loads, _load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
