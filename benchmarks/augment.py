@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from tinysight.registry import transforms
-from tinysight.transforms import affine, decode, tone
-from tinysight.transforms.augment import operations
+from tinysight.transforms import decode
+from tinysight.transforms.augment import pillow, policies, tone
+from tinysight.transforms.augment.auto_augment import MEAN_COLOUR as FILL
 
-FILL = operations.MEAN_COLOUR
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "clarity" / "sharp" / "bridge.jpg"
 FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
 
@@ -52,18 +52,18 @@ def pairs(image: np.ndarray) -> list[tuple[str, Callable[[], np.ndarray], Callab
         found += [
             (
                 f"rotate {name}",
-                lambda n=name: affine.rotate(image, 20.77, n, FILL),
+                lambda n=name: pillow.rotate(image, 20.77, n, FILL),
                 lambda c=code: photo.rotate(20.77, c, fillcolor=FILL),
             ),
             (
                 f"shear {name}",
-                lambda n=name: affine.shear_x(image, 0.2137, n, FILL),
+                lambda n=name: pillow.shear_x(image, 0.2137, n, FILL),
                 lambda c=code: moved(photo, (1, 0.2137, 0, 0, 1, 0), c),
             ),
             (
                 f"shift {name}",
-                lambda n=name: affine.shift_y(image, 31.4159, n, FILL),
-                lambda c=code: moved(photo, (1, 0, 0, 0, 1, 31.4159), c),
+                lambda n=name: pillow.translate_y(image, 31.4159 / 224, n, FILL),
+                lambda c=code: moved(photo, (1, 0, 0, 0, 1, 31.4159 / 224 * 224), c),
             ),
         ]
     for name in ("Brightness", "Contrast", "Color", "Sharpness"):
@@ -80,7 +80,7 @@ def pairs(image: np.ndarray) -> list[tuple[str, Callable[[], np.ndarray], Callab
         ("invert", lambda: tone.invert(image), lambda: ImageOps.invert(photo)),
         ("posterize", lambda: tone.posterize(image, 4), lambda: ImageOps.posterize(photo, 4)),
         ("solarize", lambda: tone.solarize(image, 99), lambda: ImageOps.solarize(photo, 99)),
-        ("hue", lambda: tone.shift_hue(image, 20), lambda: turned(photo, 20)),
+        ("hue", lambda: pillow.shift_hue(image, 20), lambda: turned(photo, 20)),
     ]
     for name, ours, theirs in found:
         if not np.array_equal(ours(), np.asarray(theirs())):
@@ -138,9 +138,9 @@ def policy(image: np.ndarray, rounds: int) -> list[float]:
 
 def record(augment: object, image: np.ndarray, seed: int, steps: list[tuple[str, float]]) -> None:
     """The operations that a seed draws, and their numbers."""
-    kept = dict(operations.OPERATIONS)
+    kept = dict(policies.OPERATIONS)
 
-    def spy(name: str) -> operations.Operation:
+    def spy(name: str) -> policies.Operation:
         def call(pixels: np.ndarray, value: float, *rest: object) -> np.ndarray:
             steps.append((name, value))
             return kept[name](pixels, value, *rest)  # type: ignore[arg-type]
@@ -148,10 +148,10 @@ def record(augment: object, image: np.ndarray, seed: int, steps: list[tuple[str,
         return call
 
     try:
-        operations.OPERATIONS.update({name: spy(name) for name in kept})
+        policies.OPERATIONS.update({name: spy(name) for name in kept})
         augment(image, np.random.default_rng(seed))  # type: ignore[operator]
     finally:
-        operations.OPERATIONS.update(kept)
+        policies.OPERATIONS.update(kept)
 
 
 def in_pillow(image: np.ndarray, steps: list[tuple[str, float]]) -> np.ndarray:

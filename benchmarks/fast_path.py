@@ -30,12 +30,11 @@ from predict import SAMPLES, make_images
 from tinysight.bundle import Bundle
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import postprocesses
-from tinysight.tasks.answers import Answer
-from tinysight.transforms import Compose, to_batch
+from tinysight.tasks.results import ClassResult
+from tinysight.transforms import Compose, InputPipeline, to_batch
+from tinysight.transforms.decode import decode_jpeg
 from tinysight.transforms.geometry import resize_to, short_size
-from tinysight.transforms.jpeg import decode_jpeg
 from tinysight.transforms.photometric import IMAGENET_MEAN, IMAGENET_STD
-from tinysight.transforms.prepare import Prepare
 
 EXACT = 1e-5
 FLIPS = 0.001
@@ -99,9 +98,9 @@ def plain(bundle: Bundle, paths: list[str]) -> np.ndarray:
     return np.concatenate(scores)
 
 
-def ids(answers: Sequence[Answer]) -> list[list[int]]:
-    """Class ids of each answer."""
-    return [a["class_ids"] for a in answers]
+def ids(results: Sequence[ClassResult]) -> list[list[int]]:
+    """Class ids of each result."""
+    return [result.class_ids.tolist() for result in results]
 
 
 def installed(name: str) -> bool:
@@ -117,7 +116,7 @@ def parts(bundle: Bundle, paths: list[str]) -> None:
     images = [cv2.cvtColor(cv2.imread(p), cv2.COLOR_BGR2RGB) for p in paths]
     cuts = [resize_to(i, *short_size(i, 256))[16:240, 16:240] for i in images]
     compose = Compose.from_specs([{"name": "normalize"}])
-    prepare = Prepare(compose)
+    prepare = InputPipeline(compose)
     rows = [prepare(c) for c in cuts]
     sizes = [(i.shape[1], i.shape[0]) for i in images]
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -145,7 +144,7 @@ def parts(bundle: Bundle, paths: list[str]) -> None:
 
 
 def networks(
-    model: bytes, rows: list[np.ndarray], cuts: list[np.ndarray], prepare: Prepare
+    model: bytes, rows: list[np.ndarray], cuts: list[np.ndarray], prepare: InputPipeline
 ) -> dict[str, Callable[[int], Any]]:
     """The network alone, from tables, and with the arithmetic in the graph."""
     options = onnxruntime.SessionOptions()
@@ -167,7 +166,7 @@ def networks(
 
 
 def openvino_forms(
-    model: bytes, rows: list[np.ndarray], cuts: list[np.ndarray], prepare: Prepare
+    model: bytes, rows: list[np.ndarray], cuts: list[np.ndarray], prepare: InputPipeline
 ) -> dict[str, Callable[[int], Any]]:
     """The same in OpenVINO, whose own preprocessing fuses what it can."""
     import openvino

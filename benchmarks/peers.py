@@ -5,7 +5,7 @@
 PaddleClas is PaddleClas' `predict_cls.py` with Paddle Inference and oneDNN, in an environment of
 its own that this command makes under the cache folder (2 GB, minutes, the first time). It exports a
 PP-LCNet x1.0; tinysight imports that export, and the plain script (`naive.py`) runs the network of
-the imported bundle. Answers are compared before anything is timed; the bundle gets an int8 form
+the imported bundle. Answers are compared before anything is timed; the bundle gets an int8 variant
 and the leave to decode reduced as a user's would: if its labels bear them.
 
 Cases: one image in a cold process; 250 mixed JPEGs; 1080p; 12 megapixels. Every program is a
@@ -36,11 +36,11 @@ import numpy as np
 import tinysight
 from predict import SAMPLES, SCRIPT, make_images
 from tinysight.bundle import MODEL, Bundle
+from tinysight.concurrency import usable_cores
 from tinysight.errors import TinysightError
 from tinysight.files import write_atomic
 from tinysight.pipelines.bench import Watched, watch
 from tinysight.pipelines.latency_card import machine
-from tinysight.pipelines.stream import usable_cores
 from tinysight.transforms import decode
 
 REQUIREMENTS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
@@ -166,19 +166,19 @@ def imported(model: Path, out: Path) -> Bundle:
 def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
     """The bundle with what its labels bear: an int8 variant, and JPEGs that are decoded reduced."""
     from tinysight.export.variants import add_variants, find_images
-    from tinysight.pipelines.admit import admitted, compare, seal
+    from tinysight.pipelines.reduced_decode import is_acceptable, measure, write_reduced_decode
 
     work.mkdir()
     paths = make_images(source, work, 2600)  # two fifths of them are large enough
-    found = compare(bundle, paths, margin=1)
+    found = measure(bundle, paths, margin=1)
     print(f"reduced decoding: {found}", file=sys.stderr)
-    if admitted(found):
-        bundle = seal(bundle, found)
+    if is_acceptable(found):
+        bundle = write_reduced_decode(bundle, found)
     labels = len(bundle.manifest.labels)
     if importable("openvino"):
         try:
             bundle = add_variants(bundle, ["openvino"], find_images(work, labels), precision="int8",
-                                  calibrate=find_images(source, labels, 128))  # fmt: skip
+                                 calibrate=find_images(source, labels, 128))  # fmt: skip
             print(f"int8: {bundle.manifest.variants['openvino-int8']}", file=sys.stderr)
         except TinysightError as error:
             print(f"int8 is left out: {error}", file=sys.stderr)

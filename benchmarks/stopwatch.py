@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from predict import SAMPLES, SCRIPT, make_images
+from tinysight.concurrency import usable_cores
 from tinysight.pipelines.bench import watch
-from tinysight.pipelines.stream import usable_cores
 
 LIMIT = 0.05
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tinysight
+from tinysight.tasks import base
 
 SRC = Path(tinysight.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
@@ -25,9 +26,11 @@ LEVEL = {
     "files": 1,
     "validation": 1,
     "fetch": 2,
+    "plugins": 2,  # files that register
     "graph": 2,  # ONNX files without the onnx package
     "registry": 2,
     "config": 3,
+    "foreign": 3,  # config and training ask it; it imports `compat` by name, when asked
     "losses": 3,
     "metrics": 3,
     "models": 3,
@@ -158,3 +161,49 @@ def test_public_names_are_sorted_and_exist() -> None:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 names = ast.literal_eval(node.value)
                 assert names == sorted(names), f"{path}: __all__ is not sorted"
+
+
+# The kind of answer is a task's to know. Rows of labels are told from single ones in one place of each layer; soft
+# targets of a loss, pixels and weights are other arrays.
+KNOW_KINDS = ("compat", "config", "tasks")
+KNOW_AXES = (*KNOW_KINDS, "fetch", "losses", "models", "transforms")
+ONE_PLACE = ("data/mix.py", "data/samples.py", "metrics/checks.py")
+NOT_KINDS = {("fetch/download.py", "identity")}  # of HTTP
+
+
+def kinds_of_answer() -> set[str]:
+    known = base.all_tasks()
+    return {*known, *base.target_names()}.union(*(task.postprocesses for task in known.values()))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SRC).as_posix())
+def test_only_tasks_know_the_kind_of_answer(path: Path) -> None:
+    here = path.relative_to(SRC).as_posix()
+    kinds = kinds_of_answer()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.match_case):
+            sides: list[ast.AST] = list(ast.walk(node.pattern))
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            sides += [one for side in sides for one in getattr(side, "elts", ())]
+        else:
+            continue
+        texts = [side.value for side in sides if isinstance(side, ast.Constant)]
+        if part_of(path) not in KNOW_KINDS:
+            found = kinds.intersection(t for t in texts if isinstance(t, str))
+            found -= {name for file, name in NOT_KINDS if file == here}
+            # `"threshold" in spec` asks for a key, not for a kind.
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+                found -= {node.left.value} if isinstance(node.left, ast.Constant) else set()
+            assert not found, f"{path}:{node_line(node)} tests the kind of answer: {found}"
+        if part_of(path) not in KNOW_AXES and here not in ONE_PLACE:
+            named = [n for side in sides for n in ast.walk(side) if isinstance(n, ast.Attribute)]
+            axes = any(n.attr == "ndim" and LABELS.search(ast.unparse(n.value)) for n in named)
+            assert not (axes and 2 in texts), f"{path}:{node_line(node)} tests the axes of labels"
+
+
+LABELS = re.compile(r"label|target|truth|known")
+
+
+def node_line(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0) or getattr(getattr(node, "pattern", None), "lineno", 0)

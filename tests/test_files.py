@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinysight.errors import ConfigError
-from tinysight.files import parse_yaml, read_yaml, to_yaml, write_atomic
+from tinysight.files import parse_yaml, parse_yaml11, read_yaml, to_yaml, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -45,12 +46,48 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     assert type(parsed) is type(value)
 
 
+# Nine lines that would be a thousand million words; and 50 lists, each in the one after it.
+LAUGHS = "a0: &a0 [" + "ha, " * 10 + "]\n"
+LAUGHS += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9))
+LADDER = "b0: &b0 []\n" + "".join(f"b{i}: &b{i} [*b{i - 1}]\n" for i in range(1, 51))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &b [1]\nc: *b", {"a": [1], "c": [1]}),
+        ("a: &n 2\nc: {d: *n}", {"a": 2, "c": {"d": 2}}),
+        ("a: &b {x: 1, y: 2}\nc: {<<: *b, y: 3}", {"a": {"x": 1, "y": 2}, "c": {"x": 1, "y": 3}}),
+        (
+            "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: [*b, *a], z: *a}",
+            {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 2, "z": {"x": 1}}},
+        ),
+        ("a: '<<'", {"a": "<<"}),
+    ],
+)
+@pytest.mark.parametrize("parse", [parse_yaml, parse_yaml11])
+def test_aliases_and_merge_keys(parse: Any, text: str, value: object) -> None:
+    assert parse(text, "f") == value
+
+
+def test_what_aliases_name_is_no_common_object() -> None:
+    found = parse_yaml("a: &b {x: [1]}\nc: *b\nd: {<<: *b}", "f")
+    found["c"]["x"].append(2)
+    assert found == {"a": {"x": [1]}, "c": {"x": [1, 2]}, "d": {"x": [1]}}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a: 1\nb: 2\na: 3", r"f\.yaml:3:1: key 'a' appears twice"),
         ("x:\n  - {a: 1, a: 2}", r"f\.yaml:2:12: key 'a' appears twice"),
-        ("a: &b [1]\nc: *b", r"f\.yaml:2:4: aliases .* not supported"),
+        ("a: &b [*b]", r"f\.yaml:1:8: the alias \*b stands inside of what it names"),
+        ("a: *b", r"f\.yaml:1:4: found undefined alias"),
+        ("a: &b {x: 1}\nc: {<<: *b, y: 1, y: 2}", r"f\.yaml:2:19: key 'y' appears twice"),
+        ("a: &b {x: 1}\nc: {<<: *b, <<: *b}", r"f\.yaml:2:13: key '<<' appears twice"),
+        ("a: {<<: 3}", r"f\.yaml:1:9: expected a mapping"),
+        (LAUGHS, r"f\.yaml:\d+:\d+: its aliases expand to more than 10000 values"),
+        (LADDER, r"f\.yaml:\d+:\d+: more than 50 levels deep"),
         (
             "a: !!python/object/apply:os.system [x]",
             r"f\.yaml:1:4: could not determine a constructor",

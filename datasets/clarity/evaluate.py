@@ -28,6 +28,7 @@ import numpy.typing as npt
 from tinysight import Bundle, Classifier, TinysightError
 from tinysight.bundle import CARD, MODEL
 from tinysight.metrics import bootstrap_interval, roc_auc, tpr_at_fpr
+from tinysight.tasks.results import Unreadable
 
 Floats = npt.NDArray[np.float64]
 Rows = list[dict[str, Any]]
@@ -128,9 +129,11 @@ def of_bundle(bundle: str, folder: Path, rows: dict[str, Rows]) -> Method:
 
     def scores(split: str) -> Floats:
         paths = [str(folder / row["path"]) for row in rows[split]]
-        found = np.concatenate([s[:, 1] for _, s in classifier.scores(iter(paths))])
-        if classifier.unreadable:
-            raise build.BuildError(f"{classifier.unreadable[0].filename}: unreadable")
+        unreadable: list[Unreadable] = []
+        batches = classifier.scores(iter(paths), on_unreadable=unreadable.append)
+        found = np.concatenate([s[:, 1] for _, s in batches])
+        if unreadable:
+            raise build.BuildError(f"{unreadable[0].filename}: unreadable")
         return found.astype(np.float64)
 
     point = classifier.manifest.threshold

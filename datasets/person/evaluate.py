@@ -31,7 +31,6 @@ from tinysight.metrics import bootstrap_interval, roc_auc, tpr_at_fpr  # noqa: E
 from tinysight.metrics.operating_point import at_target_fpr  # noqa: E402
 from tinysight.training import fit  # noqa: E402
 from tinysight.training.predictor import load_predictor  # noqa: E402
-from tinysight.transforms import Compose  # noqa: E402
 
 MAX_FPR = 0.01
 BLOCK = 2.5
@@ -60,7 +59,7 @@ def main() -> int:
 def judge(recipe: Recipe, data: Path, out: Path) -> None:
     """Print the rates of both splits and those at the threshold chosen on val."""
     predict, _ = load_predictor(out)
-    prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
+    prepare = recipe.eval_transforms()
     with (data / "windows.csv").open(newline="", encoding="utf-8") as file:
         seconds = {row["path"]: float(row["second"]) for row in csv.DictReader(file)}
 

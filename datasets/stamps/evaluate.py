@@ -33,7 +33,7 @@ from tinysight.errors import TinysightError  # noqa: E402
 from tinysight.metrics import wilson_interval  # noqa: E402
 from tinysight.training import evaluate_run, fit  # noqa: E402
 from tinysight.training.predictor import initial_model  # noqa: E402
-from tinysight.transforms import Compose, to_batch  # noqa: E402
+from tinysight.transforms import to_batch  # noqa: E402
 
 FOLDS = 5
 PROBE, TUNED = "linear probe of EfficientNet-Lite0", "EfficientNet-Lite0, fine-tuned"
@@ -94,7 +94,7 @@ def features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pooled features (N, D), standardised by image, and labels (N,); each computed once."""
     model = initial_model(recipe).eval()
-    prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
+    prepare = recipe.eval_transforms()
     samples = read_split(recipe.data, getattr(recipe.data, split))
     with torch.inference_mode():
         for sample in samples:

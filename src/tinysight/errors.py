@@ -116,7 +116,7 @@ class MissingDependency(TinysightError):
         )
 
 
-_EXTRAS = {name: "train" for name in ("onnx", "onnxscript", "rich", "safetensors", "torch")}
+_EXTRAS = {name: "train" for name in ("PIL", "onnx", "onnxscript", "rich", "safetensors", "torch")}
 _EXTRAS["openvino"] = "openvino"
 
 

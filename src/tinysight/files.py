@@ -1,8 +1,8 @@
 """Files on disk: written whole or not at all, hashed, read as YAML 1.2.
 
 YAML is read with the core schema of version 1.2: `1e-3` is a number, `no` and `on` are words, `1:30` and dates are
-text. PyYAML alone follows 1.1, where each of these surprises. Duplicate keys and aliases are refused: the first hides a
-line of the recipe, the second is a way to make a small file large.
+text. PyYAML alone follows 1.1, where each of these surprises. Anchors, aliases and merge keys (`<<: *base`) are read;
+what they expand to is bounded, since they are a way to make a small file large. Duplicate keys are refused.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tinysight.errors import ConfigError, DataError
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MAX_DEPTH = 50
+_MAX_EXPANDED = 10_000  # values that the aliases of a document may add to it
+_MERGE = "tag:yaml.org,2002:merge"
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -36,16 +38,26 @@ _SCALARS = (
 class _Yaml12Loader(_Base):  # type: ignore[misc]  # the C loader is an untyped extension class
     yaml_implicit_resolvers: dict[str, Any] = {}
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            known = isinstance(key, Hashable) and key in seen
-            if known or not isinstance(key, Hashable):
-                what = f"key {key!r} appears twice" if known else "a key may not be a collection"
-                raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+    def __init__(self, stream: str | bytes) -> None:
+        super().__init__(stream)
+        self._checked: set[int] = set()  # mapping nodes, before anything is merged into them
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Merge what `<<` names; called before a mapping is made, perhaps again where an alias stands for it."""
+        if id(node) not in self._checked:
+            self._checked.add(id(node))
+            seen: set[Hashable] = set()
+            for key_node, _ in node.value:
+                merge = key_node.tag == _MERGE
+                key = "<<" if merge else self.construct_object(key_node, deep=True)
+                known = isinstance(key, Hashable) and key in seen
+                if known or not isinstance(key, Hashable):
+                    what = (
+                        f"key {key!r} appears twice" if known else "a key may not be a collection"
+                    )
+                    raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
+                seen.add(key)
+        super().flatten_mapping(node)
 
 
 def _int(loader: Any, node: Any) -> int:
@@ -56,6 +68,7 @@ def _int(loader: Any, node: Any) -> int:
 
 for _tag, _pattern, _first in _SCALARS:
     _Yaml12Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
+_Yaml12Loader.add_implicit_resolver(_MERGE, re.compile("<<$"), ["<"])
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
@@ -68,27 +81,26 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
     """Parse one YAML 1.2 document.
 
     Raises:
-        ConfigError: not YAML, a duplicate key, an alias or a tag of a foreign type; names line and column in `where`.
+        ConfigError: not YAML, a duplicate key, aliases without bound or a tag of a foreign type; names line and column
+            in `where`.
     """
-    return _parse(text, where, _Yaml12Loader, scalars=False)
+    return _parse(text, where, _Yaml12Loader)
 
 
 def parse_yaml11(text: str | bytes, where: str) -> Any:
-    """Parse one document of YAML 1.1, as older programs write it; raises as `parse_yaml`.
-
-    Aliases of words and numbers are taken.
-    """
-    return _parse(text, where, _Yaml11Loader, scalars=True)
+    """Parse one document of YAML 1.1, as older programs write it; raises as `parse_yaml`."""
+    return _parse(text, where, _Yaml11Loader)
 
 
-def _parse(text: str | bytes, where: str, kind: Any, scalars: bool) -> Any:
+def _parse(text: str | bytes, where: str, kind: Any) -> Any:
     try:
-        _refuse_bombs(text, scalars)
+        aliases = _bounded(text)
         loader = kind(text)
         try:
-            return loader.get_single_data()
+            value = loader.get_single_data()
         finally:
             loader.dispose()
+        return _unshared(value) if aliases else value
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
@@ -97,26 +109,46 @@ def _parse(text: str | bytes, where: str, kind: Any, scalars: bool) -> Any:
         raise ConfigError(where, f"not readable as YAML: {str(error).splitlines()[0]}") from None
 
 
-def _refuse_bombs(text: str | bytes, scalars: bool) -> None:
-    """Look at the flat stream of events first: the C composer recurses, and a deep document would crash the process.
+def _bounded(text: str | bytes) -> bool:
+    """Whether a document has aliases; refuses one that is too deep or expands to too much.
 
-    An alias may stand for a number or a word only (`&classes 2`), so none of them makes the document larger.
+    Looks at the flat stream of events: the C composer recurses, and a deep document would crash the process.
     """
-    depth = 0
-    known: set[str] = set()
+    sizes: dict[str | None, tuple[int, int]] = {}  # by anchor: values and levels of what it names
+    opened: list[list[Any]] = [["", 0, 0]]  # anchor, values before it, deepest level in it
+    values = expanded = 0
     events: Any = yaml.parse(text, _Base)  # Any: the C parser's marks are a type of their own
     for event in events:
-        mark = event.start_mark
-        if isinstance(event, yaml.ScalarEvent) and event.anchor:
-            known.add(event.anchor)
-        if isinstance(event, yaml.AliasEvent) and not (scalars and event.anchor in known):
-            what = "aliases (*name) are not supported; write the value out"
-            raise yaml.composer.ComposerError(None, None, what, mark)
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
+        level, what = len(opened) - 1, ""
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before, level = opened.pop()
+            sizes[anchor] = (values - before, level - len(opened) + 1)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            opened.append([event.anchor, values, level + 1])
+            values, level = values + 1, level + 1
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+            sizes[event.anchor] = (1, 0)
+        elif isinstance(event, yaml.AliasEvent):
+            if any(event.anchor == anchor for anchor, _, _ in opened):
+                what = f"the alias *{event.anchor} stands inside of what it names"
+            count, levels = sizes.get(event.anchor, (0, 0))  # the composer names an unknown one
+            values, expanded, level = values + count, expanded + count, level + levels
+        opened[-1][2] = max(opened[-1][2], level)
+        if level > _MAX_DEPTH:
             what = f"more than {_MAX_DEPTH} levels deep"
-            raise yaml.composer.ComposerError(None, None, what, mark)
+        elif expanded > _MAX_EXPANDED:
+            what = f"its aliases expand to more than {_MAX_EXPANDED} values"
+        if what:
+            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+    return expanded > 0
+
+
+def _unshared(value: Any) -> Any:
+    """`value` with what several aliases name copied, so that changing one changes no other."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def read_yaml(path: Path) -> Any:
@@ -126,7 +158,7 @@ def read_yaml(path: Path) -> Any:
 
 class _PlainDumper(_Dumper):  # type: ignore[misc]  # as the loader above
     def ignore_aliases(self, data: Any) -> bool:
-        return True  # a value that is used twice is written twice: `parse_yaml` takes no aliases
+        return True  # a value that is used twice is written twice, for the reader
 
 
 def to_yaml(value: Any) -> str:

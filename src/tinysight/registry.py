@@ -4,7 +4,9 @@ A component is a class or a function with typed parameters, registered under one
 that asks for it, fills in the defaults, feeds the JSON Schema and the documentation. Look-up ignores case and
 separators, so `PPLCNet_x1_0` finds `pplcnet_x1_0`.
 
-Each registry knows its home package, which is imported at the first look-up: a recipe may be read before torch is.
+Each registry knows its home modules, which are imported at the first look-up: a recipe may be read before torch is.
+Where there is one module a family, a look-up imports the one that the name begins like, and the rest only if that lacks
+the name.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
@@ -29,18 +34,17 @@ class Registry(Generic[T]):
 
     Args:
         kind: what one entry is, in an error message ("backbone").
-        home: the package whose import registers the built-in entries.
+        home: the module whose import registers the built-in entries; or several, each under the beginning that the
+            folded names of its entries have (the longest that fits counts).
         runtime: parameters that the program passes, which a recipe may not set (`num_classes`).
-        modules: modules of `home` that each register the entry of their name, imported when it is asked for.
     """
 
     def __init__(
-        self, kind: str, home: str, runtime: tuple[str, ...] = (), modules: tuple[str, ...] = ()
+        self, kind: str, home: str | Mapping[str, str], runtime: tuple[str, ...] = ()
     ) -> None:
         self.kind = kind
-        self.home = home
+        self._homes = {"": home} if isinstance(home, str) else home
         self.runtime = runtime
-        self.modules = modules
         self._entries: dict[str, Callable[..., T]] = {}
         self._names: dict[str, str] = {}  # folded spelling -> name
         self._schemas: dict[str, type[BaseModel]] = {}
@@ -51,20 +55,33 @@ class Registry(Generic[T]):
         """Decorator: make a class or function available under `name`.
 
         Raises:
-            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`.
+            ValueError: the name is taken, or a parameter has no annotation or is `*args` / `**kwargs`. A plugin may
+                register its own names again.
         """
 
         def add(target: C) -> C:
-            folded = fold(name)
-            if folded in self._names:
+            folded, plugin = fold(name), _plugin.get()
+            home = str(getattr(target, "__module__", ""))
+            if home.startswith("tinysight.") and not home.startswith("tinysight.plugins."):
+                plugin = None  # one of ours, which the plugin imports
+            taken = self._names.get(folded)
+            first = _sources.get(id(self._entries[taken])) if taken else None
+            if taken is not None and (first is None or first != plugin):
+                if first is not None and plugin is None:  # one of ours, imported later
+                    raise ConfigError(f"plugin {first}", f"{name!r} is a {self.kind} already")
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             for parameter in self._parameters(target):
                 if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                     raise ValueError(f"{self.kind} {name!r} may not take *{parameter.name}")
                 if parameter.annotation is parameter.empty:
                     raise ValueError(f"{self.kind} {name!r}: {parameter.name} has no annotation")
+            if taken is not None:
+                _sources.pop(id(self._entries[taken]))
             self._names[folded] = name
             self._entries[name] = target
+            self._schemas.pop(name, None)
+            if plugin is not None:
+                _sources[id(target)] = plugin
             return target
 
         return add
@@ -79,7 +96,12 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
+        _load_installed()
         return sorted(self._entries)
+
+    def plugin(self, name: str) -> str | None:
+        """The source of the plugin that registered `name`; None: it is one of ours."""
+        return _sources.get(id(self._target(self.resolve(name))))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -92,14 +114,17 @@ class Registry(Generic[T]):
         """
         prefix, slash, rest = name.partition("/")
         if slash:
-            self._load()
+            self._load(prefix)
             if prefix in self._sources:
                 self._given[name] = self._sources[prefix](rest, where)
                 return name
         found = self._names.get(fold(name))
-        if found is None:
-            self._load(fold(name))
-            found = self._names.get(fold(name))
+        # Its own family, then all, then what is installed beside.
+        loads: tuple[Callable[[], None], ...] = (partial(self._load, name), self._load)
+        for load in (*loads, _load_installed):
+            if found is None:
+                load()
+                found = self._names.get(fold(name))
         if found is None:
             raise UnknownName(self.kind, name, self.names(), where)
         return found
@@ -176,13 +201,36 @@ class Registry(Generic[T]):
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
 
-    def _load(self, folded: str = "") -> None:
-        own = (folded,) if folded in self.modules else self.modules
+    def _load(self, name: str = "") -> None:
+        """Import the home of `name`; without one, all."""
+        fitting = [start for start in self._homes if fold(name).startswith(start)]
+        wanted = [max(fitting, key=len)] if name and fitting else list(self._homes)
         try:
-            for module in (self.home, *(f"{self.home}.{name}" for name in own)):
-                importlib.import_module(module)
+            for start in wanted:
+                importlib.import_module(self._homes[start])
         except ModuleNotFoundError as error:
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
+
+
+_plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
+_sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
+
+
+@contextmanager
+def registered_by(plugin: str) -> Iterator[None]:
+    """What is registered meanwhile belongs to the plugin of this source."""
+    token = _plugin.set(plugin)
+    try:
+        yield
+    finally:
+        _plugin.reset(token)
+
+
+def _load_installed() -> None:
+    """Import what installed packages register."""
+    from tinysight.plugins import load_installed
+
+    load_installed()
 
 
 def fold(name: str) -> str:
@@ -202,9 +250,19 @@ distillation_losses: Registry[Any] = Registry(
 )
 embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
 engines: Registry[Any] = Registry(
-    "engine", "tinysight.engines", ("model", "streams", "threads"),
-    ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript"),
-)  # fmt: skip
+    "engine",
+    {
+        "executorch": "tinysight.engines.executorch",
+        "litert": "tinysight.engines.litert",
+        "mnn": "tinysight.engines.mnn",
+        "ncnn": "tinysight.engines.ncnn",
+        "onnxruntime": "tinysight.engines.onnxruntime",
+        "openvino": "tinysight.engines.openvino",
+        "pt2": "tinysight.engines.pt2",
+        "torchscript": "tinysight.engines.torchscript",
+    },
+    runtime=("model", "streams", "threads"),
+)
 heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
 losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
 metrics: Registry[dict[str, float]] = Registry(
@@ -212,10 +270,32 @@ metrics: Registry[dict[str, float]] = Registry(
 )
 necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry("postprocess", "tinysight.tasks", runtime=("labels",))
+postprocesses: Registry[Any] = Registry(
+    "postprocess",
+    {
+        "": "tinysight.tasks.attributes",
+        "binarize": "tinysight.tasks.embedding",
+        "boxes": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+        "scores": "tinysight.tasks.classification",
+        "threshold": "tinysight.tasks.classification",
+        "topk": "tinysight.tasks.classification",
+    },
+    runtime=("labels",),
+)
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
+)
+tasks: Registry[Any] = Registry(
+    "task",
+    {
+        "classification": "tinysight.tasks.classification",
+        "detection": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+    },
 )
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
@@ -235,6 +315,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         postprocesses,
         samplers,
         schedules,
+        tasks,
         transforms,
     )
 }

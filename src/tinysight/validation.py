@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+PROBLEMS = "problems"  # type and context key of an error that holds problems found by another check
+
+
 def validate(
     model: type[ModelT], tree: Mapping[str, Any], where: str = ""
 ) -> tuple[ModelT | None, list[Problem]]:
@@ -32,7 +35,9 @@ def validate(
     try:
         return model.model_validate_json(text, strict=True), []
     except ValidationError as error:
-        return None, [_problem(model, e, where) for e in error.errors(include_url=False)]
+        return None, [
+            p for e in error.errors(include_url=False) for p in _problems(model, e, where)
+        ]
 
 
 def join(*parts: object) -> str:
@@ -49,9 +54,18 @@ def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         yield where, tree
 
 
-def _problem(model: type[BaseModel], error: ErrorDetails, where: str) -> Problem:
+def _problems(model: type[BaseModel], error: ErrorDetails, where: str) -> list[Problem]:
+    """One error of pydantic as problems; several where a component of the recipe was checked by its registry."""
+    if error["type"] != PROBLEMS:
+        return [_problem(model, error, join(where, *error["loc"]))]
+    # The name of a member of a union is no key of the user's.
+    loc = [part for part in error["loc"] if not str(part).startswith("function-")]
+    found: list[Problem] = error["ctx"][PROBLEMS]
+    return [p._replace(where=join(where, *loc, p.where)) for p in found]
+
+
+def _problem(model: type[BaseModel], error: ErrorDetails, place: str) -> Problem:
     loc = error["loc"]
-    place = join(where, *loc)
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(model, loc[:-1])

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinysight.batch.run import run
-from tinysight.batch.shards import Row, Shard, keep, kept, left, shards
+from tinysight.batch.shards import Row, Shard, load, pending, run, save, shards
 from tinysight.errors import DataError
 
 
@@ -31,13 +30,13 @@ def test_a_file_is_about_its_images() -> None:
     assert Shard(0, ("\udcff",)).file.endswith(".jsonl")
 
 
-def test_what_is_kept_is_not_left(tmp_path: Path) -> None:
+def test_what_is_saved_is_not_pending(tmp_path: Path) -> None:
     plan = list(shards("abcde", 2))
-    keep(tmp_path, plan[1], [{"filename": "c", "x": 1}, {"filename": "d", "x": 2}])
-    assert left(tmp_path, plan) == [plan[0], plan[2]]
-    assert [row["x"] for row in kept(tmp_path, plan[1:2])] == [1, 2]
+    save(tmp_path, plan[1], [{"filename": "c", "x": 1}, {"filename": "d", "x": 2}])
+    assert pending(tmp_path, plan) == [plan[0], plan[2]]
+    assert [row["x"] for row in load(tmp_path, plan[1:2])] == [1, 2]
     with pytest.raises(ValueError, match="not about the images of shard 0"):
-        keep(tmp_path, plan[0], [{"filename": "b"}, {"filename": "a"}])
+        save(tmp_path, plan[0], [{"filename": "b"}, {"filename": "a"}])
 
 
 class Backwards:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tinysight.certificate.files import (
+    EDITION,
     REFUSED,
     EdgeCaseFile,
     edge_case_files,
@@ -26,6 +28,14 @@ def test_there_are_enough_of_every_kind() -> None:
     assert sum(kinds.values()) - kinds[REFUSED] >= 300
     assert min(kinds.values()) >= 8
     assert len({file.name for file in FILES}) == len({file.data for file in FILES}) == len(FILES)
+
+
+def test_no_file_of_edition_1_changed() -> None:
+    """Recorded certificates are about exactly these names and bytes, in this order."""
+    digest = hashlib.sha256()
+    for file in FILES:
+        digest.update(f"{file.name} {file.kind} {hashlib.sha256(file.data).hexdigest()}\n".encode())
+    assert (EDITION, digest.hexdigest()[:16]) == (1, "6b1fb60b27e10fd2")
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.kind == REFUSED], ids=lambda f: f.name)

@@ -58,9 +58,10 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_networks_of_the_reference(case: str, answer: str, tmp_path: Path) -> None:
     export(tmp_path / "e", case)
-    verdict = verify(import_paddle(tmp_path / "e", tmp_path / "b").bundle)
-    assert verdict.problems == ()
-    assert verdict.origin == ""
-    for one in verdict.engines:
-        assert (one.answer, one.total.images) == (answer, len(readable()))
-        assert max(one.total[2:]) < 1e-4
+    report = verify(import_paddle(tmp_path / "e", tmp_path / "b").bundle)
+    assert report.problems == ()
+    assert report.origin == ""
+    for one in report.engines:
+        assert (one.total.max_box_difference is None) is (answer == "embedding")
+        assert one.total.images == len(readable())
+        assert one.total.worst < 1e-4

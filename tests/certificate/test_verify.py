@@ -13,7 +13,7 @@ import pytest
 from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny_onnx
 from tinysight.bundle import CARD, MODEL, Bundle
 from tinysight.bundle.manifest import Manifest, ReducedDecode
-from tinysight.certificate.answers import Answers, answers
+from tinysight.certificate.compare import engine_outputs
 from tinysight.certificate.files import edge_case_files
 from tinysight.certificate.record import (
     CERTIFICATE,
@@ -27,6 +27,7 @@ from tinysight.certificate.verify import OWN, renewed, verify
 from tinysight.cli import main
 from tinysight.errors import BundleError
 from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.comparable import decide
 from tinysight.pipelines.sources import ImageInput
 
 
@@ -35,9 +36,8 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny bundle with what it answers itself as the reference."""
     folder = tmp_path_factory.mktemp("certified")
     plain = Classifier(tiny_bundle(folder / "plain"), batch_size=8)
-    plain.on_unreadable = lambda image: None
-    said = answers(plain, [ImageInput(f.name, f.data) for f in edge_case_files()])
-    files = to_files(plain.manifest, Certificate("a hand 1.0", (), {}), said)
+    outputs = engine_outputs(plain, [ImageInput(f.name, f.data) for f in edge_case_files()])
+    files = to_files(plain.manifest, Certificate("a hand 1.0", (), {}), outputs)
     return Bundle.write(folder / "b", plain.manifest, {MODEL: tiny_onnx(), **files})
 
 
@@ -48,11 +48,11 @@ def changed(bundle: Bundle, folder: Path, manifest: Manifest, **files: bytes) ->
 
 
 def test_the_same_answers(certified: Bundle) -> None:
-    verdict = verify(certified)
-    assert verdict.problems == ()
-    assert verdict.origin == "a hand 1.0"
-    assert verdict.engines[0].engine == "onnxruntime"
-    for one in verdict.engines:
+    report = verify(certified)
+    assert report.problems == ()
+    assert report.origin == "a hand 1.0"
+    assert report.engines[0].engine == "onnxruntime"
+    for one in report.engines:
         assert one.total.images == len(readable()) >= 300
         assert one.total.label_flips == 0
         assert one.total.max_score_difference < 1e-5
@@ -164,9 +164,9 @@ def test_the_shipped_bundle() -> None:
     recorded = read_certificate(bundle)
     assert recorded is not None
     assert recorded[0].origin.startswith("torch 2")
-    verdict = verify(bundle)
-    assert verdict.problems == ()
-    assert all(one.total.max_score_difference < 1e-4 for one in verdict.engines)
+    report = verify(bundle)
+    assert report.problems == ()
+    assert all(one.total.max_score_difference < 1e-4 for one in report.engines)
 
 
 @pytest.mark.parametrize(
@@ -205,13 +205,13 @@ def test_many_classes(tmp_path: Path, postprocess: str, bytes_each: int) -> None
     manifest = tiny_manifest(
         postprocess={"name": postprocess}, threshold=None, labels=tuple(map(str, range(300)))
     )
-    said = Answers(dict(zip(readable(), table, strict=True)))
-    files = to_files(manifest, Certificate("x", (), {}), said)
+    outputs = dict(zip(readable(), decide(manifest, table), strict=True))
+    files = to_files(manifest, Certificate("x", (), {}), outputs)
     assert len(files[REFERENCE]) == len(readable()) * bytes_each
     model = {MODEL: tiny_onnx(300)}
     recorded = read_certificate(Bundle.write(tmp_path / "b", manifest, {**model, **files}))
     assert recorded is not None
-    found = recorded[1].of(readable())
+    found = np.stack([recorded[1][name]["scores"] for name in readable()])
     kept = ~np.isnan(found)
     assert np.array_equal(found[kept], table[kept])
     assert (found.argmax(axis=1) == table.argmax(axis=1)).all() or postprocess == "topk"

@@ -16,8 +16,8 @@ from tinysight.bundle.sealed import as_tree
 from tinysight.cli import main
 from tinysight.engines import onnx_engines
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.detect import open_bundle
-from tinysight.pipelines.latency_card import CARD_FILE, machine, read_card
+from tinysight.pipelines.latency_card import machine, read_card
+from tinysight.pipelines.pipeline import CARD_FILE, open_bundle
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tinysight.training.predictor import load_model
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images, both configurations, a finished run and its export; no test may change them."""
     root = tmp_path_factory.mktemp("dialect")
-    make_images(root / "pictures")
+    make_images(root / "images")
     write_training(root)
     write_deployed(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -270,7 +270,7 @@ def test_several_labels_a_image(
 ) -> None:
     """From list files with tabs to a bundle whose labels have a probability each."""
     monkeypatch.chdir(tmp_path)
-    for path in sorted(make_images(tmp_path / "pictures").glob("*_list.txt")):
+    for path in sorted(make_images(tmp_path / "images").glob("*_list.txt")):
         fields = [line.split() for line in path.read_text("utf-8").splitlines()]
         rows = [f"{f[0]}\t{f[1]},{1 - int(f[1])},{i % 2}" for i, f in enumerate(fields) if f[1:]]
         path.write_text("\n".join(rows), "utf-8")

@@ -16,7 +16,7 @@ from tinysight.bundle import MODEL, SHIPPED, Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.errors import TinysightError
 from tinysight.pipelines.classify import Classifier
-from tinysight.tasks.results import Unreadable, as_line, as_vector_line
+from tinysight.tasks.results import Result, result_from_json
 
 CLARITY = SHIPPED / "clarity_assessment"
 NUMBER = re.compile(r"\d+\.\d+")
@@ -25,12 +25,14 @@ SIZES = ((300, 200), (31, 47), (640, 480), (1, 1))
 
 def by_python(source: Path | str, bundle: Path, **options: Any) -> list[dict[str, Any]]:
     """What `tinysight predict --json` prints."""
-    return [
-        {"filename": item.filename, "error": item.reason}
-        if isinstance(item, Unreadable)
-        else dict(item)
-        for item in Classifier(bundle, **options).stream(str(source))
-    ]
+    return [item.to_json() for item in Classifier(bundle, **options).stream(str(source))]
+
+
+def text(row: dict[str, Any]) -> str:
+    """The line that `tinysight predict` prints."""
+    result = result_from_json(row)
+    assert isinstance(result, Result)
+    return result.to_text()
 
 
 def difference(one: Any, other: Any) -> float:
@@ -141,7 +143,7 @@ def test_embedding(few: Path, tmp_path: Path, normalize: bool) -> None:
     rows = run_cpp("predict", few, "--model", tmp_path / "b", "--json").rows
     assert difference(rows, by_python(few, tmp_path / "b")) < 1e-4
     lines = run_cpp("predict", few, "--model", tmp_path / "b").out
-    assert lines.splitlines() == [as_vector_line(row) for row in rows]
+    assert lines.splitlines() == [text(row) for row in rows]
     assert run_cpp("predict", few, "--model", tmp_path / "b", "--topk", "1").code == 2
 
 
@@ -178,7 +180,7 @@ def test_text_is_written_as_python_writes_it(tmp_path: Path) -> None:
     assert sorted(Path(row["filename"]).name for row in ran.rows) == sorted(names)
     assert [json.dumps(row) for row in ran.rows] == ran.out.splitlines()
     lines = run_cpp("predict", folder, "--model", bundle).out
-    assert lines.splitlines() == [as_line(row) for row in ran.rows]  # type: ignore[arg-type]
+    assert lines.splitlines() == [text(row) for row in ran.rows]
 
 
 def test_order_of_a_folder(tmp_path: Path) -> None:

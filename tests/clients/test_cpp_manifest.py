@@ -144,5 +144,5 @@ def test_fuzzed_manifests(tmp_path: Path, bundle: str) -> None:
 def test_fuzzed_images(tmp_path: Path, format: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(by_pillow(format, cloud(60, 40)))
-    ran = run_cpp("picture", path, "400", name="fuzz-tinysight", sanitized=True)
+    ran = run_cpp("image", path, "400", name="fuzz-tinysight", sanitized=True)
     assert (ran.code, ran.errors) == (0, "")

@@ -16,8 +16,8 @@ from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
 from support.cpp import BUILD
 from tinysight.bundle import MODEL, Bundle
 from tinysight.certificate.compare import Side
+from tinysight.certificate.external import ExternalPredictor
 from tinysight.certificate.files import REFUSED, edge_case_files
-from tinysight.certificate.program import Program
 from tinysight.certificate.record import read_certificate
 from tinysight.certificate.verify import OWN, compare_all, verify
 from tinysight.cli import main
@@ -28,8 +28,7 @@ HONEST = """
 import argparse, json, sys
 from pathlib import Path
 sys.path.insert(0, {source!r})
-from tinysight.pipelines.detect import open_bundle
-from tinysight.tasks.results import as_row
+from tinysight.pipelines.pipeline import open_bundle
 
 parser = argparse.ArgumentParser()
 for name in ("verb", "list", "--model"):
@@ -45,7 +44,7 @@ def change(number, row):
 
 {change}
 for number, item in enumerate(open_bundle(args.model, exact=True, topk=args.topk).stream(paths)):
-    row = change(number, as_row(item))
+    row = change(number, item.to_json())
     if row is not None:
         print(json.dumps(row), flush=True)
 sys.exit(1)
@@ -84,8 +83,8 @@ def test_the_cpp_command() -> None:
     bundle = Bundle.load("clarity_assessment")
     recorded = read_certificate(bundle)
     assert recorded is not None
-    side = Side(Program.find(built(), bundle).answers)
-    (column,), problems = compare_all(bundle, {"tinysight-cpp": side}, recorded[1])
+    side = Side(ExternalPredictor.find(built(), bundle).outputs)
+    (column,), problems = compare_all({"tinysight-cpp": side}, recorded[1])
     assert problems == []
     assert column.total[:2] == (335, 0)
     assert column.total.max_score_difference < 1e-5  # it prints five digits
@@ -97,16 +96,16 @@ def test_the_cpp_command_with_other_answers(name: str, tmp_path: Path) -> None:
     labels = tuple(f"l{i}" for i in range(19)) if name != "embedding" else ()
     manifest = tiny_manifest(labels=labels, postprocess={"name": name}, threshold=None)
     bundle = Bundle.write(tmp_path / "b", manifest, {MODEL: tiny_onnx(19)})
-    verdict = verify(bundle, program=built())
-    assert verdict.problems == ()
-    assert verdict.engines[-1].engine == "tinysight-cpp"
-    assert verdict.engines[-1].total.max_score_difference < 1e-4
+    report = verify(bundle, program=built())
+    assert report.problems == ()
+    assert report.engines[-1].engine == "tinysight-cpp"
+    assert report.engines[-1].total.max_score_difference < 1e-4
 
 
 def test_the_cpp_command_says_what_it_cannot(tmp_path: Path) -> None:
-    program = Program.find(built(), tiny_detector(tmp_path / "b"))
+    program = ExternalPredictor.find(built(), tiny_detector(tmp_path / "b"))
     with pytest.raises(ConfigError, match=r"tinysight-cpp: ended with exit code 2: error: .*boxes"):
-        program.answers(few())
+        program.outputs(few())
 
 
 def test_a_program_that_answers_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,10 +158,10 @@ def change(number, row):
         row["scores"][-1] += 0.002
     return row
 """
-    verdict = verify(tiny_bundle(tmp_path / "b"), program=write_program(tmp_path, move))
-    (problem,) = verdict.problems
+    report = verify(tiny_bundle(tmp_path / "b"), program=write_program(tmp_path, move))
+    (problem,) = report.problems
     assert problem.where == "other, jpeg"
-    assert verdict.engines[-1].total.max_score_difference == pytest.approx(0.002, abs=2e-5)
+    assert report.engines[-1].total.max_score_difference == pytest.approx(0.002, abs=2e-5)
 
 
 def test_a_file_that_must_be_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +170,8 @@ def test_a_file_that_must_be_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 def change(number, row):
     if row["filename"].endswith("refused_empty.jpg"):
         whole = {"class_ids": [0, 1][: args.topk or 1], "scores": [0.5, 0.5][: args.topk or 1]}
-        return {**whole, "label_names": ["dark"], "filename": row["filename"]}
+        names = ["dark", "bright"][: args.topk or 1]
+        return {**whole, "label_names": names, "filename": row["filename"]}
     return {"filename": row["filename"], "error": "no"} if number == 3 else row
 """
     words = ["verify", str(tiny_bundle(tmp_path / "b").folder)]
@@ -200,7 +200,7 @@ def change(number, row):
 def test_no_answers(text: str, message: str, tmp_path: Path) -> None:
     path = script(tmp_path / "other", text)
     with pytest.raises(ConfigError, match=f"--program {path}: .*{message}"):
-        Program.find(path, tiny_bundle(tmp_path / "b")).answers(few())
+        ExternalPredictor.find(path, tiny_bundle(tmp_path / "b")).outputs(few())
 
 
 @pytest.mark.parametrize(
@@ -218,25 +218,25 @@ def test_no_answers(text: str, message: str, tmp_path: Path) -> None:
 )
 def test_no_scores(change: str, tmp_path: Path) -> None:
     change = f"def change(number, row):\n    if number == 1: {change}\n    return row"
-    program = Program.find(write_program(tmp_path, change), tiny_bundle(tmp_path / "b"))
+    program = ExternalPredictor.find(write_program(tmp_path, change), tiny_bundle(tmp_path / "b"))
     with pytest.raises(ConfigError, match="line 2 of what it prints is no answer"):
-        program.answers(few())
+        program.outputs(few())
 
 
 def test_files_left_out_or_answered_twice(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b")
     out = "def change(number, row):\n    return None if number == 1 else row"
     with pytest.raises(ConfigError, match="says nothing about 1 of 3 files: exif_"):
-        Program.find(write_program(tmp_path, out), bundle).answers(few())
+        ExternalPredictor.find(write_program(tmp_path, out), bundle).outputs(few())
     twice = "def change(number, row):\n    return {**row, 'filename': paths[0]}"
     with pytest.raises(ConfigError, match="line 2 of what it prints"):
-        Program.find(write_program(tmp_path, twice), bundle).answers(few())
+        ExternalPredictor.find(write_program(tmp_path, twice), bundle).outputs(few())
     fickle = """
 def change(number, row):
     return {"filename": row["filename"], "error": "no"} if args.topk and number == 0 else row
 """
     with pytest.raises(ConfigError, match="answers about bmp_.* with --topk or without"):
-        Program.find(write_program(tmp_path, fickle), bundle).answers(few())
+        ExternalPredictor.find(write_program(tmp_path, fickle), bundle).outputs(few())
 
 
 def test_a_program_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,15 +246,15 @@ def test_a_program_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert said.startswith(f"error: --program: no such program: {tmp_path / 'none'}; give the path")
     (tmp_path / "text").write_text("words")
     with pytest.raises(ConfigError, match="cannot be run: Permission denied"):
-        Program.find(tmp_path / "text", bundle).answers(few())
-    found = Program.find("sh", bundle)
+        ExternalPredictor.find(tmp_path / "text", bundle).outputs(few())
+    found = ExternalPredictor.find("sh", bundle)
     assert str(found.path) == shutil.which("sh")
 
 
 def test_a_name_that_no_list_holds(tmp_path: Path) -> None:
-    program = Program.find(write_program(tmp_path), tiny_bundle(tmp_path / "b"))
+    program = ExternalPredictor.find(write_program(tmp_path), tiny_bundle(tmp_path / "b"))
     with pytest.raises(DataError, match="a list cannot hold this name"):
-        program.answers([str(tmp_path / "a\tb.png")])
+        program.outputs([str(tmp_path / "a\tb.png")])
 
 
 def test_a_program_called_as_an_engine(tmp_path: Path) -> None:

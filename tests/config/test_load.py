@@ -36,6 +36,16 @@ def test_base_is_merged_and_defaults_are_written_out(tmp_path: Path) -> None:
     assert recipe.model.backbone.name == "pplcnet_x1_0"
 
 
+def test_anchors_and_merge_keys_are_read(tmp_path: Path) -> None:
+    text = (
+        MINIMAL
+        + "transforms: {train: &same [{name: resize, size: 32}, {name: normalize}], eval: *same}\n"
+    )
+    recipe = load_recipe(write(tmp_path, text), ["transforms.train.0.size=64"])
+    assert recipe.transforms.train[0].spec["size"] == 64
+    assert recipe.transforms.eval[0].spec["size"] == 32
+
+
 def test_a_component_of_another_name_replaces_its_options(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, MINIMAL + "train: {schedule: {name: constant}}\n"))
     assert recipe.train.schedule.name == "constant"

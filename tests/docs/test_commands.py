@@ -1,8 +1,8 @@
 """Every command and every Python block of the README and the docs is run, in order, page by page.
 
-A page's blocks share one folder, which holds the sample images, a small data set `images/` and the YAML blocks
-whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in; lines
-with a program in `build/` run where `make` has built it.
+A page's blocks share one folder, which holds the sample images, a small data set `images/` and the YAML and Python
+blocks whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in;
+lines with a program in `build/` run where `make` has built it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     for language, text in BLOCK.findall(page.read_text("utf-8")):
-        if language == "yaml" and (name := re.match(r"# (\S+\.yaml)\n", text)):
+        if name := re.match(r"# (\S+\.(?:yaml|py))\n", text):
             (tmp_path / name[1]).write_text(text, encoding="utf-8")
+            continue
         jobs = {"python": [[sys.executable, "-c", text]], "sh": commands(text)}.get(language, [])
         for words in jobs:
             built = [word for word in words if word.startswith("build/")]

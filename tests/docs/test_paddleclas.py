@@ -33,7 +33,7 @@ from support.paddleclas import (
     write_deployed,
 )
 from tinysight.cli import main
-from tinysight.fetch import find
+from tinysight.compat.paddle.catalog import find
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "paddleclas.md"
 EXPORT = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"

@@ -12,7 +12,7 @@ import pytest
 from support.bundles import SIDE, tiny_onnx
 from tinysight.engines import (
     ALIASES,
-    Network,
+    OnnxNetwork,
     VariantFiles,
     engine_of,
     get_engine,
@@ -37,7 +37,7 @@ def test_an_engine_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", engines.names())
 def test_an_engine_runs_what_it_writes(name: str) -> None:
-    network = Network(tiny_onnx(), (3, SIDE, SIDE))
+    network = OnnxNetwork(tiny_onnx(), (3, SIDE, SIDE))
     try:
         files = get_engine(name).write(network, "fp32", "model")
         assert all(file.startswith("model") for file in files)

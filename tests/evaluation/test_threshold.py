@@ -11,18 +11,19 @@ from support.bundles import tiny_manifest
 from tinysight.config.schema import Export, OperatingPoint
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.evaluation.report import of_bundle
+from tinysight.evaluation.report import report_of_bundle
 from tinysight.evaluation.threshold import (
-    check,
-    choose,
-    decided,
-    how_chosen,
-    keep,
-    measured,
-    promised_fpr,
+    apply_threshold,
+    check_operating_point,
+    choose_threshold,
+    describe_rule,
+    fpr_on_new_images,
+    threshold_scores,
+    threshold_to_manifest,
     with_threshold,
 )
 from tinysight.metrics import expected_fpr
+from tinysight.tasks import task_of_target
 
 LABELS = ("dark", "bright")
 
@@ -49,9 +50,9 @@ def test_the_positive_class_may_be_either() -> None:
     wanted = OperatingPoint(target_fpr=0.1)
     for positive in (1, "bright"):
         spec = {"name": "threshold", "positive": positive}
-        decision = choose(found, wanted, spec, LABELS)
+        decision = choose_threshold(found, wanted, spec, LABELS)
         assert decision and decision.counts.positives == (found.labels == 1).sum()
-    about = decided(found, {"name": "threshold", "positive": "dark"}, LABELS)
+    about = threshold_scores(found, {"name": "threshold", "positive": "dark"}, LABELS)
     assert about and about.name == "dark"
     assert about.scores.tolist() == found.scores[:, 0].tolist()
     assert about.truth.tolist() == (found.labels == 0).tolist()
@@ -59,18 +60,18 @@ def test_the_positive_class_may_be_either() -> None:
 
 def test_each_wish_is_granted() -> None:
     found, spec = two_classes(), {"name": "threshold", "threshold": 0.5}
-    fpr = choose(found, OperatingPoint(target_fpr=0.05), spec, LABELS)
-    precision = choose(found, OperatingPoint(target_precision=0.9), spec, LABELS)
-    given = choose(found, OperatingPoint(threshold=0.3), spec, LABELS)
-    own = choose(found, None, spec, LABELS)
+    fpr = choose_threshold(found, OperatingPoint(target_fpr=0.05), spec, LABELS)
+    precision = choose_threshold(found, OperatingPoint(target_precision=0.9), spec, LABELS)
+    given = choose_threshold(found, OperatingPoint(threshold=0.3), spec, LABELS)
+    own = choose_threshold(found, None, spec, LABELS)
     assert fpr and precision and given and own
     assert fpr.fpr and fpr.fpr.value <= 0.05
     assert precision.precision and precision.precision.value >= 0.9
     assert (given.threshold, own.threshold) == (0.3, 0.5)
-    assert how_chosen(fpr, True) == "target_fpr 0.05 on 307 negatives and 93 positives"
-    assert how_chosen(precision, True).startswith("target_precision 0.9 on 307")
-    assert how_chosen(given, True) == "set in the recipe (export.operating_point.threshold)"
-    assert how_chosen(own, False) == "set in the recipe (export.postprocess.threshold)"
+    assert describe_rule(fpr, True) == "target_fpr 0.05 on 307 negatives and 93 positives"
+    assert describe_rule(precision, True).startswith("target_precision 0.9 on 307")
+    assert describe_rule(given, True) == "set in the recipe (export.operating_point.threshold)"
+    assert describe_rule(own, False) == "set in the recipe (export.postprocess.threshold)"
     assert with_threshold(spec, fpr) == {"name": "threshold", "threshold": fpr.threshold}
     assert with_threshold(spec, None) == spec
 
@@ -82,12 +83,12 @@ def test_several_labels_share_one_threshold_and_a_image_is_one_cluster() -> None
     score = 1 / (1 + np.exp(-rng.normal(4 * truth - 2, 1.5)))
     found = evaluation(np.stack([score] * 3, axis=1), np.stack([truth] * 3, axis=1))
     spec = {"name": "multilabel", "threshold": 0.5}
-    decision = choose(found, OperatingPoint(target_fpr=0.1), spec, ("a", "b", "c"))
+    decision = choose_threshold(found, OperatingPoint(target_fpr=0.1), spec, ("a", "b", "c"))
     assert decision
     assert decision.counts.negatives == 3 * (truth == 0).sum()
     assert decision.effective == pytest.approx((truth == 0).sum(), rel=0.02)
     found.labels[0, 1] = -1  # not known
-    again = choose(found, OperatingPoint(target_fpr=0.1), spec, ("a", "b", "c"))
+    again = choose_threshold(found, OperatingPoint(target_fpr=0.1), spec, ("a", "b", "c"))
     assert again and sum(again.counts[:2]) == 899
 
 
@@ -111,57 +112,64 @@ def test_what_is_not_supported_is_refused(
     names = [f"c{i}" for i in range(classes)]
     section = export(postprocess, target_fpr=0.1)
     with pytest.raises(ConfigError, match=f"export.operating_point: .*{message}"):
-        check(section, names, target)
+        check_operating_point(section, names, task_of_target(target))
     labels = np.zeros((4, classes), int) if target == "multilabel" else np.zeros(4, int)
     found = evaluation(np.full((4, classes), 0.5), labels)
     with pytest.raises(ConfigError, match=message):
-        choose(found, section.operating_point, postprocess, names)
-    assert choose(found, None, postprocess, names) is None
+        choose_threshold(found, section.operating_point, postprocess, names)
+    assert choose_threshold(found, None, postprocess, names) is None
 
 
 def test_what_is_supported_is_not_refused() -> None:
-    check(export({"name": "threshold"}, target_fpr=0.1), LABELS, "class")
-    check(export({"name": "multilabel", "threshold": 0.5}, threshold=0.4), ("a",), "multilabel")
-    check(Export.model_validate({"postprocess": {"name": "topk"}}), LABELS, "class")
+    check_operating_point(
+        export({"name": "threshold"}, target_fpr=0.1), LABELS, task_of_target("class")
+    )
+    several = export({"name": "multilabel", "threshold": 0.5}, threshold=0.4)
+    check_operating_point(several, ("a",), task_of_target("multilabel"))
+    check_operating_point(
+        Export.model_validate({"postprocess": {"name": "topk"}}), LABELS, task_of_target("class")
+    )
 
 
 def test_a_bundle_keeps_what_a_promise_needs() -> None:
-    decision = choose(two_classes(), OperatingPoint(target_fpr=0.05), {"name": "threshold"}, LABELS)
+    decision = choose_threshold(
+        two_classes(), OperatingPoint(target_fpr=0.05), {"name": "threshold"}, LABELS
+    )
     assert decision
-    point, numbers = keep(decision, True)
+    point, numbers = threshold_to_manifest(decision, True)
     manifest = tiny_manifest(
         metrics={"top1": 1.0, **numbers},
         threshold=point,
         postprocess={"name": "threshold", "threshold": point.value, "positive": 1, "default": 0},
     )
     again = expected_fpr(decision.counts, 250, allowed=decision.allowed)
-    assert promised_fpr(manifest, 250) == again
-    assert promised_fpr(manifest, 0) is None
-    assert promised_fpr(tiny_manifest(), 250) is None
+    assert fpr_on_new_images(manifest, 250) == again
+    assert fpr_on_new_images(manifest, 0) is None
+    assert fpr_on_new_images(tiny_manifest(), 250) is None
 
     found = two_classes(800, seed=7)
-    verdict = of_bundle(found, manifest)
-    assert verdict.decision == measured(manifest, found)._replace(interval=decision.interval)  # type: ignore[union-attr]
-    assert verdict.decision and verdict.decision.fpr and verdict.promised
-    assert verdict.promised.low <= verdict.decision.fpr.value <= verdict.promised.high
-    assert verdict.answers().tolist() == (found.scores[:, 1] >= point.value).astype(int).tolist()
-    assert verdict.confusion()[0, 1] == verdict.decision.counts.false_positives
-    tree = verdict.tree()
-    assert tree["threshold"]["promised_fpr"] == list(verdict.promised)
+    report = report_of_bundle(found, manifest)
+    assert report.threshold == apply_threshold(manifest, found)._replace(interval=decision.interval)  # type: ignore[union-attr]
+    assert report.threshold and report.threshold.fpr and report.expected_fpr
+    assert report.expected_fpr.low <= report.threshold.fpr.value <= report.expected_fpr.high
+    assert report.predicted().tolist() == (found.scores[:, 1] >= point.value).astype(int).tolist()
+    assert report.confusion()[0, 1] == report.threshold.counts.false_positives
+    tree = report.to_json()
+    assert tree["threshold"]["promised_fpr"] == list(report.expected_fpr)
     assert tree["threshold"]["chosen"] == point.chosen
 
 
 def test_a_bundle_without_a_threshold_has_no_point() -> None:
     manifest = tiny_manifest(postprocess={"name": "topk"}, threshold=None)
-    verdict = of_bundle(two_classes(), manifest)
-    assert verdict.decision is None
-    assert verdict.chosen == "none: the post-processor is topk"
-    assert verdict.tree()["threshold"] is None
+    report = report_of_bundle(two_classes(), manifest)
+    assert report.threshold is None
+    assert report.chosen == "none: the post-processor is topk"
+    assert report.to_json()["threshold"] is None
 
 
 def test_images_that_cannot_give_the_wish() -> None:
     with pytest.raises(DataError, match="no negatives"):
-        choose(
+        choose_threshold(
             evaluation([[0.1, 0.9]] * 3, [1, 1, 1]),
             OperatingPoint(target_fpr=0.1),
             {"name": "threshold"},

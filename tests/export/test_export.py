@@ -31,6 +31,7 @@ from tinysight.files import sha256
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import engines
+from tinysight.tasks import task_of_target
 from tinysight.training import fit, load_predictor
 from tinysight.training.checkpoint import load_checkpoint, save_checkpoint
 from tinysight.training.predictor import predictor
@@ -69,7 +70,7 @@ def test_the_certificate(run: Path, bundle: Bundle) -> None:
     assert certificate.origin == f"torch {torch.__version__}"
     assert certificate.engines[0].engine == "onnxruntime"
     for one in certificate.engines:
-        assert one.total.images == len(reference.scores) >= 300
+        assert one.total.images == len(reference) >= 300
         assert one.total.label_flips == 0
         assert one.total.max_score_difference < 1e-4
     assert "| all | 335 | 0 flips" in (bundle.folder / CARD).read_text("utf-8")
@@ -270,7 +271,13 @@ def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
 
     images = sorted((run.parent / "data").glob("val_*.png"))
     torch.manual_seed(0)
-    found = measure(predictor(Scaled().eval()), bundle.manifest, bundle.folder, images, {})
+    found = measure(
+        predictor(Scaled().eval(), task_of_target("class")),
+        bundle.manifest,
+        bundle.folder,
+        images,
+        {},
+    )
     assert found.max_score_difference > 0.01
 
 
@@ -279,7 +286,7 @@ def test_a_post_processor_of_other_networks_is_refused(run: Path, tmp_path: Path
     export = {**checkpoint.recipe["export"], "postprocess": {"name": "boxes", "threshold": 0.5}}
     changed = replace(checkpoint, recipe={**checkpoint.recipe, "export": export})
     save_checkpoint(tmp_path / "other.safetensors", changed)
-    with pytest.raises(ConfigError, match="boxes: what a recipe trains is a classifier"):
+    with pytest.raises(ConfigError, match=r"export.postprocess: boxes: .*topk"):
         export_bundle(tmp_path / "other.safetensors", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -306,8 +313,14 @@ def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
 ) -> None:
     torch.manual_seed(0)
     model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
+    task = task_of_target(target)
     exported = to_onnx(
-        model, (3, 64, 64), opset=18, metadata={}, target=target, temperature=temperature
+        model,
+        (3, 64, 64),
+        opset=18,
+        metadata={},
+        activation=task.activation,
+        temperature=temperature,
     )
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -315,7 +328,7 @@ def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
     expected = torch.softmax(logits, 1) if target == "class" else torch.sigmoid(logits)
     session = engines.build({"name": "onnxruntime"}, model=exported, threads=1)
     assert session.run(x.numpy()) == pytest.approx(expected.numpy(), abs=1e-5)
-    assert predictor(model, target, temperature)(x.numpy()) == pytest.approx(
+    assert predictor(model, task, temperature)(x.numpy()) == pytest.approx(
         expected.numpy(), abs=1e-6
     )
     nodes = Counter(n.op_type for n in onnx.load_from_string(exported).graph.node)

@@ -16,9 +16,10 @@ import torch
 from support.bundles import SIDE, tiny_bundle, tiny_onnx
 from support.tiny import make_images, tiny_recipe
 from tinysight.bundle import MODEL, Bundle
-from tinysight.bundle.manifest import Variant
+from tinysight.bundle.manifest import EngineVariant
 from tinysight.cli import main
-from tinysight.engines import Network, get_engine, open_engine, open_variant
+from tinysight.concurrency import usable_cores
+from tinysight.engines import OnnxNetwork, get_engine, open_engine, open_variant
 from tinysight.engines.base import convert
 from tinysight.engines.ncnn import with_offsets
 from tinysight.engines.onnxruntime import OnnxRuntime
@@ -28,7 +29,6 @@ from tinysight.export.variants import Images, add_variants, breach, find_images,
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.stream import usable_cores
 from tinysight.training import fit
 
 WHEELS = {"ncnn": "pnnx", "mnn": "MNN", "executorch": "executorch", "litert": "litert_torch"}
@@ -135,7 +135,7 @@ def test_a_form_that_answers_otherwise_is_refused_and_leaves_nothing(
     bundle = tiny_bundle(tmp_path / "model")
     before = {p.name: p.read_bytes() for p in bundle.folder.iterdir()}
 
-    changed = Network(
+    changed = OnnxNetwork(
         tiny_onnx().replace(np.float32(6).tobytes(), np.float32(5).tobytes()), (3, SIDE, SIDE)
     )
     wrong = get_engine("pt2").write(changed, "fp32", "model")
@@ -156,8 +156,8 @@ def test_a_form_that_answers_otherwise_is_refused_and_leaves_nothing(
     assert {p.name: p.read_bytes() for p in bundle.folder.iterdir()} == before
 
 
-def compared(precision: str, *scores: Any) -> Variant:
-    return measured(Variant(("x",), precision, 0, 0.0, 0.0, 0, None, {}), *scores)
+def compared(precision: str, *scores: Any) -> EngineVariant:
+    return measured(EngineVariant(("x",), precision, 0, 0.0, 0.0, 0, None, {}), *scores)
 
 
 def test_int8_is_judged_by_its_labels() -> None:

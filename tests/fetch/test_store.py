@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from support.file_server import FileServer, Page
 from tinysight.cli import main
+from tinysight.compat.paddle.catalog import find
 from tinysight.errors import FetchError
 from tinysight.fetch import Artifact, Policy, cache_folder, cached, fetch
 from tinysight.fetch.cache import path_for, recorded
@@ -105,7 +106,7 @@ def test_offline_uses_the_cache(server: FileServer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TINYSIGHT_OFFLINE", "1")
     assert not fetch(url).fresh
     with pytest.raises(FetchError, match="TINYSIGHT_OFFLINE forbids"):
-        fetch("safety_helmet")
+        fetch(find("safety_helmet"))
 
 
 def test_a_file_copied_into_the_cache_by_hand_serves_offline(
@@ -114,11 +115,11 @@ def test_a_file_copied_into_the_cache_by_hand_serves_offline(
     """As the offline message says; its hash is recorded then."""
     monkeypatch.setenv("TINYSIGHT_OFFLINE", "1")
     with pytest.raises(FetchError) as caught:
-        fetch("person_exists")
+        fetch(find("person_exists"))
     place = Path(str(caught.value).rpartition("copy it to ")[2])
     place.parent.mkdir(parents=True)
     place.write_bytes(inference_tar())
-    done = fetch("person_exists")
+    done = fetch(find("person_exists"))
     assert (done.path / "inference.pdmodel").read_bytes() == b"program"
     assert recorded(done.url, cache) is not None
 
@@ -162,7 +163,7 @@ def test_a_mirror_serves_catalog_names_and_may_not_change_them(
     place = "/mirror/paddleclas.bj.bcebos.com/models/PULC/safety_helmet_infer.tar"
     server.pages[place] = Page(inference_tar())
     monkeypatch.setenv("TINYSIGHT_MIRROR", f"{server.url}/mirror/")
-    done = fetch("safety_helmet", policy=QUICK)
+    done = fetch(find("safety_helmet"), policy=QUICK)
     assert (done.path / "inference.pdiparams").read_bytes() == BODY
     assert done.artifact.labels == ("wearing_helmet", "unwearing_helmet")
     assert done.file == cache / "paddleclas.bj.bcebos.com/models/PULC/safety_helmet_infer.tar"
@@ -170,7 +171,7 @@ def test_a_mirror_serves_catalog_names_and_may_not_change_them(
     done.file.unlink()
     server.pages[place] = Page(inference_tar(prefix="other/"))
     with pytest.raises(FetchError, match="has changed"):
-        fetch("safety_helmet", policy=QUICK)
+        fetch(find("safety_helmet"), policy=QUICK)
 
 
 def test_a_damaged_record_is_said_not_ignored(server: FileServer, cache: Path) -> None:

@@ -10,7 +10,6 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
 
 from tinysight.errors import DataError
 from tinysight.metrics import (
-    apply_temperature,
     brier,
     calibration,
     confidences,
@@ -18,6 +17,8 @@ from tinysight.metrics import (
     pr_area,
     precision_recall_curve,
     reliability,
+    soften,
+    soften_each,
 )
 
 
@@ -85,7 +86,7 @@ def test_the_temperature_is_found_again(temperature: float) -> None:
     scores = softmax(logits * temperature)
     found = fit_temperature(scores.astype(np.float32), labels)
     assert found == pytest.approx(temperature, rel=0.1)
-    calm = apply_temperature(scores, found, "class")
+    calm = soften(scores, found)
     assert calm == pytest.approx(softmax(logits * temperature / found))
     assert (calm.argmax(axis=1) == scores.argmax(axis=1)).all()
     assert calibration(calm, labels)["nll"] <= calibration(scores, labels)["nll"] + 1e-12
@@ -97,7 +98,7 @@ def test_several_labels_at_once() -> None:
     labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.int8)
     scores = 1 / (1 + np.exp(-2 * logits))
     assert fit_temperature(scores, labels) == pytest.approx(2, rel=0.06)
-    assert apply_temperature(scores, 2.0, "multilabel") == pytest.approx(1 / (1 + np.exp(-logits)))
+    assert soften_each(scores, 2.0) == pytest.approx(1 / (1 + np.exp(-logits)))
     assert calibration(scores, labels)["ece"] > 0.05
     labels[5:] = -1  # not known
     confidence, hit = confidences(scores, labels)
@@ -108,9 +109,9 @@ def test_several_labels_at_once() -> None:
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        (np.ones((2, 2)), np.zeros((2, 3), int), "labels .2, 3. beside scores .2, 2."),
+        (np.ones((2, 2)), np.zeros((2, 3), int), r"both be .N, K., got .2, 2. and .2, 3."),
         (np.full((2, 2), np.nan), np.zeros((2, 2), int), "NaN"),
-        (np.ones((2, 2)), -np.ones((2, 2), int), "no label is known"),
+        (np.ones((2, 2)), -np.ones((2, 2), int), "no labels to measure against"),
         (np.ones((2, 2)), np.array([0, 2]), "2 classes of scores"),
     ],
 )

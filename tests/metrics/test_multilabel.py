@@ -13,10 +13,10 @@ from tinysight.metrics import (
     average_precision,
     best_mean_accuracy,
     hamming,
+    label_report,
     mean_accuracy,
     multilabel_accuracy,
     multilabel_map,
-    multilabel_report,
 )
 
 # Two labels, four images; the second label of the last is unknown.
@@ -73,7 +73,7 @@ def test_as_in_scikit_learn(seed: int) -> None:
     scores = rng.permutation(60).reshape(20, 3) / 60  # no ties
     labels = rng.integers(0, 2, (20, 3))
     labels[0] = 1
-    report = multilabel_report(scores, labels)
+    report = label_report(scores > 0.5, labels)
     expected = precision_recall_fscore_support(labels, scores > 0.5, zero_division=0)
     for ours, theirs in zip(report, expected, strict=True):
         np.testing.assert_allclose(ours, theirs)

@@ -56,14 +56,14 @@ def with_positives(
     ],
 )
 def test_100_splits(
-    name: str, negatives: int, positives: int, eval_samples: int, target: float
+    name: str, negatives: int, positives: int, held_out: int, target: float
 ) -> None:
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(100):
         chosen = at_target_fpr(*with_positives(rng, SCORES[name], negatives, positives), target)
-        realised = (SCORES[name](rng, eval_samples) >= chosen.threshold).mean()
-        stated = expected_fpr(chosen.counts, eval_samples, allowed=chosen.allowed)
+        realised = (SCORES[name](rng, held_out) >= chosen.threshold).mean()
+        stated = expected_fpr(chosen.counts, held_out, allowed=chosen.allowed)
         inside += stated.low <= realised <= stated.high
     assert inside >= 93
 
@@ -78,15 +78,15 @@ def test_100_splits(
     st.integers(0, 2**32),
 )
 def test_coverage(
-    name: str, negatives: int, positives: int, eval_samples: int, target: float, seed: int
+    name: str, negatives: int, positives: int, held_out: int, target: float, seed: int
 ) -> None:
     """In the long run at least 95 %; of 200 splits fewer than 179 with a chance below 1 in 2,000."""
     rng = np.random.default_rng(seed)
     inside = 0
     for _ in range(200):
         chosen = at_target_fpr(*with_positives(rng, SCORES[name], negatives, positives), target)
-        realised = (SCORES[name](rng, eval_samples) >= chosen.threshold).mean()
-        stated = expected_fpr(chosen.counts, eval_samples, allowed=chosen.allowed)
+        realised = (SCORES[name](rng, held_out) >= chosen.threshold).mean()
+        stated = expected_fpr(chosen.counts, held_out, allowed=chosen.allowed)
         inside += stated.low <= realised <= stated.high
     assert stats.binom.cdf(178, 200, 0.95) < 1 / 2000
     assert inside > 178

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,32 +51,33 @@ def folder(tmp_path: Path) -> Path:
     return out
 
 
-def flat(batches: Iterator[list[dict]]) -> list[dict]:
+def flat(batches: Iterator[list[Any]]) -> list[Any]:
     return [r for b in batches for r in b]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 11, 64])
 def test_a_folder_in_batches(model: Path, folder: Path, batch_size: int) -> None:
+    unreadable: list[Unreadable] = []
     classifier = Classifier(model, batch_size=batch_size)
-    batches = list(classifier.predict(folder))
+    batches = list(classifier.predict(folder, on_unreadable=unreadable.append))
     assert [len(b) for b in batches[:-1]] == [batch_size] * (len(batches) - 1)
     found = [r for b in batches for r in b]
-    assert [r["filename"] for r in found] == [str(folder / f"{i}.png") for i in range(11)]
+    assert [r.filename for r in found] == [str(folder / f"{i}.png") for i in range(11)]
     for i, answer in enumerate(found):
         yes = bright(25 * i)
-        assert answer["class_ids"] == [int(yes >= 0.5)]
-        assert answer["label_names"] == [["dark", "bright"][yes >= 0.5]]
-        assert answer["scores"] == pytest.approx([max(yes, 1 - yes)], abs=1e-5)
-    assert [u.filename for u in classifier.unreadable] == [
+        assert answer.class_ids.tolist() == [int(yes >= 0.5)]
+        assert answer.label_names == (["dark", "bright"][yes >= 0.5],)
+        assert answer.scores == pytest.approx([max(yes, 1 - yes)], abs=1e-5)
+    assert [u.filename for u in unreadable] == [
         str(folder / "5a.png"), str(folder / "99.jpg"),
     ]  # fmt: skip
-    assert all(u.reason for u in classifier.unreadable)
+    assert all(u.reason for u in unreadable)
 
 
 def test_the_documented_interface(model: Path, folder: Path) -> None:
     result = tinysight.Classifier(model, batch_size=2).predict(input_data=str(folder / "10.png"))
     (answer,) = next(result)
-    assert list(answer) == ["class_ids", "scores", "label_names", "filename"]
+    assert list(answer.to_json()) == ["class_ids", "scores", "label_names", "filename"]
     with pytest.raises(StopIteration):
         next(result)
 
@@ -92,18 +94,14 @@ def test_unreadable_images_are_logged_once(
 
 def test_only_unreadable_images(model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    classifier = Classifier(model)
+    classifier, unreadable = Classifier(model), list[Unreadable]()
     assert list(classifier.predict(tmp_path / "a.jpg")) == []
-    assert list(classifier.predict([tmp_path / "a.jpg", "gone.png"])) == []
-    assert [Path(u.filename).name for u in classifier.unreadable] == ["a.jpg", "gone.png"]
-
-
-def test_each_prediction_has_its_own_unreadable(model: Path, folder: Path) -> None:
-    classifier = Classifier(model)
-    list(classifier.predict(folder))
-    first = classifier.unreadable
-    list(classifier.predict(folder / "1.png"))
-    assert (len(first), classifier.unreadable) == (2, [])
+    images = [tmp_path / "a.jpg", "gone.png"]
+    assert list(classifier.predict(images, on_unreadable=unreadable.append)) == []
+    assert [Path(u.filename).name for u in unreadable] == ["a.jpg", "gone.png"]
+    assert (
+        list(classifier.stream(images)) == classifier.batch(images, errors="return") == unreadable
+    )
 
 
 def test_a_missing_path_is_an_error_of_the_call(model: Path) -> None:
@@ -115,8 +113,8 @@ def test_bytes_and_arrays_and_files_agree(model: Path, folder: Path) -> None:
     path = folder / "6.png"
     sources = [path, path.read_bytes(), grey(150)]
     found = flat(Classifier(model, batch_size=2).predict(sources))
-    assert [r["scores"] for r in found] == [found[0]["scores"]] * 3
-    assert [r["filename"] for r in found] == [str(path), "<bytes 1>", "<array 2>"]
+    assert [r.scores.tolist() for r in found] == [found[0].scores.tolist()] * 3
+    assert [r.filename for r in found] == [str(path), "<bytes 1>", "<array 2>"]
 
 
 @pytest.mark.parametrize(
@@ -129,9 +127,7 @@ def test_bytes_and_arrays_and_files_agree(model: Path, folder: Path) -> None:
     ],
 )
 def test_an_array_of_another_kind_is_unreadable(model: Path, array: np.ndarray, words: str) -> None:
-    classifier = Classifier(model)
-    assert list(classifier.predict(array)) == []
-    ((name, reason),) = classifier.unreadable
+    ((name, reason),) = Classifier(model).stream(array)
     assert name == "<array>"
     assert words in reason
 
@@ -144,13 +140,13 @@ def test_an_array_of_another_kind_is_unreadable(model: Path, array: np.ndarray, 
 )  # fmt: skip
 def test_unusual_images_are_answered(model: Path, name: str) -> None:
     (answer,) = next(Classifier(model).predict(FORMATS / name))
-    assert 0.5 <= answer["scores"][0] <= 1
+    assert 0.5 <= answer.scores[0] <= 1
 
 
 @pytest.mark.golden
 def test_orientation_makes_no_difference(model: Path) -> None:
     files = [FORMATS / f"exif_{i}.jpg" for i in range(1, 9)]
-    scores = np.array([r["scores"] for r in flat(Classifier(model).predict(files))])
+    scores = np.array([r.scores for r in flat(Classifier(model).predict(files))])
     assert scores.shape == (8, 1)
     # The same scene, stored in eight ways: recompressed, so not the same to the last bit.
     assert np.ptp(scores) < 0.05
@@ -158,14 +154,14 @@ def test_orientation_makes_no_difference(model: Path) -> None:
 
 def test_topk_instead_of_the_bundles_own(model: Path) -> None:
     (answer,) = next(Classifier(model, topk=2).predict(grey(255)))
-    assert answer["class_ids"] == [1, 0]
-    assert answer["scores"] == pytest.approx([1, 0], abs=2e-5)
+    assert answer.class_ids.tolist() == [1, 0]
+    assert answer.scores == pytest.approx([1, 0], abs=2e-5)
 
 
 @pytest.mark.parametrize(("threshold", "label"), [(0.6, "dark"), (0.4, "bright"), (0, "bright")])
 def test_a_threshold_instead_of_the_bundles_own(model: Path, threshold: float, label: str) -> None:
     (answer,) = next(Classifier(model, threshold=threshold).predict(grey(128)))
-    assert answer["label_names"] == [label]
+    assert answer.label_names == (label,)
 
 
 def test_a_bundle_of_several_labels_takes_a_threshold(tmp_path: Path) -> None:
@@ -173,11 +169,8 @@ def test_a_bundle_of_several_labels_takes_a_threshold(tmp_path: Path) -> None:
         tmp_path / "m", postprocess={"name": "multilabel", "threshold": 0.5, "decimals": 2},
         threshold=None,
     ).folder  # fmt: skip
-    names = [
-        next(Classifier(folder, threshold=t).predict(grey(128)))[0]["label_names"]
-        for t in (None, 0.9, 0.1)
-    ]
-    assert names == [["bright"], [], ["dark", "bright"]]
+    names = [Classifier(folder, threshold=t)(grey(128)).label_names for t in (None, 0.9, 0.1)]
+    assert names == [("bright",), (), ("dark", "bright")]
 
 
 def test_a_bundle_of_attributes_answers_in_words(tmp_path: Path) -> None:
@@ -186,9 +179,9 @@ def test_a_bundle_of_attributes_answers_in_words(tmp_path: Path) -> None:
         tmp_path / "m", postprocess={"name": "table_attribute"}, labels=labels, threshold=None
     ).folder
     (answer,) = next(Classifier(folder).predict(grey(0)))
-    assert list(answer) == ["attributes", "output", "filename"]
-    assert answer["attributes"][:2] == ["Scanned", "Numerous"]
-    assert answer["output"] == [1, 0, 0, 0, 0, 0]
+    assert list(answer.to_json()) == ["attributes", "output", "filename"]
+    assert answer.attributes[:2] == ("Scanned", "Numerous")
+    assert answer.output.tolist() == [1, 0, 0, 0, 0, 0]
     with pytest.raises(ConfigError, match="table_attribute has no such thing"):
         Classifier(folder, threshold=0.5)
 
@@ -198,7 +191,7 @@ def test_a_threshold_for_a_bundle_without_one(tmp_path: Path) -> None:
         tmp_path / "m", postprocess={"name": "topk", "k": 1}, threshold=None
     ).folder
     (answer,) = next(Classifier(folder, threshold=0.9).predict(grey(140)))
-    assert answer["label_names"] == ["dark"]
+    assert answer.label_names == ("dark",)
 
 
 @pytest.mark.parametrize(
@@ -258,26 +251,3 @@ def test_an_error_of_the_stream_reaches_the_caller(model: Path) -> None:
 
     with pytest.raises(RuntimeError, match="the camera is gone"):
         list(Classifier(model).predict(stream()))
-
-
-def test_instances_in_threads_of_their_own(model: Path, folder: Path) -> None:
-    expected = list(Classifier(model).predict(folder))
-    found: list[list] = []
-
-    def work() -> None:
-        found.append(list(Classifier(model).predict(folder)))
-
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert found == [expected] * 4
-
-
-def test_unreadable_images_can_be_heard_of_as_they_come(model: Path, folder: Path) -> None:
-    heard: list[Unreadable] = []
-    classifier = Classifier(model)
-    classifier.on_unreadable = heard.append
-    list(classifier.predict(folder))
-    assert heard == classifier.unreadable

@@ -10,7 +10,8 @@ import pytest
 from support.bundles import tiny_bundle, tiny_detector
 from tinysight.errors import BundleError, ConfigError
 from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.detect import Detector, open_bundle
+from tinysight.pipelines.detect import Detector
+from tinysight.pipelines.pipeline import open_bundle
 from tinysight.registry import postprocesses
 
 BRIGHT = np.full(
@@ -26,13 +27,13 @@ def test_boxes_lie_in_the_image(scaled: bool, batch_size: int, tmp_path: Path) -
     found = [
         answer for batch in detector.predict([BRIGHT, DULL, BRIGHT[:8, :8]]) for answer in batch
     ]
-    assert [list(answer) for answer in found] == [
+    assert [list(answer.to_json()) for answer in found] == [
         ["label_ids", "scores", "label_names", "boxes_xyxy", "filename"]
     ] * 3
-    assert [a["label_names"] for a in found] == [["bright"], [], ["bright"]]
-    boxes = [a["boxes_xyxy"] for a in found]  # type: ignore[typeddict-item]
+    assert [a.label_names for a in found] == [("bright",), (), ("bright",)]
+    boxes = [a.boxes_xyxy.tolist() for a in found]
     assert boxes == [[[8.0, 2.0, 24.0, 10.0]], [], [[2.0, 1.0, 6.0, 5.0]]]
-    assert found[0]["scores"] == [1.0]
+    assert found[0].scores == [1.0]
 
 
 def test_the_threshold_is_strict_and_can_be_changed(tmp_path: Path) -> None:
@@ -40,8 +41,7 @@ def test_the_threshold_is_strict_and_can_be_changed(tmp_path: Path) -> None:
     grey = np.full((8, 8, 3), 51, np.uint8)  # a fifth
 
     def count(threshold: float) -> int:
-        ((answer,),) = Detector(bundle, threshold=threshold).predict([grey])
-        return len(answer["scores"])
+        return len(Detector(bundle, threshold=threshold)(grey).scores)
 
     assert [count(0.1), count(0.5), count(0.0), count(1.0)] == [1, 0, 1, 0]
 
@@ -49,6 +49,8 @@ def test_the_threshold_is_strict_and_can_be_changed(tmp_path: Path) -> None:
 def test_the_right_pipeline_opens(tmp_path: Path) -> None:
     assert type(open_bundle(tiny_detector(tmp_path / "d").folder)) is Detector
     assert type(open_bundle(tiny_bundle(tmp_path / "c"), batch_size=2)) is Classifier
+    with pytest.raises(ConfigError, match="open_bundle makes the one that fits"):
+        Classifier(tmp_path / "d")
 
 
 def test_too_few_labels(tmp_path: Path) -> None:
@@ -71,10 +73,10 @@ def test_rows_by_hand() -> None:
     rows = np.float32([[2, 0.9, 0, 0, 1, 1], [-1, 0.9, 0, 0, 1, 1], [0, 0.5, 1, 2, 3, 4]])
     answer = postprocesses.build({"name": "boxes", "threshold": 0.4})
     first, second, third = answer([rows, np.array([1, 0, 2])])
-    assert (first["label_names"], second["label_ids"], third["label_ids"]) == (["2"], [], [0])
-    assert third["boxes_xyxy"] == [[1, 2, 3, 4]]
-    assert answer([np.zeros((0, 6), np.float32), np.array([0])])[0]["scores"] == []
-    with pytest.raises(ConfigError, match="answers of detectors"):
+    assert [list(r.label_ids) for r in (first, second, third)] == [[2], [], [0]]
+    assert (first.label_names, third.boxes_xyxy.tolist()) == (("2",), [[1, 2, 3, 4]])
+    assert not len(answer([np.zeros((0, 6), np.float32), np.array([0])])[0].scores)
+    with pytest.raises(ConfigError, match="results of detectors"):
         answer(rows)
     for counts in ([1, 1], [4, -1], [2]):
         with pytest.raises(ConfigError, match="a count for each image"):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinysight.errors import DataError
-from tinysight.pipelines.sources import EXTENSIONS, ImageInput, Source, _natural, count, iter_images
+from tinysight.pipelines.sources import ImageInput, Source, _natural, count, iter_images
+from tinysight.transforms.base import EXTENSIONS
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import tinysight.report
 from support.browser import chromium
 from tinysight.evaluation.latency import Latency, Percentiles
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.evaluation.report import Verdict
-from tinysight.evaluation.threshold import decided
+from tinysight.evaluation.report import EvaluationReport
+from tinysight.evaluation.threshold import threshold_scores
 from tinysight.metrics import at_target_fpr, calibration
 from tinysight.report import write_report
 
@@ -61,7 +61,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("broken.jpg", "an empty file"),),
         3.0,
     )
-    about = decided(found, {"name": "threshold"}, LABELS)
+    about = threshold_scores(found, {"name": "threshold"}, LABELS)
     assert about
     decision = at_target_fpr(about.scores, about.truth, 0.005)
     assert decision.warnings
@@ -69,7 +69,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen = "target_fpr 0.005 on 630 negatives and 270 positives"
     return write_report(
         folder,
-        Verdict(
+        EvaluationReport(
             LABELS, found, about, decision, chosen,
             calibration(found.scores, found.labels), 1.4, latency=times,
         ),

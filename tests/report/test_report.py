@@ -16,12 +16,12 @@ from PIL import Image
 
 from tinysight.evaluation.latency import measure_latency
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.evaluation.report import Verdict
-from tinysight.evaluation.threshold import choose, decided
+from tinysight.evaluation.report import EvaluationReport
+from tinysight.evaluation.threshold import choose_threshold, threshold_scores
 from tinysight.metrics import calibration
-from tinysight.report import Subject, write_page, write_report
+from tinysight.report import Page, write_page, write_report
 from tinysight.report.charts import Axis, Mark, around, histogram, line_chart
-from tinysight.report.errors import find_mistakes, thumbnail
+from tinysight.report.errors import thumbnail
 from tinysight.transforms import Compose
 
 HOSTILE = "<script>alert(1)</script>.png"
@@ -95,12 +95,14 @@ def evaluation(folder: Path, scores: Any, labels: Any) -> Evaluation:
     )
 
 
-def verdict(found: Evaluation, names: list[str], spec: dict[str, Any] = THRESHOLD) -> Verdict:
-    decision = choose(found, None, spec, names)
-    return Verdict(
+def report_on(
+    found: Evaluation, names: list[str], spec: dict[str, Any] = THRESHOLD
+) -> EvaluationReport:
+    decision = choose_threshold(found, None, spec, names)
+    return EvaluationReport(
         tuple(names),
         found,
-        decided(found, spec, names),
+        threshold_scores(found, spec, names),
         decision,
         "by hand",
         calibration(found.scores, found.labels),
@@ -111,7 +113,7 @@ def verdict(found: Evaluation, names: list[str], spec: dict[str, Any] = THRESHOL
 def test_it_says_what_happened_and_loads_nothing(run: Path) -> None:
     scores = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.95, 0.05]]
     found = evaluation(run, scores, [0, 0, 1, 1])
-    path = write_report(run, verdict(found, ["closed", "open"]))
+    path = write_report(run, report_on(found, ["closed", "open"]))
     page = path.read_text("utf-8")
     outline = Outline(page)
     assert path == run / "report.html"
@@ -132,7 +134,7 @@ def test_it_says_what_happened_and_loads_nothing(run: Path) -> None:
 
 def test_it_can_be_read_without_seeing(run: Path) -> None:
     found = evaluation(run, [[0.9, 0.1], [0.2, 0.8]], [1, 0])
-    outline = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8"))
+    outline = Outline(write_report(run, report_on(found, ["a", "b"])).read_text("utf-8"))
     levels = [int(tag[1]) for tag in outline.tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -148,7 +150,7 @@ def test_it_can_be_read_without_seeing(run: Path) -> None:
 
 def test_three_classes_and_no_errors(run: Path) -> None:
     found = evaluation(run, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], [0, 1, 2])
-    page = write_report(run, verdict(found, ["a", "b", "c & d"], {"name": "topk"}))
+    page = write_report(run, report_on(found, ["a", "b", "c & d"], {"name": "topk"}))
     outline = Outline(page.read_text("utf-8"))
     assert "None: every answer is right." in outline.text
     assert "c & d" in outline.text
@@ -158,12 +160,12 @@ def test_three_classes_and_no_errors(run: Path) -> None:
 def test_several_labels_at_once(run: Path) -> None:
     """One label of the first image is wrong, one of the second is not known."""
     found = evaluation(run, [[0.9, 0.8, 0.1], [0.1, 0.9, 0.2]], [[1, 0, 0], [0, 1, -1]])
-    of = verdict(found, ["hat", "bag", "coat"], {"name": "multilabel", "threshold": 0.5})
-    (mistake,), total = find_mistakes(of)
+    of = report_on(found, ["hat", "bag", "coat"], {"name": "multilabel", "threshold": 0.5})
+    (mistake,), total = of.misclassified()
     assert mistake[:4] == (0, "bag", pytest.approx(0.8), "not bag")
     assert total == 5
     outline = Outline(write_report(run, of).read_text("utf-8"))
-    assert "1 of 5 answers are wrong" in outline.text
+    assert "1 of 5 decisions are wrong" in outline.text
     assert "bag 0.800, is not bag" in outline.text
 
 
@@ -172,7 +174,7 @@ def test_many_classes_show_what_is_confused_most(tmp_path: Path) -> None:
     scores[3, 7] = 0.9
     names = [f"class {i}" for i in range(40)]
     found = evaluation(tmp_path, scores, list(range(40)))
-    path = write_page(tmp_path / "x.html", verdict(found, names, {"name": "topk"}), Subject("many"))
+    path = write_page(tmp_path / "x.html", report_on(found, names, {"name": "topk"}), Page("many"))
     outline = Outline(path.read_text("utf-8"))
     assert "Most confused" in outline.text
     assert "class 3class 71" in outline.text
@@ -181,13 +183,13 @@ def test_many_classes_show_what_is_confused_most(tmp_path: Path) -> None:
 
 def test_a_broken_promise_is_a_warning(tmp_path: Path) -> None:
     found = evaluation(tmp_path, [[0.1, 0.9]] * 30 + [[0.1, 0.9]] * 30, [0] * 30 + [1] * 30)
-    of = verdict(found, ["a", "b"])
+    of = report_on(found, ["a", "b"])
     from dataclasses import replace
 
     from tinysight.metrics import Interval
 
-    of = replace(of, promised=Interval(0.0, 0.2))
-    text = Outline(write_page(tmp_path / "x.html", of, Subject("x")).read_text("utf-8")).text
+    of = replace(of, expected_fpr=Interval(0.0, 0.2))
+    text = Outline(write_page(tmp_path / "x.html", of, Page("x")).read_text("utf-8")).text
     assert "the false-positive rate here, 1, is not what the threshold was chosen for" in text
 
 
@@ -197,12 +199,12 @@ def test_what_the_data_check_found_is_shown(run: Path) -> None:
     tree = {"sides": {"train": 9}, "balance": {}, "findings": findings}
     (run / "data_check.json").write_text(json.dumps(tree), encoding="utf-8")
     found = evaluation(run, [[0.9, 0.1], [0.2, 0.8]], [0, 1])
-    text = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8")).text
+    text = Outline(write_report(run, report_on(found, ["a", "b"])).read_text("utf-8")).text
     assert "Data check" in text
     assert "duplicatewarning5paths a.png = <b>.png, side train; paths" in text
     tree["findings"] = []
     (run / "data_check.json").write_text(json.dumps(tree), encoding="utf-8")
-    text = Outline(write_report(run, verdict(found, ["a", "b"])).read_text("utf-8")).text
+    text = Outline(write_report(run, report_on(found, ["a", "b"])).read_text("utf-8")).text
     assert "Nothing is wrong with the lists" in text
 
 
@@ -221,7 +223,7 @@ def test_the_page_stays_small(tmp_path: Path) -> None:
         (),
         1.0,
     )
-    page = write_page(tmp_path / "x.html", verdict(found, ["a", "b"]), Subject("noise"))
+    page = write_page(tmp_path / "x.html", report_on(found, ["a", "b"]), Page("noise"))
     assert page.stat().st_size < 2e6
 
 
@@ -244,7 +246,7 @@ def test_thumbnails_are_upright_and_small(tmp_path: Path) -> None:
 def test_a_image_that_has_gone_is_said_to_have(tmp_path: Path) -> None:
     found = evaluation(tmp_path, [[0.9, 0.1], [0.2, 0.8]], [1, 1])
     Path(found.paths[0]).unlink()
-    page = write_page(tmp_path / "x.html", verdict(found, ["a", "b"]), Subject("x"))
+    page = write_page(tmp_path / "x.html", report_on(found, ["a", "b"]), Page("x"))
     assert "image has gone" in page.read_text("utf-8")
 
 

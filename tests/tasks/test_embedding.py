@@ -14,18 +14,18 @@ from tinysight.registry import postprocesses
 
 def test_by_hand() -> None:
     scores = np.float32([[3, 4], [0, 0]])
-    assert [a["embedding"] for a in postprocesses.build({"name": "embedding"})(scores)] == [
+    assert [a.embedding.tolist() for a in postprocesses.build({"name": "embedding"})(scores)] == [
         pytest.approx([0.6, 0.8]), [0, 0],
     ]  # fmt: skip
     plain = postprocesses.build({"name": "embedding", "normalize": False})
-    assert [a["embedding"] for a in plain(scores)] == [[3, 4], [0, 0]]
+    assert [a.embedding.tolist() for a in plain(scores)] == [[3, 4], [0, 0]]
     with pytest.raises(ConfigError, match=r"\(N, D\)"):
         plain(scores[0])
 
 
 @given(hnp.arrays(np.float32, (3, 5), elements=st.floats(-(2.0**60), 2.0**60, width=32)))
 def test_length_is_one_or_nothing(scores: np.ndarray) -> None:
-    found = np.array([a["embedding"] for a in postprocesses.build({"name": "embedding"})(scores)])
+    found = np.array([a.embedding for a in postprocesses.build({"name": "embedding"})(scores)])
     lengths = np.linalg.norm(found, axis=1)
     for row, length in zip(scores, lengths, strict=True):
         if np.linalg.norm(row.astype(np.float64)) > 1e-25:

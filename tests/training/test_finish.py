@@ -127,9 +127,9 @@ def test_a_point_that_cannot_be_had_ends_no_run_but_the_export(tmp_path: Path) -
     (root / "val.txt").write_text("".join(f"val_{i}.png 1\n" for i in range(8)), "utf-8")
     recipe = tiny_recipe(root, THRESHOLD, FPR, "train.epochs=1")
     fit(recipe, tmp_path / "run")
-    verdict = finish(tmp_path / "run")
-    assert verdict.decision is None
-    assert "no negatives" in verdict.chosen
+    report = finish(tmp_path / "run")
+    assert report.threshold is None
+    assert "no negatives" in report.chosen
     assert "no negatives" in (tmp_path / "run" / "report.html").read_text("utf-8")
     with pytest.raises(ExportError, match="export.operating_point: target_fpr: no negatives"):
         export_bundle(tmp_path / "run", tmp_path / "bundle")

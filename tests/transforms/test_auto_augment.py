@@ -10,10 +10,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tinysight.errors import ConfigError, ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.augment import auto_augment, classic
+from tinysight.transforms.augment import auto_augment
 from tinysight.transforms.augment.auto_augment import Strength, parse_spec
-from tinysight.transforms.augment.operations import FALLING, RISING
-from tinysight.transforms.augment.policies import POLICIES
+from tinysight.transforms.augment.policies import FALLING, POLICIES, RISING
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -154,13 +153,13 @@ def test_a_pair_of_a_policy_by_hand() -> None:
 
 
 def test_classic_levels_by_hand() -> None:
-    assert [classic._policy_value("posterize", n) for n in (0, 5, 9)] == [8, 6, 4]
-    assert classic._policy_value("solarize", 0) == 256
-    assert classic._policy_value("rotate", 9) == 30
-    assert classic._policy_value("equalize", 3) == 0
-    assert classic._magnitude_value("posterize", 5) == 2
-    assert classic._magnitude_value("solarize", 5) == 128
-    assert classic._magnitude_value("translate_x", 10) == 150 / 331
+    assert [auto_augment._policy_value("posterize", n) for n in (0, 5, 9)] == [8, 6, 4]
+    assert auto_augment._policy_value("solarize", 0) == 256
+    assert auto_augment._policy_value("rotate", 9) == 30
+    assert auto_augment._policy_value("equalize", 3) == 0
+    assert auto_augment._magnitude_value("posterize", 5) == 2
+    assert auto_augment._magnitude_value("solarize", 5) == 128
+    assert auto_augment._magnitude_value("translate_x", 10) == 150 / 331
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from tinysight.errors import ConfigError, ImageError
-from tinysight.transforms import Compose, to_batch
+from tinysight.transforms import Compose, InputPipeline, to_batch
 
 RGB = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 EVAL = [
@@ -48,6 +49,43 @@ def test_label_passes_through_or_is_set() -> None:
 
 def test_empty_pipeline_returns_the_image() -> None:
     assert Compose.from_specs([])(RGB) is RGB
+
+
+@dataclass(frozen=True)
+class Darken:
+    """A transform of a user's: nothing but fields and a call."""
+
+    by: float = 2.0
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        return (image / self.by).astype(image.dtype)
+
+
+def test_a_plain_dataclass_is_a_transform() -> None:
+    compose = Compose([{"name": "darken"}], [Darken()])
+    image, label = compose.with_label(RGB, 7, np.random.default_rng(0))
+    assert np.array_equal(image, RGB // 2)
+    assert (label, compose.random, compose.sets_label) == (7, False, False)
+    assert InputPipeline(compose)(RGB).shape == (1, 3, 48, 64)
+
+
+def test_without_pillow_augmentation_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["PIL"] = None
+import numpy as np
+from tinysight.errors import MissingDependency
+from tinysight.transforms import Compose
+image, rng = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0)
+Compose.from_specs([{"name": "random_flip"}])(image, rng)
+try:
+    Compose.from_specs([{"name": "color_jitter", "hue": 0.5}])(image, rng)
+except MissingDependency as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    wanted = "a random transform: needs PIL, which is not installed; pip install 'tinysight[train]'"
+    assert done.stdout.strip() == wanted
 
 
 def test_failure_names_the_step_and_what_it_was_given() -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from support.golden import GOLDEN
 from tinysight.errors import ImageError
-from tinysight.transforms import decode, jpeg
-from tinysight.transforms.jpeg import decode_jpeg, denominator
+from tinysight.transforms import decode
+from tinysight.transforms.decode import _simplejpeg, decode_jpeg, denominator
 
 INPUTS = GOLDEN / "preprocess" / "inputs"
 
@@ -37,12 +37,12 @@ def encoded(image: np.ndarray, **options: Any) -> bytes:
 @contextmanager
 def opencv_alone() -> Iterator[None]:
     """As on a machine without simplejpeg."""
-    before = list(jpeg._simplejpeg)
-    jpeg._simplejpeg[:] = [None]
+    before = list(_simplejpeg)
+    _simplejpeg[:] = [None]
     try:
         yield
     finally:
-        jpeg._simplejpeg[:] = before
+        _simplejpeg[:] = before
 
 
 KINDS = {
@@ -88,27 +88,27 @@ def test_reduced_is_the_mean_of_what_it_replaces() -> None:
     """Of an image of flat 8 x 8 blocks nothing but the mean is in the file."""
     blocks = np.random.default_rng(0).integers(40, 216, (6, 5, 1)).repeat(3, axis=2)
     image = blocks.repeat(8, axis=0).repeat(8, axis=1).astype(np.uint8)
-    reduced = decode(encoded(image, quality=100, subsampling=0), enough=(5, 6))
+    reduced = decode(encoded(image, quality=100, subsampling=0), min_size=(5, 6))
     assert reduced.shape == (6, 5, 3)
     assert np.abs(reduced.astype(int) - blocks).max() <= 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_enough_is_meant_upright(orientation: int) -> None:
+def test_min_size_is_meant_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(smooth(320, 640), exif=exif)
     turned = orientation >= 5
-    enough = (80, 160) if turned else (160, 80)
+    min_size = (80, 160) if turned else (160, 80)
     expected = (160, 80, 3) if turned else (80, 160, 3)
-    assert decode(data, enough=enough).shape == expected
-    assert decode(data, enough=enough[::-1]).shape == tuple(2 * n for n in expected[:2]) + (3,)
+    assert decode(data, min_size=min_size).shape == expected
+    assert decode(data, min_size=min_size[::-1]).shape == tuple(2 * n for n in expected[:2]) + (3,)
 
 
 def test_only_jpegs_are_reduced() -> None:
     out = io.BytesIO()
     Image.fromarray(smooth(64, 64)).save(out, "PNG")
-    assert decode(out.getvalue(), enough=(8, 8)).shape == (64, 64, 3)
+    assert decode(out.getvalue(), min_size=(8, 8)).shape == (64, 64, 3)
 
 
 def test_by_default_nothing_is_reduced() -> None:
@@ -121,12 +121,12 @@ def test_by_default_nothing_is_reduced() -> None:
     st.tuples(st.integers(1, 900), st.integers(1, 900)),
 )
 def test_as_small_as_possible_but_never_too_small(
-    size: tuple[int, int], enough: tuple[int, int]
+    size: tuple[int, int], min_size: tuple[int, int]
 ) -> None:
-    by = denominator(size, enough)
+    by = denominator(size, min_size)
 
     def fits(n: int) -> bool:
-        return all(-(-a // n) >= b for a, b in zip(size, enough, strict=True))
+        return all(-(-a // n) >= b for a, b in zip(size, min_size, strict=True))
 
     assert by in (1, 2, 4, 8)
     assert by == 1 or fits(by)
@@ -150,8 +150,8 @@ def test_damage_is_refused_alike_or_decoded(noise: bytes, at: int) -> None:
             assert np.array_equal(decode(damaged), found)
 
 
-def test_enough_is_meant_as_stored_where_the_image_is_left_so() -> None:
+def test_min_size_is_meant_as_stored_where_the_image_is_left_so() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(smooth(320, 640), exif=exif)
-    assert decode(data, upright=False, enough=(160, 80)).shape == (80, 160, 3)
+    assert decode(data, upright=False, min_size=(160, 80)).shape == (80, 160, 3)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
+from tinysight.transforms.base import is_random, sets_label
 
 ERASE = {"p": 1.0, "area": [0.1, 0.5]}
 SPECS: dict[str, list[dict[str, Any]]] = {
@@ -123,7 +124,7 @@ def test_promises(spec: dict[str, Any], image: np.ndarray, seed: int) -> None:
         assert min(image.shape[:2]) < 4 or image.shape[2:] != (3,)
         return
     again = transform(image, np.random.default_rng(seed))
-    if transform.sets_label:
+    if sets_label(transform):
         assert first[1] == again[1]
         assert first[1] in getattr(transform, "quarters", (0, 1))
         first, again = first[0], again[0]
@@ -134,7 +135,7 @@ def test_promises(spec: dict[str, Any], image: np.ndarray, seed: int) -> None:
     assert first.ndim == image.ndim
     assert first.shape[2:] == (image.shape[2:] if spec["name"] != "append_channels" else (4,))
     assert min(first.shape[:2]) >= 1
-    if not transform.random:
+    if not is_random(transform):
         assert np.array_equal(first, transform(image)), "draws although it says it does not"
 
 
@@ -144,7 +145,7 @@ def test_contiguous_or_not_is_the_same(spec: dict[str, Any]) -> None:
     transform, image = transforms.build(spec), takes(spec, image)
     one = transform(image, np.random.default_rng(2))
     other = transform(np.ascontiguousarray(image), np.random.default_rng(2))
-    for a, b in zip(*((x if transform.sets_label else (x,)) for x in (one, other)), strict=True):
+    for a, b in zip(*((x if sets_label(transform) else (x,)) for x in (one, other)), strict=True):
         assert np.array_equal(a, b)
 
 
@@ -159,7 +160,7 @@ def test_schema_accepts_and_completes(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_random_ones_ask_for_a_generator(name: str) -> None:
     transform = transforms.build({"name": name, **SPECS[name][0]})
-    if transform.random:
+    if is_random(transform):
         with pytest.raises(TypeError, match="Generator"):
             transform(np.zeros((8, 8, 3), np.uint8))
 

@@ -9,23 +9,23 @@ namespace tinysight::command {
 const char* const kUsage =
     R"(usage: tinysight-cpp predict SOURCE... --model FOLDER [options]
 
-Label pictures with a bundle; the same lines as `tinysight predict`.
+Label images with a bundle; the same lines as `tinysight predict`.
 
-SOURCE: a picture, a folder, a 'pattern*', or a list (.txt)
+SOURCE: an image, a folder, a 'pattern*', or a list (.txt)
 
   --model FOLDER      the bundle's folder
   --root FOLDER       paths in lists are relative to it; default: to the list
   --threads N         threads of one run of the network (1)
-  --workers N         pictures worked on at the same time; default: processors / threads, and one
+  --workers N         images worked on at the same time; default: processors / threads, and one
   --exact             decode whole, whatever the bundle allows
   --topk K            the K best classes
   --threshold P       instead of the bundle's own
   --json              one JSON object a line
-  --bench             time the pictures instead: parts and percentiles of one, rate of many
+  --bench             time the images instead: parts and percentiles of one, rate of many
   --seconds S         of each figure of --bench, at least (2)
   --version, --help
 
-Pictures that cannot be read are named on stderr, and the exit code is then 1; 2 after a mistake.
+Images that cannot be read are named on stderr, and the exit code is then 1; 2 after a mistake.
 )";
 
 namespace {
@@ -100,7 +100,7 @@ Arguments parse(const std::vector<std::string>& words) {
         }
     }
     // OpenVINO wakes a thread of its own for each run, and a processor would wait for that moment if
-    // there were no further picture to work on.
+    // there were no further image to work on.
     out.options.workers =
         workers.value_or(std::max(1, usable_cores() / std::max(1, out.options.threads)) + 1);
     return out;

@@ -62,7 +62,7 @@ std::vector<Figures> one_at_a_time(Classifier& classifier, const std::vector<std
     return out;
 }
 
-// Milliseconds a picture of a stream, the median of the passes.
+// Milliseconds an image of a stream, the median of the passes.
 double many_at_a_time(Classifier& classifier, const std::vector<std::string>& paths,
                       double seconds) {
     std::vector<double> walls;
@@ -105,12 +105,12 @@ std::string as_json(const std::vector<Figures>& one, double many, const Options&
 
 std::string as_table(const std::vector<Figures>& one, double many, const Options& options,
                      std::size_t count) {
-    std::string out = text("%zu pictures\n\none picture, one thread, ms     mean     p50     p90"
+    std::string out = text("%zu images\n\none image, one thread, ms       mean     p50     p90"
                            "     p99\n", count);
     for (const auto& f : one) {
         out += text("  %-26s%8.2f%8.2f%8.2f%8.2f\n", f.name, f.mean, f.p50, f.p90, f.p99);
     }
-    return out + text("\nmany pictures       workers threads  ms/picture   per second\n"
+    return out + text("\nmany images         workers threads    ms/image   per second\n"
                       "%20s%7d %7d%12.2f%13.0f\n", "", options.workers, options.threads, many,
                       1e3 / many);
 }
@@ -132,7 +132,7 @@ std::string bench(const std::string& bundle, const Options& options,
             } catch (const ImageError&) {  // is not timed
             }
         }
-        if (readable.empty()) throw Error("SOURCE", "none of the pictures can be read");
+        if (readable.empty()) throw Error("SOURCE", "none of the images can be read");
         one = one_at_a_time(classifier, readable, seconds);
     }
     Classifier classifier(bundle, options);

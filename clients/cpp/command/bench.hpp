@@ -8,11 +8,11 @@
 
 namespace tinysight::command {
 
-/// Time `paths`: one picture in its parts in one thread, then many by all workers.
-/// @param seconds  of each figure, at least; every picture is taken once in any case
+/// Time `paths`: one image in its parts in one thread, then many by all workers.
+/// @param seconds  of each figure, at least; every image is taken once in any case
 /// @param json     one JSON object instead of a table
 /// @returns        what to print
-/// @throws Error   none of the pictures can be read
+/// @throws Error   none of the images can be read
 std::string bench(const std::string& bundle, const Options& options,
                   const std::vector<std::string>& paths, double seconds, bool json);
 

@@ -15,13 +15,13 @@ void print(std::FILE* file, const std::string& text) {
 
 Paths all_of(const Arguments& args) {
     std::vector<Paths> each;
-    for (const auto& source : args.sources) each.push_back(pictures(source, args.root));
+    for (const auto& source : args.sources) each.push_back(images(source, args.root));
     return chained(std::move(each));
 }
 
 int predict(const Arguments& args) {
     if (args.sources.empty()) {
-        throw Error("SOURCE", "no picture given", "tinysight-cpp predict PICTURE --model FOLDER");
+        throw Error("SOURCE", "no image given", "tinysight-cpp predict IMAGE --model FOLDER");
     }
     if (args.bundle.empty()) throw Error("--model", "which bundle?", "a bundle's folder");
     const Paths found = all_of(args);
@@ -31,7 +31,7 @@ int predict(const Arguments& args) {
         print(stdout, bench(args.bundle, args.options, paths, args.seconds, args.json));
         return 0;
     }
-    // A single picture needs neither threads nor streams of the network for more.
+    // A single image needs neither threads nor streams of the network for more.
     Options options = args.options;
     const auto first = found();
     const auto second = found();
@@ -56,7 +56,7 @@ int predict(const Arguments& args) {
     });
     if (failed) {
         print(stderr, std::to_string(failed) + " of " + std::to_string(answered + failed) +
-                          " pictures could not be read\n");
+                          " images could not be read\n");
     }
     return failed ? 1 : 0;
 }

@@ -1,8 +1,8 @@
-// Damage a manifest or a picture in many ways, always the same ones, and read each. What must not
+// Damage a manifest or an image in many ways, always the same ones, and read each. What must not
 // happen is a crash, a sanitiser's report, or an exception that is none of ours.
 //
 //   fuzz-tinysight manifest FILE COUNT [SEED]     bundle.yaml, sealed anew so that it is read further
-//   fuzz-tinysight picture FILE COUNT [SEED]
+//   fuzz-tinysight image FILE COUNT [SEED]
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
@@ -80,7 +80,7 @@ std::string sealed(const std::string& text) {
     }
 }
 
-// Whatever the manifest allows is also built and tried on a picture.
+// Whatever the manifest allows is also built and tried on an image.
 void read_manifest(const std::string& text) {
     const Manifest manifest = parse_manifest(text, "bundle.yaml");
     const Pipeline pipeline(manifest.transforms);
@@ -117,7 +117,7 @@ int run(const std::string& kind, const std::string& path, unsigned long count, u
 
 int main(int count, char** words) {
     if (count < 4) {
-        std::fprintf(stderr, "usage: fuzz-tinysight manifest|picture FILE COUNT [SEED]\n");
+        std::fprintf(stderr, "usage: fuzz-tinysight manifest|image FILE COUNT [SEED]\n");
         return 2;
     }
     return run(words[1], words[2], std::strtoul(words[3], nullptr, 10),

@@ -108,7 +108,7 @@ bool read_plain(const Layout& layout, cv::Mat& image) {
 }
 
 // Runs and literal stretches; what they jump over has the first colour. False where a run leaves
-// the picture or the bytes end early.
+// the image or the bytes end early.
 bool read_runs(const Layout& layout, cv::Mat& image) {
     const auto& first = layout.palette[0];
     image.setTo(cv::Scalar(first[0], first[1], first[2]));

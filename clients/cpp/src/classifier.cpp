@@ -18,7 +18,7 @@ namespace tinysight {
 
 namespace {
 
-constexpr std::size_t kAhead = 8;  // answers that wait for a slow picture, for each worker
+constexpr std::size_t kAhead = 8;  // answers that wait for a slow image, for each worker
 
 double now() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
@@ -65,7 +65,7 @@ struct Classifier::State {
         at_least_one("workers", options.workers);
         if (!manifest.plain) {
             throw BundleError("feeds, more_outputs", "this program runs networks of one input, the "
-                              "picture, and one output", "use `tinysight predict`");
+                              "image, and one output", "use `tinysight predict`");
         }
         if (manifest.decode && !options.exact) enough = pipeline.enough(manifest.decode->margin);
         network = std::make_unique<Network>(bundle.model, options.threads, options.workers,
@@ -143,7 +143,7 @@ void Classifier::stream(const Paths& paths, const std::function<void(const Item&
     const auto first = paths();
     if (!first) return;
     const auto second = paths();
-    if (!second) {  // no thread for a single picture
+    if (!second) {  // no thread for a single image
         each(state_->item(*first));
         return;
     }

@@ -69,7 +69,7 @@ std::size_t next_marker(std::string_view data, std::size_t at) {
     return 0;
 }
 
-// Walk the segments up to the end marker; without one the picture is cut short.
+// Walk the segments up to the end marker; without one the image is cut short.
 Header jpeg(std::string_view data) {
     Header header{Format::jpeg, 0, 0, 1, data, {}};
     bool sized = false, ended = false;
@@ -101,7 +101,7 @@ Header jpeg(std::string_view data) {
         at += length;
     }
     if (!ended) cut("JPEG", "the end marker is missing");
-    if (!sized) refuse("the JPEG holds no picture");
+    if (!sized) refuse("the JPEG holds no image");
     return header;
 }
 
@@ -196,7 +196,7 @@ Header webp(std::string_view data) {
         header.width = uint_at(data, 26, 2) & 0x3fff;
         header.height = uint_at(data, 28, 2) & 0x3fff;
     } else {
-        refuse("the WebP holds no picture");
+        refuse("the WebP holds no image");
     }
     return header;
 }
@@ -230,7 +230,7 @@ Header read_header(std::string_view data) {
                        "convert it to JPEG or PNG");
             }
         }
-        refuse("not a JPEG, PNG, BMP or WebP picture");
+        refuse("not a JPEG, PNG, BMP or WebP image");
     }
     if (header.width < 1 || header.height < 1) {
         refuse("the header says " + std::to_string(header.width) + " x " +

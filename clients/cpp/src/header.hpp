@@ -1,4 +1,4 @@
-// What a picture file says about itself, read before anything is decoded; see header.py.
+// What an image file says about itself, read before anything is decoded; see header.py.
 #pragma once
 
 #include <cstdint>

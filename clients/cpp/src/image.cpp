@@ -67,7 +67,7 @@ cv::Mat decode(std::string_view data, std::optional<cv::Size> enough, std::int64
     if (header.width * header.height > max_pixels) {
         throw ImageError("", std::to_string(header.width) + " x " + std::to_string(header.height) +
                                  " pixels are more than the limit of " + std::to_string(max_pixels),
-                         "reduce the picture or raise max_pixels");
+                         "reduce the image or raise max_pixels");
     }
     cv::Mat image;
     switch (header.format) {
@@ -92,7 +92,7 @@ cv::Mat decode_file(const std::string& path, std::optional<cv::Size> enough) {
     } catch (const std::system_error& error) {
         switch (error.code().value()) {
             case ENOENT: throw ImageError(path, "no such file", "check the path");
-            case EISDIR: throw ImageError(path, "is a folder", "name a picture in it");
+            case EISDIR: throw ImageError(path, "is a folder", "name an image in it");
             case ENOTSUP: throw ImageError(path, "is not a regular file");
             default: throw ImageError(path, "cannot be read: " + error.code().message());
         }

@@ -13,7 +13,7 @@ namespace tinysight {
 
 constexpr std::int64_t kMaxPixels = 178'956'970;  // 512 MiB of RGB
 
-/// The upright picture in a file's bytes as RGB, (H, W) of CV_8UC3. Grey, palette and CMYK become
+/// The upright image in a file's bytes as RGB, (H, W) of CV_8UC3. Grey, palette and CMYK become
 /// RGB, 16 bits the high byte, alpha is dropped without blending.
 /// @param enough  size that the caller needs: a larger JPEG may then be decoded at 1/2, 1/4 or 1/8
 /// @throws ImageError  another format, damaged, cut short, or more than `max_pixels`

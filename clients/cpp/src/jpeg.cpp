@@ -54,7 +54,7 @@ public:
         return true;
     }
 
-    /// @param inks  a row of four inks, where the picture has these; else null
+    /// @param inks  a row of four inks, where the image has these; else null
     bool rows(cv::Mat& image, unsigned char* inks) {
         if (setjmp(failure_.jump)) return false;
         while (info_.output_scanline < info_.output_height) {

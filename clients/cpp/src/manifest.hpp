@@ -33,7 +33,7 @@ struct Manifest {
     std::vector<std::string> labels;
     std::map<std::string, FileEntry> files;
     std::optional<ReducedDecode> decode;
-    bool plain = true;  ///< one input, the picture, and one output
+    bool plain = true;  ///< one input, the image, and one output
 };
 
 /// The manifest in `text`, the contents of the file `where`.

@@ -116,7 +116,7 @@ std::vector<float> Network::Run::operator()(const cv::Mat& image) {
         return {first, first + scores.get_size()};
     } catch (const ov::Exception& error) {
         throw BundleError("model.onnx",
-                          "OpenVINO refuses a picture: " + first_line(error.what()), kAgain);
+                          "OpenVINO refuses an image: " + first_line(error.what()), kAgain);
     }
 }
 

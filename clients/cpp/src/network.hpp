@@ -11,7 +11,7 @@
 
 namespace tinysight {
 
-/// A loaded network for one picture at a time. Runs may go on at the same time, each by a `Run`.
+/// A loaded network for one image at a time. Runs may go on at the same time, each by a `Run`.
 class Network {
 public:
     /// @param model          contents of an ONNX file
@@ -32,7 +32,7 @@ public:
         explicit Run(Network& network);
         ~Run();
         Run(Run&&) noexcept;
-        /// Scores of one picture, as the transforms made it.
+        /// Scores of one image, as the transforms made it.
         /// @throws BundleError  the network refuses it
         std::vector<float> operator()(const cv::Mat& image);
 

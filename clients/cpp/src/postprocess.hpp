@@ -14,7 +14,7 @@ namespace tinysight {
 
 class Spec;
 
-/// Makes an answer, without its file's name, of the scores (K) of one picture.
+/// Makes an answer, without its file's name, of the scores (K) of one image.
 class Postprocess {
 public:
     virtual ~Postprocess() = default;

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whatever some OpenCV reads, so that a picture in a folder is answered or reported, never passed
+// Whatever some OpenCV reads, so that an image in a folder is answered or reported, never passed
 // over. What is in the file decides how it is decoded.
 constexpr std::array<std::string_view, 25> kExtensions{
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif",
@@ -39,7 +39,7 @@ bool ends_with(std::string_view text, std::string_view end) {
     return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-bool is_picture_name(const std::string& name) {
+bool is_image_name(const std::string& name) {
     const std::string folded = lower(name);
     return std::any_of(kExtensions.begin(), kExtensions.end(),
                        [&](std::string_view e) { return ends_with(folded, e); });
@@ -81,7 +81,7 @@ Listing listing(const std::string& folder, std::string real) {
     for (; !failed && entries != fs::directory_iterator(); entries.increment(failed)) {
         const std::string name = entries->path().filename().string();
         if (name[0] == '.') continue;
-        if (is_picture_name(name) && is_file(entries->path())) {
+        if (is_image_name(name) && is_file(entries->path())) {
             out.names.push_back(name);
         } else if (is_folder(entries->path())) {
             out.folders.push_back(name);
@@ -93,7 +93,7 @@ Listing listing(const std::string& folder, std::string real) {
     return out;
 }
 
-// Pictures of a folder, then those of its folders; links back to a folder above are left.
+// Images of a folder, then those of its folders; links back to a folder above are left.
 class Walk {
 public:
     explicit Walk(const std::string& folder) { enter(folder); }
@@ -247,9 +247,9 @@ Paths chained(std::vector<Paths> all) {
     };
 }
 
-Paths pictures(const std::string& source, const std::optional<std::string>& root) {
+Paths images(const std::string& source, const std::optional<std::string>& root) {
     if (is_folder(source)) {
-        return some(Walk(source), source, "no picture in this folder or below it");
+        return some(Walk(source), source, "no image in this folder or below it");
     }
     if (is_file(source)) {
         if (!ends_with(lower(source), ".txt")) return one(source);
@@ -260,7 +260,7 @@ Paths pictures(const std::string& source, const std::optional<std::string>& root
         return some(of_pattern(source), source, "no file matches this pattern");
     }
     if (source.rfind("http://", 0) == 0 || source.rfind("https://", 0) == 0) {
-        throw Error(source, "addresses are not fetched", "download the picture first");
+        throw Error(source, "addresses are not fetched", "download the image first");
     }
     throw Error(source, "no such file or folder", "check the path; quote one with spaces");
 }

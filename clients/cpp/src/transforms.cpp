@@ -59,7 +59,7 @@ public:
     cv::Mat operator()(const cv::Mat& image, double width, double height) const {
         if (width == image.cols && height == image.rows) return image;
         if (width * height > static_cast<double>(kMaxPixels)) {
-            throw ImageError("", "a picture of " + shape(image.cols, image.rows) +
+            throw ImageError("", "an image of " + shape(image.cols, image.rows) +
                                      " would be enlarged to more than " +
                                      std::to_string(kMaxPixels) + " pixels");
         }
@@ -119,7 +119,7 @@ public:
     cv::Mat operator()(const cv::Mat& image) const override {
         const int left = image.cols - size_.width, top = image.rows - size_.height;
         if (left < 0 || top < 0) {
-            throw ImageError("", "a picture of " + shape(image.cols, image.rows) +
+            throw ImageError("", "an image of " + shape(image.cols, image.rows) +
                                      " is smaller than the crop of " +
                                      shape(size_.width, size_.height),
                              "resize it first: short at least as long as the crop");
@@ -188,7 +188,7 @@ public:
 
     bool keeps_pixels() const override { return false; }
 
-    /// For the three channels of a picture; none where it is for another number of them.
+    /// For the three channels of an image; none where it is for another number of them.
     std::optional<Normalization> of_rgb() const {
         if (by_.mean.size() > 1 && by_.mean.size() != 3) return std::nullopt;
         if (by_.std.size() > 1 && by_.std.size() != 3) return std::nullopt;

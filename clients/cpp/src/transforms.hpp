@@ -1,4 +1,4 @@
-// From a decoded picture to a network's input: the inference-time transforms of a bundle.
+// From a decoded image to a network's input: the inference-time transforms of a bundle.
 #pragma once
 
 #include <memory>
@@ -11,11 +11,11 @@
 
 namespace tinysight {
 
-/// One step: (H, W) of CV_8UC3 RGB, or CV_32F once normalised, to another such picture.
+/// One step: (H, W) of CV_8UC3 RGB, or CV_32F once normalised, to another such image.
 class Transform {
 public:
     virtual ~Transform() = default;
-    /// @throws ImageError  it cannot take this picture
+    /// @throws ImageError  it cannot take this image
     virtual cv::Mat operator()(const cv::Mat& image) const = 0;
     /// Whether uint8 RGB stays that.
     virtual bool keeps_pixels() const { return true; }

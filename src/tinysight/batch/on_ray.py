@@ -10,25 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.batch.shards import Row, Shard
-from tinysight.batch.work import Worker
 from tinysight.bundle import Bundle
+from tinysight.concurrency import usable_cores
 from tinysight.errors import DistributedError, MissingDependency
-from tinysight.pipelines.stream import usable_cores
+from tinysight.pipelines.pipeline import open_bundle
+from tinysight.pipelines.sources import ImageInput
 
 _TRIES = 3  # of a shard whose worker dies
 
 
-def answers(
+class Worker:
+    """A bundle that predicts shard after shard.
+
+    Args:
+        bundle: loaded where the command was given; its network travels with it.
+        options: of the pipeline.
+        folder: that relative paths are meant from.
+    """
+
+    def __init__(self, bundle: Bundle, options: dict[str, Any], folder: str) -> None:
+        self._folder = folder
+        self._pipeline = open_bundle(bundle, **options)
+
+    def predict(self, names: Sequence[str]) -> list[Row]:
+        """A row for each image, in order: the result, or why there is none."""
+        images = (ImageInput(name, str(Path(self._folder, name))) for name in names)
+        return [item.to_json() for item in self._pipeline.stream(images)]
+
+
+def predict_shards(
     bundle: Bundle, options: dict[str, Any], shards: Sequence[Shard]
 ) -> Iterator[tuple[Shard, list[Row]]]:
-    """The answers of each shard, as they are made, in no particular order.
+    """The results of each shard, as they are made, in no particular order.
 
     The environment variable RAY_ADDRESS names a cluster; without it Ray is started here and stopped
     at the end. The workers of a cluster need tinysight, and the images under the same paths.
 
     Args:
-        bundle: what answers; sent to the workers.
-        options: of `Classifier`; each worker uses one processor unless they say otherwise.
+        bundle: what predicts; sent to the workers.
+        options: of the pipeline; each worker uses one processor unless they say otherwise.
         shards: at least one.
 
     Raises:
@@ -97,4 +117,4 @@ def _spread(
 
 
 def _give(running: dict[Any, tuple[Shard, Any]], shard: Shard, worker: Any) -> None:
-    running[worker.answer.remote(shard.names)] = shard, worker
+    running[worker.predict.remote(shard.names)] = shard, worker

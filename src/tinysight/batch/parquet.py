@@ -1,4 +1,4 @@
-"""Answers as a Parquet table: one row an image, lists where an answer has several parts."""
+"""Results as a Parquet table: one row an image, lists where a result has several parts."""
 
 from __future__ import annotations
 

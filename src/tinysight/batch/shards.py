@@ -1,6 +1,6 @@
-"""A long list of images in shards: what is left to do, what is done, and the answers in order.
+"""A long list of images in shards, by workers that may die, and so may this process.
 
-A shard's answers are one file of JSON lines, named after its number and after a digest of its
+A shard's results are one file of JSON lines, named after its number and after a digest of its
 images, that appears whole or not at all. So a run that was killed leaves whole shards, the same
 command makes the missing ones, and where images came or went only their shards are made again.
 """
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.files import write_atomic
+from tinysight.errors import DataError
+from tinysight.files import lock_file, write_atomic
+from tinysight.tasks.results import csv_table, json_lines, result_from_json
 
 Row = dict[str, Any]  # what `predict --json` writes about one image
 
@@ -27,9 +32,13 @@ class Shard(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Name of the file of its answers."""
+        """Name of the file of its results."""
         digest = hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape"))
         return f"{self.number:06d}-{digest.hexdigest()[:16]}.jsonl"
+
+
+# Makes the results of shards, in any order.
+Predict = Callable[[Sequence[Shard]], Iterator[tuple[Shard, list[Row]]]]
 
 
 def shards(names: Iterable[str], size: int) -> Iterator[Shard]:
@@ -41,25 +50,102 @@ def shards(names: Iterable[str], size: int) -> Iterator[Shard]:
         number += 1
 
 
-def left(folder: Path, plan: Iterable[Shard]) -> list[Shard]:
-    """The shards without answers in `folder`."""
+def pending(folder: Path, plan: Iterable[Shard]) -> list[Shard]:
+    """The shards without results in `folder`."""
     have = {path.name for path in folder.iterdir()}
     return [shard for shard in plan if shard.file not in have]
 
 
-def keep(folder: Path, shard: Shard, rows: Sequence[Row]) -> None:
-    """Write a shard's answers.
+def save(folder: Path, shard: Shard, rows: Sequence[Row]) -> None:
+    """Write a shard's results.
 
     Raises:
         ValueError: they are not about its images, one each, in order.
     """
     if [row["filename"] for row in rows] != list(shard.names):
-        raise ValueError(f"the answers are not about the images of shard {shard.number}")
+        raise ValueError(f"the results are not about the images of shard {shard.number}")
     write_atomic(folder / shard.file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def kept(folder: Path, plan: Iterable[Shard]) -> Iterator[Row]:
-    """All answers, in the order of the images; every shard of the plan has to be there."""
+def load(folder: Path, plan: Iterable[Shard]) -> Iterator[Row]:
+    """All results, in the order of the images; every shard of the plan has to be there."""
     for shard in plan:
         with (folder / shard.file).open("rb") as lines:
             yield from map(json.loads, lines)
+
+
+def run(
+    names: Iterable[str],
+    output: Path,
+    key: str,
+    size: int,
+    predict: Predict,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[int, int]:
+    """Predict every image and write the results, in order, to `output`.
+
+    Until all are made they lie in a folder beside it, `OUTPUT.<key>.shards`.
+
+    Args:
+        names: paths of the images.
+        output: a `.csv` table, a `.parquet` table, or else JSON lines; appears whole.
+        key: short text for what determines the results, images left out.
+        size: images a shard, at least 1.
+        predict: makes the results of the shards that are missing.
+        progress: called with the number of images that are done, those of earlier runs among them.
+
+    Returns:
+        How many images there are, and how many could not be read.
+
+    Raises:
+        DataError: it cannot be written, or another process is writing the same results.
+        MissingDependency: a Parquet table is asked for and pyarrow is not installed.
+    """
+    write = _writer(output)
+    plan = list(shards(names, size))
+    total = sum(len(shard.names) for shard in plan)
+    folder = output.with_name(f"{output.name}.{key}.shards")
+    try:
+        with _locked(folder, str(output)):
+            missing = pending(folder, plan)
+            done = total - sum(len(shard.names) for shard in missing)
+            progress(done)
+            for shard, rows in predict(missing) if missing else ():
+                save(folder, shard, rows)
+                done += len(rows)
+                progress(done)
+            draft = folder / "answers"
+            write(draft, load(folder, plan))
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            failed = sum("error" in row for row in load(folder, plan))
+            draft.replace(output)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise DataError(str(output), f"cannot be written: {error.strerror}") from None
+    return total, failed
+
+
+@contextmanager
+def _locked(folder: Path, output: str) -> Iterator[None]:
+    """The folder of the shards, for this process alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        lock_file(file, output)
+        yield
+
+
+def _writer(output: Path) -> Callable[[Path, Iterable[Row]], None]:
+    if output.suffix == ".parquet":
+        from tinysight.batch.parquet import writer
+
+        return writer()
+    table = csv_table if output.suffix == ".csv" else json_lines
+
+    def write(path: Path, rows: Iterable[Row]) -> None:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
+            write_row = table(out)
+            for row in rows:
+                write_row(result_from_json(row))
+
+    return write

@@ -60,6 +60,11 @@ class Bundle:
         manifest = parse_manifest(read_sealed(folder, MANIFEST), path)
         if MODEL not in manifest.files:
             raise BundleError(path, f"lists no {MODEL}", EXPORT_AGAIN)
+        for plugin in manifest.recipe.get("plugins", ()):
+            if plugin["needed_for"]:
+                from tinysight.plugins import require
+
+                require(plugin, str(folder), ", ".join(plugin["needed_for"]))
         contents = {name: verified(folder, name, f) for name, f in manifest.files.items()}
         return cls(folder, manifest, contents[MODEL])
 

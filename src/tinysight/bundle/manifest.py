@@ -56,7 +56,7 @@ class Parity(NamedTuple):
     engines: dict[str, str]
 
 
-class Variant(NamedTuple):
+class EngineVariant(NamedTuple):
     """The network in another engine's format, and how far its results lie from those of `model.onnx`.
 
     Attributes:
@@ -149,7 +149,7 @@ class Manifest(NamedTuple):
     decode: ReducedDecode | None = None
     feeds: dict[str, Feed] = {}
     more_outputs: tuple[str, ...] = ()
-    variants: dict[str, Variant] = {}
+    variants: dict[str, EngineVariant] = {}
 
     def to_text(self) -> str:
         """The text of `bundle.yaml`, sealed.

@@ -1,6 +1,6 @@
 """The certificate as two files of a bundle: `certificate.json`, which people read, and `reference.bin`.
 
-The second holds what the validated network answered for the files of `certificate.files`, so that
+The second holds what the validated network gave for the files of `certificate.files`, so that
 the comparison can be repeated anywhere without it: the scores of all classes, (N, K) float32 little
 endian. Where only the best of more than 128 classes count, only the 16 best are kept: their numbers
 (N, 16) uint16, then their scores.
@@ -18,10 +18,12 @@ import numpy as np
 from tinysight.bundle import MANIFEST, Bundle
 from tinysight.bundle.manifest import Manifest
 from tinysight.bundle.sealed import laid_out
-from tinysight.certificate.answers import Answers, only_the_best
-from tinysight.certificate.compare import Compared, Row
+from tinysight.certificate.compare import Compared, EngineOutputs
 from tinysight.certificate.files import EDITION, REFUSED, edge_case_files
 from tinysight.errors import BundleError
+from tinysight.evaluation.compare import Comparison
+from tinysight.pipelines.comparable import DecidedScores, decide
+from tinysight.tasks.postprocess import decides_by_best_class
 
 CERTIFICATE = "certificate.json"
 REFERENCE = "reference.bin"
@@ -34,7 +36,7 @@ class Certificate(NamedTuple):
     """What an export proved.
 
     Attributes:
-        origin: whose answers the others are compared with, with its version.
+        origin: whose results the others are compared with, with its version.
         engines: the comparison with each engine.
         absent: engines that were not there, and why.
     """
@@ -58,17 +60,20 @@ def readable() -> list[str]:
     return [file.name for file in edge_case_files() if file.kind != REFUSED]
 
 
-def to_files(manifest: Manifest, certificate: Certificate, reference: Answers) -> dict[str, bytes]:
+def to_files(
+    manifest: Manifest, certificate: Certificate, reference: EngineOutputs
+) -> dict[str, bytes]:
     """The two files by their names.
 
     Args:
         manifest: of the bundle.
         certificate: what was found.
-        reference: the answers for `readable()`.
+        reference: results for `readable()`.
     """
-    scores = reference.of(readable()).astype("<f4")
+    rows = [reference[name] for name in readable()]
+    scores = np.stack([row.scores for row in rows if isinstance(row, DecidedScores)]).astype("<f4")
     classes = scores.shape[1]
-    kept = _BEST if only_the_best(manifest) and classes > _ALL else classes
+    kept = _BEST if decides_by_best_class(manifest.postprocess) and classes > _ALL else classes
     tree = {
         "edition": EDITION,
         "reference": certificate.origin,
@@ -80,7 +85,8 @@ def to_files(manifest: Manifest, certificate: Certificate, reference: Answers) -
                 "version": one.version,
                 "precision": one.precision,
                 "kinds": {
-                    kind: [*row[:2], float(f"{row[2]:.3g}")] for kind, row in one.rows.items()
+                    kind: [row.images, row.label_flips, float(f"{row.max_score_difference:.3g}")]
+                    for kind, row in one.rows.items()
                 },
             }
             for one in certificate.engines
@@ -90,8 +96,8 @@ def to_files(manifest: Manifest, certificate: Certificate, reference: Answers) -
     return {CERTIFICATE: (laid_out(tree, 0) + "\n").encode(), REFERENCE: _packed(scores, kept)}
 
 
-def read_certificate(bundle: Bundle) -> tuple[Certificate, Answers] | None:
-    """What the export of `bundle` proved, and the reference answers; None for a bundle without.
+def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None:
+    """What the export of `bundle` proved, and the reference results; None for a bundle without.
 
     Raises:
         BundleError: they cannot be understood, or are about other files than this version makes.
@@ -110,7 +116,7 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, Answers] | None:
             Compared(
                 name,
                 str(one["version"]),
-                {kind: Row(*row) for kind, row in one["kinds"].items()},
+                {kind: Comparison(*row) for kind, row in one["kinds"].items()},
                 precision=str(one["precision"]),
             )
             for name, one in tree["engines"].items()
@@ -127,7 +133,8 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, Answers] | None:
         what = f"about {scores.shape[1]} classes, but {MANIFEST} lists {labels}"
         raise BundleError(where, what, _AGAIN)
     partial = tree["kept"] != tree["classes"]
-    return certificate, Answers(dict(zip(readable(), scores, strict=True)), partial)
+    results = decide(bundle.manifest, scores, partial)
+    return certificate, dict(zip(readable(), results, strict=True))
 
 
 def _packed(scores: np.ndarray, keep: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinysight.certificate.compare import Compared, Row
+from tinysight.certificate.compare import Compared
 from tinysight.certificate.record import Certificate
 
 HEADING = "## The same answers on every engine"
@@ -16,11 +16,11 @@ def table(engines: Sequence[Compared]) -> list[list[str]]:
     kinds = list(dict.fromkeys(kind for one in engines for kind in one.rows))
     rows = [
         [kind, str(max(one.rows[kind].images for one in engines if kind in one.rows))]
-        + [_cell(one, one.rows.get(kind)) for one in engines]
+        + [one.rows[kind].cell() if kind in one.rows else "-" for one in engines]
         for kind in kinds
     ]
-    total = ["all", str(max((one.total.images for one in engines), default=0))]
-    return [heading, *rows, total + [_cell(one, one.total) for one in engines]]
+    count = max((one.total.images for one in engines), default=0)
+    return [heading, *rows, ["all", str(count), *(one.total.cell() for one in engines)]]
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> str:
@@ -61,13 +61,3 @@ def with_section(card: str, certificate: Certificate) -> str:
 def _name(one: Compared) -> str:
     precision = "" if one.precision == "fp32" else one.precision
     return " ".join(filter(None, (one.engine, one.version, precision)))
-
-
-def _cell(one: Compared, row: Row | None) -> str:
-    if row is None:
-        return "-"
-    score = f"{row.max_score_difference:.2g}"
-    if one.answer == "embedding":
-        return score
-    corners = f", {row.max_box_difference:.2g}" if one.answer == "boxes" else ""
-    return f"{row.label_flips} flips, {score}{corners}"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinysight.bundle import CARD, Bundle
 from tinysight.bundle.manifest import ReducedDecode
-from tinysight.certificate.answers import Answers
+from tinysight.bundle.sealed import as_tree
 from tinysight.certificate.compare import (
     Compared,
+    EngineOutputs,
     Side,
-    answer_of,
-    compare,
+    compare_kinds,
     installed_engines,
 )
+from tinysight.certificate.external import ExternalPredictor
 from tinysight.certificate.files import REFUSED, edge_case_files
-from tinysight.certificate.program import Program
 from tinysight.certificate.record import (
     CERTIFICATE,
     Certificate,
@@ -28,18 +28,19 @@ from tinysight.certificate.record import (
 )
 from tinysight.certificate.table import with_section
 from tinysight.errors import Problem
-from tinysight.pipelines import admit
+from tinysight.pipelines import reduced_decode
+from tinysight.pipelines.pipeline import pipeline_for
 from tinysight.pipelines.sources import ImageInput
 
 OWN = "your images"
 
 
-class Verdict(NamedTuple):
-    """What a comparison here found.
+class VerificationReport(NamedTuple):
+    """What the comparisons here found.
 
     Attributes:
-        origin: whose recorded answers it is about; empty where the bundle carries none, and its own
-            ONNX Runtime's answers here took their place.
+        origin: whose recorded results it is about; empty where the bundle carries none, and its own
+            ONNX Runtime's results here took their place.
         engines: one for each that is installed, ONNX Runtime first, and the program.
         absent: the other engines, and why they are not there.
         reduced: what reduced decoding changes on the user's images, where the bundle allows it.
@@ -52,11 +53,31 @@ class Verdict(NamedTuple):
     reduced: ReducedDecode | None
     problems: tuple[Problem, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain data."""
+        return {
+            "reference": self.origin or None,
+            "pass": not self.problems,
+            "engines": {
+                one.engine: {
+                    "version": one.version,
+                    "precision": one.precision,
+                    "read_otherwise": list(one.read_otherwise),
+                    "total": one.total.to_json(),
+                    "kinds": {kind: row.to_json() for kind, row in one.rows.items()},
+                }
+                for one in self.engines
+            },
+            "absent": self.absent,
+            "reduced": as_tree(self.reduced) if self.reduced else None,
+            "problems": [str(problem) for problem in self.problems],
+        }
+
 
 def verify(
     bundle: Bundle, images: Sequence[str] = (), program: str | Path | None = None
-) -> Verdict:
-    """Every installed engine against the answers that the bundle carries.
+) -> VerificationReport:
+    """Every installed engine against the results that the bundle carries.
 
     Args:
         bundle: of a classifier, a detector, or a network that describes images by vectors.
@@ -68,17 +89,18 @@ def verify(
         BundleError: its certificate cannot be read, or its network cannot be run.
         ConfigError: the program is missing, crashes, or prints something else.
     """
-    other = Program.find(program, bundle) if program is not None else None
+    other = ExternalPredictor.find(program, bundle) if program is not None else None
     recorded = read_certificate(bundle)
     ready, absent = installed_engines(bundle)
     if other:
         name = other.path.name if other.path.name not in ready else str(other.path)
-        ready[name] = Side(other.answers)
-    engines, problems = compare_all(bundle, ready, recorded[1] if recorded else None, images)
+        ready[name] = Side(other.outputs)
+    engines, problems = compare_all(ready, recorded[1] if recorded else None, images)
     reduced = None
-    if images and bundle.manifest.decode and answer_of(bundle.manifest) != "boxes":
-        reduced = admit.compare(bundle, images, bundle.manifest.decode.margin)
-        if reduced.label_flips > admit.MAX_FLIPS * reduced.images:  # as when it was allowed
+    decode = bundle.manifest.decode
+    if images and decode and not pipeline_for(bundle.manifest).network.gives_boxes:
+        reduced = reduced_decode.measure(bundle, images, decode.margin)
+        if reduced.label_flips > reduced_decode.MAX_FLIPS * reduced.images:  # as when allowed
             what = f"{reduced.label_flips} of {reduced.images} labels change"
             problems.append(
                 Problem(
@@ -88,13 +110,13 @@ def verify(
                 )
             )
     origin = recorded[0].origin if recorded else ""
-    return Verdict(origin, tuple(engines), absent, reduced, tuple(problems))
+    return VerificationReport(origin, tuple(engines), absent, reduced, tuple(problems))
 
 
 def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
-    """A certified bundle's files with the table made again, of every engine and form that is here now.
+    """A certified bundle's files with the table made again, of every engine and variant that is here now.
 
-    The reference answers stay what they were. A bundle without a certificate gets none.
+    The reference results stay what they were. A bundle without a certificate gets none.
     """
     files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
     recorded = read_certificate(bundle)
@@ -102,7 +124,7 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
         return files, ()
     certificate, reference = recorded
     ready, absent = installed_engines(bundle)
-    engines, problems = compare_all(bundle, ready, reference)
+    engines, problems = compare_all(ready, reference)
     certificate = Certificate(certificate.origin, tuple(engines), absent)
     made = to_files(bundle.manifest, certificate, reference)
     files[CERTIFICATE] = made[CERTIFICATE]
@@ -112,40 +134,35 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
 
 
 def compare_all(
-    bundle: Bundle,
     ready: dict[str, Side],
-    reference: Answers | None,
+    reference: EngineOutputs | None,
     images: Sequence[str] = (),
 ) -> tuple[list[Compared], list[Problem]]:
     """Each engine on the certificate's files and on `images`, and every breach.
 
     Args:
-        bundle: where the answers come from.
-        ready: its engines, and what else answers with it.
-        reference: for the files; by default what the first engine says. The first engine is the
+        ready: engines of a bundle, and what else runs it.
+        reference: results for the files; by default those of the first engine. The first engine is the
             reference for `images`.
         images: more images, on disk.
     """
-    manifest = bundle.manifest
     files = [ImageInput(file.name, file.data) for file in edge_case_files()]
     refused = {file.name for file in edge_case_files() if file.kind == REFUSED}
     engines: list[Compared] = []
-    problems: list[Problem] = []
-    own: Answers | None = None
+    own: EngineOutputs | None = None
     for name, side in ready.items():
-        found = side.answers(files)
+        found = side.outputs(files)
         reference = reference or found
-        rows, apart = compare(manifest, reference, found, kinds())
-        apart += tuple(sorted(refused & found.scores.keys()))
+        rows, apart = compare_kinds(reference, found, kinds())
+        apart += tuple(sorted(refused & found.keys()))
         if images:
-            theirs = side.answers(list(images))
+            theirs = side.outputs(list(images))
             own = own or theirs
-            more, other = compare(manifest, own, theirs, {OWN: list(images)})
+            more, other = compare_kinds(own, theirs, {OWN: list(images)})
             rows, apart = rows | more, apart + other
-        one = Compared(name, side.version, rows, apart, side.precision, answer_of(manifest))
-        engines.append(one)
-        problems += one.problems()
-    missing = [name for name in readable() if reference and name not in reference.scores]
+        engines.append(Compared(name, side.version, rows, apart, side.precision))
+    problems = [problem for one in engines for problem in one.problems()]
+    missing = [name for name in readable() if reference and name not in reference]
     if missing:
         what = f"{len(missing)} files that have to be read are refused: {', '.join(missing[:5])}"
         problems.append(Problem("reference", what))

@@ -109,4 +109,9 @@ def _run(words: list[str]) -> int:
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
     plain = known.verb in ("data", "predict")
     parse = verb.parse_args if plain else verb.parse_intermixed_args
-    return int(module.run(parse(known.rest)))
+    args = parse(known.rest)
+    for file in getattr(args, "plugin", ()):
+        from tinysight.plugins import load_plugin
+
+        load_plugin(file)
+    return int(module.run(args))

@@ -1,8 +1,18 @@
-"""Arguments that several verbs share."""
+"""Arguments that several verbs share, what `-c FILE -o KEY=VALUE` means for a verb, and where its log goes."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tinysight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.config import RunConfig
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = "") -> None:
@@ -16,6 +26,7 @@ def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = "
         help=text or "a shipped recipe's name, a recipe file, or a PaddleClas configuration",
     )
     add_override(parser)
+    add_plugin(parser)
 
 
 def add_override(parser: argparse.ArgumentParser) -> None:
@@ -29,3 +40,64 @@ def add_override(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change one value, for example -o train.epochs=5 or -o transforms.train.0.size=96",
     )
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """`--plugin FILE.py`, as often as wanted; the command line loads them before the verb runs."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="run a Python file that registers components of your own; may be repeated",
+    )
+
+
+def read_config(args: argparse.Namespace) -> RunConfig:
+    """The recipe of `args`; hides the GPUs if its file chooses the CPU."""
+    from tinysight.config import load_run
+
+    config = load_run(args.recipe, args.override)
+    if config.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks
+    return config
+
+
+def read_foreign_config(args: argparse.Namespace, other: str) -> RunConfig:
+    """The configuration of a verb that takes a PaddleClas configuration in place of `other`.
+
+    Raises:
+        ConfigError: there is no configuration, or it is a recipe of ours.
+    """
+    if not args.recipe:
+        raise ConfigError(other, "is missing", "or give a PaddleClas configuration with -c")
+    config = read_config(args)
+    if not config.foreign:
+        raise ConfigError(other, "is missing", f"{args.recipe} is a recipe, which names no weights")
+    return config
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show what the package logs, for as long as this command runs."""
+    import logging  # a prediction does without
+
+    package = logging.getLogger("tinysight")
+    handler = logging.StreamHandler(sys.stderr)
+    before = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(before)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """`--engine`, `--precision` and `--exact`: how a bundle is run."""
+    add = parser.add_argument
+    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
+    add("--engine", default="onnxruntime", metavar="NAME", help=engines)
+    add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
+    add("--exact", action="store_true", help="decode whole, whatever the bundle allows")

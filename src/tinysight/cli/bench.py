@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinysight.cli.arguments import add_engine
 from tinysight.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", metavar="BUNDLE", help="a bundle's folder, or one that comes with tinysight")
     add("--images", metavar="SOURCE", help="images, a folder or a list; default: made ones")
     add("--limit", type=int, default=250, metavar="N", help="images at most (250)")
-    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
-    add("--engine", default="onnxruntime", metavar="NAME", help=engines)
-    add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
-    add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
+    add_engine(parser)
     add("--seconds", type=float, default=2.0, metavar="S", help="for each figure, at least (2)")
     add("--no-sweep", action="store_true", help="as many workers as processors, nothing else")
     add("--json", action="store_true", help="one JSON object")
@@ -48,11 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 if `--verify` fails or `--admit` refuses."""
-    from itertools import islice
-
     from tinysight.bundle import Bundle
     from tinysight.pipelines.bench import make_images
-    from tinysight.pipelines.sources import iter_images
 
     if args.limit < 1 or args.seconds < 0 or args.tolerance < 0:
         raise ConfigError("--limit, --seconds, --tolerance", "should not be negative")
@@ -60,18 +55,15 @@ def run(args: argparse.Namespace) -> int:
     if args.admit:
         return _admit(args, bundle)
     with tempfile.TemporaryDirectory(prefix="tinysight-bench-") as folder:
-        if args.images is None:
-            paths = make_images(Path(folder))
-        else:
-            found = (p.data for p in iter_images(args.images) if isinstance(p.data, str))
-            paths = list(islice(found, args.limit))
+        made = args.images is None
+        paths = make_images(Path(folder)) if made else _paths(args.images, args.limit)
         if args.verify:
             return _verify(args, bundle, paths)
         card = _measure(args, bundle, paths)
     print(json.dumps(card, indent=2) if args.json else _table(card))
     if args.card:
         from tinysight.files import write_atomic
-        from tinysight.pipelines.latency_card import CARD_FILE
+        from tinysight.pipelines.pipeline import CARD_FILE
 
         path = bundle.folder / CARD_FILE
         try:
@@ -84,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
 def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> dict[str, Any]:
     """Everything, as the card says it."""
     from tinysight.bundle.manifest import utc_now
+    from tinysight.concurrency import usable_cores
     from tinysight.pipelines import bench
     from tinysight.pipelines.latency_card import machine
-    from tinysight.pipelines.stream import usable_cores
 
     cores = usable_cores()
     settings = bench.Settings(args.engine, args.precision, args.exact, workers=cores)
@@ -183,7 +175,8 @@ def _table(card: dict[str, Any]) -> str:
 def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> int:
     """Measure what the card says again, with its settings."""
     from tinysight.pipelines import bench
-    from tinysight.pipelines.latency_card import CARD_FILE, machine, read_card
+    from tinysight.pipelines.latency_card import machine, read_card
+    from tinysight.pipelines.pipeline import CARD_FILE
 
     card = read_card(bundle.folder)
     path = str(bundle.folder / CARD_FILE)
@@ -224,21 +217,21 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
 
 
 def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
-    """Try the margins from the fastest on; seal the first that is admitted, or none."""
-    from tinysight.pipelines.admit import LEAST_IMAGES, MARGINS, admitted, compare, seal
-    from tinysight.pipelines.sources import iter_images
+    """Try the margins from the fastest on; record the first that is accepted, or none."""
+    from tinysight.pipelines import reduced_decode
 
     if args.images is None:
-        raise ConfigError("--images", f"--admit compares at least {LEAST_IMAGES} images")
-    paths = [p.data for p in iter_images(args.images) if isinstance(p.data, str)]
+        least = reduced_decode.LEAST_IMAGES
+        raise ConfigError("--images", f"--admit compares at least {least} images")
+    paths = _paths(args.images)
     tried, chosen = [], None
-    for margin in MARGINS:
-        tried.append(found := compare(bundle, paths, margin))
-        if admitted(found):
-            chosen = found
+    for margin in reduced_decode.MARGINS:
+        tried.append(reduced_decode.measure(bundle, paths, margin))
+        if reduced_decode.is_acceptable(tried[-1]):
+            chosen = tried[-1]
             break
     try:
-        seal(bundle, chosen)
+        reduced_decode.write_reduced_decode(bundle, chosen)
     except OSError as error:
         where = str(bundle.folder)
         raise BundleError(where, f"cannot be written: {error.strerror}") from None
@@ -246,7 +239,7 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
         from tinysight.bundle.sealed import as_tree
 
         rows = [as_tree(found) for found in tried]
-        print(json.dumps({"decode": chosen and as_tree(chosen), "tried": rows}, indent=2))
+        print(json.dumps({"decode": rows[-1] if chosen else None, "tried": rows}, indent=2))
         return 0 if chosen else 1
     for found in tried:
         print(
@@ -258,3 +251,12 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
     if chosen is None:
         print("JPEGs are decoded whole")
     return 0 if chosen else 1
+
+
+def _paths(source: str, limit: int | None = None) -> list[str]:
+    from itertools import islice
+
+    from tinysight.pipelines.sources import iter_images
+
+    images = (image.data for image in iter_images(source) if isinstance(image.data, str))
+    return list(islice(images, limit))

@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli import preparing
+from tinysight.cli import data_prepare
 from tinysight.cli.arguments import add_override, add_recipe
 from tinysight.errors import ConfigError, DataError
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the split",
     )
     check.add_argument("--root", metavar="DIR", help="folder of the images (default: the list's)")
-    check.add_argument("--target", choices=("class", "multilabel", "identity", "transform"))
+    check.add_argument("--target", metavar="TARGET")
     check.add_argument("--labels", metavar="FILE", help="label names, `id name` or one a line")
     check.add_argument("--delimiter", help="between path and label (default: the last blank)")
     check.add_argument(
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--threads", type=int, metavar="N", help="default: one for each processor")
     check.add_argument("--json", metavar="FILE", help="write everything to FILE; - prints it")
     add_override(check)
-    preparing.add_arguments(actions.add_parser("prepare", help="make images and lists"))
+    data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
     preview.add_argument(
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.action == "prepare":
-        return preparing.run(args)
+        return data_prepare.run(args)
     if args.action == "preview":
         return _preview(args)
     return _check(args)
@@ -77,7 +78,6 @@ def _preview(args: argparse.Namespace) -> int:
 
     from tinysight.config import load_recipe
     from tinysight.data.lists import read_split
-    from tinysight.transforms import Compose
     from tinysight.transforms.preview import write_contact_sheet
 
     if args.rows < 1:
@@ -85,123 +85,74 @@ def _preview(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.override)
     samples = read_split(recipe.data, recipe.data.train)
     chosen = np.random.default_rng(args.seed).permutation(len(samples))[: args.rows]
-    compose = Compose.from_specs([t.spec for t in recipe.transforms.train], "transforms.train")
+    compose = recipe.train_transforms()
     images = [samples[int(i)].path for i in sorted(chosen)]
     print(write_contact_sheet(args.out, images, compose, seed=args.seed))
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tinysight.data.audit import check
+    from tinysight.data.audit import audit_images
     from tinysight.files import write_atomic
 
     sides, labels, min_size = _of_lists(args) if _are_lists(args.sources) else _of_recipe(args)
-    audit = check(
+    audit = audit_images(
         sides,
         labels=labels,
         min_size=min_size if args.min_size is None else args.min_size,
         near=not args.no_near,
         threads=args.threads,
-        tell=_tell if sys.stderr.isatty() else None,
+        progress=_show_progress if sys.stderr.isatty() else None,
     )
     text = json.dumps(audit.tree(), indent=2, ensure_ascii=False)
-    if args.json == "-":
-        print(text)
-    else:
-        print(_table(audit))
-        if args.json:
-            write_atomic(Path(args.json), text + "\n")
+    print(text if args.json == "-" else "\n".join(_table(audit)))
+    if args.json not in (None, "-"):
+        write_atomic(Path(args.json), text + "\n")
     return 0 if audit.clean else 1
 
 
 def _are_lists(sources: list[str]) -> bool:
     """A recipe is a `.yaml` file or a shipped one's name; anything else that exists is a list."""
     first = Path(sources[0])
-    if not first.exists() and first.suffix and first.suffix.lower() not in (".yaml", ".yml"):
+    is_yaml = first.suffix.lower() in (".yaml", ".yml")
+    if not first.exists() and first.suffix and not is_yaml:
         raise DataError(str(first), "no such list file", "or name a recipe")
-    return len(sources) > 1 or (first.exists() and first.suffix.lower() not in (".yaml", ".yml"))
+    return len(sources) > 1 or (first.exists() and not is_yaml)
 
 
 def _of_recipe(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], int]:
     from tinysight.config import load_recipe
-    from tinysight.data.audit import Side
-    from tinysight.data.labels import label_names
-    from tinysight.data.lines import BadLines
-    from tinysight.data.lists import read_split
-    from tinysight.transforms import Compose
+    from tinysight.data.audit import sides_of_recipe
 
     for option in ("target", "labels", "delimiter"):
         if getattr(args, option):
             hint = f"-o data.{option}=... changes it"
             raise ConfigError(f"--{option}", "is said by the recipe", hint)
     recipe = load_recipe(args.sources[0], args.override)
-    data = recipe.data
-    if args.root:
-        data = data.model_copy(update={"root": args.root})
-    sides = []
-    for name, split in (("train", data.train), ("eval", data.eval)):
-        bad: list[BadLines] = []
-        sides.append(Side(name, read_split(data, split, bad), bad))
-    prepare = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
-    return sides, label_names(data), min(prepare.output_shape()[:2])
+    data = recipe.data.model_copy(update={"root": args.root}) if args.root else recipe.data
+    return *sides_of_recipe(data), min(recipe.eval_transforms().output_shape()[:2])
 
 
 def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], int]:
-    from tinysight.data.audit import Side
-    from tinysight.data.folders import folder_names, has_folders, read_class_folders
+    from tinysight.data.audit import sides_of_lists
     from tinysight.data.labels import read_label_names
-    from tinysight.data.lines import BadLines, Form, Target
-    from tinysight.data.lists import read_list
-    from tinysight.data.samples import Gathered
 
     if args.override:
         raise ConfigError("-o", "there is no recipe to change", "name one instead of a list")
     labels = read_label_names(args.labels) if args.labels else ()
-    target: Target = args.target or "class"
-    sides = []
-    for source in map(Path, args.sources):
-        name = source.name if args.sources.count(str(source)) == 1 else str(source)
-        if source.is_dir():
-            kind = target if args.target or labels or has_folders(source) else "transform"
-            labels = labels or (() if kind == "transform" else folder_names(source))
-            into = Gathered()
-            read_class_folders(source, Form(kind, len(labels), names=labels), into)
-            sides.append(Side(name, into.done()))
-            continue
-        bad: list[BadLines] = []
-        samples = read_list(
-            source,
-            args.root or source.parent,
-            len(labels) or None,
-            args.delimiter,
-            target=target,
-            names=labels,
-            bad=bad,
-        )
-        sides.append(Side(name, samples, bad))
-    if len({side.name for side in sides}) < len(sides):
-        paths = [str(Path(source)) for source in args.sources]
-        if len(set(paths)) < len(paths):
-            raise ConfigError("SOURCE", "the same list twice", "name each side of the split once")
-        sides = [side._replace(name=path) for side, path in zip(sides, paths, strict=True)]
-    return sides, labels, 0
+    sources = list(map(Path, args.sources))
+    return *sides_of_lists(sources, labels, args.root, args.target, args.delimiter), 0
 
 
-def _table(audit: Audit) -> str:
+def _table(audit: Audit) -> list[str]:
     names = list(audit.sides)
-    width = max(12, *map(len, audit.balance), 0)
-    columns = [max(8, len(name)) for name in names]
-    rows: list[tuple[str, dict[str, Any]]] = [
-        ("label", dict(zip(names, names, strict=True))),
-        *audit.balance.items(),
-    ]
-    rows.append(("all", dict(audit.sides)))
-    if len(audit.balance) > 4 * _SHOWN:
-        middle = ("...", dict.fromkeys(names, "..."))
-        rows = [*rows[: 2 * _SHOWN], middle, *rows[-2 * _SHOWN :]]
+    width = max([12, *map(len, audit.balance)])
+    rows: list[tuple[str, Mapping[str, object]]] = list(audit.balance.items())
+    if len(rows) > 4 * _SHOWN:
+        rows[2 * _SHOWN - 1 : 1 - 2 * _SHOWN] = [("...", dict.fromkeys(names, "..."))]
+    rows = [("label", {name: name for name in names}), *rows, ("all", audit.sides)]
     lines = [
-        f"{label:{width}}"
-        + "".join(f"  {by_side[n]!s:>{c}}" for n, c in zip(names, columns, strict=True))
+        f"{label:{width}}" + "".join(f"  {by_side[n]!s:>{max(8, len(n))}}" for n in names)
         for label, by_side in rows
     ]
     for finding in audit.findings:
@@ -209,9 +160,7 @@ def _table(audit: Audit) -> str:
         lines += [f"  {_line(item)}" for item in finding.items[:_SHOWN]]
         if len(finding.items) > _SHOWN:
             lines.append(f"  and {len(finding.items) - _SHOWN} more (--json names them)")
-    if not audit.findings:
-        lines += ["", "nothing wrong"]
-    return "\n".join(lines)
+    return lines if audit.findings else [*lines, "", "nothing wrong"]
 
 
 def _line(item: dict[str, Any]) -> str:
@@ -219,16 +168,15 @@ def _line(item: dict[str, Any]) -> str:
         places = [f"{p['path']} ({p['where']}, {_label(p['label'])})" for p in item["pictures"]]
         more = [f"and {len(places) - 4} more"] if len(places) > 4 else []
         return f"{item['how']}: " + ", ".join([*places[:4], *more])
-    place = f"{item['path']} ({item['where']}): " if "path" in item else ""
-    if not place and item.get("where"):
-        place = f"{item['where']}: "
-    return f"{place}{item['what']}" + (f"; {item['hint']}" if item.get("hint") else "")
+    place = f"{item['path']} ({item['where']})" if "path" in item else item.get("where")
+    hint = f"; {item['hint']}" if item.get("hint") else ""
+    return f"{place}: {item['what']}{hint}" if place else f"{item['what']}{hint}"
 
 
 def _label(label: int | list[int]) -> str:
     return "no label" if label == -1 else f"label {label}"
 
 
-def _tell(what: str, done: int, total: int) -> None:
+def _show_progress(what: str, done: int, total: int) -> None:
     end = "\r" if done < total else "\r" + " " * 40 + "\r"
     print(f"{what} {done} of {total}", end=end, file=sys.stderr, flush=True)

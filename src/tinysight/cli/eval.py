@@ -10,40 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tinysight.bundle.manifest import Manifest
-    from tinysight.config import Recipe
     from tinysight.evaluation.latency import Latency
-    from tinysight.evaluation.predictor import Predict
-    from tinysight.evaluation.report import Verdict
+    from tinysight.evaluation.report import EvaluationReport, Subject
     from tinysight.metrics import ThresholdResult
-    from tinysight.transforms import Compose
-
-
-class _Model(NamedTuple):
-    """What is evaluated; `recipe` says on which images and how, unless the command does."""
-
-    predict: Predict
-    transforms: Compose
-    labels: Sequence[str]
-    recipe: Recipe | None
-    manifest: Manifest | None = None  # of a bundle
-
-
-class _Row(NamedTuple):
-    """What the table says of one label; rates of nothing are 0."""
-
-    images: int
-    precision: float
-    recall: float
-    f1: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,64 +38,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; 1 if images were unreadable."""
-    from tinysight.data.lists import read_list, read_split
-    from tinysight.evaluation.latency import measure_latency
-    from tinysight.evaluation.predictor import evaluate
-    from tinysight.evaluation.report import of_bundle, of_recipe
+    from tinysight.evaluation.report import assess, images_of
 
-    model = _run(args) if args.run else _bundle(args) if args.bundle else _configured(args)
-    recipe, labels = model.recipe, model.labels
-    if args.list:
-        root = args.root or Path(args.list).parent
-        delimiter = recipe.data.delimiter if recipe else None
-        target = recipe.data.target if recipe else "class"
-        samples = read_list(args.list, root, len(labels), delimiter, target=target, names=labels)
-    elif recipe:
-        data = recipe.data.model_copy(update={"labels": tuple(labels)})
-        if args.root:
-            data = data.model_copy(update={"root": args.root})
-        samples = read_split(data, data.eval)
+    subject = _subject(args)
+    report = assess(subject, images_of(subject, args.list, args.root), latency=True)
+    page = _write_page(args, report, subject)
+    if args.json:
+        print(json.dumps(report.to_json() | report.labels_json()))
     else:
-        raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
-    specs: list[Mapping[str, Any]] = [{"name": "topk", "k": [1]}]
-    if recipe:
-        specs = [m.spec for m in recipe.metrics]
-    found = evaluate(
-        model.predict,
-        samples,
-        model.transforms,
-        specs,
-        batch_size=recipe.data.eval_batch_size if recipe else 64,
-        labels=labels,
-    )
-    latency = measure_latency(model.predict, found.paths, model.transforms)
-    if model.manifest:
-        verdict = of_bundle(found, model.manifest, latency=latency)
-    else:
-        assert recipe  # a run has one
-        verdict = of_recipe(found, recipe, labels, latency=latency)
-    report = _report(args, verdict, model)
-    print(json.dumps(_tree(verdict)) if args.json else _table(verdict))
-    if report and not args.json:
-        print(f"\nreport: {report}")
-    return 1 if found.unreadable else 0
+        print(_table(report))
+        if page:
+            print(f"\nreport: {page}")
+    return 1 if report.evaluation.unreadable else 0
 
 
-def _report(args: argparse.Namespace, verdict: Verdict, model: _Model) -> Path | None:
+def _subject(args: argparse.Namespace) -> Subject:
+    """The network that is evaluated."""
+    if not args.run and not args.bundle:
+        from tinysight.cli.arguments import read_foreign_config
+
+        config = read_foreign_config(args, "--run or --bundle")
+        from tinysight.data.labels import resolve_labels
+        from tinysight.training.predictor import subject_of_weights
+
+        return subject_of_weights(resolve_labels(config.recipe), config.trained_weights)
+    # The recipe in the run's folder knows where the data was moved to.
+    own = Path(args.run) / "recipe.yaml" if args.run else None
+    source = args.recipe or (own if own and own.is_file() else None)
+    if args.override and not source:
+        raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
+    recipe = None
+    if source:
+        from tinysight.config import load_recipe
+
+        recipe = load_recipe(source, args.override)
+    if args.run:
+        from tinysight.training.predictor import subject_of_run
+
+        return subject_of_run(args.run, recipe)
+    from tinysight.bundle import Bundle
+    from tinysight.evaluation.report import subject_of_bundle
+
+    return subject_of_bundle(Bundle.load(args.bundle), recipe)
+
+
+def _write_page(
+    args: argparse.Namespace, report: EvaluationReport, subject: Subject
+) -> Path | None:
     """Write the page if it is asked for, or if a run was evaluated as it is."""
-    from tinysight.report import Subject, write_page, write_report
+    from tinysight.report import Page, write_page, write_report
 
     as_it_is = not (args.list or args.recipe or args.override)
     own = args.run and Path(args.run).is_dir() and as_it_is
     if own and not args.report:
-        return write_report(Path(args.run), verdict)
+        return write_report(Path(args.run), report)
     if args.report is None:
         return None
     path = Path(args.report or "report.html")
-    manifest = model.manifest
-    name = manifest.task if manifest else model.recipe.task if model.recipe else "evaluation"
-    text = manifest.description if manifest else model.recipe.description if model.recipe else ""
-    write_page(path, verdict, Subject(name, text, _command(args)))
+    about = subject.manifest or subject.recipe
+    name, text = (about.task, about.description) if about else ("evaluation", "")
+    write_page(path, report, Page(name, text, _command(args)))
     return path
 
 
@@ -132,126 +110,53 @@ def _command(args: argparse.Namespace) -> tuple[str, ...]:
     return (*words, *(["-o", *args.override] if args.override else []))
 
 
-def _run(args: argparse.Namespace) -> _Model:
-    from tinysight.config import load_recipe
-    from tinysight.data.labels import label_names
-    from tinysight.training import load_predictor
-    from tinysight.transforms import Compose
-
-    predict, recipe = load_predictor(args.run)
-    own = Path(args.run) / "recipe.yaml"
-    if args.recipe or own.is_file():  # the one in the folder knows where the data was moved to
-        recipe = load_recipe(args.recipe or own, args.override)
-    elif args.override:
-        raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
-    specs = [t.spec for t in recipe.transforms.eval]
-    transforms = Compose.from_specs(specs, "transforms.eval")
-    return _Model(predict, transforms, label_names(recipe.data), recipe)
-
-
-def _configured(args: argparse.Namespace) -> _Model:
-    """The network and the weights of a PaddleClas configuration."""
-    from tinysight.cli.setup import require_paddleclas_config
-
-    setup = require_paddleclas_config(args, "--run or --bundle")
-    from tinysight.data.labels import label_names, resolve_labels
-    from tinysight.training.predictor import device, predictor, trained_model
-    from tinysight.transforms import Compose
-
-    recipe = resolve_labels(setup.recipe)
-    model, _ = trained_model(recipe, setup.trained)
-    predict = predictor(model.to(device()), recipe.data.target)
-    transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
-    return _Model(predict, transforms, label_names(recipe.data), recipe)
-
-
-def _bundle(args: argparse.Namespace) -> _Model:
-    from tinysight.bundle import Bundle
-    from tinysight.registry import engines
-    from tinysight.transforms import Compose
-
-    if args.override and not args.recipe:
-        raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
-    bundle = Bundle.load(args.bundle)
-    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
-    transforms = Compose.from_specs(bundle.manifest.transforms, "transforms")
-    recipe = None
-    if args.recipe:
-        from tinysight.config import load_recipe
-
-        recipe = load_recipe(args.recipe, args.override)
-    return _Model(session.run, transforms, bundle.manifest.labels, recipe, bundle.manifest)
-
-
-def _tree(verdict: Verdict) -> dict[str, Any]:
-    tree = verdict.tree()
-    tree["labels"] = {name: row._asdict() for name, row in _by_label(verdict)}
-    if not verdict.several:
-        tree["confusion"] = verdict.confusion().tolist()
-    return tree
-
-
-def _table(verdict: Verdict) -> str:
-    labels, found = verdict.labels, verdict.found
-    width = max(8, *map(len, found.metrics), *map(len, labels))
+def _table(report: EvaluationReport) -> str:
+    found, rates = report.evaluation, report.label_rates()
+    width = max(8, *map(len, (*found.metrics, *report.labels)))
     lines = [f"{name:{width}}  {value:.6g}" for name, value in found.metrics.items()]
-    lines += ["", f"{'label':{width}}  images  precision  recall      f1"]
-    for name, (images, precision, recall, f1) in _by_label(verdict):
+    lines += ["", f"{'label':{width}}  images  precision  recall      f1"] if rates else [""]
+    for name, (images, precision, recall, f1) in rates:
         lines.append(f"{name:{width}}  {images:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")
     lines.append(f"{'all':{width}}  {len(found.paths):8d}")
-    if verdict.decision:
-        lines += ["", *_threshold(verdict, verdict.decision)]
-    lines += ["", f"calibration error {verdict.calibration['ece']:.4f}"]
-    if verdict.latency:
-        lines.append(_latency(verdict.latency))
+    if report.threshold:
+        lines += ["", *_threshold(report, report.threshold)]
+    if report.calibration:
+        lines += ["", f"calibration error {report.calibration['ece']:.4f}"]
+    if report.latency:
+        lines.append(_latency(report.latency))
     if found.unreadable:
         lines += ["", f"unreadable, left out: {len(found.unreadable)}"]
         lines += [f"  {path}: {reason}" for path, reason in found.unreadable]
     return "\n".join(lines)
 
 
-def _threshold(verdict: Verdict, decision: ThresholdResult) -> list[str]:
+def _threshold(report: EvaluationReport, result: ThresholdResult) -> list[str]:
     """The rates at the threshold, each with its 95 % interval and what it was counted on."""
-    counts = decision.counts
+    counts = result.counts
     called = counts.true_positives + counts.false_positives
-    lines = [f"threshold {decision.threshold:g}, {verdict.chosen}"]
-    if decision.interval:
-        lines[0] += f" (95 %: {decision.interval.low:.4g} to {decision.interval.high:.4g})"
+    lines = [f"threshold {result.threshold:g}, {report.chosen}"]
+    if result.interval:
+        lines[0] += f" (95 %: {result.interval.low:.4g} to {result.interval.high:.4g})"
     for name, rate, hits, total in (
-        ("false positives", decision.fpr, counts.false_positives, counts.negatives),
-        ("found", decision.tpr, counts.true_positives, counts.positives),
-        ("precision", decision.precision, counts.true_positives, called),
+        ("false positives", result.fpr, counts.false_positives, counts.negatives),
+        ("found", result.tpr, counts.true_positives, counts.positives),
+        ("precision", result.precision, counts.true_positives, called),
     ):
         if rate:
             ends = f"(95 %: {rate.low:.4g} to {rate.high:.4g})"
             lines.append(f"  {name:15}  {rate.value:.4g}, {hits} of {total} {ends}")
-    if promise := verdict.promised:
-        rate = decision.fpr
-        kept = rate is not None and promise.low <= rate.value <= promise.high
+    if expected := report.expected_fpr:
+        rate = result.fpr
+        kept = rate is not None and expected.low <= rate.value <= expected.high
         word = "as" if kept else "not as"
         lines.append(
             f"  {word} expected from the images that the threshold was chosen on: "
-            f"{promise.low:.4g} to {promise.high:.4g} false positives (95 %)"
+            f"{expected.low:.4g} to {expected.high:.4g} false positives (95 %)"
         )
-    return [*lines, *(f"  warning: {warning}" for warning in decision.warnings)]
+    return [*lines, *(f"  warning: {warning}" for warning in result.warnings)]
 
 
 def _latency(latency: Latency) -> str:
     parts = ", ".join(f"{n} {getattr(latency, n).median:.2f}" for n in latency._fields[1:4])
     total = latency.total
     return f"{total.median:.2f} ms an image ({parts}), 95 of 100 below {total.p95:.2f}"
-
-
-def _by_label(verdict: Verdict) -> list[tuple[str, _Row]]:
-    from tinysight.metrics import class_report
-
-    labels = verdict.labels
-    if verdict.several:
-        places = [(class_report(matrix), 1) for matrix in verdict.confusions()]
-    else:
-        places = [(class_report(verdict.confusion()), i) for i in range(len(labels))]
-    rows = []
-    for name, (report, i) in zip(labels, places, strict=True):
-        columns = (report.support, report.precision, report.recall, report.f1)
-        rows.append((name, _Row(*(column[i].item() for column in columns))))
-    return rows

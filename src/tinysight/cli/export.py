@@ -16,8 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import require_paddleclas_config
+from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,15 +91,16 @@ def _of_run(args: argparse.Namespace) -> Bundle:
 
 def _configured(args: argparse.Namespace) -> Bundle:
     """Export the network and the weights of a PaddleClas configuration."""
-    setup = require_paddleclas_config(args, "--run")
+    config = read_foreign_config(args, "--run")
     from tinysight.export import export_bundle
 
-    assert setup.translation is not None
-    out = Path(args.out or setup.translation.run.save_inference_dir)
-    images = args.images or setup.translation.infer.images
+    out = Path(args.out or config.bundle_folder)
+    images = args.images or config.label_source.images
     if images and not Path(images).exists() and not args.images:
         images = None
-    return export_bundle(setup.trained, out, recipe=setup.recipe, **_options(args, images))
+    return export_bundle(
+        config.trained_weights, out, recipe=config.recipe, **_options(args, images)
+    )
 
 
 def _options(args: argparse.Namespace, images: str | None) -> dict[str, Any]:

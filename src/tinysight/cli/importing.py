@@ -1,4 +1,4 @@
-"""`tinysight models import`: arguments and words; the work is done by `interop` and `train`."""
+"""`tinysight models import`: arguments and messages; `compat` and `training` do the work."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.cli.progress import download_progress
-from tinysight.errors import ConfigError, UnknownName
-from tinysight.fetch import Artifact, fetch, find
+from tinysight.errors import ConfigError
+from tinysight.fetch import Artifact
 from tinysight.files import parse_yaml
 
 _HERE = "tinysight models import"
@@ -67,33 +67,22 @@ def run(args: argparse.Namespace) -> int:
     return _export(args)
 
 
-def _source(args: argparse.Namespace, kind: str) -> tuple[Path, Artifact | None]:
-    """A path, or a catalogue entry, which is fetched."""
-    path = Path(args.name)
-    if path.exists() or (path.name != args.name and "://" not in args.name):
-        return path, None
-    row: str | Artifact = args.name
-    if "://" not in args.name:
-        try:
-            row = find(args.name, kind, _HERE)
-        except UnknownName as error:
-            what = "no such file or folder, and no public model of that name"
-            close = error.problems[0].hint
-            hint = close if close.startswith("did") else "`tinysight models list` shows them"
-            raise ConfigError(args.name, what, hint) from None
+def _located(args: argparse.Namespace, kind: str) -> tuple[Path, Artifact | None]:
+    from tinysight.compat.paddle.named_bundle import locate
+
     with download_progress(args.name) as report:
-        done = fetch(row, kind=kind, cache=args.cache, report=report)
-    return done.path, row if isinstance(row, Artifact) else None
+        return locate(args.name, kind, cache=args.cache, report=report)
 
 
 def _export(args: argparse.Namespace) -> int:
     from tinysight.compat.paddle.bundle import import_paddle, opened
-    from tinysight.compat.paddle.deploy_config import read_deploy_config, read_labels
+    from tinysight.compat.paddle.dialect.deploy import read_deploy_config, read_labels
     from tinysight.compat.paddle.to_onnx import paddle_to_onnx
+    from tinysight.tasks import task_of_bundle
 
     deploy = read_deploy_config(args.deploy_config) if args.deploy_config else None
     labels = read_labels(args.labels) if args.labels else None
-    source, row = _source(args, "inference")
+    source, row = _located(args, "inference")
     if args.out.suffix == ".onnx":
         with opened(source) as folder:
             model = paddle_to_onnx(folder, args.out)
@@ -110,7 +99,8 @@ def _export(args: argparse.Namespace) -> int:
         "notes": list(done.notes),
     }
     _, _, height, width = about.input.shape
-    answer = f"{len(about.labels)} classes" if about.output == "scores" else about.output
+    classes = task_of_bundle(about).has_classes
+    answer = f"{len(about.labels)} classes" if classes else about.output
     text = f"{args.out}: {about.task}, {answer}, {width} x {height} pixels"
     return _say(args, plain, text, done.notes)
 
@@ -125,7 +115,7 @@ def _weights(args: argparse.Namespace) -> int:
     for text in args.option:
         key, _, value = text.partition("=")
         options[key] = parse_yaml(value, f"--option {key}")
-    source, _ = _source(args, "weights")
+    source, _ = _located(args, "weights")
     done = module.import_weights(
         source, args.network, args.out, skip=args.skip, prefix=args.prefix, options=options
     )

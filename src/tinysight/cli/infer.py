@@ -11,16 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tinysight.cli.arguments import add_recipe
-from tinysight.cli.setup import require_paddleclas_config
+from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tinysight.tasks.results import Result, Unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,59 +26,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 if an image could not be read."""
-    setup = require_paddleclas_config(args, "tinysight infer")
-    assert setup.translation is not None
-    recipe, infer = setup.recipe, setup.translation.infer
+    config = read_foreign_config(args, "tinysight infer")
+    recipe, infer = config.recipe, config.label_source
     if infer.images is None:
         raise ConfigError("Infer.infer_imgs", "which images?", "add -o Infer.infer_imgs=...")
-    from tinysight.data.labels import label_names
-    from tinysight.pipelines.label import label_images
     from tinysight.pipelines.sources import iter_images
-    from tinysight.registry import postprocesses
-    from tinysight.training.predictor import device, predictor, trained_model
-    from tinysight.transforms import Compose
+    from tinysight.tasks.postprocess import infer_row
+    from tinysight.tasks.results import Unreadable
+    from tinysight.training.predictor import pipeline_of_weights
 
-    found = (
-        iter_images(infer.listed, root=infer.images) if infer.listed else iter_images(infer.images)
-    )
-    model, _ = trained_model(recipe, setup.trained)
+    listed = {"root": infer.images} if infer.listed else {}
+    images = iter_images(infer.listed or infer.images, **listed)
+    stream = pipeline_of_weights(recipe, config.trained_weights, infer.batch_size).stream(images)
+    spec = recipe.export.postprocess.spec
     failed: list[Unreadable] = []
-    answers: list[dict[str, Any]] = []
-    for batch in label_images(
-        predictor(model.to(device()), recipe.data.target),
-        Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval"),
-        postprocesses.build(recipe.export.postprocess.spec, labels=label_names(recipe.data)),
-        found,
-        infer.batch_size,
-        failed.append,
-    ):
-        told = [_as_there(answer, recipe.export.postprocess.name) for answer in batch]
-        print(told, flush=True)
-        answers += told
+    rows: list[dict[str, Any]] = []
+    while batch := list(islice(stream, infer.batch_size)):
+        failed += [item for item in batch if isinstance(item, Unreadable)]
+        lines = [infer_row(r, spec) for r in batch if not isinstance(r, Unreadable)]
+        if lines:
+            print(lines, flush=True)
+        rows += lines
     for name, reason in failed:
         print(f"{name}: {reason}", file=sys.stderr)
     if infer.save_dir:
-        _save(infer.save_dir, answers)
+        _save(infer.save_dir, rows)
     return 1 if failed else 0
 
 
-def _as_there(answer: Result, kind: str) -> dict[str, Any]:
-    """The answer with PaddleClas' name for the file, in its order, and scores as float32 prints them."""
-    import numpy as np
-
-    plain: dict[str, Any] = {k: v for k, v in answer.items() if k != "filename"}
-    if isinstance(plain.get("scores"), Sequence):
-        plain["scores"] = [float(str(np.float32(score))) for score in plain["scores"]]
-    if kind != "topk":
-        return {**plain, "file_name": answer["filename"]}
-    names = plain.pop("label_names")
-    if names == [str(index) for index in plain["class_ids"]]:  # the classes have no names
-        names = []
-    return {**plain, "file_name": answer["filename"], "label_names": names}
-
-
-def _save(name: str, answers: list[dict[str, Any]]) -> None:
+def _save(name: str, rows: list[dict[str, Any]]) -> None:
     from tinysight.files import write_atomic
 
     path = Path(name if name.endswith(".json") else f"{name}.json")
-    write_atomic(path, json.dumps(answers, ensure_ascii=False))
+    write_atomic(path, json.dumps(rows, ensure_ascii=False))

@@ -24,10 +24,9 @@ from typing import Any
 
 from tinysight.cli import importing
 from tinysight.cli.progress import download_progress
-from tinysight.compat.paddle.catalog import PULC
+from tinysight.compat.paddle.catalog import KINDS, describe, fetch_named, find, network_of, search
 from tinysight.errors import ConfigError, UnknownName
-from tinysight.fetch import KINDS, Artifact, cache_folder, cached, fetch, find, search
-from tinysight.fetch.cache import recorded
+from tinysight.fetch import cached
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +72,7 @@ def _list(args: argparse.Namespace) -> int:
     if not rows:
         raise ConfigError("tinysight models list", f"nothing matches {args.name!r}")
     if args.json:
-        print(json.dumps([_plain(row, args.cache) for row in rows], indent=1, ensure_ascii=False))
+        print(json.dumps([describe(row, args.cache) for row in rows], indent=1, ensure_ascii=False))
         return 0
     width = max(len(row.name) for row in rows)
     for row in rows:
@@ -109,13 +108,10 @@ def _in_words(cost: dict[str, int]) -> str:
     return f"{parameters:7.2f} M parameters  {macs:9.1f} M MACs at {cost['size']} px"
 
 
-def _network_of(name: str) -> dict[str, int]:
-    """The cost of the network that a file of the catalogue is for; empty without torch, or if it is none of ours."""
-    for end in ("_infer", "_pretrained", "_stage1", "_ssld"):
-        name = name.removesuffix(end)
+def _cost_if_known(name: str) -> dict[str, int]:
+    """The cost of a network; empty without torch, or if it is none of ours."""
     try:
-        models = importlib.import_module("tinysight.models")
-        return _cost(models, name)
+        return _cost(importlib.import_module("tinysight.models"), name) if name else {}
     except UnknownName:
         return {}
     except ModuleNotFoundError as error:
@@ -129,14 +125,11 @@ def _pattern(name: str | None) -> str:
 
 
 def _show(args: argparse.Namespace) -> int:
-    cost: dict[str, int] = {}
     try:
         row = find(args.name, args.kind, "tinysight models show")
-        plain = _plain(row, args.cache)
-        if row.kind != "data" and not any(row.name.startswith(p.task) for p in PULC):
-            cost = _network_of(row.name)
+        plain, cost = describe(row, args.cache), _cost_if_known(network_of(row.name))
     except UnknownName:
-        cost, plain = _network_of(args.name), {"name": args.name}
+        plain, cost = {"name": args.name}, _cost_if_known(network_of(args.name))
         if not cost:
             raise
     if args.json:
@@ -150,27 +143,11 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plain(row: Artifact, cache: Path | None) -> dict[str, Any]:
-    folder = cache_folder() if cache is None else cache
-    known = [entry for url in row.urls if (entry := recorded(url, folder))]
-    file = cached(row, cache)
-    return {
-        **{k: list(v) if isinstance(v, tuple) else v for k, v in row._asdict().items()},
-        "cached": str(file) if file else None,
-        "sha256": known[0].sha256 if known else None,
-        "recorded": known[0].date if known else None,
-    }
-
-
 def _fetch(args: argparse.Namespace) -> int:
     started = time.monotonic()
     with download_progress(args.name) as report:
-        done = fetch(
-            args.name,
-            kind=args.kind,
-            cache=args.cache,
-            report=report,
-            accept_change=args.accept_change,
+        done = fetch_named(
+            args.name, args.kind, cache=args.cache, report=report, accept_change=args.accept_change
         )
     seconds = time.monotonic() - started
     if args.json:

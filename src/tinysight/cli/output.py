@@ -1,9 +1,9 @@
-"""Where `predict` puts its answers: standard output, or a file that appears when it is complete.
+"""Where `predict` puts its results: standard output, or a file that appears when it is complete.
 
-With `--json` and `--csv` the answers so far lie in `FILE.<key>.part` beside the file: whole lines,
-valid by themselves, added to as images are answered. The key stands for what determines the
-answers (bundle, options, sources), so the same command finds them after an interruption and goes
-on, and another command does not.
+With `--json` and `--csv` the results so far lie in `FILE.<key>.part` beside the file: whole lines,
+valid by themselves, added to as images are done. The key stands for what determines the results
+(bundle, options, sources), so the same command finds them after an interruption and resumes, and
+another command does not.
 """
 
 from __future__ import annotations
@@ -18,27 +18,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TextIO
 
 from tinysight.errors import DataError
-from tinysight.tasks.results import (
-    Unreadable,
-    as_box_lines,
-    as_deploy_line,
-    as_line,
-    as_row,
-    as_vector_line,
-    csv_name,
-    csv_table,
-    read_csv_rows,
-)
+from tinysight.tasks.results import Unreadable, csv_name, csv_table, json_lines, read_csv_rows
 
 if TYPE_CHECKING:
     from tinysight.pipelines.sources import ImageInput
     from tinysight.tasks.results import Result
 
-_LINES: dict[str, Callable[[Result], str]] = {
-    "boxes": as_box_lines,
-    "deploy": as_deploy_line,
-    "embedding": as_vector_line,
-}
+_Write = Callable[["Result | Unreadable"], None]
 
 
 class Recorded(NamedTuple):
@@ -50,67 +36,72 @@ class Recorded(NamedTuple):
 
 
 class Output:
-    """Open answers.
+    """Open results.
 
     Args:
         out: what they are written to.
-        form: "text", "json" or "csv".
-        kind: how text looks: name of the bundle's post-processing, or "deploy" for the lines of the
-            reference's deployment script.
-        part: the file of an interrupted run that is gone on with, if there is one.
+        form: "text", "json", "csv", or "deploy" for the lines of PaddleClas' deployment script.
+        part: the file of an interrupted run that is resumed, if there is one.
 
     Attributes:
-        answered: images with an answer, those of earlier runs among them.
-        failed: images without.
-        kept: where the answers stay if the run ends early; None where they do not.
+        done: images of which something was written, those of earlier runs among them.
+        failed: those of them that could not be read.
+        part: where the results stay if the run ends early; None where they do not.
     """
 
-    def __init__(self, out: TextIO, form: str, kind: str, part: Path | None = None) -> None:
-        self._line = _LINES.get(kind, as_line)
-        self._out, self._form, self.kept = out, form, part
-        self.answered = self.failed = 0
-        self._row: Callable[[Result | Unreadable], None] | None = None
+    def __init__(self, out: TextIO, form: str, part: Path | None = None) -> None:
+        self._out, self._form, self.part = out, form, part
+        self.done = self.failed = 0
+        self._row: _Write | None = None
 
     def write(self, item: Result | Unreadable) -> None:
         """One image, in the form that was asked for; on its way at once."""
-        if isinstance(item, Unreadable):
-            self.failed += 1
-        else:
-            self.answered += 1
-        if self._form == "csv":
-            if self._row is None:
-                self._row = csv_table(
-                    self._out, heading=self._out.tell() == 0 if self.kept else True
-                )
-            self._row(item)
-        elif self._form == "json":
-            self._out.write(json.dumps(as_row(item)) + "\n")
-        elif not isinstance(item, Unreadable):
-            self._out.write(self._line(item) + "\n")
+        self.done += 1
+        self.failed += isinstance(item, Unreadable)
+        if self._row is None:
+            self._row = self._begin()
+        self._row(item)
         self._out.flush()
 
-    def left(self, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
-        """The images that are not answered yet.
+    def pending(self, images: Iterator[ImageInput]) -> Iterator[ImageInput]:
+        """The images of which nothing is written yet.
 
-        The recorded answers are compared with `found` one by one; from the first that is about
+        The recorded results are compared with `images` one by one; from the first that is about
         another image (files came or went) they are cut off and made again.
         """
-        if self.kept is None:
-            return found
+        if self.part is None:
+            return images
         end = 0
-        with self.kept.open("rb") as file:
+        with self.part.open("rb") as file:
             for line in _recorded(file, self._form):
-                image = next(found, None)
+                image = next(images, None)
                 name = image and (csv_name(image.name) if self._form == "csv" else image.name)
                 if image is None or name != line.name:
-                    found = chain([image] if image else [], found)
+                    images = chain([image] if image else [], images)
                     break
                 end = line.end
+                self.done += 1
                 self.failed += line.failed
-                self.answered += not line.failed
         self._out.seek(end)
         self._out.truncate(end)
-        return found
+        return images
+
+    def finish(self) -> None:
+        """What the file needs to be whole; to the disk."""
+        if self._row is None and not self.done:
+            self._begin()
+        self._out.flush()
+        os.fsync(self._out.fileno())
+
+    def _begin(self) -> _Write:
+        if self._form == "csv":
+            return csv_table(self._out, heading=not (self.part and self._out.tell()))
+        return json_lines(self._out) if self._form == "json" else self._line
+
+    def _line(self, item: Result | Unreadable) -> None:
+        if not isinstance(item, Unreadable):
+            text = item.to_deploy_text() if self._form == "deploy" else item.to_text()
+            self._out.write(text + "\n")
 
 
 def _recorded(file: IO[bytes], form: str) -> Iterator[Recorded]:
@@ -130,37 +121,33 @@ def _recorded(file: IO[bytes], form: str) -> Iterator[Recorded]:
 
 
 @contextmanager
-def opened(path: str | None, form: str, kind: str, key: str) -> Iterator[Output]:
-    """Answers on standard output, or in the file `path`, which appears when the block ends well.
+def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Output]:
+    """Results on standard output, or in the file `path`, which appears when the block ends well.
 
     Args:
         path: the file, or None.
-        form: "text", "json" or "csv"; the last two may be gone on with.
-        kind: how text looks; see `Output`.
-        key: of what determines the answers; short.
+        form: see `Output`; "json" and "csv" may be resumed.
+        key: makes a short text for what determines the results.
 
     Raises:
-        DataError: it cannot be written, or another process is writing the same answers.
+        DataError: it cannot be written, or another process is writing the same results.
     """
     if path is None:
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-        yield Output(sys.stdout, form, kind)
+        yield Output(sys.stdout, form)
         return
+    from tinysight.files import lock_file
+
     resumable = form in ("json", "csv")
-    part = Path(f"{path}.{key if resumable else os.getpid()}.part")
+    part = Path(f"{path}.{key() if resumable else os.getpid()}.part")
     try:
         with part.open("a+" if resumable else "w", encoding="utf-8",
                        errors="surrogateescape", newline="") as file:  # fmt: skip
             if resumable:
-                from tinysight.files import lock_file  # draws in YAML
-
                 lock_file(file, path)
-            output = Output(file, form, kind, part if resumable else None)
+            output = Output(file, form, part if resumable else None)
             yield output
-            if form == "csv" and not (output.answered or output.failed):
-                csv_table(file)
-            file.flush()
-            os.fsync(file.fileno())
+            output.finish()
         part.replace(path)
     except OSError as error:
         raise DataError(path, f"cannot be written: {error.strerror}") from None

@@ -1,7 +1,7 @@
 """Label images with a bundle.
 
     tinysight predict photo.jpg holiday/ --model clarity_assessment
-    tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output answers.csv
+    tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output labels.csv
     tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
     tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
     tinysight predict -c inference_cls.yaml -o Global.inference_model_dir=... -o Global.infer_imgs=...
@@ -9,9 +9,9 @@
 A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
 fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
 
-Answers appear as they are made, in the order of the images. Images that cannot be read are named
+Results appear as they are made, in the order of the images. Images that cannot be read are named
 on stderr, and the exit code is then 1. `--json` or `--csv` with `--output` may be interrupted: the
-same command goes on.
+same command resumes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tinysight.cli.arguments import add_engine, add_plugin
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
     from tinysight.bundle.manifest import Manifest
+    from tinysight.cli.output import Output
     from tinysight.cli.progress import Progress
+    from tinysight.pipelines.pipeline import BundlePipeline
+    from tinysight.pipelines.sources import ImageInput
+
+_OPTIONS = ("batch_size", "threads", "workers", "engine", "precision", "exact", "topk", "threshold")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,30 +60,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N",
         help="images worked on at the same time; default: as many as processors",
     )  # fmt: skip
-    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
-    add("--engine", default="onnxruntime", metavar="NAME", help=engines)
-    add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
-    add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
+    add_engine(parser)
+    add_plugin(parser)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--topk", type=int, metavar="K", help="the K best classes")
     choice.add_argument("--threshold", type=float, metavar="P", help="instead of the bundle's own")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="a table with a heading")
-    add("--output", metavar="FILE", help="write the answers there; it appears when all are made")
+    add("--output", metavar="FILE", help="write the results there; it appears when all are made")
     add("--on", choices=["ray"], help="spread shards over a Ray cluster; --output says the form")
     add("--shard", type=int, default=1000, metavar="N", help="images a shard of --on (1000)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer; 1 if an image could not be read, else 0."""
+    """Predict; 1 if an image could not be read, else 0."""
+    bundle, images = _opened(args)
+    from tinysight.pipelines.pipeline import open_bundle
+    from tinysight.tasks.postprocess import result_type
+
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    if args.csv and not result_type(bundle.manifest.postprocess).table:
+        kind = bundle.manifest.postprocess["name"]
+        raise ConfigError("--csv", f"the results of this bundle are its {kind}", "use --json")
+    if args.on:
+        from tinysight.cli.predict_ray import run_on_ray
+
+        key = _key(args, bundle.manifest)
+        total, failed = run_on_ray(args, bundle, options, images, key, _progress(args, 0))
+    else:
+        pipeline = open_bundle(bundle, **options)
+        # What is imported from here on is imported while the session is opened.
+        from tinysight.cli.output import opened
+
+        form = "json" if args.json else "csv" if args.csv else "deploy" if args.config else "text"
+        with opened(args.output, form, lambda: _key(args, bundle.manifest)) as out:
+            _write_all(pipeline, out.pending(images), out, _progress(args, out.done))
+        total, failed = out.done, out.failed
+    if failed:
+        print(f"{failed} of {total} images could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
+    """The bundle and the unread images; mistakes in their names are met here."""
     from tinysight.bundle import Bundle, is_local, list_bundles
-    from tinysight.bundle.manifest import NO_CLASSES
     from tinysight.concurrency import Deferred
 
     configured = _configured(args)
-    named = [*args.source, *([args.infer_imgs] if args.infer_imgs else [])]
-    if not named:
+    if args.infer_imgs:
+        args.source.append(args.infer_imgs)
+    if not args.source:
         raise DataError("SOURCE", "no image given", "tinysight predict IMAGE --model NAME")
     if not args.model and not configured:
         known = ", ".join(list_bundles()) or "none came with this installation"
@@ -85,89 +118,63 @@ def run(args: argparse.Namespace) -> int:
     loading = None
     if args.model and is_local(args.model):  # read and hashed beside the imports
         loading = Deferred(lambda: Bundle.load(args.model))
-    from tinysight.pipelines.classify import Classifier
+    from tinysight.pipelines import classify  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
-    sources = [iter_images(source, root=args.root) for source in named]
+    images = [iter_images(source, root=args.root) for source in args.source]
     bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
-    kind = bundle.manifest.postprocess["name"]
-    if args.csv and kind in NO_CLASSES:
-        raise ConfigError("--csv", f"the answers of this bundle are its {kind}", "use --json")
-    if args.on:
-        from tinysight.cli.scaled import run_on_ray
+    return bundle, chain.from_iterable(images)
 
-        bar = _progress(args, named, 0)
-        return run_on_ray(args, bundle, sources, _key(args, bundle.manifest, named), bar)
-    if kind == "boxes":
-        from tinysight.pipelines.detect import Detector as Classifier  # same arguments, same use
-    classifier = Classifier(
-        bundle,
-        batch_size=args.batch_size,
-        threads=args.threads,
-        workers=args.workers,
-        engine=args.engine,
-        precision=args.precision,
-        exact=args.exact,
-        topk=args.topk,
-        threshold=args.threshold,
-    )
-    # What is imported from here on is imported while the session is made.
-    from tinysight.cli.output import opened
+
+def _write_all(
+    pipeline: BundlePipeline[Any],
+    images: Iterator[ImageInput],
+    out: Output,
+    bar: Progress | None,
+) -> None:
     from tinysight.tasks.results import Unreadable
 
-    shown = "deploy" if args.config and kind not in NO_CLASSES else kind
-    form = "json" if args.json else "csv" if args.csv else "text"
-    with opened(args.output, form, shown, _key(args, classifier.manifest, named)) as out:
-        left = out.left(chain.from_iterable(sources))
-        bar = _progress(args, named, out.answered + out.failed)
-        try:
-            for item in classifier.stream(left):
-                if not gc.isenabled():
-                    gc.freeze()  # what is loaded by now is not looked through again, not even at exit
-                    gc.enable()
-                if isinstance(item, Unreadable):
-                    if bar:
-                        bar.clear()
-                    print(f"{item.filename}: {item.reason}", file=sys.stderr)
-                out.write(item)
+    try:
+        for item in pipeline.stream(images):
+            if not gc.isenabled():
+                gc.freeze()  # what is loaded by now is not looked through again, not even at exit
+                gc.enable()
+            if isinstance(item, Unreadable):
                 if bar:
-                    bar.step()
-        except KeyboardInterrupt:
-            if out.kept:
-                done = out.answered + out.failed
-                text = f"{done} images are done, in {out.kept}; the same command goes on"
-                print(f"\n{text}", file=sys.stderr)
-            raise
-        finally:
+                    bar.clear()
+                print(f"{item.filename}: {item.reason}", file=sys.stderr)
+            out.write(item)
             if bar:
-                bar.clear()
-    if out.failed:
-        total = out.answered + out.failed
-        print(f"{out.failed} of {total} images could not be read", file=sys.stderr)
-    return 1 if out.failed else 0
+                bar.step()
+    except KeyboardInterrupt:
+        if out.part:
+            text = f"{out.done} images are done, in {out.part}; the same command resumes"
+            print(f"\n{text}", file=sys.stderr)
+        raise
+    finally:
+        if bar:
+            bar.clear()
 
 
-def _key(args: argparse.Namespace, manifest: Manifest, named: Sequence[str]) -> str:
-    """Eight letters for what determines the answers and their order."""
-    if args.output is None:
-        return ""
+def _key(args: argparse.Namespace, manifest: Manifest) -> str:
+    """Eight letters for what determines the results and their order."""
     import hashlib
     import json
 
     options = (args.topk, args.threshold, args.engine, args.precision, args.exact, args.root)
-    text = json.dumps([manifest.to_text(), args.csv, options, list(named)])
+    text = json.dumps([manifest.to_text(), args.csv, options, args.source])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _progress(args: argparse.Namespace, named: Sequence[str], done: int) -> Progress | None:
-    """A bar, where there is a terminal that does not show the answers themselves."""
+def _progress(args: argparse.Namespace, done: int) -> Progress | None:
+    """A bar, where there is a terminal that does not show the results themselves."""
     if not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
         return None
     from tinysight.cli.progress import Progress
     from tinysight.pipelines.sources import count
 
     def total() -> int | None:
-        counts = [count(source, root=args.root) for source in named]
+        counts = [count(source, root=args.root) for source in args.source]
         return None if None in counts else sum(filter(None, counts))
 
     return Progress(total, sys.stderr, done=done)
@@ -194,7 +201,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
-    from tinysight.compat.paddle.named_bundle import fetched_bundle
+    from tinysight.foreign import hooks
 
     with download_progress(name) as report:
-        return str(fetched_bundle(name, report=report))
+        return str(hooks().find_bundle(name, report))

@@ -48,7 +48,11 @@ class Progress:
 
     def step(self) -> None:
         """One more is done."""
-        self._done += 1
+        self.reach(self._done + 1)
+
+    def reach(self, done: int) -> None:
+        """So many are done."""
+        self._done = done
         now = self._clock()
         if now - self._drawn < _EVERY or now - self._start < _QUIET:
             return

@@ -15,16 +15,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinysight.cli.arguments import add_override
-from tinysight.config import (
-    find_recipe,
-    is_paddleclas,
-    list_recipes,
-    load_recipe,
-    minimal_yaml,
-    recipe_yaml,
-    translated,
-)
+from tinysight.cli.arguments import add_override, add_plugin
+from tinysight.config import list_recipes, load_recipe, load_run, minimal_yaml, recipe_yaml
 from tinysight.errors import ConfigError
 from tinysight.files import write_atomic
 from tinysight.validation import leaves
@@ -35,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "check", "show", "diff", "convert", "schema"))
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     add_override(parser)
+    add_plugin(parser)
     parser.add_argument("--out", metavar="FILE", help="convert: write it there")
 
 
@@ -70,13 +63,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _converted(path: Path, overrides: Sequence[str]) -> str:
     """The recipe under a comment that says where it comes from and what to know about it."""
-    path = find_recipe(str(path))
-    if not is_paddleclas(path):
+    config = load_run(path, overrides)
+    if not config.foreign:
         raise ConfigError(str(path), "is no PaddleClas configuration", "`recipe show` resolves it")
-    recipe, translation = translated(path, overrides)
     source = " ".join([str(path), *(f"-o {text}" for text in overrides)])
-    lines = [f"From the PaddleClas configuration {source}", *translation.notes]
-    return "".join(f"# {line}\n" for line in lines) + minimal_yaml(recipe)
+    lines = [f"From the PaddleClas configuration {source}", *config.notes]
+    return "".join(f"# {line}\n" for line in lines) + minimal_yaml(config.recipe)
 
 
 def _diff(first: str, second: str, overrides: list[str]) -> int:

@@ -14,12 +14,13 @@ with ONNX Runtime's. Needs neither PyTorch nor the network's maker. Exit code 1:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tinysight.cli.arguments import add_plugin
 
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
-    from tinysight.certificate.compare import Compared, Row
-    from tinysight.certificate.verify import Verdict
+    from tinysight.certificate.verify import VerificationReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--program", metavar="PATH",
         help="one more column: a program that answers as `tinysight predict --json` does",
     )  # fmt: skip
+    add_plugin(parser)
     add("--json", action="store_true", help="the table as JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")
 
@@ -46,66 +48,33 @@ def run(args: argparse.Namespace) -> int:
     images = [str(image.data) for image in iter_images(args.images)] if args.images else []
     if args.files:
         write_edge_case_files(args.files)
-    verdict = verify(bundle, images, args.program)
+    report = verify(bundle, images, args.program)
     if args.json:
         import json
 
-        print(json.dumps(_tree(args.bundle, verdict)))
+        print(json.dumps({"bundle": args.bundle, **report.to_json()}))
     else:
-        _show(bundle, verdict)
-    return 1 if verdict.problems else 0
+        _show(bundle, report)
+    return 1 if report.problems else 0
 
 
-def _show(bundle: Bundle, verdict: Verdict) -> None:
+def _show(bundle: Bundle, report: VerificationReport) -> None:
     from tinysight.certificate.table import as_text, table
 
     print(f"bundle     {bundle.folder}")
-    print(f"reference  {verdict.origin or 'none in this bundle: compared with onnxruntime here'}")
-    for name, why in verdict.absent.items():
+    print(f"reference  {report.origin or 'none in this bundle: compared with onnxruntime here'}")
+    for name, why in report.absent.items():
         print(f"not run    {name}: {why}")
-    print(f"\n{as_text(table(verdict.engines))}\n")
-    if decode := bundle.manifest.decode:
-        print(
-            f"reduced decoding, when it was allowed: {decode.label_flips} of {decode.images} labels "
-            f"changed, scores by up to {decode.max_score_difference:.2g}"
-        )
-    if reduced := verdict.reduced:
-        print(
-            f"reduced decoding, your images: {reduced.label_flips} of {reduced.images} labels "
-            f"change, scores by up to {reduced.max_score_difference:.2g}"
-        )
-    for problem in verdict.problems:
+    print(f"\n{as_text(table(report.engines))}\n")
+    for decode, when, verb in (
+        (bundle.manifest.decode, "when it was allowed", "changed"),
+        (report.reduced, "your images", "change"),
+    ):
+        if decode:
+            print(
+                f"reduced decoding, {when}: {decode.label_flips} of {decode.images} labels {verb}, "
+                f"scores by up to {decode.max_score_difference:.2g}"
+            )
+    for problem in report.problems:
         print(problem)
-    print("differs" if verdict.problems else "the same answers")
-
-
-def _tree(name: str, verdict: Verdict) -> dict[str, Any]:
-    from tinysight.bundle.sealed import as_tree
-
-    return {
-        "bundle": name,
-        "reference": verdict.origin or None,
-        "pass": not verdict.problems,
-        "engines": {
-            one.engine: {
-                "version": one.version,
-                "precision": one.precision,
-                "read_otherwise": list(one.read_otherwise),
-                "total": _row(one, one.total),
-                "kinds": {kind: _row(one, row) for kind, row in one.rows.items()},
-            }
-            for one in verdict.engines
-        },
-        "absent": verdict.absent,
-        "reduced": as_tree(verdict.reduced) if verdict.reduced else None,
-        "problems": [str(problem) for problem in verdict.problems],
-    }
-
-
-def _row(one: Compared, row: Row) -> dict[str, Any]:
-    from tinysight.bundle.sealed import as_tree
-
-    found: dict[str, Any] = as_tree(row)
-    if one.answer != "boxes":
-        del found["max_box_difference"]
-    return found
+    print("differs" if report.problems else "the same answers")

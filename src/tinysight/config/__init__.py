@@ -1,25 +1,24 @@
 """What a run is: the schema of a recipe and how one is found, merged, overridden and checked."""
 
-from tinysight.compat.paddle.dialect import Translation, is_paddleclas
 from tinysight.config.load import (
     find_recipe,
     list_recipes,
     load_recipe,
+    load_run,
     minimal_yaml,
     recipe_yaml,
-    translated,
 )
+from tinysight.config.run import RunConfig
 from tinysight.config.schema import Component, Recipe
 
 __all__ = [
     "Component",
     "Recipe",
-    "Translation",
+    "RunConfig",
     "find_recipe",
-    "is_paddleclas",
     "list_recipes",
     "load_recipe",
+    "load_run",
     "minimal_yaml",
     "recipe_yaml",
-    "translated",
 ]

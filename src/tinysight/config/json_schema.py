@@ -20,6 +20,8 @@ def recipe_schema() -> dict[str, Any]:
         "type": "string",
         "description": "One parent recipe, relative to this file or to the shipped recipes",
     }
+    record = schema["properties"]["plugins"]["items"]
+    schema["properties"]["plugins"]["items"] = {"anyOf": [{"type": "string"}, record]}
     schema.pop("required", None)  # a parent may hold any section
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel
-
-from tinysight.compat.paddle.dialect import Translation, is_paddleclas, to_source_paths, translate
-from tinysight.config.schema import Component, Kind, Recipe, Section
+from tinysight import foreign, plugins
+from tinysight.config.run import RunConfig
+from tinysight.config.schema import PluginRecord, Recipe, plugins_of
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import parse_yaml, read_yaml, to_yaml
-from tinysight.registry import REGISTRIES
-from tinysight.validation import join, validate
-
-logger = logging.getLogger(__name__)
+from tinysight.validation import validate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 _MAX_BASES = 2
 
 Tree = dict[str, Any]
-Found = tuple[str, str, Tree]  # dotted path, kind, mapping
 
 
 def list_recipes() -> list[str]:
@@ -35,7 +29,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe named or stored at `source`, resolved and checked.
 
     Args:
-        source: name of a shipped recipe, or path of a YAML file. One in PaddleClas' language is translated; what the
+        source: name of a shipped recipe, or path of a YAML file. A PaddleClas configuration is translated; what the
             user should know about it is logged.
         overrides: `a.b.0.c=value`; list items by index; the value is YAML and may contain `=`. They are applied to
             the tree as it is written, before a translation.
@@ -43,42 +37,82 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: with every problem found, each under its dotted path.
     """
+    return load_run(source, overrides).recipe
+
+
+def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The recipe of `load_recipe`, and what a command needs besides it."""
     path = find_recipe(str(source))
-    if is_paddleclas(path):
-        return translated(path, overrides)[0]
+    if foreign.is_foreign(path):
+        config = foreign.hooks().read_config(path, overrides)
+        config.recipe = _with_plugins(config.recipe)
+        return config
     tree = _read(path)
-    changed = [_override(tree, text) for text in overrides]
-    recipe, problems = check_tree(tree)
+    changed = [apply_override(tree, text) for text in overrides]
+    recipe, problems = check_tree(tree, str(source))
     if recipe is None:
         raise ConfigError.of(str(source), [_from_override(p, changed) for p in problems])
-    return recipe
+    return RunConfig(_with_plugins(recipe))
 
 
-def translated(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Translation]:
-    """The PaddleClas configuration at `path` as a recipe, and what else it says; logs its notes.
+def check_tree(tree: Tree, where: str = "the recipe") -> tuple[Recipe | None, list[Problem]]:
+    """`tree` as a recipe with every default filled in, or None and all that is wrong with it.
+
+    Args:
+        tree: a recipe without `base`; the plugins that it records are loaded.
+        where: name of its file or folder, for messages.
 
     Raises:
-        ConfigError: with every problem found, each under the place in the configuration.
+        ConfigError: a plugin is missing or has changed.
     """
-    found = translate(path, overrides)
-    recipe, problems = check_tree(found.tree)
-    if recipe is None:
-        raise ConfigError.of(str(path), [to_source_paths(p, found.tree) for p in problems])
-    for note in found.notes:
-        logger.warning("%s: %s", path, note)
-    return recipe, found
+    for record in tree.get("plugins") or ():
+        if isinstance(record, dict) and {"name", "sha256"} <= record.keys():
+            plugins.require(record, where)
+    return validate(Recipe, tree)
 
 
-def check_tree(tree: Tree) -> tuple[Recipe | None, list[Problem]]:
-    """`tree` as a recipe with every default filled in, or None and all that is wrong with it."""
-    recipe, problems = validate(Recipe, tree)
-    full = recipe.model_dump(mode="json") if recipe else tree
-    for place, kind, spec in list(_components(Recipe, full)):
-        checked, found = REGISTRIES[kind].check(spec, place)
-        problems += found
-        if recipe and not found:
-            _set(full, place.split("."), checked)
-    return (None, problems) if problems else validate(Recipe, full)
+def _with_plugins(recipe: Recipe) -> Recipe:
+    """`recipe` that also records the files that are loaded, and the packages that it uses."""
+    used = [plugins.find_plugin(source) for source in sorted(plugins_of(recipe))]
+    known = {plugin.name for plugin in recipe.plugins}
+    more = {p: None for p in (*plugins.loaded_files(), *used) if p.name not in known}
+    records = [PluginRecord(**plugin._asdict()) for plugin in more]
+    return recipe.model_copy(update={"plugins": (*recipe.plugins, *records)})
+
+
+def apply_override(
+    tree: dict[str, Any], text: str, read: Callable[[str, str], Any] = parse_yaml
+) -> str:
+    """Apply one `key.path=value` to `tree` in place; a missing section is made.
+
+    Args:
+        tree: mappings, lists and values; a list item is named by its index from 0.
+        text: the override; the value may contain `=`.
+        read: the value of a text, given also the place for messages.
+
+    Returns:
+        The key path.
+
+    Raises:
+        ConfigError: no `=`, no such index, or a value where a section is meant.
+    """
+    where = f"-o {text}"
+    key, equals, value = text.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not all([*parents, last]):
+        raise ConfigError(where, "expected KEY=VALUE", "for example -o train.epochs=5")
+    here: Any = tree
+    for i, part in enumerate(parents):
+        if isinstance(here, list):
+            here = here[_index(here, part, where)]
+        else:
+            if here.get(part) is None:
+                here[part] = {}
+            here = here[part]
+        if not isinstance(here, dict | list):
+            raise ConfigError(where, f"{'.'.join(parents[: i + 1])} is a value, not a section")
+    here[_index(here, last, where) if isinstance(here, list) else last] = read(value, where)
+    return key
 
 
 def find_recipe(source: str) -> Path:
@@ -102,17 +136,7 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 def minimal_yaml(recipe: Recipe) -> str:
     """The recipe as YAML without what is a default anyway; `load_recipe` reads it back equal."""
-    tree = recipe.model_dump(mode="json", exclude_defaults=True)
-    for place, kind, spec in list(_components(Recipe, tree)):
-        fields = REGISTRIES[kind].schema(spec["name"]).model_fields
-        defaults = {k: _plain(f.default) for k, f in fields.items() if not f.is_required()}
-        kept = {k: v for k, v in spec.items() if k == "name" or v != defaults.get(k, ...)}
-        _set(tree, place.split("."), kept)
-    return to_yaml(tree)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    return to_yaml(recipe.model_dump(mode="json", exclude_defaults=True))
 
 
 def _read(path: Path, depth: int = 0) -> Tree:
@@ -121,6 +145,8 @@ def _read(path: Path, depth: int = 0) -> Tree:
         raise ConfigError(
             str(path), "a recipe is a mapping of sections", "see `tinysight recipe list`"
         )
+    if isinstance(entries := tree.get("plugins"), list):
+        tree["plugins"] = plugins.load_all(entries, path.parent)
     base = tree.pop("base", None)
     if base is None:
         return tree
@@ -147,34 +173,6 @@ def _merged(parent: Tree, child: Tree) -> Tree:
     return result
 
 
-def _override(tree: Tree, text: str) -> str:
-    """Apply one `key.path=value` to `tree`; returns the key path."""
-    where = f"-o {text}"
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip("."):
-        raise ConfigError(where, "expected KEY=VALUE", "for example -o train.epochs=5")
-    parts = key.split(".")
-    here: Any = tree
-    for i, part in enumerate(parts[:-1]):
-        if isinstance(here, list):
-            here = here[_index(here, part, where)]
-        elif isinstance(here, dict):
-            here = here.setdefault(part, {})
-        if not isinstance(here, dict | list):
-            raise ConfigError(where, f"{'.'.join(parts[: i + 1])} is a value, not a section")
-    parsed = parse_yaml(value, where)
-    here[_index(here, parts[-1], where) if isinstance(here, list) else parts[-1]] = parsed
-    return key
-
-
-def _index(items: list[Any], part: str, where: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(
-            where, f"{part!r} is no index of a list of {len(items)}", "the first is 0"
-        )
-    return int(part)
-
-
 def _from_override(problem: Problem, changed: Sequence[str]) -> Problem:
     """The problem, marked if an override caused it."""
     for key in changed:
@@ -183,32 +181,8 @@ def _from_override(problem: Problem, changed: Sequence[str]) -> Problem:
     return problem
 
 
-def _components(section: type[BaseModel], tree: Tree, where: str = "") -> Iterator[Found]:
-    """Every component written in `tree`, a mapping that is meant to be a `section`."""
-    for name, field in section.model_fields.items():
-        if name in tree:
-            yield from _walk(tree[name], field.annotation, field.metadata, join(where, name))
-
-
-def _walk(value: Any, annotation: Any, marks: Sequence[Any], where: str) -> Iterator[Found]:
-    """Follow the annotation down to `Annotated[Component, Kind(...)]`."""
-    if annotation is Component:
-        if isinstance(value, dict) and isinstance(value.get("name"), str):
-            yield where, next(m.name for m in marks if isinstance(m, Kind)), value
-    elif get_origin(annotation) is Annotated:
-        inner, *marks = get_args(annotation)
-        yield from _walk(value, inner, marks, where)
-    elif get_origin(annotation) is tuple and isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from _walk(item, get_args(annotation)[0], (), join(where, i))
-    elif (
-        isinstance(annotation, type) and issubclass(annotation, Section) and isinstance(value, dict)
-    ):
-        yield from _components(annotation, value, where)
-
-
-def _set(tree: Any, parts: Sequence[str], value: Any) -> None:
-    for part in parts[:-1]:
-        tree = tree[int(part)] if isinstance(tree, list) else tree[part]
-    last = parts[-1]
-    tree[int(last) if isinstance(tree, list) else last] = value
+def _index(items: list[Any], part: str, where: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        what = f"{part!r} is no index of a list of {len(items)}"
+        raise ConfigError(where, what, "the first is 0")
+    return int(part)

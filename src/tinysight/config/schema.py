@@ -5,16 +5,25 @@ The descriptions here are the help of `tinysight recipe schema`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError, core_schema
+
+from tinysight.errors import nearest
+from tinysight.registry import REGISTRIES, tasks
+from tinysight.validation import PROBLEMS
+
+if TYPE_CHECKING:
+    from tinysight.transforms import Compose
 
 
 class Section(BaseModel):
     """A mapping of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
 class Component(BaseModel):
@@ -23,24 +32,86 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     name: str
+    _plugin: str | None = PrivateAttr(None)  # source of the plugin that registered it
 
     @property
     def spec(self) -> dict[str, Any]:
         """The mapping that `Registry.build` takes."""
-        return self.model_dump(mode="json")
+        return {"name": self.name, **(self.model_extra or {})}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Marks a component slot with the registry that its name is looked up in."""
+    """Marks a component slot with the registry that checks it: name, keys and values; defaults are filled in."""
 
     name: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        inner = handler(source)
+        writer = core_schema.wrap_serializer_function_ser_schema(
+            self._written, info_arg=True, schema=inner
+        )
+        return core_schema.no_info_after_validator_function(
+            self._checked, inner, serialization=writer
+        )
 
     def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
         return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
 
+    def _checked(self, component: Component) -> Component:
+        spec, problems = REGISTRIES[self.name].check(component.spec, "")
+        if problems:
+            raise PydanticCustomError(PROBLEMS, "see its problems", {PROBLEMS: problems})
+        checked = Component.model_construct(**spec)
+        checked._plugin = REGISTRIES[self.name].plugin(checked.name)
+        return checked
+
+    def _written(self, component: Component, handler: Any, info: Any) -> dict[str, Any]:
+        """The component as plain data; without its defaults if only the others are asked for."""
+        spec: dict[str, Any] = handler(component)
+        if not info.exclude_defaults:
+            return spec
+        fields = REGISTRIES[self.name].schema(component.name).model_fields
+        defaults = {k: _plain(f.default) for k, f in fields.items() if not f.is_required()}
+        return {k: v for k, v in spec.items() if k == "name" or v != defaults.get(k, ...)}
+
+
+def plugins_of(value: Any) -> set[str]:
+    """Sources of the plugins that registered a component in a section, a mapping or a tuple of them."""
+    if isinstance(value, Component):
+        return {value._plugin} if value._plugin else set()
+    if isinstance(value, Section):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return set().union(*map(plugins_of, value)) if isinstance(value, tuple) else set()
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
 
 Transform = Annotated[Component, Kind("transform")]
+
+
+def _targets() -> list[str]:
+    names = {name for task in tasks for name in tasks.build({"name": task}).targets()}
+    return sorted(names)
+
+
+def _is_target(name: str) -> str:
+    known = _targets()
+    if name not in known:
+        raise ValueError(f"should be one of {', '.join(known)} ({nearest(name, known)})")
+    return name
+
+
+class _TargetSchema:
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": _targets()}
+
+
+Target = Annotated[str, AfterValidator(_is_target), _TargetSchema()]
 
 
 class Split(Section):
@@ -98,7 +169,7 @@ class Data(Section):
         | None
     ) = None
     target: Annotated[
-        Literal["class", "multilabel", "identity", "transform"],
+        Target,
         Field(
             description="What a line says after the path: one class id; 0 or 1 for every label; an identity and"
             " perhaps a camera; nothing, for a transform sets the label"
@@ -278,11 +349,23 @@ class Export(Section):
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
+class PluginRecord(Section):
+    """A file or package that registered components, as a run records it; a recipe may give the path alone."""
+
+    name: str
+    sha256: str
+    file: str | None = None
+
+
 class Recipe(Section):
     """A training run, complete: the same recipe, data and seed give the same weights."""
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]
     description: str = ""
+    plugins: Annotated[
+        tuple[PluginRecord, ...],
+        Field(description="Python files that register components; relative to this file"),
+    ] = ()
     data: Data
     transforms: Pixels
     model: Model
@@ -293,3 +376,17 @@ class Recipe(Section):
         Field(min_length=1, description="The first value of the first one picks the best epoch"),
     ]
     export: Export
+
+    def eval_transforms(self) -> Compose:
+        """The transforms of evaluation and of the bundle."""
+        return _composed(self.transforms.eval, "transforms.eval")
+
+    def train_transforms(self) -> Compose:
+        """The transforms of training."""
+        return _composed(self.transforms.train, "transforms.train")
+
+
+def _composed(steps: Sequence[Component], where: str) -> Compose:
+    from tinysight.transforms import Compose  # OpenCV, which reading a recipe does without
+
+    return Compose.from_specs([step.spec for step in steps], where)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tinysight.data.lines import Form
 from tinysight.data.samples import UNLABELLED, Gathered
+from tinysight.data.targets import NoTarget
 from tinysight.errors import DataError, Problem, nearest
 from tinysight.transforms.base import EXTENSIONS
 
@@ -49,11 +50,12 @@ def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
         DataError: a folder is not named like a label, a class has no image, or nothing is there.
     """
     into.begin(folder, folder, 0)
-    if form.target == "transform" or not form.labelled:
+    kind = form.kind
+    if isinstance(kind, NoTarget):
         read_images(folder, into)
         return
-    if form.target == "multilabel":
-        raise DataError(str(folder), "folders give one label; data.target is multilabel")
+    if not kind.by_folder:
+        raise DataError(str(folder), f"folders give one label; data.target is {form.target}")
     found = folder_names(folder)
     ids = {name: i for i, name in enumerate(form.names or found)}
     problems = [

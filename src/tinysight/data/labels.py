@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tinysight.data.folders import folder_names
 from tinysight.errors import ConfigError
+from tinysight.tasks.base import target_of
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Recipe, Split
@@ -42,8 +43,8 @@ def label_names(data: Data) -> tuple[str, ...]:
     elif data.train.folder is not None:
         names = folder_names(roots(data, data.train)[0] / data.train.folder)
     else:
-        names = _from_lists(data)
-    least = 1 if data.target == "multilabel" else 2
+        names = target_of(data.target).names(data)
+    least = target_of(data.target).least
     if len(names) < least:
         raise ConfigError("data.labels", f"at least {least} names are needed, got {len(names)}")
     return names
@@ -84,18 +85,6 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
             hint = "a line is `id name`, with every id from 0 on, once"
             raise ConfigError(f"{path}:{number}", f"class {index} where {due} is due", hint)
     return tuple(name for _, name, _ in ids)
-
-
-def _from_lists(data: Data) -> tuple[str, ...]:
-    from tinysight.data.lists import occurring_ids, read_first  # which import this module
-
-    if data.target == "multilabel":
-        return tuple(map(str, range(read_first(data).labels.shape[1])))
-    if not data.relabel and data.target != "identity":
-        hint = "list them by class id, or name a file with a line `id name` for each"
-        raise ConfigError("data.labels", "the label names are missing", hint)
-    ids = occurring_ids(data).tolist()
-    return tuple(map(str, ids if data.relabel else range(ids[-1] + 1)))
 
 
 def _numbered(line: str, delimiter: str | None) -> tuple[int, str] | None:

@@ -16,9 +16,10 @@ import numpy as np
 from tinysight.data.csv_lists import is_csv, read_csv
 from tinysight.data.folders import read_class_folders, read_images
 from tinysight.data.labels import label_names, roots
-from tinysight.data.lines import BadLines, Form, Target, read_lines
+from tinysight.data.lines import BadLines, Form, read_lines
 from tinysight.data.samples import Gathered, Sample, SampleList
 from tinysight.errors import ConfigError, DataError
+from tinysight.tasks.base import target_of
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Split
@@ -33,7 +34,7 @@ def read_list(
     delimiter: str | None = None,
     limit: int | None = None,
     *,
-    target: Target = "class",
+    target: str = "class",
     names: Sequence[str] = (),
     bad: list[BadLines] | None = None,
 ) -> SampleList:
@@ -58,7 +59,7 @@ def read_list(
     """
     path, root = Path(path), Path(root)
     form = Form(target, num_classes, delimiter, names=names)
-    into = _gathered(form)
+    into = form.gathered()
     _read(path, root, form, into, limit, bad)
     return _some(into)
 
@@ -73,12 +74,11 @@ def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> S
         ConfigError: neither lists nor a folder, or more lists than roots.
         DataError: a file or folder is wrong, as `read_list` and `read_class_folders` say.
     """
-    raw = data.relabel or (data.target == "identity" and split is not data.train)
+    kind = target_of(data.target)
+    raw = data.relabel or (kind.open_set and split is not data.train)
     names = label_names(data)
-    target = split.target or data.target
-    form = Form(target, None if raw else len(names), data.delimiter, names=names)
-    if data.target == "multilabel":
-        form = form._replace(num_classes=len(names))
+    known = len(names) if kind.wide or not raw else None
+    form = Form(split.target or data.target, known, data.delimiter, names=names)
     found = _read_split(data, split, form, bad)
     return _relabelled(data, split, found) if data.relabel else found
 
@@ -103,7 +103,7 @@ def _read_split(
     wanted = len(lists) + len(split.unlabelled)
     if not lists and split.folder is None:
         raise ConfigError("data", "a split needs `list` or `folder`")
-    into = _gathered(form)
+    into = form.gathered()
     if split.folder is not None:
         read_class_folders(places[0] / split.folder, form, into)
     if len(places) > 1 and wanted > len(places):
@@ -125,10 +125,6 @@ def _names(split: Split) -> tuple[str, ...]:
     if split.list is None:
         return ()
     return (split.list,) if isinstance(split.list, str) else split.list
-
-
-def _gathered(form: Form) -> Gathered:
-    return Gathered((form.num_classes or 0) if form.target == "multilabel" else None)
 
 
 def _some(into: Gathered, limit: int | None = None) -> SampleList:
@@ -169,7 +165,7 @@ def _read(
 
 def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:
     """Ids numbered from 0 in their order, as the training lists have them."""
-    if data.target == "identity" and split is not data.train:
+    if target_of(data.target).open_set and split is not data.train:
         return found  # who is searched for need not have been learnt
     known = found.labels[found.labels >= 0]
     ids = np.unique(known) if split == data.train else occurring_ids(data)

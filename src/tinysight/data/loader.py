@@ -26,6 +26,7 @@ from tinysight.data.lists import SampleList
 from tinysight.data.mix import BatchTransform, apply_one
 from tinysight.data.read import read_sample
 from tinysight.data.samplers import Order, Shuffle
+from tinysight.data.samples import has_many
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 
@@ -155,8 +156,8 @@ class TrainingBatches(Dataset[Batch]):
         self, number: int, images: torch.Tensor, labels: Sequence[Any]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         values = np.asarray(labels)
-        wide = values.ndim == 2
-        targets = torch.from_numpy(values.astype(np.float32 if wide else np.int64))
+        continuous = has_many(values) or values.dtype.kind == "f"
+        targets = torch.from_numpy(values.astype(np.float32 if continuous else np.int64))
         rng = np.random.default_rng((_MIX, self.seed, number, self._share.rank))
         images, targets = apply_one(self._mix, images, targets, rng, self._num_classes)
         layout = torch.channels_last if self._channels_last else torch.contiguous_format

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le, MinLen
 
+from tinysight.data.samples import has_many
 from tinysight.errors import ConfigError
 from tinysight.registry import samplers
 
@@ -41,7 +42,7 @@ class Balanced:
 
     def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Places in the list, (N,)."""
-        if labels.ndim != 1:
+        if has_many(labels):
             what = "balanced needs one class for each image"
             raise ConfigError("data.sampler.name", what, "weighted takes a weight for each label")
         _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -76,11 +77,11 @@ class Weighted:
 
 def _chances(labels: np.ndarray, weights: np.ndarray, background: float) -> np.ndarray:
     """The weight of each image, (N,)."""
-    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1
+    classes = labels.shape[1] if has_many(labels) else int(labels.max(initial=0)) + 1
     if len(weights) < classes:
         what = f"{len(weights)} weights for {classes} classes"
         raise ConfigError("data.sampler.weights", what, "give one for each class, by id")
-    if labels.ndim == 2:
+    if has_many(labels):
         positive = labels > 0
         own = (positive * weights[:classes]).max(axis=1)
         known = positive.any(axis=1)

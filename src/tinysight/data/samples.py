@@ -16,10 +16,16 @@ from tinysight.transforms.base import Label
 UNLABELLED = -1
 
 
+def has_many(labels: np.ndarray) -> bool:
+    """True for K labels of 0 or 1 an image, (N, K); False for one label an image, (N,)."""
+    return labels.ndim > 1
+
+
 class Sample(NamedTuple):
     """One image, its label, and the line of the list that names it (0: a folder does).
 
-    `label` is a class id or identity, or (K,) int8 of 0 and 1 for several labels; -1 if unknown.
+    `label` is a class id, an identity, a number, or (K,) int8 of 0 and 1 for several labels; -1 if
+    unknown.
     """
 
     path: Path
@@ -46,8 +52,8 @@ class SampleList(Sequence[Sample]):
     handful of objects, which forked loader processes share and spawned ones receive in one piece.
 
     Attributes:
-        labels: class ids or identities, (N,) int32, or 0 and 1 by label, (N, K) int8; -1 for a
-            image without a label.
+        labels: class ids or identities, (N,) int32, numbers, (N,) float32, or 0 and 1 by label,
+            (N, K) int8; -1 for an image without a label.
         cameras: (N,) int32 where the list names cameras, else None.
         sections: the lists and folders, in order; there is at least one.
     """
@@ -88,26 +94,11 @@ class SampleList(Sequence[Sample]):
         path = self._paths[start : self._ends[i]].decode("utf-8", "surrogateescape")
         label = self.labels[i]
         line = section.line + i - section.start if section.line else 0
-        return Sample(section.root / path, label if label.ndim else int(label), line)
+        return Sample(section.root / path, label if label.ndim else label.item(), line)
 
     def section(self, index: int) -> Section:
         """The list or folder that image `index`, from 0, came from."""
         return self.sections[bisect.bisect_right(self._starts, index) - 1]
-
-    def label_ratio(self, num_classes: int) -> np.ndarray:
-        """Share of the labelled images that have each label, (K,) float32; 0 where none has one.
-
-        Args:
-            num_classes: K.
-        """
-        if self.labels.ndim == 2:
-            rows = self.labels[self.labels[:, 0] != UNLABELLED]
-            counts, total = rows.sum(axis=0, dtype=np.int64), len(rows)
-        else:
-            known = self.labels[self.labels >= 0]
-            counts, total = np.bincount(known, minlength=num_classes), len(known)
-        ratio: np.ndarray = (counts / max(total, 1)).astype(np.float32)
-        return ratio
 
     def with_labels(self, labels: np.ndarray) -> SampleList:
         """The same images with other labels, (N,) int32 or (N, K) int8."""
@@ -117,19 +108,20 @@ class SampleList(Sequence[Sample]):
         """SHA-256 of paths and labels: two lists with the same one train the same."""
         digest = hashlib.sha256(self._paths)
         digest.update(self._ends.astype("<i8").tobytes())
-        digest.update(self.labels.astype("<i4").tobytes())
+        number = "<f4" if self.labels.dtype.kind == "f" else "<i4"
+        digest.update(self.labels.astype(number).tobytes())
         return digest.hexdigest()
 
 
 class Gathered:
     """A `SampleList` being read: `begin` a section, then `add` its images."""
 
-    def __init__(self, num_labels: int | None = None) -> None:
+    def __init__(self, num_labels: int | None = None, typecode: str = "i") -> None:
         self.num_labels = num_labels  # K of several labels; 0: that of the first image
         self.sections: list[Section] = []
         self.paths = bytearray()
         self.ends = array("q")
-        self.labels = array("i" if num_labels is None else "b")
+        self.labels = array(typecode)
         self.cameras = array("i")
 
     def __len__(self) -> int:
@@ -146,7 +138,7 @@ class Gathered:
             self.sections.pop()
         self.sections.append(last._replace(start=len(self), line=line))
 
-    def add(self, path: bytes, label: int | Sequence[int], camera: int = -1) -> None:
+    def add(self, path: bytes, label: float | Sequence[int], camera: int = -1) -> None:
         """One image; a label of -1 stands for all K."""
         self.paths += path
         self.ends.append(len(self.paths))
@@ -154,14 +146,14 @@ class Gathered:
         if self.num_labels is None:
             self.labels.append(label)  # type: ignore[arg-type]
         else:
-            several = [label] * self.num_labels if isinstance(label, int) else label
+            several = label if isinstance(label, Sequence) else [int(label)] * self.num_labels
             self.num_labels = self.num_labels or len(several)
             self.labels.extend(several)
 
     def done(self, limit: int | None = None) -> SampleList:
         """Everything that was added, or the first `limit` of it."""
-        dtype, shape = (np.int32, (-1,)) if self.num_labels is None else (np.int8, (len(self), -1))
-        labels = np.array(self.labels, dtype).reshape(shape)[:limit]
+        shape = (-1,) if self.num_labels is None else (len(self), -1)
+        labels = np.array(self.labels).reshape(shape)[:limit]
         cameras = np.array(self.cameras, np.int32)[:limit]
         ends = np.array(self.ends, np.int64)[:limit]
         known = cameras if len(cameras) and cameras.max() >= 0 else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinysight.engines.base import Engine, Network, Normalization, Tensor, VariantFiles
-from tinysight.errors import BundleError
+from tinysight.engines.base import Engine, Normalization, OnnxNetwork, Tensor, VariantFiles
+from tinysight.errors import BundleError, ConfigError
 from tinysight.registry import engines
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES",
     "Engine",
-    "Network",
     "Normalization",
+    "OnnxNetwork",
     "Tensor",
     "VariantFiles",
     "engine_of",
@@ -39,10 +39,15 @@ def get_engine(name: str, where: str = "") -> type[Engine]:
 
     Raises:
         UnknownName: there is no such engine; `where` names the place in the message.
+        ConfigError: it does not say what an engine has to.
     """
-    found: Any = engines.get(ALIASES.get(name, name), where)
-    engine: type[Engine] = found
-    return engine
+    engine: Any = engines.get(ALIASES.get(name, name), where)
+    for attribute in ("reads_onnx", "precisions", "packages"):
+        if not hasattr(engine, attribute):
+            what = f"the engine {name} has no class variable {attribute}"
+            raise ConfigError(where or name, what, "see engines.Engine")
+    found: type[Engine] = engine
+    return found
 
 
 def onnx_engines() -> list[str]:
@@ -65,8 +70,9 @@ def version(name: str) -> str:
     """
     from importlib import metadata
 
+    packages = get_engine(engine_of(name)).packages
     try:
-        return metadata.version(get_engine(engine_of(name)).packages[0])
+        return metadata.version(packages[0]) if packages else "unknown"
     except metadata.PackageNotFoundError:
         return "unknown"
 

@@ -61,7 +61,7 @@ class VariantFiles(NamedTuple):
         return next((name, data) for name, data in self.files.items() if name.endswith(end))
 
 
-class Network:
+class OnnxNetwork:
     """A bundle's network, to be written in an engine's format.
 
     Args:
@@ -112,7 +112,7 @@ class Engine(Protocol):
     packages: ClassVar[tuple[str, ...]]
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """The network in this engine's format: contents by file name, each name beginning with `stem`.
 
         Raises:

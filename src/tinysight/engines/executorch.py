@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinysight.engines.base import Network, OneImageEngine, VariantFiles, load_module
+from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, load_module
 from tinysight.registry import engines
 
 
@@ -18,7 +18,7 @@ class ExecuTorch(OneImageEngine):
     packages: ClassVar = ("executorch", "torch")
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.pte`."""
         torch_graph = load_module("tinysight.engines.torch_graph", "executorch", "torch")
         with torch_graph.quiet():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinysight.engines.base import Network, OneImageEngine, VariantFiles, load_module
+from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, load_module
 from tinysight.registry import engines
 
 
@@ -21,7 +21,7 @@ class LiteRt(OneImageEngine):
     packages: ClassVar = ("ai-edge-litert", "litert-torch", "torch")
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.tflite`; images stay (C, H, W), as everywhere else."""
         torch_graph = load_module("tinysight.engines.torch_graph", "litert", "torch")
         with torch_graph.quiet(), tempfile.TemporaryDirectory() as folder:

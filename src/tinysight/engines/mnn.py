@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinysight.engines.base import Network, OneImageEngine, VariantFiles, convert, load_module
+from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, convert, load_module
 from tinysight.registry import engines
 
 # Not `mnnconvert`: that command installs a package by itself and reports the conversion to a server.
@@ -29,7 +29,7 @@ class Mnn(OneImageEngine):
     packages: ClassVar = ("MNN",)
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.mnn`; in fp16 the weights are kept in halves."""
         load_module("MNN", "mnn", "MNN")
         options = ["-f", "ONNX", "--modelFile", "network.onnx", "--MNNModel", "network.mnn"]

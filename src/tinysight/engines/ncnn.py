@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinysight.engines.base import Network, OneImageEngine, VariantFiles, convert, load_module
+from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, convert, load_module
 from tinysight.registry import engines
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Ncnn(OneImageEngine):
     packages: ClassVar = ("ncnn", "pnnx")
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.ncnn.param`, `<stem>.ncnn.bin`; in fp16 the weights are kept in halves."""
         pnnx = load_module("pnnx", "ncnn", "pnnx")
         shape = ",".join(map(str, (1, *network.shape)))

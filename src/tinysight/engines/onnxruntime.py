@@ -9,8 +9,8 @@ import numpy as np
 
 from tinysight.concurrency import Deferred
 from tinysight.engines.base import (
-    Network,
     Normalization,
+    OnnxNetwork,
     Tensor,
     VariantFiles,
     first_use,
@@ -56,7 +56,7 @@ class OnnxRuntime:
         self._opening = Deferred(lambda: _open(onnxruntime, data, threads))
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.onnx`; nothing in fp32, which is `model.onnx` itself."""
         return {} if precision == "fp32" else {f"{stem}.onnx": network.quantized}
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tinysight.concurrency import Deferred
 from tinysight.engines.base import (
-    Network,
     Normalization,
+    OnnxNetwork,
     Tensor,
     VariantFiles,
     first_use,
@@ -80,7 +80,7 @@ class OpenVino:
         self._requests = threading.local()
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.xml`, `<stem>.bin`; weights in halves for fp16; bf16 is fp32 that is calculated in less."""
         openvino = load_module("openvino", "openvino")
         source = network.quantized if precision == "int8" else network.model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from tinysight.engines.base import Network, load_module
+from tinysight.engines.base import OnnxNetwork, load_module
 from tinysight.engines.torchscript import TorchEngine
 from tinysight.registry import engines
 
@@ -15,7 +15,7 @@ class Pt2(TorchEngine):
     """A network as `.pt2`: what `torch.export` makes."""
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.pt2`."""
         torch = load_module("torch", "pt2", "torch", "train")
         torch_graph = load_module("tinysight.engines.torch_graph", "pt2")

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.engines.base import Network
+from tinysight.engines.base import OnnxNetwork
 from tinysight.errors import ExportError
 from tinysight.graph.onnx_file import Node, OnnxModel
 
@@ -68,12 +68,12 @@ class GraphModule(nn.Module):
         return result
 
 
-def traceable(network: Network) -> tuple[nn.Module, tuple[Tensor]]:
+def traceable(network: OnnxNetwork) -> tuple[nn.Module, tuple[Tensor]]:
     """The network as a module, and one image to trace it with."""
     return GraphModule(network.graph).eval(), (torch.zeros((1, *network.shape)),)
 
 
-def exported(network: Network) -> torch.export.ExportedProgram:
+def exported(network: OnnxNetwork) -> torch.export.ExportedProgram:
     """The network as torch's program for one image."""
     return torch.export.export(*traceable(network))
 

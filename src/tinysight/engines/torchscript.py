@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinysight.engines.base import Network, OneImageEngine, VariantFiles, load_module
+from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, load_module
 from tinysight.registry import engines
 
 
@@ -36,7 +36,7 @@ class TorchScript(TorchEngine):
     """A network as `.torchscript`: a traced program, which libtorch runs without Python."""
 
     @staticmethod
-    def write(network: Network, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.torchscript`."""
         torch = load_module("torch", "torchscript", "torch", "train")
         torch_graph = load_module("tinysight.engines.torch_graph", "torchscript")

@@ -1,107 +1,140 @@
-"""All that is said about an evaluation: threshold, calibration, speed; for reports, tables and JSON."""
+"""An evaluation with all that follows from it: threshold, calibration, speed; for pages, tables and JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import Manifest
-from tinysight.errors import DataError
-from tinysight.evaluation.latency import Latency
-from tinysight.evaluation.predictor import Evaluation, compute_metrics
+from tinysight.data.labels import label_names
+from tinysight.data.lists import Sample, read_list, read_split
+from tinysight.errors import ConfigError, DataError
+from tinysight.evaluation.latency import Latency, measure_latency
+from tinysight.evaluation.predictor import Evaluation, Predict, compute_metrics, evaluate
 from tinysight.evaluation.threshold import (
-    Decided,
-    choose,
-    decided,
-    how_chosen,
-    measured,
-    promised_fpr,
+    apply_threshold,
+    choose_threshold,
+    describe_rule,
+    fpr_on_new_images,
+    threshold_scores,
 )
-from tinysight.metrics import (
-    Interval,
-    ThresholdResult,
-    apply_temperature,
-    calibration,
-    confusion_matrix,
-    fit_temperature,
+from tinysight.metrics import Interval, ThresholdResult
+from tinysight.registry import engines
+from tinysight.tasks.base import (
+    BinaryScores,
+    LabelRates,
+    Misclassification,
+    Scored,
+    Section,
+    Task,
+    task_of_bundle,
+    task_of_recipe,
 )
+from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinysight.config import Recipe
 
 
+class Subject(NamedTuple):
+    """A network with what its evaluation needs.
+
+    Attributes:
+        predict: (N, C, H, W) float32 to scores.
+        transforms: from a decoded image to one input.
+        labels: the K label names.
+        task: what the network is for.
+        recipe: names the images and the metrics; None where nothing does.
+        manifest: of a bundle; None of a network that is no bundle.
+    """
+
+    predict: Predict
+    transforms: Compose
+    labels: tuple[str, ...]
+    task: Task
+    recipe: Recipe | None = None
+    manifest: Manifest | None = None
+
+
 @dataclass(frozen=True)
-class Verdict:
+class EvaluationReport:
     """An evaluation and what follows from it.
 
     Attributes:
         labels: the K label names.
-        found: the evaluation; its scores are calibrated if the recipe asks for it.
-        about: what the threshold decides about; None without one.
-        decision: the threshold and its rates on these images; None without one.
-        chosen: where the threshold comes from, or why there is none.
-        calibration: `ece`, `ece_mass`, `brier` and `nll` of the scores.
-        temperature: that would calibrate these scores best; the one that was applied, if it was.
-        calibrated: whether it was applied.
+        evaluation: scores, labels and metrics; the scores are calibrated if the recipe asks for it.
+        binary: scores that the threshold decides about; None without one.
+        threshold: the threshold and its rates on these images; None without one.
+        chosen: the rule that gave the threshold, or why there is none.
+        calibration: `ece`, `ece_mass`, `brier` and `nll` of the scores; empty without probabilities.
+        temperature: the temperature that calibrates these scores best, or the one that was applied;
+            None without probabilities.
+        calibrated: True if it was applied.
         latency: of one image; None if it was not measured.
-        promised: where the false-positive rate on these images should lie by the data that the
-            bundle's threshold was chosen on; None if nothing was promised.
+        expected_fpr: 95 % interval of the false-positive rate on these images, by the data that the
+            bundle's threshold was chosen on; None without.
     """
 
     labels: tuple[str, ...]
-    found: Evaluation
-    about: Decided | None
-    decision: ThresholdResult | None
+    evaluation: Evaluation
+    binary: BinaryScores | None
+    threshold: ThresholdResult | None
     chosen: str
     calibration: dict[str, float]
-    temperature: float
+    temperature: float | None
     calibrated: bool = False
     latency: Latency | None = None
-    promised: Interval | None = None
+    expected_fpr: Interval | None = None
 
     @property
-    def several(self) -> bool:
-        """Whether every image has several labels at once."""
-        return self.found.labels.ndim == 2
+    def task(self) -> Task:
+        """The task of the network."""
+        return self.evaluation.task
 
     @property
-    def cut(self) -> float:
-        """From where on a label of several is given."""
-        return self.decision.threshold if self.decision else 0.5
+    def _scored(self) -> Scored:
+        found, name = self.evaluation, self.binary.name if self.binary else None
+        threshold = self.threshold.threshold if self.threshold else None
+        positive = self.labels.index(name) if name in self.labels else None
+        return Scored(found.scores, found.labels, self.labels, threshold, positive)
 
-    def answers(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         """Class ids (N,) as the threshold decides, or those with the highest score without one."""
-        if self.about is None or self.decision is None:
-            best: np.ndarray = self.found.scores.argmax(axis=1)
-            return best
-        which = self.labels.index(self.about.name)
-        return np.where(self.about.scores >= self.decision.threshold, which, 1 - which)
+        return self.task.predicted(self._scored)
 
-    def confusion(self) -> np.ndarray:
-        """Counts (K, K): row = label, column = answer; for class ids."""
-        return confusion_matrix(self.found.labels, self.answers(), len(self.labels))
+    def confusion(self) -> np.ndarray | None:
+        """Counts (K, K): row = label, column = prediction; None where an image has not one class."""
+        return self.task.confusion(self._scored)
 
-    def confusions(self) -> list[np.ndarray]:
-        """Of several labels at once: counts (2, 2) for each, row = label, column = answer."""
-        called, truth = self.found.scores >= self.cut, self.found.labels
-        known = truth >= 0
-        return [
-            confusion_matrix(truth[known[:, k], k], called[known[:, k], k].astype(int), 2)
-            for k in range(len(self.labels))
-        ]
+    def label_rates(self) -> list[tuple[str, LabelRates]]:
+        """Each label with its rates; empty where there are none."""
+        rates = self.task.label_rates(self._scored)
+        return list(zip(self.labels, rates, strict=True)) if rates else []
 
-    def tree(self) -> dict[str, Any]:
+    def misclassified(self) -> tuple[list[Misclassification], int]:
+        """All wrong decisions, the surest first, and the number of decisions."""
+        return self.task.misclassified(self._scored)
+
+    def sections(self) -> list[Section]:
+        """Tables of the task's own."""
+        return self.task.sections(self._scored)
+
+    def to_json(self) -> dict[str, Any]:
         """Everything but the scores, as plain data."""
-        found, latency = self.found, self.latency
+        found, latency = self.evaluation, self.latency
+        fit = {} if self.temperature is None else {"temperature": self.temperature}
         return {
             "metrics": {k: v for k, v in found.metrics.items() if math.isfinite(v)},
             "pictures": len(found.paths),
-            "threshold": self._point(),
-            "calibration": {**self.calibration, "temperature": self.temperature},
+            "threshold": self._threshold_json(),
+            "calibration": {**self.calibration, **fit},
             "calibrated": self.calibrated,
             "latency_ms": latency and {
                 "pictures": latency.images,
@@ -111,76 +144,170 @@ class Verdict:
             "seconds": round(found.seconds, 3),
         }  # fmt: skip
 
-    def _point(self) -> dict[str, Any] | None:
-        if self.decision is None:
+    def labels_json(self) -> dict[str, Any]:
+        """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
+        rates, confusion = self.label_rates(), self.confusion()
+        tree: dict[str, Any] = {"labels": {name: row._asdict() for name, row in rates}}
+        return tree if confusion is None else {**tree, "confusion": confusion.tolist()}
+
+    def _threshold_json(self) -> dict[str, Any] | None:
+        if self.threshold is None:
             return None
-        decision = self.decision
-        rates = {name: getattr(decision, name) for name in ("fpr", "tpr", "precision")}
+        found = self.threshold
+        rates = {name: getattr(found, name) for name in ("fpr", "tpr", "precision")}
         return {
-            "value": decision.threshold,
+            "value": found.threshold,
             "chosen": self.chosen,
-            "interval": decision.interval and list(decision.interval),
-            **decision.counts._asdict(),
+            "interval": found.interval and list(found.interval),
+            **found.counts._asdict(),
             **{name: rate and rate._asdict() for name, rate in rates.items()},
-            "promised_fpr": self.promised and list(self.promised),
-            "warnings": list(decision.warnings),
+            "promised_fpr": self.expected_fpr and list(self.expected_fpr),
+            "warnings": list(found.warnings),
         }
 
 
-def of_recipe(
-    found: Evaluation, recipe: Recipe, labels: Sequence[str], *, latency: Latency | None = None
-) -> Verdict:
-    """The verdict on a trained network: the threshold is chosen here, on its validation images.
+def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
+    """A bundle in ONNX Runtime.
 
-    Where these images cannot give the threshold that the recipe asks for, `decision` is None and
-    `chosen` says why.
+    Args:
+        bundle: the bundle.
+        recipe: names the images and the metrics. Default: none.
+    """
+    about = bundle.manifest
+    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    transforms = Compose.from_specs(about.transforms, "transforms")
+    task = task_of_recipe(recipe) if recipe else task_of_bundle(about)
+    return Subject(session.run, transforms, about.labels, task, recipe, about)
+
+
+def subject_of_recipe(predict: Predict, recipe: Recipe) -> Subject:
+    """A trained network and the recipe of its run.
+
+    Args:
+        predict: (N, C, H, W) float32 to scores.
+        recipe: of the run, or with other images and metrics.
+    """
+    labels, task = label_names(recipe.data), task_of_recipe(recipe)
+    return Subject(predict, recipe.eval_transforms(), labels, task, recipe)
+
+
+def images_of(
+    subject: Subject, list_file: str | Path | None = None, root: str | Path | None = None
+) -> Sequence[Sample]:
+    """The labelled images that a subject is evaluated on.
+
+    Args:
+        subject: the network.
+        list_file: a list file. Default: the evaluation images of the recipe.
+        root: folder of the images. Default: that of the recipe, or the list file's.
+
+    Raises:
+        ConfigError: neither a list nor a recipe names images.
+        DataError: a list is wrong.
+    """
+    recipe, labels = subject.recipe, subject.labels
+    if list_file:
+        from pathlib import Path
+
+        target = recipe.data.target if recipe else next(iter(subject.task.targets()))
+        delimiter = recipe.data.delimiter if recipe else None
+        root = root or Path(list_file).parent
+        return read_list(list_file, root, len(labels), delimiter, target=target, names=labels)
+    if recipe is None:
+        raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
+    changes = {"labels": labels, **({"root": str(root)} if root else {})}
+    data = recipe.data.model_copy(update=changes)
+    return read_split(data, data.eval)
+
+
+def assess(
+    subject: Subject, samples: Sequence[Sample] | None = None, *, latency: bool = False
+) -> EvaluationReport:
+    """Evaluate a network and report on it.
+
+    The threshold of a bundle is its own. That of a trained network is chosen here, as its recipe
+    asks; where these images cannot give it, `threshold` is None and `chosen` says why.
+
+    Args:
+        subject: the network; it needs a recipe, or a manifest and `samples`.
+        samples: labelled images. Default: `images_of` the subject.
+        latency: also time some images, one by one.
+
+    Raises:
+        ConfigError: an operating point that is not supported, or labels that do not fit.
+        DataError: the evaluation list cannot be read, or no image of it.
+    """
+    predict, transforms, labels, task, recipe, manifest = subject
+    found = evaluate(
+        predict,
+        images_of(subject) if samples is None else samples,
+        transforms,
+        [m.spec for m in recipe.metrics] if recipe else task.default_metrics,
+        batch_size=recipe.data.eval_batch_size if recipe else 64,
+        labels=labels,
+        task=task,
+    )
+    times = measure_latency(predict, found.paths, transforms) if latency else None
+    if manifest:
+        return report_of_bundle(found, manifest, latency=times)
+    assert recipe is not None  # only a bundle goes without
+    return report_of_recipe(found, recipe, labels, latency=times)
+
+
+def report_of_recipe(
+    evaluation: Evaluation,
+    recipe: Recipe,
+    labels: Sequence[str],
+    *,
+    latency: Latency | None = None,
+) -> EvaluationReport:
+    """The report on a trained network; its threshold is chosen on these images, see `assess`.
 
     Raises:
         ConfigError: the recipe asks for an operating point that is not supported.
     """
-    section = recipe.export
-    temperature = fit_temperature(found.scores, found.labels)
-    if section.calibrate:
-        scores = apply_temperature(
-            found.scores, temperature, "multilabel" if found.labels.ndim == 2 else "class"
-        ).astype(np.float32)
+    section, task, found = recipe.export, evaluation.task, evaluation
+    temperature = task.fit_temperature(found.scores, found.labels)
+    if section.calibrate and temperature is not None:
+        scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
         specs = [m.spec for m in recipe.metrics]
         found = replace(found, scores=scores, metrics=compute_metrics(specs, scores, found.labels))
-    spec, wished = section.postprocess.spec, section.operating_point
+    spec, point = section.postprocess.spec, section.operating_point
     try:
-        decision = choose(found, wished, spec, labels)
-        chosen = how_chosen(decision, wished is not None) if decision else _none(spec)
+        result = choose_threshold(found, point, spec, labels)
+        chosen = describe_rule(result, point is not None) if result else _none(spec)
     except DataError as error:
-        decision, chosen = None, str(error)
-    return Verdict(
+        result, chosen = None, str(error)
+    return EvaluationReport(
         tuple(labels),
         found,
-        decided(found, spec, labels),
-        decision,
+        threshold_scores(found, spec, labels),
+        result,
         chosen,
-        calibration(found.scores, found.labels),
+        task.calibration(found.scores, found.labels),
         temperature,
         section.calibrate,
         latency,
     )
 
 
-def of_bundle(found: Evaluation, manifest: Manifest, *, latency: Latency | None = None) -> Verdict:
-    """The verdict on a bundle: its own threshold on new images, beside what was promised."""
-    decision, kept = measured(manifest, found), manifest.threshold
-    chosen = kept.chosen if kept else _none(manifest.postprocess)
-    if decision and kept:
-        decision = decision._replace(interval=kept.interval and Interval(*kept.interval))
-    return Verdict(
+def report_of_bundle(
+    evaluation: Evaluation, manifest: Manifest, *, latency: Latency | None = None
+) -> EvaluationReport:
+    """The report on a bundle: its own threshold on these images, beside what is expected of it."""
+    result, point, found = apply_threshold(manifest, evaluation), manifest.threshold, evaluation
+    if result and point:
+        result = result._replace(interval=point.interval and Interval(*point.interval))
+    return EvaluationReport(
         manifest.labels,
         found,
-        decided(found, manifest.postprocess, manifest.labels),
-        decision,
-        chosen,
-        calibration(found.scores, found.labels),
-        fit_temperature(found.scores, found.labels),
+        threshold_scores(found, manifest.postprocess, manifest.labels),
+        result,
+        point.chosen if point else _none(manifest.postprocess),
+        found.task.calibration(found.scores, found.labels),
+        found.task.fit_temperature(found.scores, found.labels),
         latency=latency,
-        promised=promised_fpr(manifest, decision.counts.negatives) if decision else None,
+        expected_fpr=fpr_on_new_images(manifest, result.counts.negatives) if result else None,
     )
 
 

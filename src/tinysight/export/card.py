@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinysight.bundle.manifest import Manifest, OperatingPoint
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.table import section
-from tinysight.evaluation.threshold import KEPT
+from tinysight.evaluation.threshold import PREFIX
 
 
 def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
@@ -23,7 +23,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
         lines += _threshold(manifest, manifest.threshold)
     lines.append(f"- Licence: {manifest.licence or 'not stated'}")
     lines.append(f"- Made: {manifest.created} with tinysight {manifest.made_with['tinysight']}")
-    metrics = {k: v for k, v in manifest.metrics.items() if not k.startswith(KEPT)}
+    metrics = {k: v for k, v in manifest.metrics.items() if not k.startswith(PREFIX)}
     if metrics:
         lines += ["", "| measured on the evaluation images | |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
@@ -51,7 +51,7 @@ def _threshold(manifest: Manifest, point: OperatingPoint) -> list[str]:
         ("tpr", "found of the positives"),
         ("precision", "right of those called positive, where positives are as common as there"),
     ):
-        key = KEPT + name
+        key = PREFIX + name
         if key in manifest.metrics:
             value, below, above = (manifest.metrics[key + end] for end in ("", "_low", "_high"))
             lines.append(f"  - {words}: {value:.4g} (95 %: {below:.3g} to {above:.3g})")

@@ -13,23 +13,29 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from tinysight import __version__
+from tinysight import __version__, registry
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
-from tinysight.bundle.manifest import NO_CLASSES, Input, Manifest, OperatingPoint, utc_now
+from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
 from tinysight.certificate.record import to_files
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import read_split
-from tinysight.errors import ConfigError, DataError, ExportError
-from tinysight.evaluation.threshold import check, keep, with_threshold
+from tinysight.errors import DataError, ExportError
+from tinysight.evaluation.report import assess, subject_of_recipe
+from tinysight.evaluation.threshold import (
+    check_operating_point,
+    threshold_to_manifest,
+    with_threshold,
+)
 from tinysight.export.card import card
-from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
+from tinysight.export.onnx import INPUT, to_onnx
 from tinysight.export.parity import certify, measure
 from tinysight.files import sha256
 from tinysight.metrics import ThresholdResult
 from tinysight.pipelines.sources import Source, iter_images
+from tinysight.plugins import find_plugin
+from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
-from tinysight.training.finish import judge
 from tinysight.training.folder import RunFolder
 from tinysight.training.predictor import find_checkpoint, load_model, predictor, trained_model
 from tinysight.transforms import Compose
@@ -73,7 +79,7 @@ def export_bundle(
             there is no image to compare, the transforms are random, or the operating point cannot
             be had. Nothing is left at `out` then.
         BundleError: `out` exists and may not be replaced.
-        ConfigError: the post-processor is not a classifier's.
+        ConfigError: the post-processor is not one of the recipe's task.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
     model: nn.Module
@@ -83,25 +89,23 @@ def export_bundle(
     else:
         model, path = trained_model(recipe, run_or_checkpoint)
     recipe = resolve_labels(recipe)
-    if (kind := recipe.export.postprocess.name) in NO_CLASSES:
-        what = f"{kind}: what a recipe trains is a classifier, whose answers are classes"
-        raise ConfigError("export.postprocess", what, "topk or threshold")
+    task = task_of_recipe(recipe)
+    task.check_postprocess(recipe.export.postprocess.name)
     transforms = shipped_transforms(recipe)
     height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
     compared = _images(recipe, images)
-    labels = label_names(recipe.data)
+    labels = label_names(recipe.data) if task.has_classes else ()
     best = _best(path)
-    target = recipe.data.target
-    chosen = _chosen(model, recipe)
+    chosen = _chosen(model, recipe, task)
     with new_bundle(out, overwrite=overwrite) as draft:
         manifest = Manifest(
             task=recipe.task,
             description=recipe.description,
             licence=licence,
             input=Input(INPUT, (None, channels, height, width), "float32"),
-            output=OUTPUT,
+            output=task.output,
             transforms=tuple(transforms),
-            postprocess=with_threshold(recipe.export.postprocess.spec, chosen.decision),
+            postprocess=with_threshold(recipe.export.postprocess.spec, chosen.threshold),
             labels=labels,
             threshold=chosen.point,
             # A threshold may be infinite (nothing is positive), which no manifest can say.
@@ -119,12 +123,13 @@ def export_bundle(
             (channels, height, width),
             opset=recipe.export.opset,
             metadata={"task": recipe.task, "labels": json.dumps(labels)},
-            target=target,
+            activation=task.activation,
+            output=task.output,
             temperature=chosen.temperature,
         )
         fill(draft, manifest, {MODEL: network})
         engines = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
-        trained = predictor(model, target, chosen.temperature)
+        trained = predictor(model, task, chosen.temperature)
         parity = measure(trained, manifest, draft, compared, engines)
         if not parity.max_score_difference <= tolerance:  # nan is no parity either
             raise ExportError(
@@ -180,13 +185,13 @@ class _Chosen(NamedTuple):
     """What the validation images decide: the operating point and the temperature."""
 
     point: OperatingPoint | None
-    decision: ThresholdResult | None = None
+    threshold: ThresholdResult | None = None
     numbers: dict[str, float] = {}  # what the bundle tells of the point
     metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
     temperature: float = 1.0
 
 
-def _chosen(model: nn.Module, recipe: Recipe) -> _Chosen:
+def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
     """The operating point; the validation images are evaluated if the recipe asks for a choice.
 
     Raises:
@@ -200,19 +205,19 @@ def _chosen(model: nn.Module, recipe: Recipe) -> _Chosen:
             return _Chosen(None)
         text = "set in the recipe (export.postprocess.threshold)"
         return _Chosen(OperatingPoint(float(value), text))
-    check(section, recipe.data.labels or (), recipe.data.target)
-    verdict = judge(predictor(model, recipe.data.target), recipe)
-    wished = section.operating_point is not None
-    if wished and verdict.decision is None:
-        raise ExportError("export.operating_point", verdict.chosen)
-    temperature = verdict.temperature if section.calibrate else 1.0
-    metrics = verdict.found.metrics
-    if verdict.decision is None:
+    check_operating_point(section, recipe.data.labels or (), task)
+    report = assess(subject_of_recipe(predictor(model, task), recipe))
+    from_point = section.operating_point is not None
+    if from_point and report.threshold is None:
+        raise ExportError("export.operating_point", report.chosen)
+    temperature = (report.temperature or 1.0) if section.calibrate else 1.0
+    metrics = report.evaluation.metrics
+    if report.threshold is None:
         return _Chosen(None, None, {}, metrics, temperature)
-    for warning in verdict.decision.warnings:
+    for warning in report.threshold.warnings:
         logger.warning("%s", warning)
-    point, numbers = keep(verdict.decision, wished)
-    return _Chosen(point, verdict.decision, numbers, metrics, temperature)
+    point, numbers = threshold_to_manifest(report.threshold, from_point)
+    return _Chosen(point, report.threshold, numbers, metrics, temperature)
 
 
 def _best(path: Path) -> dict[str, Any]:
@@ -221,10 +226,29 @@ def _best(path: Path) -> dict[str, Any]:
     return load_checkpoint(path).state.best if path.resolve() == best.resolve() else {}
 
 
+def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
+    """Name and hash of the run's plugins, and which of the bundle's components each registered."""
+    parts = [(t.name, registry.transforms.plugin(t.name)) for t in recipe.transforms.eval]
+    postprocess = recipe.export.postprocess.name
+    parts.append((postprocess, registry.postprocesses.plugin(postprocess)))
+    records = []
+    for plugin in recipe.plugins:
+        needed = [
+            (part, source) for part, source in parts if source and Path(source).name == plugin.name
+        ]
+        digest = find_plugin(needed[0][1]).sha256 if needed else plugin.sha256
+        records.append(
+            {"name": plugin.name, "sha256": digest, "needed_for": [part for part, _ in needed]}
+        )
+    return records
+
+
 def _provenance(
     path: Path, recipe: Recipe, best: dict[str, Any], temperature: float
 ) -> dict[str, Any]:
+    plugins = _plugins(recipe)
     return {
+        **({"plugins": plugins} if plugins else {}),
         "sha256": sha256(recipe_yaml(recipe).encode()),
         "backbone": recipe.model.backbone.name,
         "seed": recipe.train.seed,

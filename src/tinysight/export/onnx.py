@@ -12,27 +12,26 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from tinysight.compat.paddle.to_onnx.lean import lean
 from tinysight.errors import MissingDependency
 from tinysight.graph.onnx_file import read_onnx
+from tinysight.graph.simplify import simplify
 from tinysight.models import Backbone
-from tinysight.models.activation import probabilities
+from tinysight.models.activation import activate
 
 INPUT = "images"
-OUTPUT = "scores"
 
 
-class _Probabilities(nn.Module):
-    """A classifier that ends in probabilities, as a bundle's network does."""
+class _Scores(nn.Module):
+    """A network that ends in its task's activation, as a bundle's does."""
 
-    def __init__(self, network: nn.Module, target: str, temperature: float) -> None:
+    def __init__(self, network: nn.Module, activation: str, temperature: float) -> None:
         super().__init__()
         self.network = network
-        self.target = target
+        self.activation = activation
         self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        return probabilities(self.network(images), self.target, self.temperature)
+        return activate(self.network(images), self.activation, self.temperature)
 
 
 def to_onnx(
@@ -41,21 +40,23 @@ def to_onnx(
     *,
     opset: int,
     metadata: Mapping[str, str],
-    target: str = "class",
+    activation: str = "softmax",
+    output: str = "scores",
     temperature: float = 1.0,
 ) -> bytes:
-    """`model` to probabilities as an ONNX file, in the form that engines run fastest.
+    """`model` to scores as an ONNX file, in the form that engines run fastest.
 
     Batch normalisation, factors and offsets are folded into the weights; shapes that are known are constants. The same
     network gives the same bytes. Nothing of the place where it was made is in them.
 
     Args:
-        model: from (N, C, H, W) to logits (N, K); exported in evaluation mode, any N.
+        model: from (N, C, H, W) to (N, K); exported in evaluation mode, any N.
         shape: (C, H, W).
         opset: of ONNX.
         metadata: texts by name that the file carries.
-        target: `data.target` of its recipe: softmax, or with `multilabel` sigmoid.
-        temperature: the logits are divided by it.
+        activation: name of the function that the graph ends in, as a task gives it.
+        output: name of the graph's output.
+        temperature: divides the outputs before the activation.
 
     Raises:
         MissingDependency: onnx or onnxscript is not installed.
@@ -65,7 +66,7 @@ def to_onnx(
         import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
-    wrapped = _Probabilities(_folded(model), target, temperature).eval()
+    wrapped = _Scores(_folded(model), activation, temperature).eval()
     # Two images: from one alone the exporter may conclude that there is always one.
     images = torch.zeros((2, *shape), device=next(model.parameters()).device)
     with _quiet(), torch.no_grad():
@@ -74,7 +75,7 @@ def to_onnx(
             (images,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[output],
             dynamic_shapes={INPUT: {0: torch.export.Dim("N", min=1)}},
             opset_version=opset,
             verbose=False,
@@ -83,7 +84,7 @@ def to_onnx(
         raise RuntimeError("torch.onnx.export returned nothing")
     exported = read_onnx(program.model_proto.SerializeToString())
     # The exporter's notes (source lines, paths of this machine) are not read, so they are not written.
-    data = lean(replace(exported, metadata=dict(metadata))).to_bytes()
+    data = simplify(replace(exported, metadata=dict(metadata))).to_bytes()
     onnx.checker.check_model(onnx.load_model_from_string(data), full_check=True)
     return data
 

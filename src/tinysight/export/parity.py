@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import Manifest, Parity
-from tinysight.certificate.answers import Answers, answers
-from tinysight.certificate.compare import compare, installed_engines
+from tinysight.certificate.compare import (
+    EngineOutputs,
+    compare_kinds,
+    engine_outputs,
+    installed_engines,
+)
 from tinysight.certificate.files import edge_case_files
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.verify import compare_all
-from tinysight.errors import ExportError, ImageError
+from tinysight.errors import ExportError
 from tinysight.evaluation.predictor import Predict
-from tinysight.pipelines.classify import Classifier
-from tinysight.transforms import Compose, decode, to_batch
+from tinysight.pipelines.comparable import decide
+from tinysight.pipelines.pipeline import open_bundle
+from tinysight.pipelines.sources import ImageInput
+from tinysight.registry import postprocesses
+from tinysight.tasks.postprocess import has_scores
+from tinysight.tasks.results import Unreadable
+from tinysight.training.predictor import network_pipeline
+from tinysight.transforms import Compose
 
 _BATCH = 16
 
@@ -38,55 +48,49 @@ def measure(
         ExportError: no image can be read, or the two sides read different ones.
     """
     paths = [str(path) for path in images]
-    compose = Compose.from_specs(manifest.transforms)
-    expected = Answers(dict(_answers(predict, compose, zip(paths, images, strict=True))))
-    found = answers(Classifier(draft, batch_size=_BATCH, exact=True), paths)
-    rows, apart = compare(manifest, expected, found, {"parity": paths})
+    expected = _outputs(predict, Compose.from_specs(manifest.transforms), manifest, paths)
+    found = engine_outputs(open_bundle(draft, batch_size=_BATCH, exact=True), paths)
+    rows, apart = compare_kinds(expected, found, {"parity": paths})
     if apart:
         raise ExportError(str(draft), "the bundle reads other images than the network was given")
     if not rows:
         raise ExportError("parity", "none of the images can be read", "name others with --images")
     row = rows["parity"]
-    return Parity(row.images, row.max_score_difference, row.label_flips, engines)
+    return Parity(row.images, row.max_score_difference, row.label_flips or 0, engines)
 
 
 def certify(
     predict: Predict, transforms: Compose, bundle: Bundle, where: str
-) -> tuple[Certificate, Answers]:
+) -> tuple[Certificate, EngineOutputs]:
     """The files of the certificate through torch and through every engine that runs `bundle` here.
 
     Args:
         predict: the network that was validated.
         transforms: those that it was validated with.
         bundle: what was made of it.
-        where: it will lie, for the message.
+        where: place that it will lie at, for the message.
 
     Raises:
         ExportError: a label changes, a score moves too far, or a file is read by one side only.
     """
-    named = [(file.name, file.data) for file in edge_case_files()]
-    reference = Answers(dict(_answers(predict, transforms, named)))
+    files = [ImageInput(file.name, file.data) for file in edge_case_files()]
+    reference = _outputs(predict, transforms, bundle.manifest, files)
     ready, absent = installed_engines(bundle)
-    engines, problems = compare_all(bundle, ready, reference)
+    engines, problems = compare_all(ready, reference)
     if problems:
         raise ExportError.of(f"certificate of {where}", problems)
     return Certificate(f"torch {torch.__version__}", tuple(engines), absent), reference
 
 
-def _answers(
-    predict: Predict, compose: Compose, sources: Iterable[tuple[str, bytes | Path]]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Scores (K,) of each image that can be read, by the plainest way there is."""
-    names: list[str] = []
-    images: list[np.ndarray] = []
-    for name, source in sources:
-        try:
-            images.append(compose(decode(source)))
-        except (ImageError, OSError):
-            continue
-        names.append(name)
-        if len(images) == _BATCH:
-            yield from zip(names, predict(to_batch(images)), strict=True)
-            names, images = [], []
-    if images:
-        yield from zip(names, predict(to_batch(images)), strict=True)
+def _outputs(
+    predict: Predict,
+    transforms: Compose,
+    manifest: Manifest,
+    images: Sequence[ImageInput | str],
+) -> EngineOutputs:
+    """The results of the network itself for the images that can be read, by the plainest way there is."""
+    spec, names = manifest.postprocess, manifest.labels
+    scored = has_scores(spec)
+    decision = partial(decide, manifest) if scored else postprocesses.build(spec, labels=names)
+    results = network_pipeline(predict, transforms, decision, _BATCH).stream(images)
+    return {r.filename: r for r in results if not isinstance(r, Unreadable)}

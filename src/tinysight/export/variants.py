@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tinysight.bundle import SHIPPED, Bundle, fill, new_bundle
-from tinysight.bundle.manifest import Manifest, Variant
+from tinysight.bundle.manifest import EngineVariant, Manifest
 from tinysight.certificate.verify import renewed
 from tinysight.data.lists import read_list, read_split
-from tinysight.engines import ALIASES, Engine, Network, get_engine, open_engine, open_variant
+from tinysight.engines import ALIASES, Engine, OnnxNetwork, get_engine, open_engine, open_variant
 from tinysight.engines.base import PRECISIONS
 from tinysight.errors import (
     ConfigError,
@@ -152,7 +152,7 @@ def _chosen(names: Sequence[str], precision: str) -> dict[str, type[Engine]]:
     return chosen
 
 
-def _network(bundle: Bundle, precision: str, calibrate: Images | None) -> Network:
+def _network(bundle: Bundle, precision: str, calibrate: Images | None) -> OnnxNetwork:
     _, *sides = bundle.manifest.input.shape
     channels, height, width = (int(side or 0) for side in sides)
     if 0 in (channels, height, width):
@@ -165,12 +165,12 @@ def _network(bundle: Bundle, precision: str, calibrate: Images | None) -> Networ
             raise ConfigError("--calibrate", what, "a folder or a list of a few hundred")
         images = calibrate.spread(_CALIBRATION)
         typical = [batch for batch, _ in batches(bundle.manifest, images)]
-    return Network(bundle.model, (channels, height, width), typical)
+    return OnnxNetwork(bundle.model, (channels, height, width), typical)
 
 
 def _written(
-    bundle: Bundle, chosen: Mapping[str, type[Engine]], precision: str, network: Network
-) -> dict[str, tuple[Variant, dict[str, bytes]]]:
+    bundle: Bundle, chosen: Mapping[str, type[Engine]], precision: str, network: OnnxNetwork
+) -> dict[str, tuple[EngineVariant, dict[str, bytes]]]:
     """The variants, not yet compared, and the contents of their files."""
     stem, suffix = ("model", "") if precision == "fp32" else (f"model.{precision}", f"-{precision}")
     keys = {engine: name for name, engine in ALIASES.items()}
@@ -186,7 +186,7 @@ def _written(
             continue
         if files:
             made_with = {package: _version(package) for package in engine.packages}
-            variant = Variant(tuple(files), precision, 0, 0.0, 0.0, 0, None, made_with)
+            variant = EngineVariant(tuple(files), precision, 0, 0.0, 0.0, 0, None, made_with)
             written[keys.get(name, name) + suffix] = variant, files
     if problems:
         raise ExportError.of(str(bundle.folder), problems)
@@ -201,8 +201,8 @@ def _version(package: str) -> str:
 
 
 def _compared(
-    bundle: Bundle, variants: Mapping[str, Variant], images: Images
-) -> dict[str, Variant]:
+    bundle: Bundle, variants: Mapping[str, EngineVariant], images: Images
+) -> dict[str, EngineVariant]:
     """The variants with how far their scores lie from those of `model.onnx`.
 
     Raises:
@@ -246,8 +246,11 @@ def batches(manifest: Manifest, images: Images) -> Iterator[tuple[np.ndarray, li
 
 
 def measured(
-    variant: Variant, expected: np.ndarray, scores: np.ndarray, labels: Sequence[int] | None = None
-) -> Variant:
+    variant: EngineVariant,
+    expected: np.ndarray,
+    scores: np.ndarray,
+    labels: Sequence[int] | None = None,
+) -> EngineVariant:
     """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
     difference = np.abs(expected.astype(np.float64) - scores)
     before, after = expected.argmax(axis=1), scores.argmax(axis=1)
@@ -266,7 +269,9 @@ def measured(
     )
 
 
-def breach(name: str, variant: Variant, limit: float | None, max_loss: float) -> Problem | None:
+def breach(
+    name: str, variant: EngineVariant, limit: float | None, max_loss: float
+) -> Problem | None:
     """Why a compared variant may not be shipped, if so.
 
     Args:
@@ -309,13 +314,15 @@ def evaluation_images(run: str | Path) -> Images:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
+    from tinysight.tasks import task_of_recipe
     from tinysight.training.predictor import find_checkpoint, load_model
 
-    data = load_model(find_checkpoint(run))[1].data
+    recipe = load_model(find_checkpoint(run))[1]
+    data = recipe.data
     samples = read_split(data, data.eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     labels = None
-    if data.target == "class":
+    if task_of_recipe(recipe).one_class:
         labels = tuple(int(sample.label) for sample in samples)
     return Images(tuple(sample.path for sample in samples), labels).spread(500)

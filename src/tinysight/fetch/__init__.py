@@ -1,32 +1,17 @@
-"""Public files by name: fetched once, resumed, verified, unpacked safely, kept in a cache.
+"""Files from the network: fetched once, resumed, verified, unpacked safely, kept in a cache.
 
 Importing this touches no network; `TINYSIGHT_OFFLINE=1` keeps everything away from it.
 """
 
 from __future__ import annotations
 
-from tinysight.compat.paddle.catalog import KINDS, Artifact, artifacts, find, pretrained, search
 from tinysight.fetch.archive import Limits, extract
 from tinysight.fetch.cache import cache_folder, offline
 from tinysight.fetch.download import Downloaded, download
-from tinysight.fetch.store import Fetched, cached, fetch
+from tinysight.fetch.store import Artifact, Fetched, cached, fetch
 from tinysight.fetch.transport import Policy
 
 __all__ = [
-    "Artifact",
-    "Downloaded",
-    "Fetched",
-    "KINDS",
-    "Limits",
-    "Policy",
-    "artifacts",
-    "cache_folder",
-    "cached",
-    "download",
-    "extract",
-    "fetch",
-    "find",
+    "Artifact", "Downloaded", "Fetched", "Limits", "Policy", "cache_folder", "cached", "download", "extract", "fetch",
     "offline",
-    "pretrained",
-    "search",
-]
+]  # fmt: skip

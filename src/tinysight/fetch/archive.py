@@ -1,8 +1,9 @@
-"""Unpack a tar, tar.gz or zip of a stranger: everything that could leave the folder or fill the disk is refused.
+"""Unpacks untrusted tar, tar.gz and zip files: whatever could leave the folder or fill the disk is refused.
 
-Members are plain files and folders, under names that mean the same on every system. The archive is unpacked into a
-temporary sibling that takes the final name in one step, so a refused or damaged archive leaves nothing. Owners, times
-and permission bits are dropped. The format is told from the content, not from the name.
+Members are plain files and folders, under names that mean the same on every system; this is narrower than the "data"
+filter of `tarfile`, which admits links. The archive is unpacked into a temporary sibling that takes the final name in
+one step, so a refused or damaged archive leaves nothing. Owners, times and permission bits are dropped. The format is
+told from the content, not from the name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -26,16 +28,10 @@ from tinysight.errors import FetchError
 
 _CHUNK = 1 << 16
 _DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    struct.error,
-    UnicodeError,
-    ValueError,
-    RuntimeError,
-)
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeError, ValueError, RuntimeError,
+)  # fmt: skip
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_NEITHER = "is neither a file nor a folder"
 
 
 class Limits(NamedTuple):
@@ -55,13 +51,19 @@ DEFAULT = Limits()
 
 class _Member(NamedTuple):
     name: str
-    size: int
+    problem: str
     folder: bool
-    open: Any  # () -> IO[bytes]
+    size: int
+    open: Callable[[], Any]  # to a binary stream
 
 
 def extract(archive: Path, folder: Path, limits: Limits = DEFAULT) -> list[str]:
     """Unpack `archive` into the new folder `folder`.
+
+    Args:
+        archive: a tar, tar.gz or zip file.
+        folder: a path that does not exist yet.
+        limits: bounds on the content.
 
     Returns:
         The files' names in `folder`, with `/`, in the order of the archive.
@@ -77,221 +79,165 @@ def extract(archive: Path, folder: Path, limits: Limits = DEFAULT) -> list[str]:
         names = _unpack(archive, temporary, limits)
         temporary.chmod(0o755)
         os.rename(temporary, folder)  # noqa: PTH104 - the atomic step, spelt as the system call
-    except BaseException as error:
+    except _DAMAGED as error:
+        raise FetchError(
+            str(archive), f"is damaged: {error}", "delete it and fetch it again"
+        ) from None
+    except OSError as error:
+        raise FetchError(str(archive), f"cannot be unpacked: {error.strerror or error}") from None
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, _DAMAGED):
-            raise FetchError(
-                str(archive), f"is damaged: {error}", "delete it and fetch it again"
-            ) from None
-        if isinstance(error, OSError):
-            raise FetchError(
-                str(archive), f"cannot be unpacked: {error.strerror or error}"
-            ) from None
-        raise
     return names
 
 
 def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
-    names = _Names(str(archive))
-    allowed = limits.total
     packed = max(archive.stat().st_size, 1)
-    if packed * limits.ratio < allowed:
-        allowed = max(int(packed * limits.ratio), limits.ratio_from)
-    files, total = [], 0
+    allowed = min(limits.total, max(int(packed * limits.ratio), limits.ratio_from))
+    files: list[str] = []
+    total, seen = 0, dict[tuple[str, ...], tuple[str, bool]]()
     for count, member in enumerate(_members(archive, allowed), 1):
+        total += member.size
         if count > limits.members:
             raise FetchError(str(archive), f"has more than {limits.members} members")
-        name = names.add(member.name, member.folder)
-        total += member.size
-        if total > min(allowed, limits.total):
-            what = f"unpacks to more than {min(allowed, limits.total)} bytes"
-            raise FetchError(str(archive), f"{what}, from {packed}; refused as a bomb")
-        target = folder.joinpath(*name.parts)
+        problem = member.problem or name_problem(member.name) or _clash(member, seen)
+        if problem:
+            raise FetchError(f"{archive}: {member.name!r}", f"{problem}; refused")
+        if total > allowed:
+            what = f"unpacks to more than {allowed} bytes, from {packed}; refused as a bomb"
+            raise FetchError(str(archive), what)
+        target = folder / member.name
         if member.folder:
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source:
-            _copy(source, target, member.size, f"{archive}: {name}")
-        files.append(str(name))
+        with member.open() as source, target.open("xb") as file:
+            _copy(source, file, member.size, f"{archive}: {member.name}")
+        files.append(str(PurePosixPath(member.name)))
     return files
 
 
-def _copy(source: IO[bytes], target: Path, size: int, where: str) -> None:
+def _copy(source: IO[bytes], file: IO[bytes], size: int, where: str) -> None:
     left = size
-    with target.open("xb") as file:
-        while piece := source.read(min(_CHUNK, left + 1)):
-            left -= len(piece)
-            if left < 0:
-                break
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
+    while left >= 0 and (piece := source.read(min(_CHUNK, left + 1))):
+        left -= len(piece)
+        file.write(piece)
     if left:
         raise FetchError(where, "is longer or shorter than the archive says")
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _members(archive: Path, allowed: int) -> Iterator[_Member]:
     with archive.open("rb") as file:
         start = file.read(4)
-    if start[:2] == b"\x1f\x8b":
-        with gzip.open(archive) as stream:
-            yield from _tar_members(archive, stream, allowed)
-    elif start == b"PK\x03\x04" or start == b"PK\x05\x06":
-        yield from _zip_members(archive)
-    else:
-        with archive.open("rb") as stream:
-            yield from _tar_members(archive, stream, allowed)
+        file.seek(0)
+        if start in (b"PK\x03\x04", b"PK\x05\x06"):
+            yield from _zip_members(file)
+        elif start[:2] == b"\x1f\x8b":
+            with gzip.open(file) as stream:
+                yield from _tar_members(_Bounded(archive, stream, allowed))
+        else:
+            yield from _tar_members(_Bounded(archive, file, allowed))
 
 
 class _Bounded:
     """What tarfile reads from: no long read, as only a forged header asks for one, and none past the allowed size."""
 
     def __init__(self, archive: Path, stream: Any, allowed: int) -> None:
-        self.archive, self.stream, self.end = (
-            archive,
-            stream,
-            allowed + (64 << 20),
-        )  # headers and padding
+        self.where, self.stream = str(archive), stream
+        self.end = allowed + (64 << 20)  # headers and padding
+        self.tell = stream.tell
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= 1 << 20:
-            raise FetchError(str(self.archive), f"has a header of {size} bytes; refused")
+            raise FetchError(self.where, f"has a header of {size} bytes; refused")
         return bytes(self.stream.read(size))
-
-    def drain(self) -> None:
-        """Read to the end, where a gzip stream has its checksum."""
-        while self.stream.read(_CHUNK):
-            if self.stream.tell() > self.end:
-                raise FetchError(str(self.archive), "goes on long after its end; refused as a bomb")
 
     def seek(self, position: int) -> int:
         if position > self.end:
-            raise FetchError(str(self.archive), "unpacks to more than it may; refused as a bomb")
+            raise FetchError(self.where, "unpacks to more than it may; refused as a bomb")
         return int(self.stream.seek(position))
 
-    def tell(self) -> int:
-        return int(self.stream.tell())
+    def finish(self, position: int) -> None:
+        """Look for the mark of a real end, then read on to where a gzip stream has its checksum."""
+        self.seek(position)
+        if self.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise FetchError(self.where, "is cut off or damaged", "delete it and fetch it again")
+        while self.stream.read(_CHUNK):
+            if self.stream.tell() > self.end:
+                raise FetchError(self.where, "goes on long after its end; refused as a bomb")
 
 
-def _tar_members(archive: Path, stream: Any, allowed: int) -> Iterator[_Member]:
-    bounded: Any = _Bounded(archive, stream, allowed)
+def _tar_members(bounded: Any) -> Iterator[_Member]:
     try:
         tar = tarfile.TarFile(fileobj=bounded, mode="r", encoding="utf-8", errors="surrogateescape")
     except tarfile.ReadError:
-        raise FetchError(str(archive), "is neither a tar, a tar.gz nor a zip") from None
+        raise FetchError(bounded.where, "is neither a tar, a tar.gz nor a zip") from None
     with tar:
         while (info := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
+            problem = ""
             if info.size < 0:
-                raise FetchError(f"{archive}: {info.name!r}", "has a negative size; refused")
-            if info.issym() or info.islnk():
-                raise FetchError(
-                    f"{archive}: {info.name!r}", f"links to {info.linkname!r}; links are refused"
-                )
-            if (
-                not (info.isdir() or info.type in (tarfile.REGTYPE, tarfile.AREGTYPE))
-                or info.issparse()
-            ):
-                raise FetchError(
-                    f"{archive}: {info.name!r}", "is neither a file nor a folder; refused"
-                )
-
-            def opened(info: tarfile.TarInfo = info) -> IO[bytes]:
-                source = tar.extractfile(info)
-                assert source is not None  # noqa: S101 - it is a regular file
-                return source
-
-            yield _Member(info.name, 0 if info.isdir() else info.size, info.isdir(), opened)
-        # tarfile takes any broken header after the first for the end: look for the mark of a real end.
-        bounded.seek(tar.offset)
-        if bounded.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise FetchError(str(archive), "is cut off or damaged", "delete it and fetch it again")
-        bounded.drain()
+                problem = "has a negative size"
+            elif info.issym() or info.islnk():
+                problem = f"links to {info.linkname!r}; links are refused"
+            elif not (info.isdir() or info.type in (b"0", b"\0")) or info.issparse():
+                problem = _NEITHER
+            size = 0 if info.isdir() else info.size
+            yield _Member(info.name, problem, info.isdir(), size, partial(tar.extractfile, info))
+        bounded.finish(tar.offset)  # tarfile takes any broken header after the first for the end
 
 
-def _zip_members(archive: Path) -> Iterator[_Member]:
-    try:
-        packed = zipfile.ZipFile(archive)
-    except NotImplementedError as error:
-        raise FetchError(str(archive), str(error)) from None
-    with packed:
+def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
+    with zipfile.ZipFile(file) as packed:
         for info in packed.infolist():
-            name = _zip_name(archive, info)
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind == stat.S_IFLNK:
-                raise FetchError(f"{archive}: {name!r}", "is a link; links are refused")
+            name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+            problem = ""
+            if not (info.flag_bits & 0x800 or name.isascii()):
+                try:  # zipfile reads names that are not marked as UTF-8 as CP437
+                    name = name.encode("cp437").decode("utf-8")
+                except UnicodeError:
+                    problem = "its name is not UTF-8"
             folder = name.endswith("/")
-            if kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
-                raise FetchError(f"{archive}: {name!r}", "is neither a file nor a folder; refused")
-            if info.flag_bits & 0x1:
-                raise FetchError(f"{archive}: {name!r}", "is encrypted; refused")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise FetchError(
-                    f"{archive}: {name!r}", f"is packed by method {info.compress_type}; refused"
-                )
-
-            def opened(info: zipfile.ZipInfo = info) -> IO[bytes]:
-                return packed.open(info)
-
-            yield _Member(name, 0 if folder else info.file_size, folder, opened)
+            if kind == stat.S_IFLNK:
+                problem = "is a link; links are refused"
+            elif kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
+                problem = _NEITHER
+            elif info.flag_bits & 0x1:
+                problem = "is encrypted"
+            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                problem = f"is packed by method {info.compress_type}"
+            size = 0 if folder else info.file_size
+            yield _Member(name, problem, folder, size, partial(packed.open, info))
 
 
-def _zip_name(archive: Path, info: zipfile.ZipInfo) -> str:
-    """The name as it is written: zipfile cuts at a zero byte and reads unmarked names as CP437."""
-    if info.flag_bits & 0x800 or info.orig_filename.isascii():
-        return info.orig_filename
-    try:
-        return info.orig_filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        raise FetchError(
-            f"{archive}: {info.orig_filename!r}", "its name is not UTF-8; refused"
-        ) from None
-
-
-class _Names:
-    """The names of one archive: each is safe by itself, and no two are one name on some file system."""
-
-    def __init__(self, archive: str) -> None:
-        self.archive = archive
-        self.seen: dict[tuple[str, ...], tuple[str, bool]] = {}  # folded -> as written, is a folder
-
-    def add(self, raw: str, folder: bool) -> PurePosixPath:
-        """The checked relative path.
-
-        Raises:
-            FetchError: it could leave the folder, means something else on another system, or is there already.
-        """
-        if problem := name_problem(raw):
-            raise FetchError(f"{self.archive}: {raw!r}", f"{problem}; refused")
-        parts = PurePosixPath(raw).parts
-        if not parts and not folder:
-            raise FetchError(f"{self.archive}: {raw!r}", "has no name; refused")
-        for depth in range(1, len(parts) + 1):
-            key = tuple(unicodedata.normalize("NFC", p).casefold() for p in parts[:depth])
-            now = ("/".join(parts[:depth]), folder or depth < len(parts))
-            before = self.seen.setdefault(key, now)
-            again = depth == len(parts) and not folder and before is not now
-            if before != now or again:
-                raise FetchError(
-                    f"{self.archive}: {raw!r}", f"is the same name as {before[0]!r}; refused"
-                )
-        return PurePosixPath(*parts)
+def _clash(member: _Member, seen: dict[tuple[str, ...], tuple[str, bool]]) -> str:
+    """What is wrong with a member beside those before it: two names may be one on some file system."""
+    parts = PurePosixPath(member.name).parts
+    if not parts and not member.folder:
+        return "has no name"
+    for depth in range(1, len(parts) + 1):
+        key = tuple(unicodedata.normalize("NFC", p).casefold() for p in parts[:depth])
+        now = ("/".join(parts[:depth]), member.folder or depth < len(parts))
+        before = seen.setdefault(key, now)
+        if before != now or (depth == len(parts) and not member.folder and before is not now):
+            return f"is the same name as {before[0]!r}"
+    return ""
 
 
 def name_problem(raw: str) -> str:
-    """What is wrong with a member's name, or an empty text."""
+    """What is wrong with a member's name by itself, or an empty text."""
     try:
         length = len(raw.encode("utf-8"))
     except UnicodeEncodeError:
         return "its name is not UTF-8"
+    parts = PurePosixPath(raw).parts
     if any(unicodedata.category(c) == "Cc" for c in raw):
         return "its name has control characters"
     if raw.startswith("/"):
         return "its name is absolute"
     if "\\" in raw or ":" in raw:
         return "its name has a backslash or a colon, which Windows takes for a folder or a drive"
-    parts = PurePosixPath(raw).parts
     if ".." in parts:
         return "its name leads out of the folder"
     if length > 1000 or len(parts) > 32 or any(len(p.encode("utf-8")) > 255 for p in parts):

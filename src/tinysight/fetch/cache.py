@@ -49,13 +49,8 @@ def cache_folder() -> Path:
 
 def offline() -> bool:
     """Whether `TINYSIGHT_OFFLINE` forbids the network."""
-    return os.environ.get("TINYSIGHT_OFFLINE", "").strip().lower() not in (
-        "",
-        "0",
-        "false",
-        "no",
-        "off",
-    )
+    value = os.environ.get("TINYSIGHT_OFFLINE", "").strip().lower()
+    return value not in ("", "0", "false", "no", "off")
 
 
 def path_for(url: str, folder: Path) -> Path:
@@ -65,24 +60,24 @@ def path_for(url: str, folder: Path) -> Path:
     plain = [unquote(p) for p in parts.path.split("/") if p]
     safe = [re.sub(r"[^A-Za-z0-9_.+-]|^\.+", "_", p)[-120:] for p in (host, *plain)]
     if parts.query or safe[1:] != plain or not plain:
-        safe.append(
-            f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{safe.pop() if plain else 'file'}"
-        )
+        digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+        safe.append(f"{digest}-{safe.pop() if plain else 'file'}")
     return folder.joinpath(*safe)
 
 
-def hash_file(file: Path) -> tuple[str, int]:
-    """Hexadecimal SHA-256 and size of a file, read in pieces."""
-    with file.open("rb") as stream:
-        return hash_stream(stream)
-
-
-def hash_stream(stream: BinaryIO) -> tuple[str, int]:
-    """As `hash_file`, from where the stream stands to its end."""
+def digest_of(file: Path) -> tuple[hashlib._Hash, int]:
+    """SHA-256 and size of a file, read in pieces."""
     digest, size = hashlib.sha256(), 0
-    while piece := stream.read(_CHUNK):
-        digest.update(piece)
-        size += len(piece)
+    with file.open("rb") as stream:
+        while piece := stream.read(_CHUNK):
+            digest.update(piece)
+            size += len(piece)
+    return digest, size
+
+
+def hash_file(file: Path) -> tuple[str, int]:
+    """Hexadecimal SHA-256 and size of a file."""
+    digest, size = digest_of(file)
     return digest.hexdigest(), size
 
 
@@ -142,42 +137,25 @@ def locked(file: Path, wait: float = 3600.0) -> Iterator[None]:
         raise FetchError(
             str(file.parent), f"cannot be written to: {error.strerror}", hint
         ) from None
-    with stream:
+    with stream:  # closing it frees the lock
         end = time.monotonic() + wait
         while not _try_lock(stream):
             if time.monotonic() > end:
                 raise FetchError(str(file), f"another process has been writing it for {wait:g} s")
             time.sleep(0.05)
-        try:
-            yield
-        finally:
-            _unlock(stream)
+        yield
 
 
-if sys.platform == "win32":
-    import msvcrt
+def _try_lock(stream: BinaryIO) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
-    def _try_lock(stream: BinaryIO) -> bool:
-        stream.seek(0)
-        try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+        else:
+            import fcntl
 
-    def _unlock(stream: BinaryIO) -> None:
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(stream: BinaryIO) -> bool:
-        try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(stream: BinaryIO) -> None:
-        fcntl.flock(stream, fcntl.LOCK_UN)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

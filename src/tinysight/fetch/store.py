@@ -1,4 +1,4 @@
-"""From a name to a verified file in the cache: the catalog, the download and the archive put together.
+"""From an address to a verified file in the cache: the download and the archive put together.
 
 **Trust on first use.** The publisher gives no checksums. What an address holds when it is first fetched into a cache is
 believed, on the strength of https alone; its SHA-256 is written to `hashes.json`, and from then on that address must
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tinysight.compat.paddle.catalog import Artifact, find
 from tinysight.errors import FetchError
 from tinysight.fetch.archive import Limits, extract
 from tinysight.fetch.cache import (
@@ -40,6 +39,38 @@ _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 _DATA_LIMITS = Limits(members=2_000_000, total=256 << 30)  # a data set has a file for each image
 
 
+class Artifact(NamedTuple):
+    """One file that can be fetched.
+
+    Attributes:
+        name: the file's public name.
+        kind: what it holds: "inference" (an exported program), "weights", "data", or another word.
+        urls: addresses of equal copies: the next is asked only when the one before does not exist.
+        page: address of the page that describes it.
+        licence: terms of use, as far as the publisher states them.
+        labels: class names in the order of the outputs, as the publisher's deploy configuration spells them.
+        threshold: that configuration's, for two classes; None where there is none.
+        note: a remark for the user.
+        exact: True if whole images are brought to the network's size, whatever their proportions; else the middle is
+            cut out.
+    """
+
+    name: str
+    kind: str
+    urls: tuple[str, ...]
+    page: str
+    licence: str = "not known"
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+    note: str = ""
+    exact: bool = False
+
+    @property
+    def filename(self) -> str:
+        """Last part of the address."""
+        return self.urls[0].rsplit("/", 1)[-1]
+
+
 class Fetched(NamedTuple):
     """A fetched file.
 
@@ -57,30 +88,32 @@ class Fetched(NamedTuple):
 
 
 def fetch(
-    name: str | Artifact,
+    source: str | Artifact,
     *,
-    kind: str | None = None,
+    kind: str = "file",
     cache: Path | None = None,
     policy: Policy = DEFAULT,
     report: Report | None = None,
     accept_change: bool = False,
 ) -> Fetched:
-    """Bring a file of the catalog, or of any https address, into the cache and verify it.
+    """Bring a file into the cache and verify it.
 
     Args:
-        name: a row, its name, or an address.
-        kind: as in `catalog.find`.
+        source: an https address, or an artifact with its addresses.
+        kind: what is at the address; "data" may be as large as a data set.
         cache: the cache folder; default `cache_folder()`.
         policy: limits of the download.
         report: progress, called with the bytes so far and the size.
-        accept_change: forget the recorded hash and fetch anew.
+        accept_change: True to forget the recorded hash and fetch again.
 
     Raises:
-        UnknownName: the catalog has no such row.
         FetchError: it cannot be downloaded or unpacked, or is no longer what was recorded.
     """
-    row = name if isinstance(name, Artifact) else _row(name, kind)
-    asked = row.name if isinstance(name, Artifact) else name
+    if isinstance(source, Artifact):
+        row, asked = source, source.name
+    else:
+        stem = urlsplit(source).path.rsplit("/", 1)[-1]
+        row, asked = Artifact(stem or source, kind, (source,), ""), source
     folder = cache_folder() if cache is None else cache
     url = _in_cache(row, folder) or row.urls[0]
     if accept_change:
@@ -111,17 +144,10 @@ def _in_cache(row: Artifact, folder: Path) -> str | None:
     return next((u for u in row.urls if path_for(u, folder).is_file()), None)
 
 
-def _row(name: str, kind: str | None) -> Artifact:
-    if "://" not in name:
-        return find(name, kind, "fetch")
-    stem = urlsplit(name).path.rsplit("/", 1)[-1]
-    return Artifact(stem or name, kind or "file", (name,), "", "not known")
-
-
 def _file(
     url: str, name: str, folder: Path, policy: Policy, report: Report | None
 ) -> tuple[str, int, bool]:
-    check_address(url, policy)
+    check_address(url)
     known, file = recorded(url, folder), path_for(url, folder)
     if known and file.is_file() and hash_file(file)[0] != known.sha256:
         if offline():
@@ -139,9 +165,8 @@ def _file(
             f"if you trust the new file: tinysight models fetch {name} --accept-change",
         )
     if not known:
-        record(
-            url, folder, Record(done.sha256, done.size, time.strftime("%Y-%m-%d", time.gmtime()))
-        )
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        record(url, folder, Record(done.sha256, done.size, today))
     return done.sha256, done.size, done.fresh
 
 

@@ -6,7 +6,6 @@ Proxies come from the environment (`https_proxy`, `no_proxy`), certificates from
 
 from __future__ import annotations
 
-import errno
 import http.client
 import ipaddress
 import os
@@ -16,15 +15,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from functools import cache
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tinysight import __version__
 from tinysight.errors import FetchError
 
-_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_WORTH_A_TRY = {408, 425, 429, 500, 502, 503, 504}
+_WORTH_A_TRY = (408, 425, 429, 500, 502, 503, 504)
+_HINTS = {
+    401: "it is not public",
+    403: "it is not public, or a proxy refuses it",
+    404: "the publisher may have moved it",
+    407: "the proxy wants a name and a password: set https_proxy",
+    410: "the publisher has removed it",
+}
+_NETWORK = (
+    "is there a network? a proxy is read from https_proxy; TINYSIGHT_OFFLINE=1 uses the cache alone"
+)
 
 
 class Policy(NamedTuple):
@@ -32,7 +40,7 @@ class Policy(NamedTuple):
 
     `attempts` counts tries in a row that bring no new byte; the pause before a further one is `backoff` seconds,
     doubled each time up to `max_backoff`, and at least what the server asks for. `timeout` (seconds) is for connecting
-    and for each piece of the answer. `allow_http`: plain http is for this machine only, unless asked for.
+    and for each piece of the answer.
     """
 
     attempts: int = 5
@@ -41,7 +49,6 @@ class Policy(NamedTuple):
     timeout: float = 30.0
     max_bytes: int = 64 << 30
     max_redirects: int = 5
-    allow_http: bool = False
 
 
 DEFAULT = Policy()
@@ -55,7 +62,7 @@ class Again(Exception):
         self.wait = wait
 
 
-def check_address(url: str, policy: Policy, named: str | None = None) -> None:
+def check_address(url: str, named: str = "") -> None:
     """Refuse an address before anything is sent.
 
     Raises:
@@ -74,15 +81,13 @@ def check_address(url: str, policy: Policy, named: str | None = None) -> None:
         raise FetchError(where, "not an https address")
     if any(c <= " " or c == "\x7f" for c in url):
         raise FetchError(where, "an address has no blanks or control characters", "write %20")
-    if parts.scheme == "http" and not (policy.allow_http or _is_this_machine(host)):
+    if parts.scheme == "http" and not _is_this_machine(host):
         raise FetchError(where, "plain http can be changed on its way; only https is fetched")
 
 
 def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -96,29 +101,22 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self.url, self.policy, self.hops = url, policy, 0
 
     def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
+        self, req: urllib.request.Request, fp: Any, *rest: Any
     ) -> urllib.request.Request | None:
+        here, there = req.full_url, str(rest[-1])
+        scheme = urlsplit(there).scheme
+        self.hops += 1
         try:
-            self._check(req.full_url, newurl)
+            if self.hops > self.policy.max_redirects:
+                what = f"more than {self.policy.max_redirects} redirects; gave up"
+                raise FetchError(self.url, what)
+            if urlsplit(here).scheme == "https" and scheme != "https":
+                raise FetchError(here, f"redirects from https to {scheme}; not followed")
+            check_address(there, f"{here} redirects to {there}")
         except FetchError:
             fp.close()
             raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-    def _check(self, here: str, there: str) -> None:
-        self.hops += 1
-        if self.hops > self.policy.max_redirects:
-            raise FetchError(self.url, f"more than {self.policy.max_redirects} redirects; gave up")
-        scheme = urlsplit(there).scheme
-        if urlsplit(here).scheme == "https" and scheme != "https":
-            raise FetchError(here, f"redirects from https to {scheme}; not followed")
-        check_address(there, self.policy, f"{here} redirects to {there}")
+        return super().redirect_request(req, fp, *rest)
 
 
 @cache
@@ -134,10 +132,9 @@ def open_url(url: str, headers: Mapping[str, str], policy: Policy) -> http.clien
         FetchError: final; `status` is set when a server answered.
         Again: worth another try.
     """
-    check_address(url, policy)
-    request = urllib.request.Request(
-        url, headers={"User-Agent": f"tinysight/{__version__}", **headers}
-    )  # noqa: S310 - checked
+    check_address(url)
+    headers = {"User-Agent": f"tinysight/{__version__}", **headers}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked
     opener = urllib.request.OpenerDirector()  # without the handlers of file:, ftp: and data:
     for handler in (
         urllib.request.ProxyHandler(),
@@ -160,56 +157,42 @@ def open_url(url: str, headers: Mapping[str, str], policy: Policy) -> http.clien
 
 
 def _of_status(url: str, error: urllib.error.HTTPError) -> FetchError | Again:
-    said = f"the server answers {error.code} {error.reason or ''}".rstrip()
+    what = f"the server answers {error.code} {error.reason or ''}".rstrip()
     if error.code in _WORTH_A_TRY:
-        return Again(said, _seconds(error.headers.get("Retry-After")))
-    hint = {
-        404: "the publisher may have moved it",
-        410: "the publisher has removed it",
-        401: "it is not public",
-        403: "it is not public, or a proxy refuses it",
-        407: "the proxy wants a name and a password: set https_proxy",
-    }.get(error.code, "")
-    final = FetchError(url, said, hint)
+        wait = error.headers.get("Retry-After") or ""
+        return Again(what, float(wait) if wait.isdecimal() else 0.0)
+    final = FetchError(url, what, _HINTS.get(error.code, ""))
     final.status = error.code
     return final
-
-
-def _seconds(retry_after: str | None) -> float:
-    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
 
 
 def explain(url: str, error: BaseException, policy: Policy) -> FetchError | Again:
     """What a failure of the network means, in one line."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     host = urlsplit(url).hostname
-    network = "is there a network? a proxy is read from https_proxy; TINYSIGHT_OFFLINE=1 uses the cache alone"
     match reason:
         case ssl.SSLCertVerificationError():
+            what = f"the certificate of {host} is not valid: {reason.verify_message}"
             hint = (
                 "check the clock; behind an inspecting proxy, set SSL_CERT_FILE to its certificate"
             )
-            return FetchError(
-                url, f"the certificate of {host} is not valid: {reason.verify_message}", hint
-            )
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-            return Again("the encrypted connection was cut")
-        case ssl.SSLError():
-            what = f"no encrypted connection to {host}: {(reason.reason or str(reason)).replace('_', ' ').lower()}"
-            return FetchError(url, what, "is a proxy in between?")
-        case socket.gaierror():
-            return FetchError(url, f"the name {host} cannot be looked up", network)
-        case ConnectionRefusedError():
-            return FetchError(url, f"{host} refuses the connection", network)
+            return FetchError(url, what, hint)
         case TimeoutError():
             return Again(f"no answer within {policy.timeout:g} s")
-        case ConnectionError():
+        case ConnectionRefusedError():
+            return FetchError(url, f"{host} refuses the connection", _NETWORK)
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionError():
             return Again("the connection was cut")
         case http.client.IncompleteRead():
             return Again("the answer was cut")
         case http.client.HTTPException():
             return Again(f"the server does not speak HTTP ({type(reason).__name__})")
-        case OSError() if reason.errno in _NO_ROUTE:
-            return FetchError(url, f"{host} cannot be reached: {reason.strerror}", network)
-        case _:
-            return FetchError(url, str(reason) or type(reason).__name__, network)
+        case ssl.SSLError():
+            said = (reason.reason or str(reason)).replace("_", " ").lower()
+            return FetchError(
+                url, f"no encrypted connection to {host}: {said}", "is a proxy in between?"
+            )
+        case socket.gaierror():
+            return FetchError(url, f"the name {host} cannot be looked up", _NETWORK)
+    what = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return FetchError(url, f"{host} cannot be reached: {what}", _NETWORK)

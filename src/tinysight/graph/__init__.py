@@ -1,1 +1,1 @@
-"""ONNX graphs: read, simplified and written without the onnx package."""
+"""ONNX graphs: read, built, simplified and written without the onnx package, in NumPy alone."""

@@ -15,12 +15,13 @@ from tinysight.metrics.binary import (
 )
 from tinysight.metrics.calibration import (
     Reliability,
-    apply_temperature,
     brier,
     calibration,
     confidences,
     fit_temperature,
     reliability,
+    soften,
+    soften_each,
 )
 from tinysight.metrics.classification import (
     ClassReport,
@@ -36,14 +37,13 @@ from tinysight.metrics.intervals import (
     wilson_interval,
 )
 from tinysight.metrics.multilabel import (
-    LabelReport,
     average_precision,
     best_mean_accuracy,
     hamming,
+    label_report,
     mean_accuracy,
     multilabel_accuracy,
     multilabel_map,
-    multilabel_report,
 )
 from tinysight.metrics.operating_point import (
     Counts,
@@ -54,19 +54,18 @@ from tinysight.metrics.operating_point import (
     at_threshold,
     expected_fpr,
 )
+from tinysight.metrics.retrieval import retrieval
 
 __all__ = [
     "ClassReport",
     "Counts",
-    "ThresholdResult",
     "Interval",
-    "LabelReport",
     "PrecisionRecallCurve",
     "Rate",
     "Reliability",
     "RocCurve",
+    "ThresholdResult",
     "accuracy",
-    "apply_temperature",
     "at_target_fpr",
     "at_target_precision",
     "at_threshold",
@@ -82,15 +81,18 @@ __all__ = [
     "expected_fpr",
     "fit_temperature",
     "hamming",
+    "label_report",
     "mean_accuracy",
     "multilabel_accuracy",
     "multilabel_map",
-    "multilabel_report",
     "pr_area",
     "precision_recall_curve",
     "reliability",
+    "retrieval",
     "roc_auc",
     "roc_curve",
+    "soften",
+    "soften_each",
     "topk",
     "tpr_at_fpr",
     "wilson_interval",

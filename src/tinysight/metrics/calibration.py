@@ -7,12 +7,11 @@ should be its frequency.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
-from tinysight.errors import DataError
-from tinysight.metrics.checks import Array, score_table
+from tinysight.metrics.checks import Array, Truth, any_labels
 from tinysight.registry import metrics
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ _FLOOR = 1e-12  # of the probability of what was true: one sure mistake must not
 _LEAST = 1e-38  # that float32 can say of a probability
 _STEPS = 60
 _LIMITS = (0.05, 20.0)  # of a temperature
-
-Target = Literal["class", "multilabel"]
 
 
 class Reliability(NamedTuple):
@@ -78,12 +75,11 @@ def confidences(scores: Array, labels: Array) -> tuple[Array, Array]:
     Raises:
         DataError: as `calibration`.
     """
-    table, truth = _checked(scores, labels)
-    if truth.ndim == 2:
-        known = truth >= 0
-        return table[known], truth[known] > 0
-    best = table.argmax(axis=1)
-    return table[np.arange(len(best)), best], best == truth
+    table, truth, known = any_labels(scores, labels, "calibration")
+    if known is not None:
+        return table[known], truth[known]
+    best = table.argmax(axis=1)[:, None]
+    return tuple(np.take_along_axis(x, best, axis=1)[:, 0] for x in (table, truth))  # type: ignore[return-value]
 
 
 def reliability(
@@ -118,12 +114,9 @@ def brier(scores: Array, labels: Array) -> float:
     Raises:
         DataError: as `calibration`.
     """
-    table, truth = _checked(scores, labels)
-    if truth.ndim == 2:
-        known = truth >= 0
-        return float(((table - truth)[known] ** 2).mean())
-    one_hot = truth[:, None] == np.arange(table.shape[1])
-    return float(((table - one_hot) ** 2).sum(axis=1).mean())
+    table, truth, known = any_labels(scores, labels, "calibration")
+    squares = (table - truth) ** 2
+    return float(squares.sum(axis=1).mean() if known is None else squares[known].mean())
 
 
 def negative_log_likelihood(scores: Array, labels: Array) -> float:
@@ -132,28 +125,31 @@ def negative_log_likelihood(scores: Array, labels: Array) -> float:
     Raises:
         DataError: as `calibration`.
     """
-    table, truth = _checked(scores, labels)
-    if truth.ndim == 2:
-        known = truth >= 0
-        given = np.where(truth > 0, table, 1 - table)[known]
-    else:
-        given = table[np.arange(len(truth)), truth]
+    return _nll(any_labels(scores, labels, "calibration"))
+
+
+def _nll(checked: Truth) -> float:
+    table, truth, known = checked
+    given = table[truth] if known is None else np.where(truth, table, 1 - table)[known]
     return float(-np.log(np.maximum(given, _FLOOR)).mean())
 
 
-def apply_temperature(scores: Array, temperature: float, target: Target) -> Array:
-    """Probabilities (N, K) as if the logits had been divided by `temperature`; above 1 is less sure.
+def soften_each(scores: Array, temperature: float) -> Array:
+    """As `soften`, of probabilities that sigmoid made of the logits."""
+    table = np.asarray(scores, np.float64)
+    logits = np.log(np.maximum(table, _LEAST)) - np.log(np.maximum(1 - table, _LEAST))
+    result: Array = 1 / (1 + np.exp(-logits / temperature))
+    return result
+
+
+def soften(scores: Array, temperature: float) -> Array:
+    """Probabilities (N, K) as if the logits had been divided by `temperature` before softmax.
 
     Args:
-        scores: what softmax (`class`) or sigmoid (`multilabel`) made of the logits.
-        temperature: above 0.
-        target: which of the two it was.
+        scores: probabilities that softmax made of the logits, (N, K).
+        temperature: above 0; above 1 makes them less sure.
     """
-    table = np.asarray(scores, np.float64)
-    logits = np.log(np.maximum(table, _LEAST))
-    if target == "multilabel":
-        logits -= np.log(np.maximum(1 - table, _LEAST))
-        return 1 / (1 + np.exp(-logits / temperature))
+    logits = np.log(np.maximum(np.asarray(scores, np.float64), _LEAST))
     logits = (logits - logits.max(axis=1, keepdims=True)) / temperature
     powers = np.exp(logits)
     result: Array = powers / powers.sum(axis=1, keepdims=True)
@@ -174,12 +170,11 @@ def fit_temperature(scores: Array, labels: Array) -> float:
 
     Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
-    table, truth = _checked(scores, labels)
-    target: Target = "multilabel" if truth.ndim == 2 else "class"
+    checked = any_labels(scores, labels, "calibration")
+    scaled = soften if checked.known is None else soften_each
 
     def loss(log_t: float) -> float:
-        warm = apply_temperature(table, float(np.exp(log_t)), target)
-        return negative_log_likelihood(warm, truth)
+        return _nll(checked._replace(table=scaled(checked.table, float(np.exp(log_t)))))
 
     # Convex in 1/t, so it has one valley in log t too: golden sections.
     low, high = np.log(_LIMITS)
@@ -196,19 +191,3 @@ def fit_temperature(scores: Array, labels: Array) -> float:
             right = low + ratio * (high - low)
             at_right = loss(right)
     return float(np.exp((low + high) / 2))
-
-
-def _checked(scores: Array, labels: Array) -> tuple[Array, Array]:
-    """Probabilities (N, K) float64 and labels (N,) or (N, K) int64."""
-    scores, labels = np.asarray(scores), np.asarray(labels)
-    if labels.ndim != 2:
-        scores, labels = score_table(scores, labels, "calibration")
-        return scores.astype(np.float64), labels.astype(np.int64)
-    if scores.shape != labels.shape or not scores.size:
-        what = f"labels {labels.shape} beside scores {scores.shape}"
-        raise DataError("calibration", what)
-    if np.isnan(scores).any():
-        raise DataError("calibration", "scores hold NaN")
-    if not (labels >= 0).any():
-        raise DataError("calibration", "no label is known")
-    return scores.astype(np.float64), labels.astype(np.int64)

@@ -34,6 +34,33 @@ def score_table(scores: Array, labels: Array, where: str) -> tuple[Array, Array]
     return scores, labels
 
 
+class Truth(NamedTuple):
+    """Probabilities beside what is true of each.
+
+    Attributes:
+        table: probabilities, (N, K) float64.
+        truth: whether each class or label is there, (N, K) bool.
+        known: of several labels an image, which of them are known, (N, K) bool; None for one class an image.
+    """
+
+    table: Array
+    truth: Array
+    known: Array | None
+
+
+def any_labels(scores: Array, labels: Array, where: str) -> Truth:
+    """Scores (N, K) beside class ids (N,) or labels (N, K) of 1, 0 and below 0 (unknown).
+
+    Raises:
+        DataError: as `score_table` and `label_table`.
+    """
+    if np.ndim(labels) == 2:
+        scores, labels = label_table(scores, labels, where)
+        return Truth(scores.astype(np.float64), labels > 0, labels >= 0)
+    scores, labels = score_table(scores, labels, where)
+    return Truth(scores.astype(np.float64), labels[:, None] == np.arange(scores.shape[1]), None)
+
+
 def binary(scores: Array, labels: Array, where: str) -> Binary:
     """Scores by side, from (N,) or column 1 of (N, K).
 
@@ -79,3 +106,8 @@ def _check_numbers(scores: Array, where: str) -> None:
     if np.isnan(scores).any():
         rows = np.unique(np.nonzero(np.isnan(scores))[0])
         raise DataError(where, f"{len(rows)} rows of scores hold NaN; the first is row {rows[0]}")
+
+
+def ratio(part: Array, whole: Array) -> Array:
+    """`part / whole` by element, 0 where it would be 0/0."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)

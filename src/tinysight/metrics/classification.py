@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 
 from tinysight.errors import DataError
-from tinysight.metrics.checks import Array, score_table
+from tinysight.metrics.checks import Array, ratio, score_table
 from tinysight.registry import metrics
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ClassReport(NamedTuple):
-    """Per class, each (K,): rates are 0 where they would be 0/0; `support` counts labels."""
+    """Per class or label, each (K,): rates are 0 where they would be 0/0; `support` counts labels."""
 
     precision: Array
     recall: Array
@@ -90,9 +90,19 @@ def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array
 
 def class_report(matrix: Array) -> ClassReport:
     """Precision, recall and F1 of every class of a confusion matrix (K, K)."""
-    hits, support, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    return report_of(np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+
+
+def report_of(hits: Array, support: Array, called: Array) -> ClassReport:
+    """The report of K classes or labels by their counts, each (K,).
+
+    Args:
+        hits: images that have the label and were given it.
+        support: images that have it.
+        called: images that were given it.
+    """
     return ClassReport(
-        _ratio(hits, called), _ratio(hits, support), _ratio(2 * hits, called + support), support
+        ratio(hits, called), ratio(hits, support), ratio(2 * hits, called + support), support
     )
 
 
@@ -114,7 +124,3 @@ def macro_rates(scores: Array, labels: Array) -> dict[str, float]:
     there = report.support > 0
     rates = {"f1": report.f1, "precision": report.precision, "recall": report.recall}
     return {f"macro_{name}": float(rate[there].mean()) for name, rate in rates.items()}
-
-
-def _ratio(part: Array, whole: Array) -> Array:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)

@@ -10,29 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 
 from tinysight.errors import DataError
-from tinysight.metrics.checks import Array, label_table
+from tinysight.metrics.checks import Array, label_table, ratio
+from tinysight.metrics.classification import ClassReport, report_of
 from tinysight.registry import metrics
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, Lt
 
 
-class Counts(NamedTuple):
+class LabelCounts(NamedTuple):
     """Known labels by what is true and what is said, along one axis."""
 
     hits: Array
     misses: Array
     false_alarms: Array
     rejections: Array
-
-
-class LabelReport(NamedTuple):
-    """Per label, each (K,): rates are 0 where they would be 0/0; `support` counts present ones."""
-
-    precision: Array
-    recall: Array
-    f1: Array
-    support: Array
 
 
 @metrics.register("mean_accuracy")
@@ -51,8 +43,8 @@ def mean_accuracy(
         scores: (N, K). PaddleClas hands raw logits to its metric, so that its 0.5 means 0.62.
         labels: (N, K).
         threshold: of the scores.
-        f1_of_mean_recall: for `label_f1`, take the mean recall of all labels as each one's, as the
-            reference does by mistake.
+        f1_of_mean_recall: for `label_f1`, take the mean recall of all labels as each one's, as
+            PaddleClas does by mistake.
 
     Returns:
         `mA`, the mean of a label's recall of presence and of absence; `label_f1`,
@@ -66,15 +58,15 @@ def mean_accuracy(
     Source: PaddleClas' `ATTRMetric`; D. Li et al., arXiv:1603.07054 (the RAP data set).
     """
     scores, labels = label_table(scores, labels, "mean_accuracy")
-    by_label, by_image = (_counts(scores, labels, threshold, axis) for axis in (0, 1))
-    present = _share(by_label.hits, by_label.hits + by_label.misses)
-    absent = _share(by_label.rejections, by_label.rejections + by_label.false_alarms)
+    by_label, by_image = (_counts(scores > threshold, labels, axis) for axis in (0, 1))
+    present = ratio(by_label.hits, by_label.hits + by_label.misses)
+    absent = ratio(by_label.rejections, by_label.rejections + by_label.false_alarms)
     report = _report(by_label)
     f1 = report.f1
     if f1_of_mean_recall:
-        f1 = _share(2 * report.precision * present.mean(), report.precision + present.mean())
-    precision = _share(by_image.hits, by_image.hits + by_image.false_alarms).mean()
-    recall = _share(by_image.hits, by_image.hits + by_image.misses).mean()
+        f1 = ratio(2 * report.precision * present.mean(), report.precision + present.mean())
+    precision = ratio(by_image.hits, by_image.hits + by_image.false_alarms).mean()
+    recall = ratio(by_image.hits, by_image.hits + by_image.misses).mean()
     union = by_image.hits + by_image.misses + by_image.false_alarms
     found = {
         "mA": ((present + absent) / 2).mean(),
@@ -82,7 +74,7 @@ def mean_accuracy(
         "label_pos_recall": present.mean(),
         "label_neg_recall": absent.mean(),
         "instance_f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        "instance_acc": _share(by_image.hits, union).mean(),
+        "instance_acc": ratio(by_image.hits, union).mean(),
         "instance_prec": precision,
         "instance_recall": recall,
     }
@@ -214,32 +206,30 @@ def multilabel_accuracy(
     return {"accuracy": float(value)}
 
 
-def multilabel_report(scores: Array, labels: Array, threshold: float = 0.5) -> LabelReport:
-    """Precision, recall and F1 of every label at one threshold; unknown labels are left out.
+def label_report(called: Array, labels: Array) -> ClassReport:
+    """Precision, recall and F1 of every label; unknown labels are left out.
+
+    Args:
+        called: whether each label is said to be present, (N, K) bool.
+        labels: (N, K).
 
     Raises:
-        DataError: shapes that do not fit, no samples, or NaN.
+        DataError: shapes that do not fit, or no samples.
     """
-    return _report(_counts(*label_table(scores, labels, "multilabel_report"), threshold, 0))
+    called, labels = label_table(called, labels, "label_report")
+    return _report(_counts(called, labels, 0))
 
 
-def _counts(scores: Array, labels: Array, threshold: float, axis: int) -> Counts:
-    said, present, absent = scores > threshold, labels > 0, labels == 0
-    return Counts(
-        (present & said).sum(axis),
-        (present & ~said).sum(axis),
-        (absent & said).sum(axis),
-        (absent & ~said).sum(axis),
+def _counts(called: Array, labels: Array, axis: int) -> LabelCounts:
+    present, absent = labels > 0, labels == 0
+    return LabelCounts(
+        (present & called).sum(axis),
+        (present & ~called).sum(axis),
+        (absent & called).sum(axis),
+        (absent & ~called).sum(axis),
     )
 
 
-def _report(counts: Counts) -> LabelReport:
-    hits, support = counts.hits, counts.hits + counts.misses
-    said = hits + counts.false_alarms
-    return LabelReport(
-        _share(hits, said), _share(hits, support), _share(2 * hits, said + support), support
-    )
-
-
-def _share(part: Array, whole: Array) -> Array:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)
+def _report(counts: LabelCounts) -> ClassReport:
+    support = counts.hits + counts.misses
+    return report_of(counts.hits, support, counts.hits + counts.false_alarms)

@@ -7,12 +7,41 @@ find are left out of all but the precision, as in PaddleClas.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from tinysight.errors import DataError
 from tinysight.metrics.checks import Array
+from tinysight.registry import metrics
+
+if TYPE_CHECKING:
+    from annotated_types import Ge, MinLen
+
+
+@metrics.register("retrieval")
+def retrieval(
+    scores: Array,
+    labels: Array,
+    k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,),
+) -> dict[str, float]:
+    """Recall at each `k` and mAP of every image as a query among all the others, as `recall1`, ..., `mAP`.
+
+    Images whose identity no other image has find nothing and are left out.
+
+    Args:
+        scores: embeddings of length 1, (N, D); quadratic in N.
+        labels: identities, (N,); below 0 for images that belong to nobody.
+        k: one or more numbers of entries.
+
+    Raises:
+        DataError: shapes that do not fit, NaN, or no two images of one identity.
+    """
+    identities = np.where(np.asarray(labels) < 0, -1 - np.arange(len(labels)), labels)
+    vectors = np.asarray(scores, np.float32)
+    others = ~np.eye(len(vectors), dtype=bool)
+    hits = ranked_hits(vectors @ vectors.T, identities, identities, others)
+    return recall_at_k(hits, k) | mean_average_precision(hits)
 
 
 def ranked_hits(

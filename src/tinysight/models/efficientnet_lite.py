@@ -8,7 +8,7 @@ images of 224, 240 and 260 pixels as (x - 127) / 128.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
 from tinysight.models.layers import BatchNorm2d, DropPath, init_weights, make_divisible
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Stage(NamedTuple):
@@ -126,8 +126,8 @@ class EfficientNetLite(Backbone):
         self,
         num_classes: int = 1000,
         variant: Variant = VARIANTS["efficientnet_lite0"],
-        dropout: float = 0.2,
-        drop_path: float = 0.2,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
+        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.2,
     ) -> None:
         super().__init__()
         self.input_size = variant.size
@@ -172,21 +172,6 @@ class EfficientNetLite(Backbone):
         return x
 
 
-def _variant(name: str, variant: Variant) -> Callable[..., EfficientNetLite]:
-    def build(
-        num_classes: int = 1000,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
-        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.2,
-    ) -> EfficientNetLite:
-        return EfficientNetLite(num_classes, variant, dropout, drop_path)
-
-    build.__name__ = name
-    build.__doc__ = (
-        f"EfficientNet-Lite{name[-1]}, for {variant.size} pixels; the arguments are those of "
-        "`EfficientNetLite`."
-    )
-    return build
-
-
 for _name, _row in VARIANTS.items():
-    backbones.register(_name)(_variant(_name, _row))
+    _summary = f"EfficientNet-Lite{_name[-1]}, for {_row.size} pixels"
+    register_variant(_name, EfficientNetLite, _summary, {"variant": _row})

@@ -5,14 +5,13 @@ Structure and names follow PaddleClas implementation (PaddleClas, `MobileNet`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
 from tinysight.models.layers import ConvBNAct, init_weights
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Block(NamedTuple):
@@ -88,14 +87,5 @@ class MobileNetV1(Backbone):
         return x.flatten(1)
 
 
-def _variant(name: str, width: float) -> Callable[..., MobileNetV1]:
-    def build(num_classes: int = 1000) -> MobileNetV1:
-        return MobileNetV1(num_classes, width)
-
-    build.__name__ = name
-    build.__doc__ = f"MobileNetV1 of width {width:g}; the arguments are those of `MobileNetV1`."
-    return build
-
-
 for _name, _width in WIDTHS.items():
-    backbones.register(_name)(_variant(_name, _width))
+    register_variant(_name, MobileNetV1, f"MobileNetV1 of width {_width:g}", {"width": _width})

@@ -6,7 +6,6 @@ clip(0.2 x + 0.5, 0, 1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -20,7 +19,7 @@ from tinysight.models.layers import (
     SqueezeExcite,
     make_divisible,
 )
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Block(NamedTuple):
@@ -99,8 +98,8 @@ class MobileNetV3(LastConvBackbone):
         num_classes: int = 1000,
         rows: tuple[Block, ...] = SMALL,
         width: float = 1.0,
-        last_channels: int = 1280,
-        dropout: float = 0.2,
+        last_channels: Annotated[int, Ge(1)] = 1280,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
     ) -> None:
         super().__init__()
         channels = make_divisible(STEM * width)
@@ -118,20 +117,7 @@ class MobileNetV3(LastConvBackbone):
         self.build_head(wide, num_classes, last_channels, dropout, nn.Hardswish)
 
 
-def _variant(name: str, rows: tuple[Block, ...], width: float) -> Callable[..., MobileNetV3]:
-    def build(
-        num_classes: int = 1000,
-        last_channels: Annotated[int, Ge(1)] = 1280,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
-    ) -> MobileNetV3:
-        return MobileNetV3(num_classes, rows, width, last_channels, dropout)
-
-    build.__name__ = name
-    build.__doc__ = f"MobileNetV3 of width {width:g}; the arguments are those of `MobileNetV3`."
-    return build
-
-
 for _size, _rows in (("small", SMALL), ("large", LARGE)):
     for _label, _width in WIDTHS.items():
-        _name = f"mobilenetv3_{_size}_{_label}"
-        backbones.register(_name)(_variant(_name, _rows, _width))
+        _summary, _fixed = f"MobileNetV3 of width {_width:g}", {"rows": _rows, "width": _width}
+        register_variant(f"mobilenetv3_{_size}_{_label}", MobileNetV3, _summary, _fixed)

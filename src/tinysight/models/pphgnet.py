@@ -5,7 +5,6 @@ Structure, names and initialisation follow PaddleClas implementation (PaddleClas
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from tinysight.models.base import LastConvBackbone
 from tinysight.models.layers import ConvBNAct
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Stage(NamedTuple):
@@ -148,8 +147,8 @@ class PPHGNet(LastConvBackbone):
         num_classes: int = 1000,
         variant: Variant = VARIANTS["pphgnet_small"],
         use_last_conv: bool = True,
-        last_channels: int = 2048,
-        dropout: float | None = None,
+        last_channels: Annotated[int, Ge(1)] = 2048,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         super().__init__()
         widths = (3, *variant.stem)
@@ -166,23 +165,10 @@ class PPHGNet(LastConvBackbone):
             channels,
             num_classes,
             last_channels if use_last_conv else None,
-            variant.dropout if dropout is None else dropout,
+            dropout,
         )
 
 
-def _variant(name: str, variant: Variant) -> Callable[..., PPHGNet]:
-    def build(
-        num_classes: int = 1000,
-        use_last_conv: bool = True,
-        last_channels: Annotated[int, Ge(1)] = 2048,
-        dropout: Annotated[float, Ge(0), Lt(1)] = variant.dropout,
-    ) -> PPHGNet:
-        return PPHGNet(num_classes, variant, use_last_conv, last_channels, dropout)
-
-    build.__name__ = name
-    build.__doc__ = f"PP-HGNet {name.split('_')[1]}; the arguments are those of `PPHGNet`."
-    return build
-
-
 for _name, _row in VARIANTS.items():
-    backbones.register(_name)(_variant(_name, _row))
+    _summary, _defaults = f"PP-HGNet {_name.split('_')[1]}", {"dropout": _row.dropout}
+    register_variant(_name, PPHGNet, _summary, {"variant": _row}, _defaults)

@@ -5,7 +5,6 @@ Structure, names and initialisation follow PaddleClas implementation (PaddleClas
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from tinysight.models.base import LastConvBackbone
 from tinysight.models.layers import ConvBNAct, DownscaleDropout
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Stage(NamedTuple):
@@ -240,8 +239,8 @@ class PPHGNetV2(LastConvBackbone):
         num_classes: int = 1000,
         variant: Variant = VARIANTS["pphgnetv2_b0"],
         use_last_conv: bool = True,
-        last_channels: int = 2048,
-        dropout: float = 0.0,
+        last_channels: Annotated[int, Ge(1)] = 2048,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
         lr_mults: LrMults | None = None,
     ) -> None:
         super().__init__()
@@ -269,20 +268,5 @@ class PPHGNetV2(LastConvBackbone):
         return y
 
 
-def _variant(name: str, variant: Variant) -> Callable[..., PPHGNetV2]:
-    def build(
-        num_classes: int = 1000,
-        use_last_conv: bool = True,
-        last_channels: Annotated[int, Ge(1)] = 2048,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        lr_mults: LrMults | None = None,
-    ) -> PPHGNetV2:
-        return PPHGNetV2(num_classes, variant, use_last_conv, last_channels, dropout, lr_mults)
-
-    build.__name__ = name
-    build.__doc__ = f"PP-HGNetV2 {name[-2:].upper()}; the arguments are those of `PPHGNetV2`."
-    return build
-
-
 for _name, _row in VARIANTS.items():
-    backbones.register(_name)(_variant(_name, _row))
+    register_variant(_name, PPHGNetV2, f"PP-HGNetV2 {_name[-2:].upper()}", {"variant": _row})

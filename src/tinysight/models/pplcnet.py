@@ -5,7 +5,6 @@ Structure, names and initialisation follow PaddleClas implementation (PaddleClas
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, NamedTuple, TypeAlias
 
 from annotated_types import Ge, Lt
@@ -18,7 +17,7 @@ from tinysight.models.layers import (
     SqueezeExcite,
     make_divisible,
 )
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Block(NamedTuple):
@@ -100,8 +99,8 @@ class PPLCNet(LastConvBackbone):
         width: float = 1.0,
         strides: Strides = (2, 2, 2, 2, 2),
         use_last_conv: bool = True,
-        last_channels: int = 1280,
-        dropout: float = 0.2,
+        last_channels: Annotated[int, Ge(1)] = 1280,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
         lr_mults: LrMults | None = None,
     ) -> None:
         super().__init__()
@@ -125,21 +124,5 @@ class PPLCNet(LastConvBackbone):
         )
 
 
-def _variant(name: str, width: float) -> Callable[..., PPLCNet]:
-    def build(
-        num_classes: int = 1000,
-        strides: Strides = (2, 2, 2, 2, 2),
-        use_last_conv: bool = True,
-        last_channels: Annotated[int, Ge(1)] = 1280,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
-        lr_mults: LrMults | None = None,
-    ) -> PPLCNet:
-        return PPLCNet(num_classes, width, strides, use_last_conv, last_channels, dropout, lr_mults)
-
-    build.__name__ = name
-    build.__doc__ = f"PP-LCNet of width {width:g}; the arguments are those of `PPLCNet`."
-    return build
-
-
 for _name, _width in WIDTHS.items():
-    backbones.register(_name)(_variant(_name, _width))
+    register_variant(_name, PPLCNet, f"PP-LCNet of width {_width:g}", {"width": _width})

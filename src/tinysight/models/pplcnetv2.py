@@ -7,7 +7,6 @@ Structure, names and initialisation follow PaddleClas implementation (PaddleClas
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from tinysight.models.layers import (
     fold_batch_norm,
     make_divisible,
 )
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Stage(NamedTuple):
@@ -143,8 +142,8 @@ class PPLCNetV2(LastConvBackbone):
         num_classes: int = 1000,
         variant: Variant = VARIANTS["pplcnetv2_base"],
         use_last_conv: bool = True,
-        last_channels: int = 1280,
-        dropout: float = 0.2,
+        last_channels: Annotated[int, Ge(1)] = 1280,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
         embedding: bool = False,
     ) -> None:
         super().__init__()
@@ -171,29 +170,12 @@ class PPLCNetV2(LastConvBackbone):
         )
 
 
-def _variant(name: str, variant: Variant) -> Callable[..., PPLCNetV2]:
-    def build(
-        num_classes: int = 1000,
-        use_last_conv: bool = True,
-        last_channels: Annotated[int, Ge(1)] = 1280,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
-    ) -> PPLCNetV2:
-        return PPLCNetV2(num_classes, variant, use_last_conv, last_channels, dropout)
-
-    build.__name__ = name
-    build.__doc__ = f"PP-LCNetV2 {name.split('_')[1]}; the arguments are those of `PPLCNetV2`."
-    return build
-
-
 for _name, _row in VARIANTS.items():
-    backbones.register(_name)(_variant(_name, _row))
-
-
-@backbones.register("pplcnetv2_base_shitu")
-def pplcnetv2_base_shitu(
-    num_classes: int = 1000,
-    last_channels: Annotated[int, Ge(1)] = 1280,
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
-) -> PPLCNetV2:
-    """PP-LCNetV2 base for embeddings (PP-ShiTuV2); the arguments are those of `PPLCNetV2`."""
-    return PPLCNetV2(num_classes, last_channels=last_channels, dropout=dropout, embedding=True)
+    _summary, _fixed = f"PP-LCNetV2 {_name.split('_')[1]}", {"variant": _row, "embedding": False}
+    register_variant(_name, PPLCNetV2, _summary, _fixed)
+register_variant(
+    "pplcnetv2_base_shitu",
+    PPLCNetV2,
+    "PP-LCNetV2 base for embeddings (PP-ShiTuV2)",
+    {"variant": VARIANTS["pplcnetv2_base"], "embedding": True, "use_last_conv": True},
+)

@@ -6,7 +6,6 @@ Structure and names follow PaddleClas implementation (PaddleClas, `Res2Net` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
 from tinysight.models.layers import BatchNorm2d, init_weights
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Variant(NamedTuple):
@@ -159,14 +158,5 @@ class Res2Net(Backbone):
         return x.flatten(1)
 
 
-def _variant(name: str, variant: Variant) -> Callable[..., Res2Net]:
-    def build(num_classes: int = 1000) -> Res2Net:
-        return Res2Net(num_classes, variant)
-
-    build.__name__ = name
-    build.__doc__ = f"{name.capitalize()}; the arguments are those of `Res2Net`."
-    return build
-
-
 for _name, _row in VARIANTS.items():
-    backbones.register(_name)(_variant(_name, _row))
+    register_variant(_name, Res2Net, _name.capitalize(), {"variant": _row})

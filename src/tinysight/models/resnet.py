@@ -7,7 +7,6 @@ first block of the first stage has a projection too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
 from tinysight.models.layers import ConvBNAct, Size, init_weights
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Variant(NamedTuple):
@@ -160,22 +159,15 @@ class ResNet(Backbone):
         return x.flatten(1)
 
 
-def _variant(
-    name: str, variant: Variant, d: bool, default: Strides = (2, 2, 2, 2, 2)
-) -> Callable[..., ResNet]:
-    def build(
-        num_classes: int = 1000, strides: Strides = default, lr_mults: LrMults | None = None
-    ) -> ResNet:
-        return ResNet(num_classes, variant, d, strides, lr_mults)
-
-    build.__name__ = name
-    build.__doc__ = f"{name.replace('resnet', 'ResNet-')}; the arguments are those of `ResNet`."
-    return build
-
-
 for _depth, _row in DEPTHS.items():
     for _name, _d in ((f"resnet{_depth}", False), (f"resnet{_depth}_vd", True)):
         if _name != "resnet200":  # PaddleClas has 200 layers in variant D only
-            backbones.register(_name)(_variant(_name, _row, _d))
-_name = "resnet50_last_stage_stride1"  # keeps more resolution, for recognition
-backbones.register(_name)(_variant(_name, DEPTHS[50], False, (2, 2, 2, 2, 1)))
+            _summary = _name.replace("resnet", "ResNet-")
+            register_variant(_name, ResNet, _summary, {"variant": _row, "d": _d})
+register_variant(
+    "resnet50_last_stage_stride1",
+    ResNet,
+    "ResNet-50 that keeps more resolution, for recognition",
+    {"variant": DEPTHS[50], "d": False},
+    {"strides": (2, 2, 2, 2, 1)},
+)

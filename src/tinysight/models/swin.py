@@ -7,7 +7,7 @@ windows below and to the right, as in PaddleClas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
 from tinysight.models.layers import DropPath
-from tinysight.registry import backbones
+from tinysight.models.variants import register_variant
 
 
 class Variant(NamedTuple):
@@ -226,12 +226,11 @@ class SwinTransformer(Backbone):
         self,
         num_classes: int = 1000,
         variant: Variant = VARIANTS["tiny_patch4_window7_224"],
-        drop_path: float | None = None,
+        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.2,
     ) -> None:
         super().__init__()
-        rate = variant.drop_path if drop_path is None else drop_path
         total = sum(variant.depths)
-        drops = [rate * i / (total - 1) for i in range(total)]
+        drops = [drop_path * i / (total - 1) for i in range(total)]
         self.input_size = variant.size
         self.patch_embed = PatchEmbed(variant.width)
         self.layers = nn.ModuleList()
@@ -270,21 +269,11 @@ class SwinTransformer(Backbone):
         return x.flatten(1)
 
 
-def _variant(name: str, variant: Variant) -> Callable[..., SwinTransformer]:
-    def build(
-        num_classes: int = 1000,
-        drop_path: Annotated[float, Ge(0), Lt(1)] = variant.drop_path,
-    ) -> SwinTransformer:
-        return SwinTransformer(num_classes, variant, drop_path)
-
-    build.__name__ = name
-    build.__doc__ = (
-        f"Swin Transformer {name.split('_')[1]}, windows of {variant.window}, for {variant.size} "
-        "pixels; the arguments are those of `SwinTransformer`."
-    )
-    return build
-
-
 for _label, _row in VARIANTS.items():
-    _name = f"swintransformer_{_label}"
-    backbones.register(_name)(_variant(_name, _row))
+    register_variant(
+        f"swintransformer_{_label}",
+        SwinTransformer,
+        f"Swin Transformer {_label.split('_')[0]}, windows of {_row.window}, for {_row.size} pixels",
+        {"variant": _row},
+        {"drop_path": _row.drop_path},
+    )

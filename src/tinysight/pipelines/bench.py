@@ -13,14 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.errors import DataError
-from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.detect import open_bundle
+from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
 from tinysight.tasks.results import Unreadable
 
 PARTS = ("decode", "preprocess", "network", "postprocess")
@@ -55,8 +54,8 @@ class Settings(NamedTuple):
     workers: int = 1
     threads: int = 1
 
-    def classifier(self, bundle: Bundle) -> Classifier:
-        """A classifier that does so."""
+    def pipeline(self, bundle: Bundle) -> BundlePipeline[Any]:
+        """A pipeline that does so."""
         return open_bundle(bundle, **self._asdict())
 
 
@@ -74,7 +73,7 @@ def one_at_a_time(
     Returns:
         For each of `PARTS` and "total" the mean and the percentiles, as `{"mean": ..., "p50": ...}`.
     """
-    steps = settings._replace(batch_size=1, workers=1).classifier(bundle).steps
+    steps = settings._replace(batch_size=1, workers=1).pipeline(bundle).steps
     times: list[list[float]] = []
     started = time.perf_counter()
     for i, path in enumerate(cycle(paths)):
@@ -83,9 +82,9 @@ def one_at_a_time(
         b = time.perf_counter()
         row = steps.prepare(pixels)
         c = time.perf_counter()
-        scores = steps.run(row)
+        scores = steps.run([row])
         d = time.perf_counter()
-        steps.answers(scores)
+        steps.decide(scores)
         e = time.perf_counter()
         if i >= _WARM_UP:
             times.append([b - a, c - b, d - c, e - d, e - a])
@@ -112,13 +111,13 @@ def many_at_a_time(
         seconds: of all passes together, at least.
         passes: at least.
     """
-    classifier = settings.classifier(bundle)
-    for _ in classifier.stream(list(paths[: max(_WARM_UP, 2 * settings.batch_size)])):
+    pipeline = settings.pipeline(bundle)
+    for _ in pipeline.stream(list(paths[: max(_WARM_UP, 2 * settings.batch_size)])):
         pass
     walls: list[float] = []
     while len(walls) < passes or sum(walls) < seconds:
         started = time.perf_counter()
-        for _ in classifier.stream(list(paths)):
+        for _ in pipeline.stream(list(paths)):
             pass
         walls.append(time.perf_counter() - started)
     each = float(np.median(walls)) / len(paths)
@@ -188,10 +187,10 @@ def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[s
         DataError: none of them.
         TinysightError: the bundle cannot be run so.
     """
-    classifier = settings.classifier(bundle)
+    pipeline = settings.pipeline(bundle)
     kept = [
         item["filename"]
-        for item in classifier.stream(list(paths))
+        for item in pipeline.stream(list(paths))
         if not isinstance(item, Unreadable)
     ]
     if not kept:

@@ -12,10 +12,10 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from tinysight.concurrency import usable_cores
 from tinysight.errors import BundleError
-from tinysight.pipelines.stream import usable_cores
+from tinysight.pipelines.pipeline import CARD_FILE
 
-CARD_FILE = "latency.json"
 _MAX_SIZE = 1 << 20
 _MAX_WORKERS = 256
 
@@ -55,25 +55,15 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def workers_for(folder: Path, threads: int, engine: str) -> int:
-    """How many images at a time were fastest here, or as many as there are processors for.
-
-    Args:
-        folder: of the bundle.
-        threads: of one run of the network; the card is asked only about 1.
-        engine: OpenVINO wakes a thread of its own for each run, and a processor would wait for that
-            moment if there were no further image to work on.
-    """
-    if threads == 1 and (folder / CARD_FILE).exists():
-        try:
-            card = read_card(folder)
-        except BundleError:
-            card = None  # `bench` says what is wrong with it; a prediction does without
-        alike = card is not None and card["settings"].get("threads") == 1
-        if card is not None and alike and card["machine"] == machine():
-            return int(min(max(1, card["settings"]["workers"]), _MAX_WORKERS))
-    waiting = 1 if engine.removeprefix("target/").startswith("openvino") else 0
-    return max(1, usable_cores() // threads) + waiting
+def recorded_workers(folder: Path) -> int | None:
+    """Number of images at a time that the card found fastest; None if it is not about this machine."""
+    try:
+        card = read_card(folder)
+    except BundleError:
+        return None  # `bench` says what is wrong with it; a prediction does without
+    if card is None or card["settings"].get("threads") != 1 or card["machine"] != machine():
+        return None
+    return int(min(max(1, card["settings"]["workers"]), _MAX_WORKERS))
 
 
 def _processor() -> str:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, Union
+from typing import IO, NamedTuple, TypeAlias, Union
 
 import numpy as np
 
 from tinysight.errors import DataError
-from tinysight.transforms.base import EXTENSIONS
 
 _NUMBERS = re.compile("([0-9]+)")
 
@@ -28,7 +26,45 @@ class ImageInput(NamedTuple):
     data: str | bytes | np.ndarray
 
 
-Source: TypeAlias = Union[str, Path, bytes, np.ndarray, ImageInput, "Iterable[Source]"]
+ImageSource: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, np.ndarray, IO[bytes], ImageInput
+]
+Source: TypeAlias = Union[ImageSource, "Iterable[Source]"]
+
+
+def one_image(source: object, index: int | None = None) -> ImageInput:
+    """`source` as one image with a name.
+
+    Args:
+        source: one of
+
+            - the path of an image, under the name it was given;
+            - bytes of an image file, named `<bytes>`;
+            - a file opened for reading bytes, under its own name if it has one, else `<file>`;
+            - pixels, uint8 RGB (H, W, 3), named `<array>`;
+            - an `ImageInput`, which says its own name.
+        index: position among others, for the name of what has none.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    at = "" if index is None else f" {index}"
+    if isinstance(source, ImageInput):
+        return source
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        return ImageInput(path, path)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return ImageInput(f"<bytes{at}>", bytes(source))
+    if isinstance(source, np.ndarray):
+        return ImageInput(f"<array{at}>", source)
+    if callable(read := getattr(source, "read", None)) and isinstance(data := read(), bytes):
+        name = getattr(source, "name", None)
+        return ImageInput(name if isinstance(name, str) else f"<file{at}>", data)
+    hint = "give a path, a pattern, bytes, a file opened for reading bytes, an array (H, W, 3), or an iterable of these"
+    if hasattr(source, "getexif"):  # of Pillow: turned or not, nobody knows
+        hint = "give its file, or numpy.asarray(image.convert('RGB')), upright"
+    raise DataError(type(source).__name__, "is no source of images", hint)
 
 
 def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[ImageInput]:
@@ -37,14 +73,11 @@ def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[I
     Args:
         source: one of
 
-            - the path of an image, under the name it was given;
+            - what `one_image` takes;
             - a folder: every image in it and below, in natural order (2 before 10), whatever the
               case of the extension; hidden files and folders are left out;
             - a pattern with `*`, `?` or `[]`, `**` for any depth, in natural order;
             - the path of a list (`.txt`), one path a line, a label after it is ignored;
-            - bytes of an image file, named `<bytes>`;
-            - pixels, uint8 RGB (H, W, 3), named `<array>`;
-            - a `ImageInput`, which says its own name;
             - an iterable of these, read as the images are asked for.
         root: folder that the paths in a list are relative to; default: that of the list.
 
@@ -52,48 +85,42 @@ def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[I
         DataError: a path does not exist, a folder, pattern or list has no image in it, or
             `source` is something else. For a path, raised by this call, not by the iteration.
     """
-    if isinstance(source, ImageInput):
-        return iter([source])
-    if isinstance(source, bytes | bytearray | memoryview):
-        return iter([ImageInput("<bytes>", bytes(source))])
-    if isinstance(source, np.ndarray):
-        return iter([ImageInput("<array>", source)])
     if isinstance(source, str | os.PathLike):
         return _of_path(os.fspath(source), root)
-    if isinstance(source, Iterable):
-        return _of_many(source, root)
-    raise DataError(
-        type(source).__name__,
-        "is no source of images",
-        "give a path, a pattern, bytes, an array (H, W, 3), or an iterable of these",
-    )
+    if (items := _items(source)) is not None:
+        return _of_many(items, root)
+    return iter([one_image(source)])
 
 
 def count(source: Source, *, root: str | Path | None = None) -> int | None:
-    """How many images `images` would give, without sorting or keeping them.
+    """The number of images that `iter_images` would give, without reading them.
 
-    None where only reading the stream tells, or a path is wrong: `images` says how.
+    None where only reading the stream tells, or a path is wrong: `iter_images` says how.
     """
     if not isinstance(source, str | os.PathLike):
-        return 1 if isinstance(source, ImageInput | bytes | np.ndarray) else None
-    path = os.fspath(source)
+        return 1 if _items(source) is None else None
     try:
-        if Path(path).is_dir():
-            return sum(1 for _ in _files(path, set()))
-        return sum(1 for _ in _of_path(path, root))
+        return sum(1 for _ in _of_path(os.fspath(source), root))
     except DataError:
         return None
 
 
+def _items(source: Source) -> Iterable[Source] | None:
+    """`source` if it is several; files and arrays can be iterated over, too, and are one."""
+    one = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, ImageInput)
+    several = isinstance(source, Iterable) and not isinstance(source, one)
+    return source if several and not hasattr(source, "read") else None  # type: ignore[return-value]
+
+
 def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[ImageInput]:
     for i, item in enumerate(items):
-        if isinstance(item, str | os.PathLike) and _is_one(os.fspath(item)):
-            # A file that is not there is one unreadable image, not the end of the stream.
-            yield ImageInput(os.fspath(item), os.fspath(item))
-            continue
-        for image in iter_images(item, root=root):
-            nameless = image.name in ("<bytes>", "<array>")
-            yield image._replace(name=f"{image.name[:-1]} {i}>") if nameless else image
+        # A file that is not there is one unreadable image, not the end of the stream.
+        if isinstance(item, str | os.PathLike) and not _is_one(os.fspath(item)):
+            yield from _of_path(os.fspath(item), root)
+        elif (several := _items(item)) is not None:
+            yield from _of_many(several, root)
+        else:
+            yield one_image(item, i)
 
 
 def _of_path(path: str, root: str | Path | None) -> Iterator[ImageInput]:
@@ -137,57 +164,30 @@ def _some(found: Iterator[ImageInput], where: str, problem: str) -> Iterator[Ima
 
 def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
     """Images of `folder`, then those of its folders; links back to a folder above are left."""
+    from tinysight.transforms.base import EXTENSIONS  # a single image needs no walk
+
     here = str(Path(folder).resolve())
     if here in above:
         return
     names: list[str] = []  # not the entries: a hundred thousand of these take 50 MB
     folders: list[str] = []
-    with _listing(folder) as entries:
-        for entry in entries:
-            if (kind := _kind(entry)) is not None:
-                (names if kind else folders).append(entry.name)
-    names.sort(key=_natural)
-    folders.sort(key=_natural)
-    for name in names:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+                    names.append(entry.name)
+                elif entry.is_dir():
+                    folders.append(entry.name)
+    except OSError as error:
+        raise DataError(folder, f"cannot be listed: {error.strerror}") from None
+    for name in sorted(names, key=_natural):
         path = os.path.join(folder, name)  # noqa: PTH118 - a text, many times
         yield ImageInput(path, path)
     del names
-    for name in folders:
+    for name in sorted(folders, key=_natural):
         yield from _walk(os.path.join(folder, name), above | {here})  # noqa: PTH118
-
-
-def _files(folder: str, above: set[str]) -> Iterator[None]:
-    """One for each image that `_walk` gives."""
-    here = str(Path(folder).resolve())
-    if here in above:
-        return
-    folders: list[str] = []
-    with _listing(folder) as entries:
-        for entry in entries:
-            if (kind := _kind(entry)) is True:
-                yield None
-            elif kind is False:
-                folders.append(entry.path)
-    for path in folders:
-        yield from _files(path, above | {here})
-
-
-def _kind(entry: os.DirEntry[str]) -> bool | None:
-    """True for an image, False for a folder, None for what is left out."""
-    if entry.name.startswith("."):
-        return None
-    if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
-        return True
-    return False if entry.is_dir() else None
-
-
-@contextmanager
-def _listing(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield entries
-    except OSError as error:
-        raise DataError(folder, f"cannot be listed: {error.strerror}") from None
 
 
 def _of_list(path: str, folder: Path) -> Iterator[ImageInput]:

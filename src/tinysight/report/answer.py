@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from html import escape
 
-from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.report import EvaluationReport
 from tinysight.metrics import Rate, ThresholdResult, wilson_interval
 
 _SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
 
 
-def answer(verdict: Verdict) -> str:
+def answer(report: EvaluationReport) -> str:
     """Three cards: the first metric, the operating point, what it was measured on."""
     return (
         '<section class="band" aria-label="The answer">'
-        f"{_metric(verdict)}{_point(verdict)}{_facts(verdict)}</section>"
+        f"{_metric(report)}{_point(report)}{_facts(report)}</section>"
     )
 
 
-def warnings(verdict: Verdict) -> str:
+def warnings(report: EvaluationReport) -> str:
     """What the data does not support, in one strip; empty if there is nothing."""
-    found = list(verdict.decision.warnings) if verdict.decision else []
-    decision, promised = verdict.decision, verdict.promised
-    if verdict.decision is None and verdict.about is not None:
-        found.append(f"no threshold: {verdict.chosen}")
+    found = list(report.threshold.warnings) if report.threshold else []
+    decision, promised = report.threshold, report.expected_fpr
+    if report.threshold is None and report.binary is not None:
+        found.append(f"no threshold: {report.chosen}")
     if decision and decision.fpr and promised:
         rate = decision.fpr.value
         if not promised.low <= rate <= promised.high:
@@ -37,12 +37,12 @@ def warnings(verdict: Verdict) -> str:
     return f'<aside class="warnings" aria-label="Warnings"><ul>{items}</ul></aside>'
 
 
-def _metric(verdict: Verdict) -> str:
-    metrics = list(verdict.found.metrics.items())
+def _metric(report: EvaluationReport) -> str:
+    metrics = list(report.evaluation.metrics.items())
     if not metrics:
         return '<div class="card"><span class="label">no metric</span></div>'
     (name, value), *others = metrics
-    total = len(verdict.found.labels)
+    total = len(report.evaluation.labels)
     ends = ""
     if name in _SHARES:
         interval = wilson_interval(round(value * total), total)
@@ -59,15 +59,15 @@ def _metric(verdict: Verdict) -> str:
     )
 
 
-def _point(verdict: Verdict) -> str:
-    decision = verdict.decision
+def _point(report: EvaluationReport) -> str:
+    decision = report.threshold
     if decision is None:
-        why = verdict.chosen
+        why = report.chosen
         return (
             '<div class="card" id="operating-point"><h2 class="label">Operating point</h2>'
             f'<span class="big">none</span><p class="note">{escape(why)}</p></div>'
         )
-    about = verdict.about.name if verdict.about else ""
+    about = report.binary.name if report.binary else ""
     ends = ""
     if decision.interval:
         low, high = decision.interval
@@ -76,13 +76,13 @@ def _point(verdict: Verdict) -> str:
         '<div class="card point" id="operating-point"><div>'
         '<h2 class="label">Operating point: threshold</h2>'
         f'<span class="big">{decision.threshold:.4g}</span>{ends}'
-        f'</div><dl class="rates" style="margin:2px 0 0">{_rates(verdict, decision)}</dl>'
+        f'</div><dl class="rates" style="margin:2px 0 0">{_rates(report, decision)}</dl>'
         f'<p class="note wide">“{escape(about)}” from this probability on; '
-        f"{escape(verdict.chosen)}</p></div>"
+        f"{escape(report.chosen)}</p></div>"
     )
 
 
-def _rates(verdict: Verdict, decision: ThresholdResult) -> str:
+def _rates(report: EvaluationReport, decision: ThresholdResult) -> str:
     counts = decision.counts
     called = counts.true_positives + counts.false_positives
     rows = (
@@ -91,7 +91,7 @@ def _rates(verdict: Verdict, decision: ThresholdResult) -> str:
         ("precision", decision.precision, counts.true_positives, called),
     )
     text = "".join(_rate(name, rate, hits, total) for name, rate, hits, total in rows)
-    if promised := verdict.promised:
+    if promised := report.expected_fpr:
         text += (
             "<dt>FPR expected here</dt><dd></dd>"
             f'<dd class="ends">{promised.low:.3g} to {promised.high:.3g}</dd>'
@@ -106,13 +106,14 @@ def _rate(name: str, rate: Rate | None, hits: int, total: int) -> str:
     return f'<dt>{name}</dt><dd><b>{rate.value:.4g}</b></dd><dd class="ends">{ends}</dd>'
 
 
-def _facts(verdict: Verdict) -> str:
-    found, latency = verdict.found, verdict.latency
+def _facts(report: EvaluationReport) -> str:
+    found, latency = report.evaluation, report.latency
     rows = [("images", f"{len(found.labels):,}", "")]
     if found.unreadable:
         rows.append(("unreadable", f"{len(found.unreadable):,}", ""))
-    note = f"temperature {verdict.temperature:.3g}" + (" applied" if verdict.calibrated else "")
-    rows.append(("calibration error", f"{verdict.calibration['ece']:.3g}", note))
+    if report.calibration:
+        note = f"temperature {report.temperature:.3g}" + (" applied" if report.calibrated else "")
+        rows.append(("calibration error", f"{report.calibration['ece']:.3g}", note))
     if latency:
         total = latency.total
         rows.append(("an image takes", f"{total.median:.1f} ms", f"95 of 100: {total.p95:.1f} ms"))

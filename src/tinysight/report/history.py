@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.report import EvaluationReport
 from tinysight.report.charts import around, line_chart
 
 
@@ -45,21 +45,21 @@ def history(folder: Path | None) -> str:
     return f'<section><h2>Training</h2><div class="charts">{"".join(charts)}</div></section>'
 
 
-def environment(verdict: Verdict, folder: Path | None) -> str:
+def environment(report: EvaluationReport, folder: Path | None) -> str:
     """Versions, hardware, and the parts of an image's time."""
     rows = []
-    if verdict.latency:
-        for name in verdict.latency._fields[1:]:
-            spread = getattr(verdict.latency, name)
+    if report.latency:
+        for name in report.latency._fields[1:]:
+            spread = getattr(report.latency, name)
             rows.append((name, f"{spread.median:.2f}", f"{spread.p95:.2f}"))
     cards = []
-    if rows and verdict.latency:
+    if rows and report.latency:
         cells = "".join(
             f'<tr><th scope="row">{name}</th><td>{median}</td><td>{p95}</td></tr>'
             for name, median, p95 in rows
         )
         cards.append(
-            f"<h3>Time of one image, ms ({verdict.latency.images} timed one by one)</h3>"
+            f"<h3>Time of one image, ms ({report.latency.images} timed one by one)</h3>"
             '<table><thead><tr><th scope="col">part</th><th scope="col">median</th>'
             f'<th scope="col">95 of 100 below</th></tr></thead><tbody>{cells}</tbody></table>'
         )

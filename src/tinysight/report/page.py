@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinysight import __version__
-from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.report import EvaluationReport
 from tinysight.files import read_yaml, write_atomic
 from tinysight.report.answer import answer, warnings
 from tinysight.report.errors import worst_errors
@@ -21,7 +21,7 @@ _STYLE = Path(__file__).with_name("style.css")
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-class Subject(NamedTuple):
+class Page(NamedTuple):
     """What the page is about.
 
     Attributes:
@@ -39,43 +39,43 @@ class Subject(NamedTuple):
     folder: Path | None = None
 
 
-def write_report(run: str | Path, verdict: Verdict) -> Path:
+def write_report(run: str | Path, report: EvaluationReport) -> Path:
     """Write `report.html` into the folder of a run, which holds at least recipe.yaml; returns the file."""
     folder = Path(run)
     recipe = read_yaml(folder / "recipe.yaml")
     command = ("tinysight", "train", "-c", str(folder / "recipe.yaml"), "--out", "another_folder")
-    subject = Subject(
+    page = Page(
         str(recipe["task"]),
         str(recipe.get("description") or ""),
         command,
         str(recipe["model"]["backbone"]["name"]),
         folder,
     )
-    return write_page(folder / "report.html", verdict, subject)
+    return write_page(folder / "report.html", report, page)
 
 
-def write_page(path: str | Path, verdict: Verdict, subject: Subject) -> Path:
+def write_page(path: str | Path, report: EvaluationReport, page: Page) -> Path:
     """Write the page to `path`, whole or not at all; returns it."""
     path = Path(path)
-    write_atomic(path, _page(verdict, subject))
+    write_atomic(path, _page(report, page))
     return path
 
 
-def _page(verdict: Verdict, subject: Subject) -> str:
-    title = escape(subject.title)
-    network = f"<small>{escape(subject.network)}</small>" if subject.network else ""
-    lead = f'<p class="lead">{escape(subject.description)}</p>' if subject.description else ""
+def _page(report: EvaluationReport, page: Page) -> str:
+    title = escape(page.title)
+    network = f"<small>{escape(page.network)}</small>" if page.network else ""
+    lead = f'<p class="lead">{escape(page.description)}</p>' if page.description else ""
     parts = [
-        answer(verdict),
-        warnings(verdict),
+        answer(report),
+        warnings(report),
         '<div class="two">',
-        worst_errors(verdict),
-        f'<section class="stack" aria-label="Overview">{overview(verdict)}</section></div>',
-        quality(verdict),
-        history(subject.folder),
-        trouble(verdict, subject.folder),
-        environment(verdict, subject.folder),
-        _repeat(subject),
+        worst_errors(report),
+        f'<section class="stack" aria-label="Overview">{overview(report)}</section></div>',
+        quality(report),
+        history(page.folder),
+        trouble(report, page.folder),
+        environment(report, page.folder),
+        _repeat(page),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -87,11 +87,11 @@ def _page(verdict: Verdict, subject: Subject) -> str:
     )
 
 
-def _repeat(subject: Subject) -> str:
+def _repeat(page: Page) -> str:
     parts = []
-    if subject.command:
-        parts.append(f"<h2>Repeat it</h2><pre>{escape(shlex.join(subject.command))}</pre>")
-    recipe = subject.folder and subject.folder / "recipe.yaml"
+    if page.command:
+        parts.append(f"<h2>Repeat it</h2><pre>{escape(shlex.join(page.command))}</pre>")
+    recipe = page.folder and page.folder / "recipe.yaml"
     if recipe and recipe.is_file():
         text = escape(recipe.read_text("utf-8"))
         parts.append(

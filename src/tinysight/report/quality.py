@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
 
 import numpy as np
 
-from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.report import EvaluationReport
 from tinysight.metrics import (
-    class_report,
     confidences,
     pr_area,
     precision_recall_curve,
@@ -25,6 +23,7 @@ from tinysight.report.charts import (
     line_chart,
     reliability_chart,
 )
+from tinysight.tasks.base import Section
 
 _SMALL = 0.05  # false-positive rates below it are drawn on a scale of tens
 _FEW = 4  # classes whose tables share a card
@@ -34,20 +33,12 @@ _BINS = 10
 _SAMPLES = 4000  # scores in a histogram
 
 
-class _Row(NamedTuple):
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: float
-
-
-def roc(verdict: Verdict) -> str:
+def roc(report: EvaluationReport) -> str:
     """The receiver operating characteristic with the chosen point; empty where there is none."""
-    about = verdict.about
+    about = report.binary
     if about is None or not 0 < about.truth.sum() < len(about.truth):
         return ""
-    curve, decision = roc_curve(about.scores, about.truth), verdict.decision
+    curve, decision = roc_curve(about.scores, about.truth), report.threshold
     negatives = int((~about.truth).sum())
     marks, small = [], False
     if decision and decision.fpr and decision.tpr:
@@ -76,17 +67,18 @@ def roc(verdict: Verdict) -> str:
     )
 
 
-def overview(verdict: Verdict) -> str:
+def overview(report: EvaluationReport) -> str:
     """What stands beside the worst errors: where the threshold lies, or without one each label."""
-    cards = [roc(verdict), scores(verdict)]
-    return _cards(cards if any(cards) else [by_label(verdict)])
+    cards = [roc(report), scores(report)]
+    return _cards(cards if any(cards) else [by_label(report)])
 
 
-def quality(verdict: Verdict) -> str:
+def quality(report: EvaluationReport) -> str:
     """Everything else about the answers, as cards."""
-    cards = [_pr(verdict), _reliability(verdict)]
-    rest = [_confusion(verdict), by_label(verdict) if verdict.about else ""]
-    small = len(verdict.labels) <= _FEW
+    cards = [_table(section) for section in report.sections()]
+    cards += [_pr(report), _reliability(report)]
+    rest = [_confusion(report), by_label(report) if report.binary else ""]
+    small = len(report.labels) <= _FEW
     cards += ['<div style="height:14px"></div>'.join(filter(None, rest))] if small else rest
     return f'<section><h2>Answers</h2><div class="charts">{_cards(cards)}</div></section>'
 
@@ -95,25 +87,19 @@ def _cards(contents: Sequence[str]) -> str:
     return "".join(f'<div class="card">{content}</div>' for content in contents if content)
 
 
-def by_label(verdict: Verdict) -> str:
+def by_label(report: EvaluationReport) -> str:
     """Precision, recall and F1 of each label; of many the worst."""
-    names = verdict.labels
-    if verdict.several:
-        reports = [(class_report(matrix), 1) for matrix in verdict.confusions()]
-    else:
-        reports = [(class_report(verdict.confusion()), k) for k in range(len(names))]
-    rows = [
-        _Row(name, *(float(column[k]) for column in report))
-        for name, (report, k) in zip(names, reports, strict=True)
-    ]
+    rows = report.label_rates()
+    if not rows:
+        return ""
     title = "Each label"
     if len(rows) > _WORST:
-        rows = sorted((row for row in rows if row.support), key=lambda row: row.f1)[:_WORST]
+        rows = sorted((row for row in rows if row[1].support), key=lambda row: row[1].f1)[:_WORST]
         title = f"The {len(rows)} labels with the lowest F1"
     cells = "".join(
-        f"<tr><th scope=row>{escape(name)}</th><td>{support:.0f}</td><td>{precision:.3f}</td>"
+        f"<tr><th scope=row>{escape(name)}</th><td>{support}</td><td>{precision:.3f}</td>"
         f"<td>{recall:.3f}</td><td>{f1:.3f}</td></tr>"
-        for name, precision, recall, f1, support in rows
+        for name, (support, precision, recall, f1) in rows
     )
     return (
         f'<h3>{title}</h3><div class="scroll"><table><thead><tr><th scope="col">label</th>'
@@ -122,8 +108,20 @@ def by_label(verdict: Verdict) -> str:
     )
 
 
-def _pr(verdict: Verdict) -> str:
-    about, decision = verdict.about, verdict.decision
+def _table(section: Section) -> str:
+    """A table of the task's own."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in section.columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in section.rows
+    )
+    return (
+        f'<h3>{escape(section.title)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _pr(report: EvaluationReport) -> str:
+    about, decision = report.binary, report.threshold
     if about is None or not about.truth.any():
         return ""
     curve = precision_recall_curve(about.scores, about.truth)
@@ -143,21 +141,16 @@ def _pr(verdict: Verdict) -> str:
     )
 
 
-def scores(verdict: Verdict) -> str:
+def scores(report: EvaluationReport) -> str:
     """How the scores of those with the label and of the others lie, and the threshold between."""
-    about = verdict.about
+    about = report.binary
     if about is None:
         return ""
-    names = (
-        ("has the label", "has it not")
-        if verdict.several
-        else (about.name, next((n for n in verdict.labels if n != about.name), "other"))
-    )
     groups = {
         name: _some(about.scores[side])
-        for name, side in zip(names, (about.truth, ~about.truth), strict=True)
+        for name, side in zip(about.groups, (about.truth, ~about.truth), strict=True)
     }
-    cut = verdict.decision.threshold if verdict.decision else None
+    cut = report.threshold.threshold if report.threshold else None
     return histogram("Scores by true label", f"probability of {about.name}", groups, threshold=cut)
 
 
@@ -167,25 +160,27 @@ def _some(values: np.ndarray) -> Sequence[float]:
     return picked
 
 
-def _reliability(verdict: Verdict) -> str:
-    confidence, hit = confidences(verdict.found.scores, verdict.found.labels)
+def _reliability(report: EvaluationReport) -> str:
+    if not report.calibration:
+        return ""
+    confidence, hit = confidences(report.evaluation.scores, report.evaluation.labels)
     curve = reliability(confidence, hit, _BINS)
     points = list(zip(curve.confidence.tolist(), curve.accuracy.tolist(), strict=True))
     shares = (curve.number / curve.number.sum()).tolist()
-    state = "applied" if verdict.calibrated else "would fit"
-    numbers = verdict.calibration
+    state = "applied" if report.calibrated else "would fit"
+    numbers = report.calibration
     note = (
         f"Calibration error {numbers['ece']:.4f} (bins of equal numbers {numbers['ece_mass']:.4f}), Brier score "
-        f"{numbers['brier']:.4f}; temperature {verdict.temperature:.3g} {state}. "
+        f"{numbers['brier']:.4f}; temperature {report.temperature:.3g} {state}. "
         "On the line, scores mean what they say."
     )
     return reliability_chart("Calibration", points, shares, note)
 
 
-def _confusion(verdict: Verdict) -> str:
-    if verdict.several:
+def _confusion(report: EvaluationReport) -> str:
+    names, counts = report.labels, report.confusion()
+    if counts is None:
         return ""
-    names, counts = verdict.labels, verdict.confusion()
     if len(names) > _LARGEST:
         return _confused_pairs(counts, names)
     head = "".join(f'<th scope="col">{escape(n)}</th>' for n in names)

@@ -7,16 +7,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tinysight.evaluation.report import Verdict
+from tinysight.evaluation.report import EvaluationReport
 
 CHECK = "data_check.json"
 _SHOWN = 50
 _FIRST = 3  # items of a finding
 
 
-def trouble(verdict: Verdict, folder: Path | None) -> str:
+def trouble(report: EvaluationReport, folder: Path | None) -> str:
     """The section; empty if nothing is wrong and nothing was checked."""
-    parts = [_unreadable(verdict)]
+    parts = [_unreadable(report)]
     path = folder and folder / CHECK
     if path and path.is_file():
         parts.append(_checked(json.loads(path.read_text("utf-8"))))
@@ -26,8 +26,8 @@ def trouble(verdict: Verdict, folder: Path | None) -> str:
     return f'<section><h2>Data problems</h2><div class="stack">{shown}</div></section>'
 
 
-def _unreadable(verdict: Verdict) -> str:
-    found = verdict.found.unreadable
+def _unreadable(report: EvaluationReport) -> str:
+    found = report.evaluation.unreadable
     if not found:
         return ""
     items = "".join(f"<li>{escape(path)}: {escape(why)}</li>" for path, why in found[:_SHOWN])

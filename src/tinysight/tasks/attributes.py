@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from tinysight.registry import postprocesses
-from tinysight.tasks.answers import Attributes, check_scores
 from tinysight.tasks.faces import AGES, FACE, GENDERS, MALE, YOUNG
+from tinysight.tasks.postprocess import check_scores
+from tinysight.tasks.results import AttributeResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
@@ -55,14 +56,16 @@ class PersonAttribute:
     output_threshold: Annotated[float, Ge(0), Le(1)] | None = None
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Attributes]:
-        """Answers for probabilities (N, 26)."""
+    result = AttributeResult
+
+    def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
+        """Results for probabilities (N, 26)."""
         check_scores(scores, self.labels, 26)
         limit = self.threshold if self.output_threshold is None else self.output_threshold
         limits = np.full(26, limit)
         limits[_GLASSES], limits[_HOLD] = self.glasses_threshold, self.hold_threshold
         return [
-            Attributes(attributes=self._words(row), output=_above(row, limits))
+            AttributeResult("", tuple(self._words(row)), row > limits)
             for row in scores.astype(np.float64)
         ]
 
@@ -94,16 +97,18 @@ class VehicleAttribute:
     type_threshold: Annotated[float, Ge(0), Le(1)] = 0.5
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Attributes]:
-        """Answers for probabilities (N, 19); a best one at the threshold is known."""
+    result = AttributeResult
+
+    def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
+        """Results for probabilities (N, 19); a best one at the threshold is known."""
         check_scores(scores, self.labels, len(_COLORS) + len(_TYPES))
         limits = np.repeat([self.color_threshold, self.type_threshold], (10, 9))
-        answers = []
+        results = []
         for row in scores.astype(np.float64):
             color = _best("Color", _COLORS, row[:10], self.color_threshold)
             kind = _best("Type", _TYPES, row[10:], self.type_threshold)
-            answers.append(Attributes(attributes=f"{color}, {kind}", output=_above(row, limits)))
-        return answers
+            results.append(AttributeResult("", f"{color}, {kind}", row > limits))
+        return results
 
 
 @postprocesses.register("table_attribute")
@@ -124,8 +129,10 @@ class TableAttribute:
     number_decides: bool = False
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Attributes]:
-        """Answers for probabilities (N, 6)."""
+    result = AttributeResult
+
+    def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
+        """Results for probabilities (N, 6)."""
         check_scores(scores, self.labels, len(_TABLE))
         limits = np.array(
             [
@@ -141,12 +148,13 @@ class TableAttribute:
         if self.number_decides:
             of_words[4:] = self.number_threshold
         return [
-            Attributes(
-                attributes=[
+            AttributeResult(
+                "",
+                tuple(
                     yes if p > limit else no
                     for (yes, no), p, limit in zip(_TABLE, row, of_words, strict=True)
-                ],
-                output=_above(row, limits),
+                ),
+                row > limits,
             )
             for row in scores.astype(np.float64)
         ]
@@ -164,24 +172,22 @@ class FaceAttribute:
     chinese: bool = False
     labels: tuple[str, ...] = ()
 
-    def __call__(self, scores: np.ndarray) -> list[Attributes]:
-        """Answers for probabilities (N, 40)."""
+    result = AttributeResult
+
+    def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
+        """Results for probabilities (N, 40)."""
         check_scores(scores, self.labels, len(FACE))
-        answers = []
+        results = []
         for row in scores.astype(np.float64):
-            output = _above(row, np.full(len(FACE), self.threshold))
+            output = row > self.threshold
             words = []
-            for i, there in enumerate(output):
+            for i, there in enumerate(output.tolist()):
                 if i in (MALE, YOUNG):
                     words.append((GENDERS if i == MALE else AGES)[1 - there][self.chinese])
                 elif there:
                     words.append(FACE[i][self.chinese])
-            answers.append(Attributes(attributes=words, output=output))
-        return answers
-
-
-def _above(row: np.ndarray, limits: np.ndarray) -> list[int]:
-    return (row > limits).astype(int).tolist()  # type: ignore[no-any-return]
+            results.append(AttributeResult("", tuple(words), output))
+        return results
 
 
 def _long_or_short(row: np.ndarray) -> str:

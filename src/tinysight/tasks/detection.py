@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from tinysight.errors import ConfigError
-from tinysight.registry import postprocesses
+from tinysight.registry import postprocesses, tasks
+from tinysight.tasks.base import Task
+from tinysight.tasks.results import BoxResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
-
-
-class Found(TypedDict):
-    """What was found in one image, in the order of the network; boxes are x1, y1, x2, y2 in pixels. JSON-ready."""
-
-    label_ids: list[int]
-    scores: list[float]
-    label_names: list[str]
-    boxes_xyxy: list[list[float]]
 
 
 @postprocesses.register("boxes")
@@ -32,8 +25,10 @@ class Boxes:
     threshold: Annotated[float, Ge(0), Le(1)] = 0.5
     labels: tuple[str, ...] = ()
 
-    def __call__(self, outputs: Sequence[np.ndarray]) -> list[Found]:
-        """One answer an image.
+    result = BoxResult
+
+    def __call__(self, outputs: Sequence[np.ndarray]) -> list[BoxResult]:
+        """One result an image.
 
         Args:
             outputs: rows (B, 6) of label id, score, x1, y1, x2, y2, image after image, and how many of them belong
@@ -44,7 +39,7 @@ class Boxes:
         """
         if isinstance(outputs, np.ndarray) or len(outputs) != 2:
             raise ConfigError(
-                "postprocess", "boxes are the answers of detectors", "topk, threshold"
+                "postprocess", "boxes are the results of detectors", "topk, threshold"
             )
         rows, counts = outputs
         counts = counts.reshape(-1).astype(np.int64)
@@ -56,18 +51,23 @@ class Boxes:
         ):
             what = f"expected rows of 6 and a count for each image, got {rows.shape} and {counts.tolist()}"
             raise ConfigError("boxes", what)
-        return [self._answer(part) for part in np.split(rows, np.cumsum(counts)[:-1])]
+        return [self._result(part) for part in np.split(rows, np.cumsum(counts)[:-1])]
 
-    def _answer(self, rows: np.ndarray) -> Found:
+    def _result(self, rows: np.ndarray) -> BoxResult:
         rows = rows[(rows[:, 1] > self.threshold) & (rows[:, 0] >= 0)]
-        ids = rows[:, 0].astype(np.int64).tolist()
-        if self.labels and max(ids, default=0) >= len(self.labels):
-            what = f"{len(self.labels)} labels, and a box of class {max(ids)}"
+        ids = rows[:, 0].astype(np.int64)
+        if self.labels and ids.max(initial=0) >= len(self.labels):
+            what = f"{len(self.labels)} labels, and a box of class {ids.max()}"
             raise ConfigError("labels", what, "name as many as the network has classes")
-        names = [self.labels[i] if self.labels else str(i) for i in ids]
-        return Found(
-            label_ids=ids,
-            scores=rows[:, 1].tolist(),
-            label_names=names,
-            boxes_xyxy=rows[:, 2:].tolist(),
-        )
+        names = tuple(self.labels[i] if self.labels else str(i) for i in ids.tolist())
+        return BoxResult("", ids, rows[:, 1], names, rows[:, 2:])
+
+
+@tasks.register("detection")
+class DetectionTask(Task):
+    """Boxes around objects; a network that ends in non-maximum suppression."""
+
+    output: ClassVar[str] = "boxes"
+    postprocesses: ClassVar[tuple[str, ...]] = ("boxes",)
+    has_classes: ClassVar[bool] = False
+    trainable: ClassVar[bool] = False

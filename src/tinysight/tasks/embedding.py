@@ -1,20 +1,21 @@
-"""An image as a vector, for comparing images."""
+"""An image as a vector, for comparing images: the task, and the post-processors of a vector."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from tinysight.errors import ConfigError
-from tinysight.registry import postprocesses
+from tinysight.registry import postprocesses, tasks
+from tinysight.tasks.base import Activation, Task
+from tinysight.tasks.postprocess import check_scores
+from tinysight.tasks.results import CodeResult, EmbeddingResult
 
-
-class Vector(TypedDict):
-    """What a recognition network says about one image. JSON-ready."""
-
-    embedding: list[float]
+if TYPE_CHECKING:
+    from tinysight.data.targets import Target
 
 
 @postprocesses.register("embedding")
@@ -24,11 +25,68 @@ class Embedding:
 
     normalize: bool = True
 
-    def __call__(self, scores: np.ndarray) -> list[Vector]:
+    result = EmbeddingResult
+
+    def __call__(self, scores: np.ndarray) -> list[EmbeddingResult]:
         """Vectors for the outputs (N, D); a vector of zeros stays one."""
         if scores.ndim != 2:
             raise ConfigError("embedding", f"expected (N, D), got shape {scores.shape}")
         if self.normalize:
             lengths = np.sqrt(np.square(scores, dtype=np.float64).sum(1, keepdims=True))
             scores = (scores / np.maximum(lengths, 1e-30)).astype(np.float32)
-        return [Vector(embedding=row) for row in scores.tolist()]
+        return [EmbeddingResult("", row) for row in scores]
+
+
+@postprocesses.register("binarize")
+@dataclass(frozen=True)
+class Binarize:
+    """An embedding as bits, eight a number, the first bit the highest.
+
+    A bit is 1 where the value is at least 1/2 (`round`, for values from 0 to 1), or where it is
+    positive (`sign`).
+    """
+
+    method: Literal["round", "sign"] = "round"
+
+    result = CodeResult
+
+    def __call__(self, scores: np.ndarray) -> list[CodeResult]:
+        """Codes of embeddings (N, D), D a multiple of eight."""
+        check_scores(scores, ())
+        if scores.shape[1] % 8:
+            what = f"bits are packed by eight, the embedding has {scores.shape[1]} values"
+            raise ConfigError("postprocess", what)
+        bits = scores >= 0.5 if self.method == "round" else scores > 0
+        return [CodeResult("", row) for row in np.packbits(bits, axis=1)]
+
+
+@tasks.register("embedding")
+class EmbeddingTask(Task):
+    """An image as a vector: identities as labels, evaluated by searching every image among the others."""
+
+    activation: ClassVar[Activation] = "normalize"
+    output: ClassVar[str] = "embedding"
+    postprocesses: ClassVar[tuple[str, ...]] = ("embedding", "binarize")
+    has_classes: ClassVar[bool] = False
+    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "retrieval"},)
+
+    def targets(self) -> Mapping[str, Target]:
+        from tinysight.data.targets import IdentityTarget
+
+        return {"identity": IdentityTarget()}
+
+    def known(self, labels: np.ndarray) -> np.ndarray:
+        return labels >= 0
+
+    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        return np.asarray(np.bincount(labels[labels >= 0], minlength=num_classes))
+
+    def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        _, index = np.unique(labels, return_inverse=True)
+        return np.asarray(np.eye(int(index.max(initial=0)) + 1, dtype=np.float32)[index])
+
+    def check_scores(self, scores: np.ndarray, rows: int, names: Sequence[str]) -> np.ndarray:
+        if scores.ndim != 2 or len(scores) != rows:
+            what = f"expected embeddings (N, D) of {rows} images, got shape {scores.shape}"
+            raise ConfigError("model", what)
+        return scores

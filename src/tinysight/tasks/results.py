@@ -1,31 +1,336 @@
-"""The answer about one image, and the ways to write it down."""
+"""The result for one image: a frozen type for each kind, and the ways to write it down and to compare it.
+
+A task of a user's own adds a frozen dataclass that inherits `Result`; what is not said otherwise follows from its
+fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO, TypedDict, cast
+from typing import IO, Any, NamedTuple, TextIO, TypeVar
 
-from tinysight.tasks.answers import AnyAnswer
+import numpy as np
+
+from tinysight.errors import DataError
 
 CSV_COLUMNS = ("filename", "class_ids", "scores", "label_names", "error")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_ROUNDING = 1e-5  # scores of boxes that differ by less count as equal
+_R = TypeVar("_R", bound="Result")
 
 
-class Result(TypedDict, total=False):
-    """An answer and the image it is about. JSON-ready, with the keys of PaddleClas.
+class Difference(NamedTuple):
+    """How far two results for one image lie apart.
 
-    Besides `filename` it has the keys of its bundle's post-processing: `class_ids`, `scores` and
-    `label_names`; or `attributes` and `output`; or `scores` alone; or `code`.
+    Attributes:
+        flip: whether the decision differs: a class, a word, the number or a label of boxes; None for a result
+            without one.
+        score: largest difference of a score; of a vector, as a share of its length. NaN where one is NaN.
+        mean: mean difference of a score.
+        box: largest difference of a box's corner in x or y; None for a result without boxes.
     """
 
-    class_ids: list[int]
-    scores: list[float]
-    label_names: list[str]
-    attributes: list[str] | str
-    output: list[int]
-    code: list[int]
+    flip: bool | None
+    score: float = 0.0
+    mean: float = 0.0
+    box: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a network and its post-processing say about one image. Arrays are read-only.
+
+    Attributes:
+        filename: name of the image's source; empty until a pipeline names it.
+    """
+
     filename: str
+
+    table = True  # whether it fits into a row of a CSV table
+
+    def named(self: _R, filename: str) -> _R:
+        """The same result under the name of an image."""
+        return replace(self, filename=filename)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers under the names of PaddleClas, the file name last."""
+        row = {name: _plain(value) for name, value in self._values()}
+        return {**row, "filename": self.filename}
+
+    def to_text(self) -> str:
+        """The line that PaddleClas' package prints."""
+        return ", ".join(f"{key}: {value}" for key, value in self.to_json().items())
+
+    def to_deploy_text(self) -> str:
+        """The line that PaddleClas' deployment script prints."""
+        row = {name: _plain(value) for name, value in self._values()}
+        return f"{Path(self.filename).name}:\t {row}"
+
+    def to_csv(self) -> list[str]:
+        """Cells under `CSV_COLUMNS`; several values in one are separated by semicolons."""
+        numbers = [v for _, value in self._values() if _is_score(value) for v in _flat(value)]
+        return self._cells(scores=numbers)
+
+    def difference(self, other: Result) -> Difference:
+        """How far `other`, the result of another engine for the same image, lies from this one."""
+        flip = self.decision() != other.decision()
+        a, b = self._scores(), other._scores()
+        if a.shape != b.shape:  # what differs is the decision, or all of it
+            return Difference(flip, 0.0 if flip else np.inf, 0.0 if flip else np.inf)
+        apart = np.abs(a - b)
+        return Difference(flip, *((float(apart.max()), float(apart.mean())) if apart.size else ()))
+
+    def decision(self) -> Any:
+        """What is said of the image, without how sure it is; comparable by `==`."""
+        return {name: _plain(value) for name, value in self._values() if not _is_score(value)}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_json()[key]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _values(self) -> list[tuple[str, Any]]:
+        names = (field.name for field in fields(self) if field.name != "filename")
+        return [(name, getattr(self, name)) for name in names]
+
+    def _scores(self) -> np.ndarray:
+        numbers = [np.ravel(value) for _, value in self._values() if _is_score(value)]
+        return np.concatenate(numbers, dtype=np.float64) if numbers else np.empty(0)
+
+    def _cells(
+        self, ids: Sequence[object] = (), scores: Sequence[object] = (), names: Sequence[str] = ()
+    ) -> list[str]:
+        text = _safe(_joined(names), "'")
+        return [csv_name(self.filename), _joined(ids), _joined(scores), text, ""]
+
+    def _set(self, name: str, kind: type[np.number], axes: int = 1) -> np.ndarray:
+        """The field as a read-only array of integers (`np.int64`) or numbers (`np.floating`)."""
+        array: np.ndarray = np.asarray(getattr(self, name))
+        known = "iub" if kind is np.int64 else "iuf"
+        if array.ndim != axes or (array.size and array.dtype.kind not in known):
+            what = f"expected numbers along {axes} axes, got {array.dtype} {array.shape}"
+            raise DataError(f"{type(self).__name__}.{name}", what)
+        if not np.issubdtype(array.dtype, kind):
+            array = array.astype(np.int64 if kind is np.int64 else np.float64)
+        array = array.view()
+        array.flags.writeable = False
+        object.__setattr__(self, name, array)
+        return array
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        texts = tuple(getattr(self, name))
+        object.__setattr__(self, name, texts)
+        return texts
+
+    def _same_length(self, *lengths: int) -> None:
+        if len(set(lengths)) > 1:
+            raise DataError(type(self).__name__, f"fields of different lengths: {lengths}")
+
+
+@dataclass(frozen=True, eq=False)
+class ClassResult(Result):
+    """Classes of an image, best first or, of several labels, by class id.
+
+    Attributes:
+        class_ids: (C,) integers.
+        scores: (C,) probabilities.
+        label_names: C names, or none where the labels are not known.
+    """
+
+    class_ids: np.ndarray
+    scores: np.ndarray
+    label_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        ids, scores = self._set("class_ids", np.int64), self._set("scores", np.floating)
+        self._same_length(len(ids), len(scores), len(self._texts("label_names")) or len(ids))
+
+    def to_deploy_text(self) -> str:
+        r"""The line that PaddleClas' deployment script prints.
+
+        >>> ClassResult("d/a.jpg", np.array([1]), np.array([0.99]), ("x",)).to_deploy_text()
+        "a.jpg:\tclass id(s): [1], score(s): [0.99], label_name(s): ['x']"
+        """
+        scores = ", ".join(f"{score:.2f}" for score in self.scores.tolist())
+        return (
+            f"{Path(self.filename).name}:\tclass id(s): {self.class_ids.tolist()}, "
+            f"score(s): [{scores}], label_name(s): {list(self.label_names)}"
+        )
+
+    def to_csv(self) -> list[str]:
+        """Cells under `CSV_COLUMNS`."""
+        return self._cells(self.class_ids.tolist(), self.scores.tolist(), self.label_names)
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeResult(Result):
+    """What an image shows, in words.
+
+    Attributes:
+        attributes: words, or one sentence that may hold probabilities.
+        output: (K,) of 0 and 1, one for each output of the network.
+    """
+
+    attributes: tuple[str, ...] | str
+    output: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._set("output", np.int64)
+        if not isinstance(self.attributes, str):
+            self._texts("attributes")
+
+    def to_csv(self) -> list[str]:
+        """Cells under `CSV_COLUMNS`: the words as label names, the outputs that are 1 as class ids."""
+        words = (self.attributes,) if isinstance(self.attributes, str) else self.attributes
+        return self._cells(np.flatnonzero(self.output).tolist(), names=words)
+
+    def decision(self) -> Any:
+        """Words and outputs.
+
+        >>> words = "Color: (red, prob: 0.75), Type unknown"
+        >>> AttributeResult("a.jpg", words, np.array([0, 1])).decision()
+        (['Color: (red', 'Type unknown'], [0, 1])
+        """
+        words = self.attributes
+        parts = words.split(", ") if isinstance(words, str) else words
+        return [part for part in parts if not part.startswith("prob: ")], self.output.tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreResult(Result):
+    """The score of every class, (K,), in their order."""
+
+    scores: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._set("scores", np.floating)
+
+    def decision(self) -> Any:
+        """The best class, of equals the last as in `topk`."""
+        return len(self.scores) - 1 - int(self.scores[::-1].argmax()) if self.scores.size else None
+
+
+@dataclass(frozen=True, eq=False)
+class CodeResult(Result):
+    """An embedding as bits, eight a number: (D / 8,) integers from 0 to 255."""
+
+    code: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._set("code", np.int64)
+
+    def to_csv(self) -> list[str]:
+        """Cells under `CSV_COLUMNS`: the numbers as class ids."""
+        return self._cells(self.code.tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingResult(Result):
+    """An image as a vector, (D,) float32."""
+
+    embedding: np.ndarray
+
+    table = False
+
+    def __post_init__(self) -> None:
+        self._set("embedding", np.floating)
+
+    def to_text(self) -> str:
+        """The size of the vector and its first numbers; all of them are in the JSON form.
+
+        >>> EmbeddingResult("a.jpg", np.array([0.6, 0.8])).to_text()
+        'embedding: 2 numbers, 0.600000 0.800000, filename: a.jpg'
+        """
+        numbers = self.embedding.tolist()
+        first = " ".join(f"{v:.6f}" for v in numbers[:4]) + (" ..." if len(numbers) > 4 else "")
+        return f"embedding: {len(numbers)} numbers, {first}, filename: {self.filename}"
+
+    def to_deploy_text(self) -> str:
+        """As `to_text`."""
+        return self.to_text()
+
+    def difference(self, other: Result) -> Difference:
+        """Differences of the numbers, as shares of this vector's length."""
+        _, score, mean, _ = super().difference(other)
+        length = max(float(np.linalg.norm(self.embedding.astype(np.float64))), 1e-30)
+        return Difference(None, score / length, mean / length)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxResult(Result):
+    """Boxes in an image, in the order of the network.
+
+    Attributes:
+        label_ids: (B,) integers.
+        scores: (B,) probabilities.
+        label_names: B names.
+        boxes_xyxy: (B, 4) float32, left, top, right and bottom in pixels.
+    """
+
+    label_ids: np.ndarray
+    scores: np.ndarray
+    label_names: tuple[str, ...]
+    boxes_xyxy: np.ndarray
+
+    table = False
+
+    def __post_init__(self) -> None:
+        if not len(self.boxes_xyxy):
+            object.__setattr__(self, "boxes_xyxy", np.empty((0, 4), np.float32))
+        ids, scores = self._set("label_ids", np.int64), self._set("scores", np.floating)
+        boxes = self._set("boxes_xyxy", np.floating, 2)
+        self._same_length(len(ids), len(scores), len(self._texts("label_names")), len(boxes))
+        self._same_length(boxes.shape[1], 4)
+
+    def to_text(self) -> str:
+        """A line for each box: name, label, score, x1 y1 x2 y2 in pixels.
+
+        >>> box = np.array([[1, 2, 3.25, 4]])
+        >>> BoxResult("a.jpg", np.array([0]), np.array([0.5]), ("dog",), box).to_text()
+        'a.jpg: dog 0.50000 1.0 2.0 3.2 4.0'
+        """
+        rows = zip(self.label_names, self.scores.tolist(), self.boxes_xyxy.tolist(), strict=True)
+        lines = [
+            f"{name} {score:.5f} " + " ".join(f"{v:.1f}" for v in box) for name, score, box in rows
+        ]
+        return "\n".join(f"{self.filename}: {line}" for line in lines or ["nothing found"])
+
+    def to_deploy_text(self) -> str:
+        """As `to_text`."""
+        return self.to_text()
+
+    def decision(self) -> Any:
+        """The labels, whatever their order: of two boxes that are as good as equal, either may come first."""
+        return sorted(self.label_ids.tolist())
+
+    def difference(self, other: Result) -> Difference:
+        """Each box compared with the nearest one of its label that is left.
+
+        Networks keep only so many boxes, so of equal ones either may come alone: where the least sure ones lie is
+        not compared if there are surer ones. (On plain images such equals are common, one for each place.)
+        """
+        if not isinstance(other, BoxResult) or self.decision() != other.decision():
+            return Difference(True, box=0.0)
+        rest = np.column_stack([other.label_ids, other.scores, other.boxes_xyxy.astype(np.float64)])
+        scores, corners = [0.0], [0.0]
+        surer = self.scores > self.scores.min(initial=np.inf) + _ROUNDING
+        for i in np.argsort(-self.scores, kind="stable"):
+            box = np.array([self.scores[i], *self.boxes_xyxy[i]], np.float64)
+            apart = np.abs(rest[:, 1:] - box)
+            far = np.where(rest[:, 0] == self.label_ids[i], apart.max(axis=1), np.inf)
+            nearest = int(far.argmin())  # a box that is no number is the nearest of all, and shows
+            rest = np.delete(rest, nearest, axis=0)
+            scores.append(apart[nearest, 0])
+            if surer[i] or not surer.any():
+                corners += apart[nearest, 1:].tolist()
+        # By NumPy: `max` lets a second number hide a first that is no number.
+        mean = float(np.mean(scores[1:])) if len(scores) > 1 else 0.0
+        return Difference(False, float(np.max(scores)), mean, float(np.max(corners)))
 
 
 class Unreadable(NamedTuple):
@@ -34,80 +339,41 @@ class Unreadable(NamedTuple):
     filename: str
     reason: str
 
+    def to_json(self) -> dict[str, Any]:
+        """The name, and the reason under `error`."""
+        return {"filename": self.filename, "error": self.reason}
 
-def result(answer: AnyAnswer | Mapping[str, Any], filename: str) -> Result:
-    """`answer` about the image `filename`; an answer of another kind (boxes, embedding) keeps its own keys."""
-    return cast(Result, {**answer, "filename": filename})
-
-
-def as_row(item: Result | Unreadable) -> dict[str, Any]:
-    """The JSON object about one image: its answer, or `error` with why there is none."""
-    if isinstance(item, Unreadable):
-        return {"filename": item.filename, "error": item.reason}
-    return dict(item)
+    def to_csv(self) -> list[str]:
+        """Cells under `CSV_COLUMNS`."""
+        return [csv_name(self.filename), "", "", "", _safe(self.reason, "'")]
 
 
-def from_row(row: Mapping[str, Any]) -> Result | Unreadable:
-    """What `as_row` was given."""
+def result_from_json(row: Mapping[str, Any]) -> Result | Unreadable:
+    """What `to_json` was called on; the kind is the one with these keys.
+
+    Raises:
+        DataError: no kind has them, or a value is none of its kind.
+    """
     if "error" in row:
         return Unreadable(row["filename"], row["error"])
-    return cast(Result, row)
+    for kind in _kinds(Result):
+        if {field.name for field in fields(kind)} == row.keys():
+            return kind(**row)
+    raise DataError("result", f"no kind of result has the keys {', '.join(row)}")
 
 
-def as_line(result: Result) -> str:
-    """The line that PaddleClas' package prints.
+def json_lines(out: TextIO) -> Callable[[Result | Unreadable], None]:
+    """What writes one JSON object a line."""
+    import json
 
-    >>> as_line(dict(class_ids=[1], scores=[0.5], label_names=['blured'], filename='a.jpg'))
-    "class_ids: [1], scores: [0.5], label_names: ['blured'], filename: a.jpg"
-    """
-    return ", ".join(f"{key}: {value}" for key, value in result.items())
+    def write(item: Result | Unreadable) -> None:
+        out.write(json.dumps(item.to_json()) + "\n")
 
-
-def as_box_lines(found: Mapping[str, Any]) -> str:
-    """A line for each box: name, label, score, x1 y1 x2 y2 in pixels.
-
-    >>> as_box_lines(dict(label_names=['dog'], scores=[0.5], boxes_xyxy=[[1, 2, 3.25, 4]], filename='a.jpg'))
-    'a.jpg: dog 0.50000 1.0 2.0 3.2 4.0'
-    """
-    rows = zip(found["label_names"], found["scores"], found["boxes_xyxy"], strict=True)
-    lines = [
-        f"{name} {score:.5f} " + " ".join(f"{v:.1f}" for v in box) for name, score, box in rows
-    ]
-    return "\n".join(f"{found['filename']}: {line}" for line in lines or ["nothing found"])
-
-
-def as_vector_line(vector: Mapping[str, Any]) -> str:
-    """The size of an embedding and its first numbers; all of them are in the JSON form.
-
-    >>> as_vector_line(dict(embedding=[0.6, 0.8], filename='a.jpg'))
-    'embedding: 2 numbers, 0.600000 0.800000, filename: a.jpg'
-    """
-    numbers = vector["embedding"]
-    first = " ".join(f"{v:.6f}" for v in numbers[:4]) + (" ..." if len(numbers) > 4 else "")
-    return f"embedding: {len(numbers)} numbers, {first}, filename: {vector['filename']}"
-
-
-def as_deploy_line(result: Result) -> str:
-    r"""The line that PaddleClas' deployment script prints.
-
-    >>> as_deploy_line(dict(class_ids=[1], scores=[0.99], label_names=['x'], filename='d/a.jpg'))
-    "a.jpg:\tclass id(s): [1], score(s): [0.99], label_name(s): ['x']"
-    >>> as_deploy_line(dict(attributes=['Male', 'Hat: True'], output=[1, 0], filename='d/a.jpg'))
-    "a.jpg:\t {'attributes': ['Male', 'Hat: True'], 'output': [1, 0]}"
-    """
-    if "class_ids" not in result:
-        answer = {key: value for key, value in result.items() if key != "filename"}
-        return f"{Path(result['filename']).name}:\t {answer}"
-    scores = ", ".join(f"{score:.2f}" for score in result["scores"])
-    return (
-        f"{Path(result['filename']).name}:\tclass id(s): {result['class_ids']}, "
-        f"score(s): [{scores}], label_name(s): {result['label_names']}"
-    )
+    return write
 
 
 def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unreadable], None]:
-    """Write the heading to `out`; returns what writes one row. Several classes are separated by
-    semicolons. Attributes are written as label names, with the numbers of the outputs that are on.
+    """Write the heading to `out`; returns what writes one row.
 
     Every cell is quoted, so that any text comes back. A spreadsheet takes a cell that begins with
     `=` for a formula: such a file name is written with `./` before it, which names the same file;
@@ -115,7 +381,7 @@ def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unread
 
     Args:
         out: opened with newline="".
-        heading: False where a table is gone on with.
+        heading: False where a table is continued.
     """
     import csv
 
@@ -124,7 +390,7 @@ def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unread
         table.writerow(CSV_COLUMNS)
 
     def write(item: Result | Unreadable) -> None:
-        table.writerow(_cells(item))
+        table.writerow(item.to_csv())
 
     return write
 
@@ -158,21 +424,25 @@ def read_csv_rows(file: IO[bytes]) -> Iterator[tuple[list[str], int]]:
         held = ""
 
 
-def _cells(item: Result | Unreadable) -> list[str]:
-    if isinstance(item, Unreadable):
-        return [csv_name(item.filename), "", "", "", _safe(item.reason, "'")]
-    ids, names = item.get("class_ids", item.get("code", [])), item.get("label_names", [])
-    if "attributes" in item:
-        words = item["attributes"]
-        names = [words] if isinstance(words, str) else words
-        ids = [i for i, on in enumerate(item["output"]) if on]
-    return [
-        csv_name(item["filename"]),
-        _joined(ids),
-        _joined(item.get("scores", [])),
-        _safe(_joined(names), "'"),
-        "",
-    ]
+def _kinds(base: type[Result]) -> Iterator[type[Result]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+
+
+def _flat(value: Any) -> list[object]:
+    numbers: list[object] = np.ravel(value).tolist()
+    return numbers
 
 
 def _joined(values: Sequence[object]) -> str:

@@ -111,7 +111,9 @@ class RunFolder:
 
     def _same_run(self, recipe: Recipe) -> None:
         stored = read_yaml(self.recipe)
-        known, _ = check_tree(stored)  # with the fields that are new since then at their defaults
+        known, _ = check_tree(
+            stored, str(self.recipe)
+        )  # with the fields that are new since then at their defaults
         there = dict(leaves(known.model_dump(mode="json") if known else stored))
         here = dict(leaves(recipe.model_dump(mode="json")))
         keys = [

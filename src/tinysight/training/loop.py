@@ -23,6 +23,7 @@ from tinysight.data.labels import resolve_labels
 from tinysight.data.loader import Batch, batches
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Evaluation, evaluate
+from tinysight.tasks import task_of_recipe
 from tinysight.training.checkpoint import save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder
@@ -185,14 +186,15 @@ def _end_epoch(run: Run, epoch: int, clock: float) -> tuple[dict[str, Any], Eval
 
 
 def _evaluate(run: Run) -> Evaluation:
-    data = run.recipe.data
+    data, task = run.recipe.data, task_of_recipe(run.recipe)
     found = evaluate(
-        predictor(run.shown.eval(), run.recipe.data.target),
+        predictor(run.shown.eval(), task),
         run.eval_samples,
         run.prepare,
         [m.spec for m in run.recipe.metrics],
         batch_size=data.eval_batch_size,
         labels=data.labels or (),
+        task=task,
     )
     cap(found.unreadable, run.eval_samples, data.max_bad_fraction)
     return found

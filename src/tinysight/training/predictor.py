@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,19 @@ from torch import nn
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.data.labels import label_names
-from tinysight.data.lists import read_split
 from tinysight.errors import CheckpointError, ConfigError
-from tinysight.evaluation.predictor import Evaluation, Predict, evaluate
+from tinysight.evaluation.predictor import Evaluation, Predict
+from tinysight.evaluation.report import Subject, assess, subject_of_recipe
 from tinysight.models import Backbone, set_batch_norm_variance
-from tinysight.models.activation import probabilities
+from tinysight.models.activation import activate
+from tinysight.pipelines.pipeline import Pipeline, Steps
 from tinysight.registry import backbones
+from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
 from tinysight.training.pretrained import CLASSIFIER, find_pretrained, load_pretrained
 from tinysight.training.weights import classes_of
-from tinysight.transforms import Compose
+from tinysight.transforms import Compose, decode, to_batch
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
@@ -35,23 +38,67 @@ def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
         CheckpointError: nothing there, or it is damaged.
     """
     model, recipe = load_model(run_or_checkpoint)
-    return predictor(model.to(device()), recipe.data.target), recipe
+    return predictor(model.to(device()), task_of_recipe(recipe)), recipe
+
+
+def subject_of_run(run_or_checkpoint: str | Path, recipe: Recipe | None = None) -> Subject:
+    """What the evaluation of a run needs.
+
+    Args:
+        run_or_checkpoint: as for `load_predictor`.
+        recipe: names other images and metrics. Default: the run's own.
+    """
+    predict, own = load_predictor(run_or_checkpoint)
+    return subject_of_recipe(predict, recipe or own)
+
+
+def subject_of_weights(recipe: Recipe, weights: str | Path | None) -> Subject:
+    """As `subject_of_run`, of the network of a resolved recipe with weights as `trained_model` takes them."""
+    model, _ = trained_model(recipe, weights)
+    return subject_of_recipe(predictor(model.to(device()), task_of_recipe(recipe)), recipe)
+
+
+def pipeline_of_weights(
+    recipe: Recipe, weights: str | Path | None, batch_size: int
+) -> Pipeline[Any]:
+    """From images to the results of a recipe's network, without a bundle.
+
+    Args:
+        recipe: a resolved recipe.
+        weights: as `trained_model` takes them.
+        batch_size: images a batch, at least 1.
+    """
+    subject = subject_of_weights(recipe, weights)
+    decide = subject.task.postprocess(recipe.export.postprocess.spec, subject.labels)
+    return network_pipeline(subject.predict, subject.transforms, decide, batch_size)
+
+
+def network_pipeline(
+    predict: Predict,
+    transforms: Compose,
+    decide: Callable[[Any], list[Any]],
+    batch_size: int,
+) -> Pipeline[Any]:
+    """From images to results through a network that is no bundle, by the plainest way there is.
+
+    Args:
+        predict: (N, C, H, W) float32 to scores.
+        transforms: from a decoded image to one input; not random.
+        decide: from scores to results.
+        batch_size: images a batch, at least 1.
+    """
+    steps = Steps(
+        decode=decode,
+        prepare=lambda pixels: to_batch([transforms(pixels)]),
+        run=lambda rows: predict(np.concatenate(rows)),
+        decide=decide,
+    )
+    return Pipeline(steps, batch_size)
 
 
 def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
     """The network of `load_predictor` on the evaluation images and metrics of its own recipe."""
-    predict, recipe = load_predictor(run_or_checkpoint)
-    data = recipe.data
-    samples = read_split(data, data.eval)
-    transforms = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
-    return evaluate(
-        predict,
-        samples,
-        transforms,
-        [m.spec for m in recipe.metrics],
-        batch_size=data.eval_batch_size,
-        labels=label_names(data),
-    )
+    return assess(subject_of_run(run_or_checkpoint)).evaluation
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
@@ -60,7 +107,7 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     """
     path = find_checkpoint(run_or_checkpoint)
     checkpoint = load_checkpoint(path)
-    recipe, problems = check_tree(checkpoint.recipe)
+    recipe, problems = check_tree(checkpoint.recipe, str(path))
     if recipe is None:
         raise ConfigError.of(f"recipe in {path}", problems)
     model = build_model(recipe)
@@ -133,20 +180,20 @@ def initial_model(recipe: Recipe) -> Backbone:
     return model
 
 
-def predictor(model: nn.Module, target: str = "class", temperature: float = 1.0) -> Predict:
-    """`model`, as it is now, as a callable of NumPy arrays to probabilities, all in float32.
+def predictor(model: nn.Module, task: Task, temperature: float = 1.0) -> Predict:
+    """`model`, as it is now, as a callable of NumPy arrays to scores, all in float32.
 
     Args:
-        model: from (N, C, H, W) to logits (N, K).
-        target: `data.target` of its recipe; with `multilabel` each label is decided by itself.
-        temperature: the logits are divided by it.
+        model: from (N, C, H, W) to the outputs that the task's activation takes, (N, K).
+        task: of the model; gives the activation.
+        temperature: divides the outputs.
     """
     place: Any = next(model.parameters()).device
 
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            logits = model(torch.from_numpy(images).to(place)).float()
-            scores: np.ndarray = probabilities(logits, target, temperature).cpu().numpy()
+            outputs = model(torch.from_numpy(images).to(place)).float()
+            scores: np.ndarray = activate(outputs, task.activation, temperature).cpu().numpy()
             return scores
 
     return predict

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tinysight.errors import CheckpointError, ConfigError, nearest
-from tinysight.fetch import fetch, find, pretrained
+from tinysight.fetch import fetch
+from tinysight.foreign import hooks
 from tinysight.models import Backbone
 from tinysight.training.weights import read_weights
 
@@ -34,13 +35,13 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
         FetchError: not in the cache, and it cannot be fetched.
     """
     if wanted is True or wanted in _PUBLISHED:
-        return fetch(pretrained(backbone, wanted, where)).path
+        return fetch(hooks().find_weights(backbone, wanted, where)).path
     text = str(wanted)
     if "://" in text:
         return fetch(text).path
     path = Path(text)
     if not path.exists() and path.name == text and not path.suffix:
-        return fetch(find(text, "weights", where)).path
+        return fetch(hooks().find_artifact(text, "weights", where)).path
     return path
 
 

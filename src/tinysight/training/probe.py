@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from tinysight.data.lists import Sample
 from tinysight.errors import ConfigError
-from tinysight.evaluation.predictor import Predict, answers
+from tinysight.evaluation.predictor import Predict, predict_all
 from tinysight.models import Backbone
+from tinysight.tasks import Task
 from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Probe(NamedTuple):
 
 @torch.no_grad()
 def begin_with_probe(
-    model: Backbone, samples: Sequence[Sample], prepare: Compose, batch_size: int
+    model: Backbone, samples: Sequence[Sample], prepare: Compose, batch_size: int, task: Task
 ) -> list[tuple[int, str]]:
     """Give the classifier of `model` the weights of a probe on the images of `samples`.
 
@@ -59,6 +60,7 @@ def begin_with_probe(
         samples: labelled images; an even selection of `MOST` of them if there are more.
         prepare: the transforms of evaluation.
         batch_size: images per pass.
+        task: of the network.
 
     Returns:
         (place in `samples`, reason) of each image that could not be read.
@@ -68,11 +70,9 @@ def begin_with_probe(
     """
     places = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), MOST)).astype(int))
     chosen = [samples[int(i)] for i in places]
-    found = answers(_features(model), chosen, prepare, batch_size)
-    features, labels = torch.from_numpy(found.outputs), torch.from_numpy(found.labels)
-    known = labels >= 0
-    if known.ndim == 2:
-        known = known.any(dim=1)
+    found = predict_all(_features(model), chosen, prepare, batch_size)
+    features, labels = torch.from_numpy(found.outputs), torch.from_numpy(found.targets)
+    known = torch.from_numpy(task.known(found.targets) if len(found.targets) else np.zeros(0, bool))
     if known.sum() < 2:
         what = f"{int(known.sum())} images with a label could be read, two are needed"
         raise ConfigError("model.linear_probe", what, "set it to false")
@@ -165,7 +165,7 @@ def _logits(joint: Tensor, features: Tensor) -> Tensor:
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    if labels.ndim == 1:
+    if labels.shape != logits.shape:  # class ids
         return F.cross_entropy(logits, labels)
     known = labels >= 0
     each = F.binary_cross_entropy_with_logits(

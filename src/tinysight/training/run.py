@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +16,7 @@ from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import compute_metrics
 from tinysight.models import Backbone
 from tinysight.registry import batch_transforms, losses, optimizers, samplers, schedules
+from tinysight.tasks import task_of_recipe
 from tinysight.training.checkpoint import (
     Checkpoint,
     TrainState,
@@ -85,16 +85,15 @@ def prepare(recipe: Recipe, folder: RunFolder, resume: bool, processes: Processe
     """Read the lists, build everything, then claim the folder: what is wrong leaves no trace."""
     data, settings = recipe.data, recipe.train
     samples, eval_samples = read_split(data, data.train), read_split(data, data.eval)
-    shipped = Compose.from_specs([t.spec for t in recipe.transforms.eval], "transforms.eval")
+    shipped, task = recipe.eval_transforms(), task_of_recipe(recipe)
     shipped.output_shape()  # one that varies could not be exported; better known now
     if not shipped.sets_label:
         _metrics_can_be_computed(recipe, eval_samples)
     batches = _batches(recipe, samples, processes)
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
     model, frozen = _network(recipe, processes)
-    loss = losses.build(
-        recipe.loss.spec, "loss", label_ratio=samples.label_ratio(len(recipe.data.labels or ()))
-    )
+    label_ratio = task.label_ratio(samples.labels, len(recipe.data.labels or ()))
+    loss = losses.build(recipe.loss.spec, "loss", label_ratio=label_ratio)
     spec = settings.optimizer.spec
     groups = param_groups(model, spec.get("weight_decay", 0.0))
     optimizer = optimizers.build(spec, "train.optimizer", params=groups)
@@ -151,7 +150,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
     data, pixels = recipe.data, recipe.transforms
     return TrainingBatches(
         samples,
-        Compose.from_specs([t.spec for t in pixels.train], "transforms.train"),
+        recipe.train_transforms(),
         data.batch_size * processes.world,
         recipe.train.epochs,
         recipe.train.seed,
@@ -210,14 +209,10 @@ def _rate(recipe: Recipe, processes: Processes) -> float:
 def _metrics_can_be_computed(recipe: Recipe, eval_samples: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
     labels = eval_samples.labels
-    if labels.ndim == 2:
-        scores, truth = labels.astype(np.float32), labels
-    else:
-        scores = np.eye(len(recipe.data.labels or ()), dtype=np.float32)[labels]
-        truth = labels.astype(np.int64)
+    scores = task_of_recipe(recipe).perfect_scores(labels, len(recipe.data.labels or ()))
     specs = [m.spec for m in recipe.metrics]
     try:
-        perfect = compute_metrics(specs, scores, truth)
+        perfect = compute_metrics(specs, scores, labels)
     except (ConfigError, DataError) as error:
         raise DataError(str(eval_samples.source), str(error)) from error
     name, value = next(iter(perfect.items()))
@@ -255,7 +250,8 @@ def _begin(run: Run, resume: bool) -> None:
 def _probe(run: Run) -> None:
     """Give the new classifier the weights of a linear probe."""
     samples, size = run.batches.samples, run.recipe.data.eval_batch_size
-    run.unreadable.note(begin_with_probe(run.model, samples, run.prepare, size))
+    task = task_of_recipe(run.recipe)
+    run.unreadable.note(begin_with_probe(run.model, samples, run.prepare, size, task))
     if run.average:
         run.average.model.load_state_dict(run.model.state_dict())
 

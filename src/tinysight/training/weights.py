@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinysight.compat.paddle.pdparams import read_paddle_state
 from tinysight.errors import CheckpointError
+from tinysight.foreign import hooks
 from tinysight.graph.weights import KINDS, OnnxWeights, read_onnx_weights
 from tinysight.models import Backbone
 from tinysight.models.weights import from_reference
@@ -56,7 +56,7 @@ def read_weights(path: Path, model: Backbone, prefix: str = "") -> dict[str, Ten
             raise CheckpointError(str(path), "an ONNX file has no prefixes")
         return _from_onnx(path, model)
     if kind == "paddle":
-        return from_reference(model, _under(prefix, read_paddle_state(path), path))
+        return from_reference(model, _under(prefix, hooks().read_state(path), path))
     if kind == "torch":
         return _under(prefix, _plain_names(_load_torch(path)), path)
     metadata, tensors = read_safetensors(path)

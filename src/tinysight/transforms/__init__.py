@@ -1,24 +1,24 @@
 """Pixels, on NumPy and OpenCV alone: decoding, geometry, photometry, blur, and pipelines of them.
 
 One implementation for training, evaluation, export check, prediction and serving. `decode` makes
-RGB pixels of a file, `Compose` runs the transforms that a recipe or a bundle lists, `to_batch`
-makes the network's input. The modules `blur` and `resample` hold the arithmetic as plain functions;
+RGB pixels of a file, `Compose` runs the transforms that a recipe or a bundle lists, `InputPipeline`
+makes a network's input of a file. The modules `blur` and `resample` hold the arithmetic as plain functions;
 `augment` the random transforms.
 """
 
-from tinysight.transforms import geometry, padding, photometric
+from tinysight.transforms import geometry, photometric
 from tinysight.transforms.base import MAX_PIXELS, Image, Transform
-from tinysight.transforms.compose import Compose, to_batch
+from tinysight.transforms.compose import Compose, InputPipeline, to_batch
 from tinysight.transforms.decode import decode
 
 __all__ = [
     "Compose",
     "Image",
+    "InputPipeline",
     "MAX_PIXELS",
     "Transform",
     "decode",
     "geometry",
-    "padding",
     "photometric",
     "to_batch",
 ]

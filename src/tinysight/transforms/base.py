@@ -1,24 +1,27 @@
 """What every transform shares: the types, and the promises that the property tests hold it to.
 
-A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image
-(H, W, C) or (H, W) and returns one with as many axes. It never changes its input, but may return
-it, or a view of it. The same `rng` state gives the same image. `random` says that it draws from
-`rng`; `sets_label` that it returns `(image, label)`. An image that it cannot take is an
-`ImageError`.
+A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image (H, W, C) or (H, W)
+and returns one with as many axes. It never changes its input, but may return it, or a view of it. The same `rng` state
+gives the same image. An image that it cannot take is an `ImageError`. Two class attributes are optional: `random`, true
+where it draws from `rng`, and `sets_label`, true where it returns `(image, label)`; both are false by default.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, Union
 
+import cv2
 import numpy as np
+
+from tinysight.errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 Image = np.ndarray[Any, np.dtype[Any]]  # (H, W, C) or (H, W); uint8, or float32 once normalised
 
-Label: TypeAlias = Union[int, "np.ndarray[Any, np.dtype[Any]]"]  # a class id, or (K,) of 0 and 1
+# A class id, a number, or (K,) of 0 and 1
+Label: TypeAlias = Union[float, "np.ndarray[Any, np.dtype[Any]]"]
 
 MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one image may be decoded or enlarged to
 
@@ -35,19 +38,19 @@ EXTENSIONS = (
 class Transform(Protocol):
     """One step from a decoded image to a network's input."""
 
-    @property
-    def random(self) -> bool:
-        """Whether it draws from `rng`."""
-        ...
-
-    @property
-    def sets_label(self) -> bool:
-        """Whether it returns `(image, label)`."""
-        ...
-
     def __call__(self, image: Image, rng: Generator | None = None) -> Any:
-        """The transformed image, or `(image, label)`."""
+        """The transformed image, or `(image, label)` where the class says `sets_label = True`."""
         ...
+
+
+def is_random(step: Transform) -> bool:
+    """Whether `step` draws from `rng`."""
+    return bool(getattr(step, "random", False))
+
+
+def sets_label(step: Transform) -> bool:
+    """Whether `step` returns `(image, label)`."""
+    return bool(getattr(step, "sets_label", False))
 
 
 def width_height(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -77,3 +80,56 @@ def same_axes(result: Image, image: Image) -> Image:
 def shape_text(image: Image) -> str:
     """Width and height for a message."""
     return f"{image.shape[1]} x {image.shape[0]}"
+
+
+class RandomTransform:
+    """Draws whether to apply, where a subclass has a field `p`, then lets `apply` draw the rest.
+
+    Attributes:
+        pixels: "any"; "uint8"; or "rgb" for uint8 RGB, which grey images are made for `apply` and back again.
+    """
+
+    random: ClassVar[bool] = True
+    sets_label: ClassVar[bool] = False
+    pixels: ClassVar[str] = "any"
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Any:
+        """Image (H, W, C) to another with as many axes and the same dtype, and its label where that is set."""
+        rng = need(rng)
+        self.check(image)
+        given = as_rgb(image) if self.pixels == "rgb" else image
+        p = getattr(self, "p", None)
+        if p is not None and rng.random() >= p:
+            return (image, 0) if self.sets_label else image
+        result = self.apply(given, rng)
+        return like(result, image) if self.pixels == "rgb" else result
+
+    def check(self, image: Image) -> None:
+        """Raise `ImageError` where the transform cannot take `image`, whether it would apply or not."""
+        if self.pixels != "any" and image.dtype != np.uint8:
+            what = f"needs uint8 pixels, got {image.dtype}"
+            raise ImageError("", what, "put it before normalize")
+
+    def apply(self, image: Image, rng: Generator) -> Any:
+        """What a call gives where the transform applies."""
+        raise NotImplementedError
+
+
+def as_rgb(image: Image) -> Image:
+    """`image`, uint8, as (H, W, 3); grey ones get three equal channels.
+
+    Raises:
+        ImageError: not 1 or 3 channels.
+    """
+    if image.ndim == 3 and image.shape[2] == 3:
+        return np.ascontiguousarray(image)
+    if image.ndim == 3 and image.shape[2] != 1:
+        raise ImageError("", f"needs 1 or 3 channels, got {image.shape[2]}")
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB))
+
+
+def like(result: Image, image: Image) -> Image:
+    """`result` (H, W, 3) with the axes and channels of the `image` that `as_rgb` was given."""
+    if image.ndim == 2:
+        return result[:, :, 0]
+    return result if image.shape[2] == 3 else result[:, :, :1]

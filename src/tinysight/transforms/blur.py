@@ -31,8 +31,8 @@ def motion_kernel(length: float, angle: float) -> Image:
     more for short lines.
 
     Args:
-        length: of the camera's path, 0 or more.
-        angle: counter-clockwise from the horizontal; 180 is 0 again.
+        length: length of the camera's path, pixels, >= 0.
+        angle: direction, degrees counter-clockwise from the horizontal; 180 is 0 again.
     """
     reach = math.ceil(length / 2)
     steps = max(math.ceil(length * _FINE), 1)

@@ -1,22 +1,40 @@
-"""A list of transforms as one, built from its specs, and batches for a network."""
+"""A list of transforms as one, built from its specs, and the way from a file to a network's input.
+
+`Compose` normalises to (H, W, C) float32 and `to_batch` turns that into (N, C, H, W). `InputPipeline` gives the same
+bits in less time: its last step writes each channel of the cropped image through a table of 256 values straight into
+the input's plane. An engine that is faster with pixels gets these instead and normalises them itself
+(`benchmarks/fast_path.py --parts`).
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import cv2
 import numpy as np
 
-from tinysight.errors import ConfigError, ImageError, Problem, TinysightError
+from tinysight.errors import ConfigError, ImageError, Problem
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, Label, Transform
+from tinysight.transforms.base import (
+    Image,
+    Label,
+    Transform,
+    is_random,
+    sets_label,
+    width_height,
+)
+from tinysight.transforms.decode import decode
+from tinysight.transforms.photometric import Normalize, channel_tables
 from tinysight.validation import join
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+_PIXELS = ("resize", "center_crop")  # transforms after which uint8 RGB is still that
 _PROBES = ((1536, 2048), (2112, 1536))  # two proportions; larger than any network's input
 
 
@@ -25,14 +43,18 @@ class Compose:
 
     `compose(image, rng)` gives the image, `compose.with_label(image, label, rng)` both. Pixels stay
     (H, W, C); `to_batch` moves the channels. `rng` may be left out where nothing is random.
+
+    Attributes:
+        steps: the transforms, in order.
+        where: place of the list in a recipe or bundle, for messages.
     """
 
     def __init__(
         self, specs: Sequence[Mapping[str, Any]], steps: Sequence[Transform], where: str = ""
     ) -> None:
         self._specs = [dict(spec) for spec in specs]
-        self._steps = tuple(steps)
-        self._where = where
+        self.steps = tuple(steps)
+        self.where = where
 
     @classmethod
     def from_specs(cls, specs: Sequence[Mapping[str, Any]], where: str = "") -> Compose:
@@ -65,20 +87,15 @@ class Compose:
     @property
     def random(self) -> bool:
         """Whether any step draws random numbers."""
-        return any(step.random for step in self._steps)
+        return any(is_random(step) for step in self.steps)
 
     @property
     def sets_label(self) -> bool:
         """Whether any step sets the label."""
-        return any(step.sets_label for step in self._steps)
-
-    def split_last(self) -> tuple[Compose, Transform | None]:
-        """All steps but the last as a pipeline of their own, and the last; None if there is none."""
-        before = Compose(self._specs[:-1], self._steps[:-1], self._where)
-        return before, self._steps[-1] if self._steps else None
+        return any(sets_label(step) for step in self.steps)
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.steps)
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """`image` (H, W, C) through every step; labels that steps set are dropped.
@@ -92,14 +109,12 @@ class Compose:
         self, image: Image, label: Label, rng: Generator | None = None
     ) -> tuple[Image, Label]:
         """As a call, and the label that the last labelling step sets, `label` if none does."""
-        for index, step in enumerate(self._steps):
+        for index, step in enumerate(self.steps):
             try:
-                if step.sets_label:
-                    image, label = step(image, rng)
-                else:
-                    image = step(image, rng)
-            except (TinysightError, cv2.error, ValueError) as error:
+                result = step(image, rng)
+            except (ImageError, cv2.error, ValueError) as error:
                 self._fail(index, image, error)
+            image, label = result if sets_label(step) else (result, label)
         return image, label
 
     def output_shape(self) -> tuple[int, int, int]:
@@ -109,21 +124,21 @@ class Compose:
             ConfigError: it depends on the image that goes in, so a network's input could not be
                 exported.
         """
-        rng = np.random.default_rng(0) if self.random else None
-        shapes = {self(np.full((*size, 3), 127, np.uint8), rng).shape for size in _PROBES}
+        grey = [np.full((*size, 3), 127, np.uint8) for size in _PROBES]
+        shapes = {self(image, np.random.default_rng(0)).shape for image in grey}
         shape = shapes.pop()
         if shapes or len(shape) != 3:
             raise ConfigError(
-                self._where or "transforms",
+                self.where or "transforms",
                 "images of different proportions come out at different sizes",
                 "end with a crop, or resize to a size",
             )
         return shape[0], shape[1], shape[2]
 
     def _fail(self, index: int, image: Image, error: Exception) -> NoReturn:
-        place = f"{join(self._where, index)} ({self._specs[index]['name']})"
+        place = f"{join(self.where, index)} ({self._specs[index]['name']})"
         given = f"given {' x '.join(map(str, image.shape))} {image.dtype}"
-        if isinstance(error, TinysightError):
+        if isinstance(error, ImageError):
             what, hint = error.problems[0].what, error.problems[0].hint
         else:
             what, hint = (error.err if isinstance(error, cv2.error) else str(error)), ""
@@ -151,3 +166,66 @@ def to_batch(images: Sequence[Image]) -> Image:
     for row, image in zip(batch, images, strict=True):
         row[:] = image.transpose(2, 0, 1)
     return batch
+
+
+class InputPipeline:
+    """Makes one row of a network's batch of one image.
+
+    Args:
+        compose: transforms of a bundle, none of them random.
+        min_size: (width, height), pixels, from which on a JPEG may be decoded reduced; None: always whole.
+        take_pixels: asks the engine whether it takes pixels and does this normalization itself; None: it does not.
+    """
+
+    def __init__(
+        self,
+        compose: Compose,
+        min_size: tuple[int, int] | None = None,
+        take_pixels: Callable[[Normalize], bool] | None = None,
+    ) -> None:
+        self._compose = compose
+        self._min_size = min_size
+        specs, steps = compose.specs, compose.steps
+        last = steps[-1] if steps and isinstance(steps[-1], Normalize) else None
+        self._last = last
+        self._before = Compose(specs[:-1], steps[:-1], compose.where)
+        only_pixels = all(spec["name"] in _PIXELS for spec in specs[:-1])
+        self.gives_pixels = bool(last and only_pixels and take_pixels and take_pixels(last))
+
+    def decode(self, source: bytes | str | os.PathLike[str]) -> Image:
+        """uint8 RGB (H, W, 3); see the function `decode` for what it raises."""
+        return decode(source, min_size=self._min_size)
+
+    def __call__(self, image: Image) -> Image:
+        """uint8 RGB (H, W, 3) to (1, C, h, w), or pixels (1, h, w, 3) where `gives_pixels`; C-contiguous.
+
+        Raises:
+            ImageError: a transform cannot take this image.
+        """
+        if self._last is None:
+            return to_batch([self._compose(image)])
+        cut = self._before(image)
+        if self.gives_pixels:
+            return np.ascontiguousarray(cut)[None]
+        if cut.dtype != np.uint8 or cut.ndim != 3 or cut.shape[2] != 3:
+            return to_batch([self._compose(image)])
+        row = np.empty((1, 3, *cut.shape[:2]), np.float32)
+        tables = channel_tables(self._last.mean, self._last.std, self._last.scale)
+        for plane, channel, table in zip(row[0], cv2.split(cut), tables, strict=True):
+            cv2.LUT(channel, table, dst=plane)
+        return row
+
+
+def min_decode_size(
+    specs: Sequence[Mapping[str, Any]], margin: float = 1
+) -> tuple[int, int] | None:
+    """(width, height), pixels, that an image needs for these transforms, times `margin`.
+
+    None where the first of them is no resize, so that reduced decoding would change the result entirely.
+    """
+    first = specs[0] if specs else {}
+    if first.get("name") != "resize":
+        return None
+    size = first.get("short") or first.get("size")
+    width, height = width_height(size if isinstance(size, int) else tuple(size or ()))
+    return math.ceil(width * margin), math.ceil(height * margin)

@@ -1,11 +1,12 @@
-"""Where pixels come from: resizing and cropping. Sizes in pixels."""
+"""Where pixels come from: resizing, cropping and padding. Sizes in pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cv2
+import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
@@ -16,23 +17,29 @@ from tinysight.transforms.base import (
     shape_text,
     width_height,
 )
-from tinysight.transforms.resample import FILTERS, resample
 
 if TYPE_CHECKING:
-    from annotated_types import Ge, Gt, Le
+    from annotated_types import Ge, Gt, Le, MinLen
     from numpy.random import Generator
 
 Backend = Literal["cv2", "pillow"]
 Interpolation = Literal["nearest", "bilinear", "area", "bicubic", "lanczos", "box", "hamming"]
 
-_CV2 = {
+CV2_INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
     "area": cv2.INTER_AREA,
     "bicubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
 }
-_KNOWN = {"cv2": list(_CV2), "pillow": ["nearest", *FILTERS]}
+_BORDERS = {
+    "constant": cv2.BORDER_CONSTANT,
+    "edge": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT_101,
+    "symmetric": cv2.BORDER_REFLECT,
+}
+_PILLOW = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_KNOWN = {"cv2": tuple(CV2_INTERPOLATIONS), "pillow": _PILLOW}
 
 
 def resize_to(
@@ -42,8 +49,8 @@ def resize_to(
 
     Args:
         image: (H, W, C) or (H, W), uint8 or float32; "pillow" takes uint8 only.
-        width: of the result, pixels, at least 1.
-        height: of the result, pixels, at least 1.
+        width: width of the result, pixels, >= 1.
+        height: height of the result, pixels, >= 1.
         interpolation: "nearest", "bilinear", "bicubic", "lanczos"; with cv2 also "area", with
             pillow "box", "hamming".
         backend: "cv2" (fixed neighbourhood) or "pillow" (smoothed when reducing; see `resample`).
@@ -59,8 +66,12 @@ def resize_to(
             "", f"an image of {shape_text(image)} would be enlarged to {width} x {height} pixels"
         )
     if backend == "pillow":
+        from tinysight.transforms.resample import resample  # most bundles do without
+
         return resample(image, width, height, interpolation)
-    return same_axes(cv2.resize(image, (width, height), interpolation=_CV2[interpolation]), image)
+    return same_axes(
+        cv2.resize(image, (width, height), interpolation=CV2_INTERPOLATIONS[interpolation]), image
+    )
 
 
 def short_size(image: Image, short: int) -> tuple[int, int]:
@@ -72,7 +83,7 @@ def short_size(image: Image, short: int) -> tuple[int, int]:
 
 def check_interpolation(interpolation: str, backend: str) -> None:
     """Raise `ValueError` where the backend does not have that interpolation."""
-    known = _KNOWN.get(backend, [])
+    known = _KNOWN.get(backend, ())
     if interpolation not in known:
         raise ValueError(
             f"backend {backend!r} has no interpolation {interpolation!r}; it has {', '.join(known)}"
@@ -106,9 +117,6 @@ class Resize:
     bit.
     """
 
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
-
     short: Annotated[int, Ge(1)] | None = None
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
     interpolation: Interpolation = "bilinear"
@@ -134,9 +142,6 @@ class CenterCrop:
     An odd remainder leaves the larger part right and below, as in PaddleClas.
     """
 
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
-
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
 
     def __post_init__(self) -> None:
@@ -159,12 +164,9 @@ class CenterSquare:
     Args:
         size: side of the result, pixels.
         share: side of the square over the image's short side.
-        interpolation: as in `resize`.
-        backend: as in `resize`.
+        interpolation: interpolation that `backend` has; see `resize`.
+        backend: "cv2" or "pillow"; see `resize`.
     """
-
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
 
     size: Annotated[int, Ge(1)]
     share: Annotated[float, Gt(0), Le(1)] = 0.875
@@ -180,3 +182,90 @@ class CenterSquare:
         side = max(int(self.share * min(height, width)), 1)
         window = crop(image, (width - side) // 2, (height - side) // 2, side, side)
         return resize_to(window, self.size, self.size, self.interpolation, self.backend)
+
+
+@transforms.register("pad")
+@dataclass(frozen=True)
+class Pad:
+    """Add a border: by so many pixels, up to a size, or up to a multiple. Give one of the three.
+
+    PaddleClas' Pad is `border`; its Padv2 is `size` or `multiple` after `cast` to
+    float32, which its default fill of 127.5 needs.
+
+    Args:
+        border: pixels on every side; [left and right, top and bottom]; or [left, top, right,
+            bottom].
+        size: size of the result, a side or [width, height]; a larger image is an error.
+        multiple: width and height become the next multiple of this.
+        at: where the image goes with `size` and `multiple`: "start" (top left), "center", "end"
+            (bottom right), or [x, y] of its corner. An odd remainder is larger right and below.
+        fill: one number or one per channel, in the unit of the pixels; for mode "constant".
+        mode: "constant", "edge" (repeats the outermost pixel), "reflect" (mirrors without
+            repeating it), "symmetric" (repeating it).
+    """
+
+    border: Annotated[int, Ge(0)] | tuple[Annotated[int, Ge(0)], ...] | None = None
+    size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
+    multiple: Annotated[int, Ge(1)] | None = None
+    at: Literal["start", "center", "end"] | tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = (
+        "start"
+    )
+    fill: Annotated[tuple[float, ...], MinLen(1)] = (0.0,)
+    mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+
+    def __post_init__(self) -> None:
+        if sum(v is not None for v in (self.border, self.size, self.multiple)) != 1:
+            raise ValueError("give one of border, size and multiple")
+        if isinstance(self.border, tuple) and len(self.border) not in (1, 2, 4):
+            raise ValueError("border should be 1, 2 or 4 numbers")
+        if self.size is not None:
+            width_height(self.size)
+
+    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+        """Image (H, W, C) to (h, w, C), dtype kept."""
+        left, top, right, bottom = self.sides(image)
+        channels = image.shape[2] if image.ndim == 3 else 1
+        if len(self.fill) not in (1, channels):
+            raise ImageError("", f"{channels} channels, but fill has {len(self.fill)}")
+        fill = np.broadcast_to(np.asarray(self.fill, np.float64), channels)
+        if image.dtype == np.uint8 and np.any(fill != fill.astype(np.uint8)):
+            raise ImageError(
+                "", f"fill {list(self.fill)} does not fit uint8 pixels", "put a cast before"
+            )
+        if self.mode in ("reflect", "symmetric"):
+            limit = [n - (self.mode == "reflect") for n in image.shape[:2]]
+            if max(top, bottom) > limit[0] or max(left, right) > limit[1]:
+                raise ImageError("", f"an image of {shape_text(image)} has too little to mirror")
+        if self.mode == "constant":
+            result = np.empty(
+                (image.shape[0] + top + bottom, image.shape[1] + left + right, *image.shape[2:]),
+                image.dtype,
+            )
+            result[:] = fill if image.ndim == 3 else fill[0]
+            result[top : top + image.shape[0], left : left + image.shape[1]] = image
+            return result
+        grown = cv2.copyMakeBorder(image, top, bottom, left, right, _BORDERS[self.mode])
+        return same_axes(grown, image)
+
+    def sides(self, image: Image) -> tuple[int, int, int, int]:
+        """Pixels added left, top, right and below."""
+        if self.border is not None:
+            given = (self.border,) if isinstance(self.border, int) else self.border
+            left, top, right, bottom = (given * 4)[:4]
+            return left, top, right, bottom
+        height, width = image.shape[:2]
+        if self.size is not None:
+            wide, tall = width_height(self.size)
+        else:
+            step = self.multiple or 1
+            wide, tall = -(-width // step) * step, -(-height // step) * step
+        spare = wide - width, tall - height
+        if isinstance(self.at, tuple):
+            x, y = self.at
+        else:
+            x, y = ({"start": 0, "center": n // 2, "end": n}[self.at] for n in spare)
+        if not (0 <= x <= spare[0] and 0 <= y <= spare[1]):
+            raise ImageError(
+                "", f"an image of {shape_text(image)} does not fit into {wide} x {tall} there"
+            )
+        return x, y, spare[0] - x, spare[1] - y

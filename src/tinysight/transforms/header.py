@@ -42,7 +42,7 @@ _RARE_FRAMES = set(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
-class Refused(ValueError):
+class HeaderError(ValueError):
     """The bytes are not an image that can be decoded; `hint` is the way out."""
 
     def __init__(self, what: str, hint: str = "") -> None:
@@ -64,10 +64,10 @@ def read_header(data: bytes) -> Header:
     """The header of a whole file.
 
     Raises:
-        Refused: not one of the four formats, damaged, cut short, animated WebP, or without pixels.
+        HeaderError: not one of the four formats, damaged, cut short, animated WebP, or without pixels.
     """
     if not data:
-        raise Refused("the file is empty")
+        raise HeaderError("the file is empty")
     if data.startswith(b"\xff\xd8\xff"):
         header = _jpeg(data)
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -79,15 +79,15 @@ def read_header(data: bytes) -> Header:
     else:
         known = [name for at, magic, name in _OTHERS if data.startswith(magic, at)]
         if known:
-            raise Refused(f"{known[0]} file, which is not read here", _CONVERT)
-        raise Refused("not a JPEG, PNG, BMP or WebP image")
+            raise HeaderError(f"{known[0]} file, which is not read here", _CONVERT)
+        raise HeaderError("not a JPEG, PNG, BMP or WebP image")
     if header.width < 1 or header.height < 1:
-        raise Refused(f"the header says {header.width} x {header.height} pixels")
+        raise HeaderError(f"the header says {header.width} x {header.height} pixels")
     return header
 
 
-def _cut(kind: str, missing: str) -> Refused:
-    return Refused(f"the {kind} is cut short: {missing}", "copy or download the file again")
+def _cut(kind: str, missing: str) -> HeaderError:
+    return HeaderError(f"the {kind} is cut short: {missing}", "copy or download the file again")
 
 
 def _jpeg(data: bytes) -> Header:
@@ -106,7 +106,7 @@ def _jpeg(data: bytes) -> Header:
         if length < 2 or at + length > len(data):
             raise _cut("JPEG", "a segment is incomplete")
         if code in _RARE_FRAMES or (code in _FRAMES and data[at + 2] != 8):
-            raise Refused(
+            raise HeaderError(
                 "a JPEG of a kind that is not read here", "save it as baseline JPEG, 8 bits"
             )
         if code in _FRAMES and size is None:
@@ -119,7 +119,7 @@ def _jpeg(data: bytes) -> Header:
     else:
         raise _cut("JPEG", "the end marker is missing")
     if size is None:
-        raise Refused("the JPEG holds no image")
+        raise HeaderError("the JPEG holds no image")
     return Header("JPEG", *size, orientation, data)
 
 
@@ -137,10 +137,10 @@ def _png(data: bytes) -> Header:
             raise _cut("PNG", "its last chunk is incomplete")
         if name in _PNG_PIXELS:
             if zlib.crc32(view[at + 4 : end - 4]) != _uint(data, end - 4, 4, "big"):
-                raise Refused(f"the PNG is damaged: wrong checksum in {name.decode()}")
+                raise HeaderError(f"the PNG is damaged: wrong checksum in {name.decode()}")
             kept.append((at, end))
         elif not name[:1].islower():
-            raise Refused("the PNG holds an unknown critical chunk")
+            raise HeaderError("the PNG holds an unknown critical chunk")
         else:
             ancillary = True
         if name == b"IHDR" and at == 8 and length == 13:
@@ -150,7 +150,7 @@ def _png(data: bytes) -> Header:
         complete = name == b"IEND"
         at = end
     if size is None:
-        raise Refused("the PNG does not begin with its header")
+        raise HeaderError("the PNG does not begin with its header")
     if ancillary:
         data = b"".join([data[:8], *(view[start:stop] for start, stop in kept)])
     return Header("PNG", *size, orientation, data)
@@ -177,22 +177,19 @@ def _webp(data: bytes) -> Header:
     kind, orientation = data[12:16], 1
     if kind == b"VP8X":
         if data[20] & 0x02:
-            raise Refused("an animated WebP", "save its first frame as JPEG or PNG")
+            raise HeaderError("an animated WebP", "save its first frame as JPEG or PNG")
         size = _uint(data, 24, 3) + 1, _uint(data, 27, 3) + 1
-        exif = (
-            [body for name, body in _riff_chunks(data) if name == b"EXIF"]
-            if data[20] & 0x08
-            else []
-        )
-        if exif:
-            orientation = _orientation(exif[0].removeprefix(b"Exif\0\0"))
+        for name, body in _riff_chunks(data) if data[20] & 0x08 else ():
+            if name == b"EXIF":
+                orientation = _orientation(body.removeprefix(b"Exif\0\0"))
+                break
     elif kind == b"VP8L":
         packed = _uint(data, 21, 4)
         size = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
     elif kind == b"VP8 ":
         size = _uint(data, 26, 2) & 0x3FFF, _uint(data, 28, 2) & 0x3FFF
     else:
-        raise Refused("the WebP holds no image")
+        raise HeaderError("the WebP holds no image")
     return Header("WebP", *size, orientation, data)
 
 

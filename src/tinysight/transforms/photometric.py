@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cv2
 import numpy as np
@@ -82,9 +82,6 @@ class Normalize:
         scale: factor applied first; 1/255 takes uint8 to [0, 1].
     """
 
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
-
     mean: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_MEAN
     std: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_STD
     scale: Annotated[float, Gt(0)] = 1 / 255
@@ -106,11 +103,8 @@ class AppendChannels:
     """Append channels of zeros: some accelerators want four. After `normalize` (mean level 0).
 
     Args:
-        channels: of the result; an image with more is an error.
+        channels: number of channels of the result; an image with more is an error.
     """
-
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
 
     channels: Annotated[int, Gt(0)] = 4
 
@@ -130,9 +124,6 @@ class Cast:
     Args:
         dtype: "float32", or "float16" for a network that was exported to take half precision.
     """
-
-    random: ClassVar[bool] = False
-    sets_label: ClassVar[bool] = False
 
     dtype: Literal["float16", "float32"] = "float32"
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tinysight.compat.paddle.catalog import KINDS, artifacts, find, pretrained, search
 from tinysight.errors import ConfigError, UnknownName
-from tinysight.fetch import KINDS, artifacts, find, pretrained, search
 from tinysight.fetch.cache import path_for
 
 NETWORKS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph"

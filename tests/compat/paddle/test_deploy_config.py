@@ -11,7 +11,7 @@ import pytest
 
 from support.golden import cases, ids
 from support.preprocess import digest, photo, split
-from tinysight.compat.paddle.deploy_config import (
+from tinysight.compat.paddle.dialect.deploy import (
     SCALE,
     default_transforms,
     read_deploy_config,
@@ -134,7 +134,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("ThreshOutput", "FaceAttribute"), "FaceAttribute is not available"),
+        (("ThreshOutput", "FaceAttribute"), "FaceAttribute: this post-processor is not available"),
         (("PreProcess", "RecPreProcess"), "no deploy configuration of a classifier"),
         (("scale: 0.00392157", "scale: __import__('os')"), "scale: should be a number"),
         (

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 import tinysight
-from tinysight.compat.paddle import paddle_to_onnx, read_paddle_pickle, read_tensor
+from tinysight.compat.paddle.pdparams import read_paddle_pickle
+from tinysight.compat.paddle.tensors import read_tensor
+from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.errors import WeightsError
 
 SOURCE = str(Path(tinysight.__file__).parents[1])
@@ -31,7 +33,9 @@ READER = """
 import json, resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 from tinysight.errors import WeightsError
-from tinysight.compat.paddle import paddle_to_onnx, read_paddle_state, read_tensor
+from tinysight.compat.paddle.pdparams import read_paddle_state
+from tinysight.compat.paddle.tensors import read_tensor
+from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 readers = {"pickle": read_paddle_state, "tensor": read_tensor}
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -18,9 +18,9 @@ from support.golden import GOLDEN, read_json, read_npz, synth_input
 from support.paddle import program_cases
 from tinysight.bundle import Bundle
 from tinysight.compat.paddle.bundle import Imported, import_paddle
-from tinysight.compat.paddle.deploy_config import Deploy, default_transforms
+from tinysight.compat.paddle.catalog import find
+from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms
 from tinysight.errors import BundleError, ConfigError, WeightsError
-from tinysight.fetch import find
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import Detector
 from tinysight.registry import engines
@@ -161,7 +161,7 @@ def test_what_had_to_be_assumed_is_said(done: Imported) -> None:
     assert done.bundle.manifest.task == "my"
     text = "\n".join(done.notes)
     assert "resize 256 (short side), center_crop 224" in text
-    assert "the answer is the 5 best classes" in text
+    assert "the result is the 5 highest-scoring classes" in text
     assert "no --labels: the 10 classes are called by their ids" in text
 
 

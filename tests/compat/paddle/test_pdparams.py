@@ -10,16 +10,15 @@ import onnxruntime
 import pytest
 
 from support.golden import GOLDEN, read_json, read_npz, synth, synth_input
-from tinysight.compat.paddle import (
-    paddle_to_onnx,
-    read_paddle_inference,
+from tinysight.compat.paddle.folder import PaddleModel, read_paddle_inference
+from tinysight.compat.paddle.pdparams import (
     read_paddle_pickle,
     read_paddle_state,
     read_parameter_names,
-    read_tensor,
 )
-from tinysight.compat.paddle.folder import PaddleModel
-from tinysight.compat.paddle.to_onnx.model import to_model
+from tinysight.compat.paddle.tensors import read_tensor
+from tinysight.compat.paddle.to_onnx import paddle_to_onnx
+from tinysight.compat.paddle.to_onnx.translate import to_model
 from tinysight.errors import WeightsError
 
 pytestmark = pytest.mark.golden

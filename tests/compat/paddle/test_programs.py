@@ -13,7 +13,8 @@ import pytest
 
 from support.golden import read_json, read_npz, synth_input
 from support.paddle import program_cases, write_case
-from tinysight.compat.paddle import paddle_to_onnx, read_paddle_inference
+from tinysight.compat.paddle.folder import read_paddle_inference
+from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.files import sha256
 from tinysight.graph.onnx_file import OnnxModel
 

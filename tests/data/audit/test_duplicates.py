@@ -11,8 +11,8 @@ import pytest
 from tinysight.data.audit import Duplicate, find_duplicates, groups
 from tinysight.data.audit import candidates as candidates_module
 from tinysight.data.audit.candidates import WINDOWS, Candidate, candidates, describe
-from tinysight.data.audit.inspect import look
-from tinysight.data.audit.verify import SAME, agreement
+from tinysight.data.audit.inspect import inspect
+from tinysight.data.audit.match import SAME, agreement
 
 PHOTOS = sorted((Path(__file__).parents[3] / "samples" / "clarity" / "sharp").glob("*.jpg"))
 
@@ -108,7 +108,7 @@ def test_a_turned_photograph_is_the_same_as_its_pixels(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "upright.png"), image)
     (found,) = find_duplicates(sorted(tmp_path.iterdir()))
     assert found.how == "similar"
-    assert look(tmp_path / "turned.jpg")[2:4] == (image.shape[1], image.shape[0])
+    assert inspect(tmp_path / "turned.jpg")[2:4] == (image.shape[1], image.shape[0])
 
 
 @pytest.mark.parametrize("side", [1100, 640, 200])
@@ -116,7 +116,7 @@ def test_a_large_jpeg_is_read_reduced_to_the_same_thumbnail(tmp_path: Path, side
     image = cv2.resize(cv2.imread(str(PHOTOS[0])), (side + 3, side), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(tmp_path / "a.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 98])
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    jpeg, png = look(tmp_path / "a.jpg").thumb, look(tmp_path / "a.png").thumb
+    jpeg, png = inspect(tmp_path / "a.jpg").thumb, inspect(tmp_path / "a.png").thumb
     assert jpeg is not None
     assert png is not None
     assert np.abs(jpeg.astype(int) - png).mean() < 2
@@ -154,6 +154,6 @@ def test_each_window_agrees_with_the_part_it_names(window: int) -> None:
         round(y[0] * height) : round(y[1] * height), round(x[0] * width) : round(x[1] * width)
     ]
     both = np.stack([cv2.resize(i, (64, 64), interpolation=cv2.INTER_AREA) for i in (image, part)])
-    assert agreement(both, Candidate(0, 1, window, 0)) > 0.85
+    assert agreement(*both, Candidate(0, 1, window, 0)) > 0.85
     other = np.stack([both[0], thumbs()[0]])
-    assert agreement(other, Candidate(0, 1, window, 0)) < SAME
+    assert agreement(*other, Candidate(0, 1, window, 0)) < SAME

@@ -1,4 +1,4 @@
-// What a bundle says about one picture, and the ways to write it down.
+// What a bundle says about one image, and the ways to write it down.
 #pragma once
 
 #include <optional>
@@ -16,11 +16,11 @@ struct Answer {
     std::optional<std::variant<std::string, std::vector<std::string>>> attributes;
     std::optional<std::vector<int>> output;        ///< 1 or 0 for each output of the network
     std::optional<std::vector<int>> code;          ///< an embedding as bits, eight a number
-    std::optional<std::vector<double>> embedding;  ///< the picture as a vector
+    std::optional<std::vector<double>> embedding;  ///< the image as a vector
     std::string filename;
 };
 
-/// A picture that could not be read, and why.
+/// An image that could not be read, and why.
 struct Unreadable {
     std::string filename;
     std::string reason;

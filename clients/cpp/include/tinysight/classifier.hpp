@@ -1,4 +1,4 @@
-// Pictures in, answers out, through a bundle.
+// Images in, answers out, through a bundle.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,7 @@ namespace tinysight {
 
 struct Options {
     int threads = 1;                  ///< of one run of the network
-    int workers = 1;                  ///< pictures worked on at the same time by `stream`
+    int workers = 1;                  ///< images worked on at the same time by `stream`
     bool exact = false;               ///< decode every JPEG whole, whatever the bundle allows
     std::optional<int> topk;          ///< so many best classes instead of the bundle's own answer
     std::optional<double> threshold;  ///< instead of the bundle's own, in [0, 1]
@@ -34,7 +34,7 @@ int usable_cores();
 /// A bundle, ready to answer.
 ///
 /// `answer` may be called from several threads at once: each call takes a run of the network that
-/// is free, or makes one. `stream` uses `workers` threads of its own, none for a single picture.
+/// is free, or makes one. `stream` uses `workers` threads of its own, none for a single image.
 class Classifier {
 public:
     /// @param bundle  its folder
@@ -55,7 +55,7 @@ public:
     /// Probabilities of all classes.
     std::vector<float> scores(const std::string& path);
 
-    /// Hand over what became of each picture, in order, as soon as possible. What is kept at a
+    /// Hand over what became of each image, in order, as soon as possible. What is kept at a
     /// time does not depend on how many there are.
     void stream(const Paths& paths, const std::function<void(const Item&)>& each);
 

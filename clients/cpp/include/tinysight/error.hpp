@@ -32,7 +32,7 @@ private:
     std::string where_, problem_, hint_;
 };
 
-/// One picture cannot be decoded or transformed; the others can.
+/// One image cannot be decoded or transformed; the others can.
 class ImageError : public Error {
 public:
     using Error::Error;

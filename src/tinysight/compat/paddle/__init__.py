@@ -1,48 +1,6 @@
-"""Foreign files, read safely without the framework that wrote them (NumPy shore).
+"""PaddleClas' files, read safely without the framework that wrote them (NumPy shore).
 
-`read_paddle_state` reads `.pdparams`; `read_paddle_inference` an exported folder; `paddle_to_onnx` translates one;
-`paddle_bundle` makes a bundle of one, and `named_bundle` of a public one by its name.
+`dialect` reads configurations and `deploy_run` deploy configurations; `pdparams` weights, `folder` exported programs;
+`to_onnx` translates a program, `bundle` makes a bundle of one; `catalog` lists the published files, and `named_bundle`
+finds one by its name and makes a bundle of it. The core asks for all of this through `hooks`.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tinysight.compat.paddle.folder import PaddleModel, read_paddle_inference
-    from tinysight.compat.paddle.pdparams import (
-        read_paddle_pickle,
-        read_paddle_state,
-        read_parameter_names,
-    )
-    from tinysight.compat.paddle.tensors import read_tensor, read_tensors
-    from tinysight.compat.paddle.to_onnx import paddle_to_onnx
-
-_HOME = {
-    "PaddleModel": "paddle_folder",
-    "paddle_to_onnx": "to_onnx",
-    "read_paddle_inference": "paddle_folder",
-    "read_paddle_pickle": "paddle_pickle",
-    "read_paddle_state": "paddle_pickle",
-    "read_parameter_names": "paddle_pickle",
-    "read_tensor": "paddle_tensors",
-    "read_tensors": "paddle_tensors",
-}
-
-__all__ = [
-    "PaddleModel",
-    "paddle_to_onnx",
-    "read_paddle_inference",
-    "read_paddle_pickle",
-    "read_paddle_state",
-    "read_parameter_names",
-    "read_tensor",
-    "read_tensors",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

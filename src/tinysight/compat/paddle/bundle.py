@@ -1,4 +1,4 @@
-"""An exported Paddle folder as a bundle: translated, told how it is used, sealed. Needs neither torch nor Paddle."""
+"""An exported Paddle folder as a bundle: translated, with its transforms and labels. Needs neither torch nor Paddle."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
-from tinysight.compat.paddle.deploy_config import Deploy, default_transforms, read_deploy_config
+from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
-from tinysight.compat.paddle.kinds import OUTPUTS, Kind, kind_of
+from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
 from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.files import sha256
@@ -33,7 +33,7 @@ _ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
 
 @dataclass(frozen=True)
 class Imported:
-    """A bundle that was made, and what had to be assumed for it, in words (empty: nothing)."""
+    """A bundle that was made, and what had to be assumed for it, one sentence each."""
 
     bundle: Bundle
     notes: tuple[str, ...]
@@ -68,7 +68,7 @@ def import_paddle(
         ConfigError: labels, transforms and network do not fit together.
         BundleError: `out` exists and may not be replaced.
     """
-    from tinysight.compat.paddle.to_onnx.model import to_model
+    from tinysight.compat.paddle.to_onnx.translate import to_model
 
     with opened(source) as folder:
         program, weights = find_files(folder)
@@ -78,14 +78,13 @@ def import_paddle(
         named = bool(labels or found or (row and row.labels))
         kind = kind_of(paddle.program, str(source), named=named)
         inputs = [INPUT if i == kind.image else p.name for i, p in enumerate(paddle.program.inputs)]
-        model = to_model(paddle, inputs, OUTPUTS[kind.answer])
+        model = to_model(paddle, inputs, OUTPUTS[kind.output])
         origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
-        if kind.answer != "boxes" and not kind.columns:
+        if kind.output != "boxes" and not kind.columns:
             kind = replace(kind, columns=_columns(model, str(source)))
-    if found and kind.answer != "scores":
-        raise ConfigError(
-            "deploy configuration", f"a classifier's, and the network gives {kind.answer}"
-        )
+    if found and kind.output != "scores":
+        what = f"is a classifier's, but the network returns {kind.output}"
+        raise ConfigError("deploy configuration", what)
     notes: list[str] = []
     use = found or _usual(kind, row, notes)
     height, width = _size(use.transforms, kind.height, kind.width)
@@ -95,9 +94,7 @@ def import_paddle(
         raise ConfigError.of("postprocess", problems)
     postprocesses.build(postprocess, "postprocess", labels=names)
     if kind.independent and postprocess["name"] == "topk":
-        notes.append(
-            "each class has a probability of its own (sigmoid), of which the answer shows the highest"
-        )
+        notes.append("the classes are independent (sigmoid); only the highest are shown")
     data = _with_size(model, kind.image, height, width)
     _try(data, (height, width), kind, str(source))
     threshold = postprocess.get("threshold")
@@ -106,7 +103,7 @@ def import_paddle(
         description=f"Translated from the PaddlePaddle export {Path(source).name}",
         licence=row.licence if row else "",
         input=Input(INPUT, (None, 3, height, width), "float32"),
-        output=OUTPUTS[kind.answer][0],
+        output=OUTPUTS[kind.output][0],
         transforms=use.transforms,
         postprocess=postprocess,
         labels=names,
@@ -116,10 +113,14 @@ def import_paddle(
             "sha256": origin,
             **({"url": row.urls[0]} if row else {}),
         },
-        made_with=_versions(),
+        made_with={
+            "tinysight": __version__,
+            "python": platform.python_version(),
+            "numpy": str(np.__version__),
+        },
         created=utc_now(),
         feeds=dict(kind.feeds),
-        more_outputs=OUTPUTS[kind.answer][1:],
+        more_outputs=OUTPUTS[kind.output][1:],
     )
     return Imported(Bundle.write(out, manifest, {MODEL: data}, overwrite=overwrite), tuple(notes))
 
@@ -150,33 +151,32 @@ def _columns(model: OnnxModel, where: str) -> int:
     raise WeightsError(where, "its number of classes cannot be told")
 
 
-def _usual(kind: Kind, row: Artifact | None, notes: list[str]) -> Deploy:
-    """What the deploy configurations of PaddleClas say where nobody says otherwise."""
+def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
+    """What PaddleClas' deploy configurations say where nobody says otherwise."""
     height, width = kind.height or 224, kind.width or 224
-    exact = kind.answer != "scores" or (row is not None and row.exact)
+    exact = kind.output != "scores" or (row is not None and row.exact)
     steps = default_transforms(height, width, exact=exact)
-    spec: dict[str, Any] = {"name": "topk", "k": min(_TOPK, kind.columns)}
-    answer = f"the {spec.get('k')} best classes"
-    if kind.answer == "embedding":
-        spec, answer = {"name": "embedding"}, f"an embedding of {kind.columns} numbers, of length 1"
-    elif kind.answer == "boxes":
+    highest = min(_TOPK, kind.columns)
+    spec: dict[str, Any] = {"name": "topk", "k": highest}
+    shown = f"the {highest} highest-scoring classes"
+    if kind.output == "embedding":
+        spec, shown = {"name": "embedding"}, f"an embedding of {kind.columns} numbers, of length 1"
+    elif kind.output == "boxes":
         steps = ({**steps[0], "interpolation": "bicubic"}, *steps[1:])
-        spec, answer = {"name": "boxes", "threshold": 0.5}, "the boxes with a score above 0.5"
-    elif row and row.name in postprocesses:
-        spec = {
-            "name": row.name
-        }  # person_attribute and its like have a post-processor of their own
+        spec, shown = {"name": "boxes", "threshold": 0.5}, "the boxes with a score above 0.5"
+    elif row and row.name in postprocesses:  # person_attribute and its like have one of their own
+        spec = {"name": row.name}
     elif kind.independent:
         spec = {"name": "multilabel", "threshold": 0.5}
-        answer = "every class with a probability of 0.5 or more"
+        shown = "every class with a probability of 0.5 or more"
     elif row and row.threshold is not None and kind.columns == 2:
         spec = {"name": "threshold", "threshold": row.threshold, "positive": 1}
     if row is None:
-        shown = ", ".join(_in_words(step) for step in steps)
+        through = ", ".join(_in_words(step) for step in steps)
         notes.append(
-            f"no --deploy-config: images go through {shown}; check that training did the same"
+            f"no --deploy-config: images go through {through}; check that training did the same"
         )
-        notes.append(f"no --deploy-config: the answer is {answer}")
+        notes.append(f"no --deploy-config: the result is {shown}")
     return Deploy(steps, spec, None)
 
 
@@ -203,14 +203,14 @@ def _labels(
     given: Sequence[str] | None,
     configured: Sequence[str] | None,
     row: Artifact | None,
-    kind: Kind,
+    kind: ExportKind,
     notes: list[str],
 ) -> tuple[str, ...]:
     names = given or configured or (row.labels if row else ())
     classes = kind.columns
-    if kind.answer == "embedding":
+    if kind.output == "embedding":
         return ()
-    if kind.answer == "boxes":
+    if kind.output == "boxes":
         if not names:
             notes.append("no --labels: the classes of the boxes are called by their ids")
         return tuple(names)
@@ -229,19 +229,19 @@ def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
     return replace(model, inputs=tuple(inputs)).to_bytes()
 
 
-def _try(model: bytes, size: tuple[int, int], kind: Kind, where: str) -> None:
-    """One run of two images: what cannot answer is not sealed."""
+def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> None:
+    """Run two images: a network that does not return what it should becomes no bundle."""
     session = engines.build({"name": "onnxruntime"}, model=model, threads=1)
     feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}
     outputs = session.run_all({INPUT: np.zeros((2, 3, *size), np.float32), **feeds})
-    if kind.answer == "boxes":
+    if kind.output == "boxes":
         good = outputs[0].shape == (outputs[1].sum(), 6) and outputs[1].size == 2
     else:
         good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
     if not good:
         shapes = ", ".join(str(output.shape) for output in outputs)
         raise WeightsError(
-            where, f"translated, but answers {shapes} for 2 images", "please report it"
+            where, f"translated, but returns {shapes} for 2 images", "please report it"
         )
 
 
@@ -249,11 +249,3 @@ def _chosen(found: Deploy | None, row: Artifact | None) -> str:
     if found is not None:
         return "set in the deploy configuration"
     return f"the publisher's: {row.page}" if row else "usual"
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "tinysight": __version__,
-        "python": platform.python_version(),
-        "numpy": str(np.__version__),
-    }

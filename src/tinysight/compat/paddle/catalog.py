@@ -13,10 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cache
-from typing import NamedTuple
+from functools import cache as cached_call
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tinysight.errors import ConfigError, UnknownName
+from tinysight.fetch import Artifact, Fetched, cache_folder, cached, fetch
+from tinysight.fetch.cache import recorded
+from tinysight.fetch.download import Report
 
 PULC_HOST = "https://paddleclas.bj.bcebos.com"
 NETWORK_HOST = "https://paddle-imagenet-models-name.bj.bcebos.com"
@@ -25,30 +29,6 @@ _LICENCE = "Apache-2.0, as the PaddleClas repository; the file itself carries no
 _DATA_LICENCE = "not stated by the publisher"
 
 KINDS = ("inference", "weights", "data")
-
-
-class Artifact(NamedTuple):
-    """One file that can be fetched.
-
-    `urls` are equal copies: the second is asked only when the first does not exist. `labels` are in the order of the
-    outputs, as the publisher's deploy configuration spells them; `threshold` is that configuration's, for two classes.
-    `exact`: whole images are brought to the network's size, whatever their proportions; else the middle is cut out.
-    """
-
-    name: str
-    kind: str
-    urls: tuple[str, ...]
-    page: str
-    licence: str = _LICENCE
-    labels: tuple[str, ...] = ()
-    threshold: float | None = None
-    note: str = ""
-    exact: bool = False
-
-    @property
-    def filename(self) -> str:
-        """Last part of the address."""
-        return self.urls[0].rsplit("/", 1)[-1]
 
 
 class Pulc(NamedTuple):
@@ -143,22 +123,22 @@ _SHITU = f"{_DOCS}/training/PP-ShiTu/feature_extraction.md"
 OTHERS = (
     Artifact(
         "person_cls", "inference", (f"{PULC_HOST}/models/cls_demo/person_cls_infer.tar",),
-        f"{_DOCS}/models/PULC/PULC_person_exists.md", labels=("nobody", "someone"),
+        f"{_DOCS}/models/PULC/PULC_person_exists.md", _LICENCE, ("nobody", "someone"),
         note="the cls_demo network; its later form is person_exists",
     ),
     Artifact(
         "PPShiTuV2_detector", "inference",
         (f"{_REC}/models/inference/picodet_PPLCNet_x2_5_mainbody_lite_v1.0_infer.tar",),
-        f"{_DOCS}/training/PP-ShiTu/mainbody_detection.md", labels=("foreground",),
+        f"{_DOCS}/training/PP-ShiTu/mainbody_detection.md", _LICENCE, ("foreground",),
     ),
     Artifact(
         "PPShiTuV2_recogniser", "inference",
-        (f"{_REC}/models/inference/PP-ShiTuV2/general_PPLCNetV2_base_pretrained_v1.0_infer.tar",), _SHITU,
+        (f"{_REC}/models/inference/PP-ShiTuV2/general_PPLCNetV2_base_pretrained_v1.0_infer.tar",), _SHITU, _LICENCE,
         exact=True,
     ),
     Artifact(
         "PPShiTuV2_recogniser_pretrained", "weights",
-        (f"{_REC}/models/pretrain/PPShiTuV2/general_PPLCNetV2_base_pretrained_v1.0.pdparams",), _SHITU,
+        (f"{_REC}/models/pretrain/PPShiTuV2/general_PPLCNetV2_base_pretrained_v1.0.pdparams",), _SHITU, _LICENCE,
     ),
     *(
         Artifact(name, "data", (url,), page, _DATA_LICENCE)
@@ -197,14 +177,14 @@ def _networks() -> Iterator[Artifact]:
         )
         for name in (*family.plain, *ssld, *stage1):
             url = f"{NETWORK_HOST}/{family.folder}/{name}_pretrained.pdparams"
-            yield Artifact(name, "weights", (url,), page)
+            yield Artifact(name, "weights", (url,), page, _LICENCE)
         for name in (*family.plain, *ssld):
             if name not in family.without_program:
                 url = f"{NETWORK_HOST}/dygraph/inference/{name}_infer.tar"
-                yield Artifact(f"{name}_infer", "inference", (url,), page)
+                yield Artifact(f"{name}_infer", "inference", (url,), page, _LICENCE)
 
 
-@cache
+@cached_call
 def artifacts() -> tuple[Artifact, ...]:
     """Every row, sorted by name."""
     return tuple(sorted((*_pulc(), *_networks(), *OTHERS), key=lambda row: row.name.lower()))
@@ -248,6 +228,45 @@ def find(name: str, kind: str | None = None, where: str = "") -> Artifact:
     known = [row.name for row in artifacts() if kind in (None, row.kind)]
     what = f"{kind} file" if kind else "file to fetch"
     raise UnknownName(what, name, known, where)
+
+
+def network_of(name: str) -> str:
+    """The name of the network that a file of the catalogue is for; empty for a task's or a data set's."""
+    if any(row.name == name and row.kind == "data" for row in artifacts()):
+        return ""
+    if any(name.startswith(row.task) for row in PULC):
+        return ""
+    for end in ("_infer", "_pretrained", "_stage1", "_ssld"):
+        name = name.removesuffix(end)
+    return name
+
+
+def describe(row: Artifact, cache: Path | None = None) -> dict[str, Any]:
+    """A row as plain data: its fields, its file in the cache, and what was recorded when it was first fetched."""
+    folder = cache_folder() if cache is None else cache
+    known = [entry for url in row.urls if (entry := recorded(url, folder))]
+    file = cached(row, cache)
+    return {
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in row._asdict().items()},
+        "cached": str(file) if file else None,
+        "sha256": known[0].sha256 if known else None,
+        "recorded": known[0].date if known else None,
+    }
+
+
+def fetch_named(
+    name: str,
+    kind: str | None = None,
+    *,
+    cache: Path | None = None,
+    report: Report | None = None,
+    accept_change: bool = False,
+) -> Fetched:
+    """Fetch the row called `name`, or the file at the address `name`; see `find` and `fetch`."""
+    source = name if "://" in name else find(name, kind, "fetch")
+    return fetch(
+        source, kind=kind or "file", cache=cache, report=report, accept_change=accept_change
+    )
 
 
 def pretrained(network: str, which: bool | str = True, where: str = "") -> Artifact:

@@ -14,52 +14,19 @@ from tinysight import __version__
 from tinysight.bundle import MANIFEST, Bundle
 from tinysight.bundle.manifest import OperatingPoint
 from tinysight.compat.paddle.bundle import import_paddle, opened
-from tinysight.compat.paddle.deploy_config import Deploy, deploy_of, main_indicator
-from tinysight.compat.paddle.dialect.rules import (
-    RECOGNITION,
-    Dead,
-    Key,
-    Quiet,
-    Reader,
-    Refused,
-    Table,
-)
+from tinysight.compat.paddle.catalog import find
+from tinysight.compat.paddle.dialect.deploy import Deploy, deploy_of, main_indicator
+from tinysight.compat.paddle.dialect.rules import Reader
 from tinysight.compat.paddle.dialect.tree import Tree, read_tree
-from tinysight.compat.paddle.dialect.values import integer, text
 from tinysight.compat.paddle.folder import find_files
 from tinysight.errors import ConfigError, UnknownName, WeightsError, nearest
-from tinysight.fetch import cache_folder, find
+from tinysight.fetch import cache_folder
 from tinysight.fetch.cache import locked
 from tinysight.files import sha256
 
 logger = logging.getLogger(__name__)
 
-_ENGINE = Quiet("a setting of another engine")
-_DEVICE = Refused("this device is not available")
 _PARTS = ("PreProcess", "PostProcess", "Global")
-GLOBAL: Table = {
-    "infer_imgs": Key(text),
-    "inference_model_dir": Key(text),
-    "batch_size": Key(integer, "", 1),
-    "cpu_num_threads": Key(integer, "", 1),
-    "use_gpu": _ENGINE,
-    "gpu_mem": _ENGINE,
-    "enable_mkldnn": _ENGINE,
-    "use_fp16": _ENGINE,
-    "use_int8": _ENGINE,
-    "ir_optim": _ENGINE,
-    "use_tensorrt": _ENGINE,
-    "use_onnx": _ENGINE,
-    "enable_profile": Quiet("how long it takes; `tinysight predict` prints answers alone"),
-    "benchmark": Quiet("how long it takes; `tinysight predict` prints answers alone"),
-    "enable_benchmark": Dead("no code reads it; the key is benchmark"),
-    "output_dir": Quiet("answers go to the screen"),
-    "use_npu": _DEVICE,
-    "use_xpu": _DEVICE,
-    "use_mlu": _DEVICE,
-    "rec_inference_model_dir": Refused(RECOGNITION),
-    "det_inference_model_dir": Refused(RECOGNITION),
-}
 _THRESHOLD = "threshold"
 
 
@@ -92,7 +59,7 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
     for key in tree:
         if key not in _PARTS:
             reader.wrong(key, "unknown section", nearest(key, _PARTS))
-    found = reader.section(tree.get("Global"), "Global", GLOBAL)
+    found = reader.section(tree.get("Global"), "Global", "deploy_global")
     if "inference_model_dir" not in found:
         reader.wrong("Global.inference_model_dir", "is needed")
     if reader.problems:

@@ -1,4 +1,4 @@
-"""What an exported program answers: probabilities of classes, an embedding, or boxes."""
+"""What an exported program returns: probabilities of classes, an embedding, or boxes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tinysight.bundle.manifest import FEEDS
-from tinysight.compat.paddle.program import Port, Program
+from tinysight.compat.paddle.program import NamedValue, Program
 from tinysight.errors import WeightsError
 
 _ALONE = "translate it alone: --out NAME.onnx"
@@ -19,20 +19,20 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How a program is used; 0 stands for a size that it leaves open.
+class ExportKind:
+    """Inputs and outputs of a program.
 
     Attributes:
-        answer: "scores", "embedding" or "boxes"; the names of the outputs are those of `OUTPUTS`.
-        image: which of the inputs takes the images.
-        height: of the images, pixels.
-        width: of the images, pixels.
-        columns: classes, or numbers of an embedding; 0 for boxes.
-        feeds: what the other inputs take, by their names.
-        independent: each class has a probability of its own (sigmoid).
+        output: "scores", "embedding" or "boxes"; the names of the outputs are those of `OUTPUTS`.
+        image: index of the input that takes the images.
+        height: height of the images in pixels; 0 where the program leaves it open.
+        width: width of the images in pixels; 0 where the program leaves it open.
+        columns: number of classes, or length of an embedding; 0 for boxes, or where the program leaves it open.
+        feeds: meaning of each other input by its name.
+        independent: True if each class has a probability of its own (sigmoid).
     """
 
-    answer: str
+    output: str
     image: int
     height: int
     width: int
@@ -41,13 +41,13 @@ class Kind:
     independent: bool = False
 
 
-def kind_of(program: Program, where: str, *, named: bool) -> Kind:
+def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
     """The kind of `program`, by its last operator, its inputs and its outputs.
 
     Args:
-        program: read from the file `where`.
-        where: for messages.
-        named: whether its classes have names, so that it can be nothing but a classifier or a detector.
+        program: a program as `read_program` returns it.
+        where: path of the program, for messages.
+        named: True if its classes have names, so that it can be nothing but a classifier or a detector.
 
     Raises:
         WeightsError: it is of no such kind.
@@ -65,7 +65,7 @@ def kind_of(program: Program, where: str, *, named: bool) -> Kind:
     unknown = sorted(set(feeds) - set(FEEDS))
     sides = [_sides(program, port) for port in program.outputs]
     if last in _NMS and len(sides) == 2 and not unknown:
-        return Kind("boxes", images[0], height, width, feeds=feeds)
+        return ExportKind("boxes", images[0], height, width, feeds=feeds)
     if feeds:
         what = f"is no detector that ends in {_NMS[-1]}, yet takes {', '.join(feeds)}"
         raise WeightsError(where, what, _ALONE)
@@ -73,14 +73,14 @@ def kind_of(program: Program, where: str, *, named: bool) -> Kind:
         raise WeightsError(where, f"{len(sides)} outputs, the first {list(sides[0])}", _ALONE)
     columns = max(sides[0][1], 0) if sides[0] else 0
     if last in ("softmax", "sigmoid"):
-        return Kind("scores", 0, height, width, columns, independent=last == "sigmoid")
+        return ExportKind("scores", 0, height, width, columns, independent=last == "sigmoid")
     if named or last in _NMS:
         what = f"ends in {last}, so its outputs are no probabilities"
         raise WeightsError(where, what, f"export it with softmax, or {_ALONE}")
-    return Kind("embedding", 0, height, width, columns)
+    return ExportKind("embedding", 0, height, width, columns)
 
 
-def _sides(program: Program, port: Port) -> tuple[int, ...]:
+def _sides(program: Program, port: NamedValue) -> tuple[int, ...]:
     """Empty where the program does not say."""
     kind = program.types.get(port.value)
     return tuple(kind.shape) if kind else ()

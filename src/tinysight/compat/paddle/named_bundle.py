@@ -1,4 +1,4 @@
-"""A bundle by a public name: fetched, translated and kept, once for each content of the publisher's file."""
+"""Public models by their names: files for an import, and bundles, made once for each content of the published file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from tinysight import __version__
 from tinysight.bundle import MANIFEST, list_bundles
 from tinysight.compat.paddle.bundle import import_paddle
-from tinysight.errors import BundleError, UnknownName, nearest
-from tinysight.fetch import Artifact, Fetched, cache_folder, fetch, find, search
+from tinysight.compat.paddle.catalog import fetch_named, find, search
+from tinysight.errors import BundleError, ConfigError, UnknownName, nearest
+from tinysight.fetch import Artifact, Fetched, cache_folder, fetch
 from tinysight.fetch.cache import locked, recorded
 from tinysight.fetch.download import Report
 from tinysight.fetch.transport import DEFAULT, Policy
@@ -65,3 +66,28 @@ def _make(row: Artifact, done: Fetched, folder: Path) -> Path:
             if not (place / MANIFEST).is_file():
                 import_paddle(done.path, place, row=row)
     return place
+
+
+def locate(
+    name: str, kind: str, *, cache: Path | None = None, report: Report | None = None
+) -> tuple[Path, Artifact | None]:
+    """A file or folder by its path, its address or its public name; fetched where it is not on this machine.
+
+    Returns:
+        Its path, and its row if it was found by name.
+
+    Raises:
+        ConfigError: no such file or folder, and no row of that name.
+        FetchError: it cannot be fetched.
+    """
+    path = Path(name)
+    if path.exists() or (path.name != name and "://" not in name):
+        return path, None
+    try:
+        done = fetch_named(name, kind, cache=cache, report=report)
+    except UnknownName as error:
+        close = error.problems[0].hint
+        hint = close if close.startswith("did") else "`tinysight models list` shows them"
+        what = "no such file or folder, and no public model of that name"
+        raise ConfigError(name, what, hint) from None
+    return done.path, None if "://" in name else done.artifact

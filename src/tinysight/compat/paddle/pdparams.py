@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.pickle_machine import Box, Called, Global, Machine
+from tinysight.compat.paddle.pickle_machine import Called, Global, Machine, Unfinished
 from tinysight.compat.paddle.tensors import map_file
 from tinysight.errors import WeightsError
 
@@ -29,7 +29,7 @@ class _Resolver:
         self.open: set[int] = set()
 
     def resolve(self, value: Any, depth: int = 0) -> tuple[Any, int]:
-        if not isinstance(value, list | dict | tuple | Called | Box | memoryview | Global):
+        if not isinstance(value, list | dict | tuple | Called | Unfinished | memoryview | Global):
             return value, 1
         key = id(value)
         if key in self.done:
@@ -50,9 +50,9 @@ class _Resolver:
     def _one(self, value: Any, depth: int) -> tuple[Any, int]:
         if isinstance(value, memoryview):
             return bytes(value), 1 + len(value) // 16
-        if isinstance(value, Global) or (isinstance(value, Box) and value.kind == "dtype"):
+        if isinstance(value, Global) or (isinstance(value, Unfinished) and value.kind == "dtype"):
             raise WeightsError(self.where, "holds a name where a value belongs")
-        if isinstance(value, Box):
+        if isinstance(value, Unfinished):
             if value.value is None:
                 raise WeightsError(self.where, "damaged: a tensor without content")
             return value.value, 1

@@ -4,15 +4,15 @@ It imports nothing, calls nothing that the file names, and knows just the callab
 `_GLOBALS`), each by a function of ours. Text, bytes and arrays are read in place from the mapped file, so a declared
 size is checked against what the file holds before anything is made of it.
 
-Source: the opcode descriptions of CPython's `pickletools`; protocols 2-5, numpy 1 and 2 spellings.
+Source: `pickletools` reads the opcodes; protocols 2-5, numpy 1 and 2 spellings.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from pickletools import genops
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class _Mark:
     """Where an opcode began to collect its items."""
 
 
-class Box:
+class Unfinished:
     """An array or dtype between REDUCE, which makes it, and BUILD, which fills it."""
 
     __slots__ = ("kind", "value")
@@ -67,50 +67,50 @@ _GLOBALS = {
 }
 
 
-class Machine:
-    """One run over one file. `where` is its name for errors."""
+class _File:
+    """The mapped file as `genops` reads it: long pieces stay where they are."""
 
     def __init__(self, data: memoryview, where: str) -> None:
         self.data, self.where, self.at = data, where, 0
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-        self.spent = {"tensors": 0, "text": 0}  # bytes so far of each; at most the file's size
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, size: int) -> bytes | memoryview:
+        left = len(self.data) - self.at
+        if size > left:
+            self.fail(f"truncated or damaged: {size} bytes announced, {left} left in the file")
+        piece = self.data[self.at : self.at + size]
+        self.at += size
+        return bytes(piece) if size <= 16 else piece
+
+    def readline(self) -> bytes:
+        """The rest of a line, which protocols 2 and 3 use for global names."""
+        end = bytes(self.data[self.at : self.at + 256]).find(b"\n")
+        if end < 0:
+            self.fail("truncated or damaged: a name without an end")
+        return bytes(self.read(end + 1))
 
     def fail(self, what: str) -> NoReturn:
         """Refuse the file; says where it was read to."""
         raise WeightsError(f"{self.where}: byte {self.at}", what)
 
-    def take(self, size: int) -> memoryview:
-        """The next `size` bytes, in place."""
-        if size > len(self.data) - self.at:
-            left = len(self.data) - self.at
-            self.fail(f"truncated or damaged: {size} bytes announced, {left} left in the file")
-        self.at += size
-        return self.data[self.at - size : self.at]
 
-    def number(self, form: str) -> int:
-        """The next little-endian number of a `struct` form."""
-        return int(struct.unpack("<" + form, self.take(struct.calcsize(form)))[0])
+class Machine:
+    """One run over one file. `where` is its name for errors."""
 
-    def text(self, size: int) -> str:
-        """The next `size` bytes as text."""
-        raw = self.take(size)
-        try:
-            return str(raw, "utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            self.fail("text that is not UTF-8")
-
-    def line(self) -> str:
-        """The rest of a line of ASCII, which protocols 2 and 3 use for global names."""
-        end = bytes(self.data[self.at : self.at + 256]).find(b"\n")
-        if end < 0:
-            self.fail("truncated or damaged: a name without an end")
-        return str(self.take(end + 1)[:-1], "ascii", "replace")
+    def __init__(self, data: memoryview, where: str) -> None:
+        self.file = _File(data, where)
+        self.fail = self.file.fail
+        self.size = len(data)
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.spent = {"tensors": 0, "text": 0}  # bytes so far of each; at most the file's size
 
     def spend(self, kind: str, size: int) -> None:
         """Count bytes that the file asks for; a file cannot hold more of them than it has."""
         self.spent[kind] += size if size > 16 else 0  # equal small values may share their bytes
-        if self.spent[kind] > len(self.data):
+        if self.spent[kind] > self.size:
             self.fail(f"announces more bytes of {kind} than the file has")
 
     def pop(self) -> Any:
@@ -134,11 +134,11 @@ class Machine:
             self.fail(f"damaged: adds items to what is not a {kind.__name__}")
         return self.stack[-1]
 
-    def name(self, module: Any, name: Any) -> Global:
-        """The global that the file asks for, if it is a known one."""
-        known = _GLOBALS.get(f"{module} {name}")
+    def name(self, words: str) -> Global:
+        """The global that the file asks for (module and name), if it is a known one."""
+        known = _GLOBALS.get(words)
         if known is None:
-            self.fail(f"unsafe: asks for {f'{module}.{name}'[:120]!r}; only arrays are read")
+            self.fail(f"unsafe: asks for {words.replace(' ', '.')[:120]!r}; only arrays are read")
         return Global(known)
 
     def run(self) -> Any:
@@ -147,23 +147,22 @@ class Machine:
         Returns:
             The value on top of the stack, tensors still in their boxes.
         """
-        for _ in range(_MAX_STEPS):
-            code = self.take(1)[0]
-            if code == 0x2E:  # STOP
-                value = self.pop()
-                if self.stack:
-                    self.fail("damaged: more than one value at the end")
-                return value
-            step = _STEPS.get(code)
-            if step is None:
-                name = _REFUSED.get(code)
-                self.fail(
-                    f"unsafe: opcode {name} makes or calls objects"
-                    if name
-                    else f"not a pickle of tensors: unknown opcode 0x{code:02x}"
-                )
-            step(self)
-        return self.fail(f"more than {_MAX_STEPS} steps: not a checkpoint")
+        operations: Any = genops(self.file)  # type: ignore[arg-type]  # it calls no other method
+        try:
+            for count, (opcode, argument, _) in enumerate(operations):
+                if count > _MAX_STEPS:
+                    self.fail(f"more than {_MAX_STEPS} steps: not a checkpoint")
+                if opcode.name not in _STEPS:
+                    self.fail(f"unsafe: opcode {opcode.name} makes or calls objects")
+                _STEPS[opcode.name](self, argument)
+        except UnicodeDecodeError:
+            self.fail("text that is not UTF-8")
+        except ValueError as error:
+            self.fail(f"not a pickle of tensors, truncated or damaged: {error}")
+        value = self.pop()
+        if self.stack:
+            self.fail("damaged: more than one value at the end")
+        return value
 
     # The calls that the file may ask for.
 
@@ -174,15 +173,22 @@ class Machine:
             self.fail("unsafe: calls what is not a known function")
         match function.name, arguments:
             case "reconstruct", (Global("ndarray"), (0,), memoryview()):
-                self.stack.append(Box("array"))
+                self.stack.append(Unfinished("array"))
             case "reconstruct", (Global("ndarray"), (0,), bytes()):
-                self.stack.append(Box("array"))
+                self.stack.append(Unfinished("array"))
             case "dtype", (str(code), _, _) if code in _DTYPES:
-                self.stack.append(Box("dtype", np.dtype(code)))
+                self.stack.append(Unfinished("dtype", np.dtype(code)))
             case "dtype", (str(code), *_):
                 self.fail(f"dtype {code[:40]!r} is not one of plain numbers")
-            case "frombuffer", (memoryview() as raw, Box(kind="dtype") as dtype, shape, order):
-                self.stack.append(Box("array", self.array(raw, dtype.value, shape, order == "F")))
+            case "frombuffer", (
+                memoryview() as raw,
+                Unfinished(kind="dtype") as dtype,
+                shape,
+                order,
+            ):
+                self.stack.append(
+                    Unfinished("array", self.array(raw, dtype.value, shape, order == "F"))
+                )
             case "tuple", (tuple(items),):
                 self.stack.append(Called(items))
             case "bytes", ():
@@ -200,7 +206,7 @@ class Machine:
         """Give an array or dtype its content."""
         state = self.pop()
         box = self.stack[-1] if self.stack else None
-        if type(box) is not Box:
+        if type(box) is not Unfinished:
             self.fail("unsafe: sets the state of what is not an array")
         match box.kind, state:
             case "dtype", (int(), ("<" | ">" | "|" | "=") as order, None, None, None, -1, -1, 0):
@@ -208,7 +214,7 @@ class Machine:
             case "array", (
                 int(),
                 tuple(shape),
-                Box(kind="dtype") as dtype,
+                Unfinished(kind="dtype") as dtype,
                 bool(fortran),
                 raw,
             ) if box.value is None and isinstance(raw, memoryview | bytes):
@@ -234,10 +240,10 @@ class Machine:
         return value
 
 
-def _memoize(m: Machine, index: int) -> None:
+def _memoize(m: Machine, index: int | None) -> None:
     if not m.stack or m.stack[-1] is _MARK:
         m.fail("damaged: remembers a value that was never given")
-    m.memo[index] = m.stack[-1]
+    m.memo[len(m.memo) if index is None else index] = m.stack[-1]
 
 
 def _recall(m: Machine, index: int) -> None:
@@ -246,10 +252,10 @@ def _recall(m: Machine, index: int) -> None:
     m.stack.append(m.memo[index])
 
 
-def _long(m: Machine, size: int) -> None:
-    if not 0 <= size <= 16:
-        m.fail(f"a whole number of {size} bytes")
-    m.stack.append(int.from_bytes(m.take(size), "little", signed=True))
+def _long(m: Machine, value: int) -> None:
+    if value.bit_length() > 128:
+        m.fail(f"a whole number of {value.bit_length()} bits")
+    m.stack.append(value)
 
 
 def _extend(m: Machine, items: list[Any]) -> None:
@@ -266,92 +272,57 @@ def _set_items(m: Machine, items: list[Any]) -> None:
         target[key] = value
 
 
-def _pair(m: Machine) -> list[Any]:
-    value, key = m.pop(), m.pop()
-    return [key, value]
+def _take(m: Machine, count: int) -> list[Any]:
+    """The topmost values, the lowest first."""
+    return [m.pop() for _ in range(count)][::-1]
 
 
-def _tuple(m: Machine, count: int) -> None:
-    m.stack.append(tuple([m.pop() for _ in range(count)][::-1]))
-
-
-def _push(make: Callable[[Machine], Any]) -> Callable[[Machine], None]:
-    return lambda m: m.stack.append(make(m))
-
-
-def _global(m: Machine) -> Any:
-    return m.name(m.line(), m.line())
-
-
-def _stack_global(m: Machine) -> Any:
-    name, module = m.pop(), m.pop()
-    return m.name(module, name)
-
-
-def _protocol(m: Machine) -> None:
-    version = m.number("B")
+def _protocol(m: Machine, version: int) -> None:
     if not 2 <= version <= 5:
         m.fail(f"pickle protocol {version} is not supported (2 to 5 are)")
 
 
-def _frame(m: Machine) -> None:
-    size = m.number("Q")
-    if size > len(m.data) - m.at:
+def _frame(m: Machine, size: int) -> None:
+    if size > m.size - m.file.at:
         m.fail("truncated or damaged: a frame longer than the file")
 
 
-_STEPS: dict[int, Callable[[Machine], None]] = {
-    0x80: _protocol,
-    0x95: _frame,
-    ord("("): _push(lambda m: _MARK),
-    ord("N"): _push(lambda m: None),
-    0x88: _push(lambda m: True),
-    0x89: _push(lambda m: False),
-    ord("J"): _push(lambda m: m.number("i")),
-    ord("K"): _push(lambda m: m.number("B")),
-    ord("M"): _push(lambda m: m.number("H")),
-    0x8A: lambda m: _long(m, m.number("B")),
-    0x8B: lambda m: _long(m, m.number("i")),
-    ord("G"): _push(lambda m: struct.unpack(">d", m.take(8))[0]),
-    ord("X"): _push(lambda m: m.text(m.number("I"))),
-    0x8C: _push(lambda m: m.text(m.number("B"))),
-    0x8D: _push(lambda m: m.text(m.number("Q"))),
-    ord("B"): _push(lambda m: m.take(m.number("I"))),
-    ord("C"): _push(lambda m: m.take(m.number("B"))),
-    0x8E: _push(lambda m: m.take(m.number("Q"))),
-    0x96: _push(lambda m: m.take(m.number("Q"))),
-    ord("]"): _push(lambda m: []),
-    ord("l"): _push(lambda m: m.pop_mark()),
-    ord("a"): lambda m: _extend(m, [m.pop()]),
-    ord("e"): lambda m: _extend(m, m.pop_mark()),
-    ord("}"): _push(lambda m: {}),
-    ord("s"): lambda m: _set_items(m, _pair(m)),
-    ord("u"): lambda m: _set_items(m, m.pop_mark()),
-    ord(")"): _push(lambda m: ()),
-    0x85: lambda m: _tuple(m, 1),
-    0x86: lambda m: _tuple(m, 2),
-    0x87: lambda m: _tuple(m, 3),
-    ord("t"): _push(lambda m: tuple(m.pop_mark())),
-    ord("q"): lambda m: _memoize(m, m.number("B")),
-    ord("r"): lambda m: _memoize(m, m.number("I")),
-    0x94: lambda m: _memoize(m, len(m.memo)),
-    ord("h"): lambda m: _recall(m, m.number("B")),
-    ord("j"): lambda m: _recall(m, m.number("I")),
-    ord("c"): _push(_global),
-    0x93: _push(_stack_global),
-    ord("R"): Machine.reduce,
-    ord("b"): Machine.build,
-}
-_REFUSED = {
-    ord("i"): "INST",
-    ord("o"): "OBJ",
-    0x81: "NEWOBJ",
-    0x92: "NEWOBJ_EX",
-    0x82: "EXT1",
-    0x83: "EXT2",
-    0x84: "EXT4",
-    ord("P"): "PERSID",
-    ord("Q"): "BINPERSID",
-    0x97: "NEXT_BUFFER",
-    0x98: "READONLY_BUFFER",
+def _push(make: Callable[[Machine, Any], Any]) -> _Step:
+    return lambda m, argument: m.stack.append(make(m, argument))
+
+
+_Step: TypeAlias = "Callable[[Machine, Any], None]"
+_ITSELF = "BININT BININT1 BININT2 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8"
+_BYTES = "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
+_STEPS: dict[str, _Step] = {  # opcodes that are not here make or call objects
+    "PROTO": _protocol,
+    "FRAME": _frame,
+    "STOP": lambda m, _: None,
+    "MARK": _push(lambda m, _: _MARK),
+    "NONE": _push(lambda m, _: None),
+    "NEWTRUE": _push(lambda m, _: True),
+    "NEWFALSE": _push(lambda m, _: False),
+    **dict.fromkeys(_ITSELF.split(), _push(lambda m, value: value)),
+    **dict.fromkeys(_BYTES.split(), _push(lambda m, value: memoryview(value))),
+    **dict.fromkeys(("LONG1", "LONG4"), _long),
+    "EMPTY_LIST": _push(lambda m, _: []),
+    "LIST": _push(lambda m, _: m.pop_mark()),
+    "APPEND": lambda m, _: _extend(m, _take(m, 1)),
+    "APPENDS": lambda m, _: _extend(m, m.pop_mark()),
+    "EMPTY_DICT": _push(lambda m, _: {}),
+    "SETITEM": lambda m, _: _set_items(m, _take(m, 2)),
+    "SETITEMS": lambda m, _: _set_items(m, m.pop_mark()),
+    "EMPTY_TUPLE": _push(lambda m, _: ()),
+    "TUPLE1": _push(lambda m, _: tuple(_take(m, 1))),
+    "TUPLE2": _push(lambda m, _: tuple(_take(m, 2))),
+    "TUPLE3": _push(lambda m, _: tuple(_take(m, 3))),
+    "TUPLE": _push(lambda m, _: tuple(m.pop_mark())),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _memoize),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _recall),
+    "GLOBAL": _push(lambda m, words: m.name(words)),
+    "STACK_GLOBAL": _push(
+        lambda m, _: m.name(" ".join(w if type(w) is str else "?" for w in _take(m, 2)))
+    ),
+    "REDUCE": lambda m, _: m.reduce(),
+    "BUILD": lambda m, _: m.build(),
 }

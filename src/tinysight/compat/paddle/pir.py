@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from tinysight.compat.paddle.program import Op, Port, Program, TensorType
+from tinysight.compat.paddle.program import NamedValue, Op, Program, TensorType
 from tinysight.errors import WeightsError
 
 _DTYPES = {
@@ -35,8 +35,8 @@ class _Reader:
         self.where = where
         self.types: dict[str, TensorType] = {}
         self.parameters: dict[str, str] = {}
-        self.inputs: list[Port] = []
-        self.outputs: list[tuple[int, Port]] = []
+        self.inputs: list[NamedValue] = []
+        self.outputs: list[tuple[int, NamedValue]] = []
         self.ops: list[Op] = []
         self.defined: set[str] = set()
         self.named: set[str] = set()
@@ -61,10 +61,12 @@ class _Reader:
             case "1.data" | "1.feed":
                 if made[0] not in self.types:
                     self.fail("an input without a type")
-                self.inputs.append(Port(str(attributes.get("name", f"input_{made[0]}")), made[0]))
+                self.inputs.append(
+                    NamedValue(str(attributes.get("name", f"input_{made[0]}")), made[0])
+                )
             case "1.fetch":
                 name = str(attributes.get("name", f"output_{made[0]}"))
-                self.outputs.append((int(attributes.get("col", 0)), Port(name, used[0][0])))
+                self.outputs.append((int(attributes.get("col", 0)), NamedValue(name, used[0][0])))
             case str():
                 dialect, _, name = kind.partition(".")
                 self.ops.append(

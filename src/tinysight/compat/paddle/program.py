@@ -44,7 +44,7 @@ class Op:
 
 
 @dataclass(frozen=True)
-class Port:
+class NamedValue:
     """An input or output of the program: its public name and the value behind it."""
 
     name: str
@@ -57,8 +57,8 @@ class Program:
 
     form: str
     ops: tuple[Op, ...]
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[NamedValue, ...]
+    outputs: tuple[NamedValue, ...]
     parameters: Mapping[str, str]
     types: Mapping[str, TensorType]
 
@@ -136,8 +136,8 @@ def _parse_legacy(data: memoryview, where: str) -> Program:
     return Program(
         form="legacy",
         ops=tuple(op for op in ops if op.type not in ("feed", "fetch")),
-        inputs=tuple(Port(name, name) for _, name in feeds),
-        outputs=tuple(Port(name, name) for _, name in fetches),
+        inputs=tuple(NamedValue(name, name) for _, name in feeds),
+        outputs=tuple(NamedValue(name, name) for _, name in fetches),
         parameters=parameters,
         types=types,
     )

@@ -1,6 +1,17 @@
 """What is wrong with the images of a data set; `tinysight data check`."""
 
-from tinysight.data.audit.check import Audit, Finding, Side, check
+from tinysight.data.audit.audit import Audit, Finding, audit_images
 from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups
+from tinysight.data.audit.sources import Side, sides_of_lists, sides_of_recipe
 
-__all__ = ["Audit", "Duplicate", "Finding", "Side", "check", "find_duplicates", "groups"]
+__all__ = [
+    "Audit",
+    "Duplicate",
+    "Finding",
+    "Side",
+    "audit_images",
+    "find_duplicates",
+    "groups",
+    "sides_of_lists",
+    "sides_of_recipe",
+]

@@ -19,22 +19,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from tinysight.concurrency import ordered_map
 from tinysight.data.audit.inspect import THUMB
 
 WINDOWS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))  # shares of an axis
 _CORNERS = ((0.0, 0.4), (0.6, 1.0))
 _FREQUENCIES = 8
 _SAMPLES = 16  # of an axis of a part, before its frequencies
-_CLASSES = (
-    4  # of frequencies: even or odd, down and across; a mirror changes signs of whole classes
-)
+# Classes of frequencies: even or odd, down and across; a mirror changes signs of whole classes.
+_CLASSES = 4
 # Corner k of an image is corner _MIRROR[flip][k] of its mirror image, whose frequencies have the
 # signs of _SIGNS[flip] by class.
 _MIRROR = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
@@ -78,22 +77,22 @@ def describe(thumbs: np.ndarray) -> Described:
 
 
 def candidates(
-    described: Described, threads: int, tell: Callable[[int], None] | None = None
+    described: Described, threads: int, progress: Callable[[int], None] | None = None
 ) -> Iterator[Candidate]:
     """The pairs that are worth a closer look; a pair may come more than once.
 
-    `tell` hears how many images were compared with the others.
+    `progress` is called with the number of images that were compared with the others.
     """
     jobs = (
-        (described, rows[start : start + _ROWS], columns)
+        (rows[start : start + _ROWS], columns)
         for rows, columns in _groups(described.windows[:, 0])
         for start in range(0, len(rows), _ROWS)
     )
-    with ThreadPoolExecutor(max(1, threads), "tinysight-compare") as pool:
-        for done, found in enumerate(pool.map(lambda job: _alike(*job), jobs), 1):
-            yield from found
-            if tell:
-                tell(min(done * _ROWS, len(described.windows)))
+    work = ordered_map(lambda job: _alike(described, *job), jobs, threads, threads)
+    for done, found in enumerate(work, 1):
+        yield from found
+        if progress:
+            progress(min(done * _ROWS, len(described.windows)))
 
 
 def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[Candidate]:
@@ -183,20 +182,10 @@ def _groups(whole: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     centres = np.random.default_rng(0).choice(everything, int(math.sqrt(count)), replace=False)
     # A mirror changes signs alone, so an image and its mirror image are in the same groups.
     against = np.abs(whole[centres]).T
-    nearest = np.empty((count, _NEAREST), np.int32)
-    for start in range(0, count, 4096):
-        score = np.abs(whole[everything[start : start + 4096]]) @ against
-        some = np.argpartition(-score, _NEAREST, axis=1)[:, :_NEAREST]
-        first = np.take_along_axis(score, some, 1).argmax(axis=1)
-        some[np.arange(len(some)), first], some[:, 0] = (
-            some[:, 0],
-            some[np.arange(len(some)), first],
-        )
-        nearest[start : start + 4096] = some
+    scores = (np.abs(whole[everything[i : i + 4096]]) @ against for i in range(0, count, 4096))
+    nearest = np.concatenate([np.argsort(-score, axis=1)[:, :_NEAREST] for score in scores])
     for group in range(len(centres)):
-        members = everything[nearest[:, 0] == group]
-        if len(members):
-            yield everything[(nearest == group).any(axis=1)], members
+        yield everything[(nearest == group).any(axis=1)], everything[nearest[:, 0] == group]
 
 
 def _even(image: np.ndarray) -> np.ndarray:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from tinysight.concurrency import ordered_map, usable_cores
 from tinysight.data.audit.candidates import Candidate, candidates, describe
-from tinysight.data.audit.inspect import THUMB, Look, look, look_at_all, processors
-from tinysight.data.audit.verify import SAME, SAME_CLOSELY, agreement, closer_agreement
+from tinysight.data.audit.inspect import THUMB, ImageInfo, inspect, inspect_all
+from tinysight.data.audit.match import SAME, agreement
 
 _HOW = ("", "mirrored", "upside down", "turned by 180 degrees")
 
 
 class Duplicate(NamedTuple):
-    """Two places in the list whose images are the same.
+    """Two places in a list whose images are the same.
 
-    `how` is `exact` (the same bytes), or what was done to one of them as far as it shows: `similar`,
-    `cropped`, `mirrored`, ... `agreement` goes from 0.5, the least that counts, to 1.
+    Attributes:
+        a: the earlier place.
+        b: the later place.
+        how: `exact` (the same bytes), or what was done to one of them as far as it shows: `similar`,
+            `cropped`, `mirrored`, ...
+        agreement: likeness, from 0.5, the least that counts, to 1.
     """
 
     a: int
@@ -37,35 +41,34 @@ def find_duplicates(
 
     Args:
         paths: image files.
-        threads: default: one for each processor.
-        near: also what is not the same byte by byte.
+        threads: number of threads, >= 1; default: one for each processor.
+        near: compare pixels, too, and not only bytes.
     """
-    threads = threads or processors()
-    looks = list(look_at_all(paths, threads))
-    return duplicates_among(paths, looks, threads=threads, near=near)
+    threads = max(1, threads or usable_cores())
+    return duplicates_among(paths, list(inspect_all(paths, threads)), threads, near)
 
 
 def duplicates_among(
     paths: Sequence[Path],
-    looks: Sequence[Look],
-    *,
+    infos: Sequence[ImageInfo],
     threads: int,
     near: bool = True,
-    tell: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Duplicate]:
-    """As `find_duplicates`, of images that were looked at; `tell` hears how many are compared.
+    """As `find_duplicates`, of images that were inspected.
 
     Of files with the same bytes, each is paired with the first one, which alone is compared with
-    other images.
+    other images. `progress` is called with the number of images that are compared.
     """
     by_digest: dict[bytes, list[int]] = defaultdict(list)
-    for i, found in enumerate(looks):
-        if found.digest:
-            by_digest[found.digest].append(i)
+    for i, info in enumerate(infos):
+        if info.digest:
+            by_digest[info.digest].append(i)
     pairs = [Duplicate(g[0], i, "exact", 1.0) for g in by_digest.values() for i in g[1:]]
-    if near:
-        first = [g[0] for g in by_digest.values() if looks[g[0]].thumb is not None]
-        pairs += _near(first, paths, looks, threads, tell)
+    first = [g[0] for g in by_digest.values() if infos[g[0]].thumb is not None]
+    if near and len(first) > 1:
+        thumbs = np.stack([np.asarray(infos[i].thumb) for i in first])
+        pairs += _near([paths[i] for i in first], first, thumbs, threads, progress)
     return sorted(pairs)
 
 
@@ -88,39 +91,29 @@ def groups(pairs: Iterable[Duplicate]) -> list[list[int]]:
 
 
 def _near(
-    places: Sequence[int],
     paths: Sequence[Path],
-    looks: Sequence[Look],
+    places: Sequence[int],
+    thumbs: np.ndarray,
     threads: int,
-    tell: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None,
 ) -> list[Duplicate]:
-    if len(places) < 2:
-        return []
-    thumbs = np.stack([np.asarray(looks[i].thumb) for i in places])
-    asked = candidates(describe(thumbs), threads, tell)
     by_pair: dict[tuple[int, int], list[Candidate]] = defaultdict(list)
-    for pair in asked:
-        by_pair[min(pair.a, pair.b), max(pair.a, pair.b)].append(pair)
+    for way in candidates(describe(thumbs), threads, progress):
+        by_pair[min(way.a, way.b), max(way.a, way.b)].append(way)
 
-    def judged(ways: list[Candidate]) -> tuple[float, Candidate]:
+    def best(ways: Sequence[Candidate]) -> Duplicate | None:
         for way in dict.fromkeys(ways):
-            if agreement(thumbs, way) < SAME:
+            if agreement(thumbs[way.a], thumbs[way.b], way) < SAME:
                 continue
-            one, other = (look(paths[places[i]], 2 * THUMB).thumb for i in (way.a, way.b))
+            one, other = (inspect(paths[i], 2 * THUMB).thumb for i in (way.a, way.b))
             if one is None or other is None:  # changed in the meantime
                 continue
-            if (value := closer_agreement(one, other, way)) >= SAME_CLOSELY:
-                return value, way
-        return 0.0, ways[0]
+            if (value := agreement(one, other, way)) >= SAME:
+                a, b = sorted((places[way.a], places[way.b]))
+                return Duplicate(a, b, _how(way), round(value, 3))
+        return None
 
-    with ThreadPoolExecutor(max(1, threads), "tinysight-verify") as pool:
-        results = list(pool.map(judged, by_pair.values()))
-    same = []
-    for value, way in results:
-        if value:
-            a, b = sorted((places[way.a], places[way.b]))
-            same.append(Duplicate(a, b, _how(way), round(value, 3)))
-    return same
+    return [same for same in ordered_map(best, by_pair.values(), threads, 8 * threads) if same]
 
 
 def _how(pair: Candidate) -> str:

@@ -1,37 +1,36 @@
-"""One look at each image file: can it be read, how large is it, what is in it roughly."""
+"""Inspects each image file once: whether it can be read, its size, its bytes, a thumbnail."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from tinysight.concurrency import ordered_map
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
 from tinysight.transforms.decode import read_file, turn_upright
-from tinysight.transforms.header import Header, Refused, read_header
+from tinysight.transforms.header import Header, HeaderError, read_header
 
 THUMB = 64  # pixels, both sides, whatever the proportions
-_AHEAD = 64  # images per call of a thread
+_AHEAD = 64  # results that may wait for the ones before them
 _REDUCED = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
             (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))  # fmt: skip
 
 
-class Look(NamedTuple):
-    """What a file holds.
+class ImageInfo(NamedTuple):
+    """What an image file holds.
 
     Attributes:
-        problem: why it cannot be read; empty if it can.
-        missing: there is no such file.
-        width: of the upright image, in pixels.
-        height: of the upright image.
-        digest: of the bytes of the file, 16 of them.
+        problem: reason why it cannot be read; empty if it can.
+        missing: True where there is no such file.
+        width: width of the upright image, pixels.
+        height: height of the upright image, pixels.
+        digest: BLAKE2 hash of the file, 16 bytes.
         thumb: grey levels, (64, 64) uint8, upright and stretched to a square; None with a problem.
     """
 
@@ -43,59 +42,55 @@ class Look(NamedTuple):
     thumb: np.ndarray | None = None
 
 
-def look(path: Path, side: int = THUMB) -> Look:
-    """Read one image; a large JPEG is decoded at a half, quarter or eighth of its size.
+def inspect(path: Path, side: int = THUMB) -> ImageInfo:
+    """Read one image; a large JPEG is decoded at 1/2, 1/4 or 1/8 size.
 
     Args:
-        path: the file.
-        side: of the thumbnail, in pixels.
+        path: image file.
+        side: side of the thumbnail, pixels.
     """
     try:
         data = read_file(path)
     except ImageError as error:
-        return Look(error.problems[0].what, missing=not path.exists())
+        return ImageInfo(error.problems[0].what, missing=not path.exists())
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
         header = read_header(data)
-    except Refused as refused:
-        return Look(str(refused), digest=digest)
+    except HeaderError as error:
+        return ImageInfo(str(error), digest=digest)
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
-        return Look(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
+        return ImageInfo(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
     grey = _grey(header, side)
     if grey is None:
-        return Look(f"the {header.format} is damaged", digest=digest)
+        return ImageInfo(f"the {header.format} is damaged", digest=digest)
     grey = turn_upright(grey, header.orientation)
     width, height = header.width, header.height
     if header.orientation >= 5:
         width, height = height, width
     thumb = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
-    return Look("", False, width, height, digest, thumb)
+    return ImageInfo("", False, width, height, digest, thumb)
 
 
-def look_at_all(
-    paths: Sequence[Path], threads: int, tell: Callable[[int], None] | None = None
-) -> Iterator[Look]:
-    """`look` at each, in order, in `threads` threads; `tell` hears how many are done."""
-    chunks = [paths[i : i + _AHEAD] for i in range(0, len(paths), _AHEAD)]
+def inspect_all(
+    paths: Sequence[Path], threads: int, progress: Callable[[int], None] | None = None
+) -> Iterator[ImageInfo]:
+    """`inspect` of each file, in order.
+
+    Args:
+        paths: image files.
+        threads: number of threads, >= 1.
+        progress: called with the number of files that are done.
+    """
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # each thread works alone
     try:
-        with ThreadPoolExecutor(max(1, threads), "tinysight-look") as pool:
-            done = 0
-            for found in pool.map(lambda chunk: [look(path) for path in chunk], chunks):
-                yield from found
-                done += len(found)
-                if tell:
-                    tell(done)
+        for done, info in enumerate(ordered_map(inspect, paths, threads, _AHEAD), 1):
+            yield info
+            if progress:
+                progress(done)
     finally:
         cv2.setNumThreads(before)
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _grey(header: Header, side: int) -> np.ndarray | None:

@@ -1,1 +1,5 @@
-"""Data sets made of annotated photographs or of longer lists; `tinysight data prepare`."""
+"""Images of what boxes show, and lists divided in two; `tinysight data prepare`."""
+
+from tinysight.data.prepare.dataset import Plan, Prepared, prepare
+
+__all__ = ["Plan", "Prepared", "prepare"]

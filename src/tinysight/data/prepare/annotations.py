@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.parsers import expat
+from xml.etree import ElementTree
 
 from tinysight.errors import DataError, Problem
 
@@ -39,8 +38,8 @@ def read_voc(annotations: Path, images: Path) -> Read:
     """Pascal VOC: one XML file a photograph; pixels are counted from 1, the last one is inside.
 
     Args:
-        annotations: folder of the XML files.
-        images: folder of the photographs.
+        annotations: folder of XML files.
+        images: folder of photographs.
 
     Raises:
         DataError: no such folder, or no XML file in it.
@@ -51,15 +50,15 @@ def read_voc(annotations: Path, images: Path) -> Read:
     photographs, bad = [], []
     for file in files:
         try:
-            tree = _xml(file)
-            name = next(iter(tree.get("filename", [])), "") or f"{file.stem}.jpg"
-            size = [int(float(_one(tree, f"size/{side}", "0"))) for side in ("width", "height")]
+            root = ElementTree.XML(file.read_bytes(), ElementTree.XMLParser(target=_Plain()))
+            name = _text(root, "filename", "") or f"{file.stem}.jpg"
+            size = [int(float(_text(root, f"size/{side}", "0"))) for side in ("width", "height")]
             found = []
-            for thing in tree.get("object", []):
-                low = (float(_one(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
-                high = (float(_one(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
-                found.append(Box(_one(thing, "name"), *low, *high))
-        except (OSError, ValueError, expat.ExpatError) as error:
+            for thing in root.findall("object"):
+                low = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
+                high = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
+                found.append(Box(_text(thing, "name"), *low, *high))
+        except (OSError, ValueError, ElementTree.ParseError) as error:
             bad.append(Problem(str(file), f"not readable as VOC annotation: {error}"))
             continue
         photographs.append(Photograph(images / name, tuple(found), (size[0], size[1])))
@@ -131,54 +130,31 @@ def read_boxes(annotations: Path, images: Path) -> Read:
     return [Photograph(images / path, tuple(found)) for path, found in boxes.items()], bad
 
 
-def _xml(file: Path) -> dict[str, list[Any]]:
-    """Children of the root by name: text, or a mapping of the same kind.
+class _Plain(ElementTree.TreeBuilder):
+    """Refuses what could hide anything, or fill the memory.
 
-    An XML file can declare entities that expand to gigabytes or name other files; both need a
-    document type, which no annotation has, so one is refused.
+    An XML file can declare entities that expand to gigabytes or name other files; both need a document type, which no
+    annotation has.
     """
-    root: dict[str, list[Any]] = {}
-    stack: list[tuple[str, dict[str, list[Any]], list[str]]] = [("", root, [])]
 
-    def start(name: str, _: object) -> None:
-        if len(stack) > _DEEPEST:
-            raise ValueError(f"more than {_DEEPEST} levels deep")
-        stack.append((name, {}, []))
+    depth = 0
 
-    def end(_: str) -> None:
-        name, children, text = stack.pop()
-        stack[-1][1].setdefault(name, []).append(children or "".join(text).strip())
-
-    def refuse(*_: object) -> None:
+    def doctype(self, *_: object) -> None:
         raise ValueError("it declares a document type, which could hide anything")
 
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = lambda text: stack[-1][2].append(text)
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.ExternalEntityRefHandler = lambda *_: 0
-    parser.Parse(file.read_bytes(), True)
-    tree = next(iter(next(iter(root.values()))))
-    if not isinstance(tree, dict):
-        raise ValueError("nothing in it")  # noqa: TRY004 - a file's fault, not a caller's
-    return tree
+    def start(self, tag: Any, attrs: Any) -> ElementTree.Element:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise ValueError(f"more than {_DEEPEST} levels deep")
+        return super().start(tag, attrs)
+
+    def end(self, tag: Any) -> ElementTree.Element:
+        self.depth -= 1
+        return super().end(tag)
 
 
-def _one(tree: Any, path: str, default: str | None = None) -> str:
-    for name in path.split("/"):
-        found = tree.get(name) if isinstance(tree, dict) else None
-        if not found:
-            if default is not None:
-                return default
-            raise ValueError(f"no {path}")
-        tree = found[0]
-    if not isinstance(tree, str):
-        raise ValueError(f"no text in {path}")  # noqa: TRY004 - as above
-    return tree
-
-
-def names_of(photographs: list[Photograph]) -> Iterator[str]:
-    """The names of all boxes."""
-    return (box.name for photograph in photographs for box in photograph.boxes)
+def _text(element: ElementTree.Element, path: str, default: str | None = None) -> str:
+    text = element.findtext(path, default)
+    if text is None:
+        raise ValueError(f"no {path}")
+    return text.strip()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from tinysight.concurrency import ordered_map
 from tinysight.data.prepare.annotations import Box, Photograph
-from tinysight.errors import DataError, ImageError, Problem
+from tinysight.errors import ImageError, Problem
 from tinysight.files import write_atomic
 from tinysight.transforms import decode
 
@@ -23,7 +22,7 @@ _AHEAD = 8  # photographs in memory for each thread
 
 
 class Crop(NamedTuple):
-    """An image that was made: its path below the folder, its class id, and where it came from."""
+    """An image that was made: its path below the folder, its class id, its photograph's path."""
 
     path: str
     label: int
@@ -31,7 +30,7 @@ class Crop(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Everything that was made of some photographs, and what was not."""
+    """Everything that was made of some photographs, and what was not and why."""
 
     crops: list[Crop]
     problems: list[Problem]
@@ -42,10 +41,10 @@ def enlarged(box: Box, scale: float, width: int, height: int) -> tuple[int, int,
     """The box scaled about its centre and clipped to an image: x0, y0, x1, y1 in whole pixels.
 
     Args:
-        box: in pixels.
-        scale: of width and height; 3 makes nine times the area.
-        width: of the image.
-        height: of the image.
+        box: edges, pixels.
+        scale: factor of width and height; 3 makes nine times the area.
+        width: width of the image, pixels.
+        height: height of the image, pixels.
     """
     edges = []
     for low, high, limit in ((box.x0, box.x1, width), (box.y0, box.y1, height)):
@@ -70,28 +69,24 @@ def cut(
     """Write a crop for every box that counts below `folder`/images; one that is there is kept.
 
     Args:
-        photographs: with their boxes.
-        images: their folder, from which a crop's name is made: `a/b.jpg` gives `a_b_1.jpg`.
-        folder: where `images` is made.
+        photographs: photographs with their boxes.
+        images: folder of the photographs, from which a crop's name is made: `a/b.jpg` gives `a_b_1.jpg`.
+        folder: data set, in which the folder `images` is made.
         classes: class id of each name that counts; boxes of other names are skipped.
-        scale: of the boxes, about their centres.
-        min_size: of a crop's shorter side, in pixels; smaller ones are skipped.
-        threads: that decode and write.
+        scale: factor of the boxes' sides, about their centres.
+        min_size: least shorter side of a crop, pixels; smaller ones are skipped.
+        threads: number of threads that decode and write, >= 1.
     """
     done = Cut([], [], Counter())
-    names = _names(photographs, images)
+    jobs = zip(photographs, _names(photographs, images), strict=True)
 
     def one(job: tuple[Photograph, str]) -> Cut:
-        return _cut_one(job[0], job[1], folder, classes, scale, min_size)
+        return _cut_one(*job, folder, classes, scale, min_size)
 
-    with ThreadPoolExecutor(max(1, threads), "tinysight-crop") as pool:
-        step = max(1, threads) * _AHEAD
-        for start in range(0, len(photographs), step):
-            jobs = zip(photographs[start : start + step], names[start : start + step], strict=True)
-            for made in pool.map(one, jobs):
-                done.crops.extend(made.crops)
-                done.problems.extend(made.problems)
-                done.skipped.update(made.skipped)
+    for made in ordered_map(one, jobs, threads, threads * _AHEAD):
+        done.crops.extend(made.crops)
+        done.problems.extend(made.problems)
+        done.skipped.update(made.skipped)
     return done
 
 
@@ -160,71 +155,3 @@ def _names(photographs: Sequence[Photograph], images: Path) -> list[str]:
         taken.add(unique.casefold())
         names.append(unique)
     return names
-
-
-class Manifest:
-    """`manifest.json` in the folder of a data set that is being made: of what, how, and whether whole.
-
-    Raises:
-        DataError: from the constructor: the folder holds something that may not be overwritten.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any], resume: bool) -> None:
-        self.path = folder / "manifest.json"
-        self._settings = json.loads(json.dumps(settings))
-        there = self._there()
-        if there is None and folder.is_dir() and any(folder.iterdir()):
-            raise DataError(str(folder), "this folder is not empty", "choose another with --out")
-        if there is not None:
-            if there.get("complete"):
-                raise DataError(str(folder), "already made", "choose another folder with --out")
-            if not resume:
-                raise DataError(str(folder), "begun, not finished", "--resume goes on")
-            if there.get("settings") != self._settings:
-                hint = "resume with the same arguments, or choose another folder with --out"
-                raise DataError(str(folder), "begun with other arguments", hint)
-        self._write({"complete": False})
-
-    def finish(self, tree: Mapping[str, Any]) -> None:
-        """The data set is whole; `tree` says what is in it."""
-        self._write({"complete": True, **tree})
-
-    def _there(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _write(self, tree: Mapping[str, Any]) -> None:
-        text = json.dumps({"settings": self._settings, **tree}, indent=2, ensure_ascii=False)
-        write_atomic(self.path, text + "\n")
-
-
-def lines(pairs: Sequence[tuple[str, int]]) -> str:
-    """A list file."""
-    return "".join(f"{path}\t{label}\n" for path, label in pairs)
-
-
-def by_label(labels: Sequence[int], names: Sequence[str]) -> dict[str, int]:
-    """How many there are of each."""
-    counts = Counter(labels)
-    return {name: counts[i] for i, name in enumerate(names)}
-
-
-def group_of(path: str, pattern: str | None) -> str:
-    """What must stay together with `path`: what the pattern's first brackets hold, or the path."""
-    if pattern is None:
-        return path
-    found = re.search(pattern, path)
-    if not found:
-        raise DataError(path, f"the pattern {pattern!r} does not match", "correct --group")
-    return found[1] if found.re.groups else found[0]
-
-
-def rooted(paths: Sequence[Path], root: Path) -> Iterator[str]:
-    """Paths as a list file writes them: relative to `root` where they are below it."""
-    for path in paths:
-        yield (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

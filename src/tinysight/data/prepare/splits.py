@@ -31,11 +31,11 @@ def divide(
 
     Args:
         labels: class ids, (N,).
-        groups: what must stay together, (N,): a photograph, a camera, a person.
+        groups: names of what must stay together, (N,): a photograph, a camera, a person.
         fraction: share of every class for the test, as near as whole groups allow.
-        per_class: instead, so many of each class for the test. The others of the groups that are
-            needed for it are left out, for they may be on neither side.
-        seed: another one divides otherwise.
+        per_class: number of images of each class for the test, in place of `fraction`. The others of the groups that
+            are needed for it are left out, for they may be on neither side.
+        seed: seed of the order in which groups are chosen.
 
     Raises:
         DataError: a class has too few images or groups, so that one side would have none of it.

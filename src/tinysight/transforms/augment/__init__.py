@@ -3,21 +3,10 @@
 from tinysight.transforms.augment import (
     auto_augment,
     blur,
-    classic,
-    colour,
     erasing,
     geometry,
     photometric,
-    turning,
+    rotation,
 )
 
-__all__ = [
-    "auto_augment",
-    "blur",
-    "classic",
-    "colour",
-    "erasing",
-    "geometry",
-    "photometric",
-    "turning",
-]
+__all__ = ["auto_augment", "blur", "erasing", "geometry", "photometric", "rotation"]

@@ -1,7 +1,9 @@
 """RandAugment and AutoAugment: a few operations per image, drawn from a table or a policy.
 
-Everything runs on uint8 pixels, before `normalize`, and equals what the same draws give with
-Pillow. Grey images are taken as RGB.
+Everything runs on uint8 pixels, before `normalize`, and equals what the same draws give with Pillow. Grey images are
+taken as RGB. The classic ones are at the scales of their first open implementations, which PaddleClas uses: they always
+apply what was drawn, shear is bicubic, shift and rotation take the nearest pixel, and rotation is always
+counter-clockwise.
 """
 
 from __future__ import annotations
@@ -14,45 +16,32 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.affine import Filter
-from tinysight.transforms.augment.operations import (
+from tinysight.transforms.augment.pillow import Colour, Filter
+from tinysight.transforms.augment.policies import (
+    FACTORS,
     FALLING,
-    MEAN_COLOUR,
     MOVES,
     OPERATIONS,
+    ORIGINAL,
+    POLICIES,
     RISING,
     STRONGEST,
     Level,
-    as_rgb,
-    check_colour,
-    draw_value,
-    like,
 )
-from tinysight.transforms.augment.policies import POLICIES
-from tinysight.transforms.base import Image, need
+from tinysight.transforms.base import Image, RandomTransform
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
     from numpy.random import Generator
 
+MEAN_COLOUR: Colour = (124, 116, 104)  # ImageNet's mean
+MID_GREY: Colour = (128, 128, 128)
 # The order decides what a draw means, so it is that of the published code.
 _CHOICES = (
-    "autocontrast",
-    "equalize",
-    "invert",
-    "rotate",
-    "posterize",
-    "solarize",
-    "solarize_add",
-    "color",
-    "contrast",
-    "brightness",
-    "sharpness",
-    "shear_x",
-    "shear_y",
-    "translate_x",
+    "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add",
+    "color", "contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x",
     "translate_y",
-)
+)  # fmt: skip
 # Set 0, the only one there is: how often each choice comes, without repeating one.
 _WEIGHTS = (
     (0.025, 0.005, 0, 0.3, 0, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2, 0.2, 0.1, 0.1),
@@ -110,9 +99,20 @@ def parse_spec(spec: str) -> Strength:
     )
 
 
+class _FromPolicy(RandomTransform):
+    """Applies operations to uint8 RGB; `fill` is the colour of what comes into view."""
+
+    pixels: ClassVar[str] = "rgb"
+    fill: Colour
+
+    def __post_init__(self) -> None:
+        if len(self.fill) != 3 or not all(0 <= v <= 255 for v in self.fill):
+            raise ValueError(f"fill should be three numbers from 0 to 255, got {list(self.fill)}")
+
+
 @transforms.register("rand_augment")
 @dataclass(frozen=True)
-class RandAugment:
+class RandAugment(_FromPolicy):
     """A few operations of fifteen, each applied with probability 1/2, at a noisy magnitude; uint8.
 
     The operations: autocontrast, equalize, invert, rotate (30 degrees at magnitude 10), posterize,
@@ -126,12 +126,9 @@ class RandAugment:
         spec: `rand`, then by dashes mN magnitude 0 to 10, nN operations, mstdX its deviation, inc1
             tables that grow stronger, w0 published weights. See `parse_spec`.
         p: probability of doing anything.
-        interpolation: of rotation, shear and shift; "random" draws bilinear or bicubic each time.
+        interpolation: filter of rotation, shear and shift; "random" draws bilinear or bicubic each time.
         fill: colour of what comes into view, 0 to 255; ImageNet's mean.
     """
-
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
 
     spec: str = "rand-m9-mstd0.5-inc1"
     p: Annotated[float, Ge(0), Le(1)] = 1.0
@@ -139,16 +136,12 @@ class RandAugment:
     fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MEAN_COLOUR
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_spec(self.spec)
-        check_colour(self.fill)
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        rng = need(rng)
         strength = parse_spec(self.spec)
-        pixels = as_rgb(image, "rand_augment")
-        if rng.random() >= self.p:
-            return image
         weights = None if strength.weights is None else _shares(strength.weights)
         chosen = rng.choice(
             len(_CHOICES), strength.operations, replace=weights is None, p=weights
@@ -159,8 +152,8 @@ class RandAugment:
                 continue
             level = table[_CHOICES[index]]
             magnitude, deviation = strength.magnitude, strength.deviation
-            pixels = _step(pixels, level, magnitude, self, rng, deviation)
-        return like(pixels, image)
+            image = _step(image, level, magnitude, self, rng, deviation)
+        return image
 
 
 def _shares(index: int) -> np.ndarray:
@@ -170,7 +163,7 @@ def _shares(index: int) -> np.ndarray:
 
 @transforms.register("auto_augment")
 @dataclass(frozen=True)
-class AutoAugment:
+class AutoAugment(_FromPolicy):
     """One pair of operations out of 25 that a search found for ImageNet, at timm's scales; uint8.
 
     Args:
@@ -178,12 +171,9 @@ class AutoAugment:
             posterize grows stronger with its level.
         p: probability of doing anything.
         deviation: standard deviation of the level, which goes from 0 to 10.
-        interpolation: of rotation, shear and shift; "random" draws bilinear or bicubic each time.
+        interpolation: filter of rotation, shear and shift; "random" draws bilinear or bicubic each time.
         fill: colour of what comes into view, 0 to 255; ImageNet's mean.
     """
-
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
 
     policy: Literal["original", "originalr", "v0", "v0r"] = "original"
     p: Annotated[float, Ge(0), Le(1)] = 1.0
@@ -194,25 +184,21 @@ class AutoAugment:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"policy should be one of {', '.join(POLICIES)}, got {self.policy!r}")
-        check_colour(self.fill)
+        super().__post_init__()
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        rng = need(rng)
-        pixels = as_rgb(image, "auto_augment")
-        if rng.random() >= self.p:
-            return image
         policy = POLICIES[self.policy]
         for name, p, strength in policy[int(rng.integers(0, len(policy)))]:
             if p < 1 and rng.random() > p:
                 continue
             level = RISING["posterize"] if name == "posterize_rising" else FALLING[name]
-            pixels = _step(pixels, level, strength, self, rng, self.deviation)
-        return like(pixels, image)
+            image = _step(image, level, strength, self, rng, self.deviation)
+        return image
 
 
 def _step(
-    pixels: Image,
+    image: Image,
     level: Level,
     magnitude: float,
     settings: RandAugment | AutoAugment,
@@ -222,8 +208,100 @@ def _step(
     """One operation; draws its strength, its sign, and the interpolation where there is one."""
     if deviation > 0:
         magnitude = float(rng.normal(magnitude, deviation))
-    value = draw_value(level, min(STRONGEST, max(0.0, magnitude)), rng)
+    value = level.value(min(STRONGEST, max(0.0, magnitude)))
+    if level.signed and rng.random() > 0.5:
+        value = -value
+    value += level.centre
     filter_: Filter = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
     if settings.interpolation == "random" and level.operation in MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
-    return OPERATIONS[level.operation](pixels, value, filter_, check_colour(settings.fill))
+    return OPERATIONS[level.operation](image, value, filter_, settings.fill)
+
+
+_SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y")
+_LARGEST = {
+    **dict.fromkeys(("shear_x", "shear_y"), 0.3),
+    **dict.fromkeys(("translate_x", "translate_y"), 150 / 331),
+    **dict.fromkeys(FACTORS, 0.9),
+    "rotate": 30.0,
+}
+_CLASSIC_CHOICES = (
+    "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "color", "posterize", "solarize",
+    "contrast", "sharpness", "brightness", "autocontrast", "equalize", "invert",
+)  # fmt: skip
+
+
+def _policy_value(name: str, level: int) -> float:
+    """What level 0 to 9 of an AutoAugment policy means."""
+    if name == "posterize":
+        return float(np.linspace(8, 4, 10).round()[level])
+    if name == "solarize":
+        return float(np.linspace(256, 0, 10)[level])
+    return float(np.linspace(0, _LARGEST.get(name, 0.0), 10)[level])
+
+
+def _magnitude_value(name: str, magnitude: float) -> float:
+    """What magnitude 0 to 10 of RandAugment means."""
+    share = magnitude / 10
+    if name == "posterize":
+        return int(4.0 * share)
+    return (256.0 if name == "solarize" else _LARGEST.get(name, 0.0)) * share
+
+
+def _apply(image: Image, name: str, value: float, fill: Colour, rng: Generator) -> Image:
+    if name in _SIGNED or name in FACTORS:
+        value *= (-1, 1)[int(rng.integers(0, 2))]
+    if name in FACTORS:
+        value += 1
+    shear = name.startswith("shear")
+    return OPERATIONS[name](image, value, "bicubic" if shear else "nearest", fill)
+
+
+@transforms.register("classic_auto_augment")
+@dataclass(frozen=True)
+class ClassicAutoAugment(_FromPolicy):
+    """One pair of operations out of AutoAugment's 25 for ImageNet, at their first scales; uint8.
+
+    Source: arXiv 1805.09501; PaddleClas' AutoAugment, with equal results for equal draws.
+
+    Args:
+        fill: colour of what comes into view, 0 to 255.
+    """
+
+    fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MID_GREY
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Uint8 image to uint8 of the same shape."""
+        for name, p, level in ORIGINAL[int(rng.integers(0, len(ORIGINAL)))]:
+            if rng.random() < p:
+                name = name.removesuffix("_4_to_8")
+                value = _policy_value(name, level)
+                image = _apply(image, name, value, self.fill, rng)
+        return image
+
+
+@transforms.register("classic_rand_augment")
+@dataclass(frozen=True)
+class ClassicRandAugment(_FromPolicy):
+    """A few operations of fourteen, all applied, at one fixed magnitude; uint8.
+
+    Source: arXiv 1909.13719; PaddleClas' RandAugment, with equal results for equal draws. There,
+    solarize and posterize are strongest at magnitude 0.
+
+    Args:
+        operations: number of operations per image, >= 1, drawn with repetition.
+        magnitude: strength, 0 to 10.
+        fill: colour of what comes into view, 0 to 255.
+    """
+
+    operations: Annotated[int, Ge(1)] = 2
+    magnitude: Annotated[float, Ge(0), Le(10)] = 5.0
+    fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MID_GREY
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Uint8 image to uint8 of the same shape."""
+        for _ in range(self.operations):
+            name = _CLASSIC_CHOICES[int(rng.choice(len(_CLASSIC_CHOICES)))]
+            value = _magnitude_value(name, self.magnitude)
+            image = _apply(image, name, value, self.fill, rng)
+        return image

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import cv2
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, need, same_axes
+from tinysight.transforms.base import Image, RandomTransform, same_axes
 from tinysight.transforms.blur import (
     filter_with,
     gaussian_blur,
@@ -28,7 +28,7 @@ MAX_ANGLE = 45
 
 @transforms.register("random_blur")
 @dataclass(frozen=True)
-class RandomBlur:
+class RandomBlur(RandomTransform):
     """Blur with probability `p`, visibly at the size that a model sees; sets the label.
 
     The strength is drawn log-uniformly between `min_sigma` and `max_sigma`, pixels of standard
@@ -45,7 +45,6 @@ class RandomBlur:
         view: short side, px, of the image that a model sees before its crop.
     """
 
-    random: ClassVar[bool] = True
     sets_label: ClassVar[bool] = True
 
     p: Annotated[float, Ge(0), Le(1)] = 0.5
@@ -64,11 +63,8 @@ class RandomBlur:
         if unknown or not self.families:
             raise ValueError(f"families should be of gaussian and motion, got {self.families!r}")
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> tuple[Image, int]:
+    def apply(self, image: Image, rng: Generator) -> tuple[Image, int]:
         """Image (H, W, C) to the same shape and dtype, and the label."""
-        rng = need(rng)
-        if rng.random() >= self.p:
-            return image, 0
         family = self.families[int(rng.integers(0, len(self.families)))]
         sigma = math.exp(rng.uniform(math.log(self.min_sigma), math.log(self.max_sigma)))
         sigma *= min(image.shape[:2]) / self.view
@@ -79,7 +75,7 @@ class RandomBlur:
 
 @transforms.register("kernel_blur")
 @dataclass(frozen=True)
-class KernelBlur:
+class KernelBlur(RandomTransform):
     """PaddleClas' blur: small kernels, whatever the size of the image; sets the label.
 
     Gaussian: width and height drawn independently from 5, 7, 9, 11, deviation as OpenCV derives it
@@ -97,18 +93,14 @@ class KernelBlur:
         normalize_kernel: make the motion kernel sum to 1.
     """
 
-    random: ClassVar[bool] = True
     sets_label: ClassVar[bool] = True
 
     p: Annotated[float, Ge(0), Le(1)] = 0.5
     stretch: bool = False
     normalize_kernel: bool = True
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> tuple[Image, int]:
+    def apply(self, image: Image, rng: Generator) -> tuple[Image, int]:
         """Image (H, W, C) to the same shape and dtype, and the label."""
-        rng = need(rng)
-        if rng.random() >= self.p:
-            return image, 0
         if rng.random() >= 0.5:
             return self.gaussian(image, rng), 1
         return self.motion(image, rng), 1

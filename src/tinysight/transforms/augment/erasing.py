@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, need
+from tinysight.transforms.base import Image, RandomTransform
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @transforms.register("random_erasing")
 @dataclass(frozen=True)
-class RandomErasing:
+class RandomErasing(RandomTransform):
     """Cover a random rectangle with one colour, one random colour, or noise.
 
     Source: arXiv 1708.04896, in PaddleClas' form, with equal results for equal draws. Put it after
@@ -38,9 +38,6 @@ class RandomErasing:
             pixels.
     """
 
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
-
     p: Annotated[float, Ge(0), Le(1)] = 0.5
     mode: Literal["const", "rand", "pixel"] = "const"
     area: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.02, 0.4)
@@ -53,9 +50,8 @@ class RandomErasing:
         if not 0 < self.area[0] <= self.area[1]:
             raise ValueError("area should be two positive numbers in ascending order")
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
-        """Image (H, W, C) to the same shape and dtype."""
-        rng = need(rng)
+    def check(self, image: Image) -> None:
+        """Refuse pixels that `mode` or `value` are not for."""
         channels = image.shape[2] if image.ndim == 3 else 1
         if self.mode != "const" and image.dtype == np.uint8:
             raise ImageError(
@@ -63,8 +59,9 @@ class RandomErasing:
             )
         if len(self.value) not in (1, channels):
             raise ImageError("", f"{channels} channels, but value has {len(self.value)}")
-        if rng.random() >= self.p:
-            return image
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
         window = self.draw(image.shape[1], image.shape[0], rng)
         if window is None:
             return image
@@ -98,7 +95,7 @@ class RandomErasing:
 
 @transforms.register("hide_and_seek")
 @dataclass(frozen=True)
-class HideAndSeek:
+class HideAndSeek(RandomTransform):
     """Cut the image into squares and cover each with zeros with probability `hide`.
 
     Source: arXiv 1811.02545. PaddleClas' operator takes the axes of an (H, W, C) image for
@@ -109,15 +106,11 @@ class HideAndSeek:
         hide: probability, per square.
     """
 
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
-
     sizes: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 16, 32, 44, 56)
     hide: Annotated[float, Ge(0), Le(1)] = 0.5
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to the same shape and dtype."""
-        rng = need(rng)
         side = self.sizes[int(rng.choice(len(self.sizes)))]
         if side == 0:
             return image

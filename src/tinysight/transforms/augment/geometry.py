@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, need, same_axes, width_height
+from tinysight.transforms.base import Image, RandomTransform, same_axes, width_height
 from tinysight.transforms.geometry import (
+    CV2_INTERPOLATIONS,
     Backend,
     Interpolation,
     check_interpolation,
@@ -26,23 +27,21 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 _FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
+_RESAMPLINGS = tuple(CV2_INTERPOLATIONS.values())  # whose order decides what a draw means
 
 
 @transforms.register("random_crop")
 @dataclass(frozen=True)
-class RandomCrop:
+class RandomCrop(RandomTransform):
     """Cut out a window at a uniform place; an image that is too small is an error.
 
     PaddleClas' RandCropImageV2 draws from one row and one column too many, so that now and then its
     window is a pixel short; this one is not.
 
     Args:
-        size: of the window.
-        pad: rows and columns of zeros put around the image first.
+        size: size of the window, pixels.
+        pad: number of rows and columns of zeros put around the image first.
     """
-
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
 
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
     pad: Annotated[int, Ge(0)] = 0
@@ -50,9 +49,8 @@ class RandomCrop:
     def __post_init__(self) -> None:
         width_height(self.size)
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to a view (h, w, C)."""
-        rng = need(rng)
         if self.pad:
             image = np.pad(image, ((self.pad,) * 2, (self.pad,) * 2, (0, 0))[: image.ndim])
         width, height = width_height(self.size)
@@ -64,7 +62,7 @@ class RandomCrop:
 
 @transforms.register("random_resized_crop")
 @dataclass(frozen=True)
-class RandomResizedCrop:
+class RandomResizedCrop(RandomTransform):
     """Cut out a window of random area and proportions and resize it.
 
     One draw always succeeds: the proportions are drawn first, then the area between what was asked
@@ -72,18 +70,15 @@ class RandomResizedCrop:
     left, top).
 
     Args:
-        size: of the result.
+        size: size of the result, pixels.
         scale: smallest and largest share of the image's area.
         ratio: smallest and largest width over height, before the image's own proportions limit
             the area.
         log_ratio: draw the ratio log-uniformly, so that upright and lying windows are equally
             likely.
-        interpolation: as in `resize`.
-        backend: as in `resize`.
+        interpolation: interpolation that `backend` has; see `resize`.
+        backend: "cv2" or "pillow"; see `resize`.
     """
-
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
 
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
     scale: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.08, 1.0)
@@ -99,9 +94,9 @@ class RandomResizedCrop:
             if not 0 < low <= high:
                 raise ValueError(f"{name} should be two positive numbers in ascending order")
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
-        window = crop(image, *self.draw(image.shape[1], image.shape[0], need(rng)))
+        window = crop(image, *self.draw(image.shape[1], image.shape[0], rng))
         return resize_to(window, *width_height(self.size), self.interpolation, self.backend)
 
     def draw(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
@@ -124,14 +119,11 @@ class RandomResizedCrop:
 
 @transforms.register("random_resize")
 @dataclass(frozen=True)
-class RandomResize:
+class RandomResize(RandomTransform):
     """Resize to a short side with an interpolation drawn per image, so that none is learnt.
 
     `short` may be a range [smallest, largest], both included, drawn uniformly.
     """
-
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
 
     short: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
     interpolations: Annotated[tuple[Interpolation, ...], MinLen(1)] = (
@@ -147,9 +139,8 @@ class RandomResize:
         for interpolation in self.interpolations:
             check_interpolation(interpolation, "cv2")
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
-        rng = need(rng)
         low, high = width_height(self.short)
         short = int(rng.integers(low, high + 1))
         interpolation = self.interpolations[int(rng.integers(0, len(self.interpolations)))]
@@ -158,17 +149,41 @@ class RandomResize:
 
 @transforms.register("random_flip")
 @dataclass(frozen=True)
-class RandomFlip:
+class RandomFlip(RandomTransform):
     """Mirror with probability `p`: left to right, top to bottom, or both at once (half a turn)."""
-
-    random: ClassVar[bool] = True
-    sets_label: ClassVar[bool] = False
 
     p: Annotated[float, Ge(0), Le(1)] = 0.5
     direction: Literal["horizontal", "vertical", "both"] = "horizontal"
 
-    def __call__(self, image: Image, rng: Generator | None = None) -> Image:
+    def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to the same shape and dtype."""
-        if need(rng).random() >= self.p:
-            return image
         return same_axes(cv2.flip(image, _FLIPS[self.direction]), image)
+
+
+@transforms.register("random_resampling")
+@dataclass(frozen=True)
+class RandomResampling(RandomTransform):
+    """Reduce to a square of a random side and enlarge again, each with a random interpolation.
+
+    Makes a model indifferent to how images were resized. Source: PaddleClas'
+    RandomInterpolationAugment, with equal results for equal draws.
+
+    Args:
+        scale: smallest and largest side of the square, as a share of the height.
+        p: probability.
+    """
+
+    scale: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.2, 1.0)
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError("scale should be two positive numbers in ascending order")
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        side = max(int(rng.uniform(*self.scale) * image.shape[0]), 1)
+        down, up = (_RESAMPLINGS[int(rng.choice(len(_RESAMPLINGS)))] for _ in range(2))
+        small = cv2.resize(image, (side, side), interpolation=down)
+        back = cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=up)
+        return same_axes(back, image)

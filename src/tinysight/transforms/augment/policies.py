@@ -1,12 +1,94 @@
-"""Published policies: pairs of operations with a probability and a level each.
+"""What augmentation policies are made of: operations, how strong they are at a level, and published pairs of them.
 
-Sources: `original` is the ImageNet policy of AutoAugment (arXiv 1805.09501), `v0` the one of the
-EfficientNet code for TPUs; the names ending in r read posterize as growing stronger with its level.
+An operation takes one number: degrees, a share of the image, a factor, a threshold, bits. How a policy's level becomes
+that number is a `Level`; the published policies disagree about it, so each family has a table of its own.
+
+Sources: `original` is the ImageNet policy of AutoAugment (arXiv 1805.09501), `v0` the one of the EfficientNet code for
+TPUs; the names ending in r read posterize as growing stronger with its level.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import NamedTuple
+
+from tinysight.transforms.augment import pillow, tone
+from tinysight.transforms.augment.pillow import Colour, Filter
+from tinysight.transforms.base import Image
+
+Operation = Callable[[Image, float, Filter, Colour], Image]
+
+STRONGEST = 10.0  # levels go from 0 to this
+FACTORS = ("color", "contrast", "brightness", "sharpness")
+MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+
+
+def _fixed(change: Callable[[Image], Image]) -> Operation:
+    return lambda image, _value, _filter, _fill: change(image)
+
+
+def _by(change: Callable[[Image, float], Image]) -> Operation:
+    return lambda image, value, _filter, _fill: change(image, value)
+
+
+OPERATIONS: dict[str, Operation] = {
+    **{n: _fixed(getattr(tone, n)) for n in ("autocontrast", "equalize", "invert")},
+    **{n: _by(getattr(tone, n)) for n in (*FACTORS, "solarize")},
+    **{n: getattr(pillow, n) for n in MOVES},
+    "posterize": _by(lambda image, bits: tone.posterize(image, min(int(bits), 8))),
+    "solarize_add": _by(lambda image, add: tone.solarize_add(image, int(add))),
+}
+
+
+class Level(NamedTuple):
+    """How strong an operation is at a level: `centre` plus or minus `value(level)`."""
+
+    operation: str
+    value: Callable[[float], float]
+    signed: bool = False  # minus in half of the cases
+    centre: float = 0.0
+
+
+def _scaled(
+    *operations: str, most: float = 0.0, least: float = 0.0, centre: float | None = None
+) -> dict[str, Level]:
+    """From `least` up in proportion to the level; with a `centre`, either way from there."""
+
+    def value(level: float) -> float:
+        return level / STRONGEST * most + least
+
+    return {o: Level(o, value, centre is not None, centre or 0.0) for o in operations}
+
+
+def _whole(operation: str, most: int, start: int = 0) -> Level:
+    """From `start` in whole steps to `most` more, or less where that is negative."""
+
+    def value(level: float) -> int:
+        return start + int(level / STRONGEST * most)
+
+    return Level(operation, value)
+
+
+# EfficientNet's tables, as timm has them. Some operations grow weaker with the level here.
+FALLING: dict[str, Level] = {
+    **_scaled("autocontrast", "equalize", "invert"),
+    **_scaled("rotate", most=30.0, centre=0.0),
+    **_scaled("shear_x", "shear_y", most=0.3, centre=0.0),
+    **_scaled("translate_x", "translate_y", most=0.45, centre=0.0),
+    **_scaled(*FACTORS, most=1.8, least=0.1),
+    "posterize": _whole("posterize", 4),
+    "posterize_4_to_8": _whole("posterize", 4, 4),
+    "solarize": _whole("solarize", 256),
+    "solarize_add": _whole("solarize_add", 110),
+}
+# The same, with every operation growing stronger.
+RISING: dict[str, Level] = {
+    **FALLING,
+    **_scaled(*FACTORS, most=0.9, centre=1.0),
+    "posterize": _whole("posterize", -4, 4),
+    "solarize": _whole("solarize", -256, 256),
+}
 
 
 class Step(NamedTuple):
@@ -17,16 +99,13 @@ class Step(NamedTuple):
     level: int
 
 
-def _pairs(text: str) -> tuple[tuple[Step, Step], ...]:
-    """Policies from lines of `name p level, name p level`."""
-    pairs = []
-    for line in text.strip().splitlines():
-        first, second = (step.split() for step in line.split(","))
-        pairs.append(tuple(Step(n, float(p), int(level)) for n, p, level in (first, second)))
-    return tuple((a, b) for a, b in pairs)
+def _pairs(text: str) -> tuple[tuple[Step, ...], ...]:
+    """Pairs of steps from lines of `name p level, name p level`."""
+    lines = ([step.split() for step in line.split(",")] for line in text.strip().splitlines())
+    return tuple(tuple(Step(n, float(p), int(level)) for n, p, level in line) for line in lines)
 
 
-ORIGINAL = _pairs("""
+_ORIGINAL = """
     posterize_4_to_8 0.4 8, rotate 0.6 9
     solarize 0.6 5, autocontrast 0.6 5
     equalize 0.8 8, equalize 0.6 3
@@ -52,9 +131,9 @@ ORIGINAL = _pairs("""
     invert 0.6 4, equalize 1.0 8
     color 0.6 4, contrast 1.0 8
     equalize 0.8 8, equalize 0.6 3
-""")
+"""
 
-V0 = _pairs("""
+_V0 = """
     equalize 0.8 1, shear_y 0.8 4
     color 0.4 9, equalize 0.6 3
     color 0.4 1, rotate 0.6 8
@@ -80,21 +159,14 @@ V0 = _pairs("""
     posterize 0.8 2, solarize 0.6 10
     solarize 0.6 8, equalize 0.6 1
     color 0.8 6, rotate 0.4 5
-""")
+"""
 
 
-def _named(policy: tuple[tuple[Step, Step], ...], name: str) -> tuple[tuple[Step, Step], ...]:
-    """`policy` with another way to posterize."""
-
-    def change(step: Step) -> Step:
-        return step._replace(name=name) if step.name.startswith("posterize") else step
-
-    return tuple((change(a), change(b)) for a, b in policy)
-
-
+_RISING = re.compile(r"posterize\w*")
+ORIGINAL = _pairs(_ORIGINAL)
 POLICIES = {
     "original": ORIGINAL,
-    "originalr": _named(ORIGINAL, "posterize_rising"),
-    "v0": V0,
-    "v0r": _named(V0, "posterize_rising"),
+    "originalr": _pairs(_RISING.sub("posterize_rising", _ORIGINAL)),
+    "v0": _pairs(_V0),
+    "v0r": _pairs(_RISING.sub("posterize_rising", _V0)),
 }

@@ -12,8 +12,9 @@ from support.paddleclas import CONFIGS, DEPLOY, published, small
 from support.paddleclas import make_images as images_of
 from tinysight.cli import main
 from tinysight.compat.paddle.deploy_run import read_deploy_run
+from tinysight.compat.paddle.dialect import read_config
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
-from tinysight.config import load_recipe, minimal_yaml, translated
+from tinysight.config import load_recipe, minimal_yaml
 from tinysight.errors import ConfigError
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -51,7 +52,8 @@ def test_there_are_configurations() -> None:
 @published
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=name)
 def test_a_classifier_becomes_a_recipe_that_reads_back(path: Path, tmp_path: Path) -> None:
-    recipe, found = translated(path)
+    found = read_config(path)
+    recipe = found.recipe
     assert recipe.train.epochs == read_tree(path)["Global"]["epochs"]
     assert recipe.metrics[0].name == (
         "tpr_at_fpr" if "TprAtFpr" in str(read_tree(path)["Metric"]) else "topk"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from support.paddleclas import write_deployed, write_training
-from tinysight.compat.paddle.dialect import translate
-from tinysight.config import load_recipe, minimal_yaml, translated
+from tinysight.compat.paddle.dialect import read_config, translate
+from tinysight.config import load_recipe, minimal_yaml
 from tinysight.errors import ConfigError
 
 OPS = "DataLoader.Train.dataset.transform_ops"
@@ -33,10 +33,11 @@ def problems(folder: Path, *overrides: str) -> str:
 def test_the_whole_of_a_small_configuration(tmp_path: Path) -> None:
     """Worked by hand from PaddleClas' documents."""
     path = write_training(tmp_path)
-    made, found = translated(path)
+    found = read_config(path)
+    made = found.recipe
     assert minimal_yaml(made).splitlines()[2:] == EXPECTED.strip().splitlines()
     assert found.run == ("PPLCNet_x0_25", "./output/", "gpu", None, None, "./inference")
-    assert found.infer == ("./images/0.png", None, 2, None)
+    assert found.label_source == ("./images/0.png", None, 2, None)
     assert found.notes == ()
     out = tmp_path / "native.yaml"
     out.write_text(minimal_yaml(made), "utf-8")
@@ -157,7 +158,8 @@ def test_labels_that_are_set_online_are_for_training_alone(tmp_path: Path) -> No
         ("cls_label_path", "label_key: blur_image\n      sample_list_path"),
         ("- RandFlipImage", "- BlurImage:\n        - RandFlipImage"),
     )
-    made, found = translated(path)
+    found = read_config(path)
+    made = found.recipe
     assert (made.data.target, made.data.train.target, made.data.eval.target) == (
         "class",
         "transform",

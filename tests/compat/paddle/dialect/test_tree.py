@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from support.paddleclas import write_deployed, write_training
-from tinysight.compat.paddle.dialect.tree import is_paddleclas, kind_of, read_tree
+from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
 from tinysight.errors import ConfigError
+from tinysight.foreign import is_foreign
 
 
 def write(folder: Path, text: str) -> Path:
@@ -30,6 +31,15 @@ def test_yaml_of_the_older_kind_with_anchors_and_literals_in_text(tmp_path: Path
         "list": ["1e-5", "None"],
     }
     assert tree["Global"] == {"a": None, "b": [0, 1]}
+
+
+def test_a_section_that_an_alias_names_is_changed_alone(tmp_path: Path) -> None:
+    text = "Global: &g {a: {b: 1}}\nArch: *g\nInfer: {<<: *g, c: 2}"
+    assert read_tree(write(tmp_path, text), ["Arch.a.b=2"]) == {
+        "Global": {"a": {"b": 1}},
+        "Arch": {"a": {"b": 2}},
+        "Infer": {"a": {"b": 1}, "c": 2},
+    }
 
 
 def test_overrides_go_in_order_through_lists_and_make_sections(tmp_path: Path) -> None:
@@ -75,8 +85,7 @@ def test_overrides_that_cannot_be_applied(override: str, message: str, tmp_path:
         ("Global: [", "x.yaml:"),
         ("- Global", "a mapping of sections"),
         ("Global: {a: 1, a: 2}", "appears twice"),
-        ("Global: &g {a: *g}", "aliases"),
-        ("Global: &g {a: 1}\nArch: *g", "aliases"),
+        ("Global: &g {a: *g}", r"the alias \*g stands inside"),
         ("Global: !!python/object/apply:os.getcwd []", "constructor"),
     ],
 )
@@ -86,9 +95,9 @@ def test_what_is_no_configuration(text: str, message: str, tmp_path: Path) -> No
 
 
 def test_it_is_told_from_a_recipe(tmp_path: Path) -> None:
-    assert is_paddleclas(write_training(tmp_path))
-    assert is_paddleclas(write_deployed(tmp_path))
-    assert not is_paddleclas(
+    assert is_foreign(write_training(tmp_path))
+    assert is_foreign(write_deployed(tmp_path))
+    assert not is_foreign(
         write(tmp_path, "base: _base/pulc.yaml\ntask: a\n# Global: no\ndata: {Arch: 1}\n")
     )
     kinds = {

@@ -1,63 +1,34 @@
-"""Tables of keys: what each key of PaddleClas' language means here, and the reader that goes by them.
+"""The reader that goes by the tables of `keys.yaml`: what each key of PaddleClas' language means here.
 
-A table has a rule for every key that PaddleClas knows. `Key` is translated, `Quiet` and `Dead` change nothing (a
-dead one is said, once, with the reason), `Only` is translated by being what we do anyway, `Refused` is not available.
-What is in no table is an error that names the nearest key. All problems of a file end in one message.
+A table has a rule for every key that PaddleClas knows: it is translated, has no effect, or is not available. What is in
+no table is an error that names the nearest key. All problems of a file end in one message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from tinysight.compat.paddle.dialect.values import Kind
+from tinysight.compat.paddle.dialect.values import kind
 from tinysight.errors import Problem, nearest
+from tinysight.files import read_yaml
+from tinysight.validation import join
 
-LATER = "comes with {}, which this version does not have yet"
-RECOGNITION = LATER.format("recognition")
-DISTILLATION = LATER.format("distillation")
-SEARCH = LATER.format("search")
+_LATER = "comes with {}, which this version does not have yet"
+REASONS = {name: _LATER.format(name) for name in ("recognition", "distillation", "search")}
 
-
-class Key(NamedTuple):
-    """A key that is translated.
-
-    `to` is its dotted place in the native mapping; empty: the section's function takes the value. `default` is what
-    PaddleClas takes where the key is absent; None leaves the place empty.
-    """
-
-    kind: Kind
-    to: str = ""
-    default: Any = None
-
-
-class Quiet(NamedTuple):
-    """A key that changes no number and is not mentioned: logging, memory, speed."""
-
-    why: str
-
-
-class Dead(NamedTuple):
-    """A key that has no effect, there or here, though it looks as if; said once."""
-
-    why: str
-
-
-class Only(NamedTuple):
-    """A key whose listed values are what we do anyway; any other is refused."""
-
-    values: tuple[Any, ...]
-    why: str
-
-
-class Refused(NamedTuple):
-    """A key of something that is not available; `False`, null and empty values ask for nothing."""
-
-    why: str
-
-
-Rule = Key | Quiet | Dead | Only | Refused
+Spec = dict[str, Any]
+Rule = Mapping[str, Any]
 Table = Mapping[str, Rule]
+
+
+@cache
+def tables() -> dict[str, Any]:
+    """The tables by name, every key on its own and the reasons written out."""
+    found: dict[str, Any] = _expanded(read_yaml(Path(__file__).with_name("keys.yaml")))
+    return found
 
 
 class Reader:
@@ -78,45 +49,71 @@ class Reader:
             self.notes.append(line)
 
     def section(
-        self, values: Any, where: str, table: Table, into: dict[str, Any] | None = None
+        self, values: Any, where: str, table: str | Table, into: Spec | None = None
     ) -> dict[str, Any]:
         """The values of a mapping by the rules of its table.
 
         Args:
             values: the mapping; None counts as empty.
             where: its dotted path.
-            table: its rules.
+            table: its rules, or their name in `keys.yaml`.
             into: native mapping that keys with a `to` are written to.
 
         Returns:
-            The translated value of each `Key` that is there or has a default.
+            The translated value of each key that is there or has a default.
         """
         if not isinstance(values, Mapping | None):
             self.wrong(where, f"expected a mapping of keys, got {_short(values)}")
             return {}
-        values = values or {}
+        values, rules = values or {}, tables()[table] if isinstance(table, str) else table
         for key in values:
-            if key not in table:
-                self.wrong(f"{where}.{key}", "unknown key", nearest(str(key), list(table)))
+            if key not in rules:
+                self.wrong(join(where, key), "unknown key", nearest(str(key), list(rules)))
         found: dict[str, Any] = {}
-        for key, rule in table.items():
-            place, value = f"{where}.{key}", values.get(key)
+        for key, rule in rules.items():
+            place, value = join(where, key), values.get(key)
             match rule:
-                case Key():
-                    taken = self._value(value, place, rule)
+                case {"is": spec}:
+                    taken = (
+                        rule.get("default") if value is None else self._value(value, place, spec)
+                    )
                     if taken is not None:
                         found[key] = taken
-                        if rule.to and into is not None:
-                            put(into, rule.to, taken)
-                case Dead() if key in values:
-                    self.note(place, rule.why)
-                case Only() if value is not None and value not in rule.values:
-                    self.wrong(place, f"{_short(value)} is not available: {rule.why}")
-                case Refused() if value not in (None, False, [], {}, ""):
-                    self.wrong(place, rule.why)
-                case _:
-                    pass
+                        if into is not None and "to" in rule:
+                            put(into, rule["to"], taken)
+                case {"dead": why} if key in values:
+                    self.note(place, why)
+                case {"only": allowed, "why": why} if value is not None and value not in allowed:
+                    self.wrong(place, f"{_short(value)} is not available: {why}")
+                case {"refused": why} if value not in (None, False, [], {}, ""):
+                    self.wrong(place, why)
         return found
+
+    def component(
+        self, what: str, table: str, name: str, arguments: Any, where: str
+    ) -> tuple[Spec, dict[str, Any]] | None:
+        """Our spec of a component of theirs, and the translated values of its keys; None where there is none.
+
+        Args:
+            what: kind of component, for messages.
+            table: name of the table in `keys.yaml`.
+            name: PaddleClas' name.
+            arguments: its keys.
+            where: dotted path of them.
+        """
+        rows = tables()[table]
+        row = rows.get(name)
+        if isinstance(row, list):
+            native, keys, *fixed = row
+            spec: Spec = {"name": native, **(fixed[0] if fixed else {})}
+            return spec, self.section(arguments, where, keys, spec)
+        named = where.endswith(f".{name}")  # then the place says the name already
+        place = where if named else f"{where}.name"
+        if row is None:
+            self.wrong(place, f"unknown {what} {name!r}", nearest(name, rows))
+        else:
+            self.wrong(place, row if named else f"{name}: {row}")
+        return None
 
     def items(self, value: Any, where: str) -> list[tuple[str, str, Mapping[str, Any]]]:
         """A list of one-key mappings, `- Name: {...}`, as (place, name, arguments)."""
@@ -138,17 +135,15 @@ class Reader:
                 self.wrong(f"{where}.{i}.{name}", f"expected keys, got {_short(arguments)}")
         return found
 
-    def _value(self, value: Any, place: str, rule: Key) -> Any:
-        if value is None:
-            return rule.default
+    def _value(self, value: Any, place: str, spec: Any) -> Any:
         try:
-            return rule.kind(value)
+            return kind(spec)(value)
         except ValueError as error:
             self.wrong(place, f"should be {error}, got {_short(value)}")
             return None
 
 
-def put(tree: dict[str, Any], path: str, value: Any) -> None:
+def put(tree: Spec, path: str, value: Any) -> None:
     """Write `value` to the dotted `path`; a number in it is a place in a list, filled up with None."""
     *parents, last = path.split(".")
     here: Any = tree
@@ -159,6 +154,14 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
         here[int(last)] = value
     else:
         here[last] = value
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(item) for keys, item in value.items() for key in keys.split()}
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return value.format(**REASONS) if isinstance(value, str) else value
 
 
 def _short(value: Any) -> str:

@@ -4,89 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinysight.compat.paddle.dialect.operators import Spec
-from tinysight.compat.paddle.dialect.rules import (
-    DISTILLATION,
-    RECOGNITION,
-    Dead,
-    Key,
-    Only,
-    Quiet,
-    Reader,
-    Rule,
-    Table,
-    put,
-)
-from tinysight.compat.paddle.dialect.schedules import schedule
-from tinysight.compat.paddle.dialect.values import (
-    anything,
-    flag,
-    integer,
-    number,
-    one_of,
-    several,
-    text,
-)
-from tinysight.errors import nearest
-
-_WEIGHT = Quiet("a lone loss is not weighted")
-_GRID = 10_000  # thresholds that PaddleClas tries
-
-LOSSES: dict[str, tuple[str, Table]] = {
-    "CELoss": (
-        "cross_entropy",
-        {
-            "weight": _WEIGHT,
-            "epsilon": Key(number),
-            "reduction": Key(one_of(mean="mean", sum="sum"), "reduction"),
-        },
-    ),
-    "SoftTargetCrossEntropy": ("cross_entropy", {"weight": _WEIGHT}),
-    "MultiLabelLoss": (
-        "multilabel",
-        {
-            "weight": _WEIGHT,
-            "epsilon": Key(number),
-            "size_sum": Key(flag, "sum_labels"),
-            "weight_ratio": Key(flag, "balance"),
-        },
-    ),
-    "MultiLabelAsymmetricLoss": (
-        "multilabel_asymmetric",
-        {
-            "weight": _WEIGHT,
-            "gamma_pos": Key(number, "gamma_present", 1.0),
-            "gamma_neg": Key(number, "gamma_absent", 4.0),
-            "clip": Key(number, "clip", 0.05),
-            "eps": Key(number, "eps", 1e-8),
-            "disable_focal_loss_grad": Key(flag, "", True),
-            "reduction": Key(one_of(mean="mean", sum="sum"), "reduction", "sum"),
-        },
-    ),
-}
-_OTHER_LOSSES = {
-    **dict.fromkeys(
-        ("TripletLoss", "TripletLossV2", "TripletAngularMarginLoss", "TripletAngularMarginLoss_XBM",
-         "TriHardLoss", "MSMLoss", "EmlLoss", "NpairsLoss", "ContrastiveLoss", "ContrastiveLoss_XBM", "CenterLoss",
-         "SupConLoss", "PairwiseCosface", "DCHLoss", "LCDSHLoss", "DSHSDLoss", "CELossForMetaBIN",
-         "TripletLossForMetaBIN", "InterDomainShuffleLoss", "IntraDomainScatterLoss"), RECOGNITION,
-    ),
-    **dict.fromkeys(
-        ("DMLLoss", "KLDivLoss", "DKDLoss", "WSLLoss", "SKDLoss", "DISTLoss", "RKDLoss", "AFDLoss", "MGDLoss",
-         "PEFDLoss", "DistanceLoss"), DISTILLATION,
-    ),
-    "GoogLeNetLoss": "networks with several heads are not available",
-    "MixCELoss": "it raises an error in PaddleClas, too",
-}  # fmt: skip
+from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
 
 
-def loss_section(reader: Reader, tree: dict[str, Any], native: dict[str, Any], mixed: bool) -> None:
+def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool) -> None:
     """Write `Loss.Train`; what `Loss.Eval` asks for is not needed, since metrics are computed instead.
 
     `mixed`: the labels of a batch are mixed, so they are distributions.
     """
-    table: Table = {"Train": Key(anything), "Eval": Quiet("evaluation computes the metrics")}
-    found = reader.section(tree.get("Loss"), "Loss", table)
+    found = reader.section(tree.get("Loss"), "Loss", "Loss")
     listed = reader.items(found.get("Train"), "Loss.Train")
     if not listed:
         reader.wrong("Loss.Train", "names no loss")
@@ -98,16 +24,13 @@ def loss_section(reader: Reader, tree: dict[str, Any], native: dict[str, Any], m
 
 
 def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) -> Spec | None:
-    if name not in LOSSES:
-        reason = DISTILLATION if name.startswith("Distillation") else _OTHER_LOSSES.get(name)
-        if reason:
-            reader.wrong(where, reason)
-        else:
-            reader.wrong(where, "unknown loss", nearest(name, [*LOSSES, *_OTHER_LOSSES]))
+    if name.startswith("Distillation"):
+        reader.wrong(where, REASONS["distillation"])
         return None
-    native, table = LOSSES[name]
-    spec: Spec = {"name": native}
-    found = reader.section(arguments, where, table, spec)
+    made = reader.component("loss", "losses", name, arguments, where)
+    if made is None:
+        return None
+    spec, found = made
     smoothing = found.get("epsilon")
     if name == "MultiLabelAsymmetricLoss":
         spec["focal_gradient"] = not found["disable_focal_loss_grad"]
@@ -120,76 +43,32 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
     return spec
 
 
-_SHARED: dict[str, Rule] = {
-    "name": Key(text),
-    "lr": Key(anything),
-    "regularizer": Key(anything),
-    "weight_decay": Key(number),
-    "no_weight_decay_name": Key(text, "", ""),
-    "one_dim_param_no_weight_decay": Key(flag, "", False),
-    "clip_norm": Key(number),
-    "clip_grad": Key(number),
-    "multi_precision": Quiet("weights are float32"),
-    "use_multi_tensor": Quiet("the same numbers in fewer calls"),
-}
-_MOMENTUM: dict[str, Rule] = {
-    "momentum": Key(number, "momentum", 0.9),
-    "use_nesterov": Key(flag, "nesterov", False),
-}
-_ADAM: dict[str, Rule] = {
-    "beta1": Key(number, "betas.0", 0.9),
-    "beta2": Key(number, "betas.1", 0.999),
-    "epsilon": Key(number, "eps", 1e-8),
-    "lazy_mode": Quiet("for sparse gradients, of which there are none"),
-    "amsgrad": Only((False,), "AMSGrad is not available"),
-}
-OPTIMIZERS: dict[str, tuple[str, Table]] = {
-    "SGD": ("sgd", {**_SHARED, "momentum": Dead("SGD has none; Momentum has")}),
-    "Momentum": ("sgd", {**_SHARED, **_MOMENTUM}),
-    "Adam": ("adam", {**_SHARED, **_ADAM}),
-    "AdamW": ("adamw", {**_SHARED, **_ADAM}),
-    "RMSProp": (
-        "rmsprop",
-        {
-            **_SHARED,
-            "momentum": Key(number, "momentum", 0.0),
-            "rho": Key(number, "rho", 0.95),
-            "epsilon": Key(number, "eps", 1e-6),
-        },
-    ),
-}
-REGULARIZER: Table = {"name": Key(text, "", "L2"), "coeff": Key(number)}
-
-
-def optimizer_section(reader: Reader, values: Any, native: dict[str, Any]) -> None:
+def optimizer_section(reader: Reader, values: Any, native: Spec) -> None:
     """Write `Optimizer`, with its schedule and its clipping."""
-    where = "Optimizer"
     if isinstance(values, list):
-        reader.wrong(where, "several optimisers, each with a scope, are not available", "name one")
+        what = "several optimisers, each with a scope, are not available"
+        reader.wrong("Optimizer", what, "name one")
         return
-    name = str((values or {}).get("name", "Momentum")) if isinstance(values, dict | None) else ""
-    if name not in OPTIMIZERS:
-        if name == "AdamWDL":
-            reader.wrong(f"{where}.name", "AdamWDL, a rate for every layer, is not available")
-        else:
-            reader.wrong(f"{where}.name", f"unknown optimiser {name!r}", nearest(name, OPTIMIZERS))
+    name = _name(values, "Momentum")
+    made = reader.component("optimiser", "optimizers", name, values, "Optimizer")
+    if made is None:
         return
-    ours, table = OPTIMIZERS[name]
-    spec: Spec = {"name": ours}
-    if name == "SGD":
-        spec["momentum"] = 0.0
-    found = reader.section(values, where, table, spec)
+    spec, found = made
     spec["weight_decay"] = _decay(reader, name, found)
     _exempt(reader, name, found, spec)
     put(native, "train.optimizer", spec)
     _clip(reader, found, native)
-    schedule(reader, found.get("lr"), native)
+    _schedule(reader, found.get("lr"), native)
+
+
+def _name(values: Any, default: str) -> str:
+    return str((values or {}).get("name", default)) if isinstance(values, dict | None) else ""
 
 
 def _decay(reader: Reader, name: str, found: dict[str, Any]) -> float:
     decay: float = found.get("weight_decay", 0.01 if name == "AdamW" else 0.0)
     if "regularizer" in found:
-        kind = reader.section(found["regularizer"], "Optimizer.regularizer", REGULARIZER)
+        kind = reader.section(found["regularizer"], "Optimizer.regularizer", "regularizer")
         if kind.get("name") not in ("L2", "L2Decay"):
             reader.wrong("Optimizer.regularizer.name", "only L2 is available")
         if "weight_decay" in found:
@@ -206,77 +85,48 @@ def _exempt(reader: Reader, name: str, found: dict[str, Any], spec: Spec) -> Non
     if name == "AdamW" or names:
         spec["decay_one_dimensional"] = not vectors
     elif vectors:
-        reader.note(
-            "Optimizer.one_dim_param_no_weight_decay",
-            f"has no effect with {name} unless no_weight_decay_name is set, too",
-        )
+        what = f"has no effect with {name} unless no_weight_decay_name is set, too"
+        reader.note("Optimizer.one_dim_param_no_weight_decay", what)
 
 
-def _clip(reader: Reader, found: dict[str, Any], native: dict[str, Any]) -> None:
+def _clip(reader: Reader, found: dict[str, Any], native: Spec) -> None:
     if "clip_norm" in found:
         put(native, "train.clip_norm", found["clip_norm"])
         put(native, "train.clip", "tensor")
     elif "clip_grad" in found:
-        reader.note(
-            "Optimizer.clip_grad",
-            "PaddleClas passes it over; gradients are clipped here to this norm, all together",
-        )
+        what = "PaddleClas passes it over; gradients are clipped here to this norm, all together"
+        reader.note("Optimizer.clip_grad", what)
         put(native, "train.clip_norm", found["clip_grad"])
 
 
-METRICS: dict[str, tuple[str, Table]] = {
-    "TopkAcc": ("topk", {"topk": Key(several(integer), "k", [1, 5])}),
-    "TprAtFpr": ("tpr_at_fpr", {"max_fpr": Key(number, "max_fpr", 1 / 1000)}),
-    "ATTRMetric": ("mean_accuracy", {"threshold": Key(number, "threshold")}),
-    "MultiLabelMAP": (
-        "multilabel_map",
-        {"map_type": Key(one_of(integral="all", **{"11point": "eleven"}), "points")},
-    ),
-    "MultilabelMeanAccuracy": (
-        "best_mean_accuracy",
-        {
-            "start": Key(number, "start"),
-            "end": Key(number, "end"),
-            "num_iterations": Key(integer, "steps"),
-        },
-    ),
-    "HammingDistance": ("hamming", {"bi_threshold": Key(number, "threshold")}),
-    "AccuracyScore": (
-        "multilabel_accuracy",
-        {
-            "base": Key(one_of(sample="sample", label="label"), "base"),
-            "bi_threshold": Key(number, "threshold"),
-        },
-    ),
-}
-_OTHER_METRICS = {
-    **dict.fromkeys(("Recallk", "mAP", "mINP", "Precisionk"), RECOGNITION),
-    "DistillationTopkAcc": DISTILLATION,
-    "GoogLeNetTopkAcc": "networks with several heads are not available",
-}
+def _schedule(reader: Reader, values: Any, native: Spec) -> None:
+    where, name = "Optimizer.lr", _name(values, "Constant")
+    made = reader.component("schedule", "schedules", name, values, where)
+    if made is None:
+        return
+    spec, found = made
+    rate = found.get("learning_rate", found.get("max_learning_rate"))
+    if name == "Piecewise" and found.get("values"):
+        rates = found["values"]
+        spec["factors"] = [value / rates[0] for value in rates[1:]]
+        rate = rates[0] if rate is None else rate
+    if rate is None:
+        reader.wrong(f"{where}.learning_rate", "is needed")
+    else:
+        put(native, "train.lr", rate)
+    put(native, "train.schedule", spec)
 
 
-def metric_section(reader: Reader, tree: dict[str, Any], native: dict[str, Any]) -> None:
+def metric_section(reader: Reader, tree: dict[str, Any], native: Spec) -> None:
     """Write `Metric.Eval`; the first value of the first one picks the best epoch, as there."""
-    table: Table = {"Eval": Key(anything), "Train": Quiet("training logs the loss alone")}
-    found = reader.section(tree.get("Metric"), "Metric", table)
+    found = reader.section(tree.get("Metric"), "Metric", "Metric")
     specs = []
     for where, name, arguments in reader.items(found.get("Eval"), "Metric.Eval"):
-        if name not in METRICS:
-            if name in _OTHER_METRICS:
-                reader.wrong(where, _OTHER_METRICS[name])
-            else:
-                known = [*METRICS, *_OTHER_METRICS]
-                reader.wrong(where, "unknown metric", nearest(name, known))
+        made = reader.component("metric", "metrics", name, arguments, where)
+        if made is None:
             continue
-        ours, keys = METRICS[name]
-        spec: Spec = {"name": ours}
-        reader.section(arguments, where, keys, spec)
         if name == "ATTRMetric":
-            reader.note(
-                where, "compares probabilities; PaddleClas takes the outputs before the sigmoid"
-            )
-        if ours == "tpr_at_fpr":
-            spec["grid"] = _GRID
-        specs.append(spec)
+            what = "compares probabilities; PaddleClas takes the outputs before the sigmoid"
+            reader.note(where, what)
+        specs.append(made[0])
     native["metrics"] = specs or [{"name": "topk", "k": [1]}]

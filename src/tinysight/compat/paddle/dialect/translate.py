@@ -7,20 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.compat.paddle.dialect.answers import Infer, infer_section
-from tinysight.compat.paddle.dialect.data import data_section
-from tinysight.compat.paddle.dialect.model import model_section
-from tinysight.compat.paddle.dialect.rules import SEARCH, Reader
-from tinysight.compat.paddle.dialect.run import KNOWN, SECTIONS, Run, run_section
+from tinysight.compat.paddle.dialect.postprocess import infer_section
+from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, tables
+from tinysight.compat.paddle.dialect.sections import data_section, model_section, run_section
 from tinysight.compat.paddle.dialect.training import loss_section, metric_section, optimizer_section
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
+from tinysight.config.run import LabelSource
 from tinysight.errors import ConfigError, nearest
 
+_SECTIONS = ("Global", "Arch", "Loss", "Optimizer", "DataLoader", "Metric", "Infer", "AMP", "EMA")
 _WRONG_KIND = {
-    "search": f"a configuration of the hyper-parameter search: it {SEARCH}",
+    "search": f"a configuration of the hyper-parameter search: it {REASONS['search']}",
     "old": "a configuration of before 2021 (TRAIN, ARCHITECTURE ...), which PaddleClas does not read either",
     "deploy": "a deploy configuration, which trains nothing",
 }
+
+
+class Run(NamedTuple):
+    """What a command needs besides the recipe; paths as they are written."""
+
+    network: str
+    output_dir: str
+    device: str
+    checkpoints: str | None
+    pretrained_model: str | None
+    save_inference_dir: str
 
 
 class Translation(NamedTuple):
@@ -29,13 +40,13 @@ class Translation(NamedTuple):
     Attributes:
         tree: the native recipe, unchecked, without our defaults where PaddleClas says nothing.
         run: what a command needs besides.
-        infer: which images `infer` labels.
+        label_source: which images `infer` labels.
         notes: what the user should know, one line each.
     """
 
     tree: dict[str, Any]
     run: Run
-    infer: Infer
+    label_source: LabelSource
     notes: tuple[str, ...]
 
 
@@ -51,15 +62,17 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
         hint = "`tinysight predict -c` takes it" if kind == "deploy" else ""
         raise ConfigError(str(path), _WRONG_KIND[kind], hint)
     reader = Reader()
-    native: dict[str, Any] = {
+    native: Spec = {
         "task": task_name(path),
         "description": f"{path.resolve().parent.name}/{path.name} of PaddleClas",
         **{section: {} for section in ("data", "transforms", "model", "loss", "train")},
     }
+    others = tables()["other_sections"]
+    known = (*_SECTIONS, *others)
     for key in tree:
-        if key not in KNOWN:
-            reader.wrong(key, "unknown section", nearest(key, KNOWN))
-    reader.section({k: tree[k] for k in SECTIONS if k in tree}, "", SECTIONS)
+        if key not in known:
+            reader.wrong(key, "unknown section", nearest(key, known))
+    reader.section({k: tree[k] for k in others if k in tree}, "", others)
     common = run_section(reader, tree, native)
     network, classes = model_section(reader, tree.get("Arch"), native)
     mixed = data_section(reader, tree.get("DataLoader"), native)

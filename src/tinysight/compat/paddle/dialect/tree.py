@@ -1,4 +1,4 @@
-"""PaddleClas' YAML as a tree: read by its rules, recognised, and changed by `-o A.b.0.c=value` as it does.
+"""PaddleClas' YAML as a tree: read by its rules, told apart, changed by `-o A.b.0.c=value` as it does.
 
 It is YAML 1.1 with anchors. A text that spells a Python literal is that literal (`1e-5`, `None`, `0,1,2`), but inside
 lists, where each operator reads its own.
@@ -6,29 +6,23 @@ lists, where each operator reads its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tinysight.compat.paddle.dialect.rules import tables
 from tinysight.compat.paddle.dialect.values import literal
-from tinysight.errors import ConfigError
+from tinysight.config.load import apply_override
+from tinysight.errors import ConfigError, Problem
 from tinysight.files import parse_yaml11
 
 Tree = dict[str, Any]
 
-_TRAINING = ("Global", "Arch", "DataLoader", "Loss", "Optimizer", "Metric", "Infer")
-_SEARCH = ("base_config_file", "distill_config_file", "search_dict")
-_OLD = ("ARCHITECTURE", "LEARNING_RATE", "TRAIN", "VALID")
-_DEPLOY = ("PreProcess", "DetPreProcess", "RecPreProcess", "IndexProcess")
-_MARKS = re.compile(
-    rb"^(?:" + "|".join((*_TRAINING, *_SEARCH, *_OLD, *_DEPLOY)).encode() + rb")\s*:", re.MULTILINE
-)
-
-
-def is_paddleclas(path: Path) -> bool:
-    """Whether the file is written in PaddleClas' language: one of its sections stands at the margin."""
-    return bool(_MARKS.search(path.read_bytes()))
+_KINDS = {
+    "search": ("base_config_file", "distill_config_file", "search_dict"),
+    "old": ("ARCHITECTURE", "LEARNING_RATE", "TRAIN", "VALID"),
+    "deploy": ("PreProcess", "DetPreProcess", "RecPreProcess", "IndexProcess"),
+}
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> Tree:
@@ -45,16 +39,29 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Tree:
         raise ConfigError(str(path), "a configuration is a mapping of sections")
     tree = {str(key): _with_literals(value) for key, value in tree.items()}
     for override in overrides:
-        _override(tree, override)
+        apply_override(tree, override, lambda text, _: literal(text))
     return tree
 
 
 def kind_of(tree: Tree) -> str:
     """`training`, `search`, `old` (before 2021) or `deploy`."""
-    for kind, keys in (("search", _SEARCH), ("old", _OLD), ("deploy", _DEPLOY)):
+    for kind, keys in _KINDS.items():
         if any(key in tree for key in keys) and "Arch" not in tree:
             return kind
     return "training"
+
+
+def to_source_paths(problem: Problem, tree: Tree) -> Problem:
+    """`problem` of the native recipe `tree` under the place that the user wrote."""
+    parts, origins = problem.where.split("."), tables()["origins"]
+    for count in range(len(parts), 0, -1):
+        origin = origins.get(".".join(parts[:count]))
+        if origin:
+            rest = [*parts[count:]]
+            if rest and rest[0].isdecimal():  # places in our lists are not theirs, names tell more
+                rest[0] = f"({_name(tree, parts[: count + 1])})"
+            return problem._replace(where=" ".join([origin, ".".join(rest)]).strip())
+    return problem
 
 
 def _with_literals(value: Any) -> Any:
@@ -63,27 +70,7 @@ def _with_literals(value: Any) -> Any:
     return literal(value) if isinstance(value, str) else value
 
 
-def _override(tree: Tree, override: str) -> None:
-    where = f"-o {override}"
-    key, equals, value = override.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        raise ConfigError(where, "expected KEY=VALUE", "for example -o Global.epochs=5")
-    here: Any = tree
-    for i, part in enumerate(parts[:-1]):
-        if isinstance(here, list):
-            here = here[_index(here, part, where)]
-        else:
-            if here.get(part) is None:  # PaddleClas makes a missing section, too
-                here[part] = {}
-            here = here[part]
-        if not isinstance(here, dict | list):
-            raise ConfigError(where, f"{'.'.join(parts[: i + 1])} is a value, not a section")
-    here[_index(here, parts[-1], where) if isinstance(here, list) else parts[-1]] = literal(value)
-
-
-def _index(items: list[Any], part: str, where: str) -> int:
-    if not part.isdecimal() or int(part) >= len(items):
-        what = f"{part!r} is no index of a list of {len(items)}"
-        raise ConfigError(where, what, "the first is 0")
-    return int(part)
+def _name(tree: Any, parts: list[str]) -> str:
+    for part in parts:
+        tree = tree[int(part)] if isinstance(tree, list) else tree.get(part, {})
+    return str(tree.get("name", "")) if isinstance(tree, dict) else str(tree)

@@ -95,14 +95,47 @@ def one_of(**words: Any) -> Kind:
     return read
 
 
-backend = one_of(cv2="cv2", pil="pillow")
-
-
 def interpolation(value: Any) -> str:
     """The name of an interpolation, or OpenCV's number for it."""
     if isinstance(value, int) and 0 <= value < len(_CODES):
         return _CODES[value]
     return text(value).lower()
+
+
+def angle(value: Any) -> float | list[float]:
+    """Degrees, or [lowest, highest]."""
+    if isinstance(value, list | tuple):
+        ends: list[float] = several(number, 2)(value)
+        return ends
+    return number(value)
+
+
+def sides(value: Any) -> int | list[int]:
+    """A width in pixels, [horizontal, vertical], or [left, top, right, bottom]."""
+    if isinstance(value, list | tuple) and len(value) == 4:
+        found: list[int] = several(integer, 4)(value)
+        return found
+    return size(value)
+
+
+def seed(value: Any) -> int:
+    """A whole number; False is 0."""
+    return 0 if value is False else integer(value)
+
+
+def kind(spec: Any) -> Kind:
+    """The kind that a rule names: a name, [kind], [kind, count], or {theirs: ours}."""
+    if isinstance(spec, dict):
+        return one_of(**spec)
+    if isinstance(spec, list):
+        return several(kind(spec[0]), *spec[1:])
+    return _KINDS[spec]
+
+
+_KINDS: dict[str, Kind] = {
+    function.__name__: function
+    for function in (number, integer, flag, text, anything, size, interpolation, angle, sides, seed)
+}
 
 
 def literal(words: str) -> Any:

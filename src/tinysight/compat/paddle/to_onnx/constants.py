@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, known, shape_of
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Sym, as_vector
-from tinysight.compat.paddle.to_onnx.table import View, op
-from tinysight.compat.paddle.to_onnx.types import dtype_of
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, known, shape_of
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Sym, as_vector
 
 
-def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
+def filled(v: OpContext, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
     """A tensor of one value; computed by the model where its shape is."""
     with np.errstate(all="ignore"):
         one: np.ndarray = np.asarray(value).astype(dtype)
@@ -29,103 +27,78 @@ def filled(v: View, shape: Value, value: float, dtype: np.dtype[Any]) -> Value:
     return np.full(shape.tolist(), one, dtype)
 
 
-@op("full", "fill_constant", "full_with_tensor", inputs=("ValueTensor", "ShapeTensor"))
-def _full(v: View) -> Value:
+@op("full fill_constant full_with_tensor", "ValueTensor ShapeTensor")
+def _full(v: OpContext) -> Value:
     shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
-    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    dtype = v.dtype("dtype")
     if "ValueTensor" in v:
         value = v.cast(v["ValueTensor"], dtype)
         return v.emit("Expand", v.emit("Reshape", value, np.array([], np.int64)), shape)
-    text = v.attribute("str_value", default="")
+    text = v.get("str_value", "")
     try:
-        number = float(text) if text else float(v.attribute("value", default=0.0))
+        number = float(text) if text else float(v.get("value", 0.0))
     except (TypeError, ValueError):
         raise Unsupported(f"value {text!r:.40}") from None
     return filled(v, shape, number, dtype)
 
 
-@op("full_int_array", inputs=())
-def _full_int_array(v: View) -> Value:
-    return np.array(v.integers("value"), dtype_of(v.attribute("dtype", default="int64")))
+@op("full_like fill_any_like fill_zeros_like", "X Value")
+def _full_like(v: OpContext) -> Value:
+    x = v["X"]
+    dtype = v.dtype("dtype") if v.has_dtype("dtype") else known(x)[0]
+    return filled(v, shape_of(x), v.scalar("value", "Value", 0.0), dtype)
 
 
-@op("full_like", "fill_any_like", "fill_zeros_like", inputs=("X", "Value"))
-def _full_like(v: View) -> Value:
-    x, given = v["X"], v.attribute("dtype", default=-1)
-    plain = (
-        isinstance(given, str) and "Undefined" not in given or isinstance(given, int) and given >= 0
-    )
-    return filled(
-        v, shape_of(x), v.scalar("value", "Value", 0.0), dtype_of(given) if plain else known(x)[0]
-    )
-
-
-@op("full_batch_size_like", "fill_constant_batch_size_like", inputs=("Input",))
-def _full_batch_size_like(v: View) -> Value:
+@op("full_batch_size_like fill_constant_batch_size_like", "Input")
+def _full_batch_size_like(v: OpContext) -> Value:
     sides: list[Any] = v.integers("shape")
-    source, target = (v.attribute(n, default=0) for n in ("input_dim_idx", "output_dim_idx"))
+    source, target = (v.get(n, 0) for n in ("input_dim_idx", "output_dim_idx"))
     sides[target] = v.sides(v["Input"])[source]
-    value = float(v.attribute("str_value", default="") or v.attribute("value", default=0.0))
-    return filled(v, as_vector(sides), value, dtype_of(v.attribute("dtype", default="float32")))
+    value = float(v.get("str_value", "") or v.get("value", 0.0))
+    return filled(v, as_vector(sides), value, v.dtype("dtype"))
 
 
-@op("assign_value", inputs=())
-def _assign_value(v: View) -> Value:
-    dtype = dtype_of(v.attribute("dtype", default="float32"))
+@op("assign_value", "")
+def _assign_value(v: OpContext) -> Value:
+    dtype = v.dtype("dtype")
     return np.array(_numbers(v), dtype).reshape(v.integers("shape"))
 
 
-def _numbers(v: View) -> list[Any]:
+def _numbers(v: OpContext) -> list[Any]:
     names = ("values", "fp32_values", "fp64_values", "int32_values", "int64_values", "bool_values")
     found: list[Any] = next((v.attributes[n] for n in names if v.attributes.get(n)), [])
     return [float(n) if isinstance(n, str) else n for n in found]
 
 
-@op("range", "arange", inputs=("Start", "End", "Step"))
-def _arange(v: View) -> Value:
-    dtype = known(v["Start"])[0] if not v.has("dtype") else dtype_of(v.attribute("dtype"))
-    bounds = [
-        v.cast(v.emit("Reshape", v[n], np.array([], np.int64)), dtype)
-        for n in ("Start", "End", "Step")
-    ]
-    return v.emit("Range", *bounds)
+@op("range arange", "Start End Step")
+def _arange(v: OpContext) -> Value:
+    dtype = known(v["Start"])[0] if not v.has("dtype") else v.dtype("dtype")
+    scalars = (v.emit("Reshape", v[n], np.array([], np.int64)) for n in ("Start", "End", "Step"))
+    return v.emit("Range", *(v.cast(scalar, dtype) for scalar in scalars))
 
 
-@op("linspace", inputs=("Start", "Stop", "Num"))
-def _linspace(v: View) -> Value:
+@op("linspace", "Start Stop Num")
+def _linspace(v: OpContext) -> Value:
     start, stop, count = (v.scalar(n, n) for n in ("Start", "Stop", "Num"))
     if not 0 < count < MAX_ELEMENTS:
         raise Unsupported(f"{count} steps")
-    dtype = dtype_of(v.attribute("dtype", default="float32"))
+    dtype = v.dtype("dtype")
     return np.linspace(start, stop, int(count)).astype(dtype)
 
 
-@op("eye", inputs=())
-def _eye(v: View) -> Value:
-    rows = int(v.scalar("num_rows", "num_rows"))
-    columns = int(v.scalar("num_columns", "num_columns", -1))
-    if not 0 <= rows <= 4096 or not -1 <= columns <= 4096:
-        raise Unsupported(f"a matrix of {rows} rows")
-    return np.eye(rows, columns if columns >= 0 else rows).astype(
-        dtype_of(v.attribute("dtype", default="float32"))
-    )
-
-
-@op("tril_triu", "tril", "triu", inputs=("X",))
-def _triangle(v: View) -> Value:
-    x, shift = v["X"], v.attribute("diagonal", default=0)
-    rows, columns = v.sides(x)[-2:]
-    if isinstance(rows, Sym) or isinstance(columns, Sym):
-        raise Unsupported("sides that are not known")
+@op("tril_triu tril triu", "X")
+def _triangle(v: OpContext) -> Value:
+    x, shift = v["X"], v.get("diagonal", 0)
+    rows, columns = v.numbers(v.sides(x)[-2:])
     if rows * columns > MAX_ELEMENTS:
         raise Unsupported(f"a table of {rows} x {columns}")
-    lower = v.attribute("lower", default=v.type == "tril")
+    lower = v.get("lower", v.type == "tril")
     keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), shift)
     return v.emit("Where", keep, x, v.like(0, x))
 
 
-@op("one_hot", "one_hot_v2", inputs=("X", "depth_tensor"))
-def _one_hot(v: View) -> Value:
+@op("one_hot one_hot_v2", "X depth_tensor")
+def _one_hot(v: OpContext) -> Value:
     depth = int(v.scalar("depth", "depth_tensor"))
     if not 0 < depth <= MAX_ELEMENTS:
         raise Unsupported(f"depth {depth}")
@@ -133,37 +106,30 @@ def _one_hot(v: View) -> Value:
     return v.cast(v.emit("Equal", places, np.arange(depth)), np.float32)
 
 
-@op("set_value", inputs=("Input", "StartsTensor", "EndsTensor", "StepsTensor"))
-def _set_value(v: View) -> Value:
+@op("set_value", "Input StartsTensor EndsTensor StepsTensor")
+def _set_value(v: OpContext) -> Value:
     x = v["Input"]
     if "ValueTensor" in v:
         return _write(v, x, v["ValueTensor"])
     numbers = np.array(_numbers(v), known(x)[0])
-    shape = v.integers("shape", default=[])
+    shape = v.integers("shape", [])
     return _write(v, x, numbers.reshape(shape if numbers.size != 1 else []))
 
 
-@op(
-    "set_value_with_tensor",
-    inputs=("Input", "ValueTensor", "StartsTensor", "EndsTensor", "StepsTensor"),
-)
-def _set_value_with_tensor(v: View) -> Value:
-    return _write(v, v["Input"], v["ValueTensor"])
+op("set_value_with_tensor", "Input ValueTensor StartsTensor EndsTensor StepsTensor")(_set_value)
 
 
-def _write(v: View, x: Value, value: Value) -> Value:
-    if v.integers("none_axes", default=[]):
+def _write(v: OpContext, x: Value, value: Value) -> Value:
+    if v.integers("none_axes", []):
         raise Unsupported("an assignment with None among its indices")
     axes = [v.axis(a, x) for a in v.integers("axes")]
     starts = v.constants("starts", "StartsTensor", "StartsTensorList")
     ends = v.constants("ends", "EndsTensor", "EndsTensorList")
     steps = v.constants("steps", "StepsTensor", "StepsTensorList")
     value = v.cast(value, known(x)[0])
-    for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", default=[])):
-        behind = (
-            len(v.sides(x)) - axis - 1
-        )  # the value lacks this axis; those behind it stay aligned
-        rank = len(v.sides(value))
+    for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", [])):
+        # The value lacks this axis; those behind it stay aligned.
+        behind, rank = len(v.sides(x)) - axis - 1, len(v.sides(value))
         if rank > behind:
             value = v.emit("Unsqueeze", value, np.array([rank - behind]))
     spans = {}
@@ -174,15 +140,12 @@ def _write(v: View, x: Value, value: Value) -> Value:
                 raise Unsupported("an assignment to part of a side that is not known")
             continue
         spans[axis] = range(side)[slice(start, end, step)]
-    if (
-        isinstance(x, np.ndarray)
-        and isinstance(value, np.ndarray)
-        and object not in (x.dtype, value.dtype)
-    ):
-        place = [slice(None)] * x.ndim
+    known_now = isinstance(x, np.ndarray) and x.dtype != object
+    if known_now and isinstance(value, np.ndarray) and value.dtype != object:
+        place = [slice(None)] * len(v.sides(x))
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
             place[axis] = slice(start, end, step)
-        result: np.ndarray = x.copy()
+        result: np.ndarray = np.array(x)
         result[tuple(place)] = value
         return result
     if any(span.step != 1 for span in spans.values()):
@@ -190,7 +153,7 @@ def _write(v: View, x: Value, value: Value) -> Value:
     return _overlay(v, x, value, sorted(spans.items()))
 
 
-def _overlay(v: View, x: Value, value: Value, spans: Sequence[tuple[int, range]]) -> Value:
+def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, range]]) -> Value:
     """`x` with `value` in the box `spans`, axis by axis: what is before, the changed slab, what is behind."""
     partial = [(a, s) for a, s in spans if len(s) != v.sides(x)[a]]
     if any(len(span) == 0 for _, span in partial):
@@ -199,19 +162,18 @@ def _overlay(v: View, x: Value, value: Value, spans: Sequence[tuple[int, range]]
         same = len(v.sides(value)) == len(v.sides(x)) and v.sides(value) == v.sides(x)
         extra = len(v.sides(value)) - len(v.sides(x))
         if extra > 0:
-            value = reshape_to(v, value, v.sides(value)[extra:])
+            value = v.reshape(value, v.sides(value)[extra:])
         return value if same else v.emit("Expand", value, shape_of(x))
     (axis, span), *rest = partial
     side = v.sides(x)[axis]
 
     def part(start: int, end: Any) -> list[Value]:
-        return (
-            [v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))]
-            if start < end
-            else []
-        )
+        return [v.slice(x, axis, start, end)] if start < end else []
 
     [slab] = part(span.start, span.stop)
     changed = _overlay(v, slab, value, rest)
     parts = [*part(0, span.start), changed, *part(span.stop, side)]
     return v.emit("Concat", *parts, axis=axis)
+
+
+op("full_int_array", "")(lambda v: np.array(v.integers("value"), v.dtype("dtype", "int64")))

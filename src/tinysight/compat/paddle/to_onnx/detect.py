@@ -10,46 +10,44 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, shape_of
-from tinysight.compat.paddle.to_onnx.symbols import Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, shape_of
+from tinysight.graph.sides import Sym
 
 _ALL = 2**31 - 1
 _NEVER = np.float32(-3e38)
 
 
-def _column(v: View, x: Value, index: int) -> Value:
+def _column(v: OpContext, x: Value, index: int) -> Value:
     return v.emit("Gather", x, np.array(index), axis=1)
 
 
 @op(
-    "multiclass_nms3",
-    "multiclass_nms2",
-    "multiclass_nms",
-    inputs=("BBoxes", "Scores", "RoisNum"),
-    outputs=("Out", "Index", "NmsRoisNum"),
+    "multiclass_nms3 multiclass_nms2 multiclass_nms",
+    "BBoxes Scores RoisNum",
+    "Out Index NmsRoisNum",
 )
-def _multiclass_nms(v: View) -> list[Value]:
+def _multiclass_nms(v: OpContext) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
         raise Unsupported(
             "boxes that are not (images, boxes, 4) with scores (images, classes, boxes)"
         )
-    if v.attribute("nms_eta", default=1.0) != 1:
+    if v.get("nms_eta", 1.0) != 1:
         raise Unsupported("nms_eta below 1")
-    best, keep = (v.attribute(n, default=-1) for n in ("nms_top_k", "keep_top_k"))
+    best, keep = (v.get(n, -1) for n in ("nms_top_k", "keep_top_k"))
     candidates = _candidates(v, scores, best)
     limit = min(k if k > 0 else _ALL for k in (best, keep))
     compared = boxes
-    if not v.attribute("normalized", default=True):
+    if not v.get("normalized", True):
         compared = v.emit("Add", boxes, np.array([0, 0, 1, 1], np.float32))
     chosen = v.emit(
         "NonMaxSuppression",
         compared,
         candidates,
         np.array([limit]),
-        np.array([v.attribute("nms_threshold", default=0.3)], np.float32),
-        np.array([v.attribute("score_threshold", default=0.0)], np.float32),
+        np.array([v.get("nms_threshold", 0.3)], np.float32),
+        np.array([v.get("score_threshold", 0.0)], np.float32),
     )
     value = v.emit("GatherND", scores, chosen)
     if keep > 0:
@@ -75,10 +73,10 @@ def _multiclass_nms(v: View) -> list[Value]:
     ]
 
 
-def _candidates(v: View, scores: Value, best: int) -> Value:
+def _candidates(v: OpContext, scores: Value, best: int) -> Value:
     """Scores with everything out of reach that is the background or not among a class's `best`."""
     classes, count = v.sides(scores)[1:]
-    background = v.attribute("background_label", default=0)
+    background = v.get("background_label", 0)
     if isinstance(classes, int) and 0 <= background < classes:
         mask = (np.arange(classes) == background).reshape(1, -1, 1)
         scores = v.emit("Where", mask, _NEVER, scores)
@@ -92,7 +90,7 @@ def _candidates(v: View, scores: Value, best: int) -> Value:
     return v.emit("Where", v.emit("Less", scores, last), _NEVER, scores)
 
 
-def _one_hot(v: View, image: Value, boxes: Value) -> Value:
+def _one_hot(v: OpContext, image: Value, boxes: Value) -> Value:
     """Rows to images: (rows, images) of 0 and 1."""
     batch = shape_of(boxes)[:1].reshape(())
     images = v.emit("Range", np.array(0), batch, np.array(1))
@@ -105,7 +103,7 @@ def _one_hot(v: View, image: Value, boxes: Value) -> Value:
 
 
 def _best_of_image(
-    v: View, chosen: Value, value: Value, boxes: Value, keep: int
+    v: OpContext, chosen: Value, value: Value, boxes: Value, keep: int
 ) -> tuple[Value, Value]:
     """The `keep` best rows of each image, in their old order."""
     rows = shape_of(value)

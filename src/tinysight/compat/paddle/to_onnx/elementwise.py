@@ -6,20 +6,17 @@ import math
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.graph import Tensor, Unsupported, Value, known
-from tinysight.compat.paddle.to_onnx.table import View, op
-from tinysight.compat.paddle.to_onnx.types import dtype_of
-
-_XY = ("X", "Y")
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import GraphTensor, Unsupported, Value, known
 
 
-def aligned(v: View) -> tuple[Value, Value]:
+def aligned(v: OpContext) -> tuple[Value, Value]:
     """The two operands, made to broadcast as ONNX does and brought to one data type.
 
     In the legacy form `axis` says where the second operand's sides stand under the first's.
     """
     x, y = v["X"], v["Y"]
-    axis, rank_x, rank_y = v.attribute("axis", default=-1), len(v.sides(x)), len(v.sides(y))
+    axis, rank_x, rank_y = v.get("axis", -1), len(v.sides(x)), len(v.sides(y))
     behind = rank_x - axis - rank_y
     if axis >= 0 and rank_y and behind > 0:
         ones = np.arange(rank_y, rank_y + behind)
@@ -31,64 +28,60 @@ def aligned(v: View) -> tuple[Value, Value]:
     return x, y
 
 
-def _binary(onnx: str, *names: str) -> None:
-    op(*names, inputs=_XY)(lambda v: v.emit(onnx, *aligned(v)))
+def _binary(onnx: str, names: str) -> None:
+    op(names, "X Y")(lambda v: v.emit(onnx, *aligned(v)))
 
 
-_binary("Add", "add", "elementwise_add", "grad_add")
-_binary("Sub", "subtract", "elementwise_sub")
-_binary("Mul", "multiply", "elementwise_mul")
-_binary("Div", "divide", "elementwise_div")
-_binary("Max", "maximum", "elementwise_max", "fmax", "elementwise_fmax")
-_binary("Min", "minimum", "elementwise_min", "fmin", "elementwise_fmin")
-_binary("Pow", "elementwise_pow")
-_binary("Equal", "equal")
-_binary("Less", "less_than")
-_binary("LessOrEqual", "less_equal")
-_binary("Greater", "greater_than")
-_binary("GreaterOrEqual", "greater_equal")
-_binary("And", "logical_and")
-_binary("Or", "logical_or")
-_binary("Xor", "logical_xor")
+def _unary(onnx: str, names: str) -> None:
+    op(names, "X")(lambda v: v.emit(onnx, v["X"]))
 
 
-def _unary(onnx: str, *names: str) -> None:
-    op(*names, inputs=("X",))(lambda v: v.emit(onnx, v["X"]))
-
-
-for _name in ("relu", "sigmoid", "tanh", "erf", "sqrt", "exp", "log", "abs"):
-    _unary(_name.capitalize(), _name)
-for _name in ("floor", "ceil", "round", "reciprocal", "sign", "sin", "cos", "softsign"):
+for _onnx, _names in {
+    "Add": "add elementwise_add grad_add",
+    "Sub": "subtract elementwise_sub",
+    "Mul": "multiply elementwise_mul",
+    "Div": "divide elementwise_div",
+    "Max": "maximum elementwise_max fmax elementwise_fmax",
+    "Min": "minimum elementwise_min fmin elementwise_fmin",
+    "Pow": "elementwise_pow",
+    "Equal": "equal",
+    "Less": "less_than",
+    "LessOrEqual": "less_equal",
+    "Greater": "greater_than",
+    "GreaterOrEqual": "greater_equal",
+    "And": "logical_and",
+    "Or": "logical_or",
+}.items():
+    _binary(_onnx, _names)
+_SAME_NAME = (
+    "relu sigmoid tanh erf sqrt exp log abs floor ceil round reciprocal sign sin cos softsign"
+)
+for _name in _SAME_NAME.split():
     _unary(_name.capitalize(), _name)
 _unary("Not", "logical_not")
 
 
-@op("not_equal", inputs=_XY)
-def _not_equal(v: View) -> Value:
-    return v.emit("Not", v.emit("Equal", *aligned(v)))
-
-
-@op("floor_divide", "elementwise_floordiv", inputs=_XY)
-def _floor_divide(v: View) -> Value:
+@op("floor_divide elementwise_floordiv", "X Y")
+def _floor_divide(v: OpContext) -> Value:
     x, y = aligned(v)
     quotient = v.emit("Div", x, y)  # of shapes and counts, which are not negative
     return v.emit("Floor", quotient) if known(x)[0].kind == "f" else quotient
 
 
-@op("remainder", "elementwise_mod", inputs=_XY)
-def _remainder(v: View) -> Value:
+@op("remainder elementwise_mod", "X Y")
+def _remainder(v: OpContext) -> Value:
     x, y = aligned(v)
     if known(x)[0].kind != "f":
         return v.emit("Mod", x, y)
     return v.emit("Sub", x, v.emit("Mul", y, v.emit("Floor", v.emit("Div", x, y))))
 
 
-@op("scale", inputs=("X", "ScaleTensor"))
-def _scale(v: View) -> Value:
+@op("scale", "X ScaleTensor")
+def _scale(v: OpContext) -> Value:
     x = v["X"]
-    factor, bias = v.scalar("scale", "ScaleTensor", 1.0), v.attribute("bias", default=0.0)
+    factor, bias = v.scalar("scale", "ScaleTensor", 1.0), v.get("bias", 0.0)
     steps = [("Mul", factor, 1.0), ("Add", bias, 0.0)]
-    if not v.attribute("bias_after_scale", default=True):
+    if not v.get("bias_after_scale", True):
         steps.reverse()
     for name, number, neutral in steps:
         if number != neutral:
@@ -96,148 +89,78 @@ def _scale(v: View) -> Value:
     return x
 
 
-@op("pow", inputs=("X", "FactorTensor"))
-def _power(v: View) -> Value:
+@op("pow", "X FactorTensor")
+def _power(v: OpContext) -> Value:
     x, exponent = v["X"], v.scalar("factor" if v.has("factor") else "y", "FactorTensor", 1.0)
     if exponent == 2:
         return v.emit("Mul", x, x)
     return v.emit("Sqrt", x) if exponent == 0.5 else v.emit("Pow", x, v.like(exponent, x))
 
 
-@op("square", inputs=("X",))
-def _square(v: View) -> Value:
-    return v.emit("Mul", v["X"], v["X"])
-
-
-@op("rsqrt", inputs=("X",))
-def _rsqrt(v: View) -> Value:
-    return v.emit("Reciprocal", v.emit("Sqrt", v["X"]))
-
-
-@op("log2", "log10", "log1p", inputs=("X",))
-def _other_log(v: View) -> Value:
+@op("log2 log10 log1p", "X")
+def _other_log(v: OpContext) -> Value:
     if v.type == "log1p":
         return v.emit("Log", v.emit("Add", v["X"], v.like(1, v["X"])))
     base = math.log(2 if v.type == "log2" else 10)
     return v.emit("Div", v.emit("Log", v["X"]), v.like(base, v["X"]))
 
 
-@op("add_n", "sum_list", inputs=("X",))
-def _add_n(v: View) -> Value:
+@op("add_n sum_list", "X")
+def _add_n(v: OpContext) -> Value:
     total, *rest = v.all("X")
     for value in rest:
         total = v.emit("Add", total, value)
     return total
 
 
-@op("masked_fill", inputs=("X", "Mask", "Value"))
-def _masked_fill(v: View) -> Value:
+@op("masked_fill", "X Mask Value")
+def _masked_fill(v: OpContext) -> Value:
     return v.emit("Where", v.cast(v["Mask"], bool), v["Value"], v["X"])
 
 
-@op("affine_channel", inputs=("X", "Scale", "Bias"))
-def _affine_channel(v: View) -> Value:
-    shape = np.array([-1, *[1] * (len(v.sides(v["X"])) - 2)])
-    scaled = v.emit("Mul", v["X"], v.emit("Reshape", v["Scale"], shape))
-    return v.emit("Add", scaled, v.emit("Reshape", v["Bias"], shape))
-
-
-@op("where", inputs=("Condition", "X", "Y"))
-def _where(v: View) -> Value:
+@op("where", "Condition X Y")
+def _where(v: OpContext) -> Value:
     return v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])
 
 
-@op("cast", inputs=("X",))
-def _cast(v: View) -> Value:
-    return v.cast(v["X"], dtype_of(v.attribute("out_dtype", "dtype")))
-
-
-@op("clip", inputs=("X", "Min", "Max"))
-def _clip(v: View) -> Value:
+@op("clip", "X Min Max")
+def _clip(v: OpContext) -> Value:
     return bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
 
 
-def bounded(v: View, x: Value, low: float, high: float) -> Value:
+def bounded(v: OpContext, x: Value, low: float, high: float) -> Value:
     """`Clip` as a node, or folded with two comparisons."""
-    if isinstance(x, Tensor):
+    if isinstance(x, GraphTensor):
         return v.emit("Clip", x, v.like(low, x), v.like(high, x))
     return v.emit("Min", v.emit("Max", x, v.like(low, x)), v.like(high, x))
 
 
-@op("relu6", inputs=("X",))
-def _relu6(v: View) -> Value:
-    return bounded(v, v["X"], 0.0, v.attribute("threshold", default=6.0))
-
-
-@op("hardtanh", "brelu", "hard_tanh", inputs=("X",))
-def _hardtanh(v: View) -> Value:
+@op("hardtanh brelu hard_tanh", "X")
+def _hardtanh(v: OpContext) -> Value:
     low, high = (-1.0, 1.0) if v.type != "brelu" else (0.0, 24.0)
-    return bounded(
-        v,
-        v["X"],
-        v.attribute("t_min", "min", default=low),
-        v.attribute("t_max", "max", default=high),
-    )
+    return bounded(v, v["X"], v.get("t_min min", low), v.get("t_max max", high))
 
 
-@op("hardswish", "hard_swish", inputs=("X",))
-def _hardswish(v: View) -> Value:
-    x, given = (
+@op("hardswish hard_swish", "X")
+def _hardswish(v: OpContext) -> Value:
+    x, threshold, divisor, offset = (
         v["X"],
-        [
-            v.attribute(n, default=d)
-            for n, d in (("threshold", 6.0), ("scale", 6.0), ("offset", 3.0))
-        ],
+        v.get("threshold", 6.0),
+        v.get("scale", 6.0),
+        v.get("offset", 3.0),
     )
-    if given == [6.0, 6.0, 3.0]:
+    if (threshold, divisor, offset) == (6, 6, 3):
         return v.emit("HardSwish", x)
-    threshold, divisor, offset = given
     gate = bounded(v, v.emit("Add", x, v.like(offset, x)), 0.0, threshold)
     return v.emit("Div", v.emit("Mul", x, gate), v.like(divisor, x))
 
 
-@op("hardsigmoid", "hard_sigmoid", inputs=("X",))
-def _hardsigmoid(v: View) -> Value:
-    slope = v.attribute("slope", default=1 / 6 if v.type == "hardsigmoid" else 0.2)
-    return v.emit(
-        "HardSigmoid", v["X"], alpha=float(slope), beta=float(v.attribute("offset", default=0.5))
-    )
-
-
-@op("leaky_relu", inputs=("X",))
-def _leaky_relu(v: View) -> Value:
-    return v.emit(
-        "LeakyRelu", v["X"], alpha=float(v.attribute("alpha", "negative_slope", default=0.02))
-    )
-
-
-@op("elu", inputs=("X",))
-def _elu(v: View) -> Value:
-    return v.emit("Elu", v["X"], alpha=float(v.attribute("alpha", default=1.0)))
-
-
-@op("celu", inputs=("X",))
-def _celu(v: View) -> Value:
-    return v.emit("Celu", v["X"], alpha=float(v.attribute("alpha", default=1.0)))
-
-
-@op("selu", inputs=("X",))
-def _selu(v: View) -> Value:
-    alpha = v.attribute("alpha", default=1.6732632423543772)
-    return v.emit(
-        "Selu",
-        v["X"],
-        alpha=float(alpha),
-        gamma=float(v.attribute("scale", default=1.0507009873554805)),
-    )
-
-
-@op("gelu", inputs=("X",))
-def _gelu(v: View) -> Value:
+@op("gelu", "X")
+def _gelu(v: OpContext) -> Value:
     """The spelling that ONNX Runtime joins into one kernel; opset 18 has no operator for it."""
     x = v["X"]
     half, one = v.like(0.5, x), v.like(1.0, x)
-    if v.attribute("approximate", default=False):
+    if v.get("approximate", False):
         cube = v.emit("Mul", v.emit("Mul", x, x), x)
         inner = v.emit("Add", x, v.emit("Mul", cube, v.like(0.044715, x)))
         bent = v.emit("Tanh", v.emit("Mul", inner, v.like(math.sqrt(2 / math.pi), x)))
@@ -246,45 +169,25 @@ def _gelu(v: View) -> Value:
     return v.emit("Mul", v.emit("Mul", x, v.emit("Add", bent, one)), half)
 
 
-@op("silu", "swish", inputs=("X",))
-def _swish(v: View) -> Value:
-    x, beta = v["X"], v.attribute("beta", default=1.0)
+@op("silu swish", "X")
+def _swish(v: OpContext) -> Value:
+    x, beta = v["X"], v.get("beta", 1.0)
     inner = x if beta == 1 or v.type == "silu" else v.emit("Mul", x, v.like(beta, x))
     return v.emit("Mul", x, v.emit("Sigmoid", inner))
 
 
-@op("mish", inputs=("X",))
-def _mish(v: View) -> Value:
-    return v.emit("Mul", v["X"], v.emit("Tanh", v.emit("Softplus", v["X"])))
-
-
-@op("softplus", inputs=("X",))
-def _softplus(v: View) -> Value:
-    x, beta = v["X"], float(v.attribute("beta", default=1.0))
+@op("softplus", "X")
+def _softplus(v: OpContext) -> Value:
+    x, beta = v["X"], float(v.get("beta", 1.0))
     if beta == 1:
         return v.emit("Softplus", x)
     return v.emit("Div", v.emit("Softplus", v.emit("Mul", x, v.like(beta, x))), v.like(beta, x))
 
 
-@op("logsigmoid", inputs=("X",))
-def _log_sigmoid(v: View) -> Value:
-    return v.emit("Neg", v.emit("Softplus", v.emit("Neg", v["X"])))
-
-
-@op("tanh_shrink", inputs=("X",))
-def _tanh_shrink(v: View) -> Value:
-    return v.emit("Sub", v["X"], v.emit("Tanh", v["X"]))
-
-
-@op("thresholded_relu", inputs=("X",))
-def _thresholded_relu(v: View) -> Value:
-    return v.emit("ThresholdedRelu", v["X"], alpha=float(v.attribute("threshold", default=1.0)))
-
-
-@op("prelu", inputs=("X", "Alpha"))
-def _prelu(v: View) -> Value:
+@op("prelu", "X Alpha")
+def _prelu(v: OpContext) -> Value:
     x, slope = v["X"], v["Alpha"]
-    mode = v.attribute("mode", default="all")
+    mode = v.get("mode", "all")
     if mode == "channel":
         tail = [1] * (len(v.sides(x)) - 2)
         slope = v.emit("Reshape", slope, np.array([-1, *tail]))
@@ -293,9 +196,35 @@ def _prelu(v: View) -> Value:
     return v.emit("PRelu", x, slope)
 
 
-@op("softmax", "log_softmax", inputs=("X",))
-def _softmax(v: View) -> Value:
+@op("softmax log_softmax", "X")
+def _softmax(v: OpContext) -> Value:
     x = v["X"]
-    axis = v.axis(v.attribute("axis", default=-1), x)
+    axis = v.axis(v.get("axis", -1), x)
     name = "Softmax" if v.type == "softmax" else "LogSoftmax"
     return v.emit(name, x, axis=-1 if axis == len(v.sides(x)) - 1 else axis)
+
+
+op("not_equal", "X Y")(lambda v: v.emit("Not", v.emit("Equal", *aligned(v))))
+op("square", "X")(lambda v: v.emit("Mul", v["X"], v["X"]))
+op("rsqrt", "X")(lambda v: v.emit("Reciprocal", v.emit("Sqrt", v["X"])))
+op("cast", "X")(lambda v: v.cast(v["X"], v.dtype("out_dtype dtype", "")))
+op("relu6", "X")(lambda v: bounded(v, v["X"], 0.0, v.get("threshold", 6.0)))
+op("mish", "X")(lambda v: v.emit("Mul", v["X"], v.emit("Tanh", v.emit("Softplus", v["X"]))))
+
+
+def _with_options(onnx: str, name: str, **options: tuple[str, float]) -> None:
+    """An activation whose ONNX attributes are Paddle's under other names, with Paddle's defaults."""
+
+    def translation(v: OpContext) -> Value:
+        return v.emit(onnx, v["X"], **{k: float(v.get(*given)) for k, given in options.items()})
+
+    op(name, "X")(translation)
+
+
+_with_options("Elu", "elu", alpha=("alpha", 1.0))
+_with_options("LeakyRelu", "leaky_relu", alpha=("alpha negative_slope", 0.02))
+_with_options("HardSigmoid", "hardsigmoid", alpha=("slope", 1 / 6), beta=("offset", 0.5))
+_with_options("HardSigmoid", "hard_sigmoid", alpha=("slope", 0.2), beta=("offset", 0.5))
+_with_options(
+    "Selu", "selu", alpha=("alpha", 1.6732632423543772), gamma=("scale", 1.0507009873554805)
+)

@@ -6,137 +6,83 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
 from tinysight.compat.paddle.to_onnx.layers import either_layout
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Side, as_vector, product
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import as_vector, product
 
-_MODES = {
-    "bilinear": "linear",
-    "linear": "linear",
-    "nearest": "nearest",
-    "bicubic": "cubic",
-    "trilinear": "linear",
-}
+_MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+_KINDS = ("bilinear", "nearest", "bicubic", "linear")
 
 
-@op(
-    *(f"{m}_interp{s}" for m in ("bilinear", "nearest", "bicubic", "linear") for s in ("", "_v2")),
-    inputs=("X", "OutSize", "SizeTensor", "Scale"),
-)
+@op(" ".join(f"{kind}_interp {kind}_interp_v2" for kind in _KINDS), "X OutSize SizeTensor Scale")
 @either_layout("X")
-def _interpolate(v: View) -> Value:
+def _interpolate(v: OpContext) -> Value:
     x = v["X"]
-    if v.attribute("data_layout", "data_format", default="NCHW") not in ("NCHW", "NCW"):
+    if v.get("data_layout data_format", "NCHW") not in ("NCHW", "NCW"):
         raise Unsupported("layout")
-    mode = _MODES[v.attribute("interp_method", default=v.type.partition("_")[0])]
+    mode = _MODES[v.get("interp_method", v.type.partition("_")[0])]
     sides = v.sides(x)
     attributes: dict[str, Any] = {"mode": mode}
-    if v.attribute("align_corners", default=True):
-        attributes["coordinate_transformation_mode"] = "align_corners"
-        if mode == "nearest":
-            attributes["nearest_mode"] = "round_prefer_ceil"
-    elif mode == "nearest":
-        attributes.update(coordinate_transformation_mode="asymmetric", nearest_mode="floor")
-    elif mode == "linear" and v.attribute("align_mode", default=1) == 1:
-        attributes["coordinate_transformation_mode"] = "asymmetric"
+    if v.get("align_corners", True):
+        coordinates, nearest = "align_corners", "round_prefer_ceil"
+    elif mode == "nearest" or (mode == "linear" and v.get("align_mode", 1) == 1):
+        coordinates, nearest = "asymmetric", "floor"
     else:
-        attributes["coordinate_transformation_mode"] = "half_pixel"
+        coordinates, nearest = "half_pixel", ""
+    attributes["coordinate_transformation_mode"] = coordinates
+    if mode == "nearest":
+        attributes["nearest_mode"] = nearest
     if mode == "cubic":
         attributes["cubic_coeff_a"] = -0.75
-    size = _size(v)
+    given = v.get("scale", [])
+    factors = [float(s) for s in (given if isinstance(given, list) else [given])]
+    if v.all("SizeTensor"):
+        size: Value | None = v.vector("", "", "SizeTensor")
+    elif "OutSize" in v:
+        size = v.vector("", "OutSize")
+    elif "Scale" in v or any(s > 0 for s in factors):
+        size = None
+    else:
+        names = ("out_w",) if v.type.startswith("linear") else ("out_h", "out_w")
+        size = np.array([v.get(n, -1) for n in names])
     if size is not None:
+        if not isinstance(size, np.ndarray):
+            raise Unsupported("a size that depends on the input")
         if tuple(size.tolist()) == sides[2:]:
             return x
-        return v.emit(
-            "Resize", x, None, None, as_vector([*sides[:2], *size.tolist()]), **attributes
-        )
-    factors = _factors(v, len(sides) - 2)
-    scales = np.array([1.0, 1.0, *factors], np.float32)
-    return v.emit("Resize", x, None, scales, **attributes)
-
-
-def _size(v: View) -> np.ndarray | None:
-    """The wanted sides, if they are what is given."""
-    value: Value | None = None
-    if v.all("SizeTensor"):
-        value = v.vector("", "", "SizeTensor")
-    elif "OutSize" in v:
-        value = v.vector("", "OutSize")
-    if value is not None:
-        if not isinstance(value, np.ndarray):
-            raise Unsupported("a size that depends on the input")
-        return value
-    if "Scale" in v or any(s > 0 for s in _scale_attribute(v)):
-        return None
-    names = ("out_h", "out_w") if not v.type.startswith("linear") else ("out_w",)
-    return np.array([v.attribute(n, default=-1) for n in names])
-
-
-def _scale_attribute(v: View) -> list[float]:
-    given = v.attribute("scale", default=[])
-    return [float(s) for s in (given if isinstance(given, list) else [given])]
-
-
-def _factors(v: View, count: int) -> list[float]:
+        target = as_vector([*sides[:2], *size.tolist()])
+        return v.emit("Resize", x, None, None, target, **attributes)
     if "Scale" in v:
         tensor = v["Scale"]
         if not isinstance(tensor, np.ndarray):
             raise Unsupported("a scale that depends on the input")
-        given = [float(s) for s in tensor.ravel()]
-    else:
-        given = _scale_attribute(v)
-    return given * count if len(given) == 1 else given
+        factors = [float(s) for s in tensor.ravel()]
+    factors = factors * (len(sides) - 2) if len(factors) == 1 else factors
+    return v.emit("Resize", x, None, np.array([1.0, 1.0, *factors], np.float32), **attributes)
 
 
-@op("fold", inputs=("X",), outputs=("Y",))
-def _fold(v: View) -> Value:
+@op("fold", "X", "Y")
+def _fold(v: OpContext) -> Value:
     """Columns back to windows; where windows do not overlap, by moving them."""
     x, size = v["X"], v.integers("output_sizes")
-    kernel, strides = v.integers("kernel_sizes"), v.integers("strides", default=[1, 1])
-    dilations, pads = (
-        v.integers("dilations", default=[1, 1]),
-        v.integers("paddings", default=[0, 0]),
-    )
+    kernel, strides = v.integers("kernel_sizes"), v.integers("strides", [1, 1])
+    dilations, pads = (v.integers("dilations", [1, 1]), v.integers("paddings", [0, 0]))
     pads = pads * 2 if len(pads) == 2 else pads
     n, columns, _ = v.sides(x)
     (kh, kw), (h, w) = kernel, size
     apart = strides == kernel and dilations == [1, 1] and not any(pads)
     if apart and h % kh == 0 and w % kw == 0 and isinstance(columns, int):
-        split = reshape_to(v, x, [n, columns // (kh * kw), kh, kw, h // kh, w // kw])
+        split = v.reshape(x, [n, columns // (kh * kw), kh, kw, h // kh, w // kw])
         moved = v.emit("Transpose", split, perm=[0, 1, 4, 2, 5, 3])
-        return reshape_to(v, moved, [n, columns // (kh * kw), h, w])
-    return v.emit(
-        "Col2Im",
-        x,
-        np.array(size),
-        np.array(kernel),
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-    )
+        return v.reshape(moved, [n, columns // (kh * kw), h, w])
+    options = {"strides": strides, "dilations": dilations, "pads": pads}
+    return v.emit("Col2Im", x, np.array(size), np.array(kernel), **options)
 
 
-@op("grid_sampler", "grid_sample", inputs=("X", "Grid"), outputs=("Output",))
-def _grid_sample(v: View) -> Value:
-    mode = {"bilinear": "bilinear", "nearest": "nearest"}.get(
-        v.attribute("mode", default="bilinear")
-    )
-    padding = {"zeros": "zeros", "border": "border", "reflection": "reflection"}.get(
-        v.attribute("padding_mode", default="zeros")
-    )
-    if mode is None or padding is None or len(v.sides(v["X"])) != 4:
-        raise Unsupported("this way of sampling")
-    corners = int(v.attribute("align_corners", default=True))
-    return v.emit(
-        "GridSample", v["X"], v["Grid"], mode=mode, padding_mode=padding, align_corners=corners
-    )
-
-
-@op("unfold", inputs=("X",), outputs=("Y",))
-def _unfold(v: View) -> Value:
+@op("unfold", "X", "Y")
+def _unfold(v: OpContext) -> Value:
     """Windows as columns, by picking rows and then columns: two copies, whatever the kernel."""
     x = v["X"]
     kernel, strides = v.integers("kernel_sizes"), v.integers("strides")
@@ -158,17 +104,17 @@ def _unfold(v: View) -> Value:
         x = v.emit("Gather", x, (first + np.arange(count) * strides[axis]).ravel(), axis=2 + axis)
         counts.append(count)
     (kh, kw), (oh, ow) = kernel, counts
-    x = reshape_to(v, x, [n, c, kh, oh, kw, ow])
+    x = v.reshape(x, [n, c, kh, oh, kw, ow])
     x = v.emit("Transpose", x, perm=[0, 1, 2, 4, 3, 5])
-    return reshape_to(v, x, [n, product([c, kh * kw]), oh * ow])
+    return v.reshape(x, [n, product([c, kh * kw]), oh * ow])
 
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "edge": "edge"}
 
 
-@op("pad2d", "pad3d", inputs=("X", "Paddings"))
-def _pad_sides(v: View) -> Value:
-    if v.attribute("data_format", default="NCHW") not in ("NCHW", "NCDHW", "NCL"):
+@op("pad2d pad3d", "X Paddings")
+def _pad_sides(v: OpContext) -> Value:
+    if v.get("data_format", "NCHW") not in ("NCHW", "NCDHW", "NCL"):
         raise Unsupported("layout")
     x, given = v["X"], v.constants("paddings", "Paddings")
     before, after = given[0::2], given[1::2]
@@ -176,23 +122,17 @@ def _pad_sides(v: View) -> Value:
         before, after = before[::-1], after[::-1]
     if len(before) != len(v.sides(x)) - 2 or len(after) != len(before):
         raise Unsupported(f"paddings {given}")
-    mode = v.attribute("mode", default="constant")
-    return _padded(
-        v,
-        [0, 0, *before],
-        [0, 0, *after],
-        mode,
-        v.scalar("value" if v.has("value") else "pad_value", "", 0.0),
-    )
+    value = v.scalar("value" if v.has("value") else "pad_value", "", 0.0)
+    return _padded(v, [0, 0, *before], [0, 0, *after], v.get("mode", "constant"), value)
 
 
-@op("pad", inputs=("X", "PadValue"))
-def _pad(v: View) -> Value:
+@op("pad", "X PadValue")
+def _pad(v: OpContext) -> Value:
     given = v.integers("paddings")
     return _padded(v, given[0::2], given[1::2], "constant", v.scalar("pad_value", "PadValue", 0.0))
 
 
-def _padded(v: View, before: list[int], after: list[int], mode: str, value: float) -> Value:
+def _padded(v: OpContext, before: list[int], after: list[int], mode: str, value: float) -> Value:
     x, onnx = v["X"], _PAD_MODES.get(mode)
     if onnx is None or (min(before + after) < 0 and onnx != "constant"):
         raise Unsupported(f"mode {mode!r:.40} with paddings {before} and {after}")
@@ -202,31 +142,25 @@ def _padded(v: View, before: list[int], after: list[int], mode: str, value: floa
     return v.emit("Pad", x, np.array(before + after), *fill, mode=onnx)
 
 
-@op("pixel_shuffle", inputs=("X",))
-def _pixel_shuffle(v: View) -> Value:
-    return v.emit(
-        "DepthToSpace", v["X"], blocksize=v.attribute("upscale_factor", default=1), mode="CRD"
-    )
+@op("pixel_shuffle", "X")
+def _pixel_shuffle(v: OpContext) -> Value:
+    return v.emit("DepthToSpace", v["X"], blocksize=v.get("upscale_factor", 1), mode="CRD")
 
 
-@op("pixel_unshuffle", inputs=("X",))
-def _pixel_unshuffle(v: View) -> Value:
-    factor = v.attribute("downscale_factor", default=1)
+@op("pixel_unshuffle", "X")
+def _pixel_unshuffle(v: OpContext) -> Value:
+    factor = v.get("downscale_factor", 1)
     n, c, h, w = v.sides(v["X"])
-    split = reshape_to(v, v["X"], [n, c, h // factor, factor, w // factor, factor])
+    split = v.reshape(v["X"], [n, c, h // factor, factor, w // factor, factor])
     moved = v.emit("Transpose", split, perm=[0, 1, 3, 5, 2, 4])
-    return reshape_to(v, moved, [n, c * factor * factor, h // factor, w // factor])
+    return v.reshape(moved, [n, c * factor * factor, h // factor, w // factor])
 
 
-@op("shuffle_channel", "channel_shuffle", inputs=("X",))
-def _channel_shuffle(v: View) -> Value:
-    groups = v.attribute("group", "groups", default=1)
+@op("shuffle_channel channel_shuffle", "X")
+def _channel_shuffle(v: OpContext) -> Value:
+    groups = v.get("group groups", 1)
     sides = v.sides(v["X"])
     n, c, *rest = sides
-    split = reshape_to(v, v["X"], [n, groups, _over(c, groups), *rest])
+    split = v.reshape(v["X"], [n, groups, c // groups, *rest])
     moved = v.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(sides) + 1)])
-    return reshape_to(v, moved, sides)
-
-
-def _over(side: Side, groups: int) -> Side:
-    return side // groups
+    return v.reshape(moved, sides)

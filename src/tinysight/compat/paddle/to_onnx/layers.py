@@ -7,21 +7,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value, known
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Side, Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, known
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Side, Sym
 
-Single: TypeAlias = Callable[[View], Value]
+Single: TypeAlias = Callable[[OpContext], Value]
 
 
 def either_layout(image: str) -> Callable[[Single], Single]:
     """A translation for NCHW takes NHWC too: its input `image` and its result change places."""
 
     def wrap(function: Single) -> Single:
-        def translation(v: View) -> Value:
-            layout = v.attribute("data_format", "data_layout", default="NCHW")
+        def translation(v: OpContext) -> Value:
+            layout = v.get("data_format data_layout", "NCHW")
             if layout not in ("NHWC", "NDHWC", "NLC"):
                 return function(v)
             x = v[image]
@@ -35,19 +34,19 @@ def either_layout(image: str) -> Callable[[Single], Single]:
     return wrap
 
 
-def _channels_first(v: View) -> None:
-    layout = v.attribute("data_format", "data_layout", default="NCHW")
+def _channels_first(v: OpContext) -> None:
+    layout = v.get("data_format data_layout", "NCHW")
     if layout not in ("NCHW", "AnyLayout", "NCDHW", "NCL"):
         raise Unsupported(f"layout {layout}")
-    if v.attribute("fuse_relu", default=False) or v.attribute("fuse_activation", default=""):
+    if v.get("fuse_relu", False) or v.get("fuse_activation", ""):
         raise Unsupported("a program that was already fused for one engine")
 
 
 def _pads(
-    v: View, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    v: OpContext, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> dict[str, Any]:
     """`pads` (or `auto_pad`, where sides are not known) from `paddings` and `padding_algorithm`."""
-    algorithm, rank = v.attribute("padding_algorithm", default="EXPLICIT"), len(kernel)
+    algorithm, rank = v.get("padding_algorithm", "EXPLICIT"), len(kernel)
     if algorithm == "VALID":
         return {"pads": [0] * 2 * rank}
     if algorithm == "SAME":
@@ -59,7 +58,7 @@ def _pads(
             before.append(total // 2)  # the odd one goes to the end
             after.append(total - total // 2)
         return {"pads": before + after}
-    given = v.integers("paddings", default=[0] * rank)
+    given = v.integers("paddings", [0] * rank)
     if len(given) == rank:
         return {"pads": given * 2}
     if len(given) == 2 * rank:  # before and after, axis by axis
@@ -67,88 +66,63 @@ def _pads(
     raise Unsupported(f"paddings {given}")
 
 
-@op(
-    *("conv2d", "depthwise_conv2d", "conv1d", "conv3d"),
-    inputs=("Input", "Filter", "Bias"),
-    outputs=("Output",),
-)
+@op("conv2d depthwise_conv2d conv1d conv3d", "Input Filter Bias", "Output")
 @either_layout("Input")
-def _convolution(v: View) -> Value:
+def _convolution(v: OpContext) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
-    strides = v.integers("strides", default=[1] * len(kernel))
-    dilations = v.integers("dilations", default=[1] * len(kernel))
-    if v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
+    strides = v.integers("strides", [1] * len(kernel))
+    dilations = v.integers("dilations", [1] * len(kernel))
+    if v.get("padding_algorithm", "EXPLICIT") == "SAME":
         dilations = [1] * len(kernel)  # as PaddleClas does
     pads = _pads(v, x, kernel, strides, dilations)
     attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **pads}
     bias = [v["Bias"]] if "Bias" in v else []
-    return v.emit("Conv", x, w, *bias, group=v.attribute("groups", default=1) or 1, **attributes)
+    return v.emit("Conv", x, w, *bias, group=v.get("groups", 1) or 1, **attributes)
 
 
-@op(
-    "conv2d_transpose",
-    "depthwise_conv2d_transpose",
-    inputs=("Input", "Filter", "OutputSize"),
-    outputs=("Output",),
-)
+@op("conv2d_transpose depthwise_conv2d_transpose", "Input Filter OutputSize", "Output")
 @either_layout("Input")
-def _transposed_convolution(v: View) -> Value:
+def _transposed_convolution(v: OpContext) -> Value:
     _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
-    strides, dilations = v.integers("strides"), v.integers("dilations", default=[1, 1])
+    strides, dilations = v.integers("strides"), v.integers("dilations", [1, 1])
     pads = _pads(v, x, kernel, strides, dilations)
-    if "pads" not in pads or v.attribute("padding_algorithm", default="EXPLICIT") == "SAME":
+    if "pads" not in pads or v.get("padding_algorithm", "EXPLICIT") == "SAME":
         raise Unsupported("padding_algorithm SAME of a transposed convolution")
-    more = v.integers("output_padding", default=[]) or [0] * len(kernel)
-    size = (
-        v.constants("output_size", "OutputSize")
-        if v.has("output_size") or "OutputSize" in v
-        else []
-    )
-    for i, wanted in enumerate(size):
-        side = v.sides(x)[2 + i]
-        if isinstance(side, Sym):
-            raise Unsupported("output_size of a side that is not known")
-        plain = (side - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
+    more = v.integers("output_padding", []) or [0] * len(kernel)
+    given = v.has("output_size") or "OutputSize" in v
+    for i, wanted in enumerate(v.constants("output_size", "OutputSize") if given else []):
+        plain = (v.side(x, 2 + i) - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
         more[i] = wanted - (plain - pads["pads"][i] - pads["pads"][len(kernel) + i])
-    return v.emit(
-        "ConvTranspose",
-        x,
-        w,
-        kernel_shape=kernel,
-        strides=strides,
-        dilations=dilations,
-        output_padding=more,
-        group=v.attribute("groups", default=1) or 1,
-        **pads,
-    )
+    attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **pads}
+    group = v.get("groups", 1) or 1
+    return v.emit("ConvTranspose", x, w, group=group, output_padding=more, **attributes)
 
 
-@op("pool2d", "pool3d", "max_pool2d_with_index", "max_pool3d_with_index", inputs=("X", "KSize"))
+@op("pool2d pool3d max_pool2d_with_index max_pool3d_with_index", "X KSize")
 @either_layout("X")
-def _pool(v: View) -> Value:
+def _pool(v: OpContext) -> Value:
     _channels_first(v)
     x = v["X"]
-    average = v.attribute("pooling_type", default="max") == "avg"
+    average = v.get("pooling_type", "max") == "avg"
     sides = v.sides(x)[2:]
     kernel = v.constants("kernel_size" if v.has("kernel_size") else "ksize", "KSize")
-    if v.attribute("adaptive", default=False):
+    if v.get("adaptive", False):
         return _adaptive(v, x, kernel * len(sides) if len(kernel) == 1 else kernel, average)
-    if v.attribute("global_pooling", default=False) or (
-        tuple(kernel) == sides and not any(v.integers("paddings", default=[0]))
-    ):
+    whole = tuple(kernel) == sides and not any(v.integers("paddings", [0]))
+    if v.get("global_pooling", False) or whole:
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
-    strides = v.integers("strides", default=[1] * len(kernel))
+    strides = v.integers("strides", [1] * len(kernel))
     pads = _pads(v, x, kernel, strides, [1] * len(kernel))
-    if v.attribute("ceil_mode", default=False):
+    if v.get("ceil_mode", False):
         pads = _ceil(pads, sides, kernel, strides)
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, **pads}
     if not average:
         return v.emit("MaxPool", x, **attributes)
-    exclusive = bool(v.attribute("exclusive", default=True))
+    exclusive = bool(v.get("exclusive", True))
     return v.emit("AveragePool", x, count_include_pad=int(not exclusive), **attributes)
 
 
@@ -165,7 +139,7 @@ def _ceil(
     return {"pads": more}
 
 
-def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
+def _adaptive(v: OpContext, x: Value, size: Sequence[int], average: bool) -> Value:
     if all(s == 1 for s in size):
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
     sides = v.sides(x)[2:]
@@ -188,24 +162,19 @@ def _adaptive(v: View, x: Value, size: Sequence[int], average: bool) -> Value:
     return x
 
 
-def _band(v: View, x: Value, axis: int, start: int, end: int, average: bool) -> Value:
-    band = v.emit("Slice", x, *(np.array([n]) for n in (start, end, axis, 1)))
+def _band(v: OpContext, x: Value, axis: int, start: int, end: int, average: bool) -> Value:
+    band = v.slice(x, axis, start, end)
     return v.emit("ReduceMean" if average else "ReduceMax", band, np.array([axis]), keepdims=1)
 
 
-def _channelwise(v: View, value: np.ndarray, x: Value) -> np.ndarray:
+def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
     """A vector over axis 1 of `x`, shaped to broadcast."""
     return value.reshape(-1, *[1] * (len(v.sides(x)) - 2))
 
 
-@op(
-    "batch_norm",
-    "sync_batch_norm",
-    inputs=("X", "Mean", "Variance", "Scale", "Bias"),
-    outputs=("Y",),
-)
+@op("batch_norm sync_batch_norm", "X Mean Variance Scale Bias", "Y")
 @either_layout("X")
-def batch_norm(v: View) -> Value:
+def batch_norm(v: OpContext) -> Value:
     """Statistics have to be constants."""
     _channels_first(v)
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
@@ -213,7 +182,7 @@ def batch_norm(v: View) -> Value:
         raise Unsupported("statistics that are computed")
     scale = v["Scale"] if "Scale" in v else np.ones_like(variance)
     bias = v["Bias"] if "Bias" in v else np.zeros_like(mean)
-    epsilon = float(v.attribute("epsilon", default=1e-5))
+    epsilon = float(v.get("epsilon", 1e-05))
     if len(v.sides(x)) == 4 or not (isinstance(scale, np.ndarray) and isinstance(bias, np.ndarray)):
         return v.emit("BatchNormalization", x, scale, bias, mean, variance, epsilon=epsilon)
     factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
@@ -222,10 +191,10 @@ def batch_norm(v: View) -> Value:
     return v.emit("Add", scaled, _channelwise(v, offset.astype(scale.dtype), x))
 
 
-@op("layer_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
-def _layer_norm(v: View) -> Value:
+@op("layer_norm", "X Scale Bias", "Y")
+def _layer_norm(v: OpContext) -> Value:
     x = v["X"]
-    axis = v.axis(v.attribute("begin_norm_axis", default=1), x)
+    axis = v.axis(v.get("begin_norm_axis", 1), x)
     tail = v.numbers(v.sides(x)[axis:])
     shape = np.array(tail, np.int64)
     if "Scale" not in v and np.prod(shape, dtype=float) > MAX_ELEMENTS:
@@ -234,59 +203,42 @@ def _layer_norm(v: View) -> Value:
     parts = [v.emit("Reshape", scale, shape)]
     if "Bias" in v:
         parts.append(v.emit("Reshape", v["Bias"], shape))
-    epsilon = float(v.attribute("epsilon", default=1e-5))
+    epsilon = float(v.get("epsilon", 1e-05))
     last = axis == len(v.sides(x)) - 1
     return v.emit("LayerNormalization", x, *parts, axis=-1 if last else axis, epsilon=epsilon)
 
 
-@op("instance_norm", "group_norm", inputs=("X", "Scale", "Bias"), outputs=("Y",))
-def _group_norm(v: View) -> Value:
+@op("instance_norm group_norm", "X Scale Bias", "Y")
+def _group_norm(v: OpContext) -> Value:
     _channels_first(v)
-    x, epsilon = v["X"], float(v.attribute("epsilon", default=1e-5))
+    x, epsilon = v["X"], float(v.get("epsilon", 1e-05))
     sides = v.sides(x)
     channels = sides[1]
     if not isinstance(channels, int):
         raise Unsupported("channels that are not known")
-    groups = channels if v.type == "instance_norm" else v.attribute("groups", default=1)
+    groups = channels if v.type == "instance_norm" else v.get("groups", 1)
     if not 0 < groups <= channels:
         raise Unsupported(f"{groups} groups of {channels} channels")
     dtype = known(x)[0]
-    flat = reshape_to(v, x, [sides[0], groups, -1])
+    flat = v.reshape(x, [sides[0], groups, -1])
     one, zero = np.ones(groups, dtype), np.zeros(groups, dtype)
-    result = reshape_to(v, v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
+    result = v.reshape(v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
     for slot, name in (("Scale", "Mul"), ("Bias", "Add")):
         if slot in v:
-            result = v.emit(
-                name, result, v.emit("Reshape", v[slot], np.array([-1, *[1] * (len(sides) - 2)]))
-            )
+            shape = np.array([-1, *[1] * (len(sides) - 2)])
+            result = v.emit(name, result, v.emit("Reshape", v[slot], shape))
     return result
 
 
-@op("norm", "l2_normalize", inputs=("X",))
-def _l2_normalise(v: View) -> Value:
+@op("norm l2_normalize", "X")
+def _l2_normalise(v: OpContext) -> Value:
     x = v["X"]
-    axes, epsilon = (
-        np.array([v.axis(v.attribute("axis", default=-1), x)]),
-        v.attribute("epsilon", default=1e-10),
-    )
+    axes, epsilon = (np.array([v.axis(v.get("axis", -1), x)]), v.get("epsilon", 1e-10))
     total = v.emit("ReduceSum", v.emit("Mul", x, x), axes, keepdims=1)
     return v.emit("Div", x, v.emit("Sqrt", v.emit("Add", total, v.like(epsilon, x))))
 
 
-@op("lrn", inputs=("X",))
-def _local_response_norm(v: View) -> Value:
-    size, alpha = v.attribute("n", default=5), v.attribute("alpha", default=1e-4)
-    return v.emit(
-        "LRN",
-        v["X"],
-        size=size,
-        alpha=float(alpha) * size,
-        beta=float(v.attribute("beta", default=0.75)),
-        bias=float(v.attribute("k", default=1.0)),
-    )
-
-
-def swap_last(v: View, x: Value) -> Value:
+def swap_last(v: OpContext, x: Value) -> Value:
     """`x` with its last two axes exchanged; vectors stay."""
     rank = len(v.sides(x))
     if rank < 2:
@@ -294,55 +246,40 @@ def swap_last(v: View, x: Value) -> Value:
     return v.emit("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
-@op("matmul", "matmul_v2", "bmm", inputs=("X", "Y"))
-def _matmul(v: View) -> Value:
+@op("matmul matmul_v2 bmm", "X Y")
+def _matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
-    if v.attribute("trans_x", "transpose_x", "transpose_X", default=False):
+    if v.get("trans_x transpose_x transpose_X", False):
         x = swap_last(v, x)
-    if v.attribute("trans_y", "transpose_y", "transpose_Y", default=False):
+    if v.get("trans_y transpose_y transpose_Y", False):
         y = swap_last(v, y)
-    result, alpha = v.emit("MatMul", x, y), v.attribute("alpha", default=1.0)
+    result, alpha = v.emit("MatMul", x, y), v.get("alpha", 1.0)
     return result if alpha == 1 else v.emit("Mul", result, v.like(alpha, result))
 
 
-@op("mul", inputs=("X", "Y"))
-def _flat_matmul(v: View) -> Value:
+@op("mul", "X Y")
+def _flat_matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
-    split_x, split_y = (
-        v.attribute("x_num_col_dims", default=1),
-        v.attribute("y_num_col_dims", default=1),
-    )
+    split_x, split_y = (v.get("x_num_col_dims", 1), v.get("y_num_col_dims", 1))
     head, tail = v.sides(x)[:split_x], v.sides(y)[split_y:]
     if split_y != 1 or len(v.sides(y)) != 2:
         y = _flat(v, y, split_y)
     if len(v.sides(x)) - split_x == 1:
         return v.emit("MatMul", x, y)
-    return reshape_to(v, v.emit("MatMul", _flat(v, x, split_x), y), [*head, *tail])
+    return v.reshape(v.emit("MatMul", _flat(v, x, split_x), y), [*head, *tail])
 
 
-def _flat(v: View, x: Value, split: int) -> Value:
-    from tinysight.compat.paddle.to_onnx.symbols import product
+def _flat(v: OpContext, x: Value, split: int) -> Value:
+    from tinysight.graph.sides import product
 
     sides = v.sides(x)
-    return reshape_to(v, x, [product(sides[:split]), product(sides[split:])])
+    return v.reshape(x, [product(sides[:split]), product(sides[split:])])
 
 
-@op("addmm", "baddbmm", inputs=("Input", "X", "Y"))
-def _addmm(v: View) -> Value:
-    product = v.emit("MatMul", v["X"], v["Y"])
-    alpha, beta = (
-        float(v.attribute(n, default=1.0))
-        for n in ("Alpha" if v.has("Alpha") else "alpha", "Beta" if v.has("Beta") else "beta")
-    )
-    scaled = product if alpha == 1 else v.emit("Mul", product, v.like(alpha, product))
-    extra = v["Input"] if beta == 1 else v.emit("Mul", v["Input"], v.like(beta, product))
-    return v.emit("Add", scaled, extra)
-
-
-@op("dropout", inputs=("X", "Seed", "P"))
-def _dropout(v: View) -> Value:
+@op("dropout", "X Seed P")
+def _dropout(v: OpContext) -> Value:
     x = v["X"]
-    mode = v.attribute("dropout_implementation", "mode", default="downgrade_in_infer")
+    mode = v.get("dropout_implementation mode", "downgrade_in_infer")
     if mode == "upscale_in_train":
         return x
     if mode != "downgrade_in_infer":
@@ -351,15 +288,15 @@ def _dropout(v: View) -> Value:
     return x if keep == 1 else v.emit("Mul", x, v.like(keep, x))
 
 
-@op("fc", "linear", "linear_v2", inputs=("Input", "W", "Bias"))
-def _fully_connected(v: View) -> Value:
-    x, columns = v["Input"], v.attribute("in_num_col_dims", default=1)
+@op("fc linear linear_v2", "Input W Bias")
+def _fully_connected(v: OpContext) -> Value:
+    x, columns = v["Input"], v.get("in_num_col_dims", 1)
     if v.type == "fc" and len(v.sides(x)) - columns != 1:
         x = _flat(v, x, columns)
     result = v.emit("MatMul", x, v["W"])
     if "Bias" in v:
         result = v.emit("Add", result, v["Bias"])
-    activation = v.attribute("activation_type", default="")
+    activation = v.get("activation_type", "")
     if activation not in ("", "relu"):
         raise Unsupported(f"activation {activation!r:.40}")
     return v.emit("Relu", result) if activation else result

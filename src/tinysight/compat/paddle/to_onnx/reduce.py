@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.fold import MAX_ELEMENTS
-from tinysight.compat.paddle.to_onnx.graph import Unsupported, Value
-from tinysight.compat.paddle.to_onnx.shape_ops import reshape_to
-from tinysight.compat.paddle.to_onnx.symbols import Sym
-from tinysight.compat.paddle.to_onnx.table import View, op
-from tinysight.compat.paddle.to_onnx.types import dtype_of
+from tinysight.compat.paddle.to_onnx.table import OpContext, op
+from tinysight.graph.builder import Unsupported, Value, reduce_mean
+from tinysight.graph.folding import MAX_ELEMENTS
+from tinysight.graph.sides import Sym
 
 _REDUCTIONS = {
     "mean": "ReduceMean",
@@ -23,68 +21,54 @@ _REDUCTIONS = {
     "prod": "ReduceProd",
     "amax": "ReduceMax",
     "amin": "ReduceMin",
+    "logsumexp": "ReduceLogSumExp",
 }
 
 
-def reduced(v: View, onnx: str, x: Value, axes: list[int], keep: bool) -> Value:
+def reduced(v: OpContext, onnx: str, x: Value, axes: list[int], keep: bool) -> Value:
     """A reduction over `axes` (all when empty)."""
     places = sorted({v.axis(a, x) for a in axes}) or list(range(len(v.sides(x))))
-    if (
-        onnx == "ReduceMean"
-        and keep
-        and places == list(range(2, len(v.sides(x))))
-        and len(places) == 2
-    ):
-        return v.emit("GlobalAveragePool", x)
+    if onnx == "ReduceMean":
+        return reduce_mean(v.graph, x, places, keep=keep)
     return v.emit(onnx, x, np.array(places, np.int64), keepdims=int(keep))
 
 
-def _axes(v: View) -> list[int]:
-    if v.attribute("reduce_all", "asvector", default=False):
+def _axes(v: OpContext) -> list[int]:
+    if v.get("reduce_all asvector", False):
         return []
     if "Axis" in v:
         return v.constants("dim", "Axis")
-    return v.integers("dim", "axis", default=[])
+    return v.integers("dim axis", [])
 
 
-def _keep(v: View) -> bool:
-    return bool(v.attribute("keep_dim", "keepdim", "keepdims", default=False))
+def _keep(v: OpContext) -> bool:
+    return bool(v.get("keep_dim keepdim keepdims", False))
 
 
-@op(*_REDUCTIONS, *(f"reduce_{n}" for n in _REDUCTIONS), inputs=("X", "Axis"))
-def _reduce(v: View) -> Value:
+@op(" ".join(f"{n} reduce_{n}" for n in _REDUCTIONS), "X Axis")
+def _reduce(v: OpContext) -> Value:
     if v.type == "sum" and not v.has("keepdim"):  # the legacy `sum` adds tensors
         total, *rest = v.all("X")
         for value in rest:
             total = v.emit("Add", total, value)
         return total
-    x, wanted = v["X"], v.attribute("out_dtype", "dtype", default=-1)
-    if (
-        isinstance(wanted, str)
-        and "Undefined" not in wanted
-        or isinstance(wanted, int)
-        and wanted >= 0
-    ):
-        x = v.cast(x, dtype_of(wanted))
+    x = v["X"]
+    if v.has_dtype("out_dtype dtype"):
+        x = v.cast(x, v.dtype("out_dtype dtype"))
     return reduced(v, _REDUCTIONS[v.type.removeprefix("reduce_")], x, _axes(v), _keep(v))
 
 
-@op("any", "all", "reduce_any", "reduce_all", inputs=("X", "Axis"))
-def _reduce_bool(v: View) -> Value:
+@op("any all reduce_any reduce_all", "X Axis")
+def _reduce_bool(v: OpContext) -> Value:
     onnx = "ReduceMax" if v.type.endswith("any") else "ReduceMin"
     return v.cast(reduced(v, onnx, v.cast(v["X"], np.int32), _axes(v), _keep(v)), bool)
 
 
-@op("logsumexp", inputs=("X", "Axis"))
-def _logsumexp(v: View) -> Value:
-    return reduced(v, "ReduceLogSumExp", v["X"], _axes(v), _keep(v))
-
-
-@op("p_norm", "frobenius_norm", inputs=("X", "Axis"))
-def _p_norm(v: View) -> Value:
+@op("p_norm frobenius_norm", "X Axis")
+def _p_norm(v: OpContext) -> Value:
     x = v["X"]
-    order = float(v.attribute("porder", default=2.0)) if v.type == "p_norm" else 2.0
-    flat = v.attribute("asvector", "reduce_all", default=False)
+    order = float(v.get("porder", 2.0)) if v.type == "p_norm" else 2.0
+    flat = v.get("asvector reduce_all", False)
     axes = [] if flat else _axes(v) or [-1]
     match order:
         case 1.0 | 2.0:
@@ -97,90 +81,78 @@ def _p_norm(v: View) -> Value:
     return v.emit("Pow", reduced(v, "ReduceSum", powers, axes, _keep(v)), v.like(1 / order, x))
 
 
-@op("arg_max", "argmax", "arg_min", "argmin", inputs=("X", "Axis"))
-def _arg(v: View) -> Value:
+@op("arg_max argmax arg_min argmin", "X Axis")
+def _arg(v: OpContext) -> Value:
     x = v["X"]
     axis = int(v.scalar("axis", "Axis", -1))
-    keep = bool(v.attribute("keepdims", default=False))
-    if v.attribute("flatten", default=False):
+    keep = bool(v.get("keepdims", False))
+    if v.get("flatten", False):
         x, axis = v.emit("Reshape", x, np.array([-1])), 0
     name = "ArgMax" if "max" in v.type else "ArgMin"
     found = v.emit(name, x, axis=v.axis(axis, x), keepdims=int(keep))
-    wanted = v.attribute("dtype", default="int64")
+    wanted = v.get("dtype", "int64")
     return v.cast(found, np.int32 if wanted in (2, "int32") else np.int64)
 
 
-@op("top_k", "top_k_v2", "topk", inputs=("X", "K"), outputs=("Out", "Indices"))
-def _top_k(v: View) -> list[Value]:
+@op("top_k top_k_v2 topk", "X K", "Out Indices")
+def _top_k(v: OpContext) -> list[Value]:
     x, count = v["X"], np.array([int(v.scalar("k", "K", 1))])
-    axis = v.axis(v.attribute("axis", default=-1), x)
-    largest = int(v.attribute("largest", default=True))
+    axis = v.axis(v.get("axis", -1), x)
+    largest = int(v.get("largest", True))
     return v.graph.emit_all("TopK", x, count, axis=axis, largest=largest, sorted=1)
 
 
-@op("argsort", inputs=("X",), outputs=("Out", "Indices"))
-def _argsort(v: View) -> list[Value]:
+@op("argsort", "X", "Out Indices")
+def _argsort(v: OpContext) -> list[Value]:
     x = v["X"]
-    axis = v.axis(v.attribute("axis", default=-1), x)
+    axis = v.axis(v.get("axis", -1), x)
     side = v.sides(x)[axis]
     count: Any = np.array([side], object if isinstance(side, Sym) else np.int64)
-    largest = int(v.attribute("descending", default=False))
+    largest = int(v.get("descending", False))
     return v.graph.emit_all("TopK", x, count, axis=axis, largest=largest, sorted=1)
 
 
-@op("cumsum", inputs=("X", "Axis"))
-def _cumsum(v: View) -> Value:
+@op("cumsum", "X Axis")
+def _cumsum(v: OpContext) -> Value:
     x, axis = v["X"], int(v.scalar("axis", "Axis", -1))
-    if v.attribute("flatten", default=False):
+    if v.get("flatten", False):
         x, axis = v.emit("Reshape", x, np.array([-1])), 0
-    options = {name: int(v.attribute(name, default=False)) for name in ("exclusive", "reverse")}
+    options = {name: int(v.get(name, False)) for name in ("exclusive", "reverse")}
     return v.emit("CumSum", x, np.array(v.axis(axis, x)), **options)
 
 
-@op("gather", inputs=("X", "Index", "Axis"))
-def _gather(v: View) -> Value:
+@op("gather", "X Index Axis")
+def _gather(v: OpContext) -> Value:
     x, index = v["X"], v["Index"]
     axis = int(v.scalar("axis", "Axis", 0))
     if len(v.sides(index)) == 2 and v.sides(index)[1] == 1:
-        index = reshape_to(v, index, v.sides(index)[:1])
+        index = v.reshape(index, v.sides(index)[:1])
     return v.emit("Gather", x, index, axis=v.axis(axis, x))
 
 
-@op("index_select", inputs=("X", "Index"))
-def _index_select(v: View) -> Value:
-    return v.emit(
-        "Gather", v["X"], v["Index"], axis=v.axis(v.attribute("dim", "axis", default=0), v["X"])
-    )
+@op("index_select", "X Index")
+def _index_select(v: OpContext) -> Value:
+    return v.emit("Gather", v["X"], v["Index"], axis=v.axis(v.get("dim axis", 0), v["X"]))
 
 
-@op("gather_nd", inputs=("X", "Index"))
-def _gather_nd(v: View) -> Value:
-    return v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64))
-
-
-@op("lookup_table_v2", "lookup_table", "embedding", inputs=("Ids", "W"))
-def _embedding(v: View) -> Value:
+@op("lookup_table_v2 lookup_table embedding", "Ids W")
+def _embedding(v: OpContext) -> Value:
     index = v["Ids"]
     if v.type == "lookup_table" and v.sides(index)[-1] == 1:
-        index = reshape_to(v, index, v.sides(index)[:-1])
+        index = v.reshape(index, v.sides(index)[:-1])
     return v.emit("Gather", v["W"], index, axis=0)
 
 
-@op("take_along_axis", inputs=("Input", "Index"), outputs=("Result",))
-def _take_along_axis(v: View) -> Value:
-    axis = v.attribute("Axis", "axis", default=0)
+@op("take_along_axis", "Input Index", "Result")
+def _take_along_axis(v: OpContext) -> Value:
+    axis = v.get("Axis axis", 0)
     return v.emit("GatherElements", v["Input"], v["Index"], axis=v.axis(axis, v["Input"]))
 
 
-@op("index_sample", inputs=("X", "Index"))
-def _index_sample(v: View) -> Value:
-    return v.emit("GatherElements", v["X"], v["Index"], axis=1)
-
-
-@op("einsum", inputs=("Operands",))
-def _einsum(v: View) -> Value:
+@op("einsum", "Operands")
+def _einsum(v: OpContext) -> Value:
     operands = v.all("Operands")
-    equation = str(v.attribute("equation", default=""))
+    equation = str(v.get("equation", ""))
     ranks = [len(v.sides(operand)) for operand in operands]
     return v.emit("Einsum", *operands, equation=explicit_einsum(equation, ranks))
 
@@ -214,18 +186,14 @@ def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
     return ",".join(written) + "->" + result.replace("...", dots)
 
 
-@op("isnan", "isnan_v2", inputs=("X",))
-def _isnan(v: View) -> Value:
-    return v.emit("Not", v.emit("Equal", v["X"], v["X"]))
-
-
-@op("repeat_interleave", inputs=("X",))
-def _repeat_interleave(v: View) -> Value:
-    x, times = v["X"], v.attribute("Repeats", "repeats", default=1)
-    axis = v.axis(v.attribute("dim", "axis", default=0), x)
-    side = v.sides(x)[axis]
-    if isinstance(side, Sym):
-        raise Unsupported("a side that is not known")
+@op("repeat_interleave", "X")
+def _repeat_interleave(v: OpContext) -> Value:
+    x, times = v["X"], v.get("Repeats repeats", 1)
+    axis = v.axis(v.get("dim axis", 0), x)
+    side = v.side(x, axis)
     if not 0 < times * side <= MAX_ELEMENTS:
         raise Unsupported(f"{times} times {side}")
     return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)
+
+
+op("gather_nd", "X Index")(lambda v: v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64)))

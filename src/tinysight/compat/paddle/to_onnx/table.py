@@ -1,11 +1,13 @@
-"""The table of operators, and the view of one Paddle operator that its translation reads.
+"""The table of operators, and the context from which a translation reads its operator.
 
-A translation is a function of a `View`; it is registered under the operator's names in both program forms together with
-the names of its inputs, in the order in which the numbered form has them:
+A translation is a function of an `OpContext`; it is registered under the operator's names in both program
+forms together with the names of its inputs, in the order in which the numbered form has them:
 
-    @op("softmax", inputs=("X",))
-    def softmax(v: View) -> Value:
-        return v.emit("Softmax", v["X"], axis=v.attribute("axis", default=-1))
+    @op("softmax", "X")
+    def softmax(v: OpContext) -> Value:
+        return v.emit("Softmax", v["X"], axis=v.get("axis", -1))
+
+Names of operators, inputs, outputs and attributes are words of one text; the first attribute that is present counts.
 """
 
 from __future__ import annotations
@@ -18,43 +20,44 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from tinysight.compat.paddle.program import Op
-from tinysight.compat.paddle.to_onnx.graph import Graph, Tensor, Unsupported, Value, known
-from tinysight.compat.paddle.to_onnx.symbols import Side, Sym
+from tinysight.compat.paddle.tensors import DTYPES
+from tinysight.graph.builder import Graph, GraphTensor, Unsupported, Value, cast, known, reshape
+from tinysight.graph.sides import Side, Sym
 
-Result: TypeAlias = Value | Sequence[Value]
+Translated: TypeAlias = Value | Sequence[Value]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """How one operator is translated: the function, and the names of numbered inputs."""
+class Handler:
+    """The translation of one operator, and the names of its numbered inputs and outputs."""
 
-    function: Callable[[View], Result]
+    function: Callable[[OpContext], Translated]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-Translation = TypeVar("Translation", bound="Callable[[View], Result]")
-TABLE: dict[str, Entry] = {}
+Translation = TypeVar("Translation", bound="Callable[[OpContext], Translated]")
+TABLE: dict[str, Handler] = {}
 
 
-def op(
-    *names: str, inputs: tuple[str, ...], outputs: tuple[str, ...] = ("Out",)
-) -> Callable[[Translation], Translation]:
+def op(names: str, inputs: str, outputs: str = "Out") -> Callable[[Translation], Translation]:
     """Register the translation of the operators `names`."""
 
     def register(function: Translation) -> Translation:
-        for name in names:
+        for name in names.split():
             assert name not in TABLE, f"{name} is registered twice"
-            TABLE[name] = Entry(function, inputs, outputs)
+            TABLE[name] = Handler(function, tuple(inputs.split()), tuple(outputs.split()))
         return function
 
     return register
 
 
-class View:
+class OpContext:
     """One operator with its inputs resolved. Input names are those of the legacy form."""
 
-    def __init__(self, graph: Graph, operator: Op, entry: Entry, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, graph: Graph, operator: Op, entry: Handler, values: Mapping[str, Any]
+    ) -> None:
         self.graph, self.attributes = graph, operator.attributes
         # An underscore marks one that works in place, which makes no difference here.
         self.type = operator.type if operator.type in TABLE else operator.type.rstrip("_")
@@ -69,7 +72,7 @@ class View:
             if found:
                 self._inputs[name] = found
 
-    def replaced(self, name: str, value: Value, **attributes: Any) -> View:
+    def replaced(self, name: str, value: Value, **attributes: Any) -> OpContext:
         """The same operator with another input and other attributes."""
         other = copy(self)
         other._inputs = {**self._inputs, name: [value]}
@@ -81,7 +84,7 @@ class View:
 
     def __getitem__(self, name: str) -> Value:
         found = self._inputs.get(name)
-        if not found or not isinstance(found[0], np.ndarray | Tensor):
+        if not found or not isinstance(found[0], np.ndarray | GraphTensor):
             raise Unsupported(f"input {name} is missing")
         return found[0]
 
@@ -93,26 +96,24 @@ class View:
         """See `Graph.emit`."""
         return self.graph.emit(op, *inputs, **attributes)
 
-    def attribute(self, *names: str, default: Any = None) -> Any:
-        """The first attribute that is present, under its name in either form."""
-        for name in names:
-            if self.attributes.get(name) is not None:
-                return self.attributes[name]
-        return default
+    def get(self, names: str, default: Any = None) -> Any:
+        """An attribute, under its name in either form."""
+        found = (self.attributes.get(name) for name in names.split())
+        return next((value for value in found if value is not None), default)
 
-    def has(self, *names: str) -> bool:
+    def has(self, names: str) -> bool:
         """Whether one of the attributes is present."""
-        return any(name in self.attributes for name in names)
+        return any(name in self.attributes for name in names.split())
 
-    def integers(self, *names: str, default: Sequence[int] | None = None) -> list[int]:
+    def integers(self, names: str, default: Sequence[int] | None = None) -> list[int]:
         """A list-of-integers attribute; a single number is a list of one."""
-        value = self.attribute(*names, default=default)
+        value = self.get(names, default)
         if value is None:
-            raise Unsupported(f"attribute {names[0]} is missing")
+            raise Unsupported(f"attribute {names} is missing")
         try:
             return [int(v) for v in (value if isinstance(value, list | tuple) else [value])]
         except (TypeError, ValueError):
-            raise Unsupported(f"attribute {names[0]} is {value!r:.60}") from None
+            raise Unsupported(f"attribute {names} is {value!r:.60}") from None
 
     def vector(self, attribute: str, tensor: str, tensors: str = "") -> Value:
         """Integers given as a tensor, a list of tensors, or an attribute, in that order; int64, rank 1."""
@@ -147,16 +148,35 @@ class View:
             if not isinstance(value, np.ndarray) or value.size != 1 or value.dtype == object:
                 raise Unsupported(f"{attribute} depends on the input")
             return float(value.reshape(()))
-        found = self.attribute(attribute, default=default)
+        found = self.get(attribute, default)
         if not isinstance(found, int | float):
             raise Unsupported(f"attribute {attribute} is missing")
         return float(found)
 
     def cast(self, value: Value, dtype: Any) -> Value:
         """`value` in another data type; itself if it has it."""
-        if known(value)[0] == np.dtype(dtype):
-            return value
-        return self.emit("Cast", value, to=np.dtype(dtype))
+        return cast(self.graph, value, dtype)
+
+    def reshape(self, value: Value, sides: Sequence[Side]) -> Value:
+        """See `builder.reshape`."""
+        return reshape(self.graph, value, sides)
+
+    def dtype(self, names: str, default: str = "float32") -> np.dtype[Any]:
+        """The NumPy type that an attribute names: a code in the legacy form, a name in the numbered one.
+
+        Raises:
+            Unsupported: not a type, or one that ONNX has and NumPy has not (bfloat16).
+        """
+        value = self.get(names, default)
+        name = DTYPES.get(value) if isinstance(value, int) else value
+        if name in ("bfloat16", None) or name not in DTYPES.values():
+            raise Unsupported(f"data type {value!r:.40}")
+        return np.dtype(name)
+
+    def has_dtype(self, names: str) -> bool:
+        """Whether an attribute names a type; -1 or "Undefined" leave it to the input."""
+        value = self.get(names, -1)
+        return value >= 0 if isinstance(value, int) else "Undefined" not in value
 
     def like(self, number: float, value: Value) -> np.ndarray:
         """A number as a constant of `value`'s data type."""
@@ -175,6 +195,14 @@ class View:
         if any(isinstance(side, Sym) for side in sides):
             raise Unsupported("sides that are not known")
         return [int(side) for side in sides if not isinstance(side, Sym)]
+
+    def side(self, value: Value, axis: int) -> int:
+        """The size of one axis, which has to be known while translating."""
+        return self.numbers(self.sides(value)[axis : axis + 1])[0]
+
+    def slice(self, value: Value, axis: int, start: int, end: int) -> Value:
+        """Part of one axis, with step 1."""
+        return self.emit("Slice", value, *(np.array([n]) for n in (start, end, axis, 1)))
 
     def axis(self, number: int, value: Value) -> int:
         """An axis counted from the front."""

@@ -1,46 +1,81 @@
-"""From a program to an ONNX graph: walk the operators once, each through its entry in the table."""
+"""From an exported Paddle program to an ONNX model: walk the operators once, each through its handler in the table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinysight.compat.paddle.folder import PaddleModel
+from tinysight.compat.paddle.folder import PaddleModel, read_paddle_inference
 from tinysight.compat.paddle.program import Op, Program
 from tinysight.compat.paddle.to_onnx import (  # noqa: F401 - importing a module fills the table
     constants,
     detect,
     elementwise,
-    functions,
-    fused,
+    fused_ops,
     image,
     layers,
     reduce,
-    scatter,
     shape_ops,
 )
-from tinysight.compat.paddle.to_onnx.graph import Graph, Tensor, Unsupported
-from tinysight.compat.paddle.to_onnx.table import TABLE, Entry, View
+from tinysight.compat.paddle.to_onnx.table import TABLE, Handler, OpContext
 from tinysight.errors import WeightsError
+from tinysight.files import write_atomic
+from tinysight.graph import builder
+from tinysight.graph.builder import NONSENSE, Graph, GraphTensor, Unsupported
+from tinysight.graph.fuse import fuse
+from tinysight.graph.onnx_file import MAX_BYTES, OnnxModel
 
 _LISTS = ("builtin.combine", "builtin.split", "builtin.slice")
 _OUTPUTS = ("Out", "Output", "Y")
-# What a program that makes no sense runs into; the message says so, and nothing was made of it.
-NONSENSE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
-def covered(kind: str) -> Entry | None:
+def paddle_to_onnx(
+    folder: Path | str,
+    out: Path | None = None,
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> OnnxModel:
+    """Translate an exported Paddle folder to ONNX, opset 18, the batch left open.
+
+    Args:
+        folder: see `read_paddle_inference`.
+        out: where to write the model; nowhere if None.
+        inputs: names for the graph's inputs, in the program's order; the program's own names if empty.
+        outputs: the same for its outputs.
+
+    Raises:
+        WeightsError: damaged or hostile files, or operators that are not covered (all of them in one message).
+    """
+    model = to_model(read_paddle_inference(folder), inputs, outputs)
+    if out is not None:
+        write_atomic(out, model.chunks())
+    return model
+
+
+def to_model(
+    paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> OnnxModel:
+    """As `paddle_to_onnx`, of a program and weights that were read already (or put together by hand)."""
+    with np.errstate(all="ignore"):  # a weight may be anything
+        graph = translate(paddle, inputs, outputs)
+        try:
+            fuse(graph)
+            size = sum(c.nbytes for c in graph.constants.values())
+            if size > MAX_BYTES:
+                what = f"{size} bytes of weights do not fit one ONNX file"
+                raise WeightsError(str(paddle.folder), what)
+            return builder.to_model(graph)
+        except NONSENSE as error:
+            what = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
+            raise WeightsError(str(paddle.folder), what) from error
+
+
+def covered(kind: str) -> Handler | None:
     """The entry of an operator; the numbered form marks operators that work in place with an underscore."""
     return TABLE.get(kind) or TABLE.get(kind.rstrip("_"))
 
@@ -64,9 +99,8 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
         raise WeightsError(where, f"operators that are not covered: {names}")
     graph = Graph()
     values: dict[str, Any] = {}
-    for port, name in zip(
-        program.inputs, [*inputs, *(p.name for p in program.inputs[len(inputs) :])], strict=True
-    ):
+    given = [*inputs, *(p.name for p in program.inputs[len(inputs) :])]
+    for port, name in zip(program.inputs, given, strict=True):
         kind = program.types[port.value]
         try:
             values[port.value] = graph.add_input(name, kind.dtype, kind.shape)
@@ -74,23 +108,20 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
             raise WeightsError(where, f"input {name}: {error}") from None
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
-            raise WeightsError(
-                where, f"parameter {name} is bfloat16", "export the network in float32"
-            )
+            what, hint = f"parameter {name} is bfloat16", "export the network in float32"
+            raise WeightsError(where, what, hint)
         values[value] = model.weights[name]
         graph.name_constant(values[value], name)
     for index, op in enumerate(ops):
         try:
             _one(graph, op, values)
         except Unsupported as error:
-            raise WeightsError(
-                where, f"operator {index} ({op.type}): {error}", "not covered"
-            ) from None
+            what = f"operator {index} ({op.type}): {error}"
+            raise WeightsError(where, what, "not covered") from None
         except NONSENSE as error:
-            what = f"{type(error).__name__} {str(error)[:100]}"
-            raise WeightsError(
-                where, f"operator {index} ({op.type}) cannot be translated: {what}"
-            ) from None
+            why = f"{type(error).__name__} {str(error)[:100]}"
+            what = f"operator {index} ({op.type}) cannot be translated: {why}"
+            raise WeightsError(where, what) from None
     _outputs(graph, program, values, outputs, where)
     return graph
 
@@ -107,47 +138,37 @@ def _needed(program: Program) -> list[Op]:
 
 
 def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
-    for names in op.inputs.values():
-        for name in names:
-            if name not in values:
-                raise Unsupported(f"reads {name[:80]!r}, which nothing has made")
-    if op.type == "builtin.combine":
-        values[op.outputs["0"][0]] = [values[n] for names in op.inputs.values() for n in names]
-        return
-    if op.type == "builtin.split":
-        _assign(values, op.outputs, values[op.inputs["0"][0]])
-        return
-    if op.type == "builtin.slice":
-        values[op.outputs["0"][0]] = values[op.inputs["0"][0]][int(op.attributes["index"])]
-        return
-    entry = covered(op.type)
-    assert entry is not None, "checked before"
-    result = entry.function(View(graph, op, entry, values))
+    used = [name for names in op.inputs.values() for name in names]
+    missing = [name for name in used if name not in values]
+    if missing:
+        raise Unsupported(f"reads {missing[0][:80]!r}, which nothing has made")
+    outputs = {slot: names for slot, names in op.outputs.items() if names}
+    result: Any
+    slots: tuple[str, ...] = ()
+    match op.type:
+        case "builtin.combine":
+            result = [[values[name] for name in used]]
+        case "builtin.split":
+            result = values[op.inputs["0"][0]]
+        case "builtin.slice":
+            result = values[op.inputs["0"][0]][int(op.attributes["index"])]
+        case _:
+            handler = covered(op.type)
+            assert handler is not None, "checked before"
+            result, slots = handler.function(OpContext(graph, op, handler, values)), handler.outputs
     results = list(result) if isinstance(result, list) else [result]
-    if "0" in op.outputs:
-        if isinstance(result, list) and len(op.outputs) == 1:
-            values[op.outputs["0"][0]] = results
-        else:
-            _assign(values, op.outputs, results)
-    elif len(entry.outputs) > 1:
-        for slot, value in zip(entry.outputs, results, strict=True):
-            for name in op.outputs.get(slot, ()):
-                values[name] = value
+    if "0" in op.outputs:  # numbered; those that nobody makes are statistics of training
+        if isinstance(result, list) and len(op.outputs) == 1 and slots:
+            results = [results]
+        values.update((n[0], results[int(s)]) for s, n in outputs.items() if int(s) < len(results))
+    elif len(slots) > 1:
+        for slot, value in zip(slots, results, strict=True):
+            values.update(dict.fromkeys(outputs.get(slot, ()), value))
     else:
-        slots = (*entry.outputs, *_OUTPUTS)
-        names = next((op.outputs[slot] for slot in slots if op.outputs.get(slot)), ())
+        names = next((outputs[s] for s in (*slots, *_OUTPUTS) if s in outputs), ())
         if len(names) != len(results):
             raise Unsupported(f"{len(names)} outputs, {len(results)} made")
         values.update(zip(names, results, strict=True))
-
-
-def _assign(
-    values: dict[str, Any], outputs: Mapping[str, tuple[str, ...]], results: Sequence[Any]
-) -> None:
-    """Numbered outputs; those behind the first that nobody makes are statistics of training."""
-    for slot, names in outputs.items():
-        if names and int(slot) < len(results):
-            values[names[0]] = results[int(slot)]
 
 
 def _outputs(
@@ -156,9 +177,9 @@ def _outputs(
     taken = {tensor.name for tensor in graph.inputs}
     for index, port in enumerate(program.outputs):
         value = values.get(port.value)
-        if not isinstance(value, np.ndarray | Tensor):
+        if not isinstance(value, np.ndarray | GraphTensor):
             raise WeightsError(where, f"output {port.name} is not made by the program")
-        if not isinstance(value, Tensor) or value.name in taken:
+        if not isinstance(value, GraphTensor) or value.name in taken:
             value = graph.emit_identity(value)
         taken.add(value.name)
         graph.outputs.append((wishes[index] if index < len(wishes) else port.name, value))

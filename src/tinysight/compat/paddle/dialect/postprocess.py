@@ -1,0 +1,97 @@
+"""`Infer` and the post-processors: what becomes of scores, and the names of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tinysight.compat.paddle.dialect.operators import transforms
+from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
+from tinysight.config.run import LabelSource
+
+
+def infer_section(
+    reader: Reader, values: Any, native: Spec, classes: int, beside: Path
+) -> LabelSource:
+    """Write `Infer`: post-processing and labels.
+
+    Args:
+        reader: collects problems and notes.
+        values: the section.
+        native: mapping that is written to.
+        classes: number of classes.
+        beside: the YAML file, for paths in it.
+    """
+    found = reader.section(values, "Infer", "Infer")
+    post = found.get("PostProcess")
+    where, labels = "Infer.PostProcess", None
+    spec: Spec = {"name": "topk", "k": 5}
+    if isinstance(post, dict) and post.get("name") is not None:
+        name = str(post["name"])
+        made = reader.component("post-processor", "postprocessors", name, post, where)
+        if made:
+            spec = made[0]
+            labels = _class_names(reader, made[1], where, classes, beside)
+    elif post is not None:
+        reader.wrong(where, "expected a mapping with a name")
+    put(native, "export.postprocess", spec)
+    put(native, "data.labels", labels or [str(i) for i in range(classes)])
+    prepare = transforms(reader, found.get("transforms"), "Infer.transforms")
+    if prepare and prepare != native.get("transforms", {}).get("eval"):
+        what = "differ from those of DataLoader.Eval; images are prepared as in the evaluation"
+        reader.note("Infer.transforms", what)
+    return LabelSource(
+        found.get("infer_imgs"),
+        found.get("infer_list"),
+        max(found.get("batch_size", 1), 1),
+        found.get("save_dir"),
+    )
+
+
+def written_names(found: dict[str, Any]) -> list[str] | None:
+    """Names of the classes that a post-processor's own keys hold."""
+    if isinstance(found.get("label_list"), list):
+        return [str(name) for name in found["label_list"]]
+    if {"label_0", "label_1"} & found.keys():
+        return [found.get("label_0", "0"), found.get("label_1", "1")]
+    return None
+
+
+def _class_names(
+    reader: Reader, found: dict[str, Any], where: str, classes: int, beside: Path
+) -> list[str] | str | None:
+    """Names of the classes, or the file of them; None where nothing fits."""
+    names = written_names(found)
+    if names and (classes == 2 or "label_list" in found):
+        return names
+    name = found.get("class_id_map_file")
+    if not name:
+        return None
+    place = f"{where}.class_id_map_file"
+    path = next((p for p in _places(name, beside) if p.is_file()), None)
+    if path is None:
+        reader.note(place, f"no such file ({name}), so classes are called by their ids")
+        return None
+    lines = [line for line in _lines(path) if line.strip()]
+    if len(lines) != classes:
+        what = f"names {len(lines)} classes, Arch.class_num is {classes}; classes are called by their ids"
+        reader.note(place, what)
+        return None
+    if found.get("delimiter") in (None, " "):
+        return str(path)
+    return [line.strip().partition(found["delimiter"])[2] for line in lines]
+
+
+def _places(name: str, beside: Path) -> Iterable[Path]:
+    """The file itself, or seen from a folder that the YAML lies in: its paths start at PaddleClas' root."""
+    yield Path(name)
+    for folder in beside.resolve().parents:
+        yield folder / name
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []

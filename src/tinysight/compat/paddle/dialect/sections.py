@@ -1,0 +1,209 @@
+"""`Global`, `AMP`, `EMA`, `Arch` and `DataLoader`: the run as a whole, the network, and the images."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from tinysight.compat.paddle.dialect.operators import batch_transforms, note_decoder, transforms
+from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
+from tinysight.compat.paddle.dialect.values import flag
+from tinysight.errors import UnknownName, nearest
+
+_IMAGENET = 1000  # classes of the published weights
+_CONTAINERS = {
+    "DistillationModel": REASONS["distillation"],
+    "AttentionModel": REASONS["distillation"],
+    "RecModel": REASONS["recognition"],
+}
+# Options of a network that not every one has: PaddleClas' spelling and ours.
+_OPTIONS = {
+    "lr_mult_list": "lr_mults",
+    "stride_list": "strides",
+    "use_last_conv": "use_last_conv",
+    "class_expand": "last_channels",
+    "dropout_prob": "dropout",
+    "dropout": "dropout",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_path",
+}
+_LABEL_KEYS = ("blur_image", "random_rot90_orientation")  # set by BlurImage, RandomRot90
+
+
+def run_section(reader: Reader, tree: dict[str, Any], native: Spec) -> dict[str, Any]:
+    """Write `Global`, `AMP` and `EMA`; returns the values of `Global`."""
+    found = reader.section(tree.get("Global"), "Global", "Global", native)
+    if "epochs" not in found:
+        reader.wrong("Global.epochs", "is needed")
+    epochs = max(found.get("epochs", 1), 1)
+    every = found["eval_interval"] if found["eval_during_train"] else epochs
+    put(native, "train.eval_every", max(every, 1))
+    put(native, "train.eval_from", min(max(found["start_eval_epoch"], 1), epochs))
+    if not found["eval_during_train"]:
+        reader.note("Global.eval_during_train", "the last epoch is evaluated all the same")
+    if found.get("seed"):  # `False` reads as 0
+        put(native, "train.seed", found["seed"])
+    if "class_num" in found:
+        reader.note("Global.class_num", "stands for Arch.class_num")
+        tree.setdefault("Arch", {}).setdefault("class_num", found["class_num"])
+    if "AMP" in tree and reader.section(tree["AMP"], "AMP", "AMP").get("use_amp"):
+        put(native, "train.precision", "fp16")
+    if "EMA" in tree:
+        ema: Spec = {"warmup": False}
+        reader.section(tree["EMA"], "EMA", "EMA", ema)
+        put(native, "train.ema", ema)
+    return found
+
+
+def model_section(reader: Reader, values: Any, native: Spec) -> tuple[str, int]:
+    """Write `Arch`; returns the network's name and its number of classes."""
+    found = reader.section(values, "Arch", "Arch")
+    name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
+    if found.get("use_sync_bn"):  # whose large batches make the kind of variance meaningless
+        put(native, "train.sync_bn", True)
+    else:
+        put(native, "model.batch_norm_variance", "biased")  # as its framework has it
+    weights = _weights(reader, found)
+    if weights:
+        put(native, "model.pretrained", weights)
+        if classes != _IMAGENET:
+            put(native, "model.skip", ["classifier"])
+    if not name:
+        reader.wrong("Arch.name", "is needed")
+    elif name in _CONTAINERS:
+        reader.wrong("Arch.name", f"{name} {_CONTAINERS[name]}")
+    else:
+        put(native, "model.backbone", _backbone(reader, name, found))
+    return name, classes
+
+
+def _weights(reader: Reader, found: dict[str, Any]) -> bool | str | None:
+    wanted = found.get("pretrained")
+    if isinstance(wanted, str) and wanted.lower() not in ("true", "false"):
+        return wanted if "://" in wanted or wanted.endswith(".pdparams") else f"{wanted}.pdparams"
+    try:
+        if not flag(wanted):
+            return None
+    except ValueError as error:
+        reader.wrong("Arch.pretrained", f"should be {error}, a path or an address, got {wanted!r}")
+        return None
+    return "ssld" if found.get("use_ssld") else True
+
+
+def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
+    """The network with those options that it has; PaddleClas passes the others over, too."""
+    from tinysight.registry import backbones
+
+    try:
+        spec: Spec = {"name": backbones.resolve(name, "Arch.name")}
+    except UnknownName as error:
+        reader.problems += error.problems
+        return {"name": name}
+    known = backbones.schema(name).model_fields
+    for key, ours in _OPTIONS.items():
+        if key not in found:
+            continue
+        if ours not in known:
+            reader.note(f"Arch.{key}", f"{name} has no such option, so it has no effect")
+        elif key == "lr_mult_list" and backbones.check({**spec, ours: found[key]}, "")[1]:
+            # PaddleClas' ResNet goes on without them; the others stop.
+            what = f"{len(found[key])} values are not for the stages of {name}"
+            if spec["name"].startswith("resnet"):
+                reader.note(f"Arch.{key}", f"{what}, so every stage has 1")
+            else:
+                reader.wrong(f"Arch.{key}", what)
+        else:
+            spec[ours] = found[key]
+    return spec
+
+
+class _Split(NamedTuple):
+    """The training or the evaluation images."""
+
+    root: str
+    lists: list[str]
+    found: dict[str, Any]
+    target: str
+
+
+def data_section(reader: Reader, values: Any, native: Spec) -> bool:
+    """Write `DataLoader`; whether the labels of a training batch are mixed."""
+    found = reader.section(values, "DataLoader", "DataLoader")
+    train = _split(reader, found.get("Train"), "DataLoader.Train", native, "train")
+    eval_ = _split(reader, found.get("Eval"), "DataLoader.Eval", native, "eval")
+    mixed = bool(native.get("transforms", {}).get("batch"))
+    if train is None or eval_ is None:
+        return mixed
+    data = native.setdefault("data", {})
+    data["root"] = train.root
+    if train.target == "multilabel":
+        data["target"] = train.target
+    for name, part in (("train", train), ("eval", eval_)):
+        split: Spec = {} if part.root == train.root else {"root": part.root}
+        if part.target == "transform":
+            split["target"] = part.target
+        lists = [_below(part.root, path) for path in part.lists]
+        data[name] = {**split, "list": lists[0] if len(lists) == 1 else lists}
+    delimiters = {part.found.get("delimiter") for part in (train, eval_)} - {None, " "}
+    if delimiters:
+        data["delimiter"] = delimiters.pop()
+    if train.found["relabel"]:
+        data["relabel"] = True
+    label_key = train.found.get("label_key")
+    if label_key not in (None, *_LABEL_KEYS):
+        where = "DataLoader.Train.dataset.label_key"
+        reader.wrong(where, "no transform sets this label", nearest(label_key, _LABEL_KEYS))
+    return mixed
+
+
+def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> _Split | None:
+    if isinstance(values, dict) and {"Query", "Gallery"} & values.keys():
+        reader.wrong(where, f"queries and a gallery: {REASONS['recognition']}")
+        return None
+    sections = reader.section(values, where, "split")
+    if "dataset" not in sections:
+        reader.wrong(f"{where}.dataset", "is needed")
+        return None
+    place = f"{where}.dataset"
+    found = reader.section(sections["dataset"], place, "dataset")
+    ops = f"{place}.transform_ops"
+    put(native, f"transforms.{name}", transforms(reader, found.get("transform_ops"), ops))
+    mix = found.get("batch_transform_ops") or sections.get("batch_transform_ops")
+    if mix and name == "train":
+        specs = batch_transforms(reader, mix, f"{place}.batch_transform_ops")
+        put(native, "transforms.batch", specs)
+    _sampler(reader, sections.get("sampler"), f"{where}.sampler", native, name)
+    workers = reader.section(sections.get("loader"), f"{where}.loader", "loader").get("num_workers")
+    if workers is not None and name == "train":
+        put(native, "data.workers", workers)
+    if found.get("backend") == "pillow":
+        note_decoder(reader, f"{place}.backend")
+    made = reader.component("data set", "datasets", found.get("name", ""), None, place)
+    if made is None:
+        return None
+    target = made[0]["name"]
+    key = "sample_list_path" if target == "transform" else "cls_label_path"
+    for needed in ("image_root", key):
+        if needed not in found:
+            reader.wrong(f"{place}.{needed}", "is needed")
+    return _Split(found.get("image_root", "."), found.get(key, []), found, target)
+
+
+def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -> None:
+    found = reader.section(values, where, "sampler")
+    reader.component("sampler", "samplers", found.get("name", ""), None, where)
+    if "batch_size" in found:
+        key = "data.batch_size" if part == "train" else "data.eval_batch_size"
+        put(native, key, found["batch_size"])
+    else:
+        reader.wrong(f"{where}.batch_size", "is needed")
+    if part == "train" and found.get("shuffle") is False:
+        reader.note(f"{where}.shuffle", "training shuffles all the same")
+    if part == "train" and found.get("drop_last"):
+        what = "the last, smaller batch of an epoch is used all the same"
+        reader.note(f"{where}.drop_last", what)
+
+
+def _below(root: str, path: str) -> str:
+    """`path`, given from where the command runs, as seen from `root`."""
+    return path if os.path.isabs(path) else os.path.relpath(path, root)  # noqa: PTH117 - text in a YAML

@@ -1,0 +1,228 @@
+"""Everything that is wrong with the images of a data set, in one go."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from tinysight.concurrency import usable_cores
+from tinysight.data.audit.duplicates import Duplicate, duplicates_among, groups
+from tinysight.data.audit.inspect import ImageInfo, inspect_all
+from tinysight.data.audit.sources import Side
+from tinysight.data.samples import UNLABELLED, has_many
+
+Severity = Literal["error", "warning"]
+_ERRORS = ("bad line", "missing", "unreadable", "both sides", "label conflict")
+_WARNINGS = (
+    *("empty class", "imbalance", "small", "listed twice", "duplicate", "near-duplicate"),
+    "nothing shown",
+)
+_IMBALANCE = 100  # times as many images of one class as of another, from which there is a warning
+_NO_LABEL = "(no label)"
+
+
+class Finding(NamedTuple):
+    """One kind of problem.
+
+    Attributes:
+        kind: name of the kind, such as "label conflict".
+        severity: "error" or "warning".
+        items: where it occurs, each as plain data.
+    """
+
+    kind: str
+    severity: Severity
+    items: list[dict[str, Any]]
+
+
+class Audit(NamedTuple):
+    """What is wrong with a data set.
+
+    Attributes:
+        sides: number of images by side.
+        balance: number of images by label and side; with several labels, of those that have it.
+        findings: problems, errors first; kinds that do not occur are left out.
+    """
+
+    sides: dict[str, int]
+    balance: dict[str, dict[str, int]]
+    findings: list[Finding]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def tree(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        findings = [{"count": len(f.items), **f._asdict()} for f in self.findings]
+        return {"sides": self.sides, "balance": self.balance, "findings": findings}
+
+
+Items = dict[str, list[dict[str, Any]]]  # by kind of problem
+
+
+def audit_images(
+    sides: Sequence[Side],
+    *,
+    labels: Sequence[str] = (),
+    min_size: int = 0,
+    near: bool = True,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Audit:
+    """Inspect every image once, and compare them.
+
+    Args:
+        sides: training and evaluation images, or only one side.
+        labels: label names by class id; default: the ids that occur.
+        min_size: least shorter side of an image, pixels; 0: any.
+        near: compare pixels, too, and not only bytes. This keeps 4 KB an image in memory.
+        threads: number of threads that read and compare, >= 1; default: one for each processor.
+        progress: called with the stage ("read" or "compared"), the number that is done, and the total.
+    """
+    threads = max(1, threads or usable_cores())
+    entries = _Entries(sides)
+
+    def tell(stage: str, done: int) -> None:
+        if progress:
+            progress(stage, done, len(entries.files))
+
+    infos = [
+        info if near else info._replace(thumb=None)
+        for info in inspect_all(entries.files, threads, partial(tell, "read"))
+    ]
+    pairs = duplicates_among(entries.files, infos, threads, near, partial(tell, "compared"))
+    balance = _balance(sides, labels)
+    items: Items = defaultdict(list)
+    for side in sides:
+        for problem in (p for bad in side.bad for p in bad.problems()):
+            items["bad line"].append({"side": side.name, **problem._asdict()})
+    _note_files(items, entries, infos, min_size)
+    _note_same(items, entries, pairs)
+    _note_balance(items, sides[0].name, balance)
+    kinds: list[tuple[str, Severity]] = [(kind, "error") for kind in _ERRORS]
+    kinds += [(kind, "warning") for kind in _WARNINGS]
+    findings = [Finding(kind, severity, items[kind]) for kind, severity in kinds if items[kind]]
+    return Audit({side.name: len(side.samples) for side in sides}, balance, findings)
+
+
+class _Entries:
+    """Every line of the lists in order, and the different files that they name.
+
+    Attributes:
+        places: side and index in it of each entry.
+        file: place in `files` of each entry.
+        files: image files, each once.
+    """
+
+    def __init__(self, sides: Sequence[Side]) -> None:
+        self.sides = sides
+        self.places: list[tuple[int, int]] = []
+        self.file: list[int] = []
+        number: dict[str, int] = {}
+        for s, side in enumerate(sides):
+            for i, sample in enumerate(side.samples):
+                name = os.path.normpath(os.path.abspath(sample.path))  # noqa: PTH100 - keeps links
+                self.places.append((s, i))
+                self.file.append(number.setdefault(name, len(number)))
+        self.files = [Path(name) for name in number]
+
+    def item(self, entry: int) -> dict[str, Any]:
+        """One entry as plain data."""
+        s, i = self.places[entry]
+        samples = self.sides[s].samples
+        sample, source = samples[i], str(samples.section(i).source)
+        return {
+            "side": self.sides[s].name,
+            "where": f"{source}:{sample.line}" if sample.line else source,
+            "path": str(sample.path),
+            "label": np.asarray(sample.label).tolist(),
+        }
+
+
+def _note_files(items: Items, entries: _Entries, infos: Sequence[ImageInfo], min_size: int) -> None:
+    for entry, file in enumerate(entries.file):
+        info = infos[file]
+        if info.problem:
+            kind, what = "missing" if info.missing else "unreadable", info.problem
+            items[kind].append({**entries.item(entry), "what": what})
+            continue
+        if min(info.width, info.height) < min_size:
+            what = f"{info.width} x {info.height} pixels, smaller than {min_size}"
+            items["small"].append({**entries.item(entry), "what": what})
+        if info.thumb is not None and np.ptp(info.thumb) < 3:
+            items["nothing shown"].append({**entries.item(entry), "what": "all of one colour"})
+
+
+def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> None:
+    """Files that are listed twice or hold the same image: on which sides, with which labels."""
+    listed: dict[int, list[int]] = defaultdict(list)
+    for entry, file in enumerate(entries.file):
+        listed[file].append(entry)
+    how = {file: pair.how for pair in pairs for file in (pair.b, pair.a)}
+    exact = {file for pair in pairs if pair.how == "exact" for file in (pair.a, pair.b)}
+    sets = groups(pairs)
+    grouped = {file for same in sets for file in same}
+    sets += [[file] for file, of in listed.items() if len(of) > 1 and file not in grouped]
+    for same in sets:
+        members = sorted(entry for file in same for entry in listed[file])
+        words = sorted({how[file] for file in same if file in how}) or ["listed twice"]
+        shown = [entries.item(member) for member in members]
+        shared = {"how": ", ".join(words), "pictures": shown}
+        by_side: dict[int, list[int]] = defaultdict(list)
+        for member in members:
+            by_side[entries.places[member][0]].append(member)
+        if len(by_side) > 1:
+            items["both sides"].append(shared)
+        labels = {str(item["label"]) for item in shown if not _unknown(item["label"])}
+        if len(labels) > 1:
+            items["label conflict"].append(shared)
+        for _, of_side in sorted(by_side.items()):
+            if len(of_side) > 1:
+                files = {entries.file[m] for m in of_side}
+                copied = files <= exact and words == ["exact"]
+                kind = "duplicate" if copied else "near-duplicate"
+                kind = kind if len(files) > 1 else "listed twice"
+                items[kind].append({**shared, "pictures": [entries.item(m) for m in of_side]})
+
+
+def _unknown(label: int | list[int]) -> bool:
+    return label == UNLABELLED or (isinstance(label, list) and UNLABELLED in label)
+
+
+def _balance(sides: Sequence[Side], labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[int, int]] = {}
+    for side in sides:
+        values = side.samples.labels
+        if has_many(values):
+            ids, numbers = np.arange(values.shape[1]), (values == 1).sum(axis=0)
+        else:
+            ids, numbers = np.unique(values, return_counts=True)
+        counts[side.name] = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
+    known = sorted({i for of_side in counts.values() for i in of_side} | set(range(len(labels))))
+    names = [_NO_LABEL if i < 0 else labels[i] if i < len(labels) else str(i) for i in known]
+    return {
+        name: {side: of_side.get(i, 0) for side, of_side in counts.items()}
+        for i, name in zip(known, names, strict=True)
+    }
+
+
+def _note_balance(items: Items, side: str, balance: dict[str, dict[str, int]]) -> None:
+    """What the first side, the training, has of each label."""
+    counts = {name: by_side[side] for name, by_side in balance.items() if name != _NO_LABEL}
+    for name, count in counts.items():
+        if not count:
+            items["empty class"].append({"side": side, "what": f"no image of {name}"})
+    some = {name: count for name, count in counts.items() if count}
+    if some:
+        most, least = max(some, key=some.__getitem__), min(some, key=some.__getitem__)
+        if some[most] >= _IMBALANCE * some[least]:
+            what = f"{some[most]} images of {most}, {some[least]} of {least}"
+            items["imbalance"].append({"side": side, "what": what})

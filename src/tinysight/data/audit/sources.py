@@ -1,0 +1,81 @@
+"""The sides of a split, read for an audit: those of a recipe, or list files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tinysight.data.folders import folder_names, has_folders, read_class_folders
+from tinysight.data.labels import label_names
+from tinysight.data.lines import BadLines, Form
+from tinysight.data.lists import read_list, read_split
+from tinysight.data.samples import Gathered, SampleList
+from tinysight.errors import ConfigError
+from tinysight.tasks.base import target_of
+
+if TYPE_CHECKING:
+    from tinysight.config.schema import Data
+
+
+class Side(NamedTuple):
+    """One side of a split.
+
+    Attributes:
+        name: name in the report.
+        samples: images that the lists name.
+        bad: lines that could not be read.
+    """
+
+    name: str
+    samples: SampleList
+    bad: Sequence[BadLines] = ()
+
+
+def sides_of_recipe(data: Data) -> tuple[list[Side], tuple[str, ...]]:
+    """The training and the evaluation images of a recipe, and the label names."""
+    sides = []
+    for name, split in (("train", data.train), ("eval", data.eval)):
+        bad: list[BadLines] = []
+        sides.append(Side(name, read_split(data, split, bad), bad))
+    return sides, label_names(data)
+
+
+def sides_of_lists(
+    sources: Sequence[Path],
+    labels: tuple[str, ...] = (),
+    root: str | None = None,
+    target: str | None = None,
+    delimiter: str | None = None,
+) -> tuple[list[Side], tuple[str, ...]]:
+    """One side for each list file, folder of classes, or folder of images, and the label names.
+
+    Args:
+        sources: list files and folders.
+        labels: label names by class id; default: those of the folders, if any.
+        root: folder of the images; default: that of each list.
+        target: what a line says after the path; default: "class", or nothing for a folder of images.
+        delimiter: text between path and label; default: the last run of blanks or tabs.
+    """
+    if len(set(sources)) < len(sources):
+        raise ConfigError("SOURCE", "the same list twice", "name each side of the split once")
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        names = list(map(str, sources))
+    sides = []
+    for name, source in zip(names, sources, strict=True):
+        bad: list[BadLines] = []
+        if source.is_dir():
+            labelled = target or labels or has_folders(source)
+            kind = target or "class" if labelled else "transform"
+            labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
+            into = Gathered()
+            read_class_folders(source, Form(kind, len(labels), names=labels), into)
+            sides.append(Side(name, into.done()))
+        else:
+            folder, count = root or source.parent, len(labels) or None
+            samples = read_list(
+                source, folder, count, delimiter, target=target or "class", names=labels, bad=bad
+            )
+            sides.append(Side(name, samples, bad))
+    return sides, labels

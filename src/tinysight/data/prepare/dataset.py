@@ -1,0 +1,215 @@
+"""Making a data set: crops of annotated photographs, or a list, divided in two.
+
+What is made is a folder with train_list.txt, val_list.txt, labels.txt and manifest.json, which says of what and how.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tinysight.concurrency import usable_cores
+from tinysight.data.lists import read_list
+from tinysight.data.prepare.annotations import Read, read_boxes, read_coco, read_voc
+from tinysight.data.prepare.crops import cut
+from tinysight.data.prepare.splits import Division, divide
+from tinysight.errors import ConfigError, DataError, Problem, nearest
+from tinysight.files import write_atomic
+
+_READERS: dict[str, Callable[[Path, Path], Read]] = {
+    "voc": read_voc,
+    "coco": read_coco,
+    "boxes": read_boxes,
+}
+
+
+class Plan(NamedTuple):
+    """What to make a data set of, and how.
+
+    Attributes:
+        form: form of the source; "split" is a list of `path label` lines, which is only divided.
+        source: annotations, or the list.
+        out: folder to make.
+        images: folder of the images; None: that of the source.
+        classes: labels by class id, each `name` or `name=box,...` with the boxes that it stands for; None: the names
+            of the boxes, sorted.
+        scale: factor of the boxes' sides, about their centres, above 0.
+        min_size: least shorter side of a crop, pixels.
+        fraction: share of every class for the test; not used with `per_class`.
+        per_class: number of images of every class for the test.
+        group: pattern of the path whose match must stay on one side; None: all crops of a photograph.
+        seed: seed of the split.
+    """
+
+    form: Literal["voc", "coco", "boxes", "split"]
+    source: Path
+    out: Path
+    images: Path | None = None
+    classes: Sequence[str] | None = None
+    scale: float = 1.0
+    min_size: int = 1
+    fraction: float = 0.2
+    per_class: int | None = None
+    group: str | None = None
+    seed: int = 0
+
+
+class Prepared(NamedTuple):
+    """A data set that was made.
+
+    Attributes:
+        counts: number of images by side, "train" or "val", and label name.
+        left_out: paths of images that are on neither side, for their group is in the test.
+        skipped: number of boxes that were skipped, by reason.
+        problems: reasons why photographs or boxes were left out.
+    """
+
+    counts: dict[str, dict[str, int]]
+    left_out: list[str]
+    skipped: dict[str, int]
+    problems: list[Problem]
+
+
+def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> Prepared:
+    """Make the data set.
+
+    Args:
+        plan: what to make of what.
+        resume: continue a folder that was begun with the same settings.
+        threads: number of threads that cut, >= 1; default: one for each processor.
+
+    Raises:
+        ConfigError: a class stands for a box that there is not.
+        DataError: the source cannot be read, the folder may not be written to, or a side would have none of a class.
+    """
+    root = plan.images or (plan.source if plan.source.is_dir() else plan.source.parent)
+    problems: list[Problem] = []
+    skipped: dict[str, int] = {}
+    if plan.form == "split":
+        names = tuple(plan.classes or ())
+        samples = read_list(plan.source, root, len(names) or None, names=names)
+        paths = [_below(sample.path, root) for sample in samples]
+        labels = samples.labels.tolist()
+        names = names or tuple(map(str, range(max(labels) + 1)))
+        division = _divide(plan, labels, paths)
+        manifest = _Manifest(plan, resume)
+    else:
+        photographs, problems = _READERS[plan.form](plan.source, root)
+        names, classes = _classes(plan, {box.name for p in photographs for box in p.boxes})
+        manifest = _Manifest(plan, resume)
+        made = cut(
+            photographs, root, plan.out, classes,
+            scale=plan.scale, min_size=plan.min_size, threads=max(1, threads or usable_cores()),
+        )  # fmt: skip
+        problems, skipped = problems + made.problems, dict(made.skipped)
+        if not made.crops:
+            first = next(map(str, problems), "")
+            raise DataError(str(plan.source), "no crop could be made", first)
+        paths, labels = [crop.path for crop in made.crops], [crop.label for crop in made.crops]
+        originals = [_below(Path(crop.photograph), root) for crop in made.crops]
+        division = _divide(plan, labels, originals)
+    counts = {}
+    for side, places in (("train", division.train), ("val", division.test)):
+        text = "".join(f"{paths[i]}\t{labels[i]}\n" for i in places)
+        write_atomic(plan.out / f"{side}_list.txt", text)
+        of_label = Counter(labels[i] for i in places)
+        counts[side] = {name: of_label[i] for i, name in enumerate(names)}
+    text = "".join(f"{i} {name}\n" for i, name in enumerate(names))
+    write_atomic(plan.out / "labels.txt", text)
+    prepared = Prepared(counts, [paths[i] for i in division.left_out], skipped, problems)
+    manifest.finish(prepared)
+    return prepared
+
+
+def _classes(plan: Plan, known: set[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Label names by class id, and the class id of each box name."""
+    if not plan.classes:
+        if len(known) < 2:
+            what = f"only boxes of {next(iter(known))}" if known else "no boxes"
+            raise DataError(str(plan.source), what, "a classifier needs two classes")
+        return tuple(sorted(known)), {name: i for i, name in enumerate(sorted(known))}
+    names, classes = [], {}
+    for i, text in enumerate(plan.classes):
+        name, _, boxes = text.partition("=")
+        names.append(name)
+        for box in (boxes or name).split(","):
+            if box not in known:
+                raise ConfigError("--classes", f"no box is named {box!r}", nearest(box, known))
+            classes[box] = i
+    return tuple(names), classes
+
+
+def _divide(plan: Plan, labels: Sequence[int], paths: Sequence[str]) -> Division:
+    """Divide images by what the pattern's first brackets hold of their paths, or by the paths."""
+    groups = list(paths)
+    for i, path in enumerate(paths if plan.group is not None else ()):
+        found = re.search(plan.group or "", path)
+        if not found:
+            what = f"the pattern {plan.group!r} does not match"
+            raise DataError(path, what, "correct --group")
+        groups[i] = found[1] if found.re.groups else found[0]
+    return divide(labels, groups, **_share(plan))
+
+
+def _share(plan: Plan) -> dict[str, Any]:
+    fraction = None if plan.per_class else plan.fraction
+    return {"fraction": fraction, "per_class": plan.per_class, "seed": plan.seed}
+
+
+def _below(path: Path, root: Path) -> str:
+    """A path as a list file writes it: relative to `root` where it is below it."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+class _Manifest:
+    """`manifest.json` of a data set that is being made: of what, how, and whether complete.
+
+    Raises:
+        DataError: from the constructor: the folder holds something that may not be overwritten.
+    """
+
+    def __init__(self, plan: Plan, resume: bool) -> None:
+        folder, self.path, self.plan = plan.out, plan.out / "manifest.json", plan
+        # What the crops depend on; how they are divided may change until they are all there.
+        kept = {key: getattr(plan, key) for key in ("form", "classes", "scale", "min_size")}
+        paths = {"source": str(plan.source), "images": str(plan.images or "")}
+        self._settings = json.loads(json.dumps({**paths, **kept}))
+        there = self._there()
+        if there is None and folder.is_dir() and any(folder.iterdir()):
+            raise DataError(str(folder), "this folder is not empty", "choose another with --out")
+        if there is not None:
+            if there.get("complete"):
+                raise DataError(str(folder), "already made", "choose another folder with --out")
+            if not resume:
+                raise DataError(str(folder), "begun, not finished", "--resume goes on")
+            if there.get("settings") != self._settings:
+                hint = "resume with the same arguments, or choose another folder with --out"
+                raise DataError(str(folder), "begun with other arguments", hint)
+        self._write({"complete": False})
+
+    def finish(self, made: Prepared) -> None:
+        """The data set is complete."""
+        tree = {
+            "complete": True,
+            "split": {**_share(self.plan), "group": self.plan.group},
+            **made._asdict(),
+            "problems": [problem._asdict() for problem in made.problems],
+        }
+        self._write(tree)
+
+    def _there(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self.path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, tree: Mapping[str, Any]) -> None:
+        text = json.dumps({"settings": self._settings, **tree}, indent=2, ensure_ascii=False)
+        write_atomic(self.path, text + "\n")

@@ -1,0 +1,260 @@
+"""Fuses linear operators into the weights of their neighbours and removes operators that change nothing.
+
+Engines fuse some of this themselves when a session starts, but not all of it, and not all engines. Every rewrite keeps
+the function; sums are done in float64 before weights are rounded again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinysight.graph.builder import Graph, Operation
+from tinysight.graph.cleanup import Cleanup
+from tinysight.graph.sides import Side
+
+_LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
+
+
+@dataclass
+class _Affine:
+    """`y = x * scale + offset` along one axis of `x` (both scalars or vectors of that axis)."""
+
+    source: str
+    axis: int
+    scale: Any
+    offset: Any
+
+
+class _Fuser(Cleanup):
+    """Affine maps into weights."""
+
+    def affine(self, node: Operation) -> _Affine | None:
+        """How `node` is affine in one of its inputs; None if it is not."""
+        if node.op == "BatchNormalization":
+            parts = [self.constant(n) for n in node.inputs[1:]]
+            if any(p is None for p in parts) or self.constant(node.inputs[0]) is not None:
+                return None
+            scale, bias, mean, variance = (np.asarray(p, np.float64) for p in parts)
+            factor = scale / np.sqrt(variance + node.attributes["epsilon"])
+            return _Affine(node.inputs[0], 1, factor, bias - mean * factor)
+        if node.op not in ("Mul", "Add", "Sub", "Div"):
+            return None
+        for source, other in (node.inputs, node.inputs[::-1]):
+            value = self.constant(other)
+            if value is None or source not in self.graph.tensors or value.dtype.kind != "f":
+                continue
+            if node.op in ("Sub", "Div") and source != node.inputs[0]:
+                return None
+            vector = self.along_one_axis(value, self.shape(source), self.shape(node.outputs[0]))
+            if vector is None:
+                return None
+            axis, values = vector
+            match node.op:
+                case "Mul":
+                    return _Affine(source, axis, values, 0.0)
+                case "Div":
+                    return _Affine(source, axis, 1 / values, 0.0) if np.all(values) else None
+                case "Add":
+                    return _Affine(source, axis, 1.0, values)
+                case _:
+                    return _Affine(source, axis, 1.0, -values)
+        return None
+
+    @staticmethod
+    def along_one_axis(
+        value: np.ndarray, shape: tuple[Side, ...], result: tuple[Side, ...]
+    ) -> tuple[int, Any] | None:
+        """The axis of `shape` that `value` varies along, and its values in float64; axis -1 for a scalar."""
+        if result != shape:
+            return None
+        if value.size == 1:
+            return -1, np.float64(value.reshape(()))
+        long = [i for i, side in enumerate(value.shape, len(shape) - value.ndim) if side != 1]
+        if len(long) != 1 or shape[long[0]] != value.size:
+            return None
+        return long[0], value.ravel().astype(np.float64)
+
+    def fold_affine(self, node: Operation) -> None:
+        """Into the weights of the layer that makes the input, where only this node takes it."""
+        found = self.affine(node)
+        maker = self.only(found.source) if found else None
+        if found is None or maker is None:
+            return
+        along_last = found.axis in (-1, len(self.shape(found.source)) - 1)
+        match maker.op:
+            case "Relu" | "Clip" | "LeakyRelu":
+                done = self.before_activation(maker, found)
+            case "Conv" | "ConvTranspose" | "Gemm":
+                done = found.axis in (-1, 1) and self.into(maker, found)
+            case "MatMul":
+                done = along_last and self.into(maker, found)
+            case "Add":
+                done = along_last and not np.any(found.offset) and self.through_bias(maker, found)
+            case "Reshape":
+                done = along_last and self.through_reshape(maker, found)
+            case _:
+                done = False
+        if done:
+            self.bypass(node, found.source)
+
+    def before_activation(self, activation: Operation, found: _Affine) -> bool:
+        """`clip(x, low, high) s + b` is `clip(x s + b, low s + b, high s + b)`: into the convolution in front.
+
+        A network with a learnable factor and offset behind every activation (PP-HGNetV2) loses them all this way, and
+        engines run a convolution and a `Clip` as one.
+        """
+        inner = self.only(activation.inputs[0])
+        if inner is None or inner.op != "Conv":
+            return False
+        factors, offset = np.atleast_1d(found.scale), np.asarray(found.offset)
+        positive = not np.any(offset) and bool(np.all(factors > 0))
+        if positive and found.axis in (-1, 1) and activation.op != "Clip":
+            return self.into(inner, found)
+        if found.axis != -1 or activation.op == "LeakyRelu" or not np.all(factors):
+            return False
+        low, high = 0.0, np.inf
+        if activation.op == "Clip":
+            bounds = [self.constant(name) for name in activation.inputs[1:]]
+            if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
+                return False
+            low, high = float(bounds[0]), float(bounds[1])
+        dtype = self.graph.tensors[activation.outputs[0]].dtype
+        largest = float(np.finfo(dtype).max)
+        ends = np.sort(np.array([low, high]) * found.scale + offset).clip(-largest, largest)
+        if not self.into(inner, found):
+            return False
+        activation.op = "Clip"
+        for index, end in enumerate(ends, 1):
+            self.set_input(activation, index, self.new_constant("bound", np.asarray(end, dtype)))
+        return True
+
+    def into(self, maker: Operation, found: _Affine) -> bool:
+        """Into the weights and bias of a convolution, Gemm or MatMul; a MatMul with an offset becomes a Gemm."""
+        weight = self.constant(maker.inputs[1])
+        bias_name = maker.inputs[2] if len(maker.inputs) > 2 else ""
+        bias = self.constant(bias_name) if bias_name else np.zeros(1)
+        if weight is None or bias is None:
+            return False
+        offset_given = bool(np.any(found.offset))
+        if maker.op == "MatMul":
+            two = len(self.shape(maker.outputs[0])) == 2
+            if weight.ndim != 2 or (offset_given and not two):
+                return False
+            maker.op = "Gemm" if offset_given else "MatMul"
+        tail = [1] * (weight.ndim - 2)
+        match maker.op:
+            case "Conv":
+                channels, rows = weight.shape[0], weight
+                shape: list[int] = [-1, 1, *tail]
+            case "ConvTranspose":
+                group = maker.attributes["group"]
+                channels, rows = (
+                    weight.shape[1] * group,
+                    weight.reshape(group, -1, *weight.shape[1:]),
+                )
+                shape = [group, 1, -1, *tail]
+            case _:
+                channels, rows, shape = weight.shape[1], weight, [1, -1]
+        if np.any(found.scale != 1):
+            factor = np.broadcast_to(found.scale, channels).reshape(shape)
+            scaled = (rows * factor).reshape(weight.shape).astype(weight.dtype)
+            self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled))
+        if bias_name or offset_given:
+            offset = np.broadcast_to(bias, channels) * found.scale + found.offset
+            name = self.new_constant(
+                bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype)
+            )
+            self.set_input(maker, 2, name)
+        return True
+
+    def through_bias(self, add: Operation, found: _Affine) -> bool:
+        """`(x W + b) s`: into W and b."""
+        inner = self.affine(add)
+        product = self.only(inner.source) if inner else None
+        if inner is None or product is None or product.op != "MatMul":
+            return False
+        if inner.axis not in (-1, found.axis) or not self.into(product, found):
+            return False
+        offset = np.asarray(inner.offset * found.scale)
+        weight = self.constant(product.inputs[1])
+        assert weight is not None, "`into` found it"
+        name = self.new_constant("bias", offset.astype(weight.dtype))
+        self.set_input(add, 0 if add.inputs[0] in self.graph.constants else 1, name)
+        return True
+
+    def through_reshape(self, reshape: Operation, found: _Affine) -> bool:
+        """Along the last side, which a reshape may leave alone: apply it before, where it can be folded."""
+        source = reshape.inputs[0]
+        maker = self.only(source)
+        before, after = self.shape(source), self.shape(reshape.outputs[0])
+        if maker is None or maker.op not in ("MatMul", "Gemm") or before[-1:] != after[-1:]:
+            return False
+        if maker.op == "Gemm" or len(before) == 2:
+            return self.into(maker, found)
+        weight = self.constant(maker.inputs[1])
+        if weight is None or not self.into(maker, _Affine(source, found.axis, found.scale, 0.0)):
+            return False
+        if np.any(found.offset):
+            name = self.graph.fresh("add")
+            self.graph.tensors[name] = replace(self.graph.tensors[source], name=name)
+            bias = self.new_constant("bias", np.asarray(found.offset).astype(weight.dtype))
+            add = Operation("Add", [source, bias], [name])
+            self.users[source].append(add)
+            self.users[bias].append(add)
+            self.makers[name] = add
+            self.graph.nodes.insert(self.graph.nodes.index(maker) + 1, add)
+            self.set_input(reshape, 0, name)
+        return True
+
+    # A scalar factor into the next linear layer: dropout of PaddleClas' old kind.
+
+    def fold_factor(self, node: Operation) -> None:
+        found = self.affine(node)
+        if found is None or found.axis != -1 or found.offset or node.op not in ("Mul", "Div"):
+            return
+        maker = self.makers.get(found.source)
+        if maker is not None and maker.op == "Mul":
+            return  # the half at the end of a GELU, which engines know by its whole spelling
+        name = node.outputs[0]
+        while len(self.users[name]) == 1 and name not in self.kept:
+            [user] = self.users[name]
+            if user.op in _LINEAR and user.inputs[0] == name:
+                name = user.outputs[0]
+                continue
+            weight = self.constant(user.inputs[1]) if len(user.inputs) > 1 else None
+            if (
+                user.op in ("Conv", "MatMul", "Gemm")
+                and weight is not None
+                and user.inputs[0] == name
+            ):
+                scaled = (weight * found.scale).astype(weight.dtype)
+                if self.bypass(node, found.source):
+                    self.set_input(user, 1, self.new_constant(user.inputs[1], scaled))
+            return
+
+    # What is affine and changes nothing.
+
+    def simplify(self, node: Operation) -> None:
+        super().simplify(node)
+        if id(node) in self.gone:
+            return
+        found = self.affine(node)
+        if found and np.all(np.equal(found.scale, 1)) and not np.any(found.offset):
+            self.bypass(node, found.source)
+
+
+def fuse(graph: Graph) -> None:
+    """Rewrite `graph` in place until nothing more is found."""
+    for _ in range(4):
+        before = [(node.op, tuple(node.inputs)) for node in graph.nodes]
+        for name in ("simplify", "fold_affine", "fold_factor"):
+            fuser = _Fuser(graph)
+            for node in list(graph.nodes):
+                if id(node) not in fuser.gone:
+                    getattr(fuser, name)(node)
+            fuser.sweep()
+        if before == [(node.op, tuple(node.inputs)) for node in graph.nodes]:
+            return

@@ -1,0 +1,297 @@
+"""What a task is: everything that depends on the kind of result, in one object.
+
+The rest of the program asks the task: how a list line becomes a target, which activation follows the network, how its
+outputs are evaluated, what a threshold decides about, what a report shows, which post-processors fit, and what the
+exported network returns. A new task is a new file that registers a subclass of `Task`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from tinysight.errors import ConfigError, UnknownName
+from tinysight.registry import postprocesses, tasks
+
+if TYPE_CHECKING:
+    from tinysight.bundle.manifest import Manifest
+    from tinysight.config import Recipe
+    from tinysight.data.targets import Target
+
+Activation = Literal["softmax", "sigmoid", "normalize", "identity"]
+
+
+class Scored(NamedTuple):
+    """An evaluation as a task sees it.
+
+    Attributes:
+        scores: what the activation made of the network's outputs, (N, ...).
+        labels: targets, (N,) or (N, K), below 0 where a label is unknown.
+        names: the K label names.
+        threshold: the threshold in force; None without one.
+        positive: class id that it decides about; None without one.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str] = ()
+    threshold: float | None = None
+    positive: int | None = None
+
+
+class BinaryScores(NamedTuple):
+    """The scores that one threshold decides about.
+
+    Attributes:
+        scores: probabilities of the positive, (M,).
+        truth: True where it is positive, (M,) bool.
+        clusters: id of the image that each score belongs to, (M,); None where every image has one score.
+        name: name of the positive.
+        groups: names of the positive and of the negative ones.
+    """
+
+    scores: np.ndarray
+    truth: np.ndarray
+    clusters: np.ndarray | None
+    name: str
+    groups: tuple[str, str]
+
+
+class LabelRates(NamedTuple):
+    """Quality of one label at the threshold in force; a rate of nothing is 0.
+
+    Attributes:
+        support: number of images that have the label.
+        precision: share of right ones among the images that were given the label.
+        recall: share of the images with the label that were given it.
+        f1: harmonic mean of precision and recall.
+    """
+
+    support: int
+    precision: float
+    recall: float
+    f1: float
+
+
+class Misclassification(NamedTuple):
+    """One wrong decision.
+
+    Attributes:
+        row: row of the evaluation, from 0.
+        predicted: name of what was predicted.
+        score: score of the prediction.
+        truth: name of what is true.
+        gap: distance to the right side of the decision; the largest are shown first.
+    """
+
+    row: int
+    predicted: str
+    score: float
+    truth: str
+    gap: float
+
+
+class Section(NamedTuple):
+    """A table of a task's own in the report.
+
+    Attributes:
+        title: heading.
+        columns: names of the columns.
+        rows: cells as text, a tuple for each row.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Task:
+    """Base of all tasks: a network whose outputs mean nothing but numbers.
+
+    Subclasses override what they know. Scores, labels and names are those of `Scored`.
+
+    Attributes:
+        activation: name of the function between the network and its scores.
+        output: name of the exported network's output.
+        postprocesses: names of the post-processors that fit, the usual one first.
+        has_classes: True if scores are of named classes or labels, so that a bundle lists their names.
+        one_class: True if an image has one class, whose share of right predictions is the accuracy.
+        calibrates: True if scores are probabilities, which a temperature can calibrate.
+        trainable: True if a recipe can train it here.
+        unit: what a wrong decision is counted in, plural.
+        default_metrics: metrics where no recipe names any, as specs.
+    """
+
+    activation: ClassVar[Activation] = "identity"
+    output: ClassVar[str] = "scores"
+    postprocesses: ClassVar[tuple[str, ...]] = ()
+    has_classes: ClassVar[bool] = True
+    one_class: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = False
+    trainable: ClassVar[bool] = True
+    unit: ClassVar[str] = "images"
+    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    # Data
+
+    def targets(self) -> Mapping[str, Target]:
+        """How a line of a list becomes a label, by the name that `data.target` gives it."""
+        return {}
+
+    def known(self, labels: np.ndarray) -> np.ndarray:
+        """True for each image that has a label, (N,) bool."""
+        return np.ones(len(labels), bool)
+
+    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        """Images that have each label, (K,); zeros where labels are no classes."""
+        return np.zeros(num_classes, np.int64)
+
+    def label_ratio(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        """Share of the labelled images that have each label, (K,) float32; 0 where none has one."""
+        total = max(int(self.known(labels).sum()), 1)
+        return (self.counts(labels, num_classes) / total).astype(np.float32)
+
+    def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        """Scores of a network that is always right, (N, K) float32."""
+        return labels.astype(np.float32).reshape(len(labels), -1)
+
+    # Evaluation
+
+    def check_scores(self, scores: np.ndarray, rows: int, names: Sequence[str]) -> np.ndarray:
+        """`scores` of `rows` images as they are.
+
+        Raises:
+            ConfigError: their shape is not that of these labels.
+        """
+        if scores.shape != (rows, len(names)):
+            what = f"{len(names)} labels, but the model answers {scores.shape} for {rows} images"
+            hint = "use the labels the model was trained with"
+            raise ConfigError("data.labels", what, hint)
+        return scores
+
+    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> tuple[str, str]:
+        """Why a threshold decides nothing here, and what to do; two empty texts if it does decide."""
+        return f"{postprocess['name']} has no threshold", ""
+
+    def binary_scores(self, of: Scored, postprocess: Mapping[str, Any]) -> BinaryScores | None:
+        """The scores that the post-processor's threshold decides about; None if it has none."""
+        return None
+
+    def fit_temperature(self, scores: np.ndarray, labels: np.ndarray) -> float | None:
+        """The temperature that calibrates these scores best; None where there are no probabilities."""
+        return None
+
+    def apply_temperature(self, scores: np.ndarray, temperature: float) -> np.ndarray:
+        """`scores` as if the network's outputs had been divided by `temperature`."""
+        return scores
+
+    def calibration(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """`ece`, `ece_mass`, `brier` and `nll`; empty where there are no probabilities."""
+        return {}
+
+    # Report
+
+    def predicted(self, of: Scored) -> np.ndarray:
+        """Class ids (N,) as the threshold decides, or those with the highest score; else the scores."""
+        return of.scores
+
+    def confusion(self, of: Scored) -> np.ndarray | None:
+        """Counts (K, K): row = label, column = prediction; None where an image has not one class."""
+        return None
+
+    def label_rates(self, of: Scored) -> list[LabelRates]:
+        """Quality of each of the K labels; empty where there are none."""
+        return []
+
+    def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
+        """All wrong decisions, the surest first, and the number of decisions; 0 where nothing is decided."""
+        return [], 0
+
+    def sections(self, of: Scored) -> list[Section]:
+        """Tables of the task's own for the report."""
+        return []
+
+    # Bundle
+
+    def postprocess(self, spec: Mapping[str, Any], names: Sequence[str]) -> Callable[..., Any]:
+        """The post-processor of `spec`.
+
+        Raises:
+            ConfigError: it is not one of this task.
+        """
+        self.check_postprocess(str(spec["name"]))
+        built: Callable[..., Any] = postprocesses.build(spec, labels=tuple(names))
+        return built
+
+    def check_postprocess(self, name: str) -> None:
+        """Refuse the name of a post-processor that does not fit.
+
+        Raises:
+            ConfigError: with those that fit.
+        """
+        if name not in self.postprocesses:
+            what = f"{name}: the results of this task are not its input"
+            raise ConfigError("export.postprocess", what, ", ".join(self.postprocesses))
+
+
+def all_tasks() -> dict[str, Task]:
+    """Every registered task by name, in the order of the names."""
+    return {name: tasks.build({"name": name}) for name in tasks.names()}
+
+
+def target_names() -> list[str]:
+    """Every value that `data.target` may have, sorted."""
+    return sorted({name for task in all_tasks().values() for name in task.targets()})
+
+
+def target_of(name: str) -> Target:
+    """The target that `data.target` names.
+
+    Raises:
+        UnknownName: no task has it.
+    """
+    for task in all_tasks().values():
+        if name in (known := task.targets()):
+            return known[name]
+    raise UnknownName("target", name, target_names(), "data.target")
+
+
+def task_of_target(target: str, postprocess: str = "") -> Task:
+    """The task that reads `target`, of several the one that `postprocess` fits.
+
+    Raises:
+        UnknownName: no task reads it.
+    """
+    target_of(target)
+    fitting = [task for task in all_tasks().values() if target in task.targets()]
+    return next((t for t in fitting if t.trainable and postprocess in t.postprocesses), fitting[0])
+
+
+def task_of_postprocess(postprocess: str) -> Task:
+    """The task whose results `postprocess` makes.
+
+    Raises:
+        UnknownName: no task has such a post-processor.
+    """
+    for task in all_tasks().values():
+        if postprocess in task.postprocesses:
+            return task
+    raise UnknownName("postprocess", postprocess, postprocesses.names(), "postprocess")
+
+
+def task_of_recipe(recipe: Recipe) -> Task:
+    """The task of a recipe, by `data.target` and its post-processor."""
+    return task_of_target(recipe.data.target, recipe.export.postprocess.name)
+
+
+def task_of_bundle(manifest: Manifest) -> Task:
+    """The task of a bundle, by its post-processor: older manifests say nothing else."""
+    return task_of_postprocess(str(manifest.postprocess["name"]))
+
+
+def task_of_labels(labels: np.ndarray) -> Task:
+    """The task of images whose labels are known and nothing else: several labels an image, or one class."""
+    task: Task = tasks.build({"name": "multilabel" if labels.ndim == 2 else "classification"})
+    return task
