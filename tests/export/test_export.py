@@ -25,7 +25,7 @@ from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
 from tinysight.errors import BundleError, CheckpointError, ConfigError, ExportError
 from tinysight.export import export_bundle
-from tinysight.export.make import shipped_transforms
+from tinysight.export.bundle import shipped_transforms
 from tinysight.export.onnx import to_onnx
 from tinysight.files import sha256
 from tinysight.models import create_model
@@ -243,7 +243,7 @@ def test_the_verb(
     shutil.copytree(bundle.folder, out)
     words = ["export", "--run", str(run), "--out", str(out), "--images", str(own)]
     assert main(words) == 2
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "pass --force to replace it" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
     shown = capsys.readouterr()
     assert "parity     9 images" in shown.out
