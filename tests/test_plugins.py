@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from support.tiny import make_images, write_recipe
-from tinysight import registry
+from tinysight import plugins, registry
 from tinysight.errors import ConfigError
 from tinysight.files import read_yaml, sha256, to_yaml
 from tinysight.plugins import load_plugin
@@ -34,6 +34,16 @@ class Invert:
     def __call__(self, image, rng=None):
         return self.by - image
 """
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is no component of the tests after it."""
+    registry.transforms.names()  # ours stay
+    for name in ("_entries", "_names", "_schemas"):
+        monkeypatch.setattr(registry.transforms, name, dict(getattr(registry.transforms, name)))
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setenv("TINYSIGHT_PLUGINS", "")
 
 
 def write(path: Path, text: str) -> Path:
@@ -75,7 +85,6 @@ def test_an_edited_file_replaces_what_it_registered(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_an_error_in_a_file_is_one_message(text: str, message: str, tmp_path: Path) -> None:
-    registry.transforms.names()  # ours come first here
     with pytest.raises(Exception, match=message) as caught:
         load_plugin(write(tmp_path / "broken.py", text))
     assert type(caught.value).__module__ == "tinysight.errors"
@@ -87,8 +96,7 @@ def test_there_is_no_such_file(tmp_path: Path) -> None:
         load_plugin(tmp_path / "none.py")
 
 
-def test_a_spawned_process_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TINYSIGHT_PLUGINS", "")
+def test_a_spawned_process_finds_them(tmp_path: Path) -> None:
     load_plugin(plugin(tmp_path, "invert_c"))
     steps = Compose.from_specs([{"name": "invert_c"}])
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -14,13 +14,12 @@ from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny
 from tinysight.bundle import CARD, MODEL, Bundle
 from tinysight.bundle.manifest import Manifest, ReducedDecode
 from tinysight.certificate.compare import engine_outputs
-from tinysight.certificate.files import edge_case_files
+from tinysight.certificate.files import edge_case_files, readable
 from tinysight.certificate.record import (
     CERTIFICATE,
     REFERENCE,
     Certificate,
     read_certificate,
-    readable,
     to_files,
 )
 from tinysight.certificate.verify import OWN, renewed, verify

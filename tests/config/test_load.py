@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,12 @@ def test_the_committed_schema_is_current() -> None:
     assert json.loads(committed.read_text("utf-8")) == recipe_schema(), (
         "run `tinysight recipe schema > docs/recipe.schema.json`"
     )
+
+
+def test_a_native_recipe_imports_nothing_of_another_framework() -> None:
+    code = (
+        "import sys; from tinysight.config import load_recipe; load_recipe('pulc/safety_helmet')\n"
+        "assert not [name for name in sys.modules if 'compat' in name and 'tinysight' in name]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

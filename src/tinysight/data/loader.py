@@ -24,9 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
 from tinysight.data.mix import BatchTransform, apply_one
-from tinysight.data.read import read_sample
 from tinysight.data.samplers import Order, Shuffle
-from tinysight.data.samples import has_many
+from tinysight.data.samples import has_many, read_sample
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 

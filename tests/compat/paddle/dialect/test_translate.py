@@ -83,8 +83,8 @@ train:
     weight_decay: 3.0e-05
   schedule:
     name: cosine
-    warmup_epochs: 1.0
     end_lr: 1.0e-05
+    warmup_epochs: 1.0
   lr: 0.05
   eval_from: 2
 metrics:
