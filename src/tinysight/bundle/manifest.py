@@ -39,7 +39,7 @@ class Input(NamedTuple):
     dtype: str
 
 
-class OperatingPoint(NamedTuple):
+class ShippedThreshold(NamedTuple):
     """The threshold in force, how it was chosen, and its confidence interval."""
 
     value: float
@@ -139,7 +139,7 @@ class Manifest(NamedTuple):
     labels: tuple[str, ...]
     description: str = ""
     licence: str = ""
-    threshold: OperatingPoint | None = None
+    threshold: ShippedThreshold | None = None
     metrics: dict[str, float] = {}
     parity: Parity | None = None
     recipe: dict[str, Any] = {}

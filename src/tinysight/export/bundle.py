@@ -15,7 +15,7 @@ from torch import nn
 
 from tinysight import __version__, registry
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
-from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.certificate.record import to_files
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names, resolve_labels
@@ -183,7 +183,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[Path]:
 class _Chosen(NamedTuple):
     """What the validation images decide: the operating point and the temperature."""
 
-    point: OperatingPoint | None
+    point: ShippedThreshold | None
     threshold: ThresholdResult | None = None
     numbers: dict[str, float] = {}  # what the bundle tells of the point
     metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
@@ -203,7 +203,7 @@ def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
         if not isinstance(value, int | float):
             return _Chosen(None)
         text = "set in the recipe (export.postprocess.threshold)"
-        return _Chosen(OperatingPoint(float(value), text))
+        return _Chosen(ShippedThreshold(float(value), text))
     check_operating_point(section, recipe.data.labels or (), task)
     report = assess(subject_of_recipe(predictor(model, task), recipe))
     from_point = section.operating_point is not None

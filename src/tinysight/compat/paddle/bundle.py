@@ -14,7 +14,7 @@ import numpy as np
 
 from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
-from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
@@ -107,7 +107,7 @@ def import_paddle(
         transforms=use.transforms,
         postprocess=postprocess,
         labels=names,
-        threshold=None if threshold is None else OperatingPoint(threshold, _chosen(found, row)),
+        threshold=None if threshold is None else ShippedThreshold(threshold, _chosen(found, row)),
         recipe={
             "source": Path(source).name,
             "sha256": origin,
