@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from tinysight.errors import CheckpointError
 from tinysight.foreign import hooks
-from tinysight.graph.weights import KINDS, OnnxWeights, read_onnx_weights
 from tinysight.models import Backbone
 from tinysight.models.weights import from_reference
 from tinysight.registry import engines
 from tinysight.training.checkpoint import KEY, load_checkpoint, read_safetensors
+
+if TYPE_CHECKING:
+    from tinysight.graph.weights import OnnxWeights
 
 _LAYERS: dict[type[nn.Module], str] = {
     nn.Conv2d: "conv",
@@ -68,6 +70,8 @@ def read_weights(path: Path, model: Backbone, prefix: str = "") -> dict[str, Ten
 def classes_of(path: Path, model: Backbone, prefix: str = "") -> int | None:
     """How many classes the classifier in `path` has, for a network like `model`; None if there is none."""
     if _kind(path) == "onnx":
+        from tinysight.graph.weights import read_onnx_weights
+
         last = [layer for layer in read_onnx_weights(path).layers if layer.kind == "linear"]
         return len(last[-1].arrays["weight"]) if last else None
     weight = read_weights(path, model, prefix).get(f"{model.classifier_name}.weight")
@@ -126,6 +130,8 @@ def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _from_onnx(path: Path, model: Backbone) -> dict[str, Tensor]:
     """Layers of the file and of the network, matched by kind and order, and proved by running both."""
+    from tinysight.graph.weights import KINDS, read_onnx_weights
+
     file = read_onnx_weights(path)
     linear = [layer for layer in file.layers if layer.kind == "linear"]
     twin = copy.deepcopy(model)

@@ -181,13 +181,10 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
 
 
 def _in_words(step: dict[str, Any]) -> str:
-    given = (
-        step.get("short")
-        or step.get("size")
-        or f"mean {step['mean']} std {step['std']} scale {step['scale']}"
-    )
-    kind = " (short side)" if step.get("short") else ""
-    return f"{step['name']} {given}{kind}"
+    if "mean" in step:
+        return f"{step['name']} mean {step['mean']} std {step['std']} scale {step['scale']}"
+    short = step.get("short")
+    return f"{step['name']} {short} (short side)" if short else f"{step['name']} {step['size']}"
 
 
 def _size(steps: Sequence[dict[str, Any]], height: int, width: int) -> tuple[int, int]:
@@ -240,9 +237,8 @@ def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> N
         good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
     if not good:
         shapes = ", ".join(str(output.shape) for output in outputs)
-        raise WeightsError(
-            where, f"translated, but returns {shapes} for 2 images", "please report it"
-        )
+        what = f"translated, but returns {shapes} for 2 images"
+        raise WeightsError(where, what, "please report it")
 
 
 def _chosen(found: Deploy | None, row: Artifact | None) -> str:
