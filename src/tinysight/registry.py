@@ -249,6 +249,20 @@ distillation_losses: Registry[Any] = Registry(
     "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
 )
 embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
+engines: Registry[Any] = Registry(
+    "engine",
+    {
+        "executorch": "tinysight.engines.executorch",
+        "litert": "tinysight.engines.litert",
+        "mnn": "tinysight.engines.mnn",
+        "ncnn": "tinysight.engines.ncnn",
+        "onnxruntime": "tinysight.engines.onnxruntime",
+        "openvino": "tinysight.engines.openvino",
+        "pt2": "tinysight.engines.pt2",
+        "torchscript": "tinysight.engines.torchscript",
+    },
+    runtime=("model", "streams", "threads"),
+)
 heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
 losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
 metrics: Registry[dict[str, float]] = Registry(
@@ -274,10 +288,6 @@ samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
-sessions: Registry[Any] = Registry(
-    "engine", "tinysight.engines", runtime=("model", "streams", "threads")
-)
-targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
 tasks: Registry[Any] = Registry(
     "task",
     {
@@ -296,6 +306,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         batch_transforms,
         distillation_losses,
         embedding_losses,
+        engines,
         heads,
         losses,
         metrics,
@@ -304,7 +315,6 @@ REGISTRIES: dict[str, Registry[Any]] = {
         postprocesses,
         samplers,
         schedules,
-        sessions,
         tasks,
         transforms,
     )

@@ -179,7 +179,7 @@ def test_two_processes_do_not_write_the_same_answers(place: Path, tmp_path: Path
     first.send_signal(signal.SIGCONT)
     first.communicate()
     assert code == 2
-    assert "another process is writing these answers" in errors
+    assert "another process is writing this file" in errors
     assert len(out.read_text().splitlines()) == COUNT
 
 

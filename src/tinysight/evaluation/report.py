@@ -25,7 +25,7 @@ from tinysight.evaluation.threshold import (
 )
 from tinysight.metrics.intervals import Interval
 from tinysight.metrics.operating_point import ThresholdResult
-from tinysight.registry import sessions
+from tinysight.registry import engines
 from tinysight.tasks.base import (
     BinaryScores,
     LabelRates,
@@ -178,7 +178,7 @@ def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
         recipe: names the images and the metrics. Default: none.
     """
     about = bundle.manifest
-    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(about.transforms, "transforms")
     task = task_of_recipe(recipe) if recipe else task_of_bundle(about)
     return Subject(session.run, transforms, about.labels, task, recipe, about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinysight.bundle.manifest import Manifest, OperatingPoint
+from tinysight.bundle.manifest import Manifest, ShippedThreshold
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.table import section
 from tinysight.evaluation.threshold import PREFIX
@@ -40,7 +40,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _threshold(manifest: Manifest, point: OperatingPoint) -> list[str]:
+def _threshold(manifest: Manifest, point: ShippedThreshold) -> list[str]:
     """The threshold in force, and what to expect of it."""
     between = ""
     if point.interval:
