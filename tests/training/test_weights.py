@@ -22,7 +22,7 @@ from tinysight.models import Backbone, create_model
 from tinysight.training import fit
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.import_weights import KEY, import_weights
-from tinysight.training.predictor import initial_model
+from tinysight.training.networks import initial_model
 from tinysight.training.pretrained import find_pretrained, load_pretrained
 
 PADDLE = GOLDEN / "pdparams" / "PPLCNet_x0_25_cls2.pdparams"
