@@ -359,7 +359,19 @@ losses: Registry[Any] = Registry(
 )
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry(
-    "metric", "tinysight.metrics", runtime=("scores", "labels")
+    "metric",
+    {
+        "": "tinysight.metrics.classification",
+        "bestmeanaccuracy": "tinysight.metrics.multilabel",
+        "calibration": "tinysight.metrics.calibration",
+        "hamming": "tinysight.metrics.multilabel",
+        "meanaccuracy": "tinysight.metrics.multilabel",
+        "multilabel": "tinysight.metrics.multilabel",
+        "retrieval": "tinysight.metrics.retrieval",
+        "rocauc": "tinysight.metrics.binary",
+        "tpratfpr": "tinysight.metrics.binary",
+    },
+    runtime=("scores", "labels"),
 )
 necks: Registry[Any] = Registry("neck", "tinysight.models.necks", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
@@ -390,7 +402,27 @@ tasks: Registry[Any] = Registry(
         "multilabel": "tinysight.tasks.multilabel",
     },
 )
-transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
+tasks: Registry[Any] = Registry("task", "tinysight.tasks")
+transforms: Registry[Any] = Registry(
+    "transform",  # those of prediction are there with the package
+    {
+        "": "tinysight.transforms.augment.geometry",
+        "autoaugment": "tinysight.transforms.augment.auto_augment",
+        "classic": "tinysight.transforms.augment.auto_augment",
+        "colorjitter": "tinysight.transforms.augment.photometric",
+        "hideandseek": "tinysight.transforms.augment.erasing",
+        "kernelblur": "tinysight.transforms.augment.blur",
+        "pcalighting": "tinysight.transforms.augment.photometric",
+        "randaugment": "tinysight.transforms.augment.auto_augment",
+        "randomblur": "tinysight.transforms.augment.blur",
+        "randombrightness": "tinysight.transforms.augment.photometric",
+        "randomerasing": "tinysight.transforms.augment.erasing",
+        "randomgrayscale": "tinysight.transforms.augment.photometric",
+        "randomjpeg": "tinysight.transforms.augment.photometric",
+        "randomrotation": "tinysight.transforms.augment.rotation",
+        "randomturn": "tinysight.transforms.augment.rotation",
+    },
+)
 
 REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r

@@ -30,8 +30,9 @@ import torch._dynamo  # the first optimiser would import it, for a second and a 
 import torch.distributed
 
 import tinysight.metrics
+import tinysight.models.pplcnet
 import tinysight.training.loop
-import tinysight.transforms.augment  # noqa: F401 - all imports are paid before the first fork
+import tinysight.transforms.augment.geometry  # noqa: F401 - all imports are paid before the first fork
 from support import twins
 from tinysight.cli import main
 from tinysight.errors import CheckpointError

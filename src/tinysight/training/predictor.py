@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import Subject, assess, subject_of_recipe
 from tinysight.models.activation import activate, network_output
-from tinysight.pipelines.pipeline import Pipeline, Steps
 from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
 from tinysight.training.networks import build_model
 from tinysight.transforms import Compose, decode, to_batch
+
+if TYPE_CHECKING:
+    from tinysight.pipelines.pipeline import Pipeline
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
@@ -83,6 +85,8 @@ def network_pipeline(
         decide: from scores to results.
         batch_size: images a batch, at least 1.
     """
+    from tinysight.pipelines.pipeline import Pipeline, Steps
+
     steps = Steps(
         decode=decode,
         prepare=lambda pixels: to_batch([transforms(pixels)]),
