@@ -402,7 +402,6 @@ tasks: Registry[Any] = Registry(
         "multilabel": "tinysight.tasks.multilabel",
     },
 )
-tasks: Registry[Any] = Registry("task", "tinysight.tasks")
 transforms: Registry[Any] = Registry(
     "transform",  # those of prediction are there with the package
     {
