@@ -119,7 +119,9 @@ class Registry(Generic[T]):
                 self._given[name] = self._sources[prefix](rest, where)
                 return name
         found = self._names.get(fold(name))
-        for load in (partial(self._load, name), self._load, _load_installed):  # its family first
+        # Its own family, then all, then what is installed beside.
+        loads: tuple[Callable[[], None], ...] = (partial(self._load, name), self._load)
+        for load in (*loads, _load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -315,6 +317,20 @@ distillation_losses: Registry[Any] = Registry(
 embedding_losses: Registry[Any] = Registry(
     "embedding_loss", "tinysight.losses.embedding", runtime=("features", "num_classes")
 )
+engines: Registry[Any] = Registry(
+    "engine",
+    {
+        "executorch": "tinysight.engines.executorch",
+        "litert": "tinysight.engines.litert",
+        "mnn": "tinysight.engines.mnn",
+        "ncnn": "tinysight.engines.ncnn",
+        "onnxruntime": "tinysight.engines.onnxruntime",
+        "openvino": "tinysight.engines.openvino",
+        "pt2": "tinysight.engines.pt2",
+        "torchscript": "tinysight.engines.torchscript",
+    },
+    runtime=("model", "streams", "threads"),
+)
 heads: Registry[Any] = Registry(
     "head",
     {
@@ -330,21 +346,48 @@ losses: Registry[Any] = Registry(
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry(
     "metric",
-    {"": "tinysight.metrics", "retrieval": "tinysight.metrics.retrieval"},
+    {
+        "": "tinysight.metrics.classification",
+        "bestmeanaccuracy": "tinysight.metrics.multilabel",
+        "calibration": "tinysight.metrics.calibration",
+        "hamming": "tinysight.metrics.multilabel",
+        "meanaccuracy": "tinysight.metrics.multilabel",
+        "multilabel": "tinysight.metrics.multilabel",
+        "retrieval": "tinysight.metrics.retrieval",
+        "rocauc": "tinysight.metrics.binary",
+        "tpratfpr": "tinysight.metrics.binary",
+    },
     runtime=("scores", "labels"),
 )
 necks: Registry[Any] = Registry("neck", "tinysight.models.necks", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry("postprocess", "tinysight.tasks", runtime=("labels",))
+postprocesses: Registry[Any] = Registry(
+    "postprocess",
+    {
+        "": "tinysight.tasks.attributes",
+        "binarize": "tinysight.tasks.embedding",
+        "boxes": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+        "scores": "tinysight.tasks.classification",
+        "threshold": "tinysight.tasks.classification",
+        "topk": "tinysight.tasks.classification",
+    },
+    runtime=("labels",),
+)
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
-sessions: Registry[Any] = Registry(
-    "engine", "tinysight.engines", runtime=("model", "streams", "threads")
+tasks: Registry[Any] = Registry(
+    "task",
+    {
+        "classification": "tinysight.tasks.classification",
+        "detection": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+    },
 )
-targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
-tasks: Registry[Any] = Registry("task", "tinysight.tasks")
 transforms: Registry[Any] = Registry(
     "transform",  # those of prediction are there with the package
     {
@@ -373,6 +416,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         batch_transforms,
         distillation_losses,
         embedding_losses,
+        engines,
         heads,
         losses,
         loss_terms,
@@ -382,7 +426,6 @@ REGISTRIES: dict[str, Registry[Any]] = {
         postprocesses,
         samplers,
         schedules,
-        sessions,
         tasks,
         transforms,
     )

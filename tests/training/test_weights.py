@@ -190,7 +190,7 @@ def test_an_onnx_file_of_another_network_or_order(tmp_path: Path) -> None:
         if node.op_type == "HardSwish":
             node.op_type = "Relu"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="its own graph answers otherwise"):
+    with pytest.raises(CheckpointError, match="its own graph gives other results"):
         load_pretrained(network(), path)
 
 

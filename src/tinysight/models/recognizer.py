@@ -94,10 +94,14 @@ class Recognizer(nn.Module):
         """`outputs` without the feature maps."""
         return self.outputs(x, labels)
 
+    def vector(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, E): the embedding of `outputs`, of any length; the head is not computed."""
+        pooled: Tensor = self.backbone(x)
+        return self.neck(pooled) if self.neck else pooled
+
     def embed(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, E) embeddings of length 1; the head is not computed."""
-        vector = self.backbone(x)
-        return normalize(self.neck(vector) if self.neck else vector)
+        return normalize(self.vector(x))
 
     def reparameterize(self) -> None:
         """Fold the branches of the backbone that only training needs; in place."""

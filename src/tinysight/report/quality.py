@@ -9,14 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.metrics import (
-    confidences,
-    pr_area,
-    precision_recall_curve,
-    reliability,
-    roc_auc,
-    roc_curve,
-)
+from tinysight.metrics.binary import pr_area, precision_recall_curve, roc_auc, roc_curve
+from tinysight.metrics.calibration import confidences, reliability
 from tinysight.report.charts import Axis, Chart, Mark, histogram
 
 _SMALL = 0.05  # false-positive rates below it are drawn on a scale of tens

@@ -10,7 +10,7 @@ import cv2
 
 from tinysight.errors import ImageError
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.metrics import Interval, wilson_interval
+from tinysight.metrics.intervals import Interval, wilson_interval
 from tinysight.tasks.base import Misclassification
 from tinysight.transforms import decode
 

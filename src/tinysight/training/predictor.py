@@ -15,8 +15,7 @@ from tinysight.config.load import check_tree
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import Subject, assess, subject_of_recipe
-from tinysight.models.activation import activate
-from tinysight.models.outputs import FIELDS, run_network
+from tinysight.models.activation import activate, network_output
 from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
@@ -144,17 +143,17 @@ def predictor(model: nn.Module, task: Task, temperature: float = 1.0) -> Predict
 
     Args:
         model: any network that `run_network` runs.
-        task: task of the model; names the output, logits if none of that name, and gives the activation.
+        task: task of the model; gives the output of the network and its activation.
         temperature: divides the outputs.
     """
     place: Any = next(model.parameters()).device
-    name = task.output if task.output in FIELDS else "logits"
 
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            outputs = run_network(model, torch.from_numpy(images).to(place), wanted=(name,))
-            value = activate(outputs.float().get(name), task.activation, temperature)
-            return np.asarray(value.cpu().numpy())
+            batch = torch.from_numpy(images).to(place)
+            outputs = network_output(model, batch, task.source).float()
+            scores: np.ndarray = activate(outputs, task.activation, temperature).cpu().numpy()
+            return scores
 
     return predict
 

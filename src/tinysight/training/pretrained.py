@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tinysight.errors import CheckpointError, ConfigError, nearest
-from tinysight.fetch import fetch
 from tinysight.foreign import hooks
 from tinysight.models.recognizer import Network
 from tinysight.training.weights import read_weights
@@ -34,6 +33,8 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
         CheckpointError: no such file.
         FetchError: not in the cache, and it cannot be fetched.
     """
+    from tinysight.fetch import fetch  # most runs fetch nothing
+
     if wanted is True or wanted in _PUBLISHED:
         return fetch(hooks().find_weights(backbone, wanted, where)).path
     text = str(wanted)
@@ -52,7 +53,7 @@ def load_pretrained(
 
     Args:
         model: changed in place, and not at all when an error is raised.
-        path: a file of any format of `train.weights`.
+        path: a file of any format of `training.weights`.
         skip: parts that keep their fresh weights, whatever the file holds for them: `classifier`, or the beginning of
             an entry's name (`last_conv`).
         prefix: see `read_weights`.

@@ -20,7 +20,7 @@ from tinysight.errors import CheckpointError
 from tinysight.foreign import hooks
 from tinysight.models.recognizer import Network
 from tinysight.models.weights import from_reference
-from tinysight.registry import sessions
+from tinysight.registry import engines
 from tinysight.training.checkpoint import KEY, load_checkpoint, read_safetensors
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _prove(
         return  # the caller lists what does not fit
     twin.load_state_dict({**own, **state})
     images = torch.rand((2, *size), generator=torch.Generator().manual_seed(0)) * 4 - 2
-    session = sessions.build({"name": "onnxruntime"}, model=path.read_bytes(), threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=path.read_bytes(), threads=1)
     theirs = session.run(images.numpy())
     with _evaluating(twin), torch.inference_mode():
         logits = twin(images)

@@ -1,4 +1,4 @@
-"""The ONNX Runtime session, and what every registered engine promises."""
+"""ONNX Runtime, and what every engine that runs `model.onnx` promises."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from support.bundles import SIDE, tiny_onnx
-from tinysight.engines import OnnxSession, Tensor
+from tinysight.engines import Tensor, onnx_engines
+from tinysight.engines.onnxruntime import OnnxRuntime
 from tinysight.errors import BundleError, UnknownName
-from tinysight.registry import sessions
+from tinysight.registry import engines
 
 
 def batch(*means: float) -> np.ndarray:
@@ -24,10 +25,10 @@ def by_hand(mean: float) -> list[float]:
     return [1 - bright, bright]
 
 
-@pytest.mark.parametrize("engine", sessions.names())
+@pytest.mark.parametrize("engine", onnx_engines())
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_engine_answers_as_worked_out_by_hand(engine: str, threads: int) -> None:
-    session = sessions.build({"name": engine}, model=tiny_onnx(), threads=threads)
+    session = engines.build({"name": engine}, model=tiny_onnx(), threads=threads)
     means = (0.0, 0.4, 0.5, 0.6, 1.0)
     scores = session.run(batch(*means))
     assert scores.shape == (5, 2)
@@ -36,20 +37,20 @@ def test_every_engine_answers_as_worked_out_by_hand(engine: str, threads: int) -
 
 
 def test_inputs_and_outputs_are_described() -> None:
-    session = OnnxSession(tiny_onnx(classes=4))
+    session = OnnxRuntime(tiny_onnx(classes=4))
     assert session.inputs == (Tensor("images", (None, 3, SIDE, SIDE)),)
     assert session.outputs == (Tensor("scores", (None, 4)),)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_an_answer_does_not_depend_on_its_batch(count: int) -> None:
-    session = OnnxSession(tiny_onnx())
+    session = OnnxRuntime(tiny_onnx())
     alone = session.run(batch(0.45))
     assert session.run(batch(*[0.45] * count)) == pytest.approx(np.repeat(alone, count, axis=0))
 
 
 def test_one_session_serves_several_threads() -> None:
-    session = OnnxSession(tiny_onnx())
+    session = OnnxRuntime(tiny_onnx())
     means = np.linspace(0, 1, 40)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda m: session.run(batch(m))[0], means))
@@ -60,7 +61,7 @@ def test_one_session_serves_several_threads() -> None:
 def test_a_broken_network_is_our_error_and_nothing_chatters(
     model: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    session = OnnxSession(model)
+    session = OnnxRuntime(model)
     for _ in range(2):
         with pytest.raises(BundleError, match="ONNX Runtime cannot load the network"):
             session.run(batch(0.5))
@@ -68,7 +69,7 @@ def test_a_broken_network_is_our_error_and_nothing_chatters(
 
 
 def test_a_batch_of_another_shape_is_our_error(capfd: pytest.CaptureFixture[str]) -> None:
-    session = OnnxSession(tiny_onnx())
+    session = OnnxRuntime(tiny_onnx())
     with pytest.raises(BundleError, match=r"refuses a batch \(1, 3, 9, 9\)"):
         session.run(np.zeros((1, 3, 9, 9), np.float32))
     assert capfd.readouterr() == ("", "")
@@ -76,4 +77,4 @@ def test_a_batch_of_another_shape_is_our_error(capfd: pytest.CaptureFixture[str]
 
 def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(UnknownName, match="did you mean 'onnxruntime'"):
-        sessions.build({"name": "onnxruntme"}, model=b"", threads=1)
+        engines.build({"name": "onnxruntme"}, model=b"", threads=1)

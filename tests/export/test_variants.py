@@ -1,10 +1,12 @@
-"""A bundle's network in other engines' forms: written, run, compared, refused."""
+"""A bundle's network in other engines' formats: written, run, compared, refused."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,20 +16,19 @@ import torch
 from support.bundles import SIDE, tiny_bundle, tiny_onnx
 from support.tiny import make_images, tiny_recipe
 from tinysight.bundle import MODEL, Bundle
+from tinysight.bundle.manifest import EngineVariant
 from tinysight.cli import main
 from tinysight.concurrency import usable_cores
-from tinysight.engines.onnxruntime import OnnxSession
-from tinysight.engines.variants import open_target
-from tinysight.engines.writers.add import add_targets
-from tinysight.engines.writers.base import Network, run_converter
-from tinysight.engines.writers.check import Comparison, Images, find_images
-from tinysight.engines.writers.ncnn import with_offsets
+from tinysight.engines import OnnxNetwork, get_engine, open_engine, open_variant
+from tinysight.engines.base import convert
+from tinysight.engines.ncnn import with_offsets
+from tinysight.engines.onnxruntime import OnnxRuntime
 from tinysight.errors import BundleError, ConfigError, ExportError, UnknownName
 from tinysight.export.onnx import to_onnx
+from tinysight.export.variants import Images, add_variants, breach, find_images, measured
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
-from tinysight.registry import sessions, targets
 from tinysight.training import fit
 
 WHEELS = {"ncnn": "pnnx", "mnn": "MNN", "executorch": "executorch", "litert": "litert_torch"}
@@ -72,20 +73,18 @@ def lcnet(tmp_path: Path, network: bytes) -> Bundle:
 def test_a_form_is_written_checked_and_run(tmp_path: Path, photos: Path) -> None:
     bundle = tiny_bundle(tmp_path / "model")
     (bundle.folder / "latency.json").write_text("{}", encoding="utf-8")  # not sealed, and kept
-    done = add_targets(bundle, ["TorchScript", "pt2"], find_images(photos / "list.txt", 2))
+    done = add_variants(bundle, ["TorchScript", "pt2"], find_images(photos / "list.txt", 2))
     assert (done.folder / "latency.json").read_text("utf-8") == "{}"
-    assert set(done.manifest.targets) == {"torchscript", "pt2"}
-    form = done.manifest.targets["pt2"]
+    assert set(done.manifest.variants) == {"torchscript", "pt2"}
+    form = done.manifest.variants["pt2"]
     assert form.files == ("model.pt2",)
     assert form.made_with == {"torch": torch.__version__}
     assert (form.images, form.label_flips, form.lost_points) == (12, 0, 0.0)
     assert form.max_score_difference < 1e-6
     assert Bundle.load(done.folder).manifest == done.manifest
     expected = [a for b in Classifier(done).predict(str(photos)) for a in b]
-    for name in done.manifest.targets:
-        found = [
-            a for b in Classifier(done, engine=f"target/{name}").predict(str(photos)) for a in b
-        ]
+    for name in done.manifest.variants:
+        found = [a for b in Classifier(done, engine=name).predict(str(photos)) for a in b]
         assert [a["label_names"] for a in found] == [a["label_names"] for a in expected]
 
 
@@ -93,10 +92,10 @@ def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
     pytest.importorskip("openvino")
     found = find_images(photos, 2)
     for precision in ("fp32", "fp16", "bf16", "int8"):
-        lcnet = add_targets(
+        lcnet = add_variants(
             lcnet, ["openvino"], found, precision=precision, calibrate=found, max_loss=100
         )
-    forms = lcnet.manifest.targets
+    forms = lcnet.manifest.variants
     assert set(forms) == {"openvino", "openvino-fp16", "openvino-bf16", "openvino-int8"}
     size = {name: lcnet.manifest.files[form.files[1]].size for name, form in forms.items()}
     assert size["openvino-int8"] < size["openvino-fp16"] < size["openvino"]
@@ -113,7 +112,7 @@ def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
         "bench",
         str(lcnet.folder),
         "--engine",
-        "target/openvino-int8",
+        "openvino-int8",
         "--images",
         str(photos),
     ]
@@ -123,8 +122,8 @@ def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
 @pytest.mark.parametrize("name", sorted(WHEELS))
 def test_engines_of_small_devices(lcnet: Bundle, photos: Path, name: str) -> None:
     pytest.importorskip(WHEELS[name])
-    done = add_targets(lcnet, [name], find_images(photos, 2))
-    form = done.manifest.targets[name]
+    done = add_variants(lcnet, [name], find_images(photos, 2))
+    form = done.manifest.variants[name]
     assert form.images == 12
     assert form.label_flips == 0
     assert form.max_score_difference < 1e-4
@@ -136,92 +135,88 @@ def test_a_form_that_answers_otherwise_is_refused_and_leaves_nothing(
     bundle = tiny_bundle(tmp_path / "model")
     before = {p.name: p.read_bytes() for p in bundle.folder.iterdir()}
 
-    changed = Network(
+    changed = OnnxNetwork(
         tiny_onnx().replace(np.float32(6).tobytes(), np.float32(5).tobytes()), (3, SIDE, SIDE)
     )
-    wrong = targets.get("pt2")().write(changed, "fp32", "model")
-    right = add_targets(bundle, ["pt2"], find_images(photos, 2))
+    wrong = get_engine("pt2").write(changed, "fp32", "model")
+    right = add_variants(bundle, ["pt2"], find_images(photos, 2))
     files = {name: right.read(name) for name in right.manifest.files} | wrong
     broken = Bundle.write(tmp_path / "broken", right.manifest, files)
-    session, exact = open_target(broken, "pt2"), open_target(right, "pt2")
     images = np.full((1, 3, SIDE, SIDE), 0.5, np.float32)
-    result = Comparison()
-    result.add(exact.run(images), session.run(images))
+    expected, scores = (open_variant(b, "pt2").run(images) for b in (right, broken))
+    result = measured(right.manifest.variants["pt2"], expected, scores)
     assert result.max_score_difference > 0.1
-    with pytest.raises(ExportError, match=r"scores differ by up to .* accepted: 0.001"):
-        result.refuse("pt2", "fp32", None, 0.5)
+    assert re.search(
+        r"scores differ by up to .* accepted: 0.001", str(breach("pt2", result, None, 0.5))
+    )
     shutil.rmtree(bundle.folder)
     bundle = tiny_bundle(tmp_path / "model")
     with pytest.raises(ExportError, match="scores differ"):
-        add_targets(bundle, ["torchscript"], find_images(photos, 2), limit=-1.0)
+        add_variants(bundle, ["torchscript"], find_images(photos, 2), limit=-1.0)
     assert {p.name: p.read_bytes() for p in bundle.folder.iterdir()} == before
 
 
+def compared(precision: str, *scores: Any) -> EngineVariant:
+    return measured(EngineVariant(("x",), precision, 0, 0.0, 0.0, 0, None, {}), *scores)
+
+
 def test_int8_is_judged_by_its_labels() -> None:
-    before = np.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1], [0.2, 0.8]])
-    after = np.array([[0.4, 0.6], [0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])
-    unlabelled, labelled = Comparison(), Comparison()
-    unlabelled.add(before, after)
-    labelled.add(before, after, [0, 0, 0, 1])  # one flip costs a label, the other mends one
+    before = np.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    after = np.array([[0.4, 0.6], [0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    unlabelled = compared("int8", before[:4], after[:4])
     assert (unlabelled.label_flips, unlabelled.lost_points) == (2, None)
     assert unlabelled.max_score_difference == pytest.approx(0.2)
     assert unlabelled.mean_score_difference == pytest.approx(0.1)
-    with pytest.raises(ExportError, match=r"50.00 % of the labels change on 4 images"):
-        unlabelled.refuse("openvino-int8", "int8", None, 0.5)
+    assert "50.00 % of the labels change on 4 images" in str(breach("x", unlabelled, None, 0.5))
+    labels = [0, 0, 0, 1, 0]  # one flip costs a label, the second mends one, the third costs one
+    labelled = compared("int8", before[:4], after[:4], labels[:4])
     assert labelled.lost_points == 0
-    labelled.refuse("openvino-int8", "int8", None, 0.5)
-    labelled.add(before[:1], after[:1], [0])
-    with pytest.raises(ExportError, match=r"20.00 points of accuracy are lost on 5 images"):
-        labelled.refuse("openvino-int8", "int8", None, 0.5)
+    assert breach("x", labelled, None, 0.5) is None
+    lost = compared("int8", before, after, labels)
+    assert "20.00 points of accuracy are lost on 5 images" in str(breach("x", lost, None, 0.5))
+    assert breach("x", lost, None, 20) is None
+    assert "scores differ by up to 0.2" in str(breach("x", lost, 0.1, 20))
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
-    result = Comparison()
-    result.add(np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]]))
     for precision in ("fp32", "int8"):
-        with pytest.raises(ExportError):
-            result.refuse("here", precision, None, 100.0)
-
-
-def test_platforms_that_are_not_here(tmp_path: Path, photos: Path) -> None:
-    bundle, found = tiny_bundle(tmp_path / "model"), find_images(photos, 2)
-    if sys.platform != "darwin":
-        with pytest.raises(ExportError, match=r"coreml: .* on macOS; this is .*; export on a Mac"):
-            add_targets(bundle, ["coreml"], found)
-    if not torch.cuda.is_available():
-        with pytest.raises(
-            ExportError, match="tensorrt: an engine is built and checked on the GPU"
-        ):
-            add_targets(bundle, ["tensorrt"], found)
-        with pytest.raises(ExportError, match=r"(?s)2 problems.*tensorrt.*coreml"):
-            add_targets(bundle, ["tensorrt", "coreml", "pt2"], found)
-        assert not Bundle.load(bundle.folder).manifest.targets
+        result = compared(precision, np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]]))
+        assert breach("x", result, None, 100.0)
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path, photos: Path) -> None:
     bundle, found = tiny_bundle(tmp_path / "model"), find_images(photos, 2)
     with pytest.raises(UnknownName, match="did you mean 'torchscript'"):
-        add_targets(bundle, ["torchskript"], found)
+        add_variants(bundle, ["torchskript"], found)
     with pytest.raises(ConfigError, match="pt2 is not written in int8 here; it has fp32"):
-        add_targets(bundle, ["pt2"], found, precision="int8")
+        add_variants(bundle, ["pt2"], found, precision="int8")
     with pytest.raises(ConfigError, match="int8 needs typical images"):
-        add_targets(bundle, ["onnx"], found, precision="int8")
+        add_variants(bundle, ["onnx"], found, precision="int8")
     with pytest.raises(ConfigError, match="there is no int4"):
-        add_targets(bundle, ["pt2"], found, precision="int4")
+        add_variants(bundle, ["pt2"], found, precision="int4")
     with pytest.raises(ExportError, match="none of the images can be read"):
-        add_targets(bundle, ["pt2"], Images((tmp_path / "absent.png",)))
-    assert add_targets(bundle, ["onnx"], found) is bundle
-    with pytest.raises(BundleError, match="has no form 'ncnn'.*it has: none"):
-        open_target(bundle, "ncnn")
-    with pytest.raises(UnknownName, match="unknown target 'nothing'"):
-        sessions.get("target/nothing")
+        add_variants(bundle, ["pt2"], Images((tmp_path / "absent.png",)))
+    assert add_variants(bundle, ["onnx"], found) is bundle
+    for name in ("ncnn", "target/ncnn", "openvino-int8", "target/openvino"):
+        with pytest.raises(BundleError, match="has no variant .*it has: none"):
+            open_engine(bundle, name)
+    for name in ("openvinoo", "target/openvinoo", "openvinoo-int8"):
+        with pytest.raises(
+            UnknownName, match="unknown engine 'openvinoo'; did you mean 'openvino'"
+        ):
+            open_engine(bundle, name)
 
 
-def test_a_converter_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_converter_that_fails_says_why() -> None:
+    def run(code: str, seconds: float = 60) -> None:
+        convert("ncnn", [sys.executable, "-c", code], b"", {"a": "b"}, seconds)
+
     with pytest.raises(ExportError, match="its converter ends with 3: no such layer"):
-        run_converter("ncnn", [sys.executable, "-c", "print('no such layer'); exit(3)"], tmp_path)
+        run("print('no such layer'); exit(3)")
+    with pytest.raises(ExportError, match="its converter ends with 0: done"):
+        run("print('done')")
     with pytest.raises(ExportError, match="has not ended"):
-        run_converter("ncnn", [sys.executable, "-c", "while True: pass"], tmp_path, 0.5)
+        run("while True: pass", 0.5)
 
 
 def test_the_command(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +238,7 @@ def test_a_run_with_its_own_images(tmp_path: Path, capsys: pytest.CaptureFixture
     fit(recipe, tmp_path / "run", progress=False)
     assert main(["export", "--run", str(tmp_path / "run"), "--to", "torchscript"]) == 0
     assert "torchscript" in capsys.readouterr().out
-    form = Bundle.load(tmp_path / "run" / "bundle").manifest.targets["torchscript"]
+    form = Bundle.load(tmp_path / "run" / "bundle").manifest.variants["torchscript"]
     assert form.images == 8
     assert form.lost_points == 0
 
@@ -251,10 +246,10 @@ def test_a_run_with_its_own_images(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_copy_of_a_bundle_that_came_with_the_package(tmp_path: Path, photos: Path) -> None:
     shipped, found = Bundle.load("clarity_assessment"), find_images(photos, 2).spread(2)
     with pytest.raises(ConfigError, match="stays as it is; name a folder for a copy"):
-        add_targets(shipped, ["pt2"], found)
-    copy = add_targets(shipped, ["pt2"], found, out=tmp_path / "copy")
+        add_variants(shipped, ["pt2"], found)
+    copy = add_variants(shipped, ["pt2"], found, out=tmp_path / "copy")
     assert copy.folder == tmp_path / "copy"
-    assert copy.manifest._replace(targets={}, files={}) == shipped.manifest._replace(files={})
+    assert copy.manifest._replace(variants={}, files={}) == shipped.manifest._replace(files={})
 
 
 def test_every_linear_layer_gets_an_offset_for_ncnn() -> None:
@@ -271,5 +266,5 @@ def test_every_linear_layer_gets_an_offset_for_ncnn() -> None:
     made = with_offsets(graph)
     assert made.constants[made.nodes[1].inputs[2]].tolist() == [0] * 5
     images = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
-    assert OnnxSession(made.to_bytes()).run(images).tolist() == [[66.0] * 5]
+    assert OnnxRuntime(made.to_bytes()).run(images).tolist() == [[66.0] * 5]
     assert with_offsets(made).nodes == made.nodes

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.engines.writers.base import Network
+from tinysight.engines.base import OnnxNetwork
 from tinysight.errors import ExportError
 from tinysight.graph.onnx_file import Node, OnnxModel
 
@@ -30,18 +30,18 @@ class GraphModule(nn.Module):
     """The function of an ONNX graph with one input and one output.
 
     Args:
-        graph: of float32 and inference only.
+        graph: an inference graph in float32.
 
     Raises:
-        ExportError: an operator, or a use of one, that is not built here.
+        ExportError: an operator, or a use of one, that is not supported.
     """
 
     def __init__(self, graph: OnnxModel) -> None:
         super().__init__()
         unknown = sorted({n.op for n in graph.nodes} - set(_OPERATORS))
         if unknown:
-            what = f"the way to torch has no {', '.join(unknown)}"
-            raise ExportError("model.onnx", what, "targets that read ONNX: openvino, ncnn, mnn")
+            what = f"ONNX-to-torch conversion does not support {', '.join(unknown)}"
+            raise ExportError("model.onnx", what, "engines that read ONNX: openvino, ncnn, mnn")
         self._nodes: tuple[Node, ...] = graph.nodes
         self._input, self._output = graph.inputs[0].name, graph.outputs[0].name
         self._places: dict[str, str] = {}
@@ -68,15 +68,19 @@ class GraphModule(nn.Module):
         return result
 
 
-def exported(network: Network) -> torch.export.ExportedProgram:
+def traceable(network: OnnxNetwork) -> tuple[nn.Module, tuple[Tensor]]:
+    """The network as a module, and one image to trace it with."""
+    return GraphModule(network.graph).eval(), (torch.zeros((1, *network.shape)),)
+
+
+def exported(network: OnnxNetwork) -> torch.export.ExportedProgram:
     """The network as torch's program for one image."""
-    image = torch.zeros((1, *network.shape))
-    return torch.export.export(GraphModule(network.graph).eval(), (image,))
+    return torch.export.export(*traceable(network))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what converters say of themselves and of each other; their errors are exceptions."""
+    """Silence the output, logs and warnings of converters; their errors are exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -88,9 +92,11 @@ def quiet() -> Iterator[None]:
 
 
 def _padded(x: Tensor, a: Attributes, fill: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
-    """The image with what cannot be said symmetrically added, and the padding that remains."""
+    """The image with its asymmetric padding added, and the symmetric padding that remains to be done."""
     if a.get("auto_pad", "NOTSET") != "NOTSET":
-        raise ExportError("model.onnx", f"the way to torch has no auto_pad {a['auto_pad']}")
+        raise ExportError(
+            "model.onnx", f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
+        )
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -117,7 +123,8 @@ def _average_pool(v: list[Any], a: Attributes) -> Tensor:
     counted = bool(a.get("count_include_pad", 0))
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) != (bottom, right):
-        raise ExportError("model.onnx", "the way to torch has no one-sided padding of means")
+        what = "ONNX-to-torch conversion does not support one-sided padding of means"
+        raise ExportError("model.onnx", what)
     return F.avg_pool2d(
         v[0], list(a["kernel_shape"]), list(a.get("strides", (1, 1))), [top, left],
         bool(a.get("ceil_mode", 0)), counted,

@@ -1,12 +1,12 @@
-"""Both networks of the small recipes in every engine's form: written, run, compared on real images.
+"""Both networks of the small recipes in every engine's format: written, run, compared on real images.
 
-    python benchmarks/targets.py
-    python benchmarks/targets.py --to ncnn,mnn --images samples/clarity --weights pplcnet.safetensors
+    python benchmarks/variants.py
+    python benchmarks/variants.py --to ncnn,mnn --images samples/clarity --weights pplcnet.safetensors
 
 PP-LCNet x1.0 and PP-HGNetV2-B0 with seeded weights; their normalisation is measured on the images and
 their last layer made steep, so that scores spread over (0, 1) as those of a trained network do. With
---weights PP-LCNet takes trained ones. Prints a row a form: size, largest and mean score difference from
-ONNX Runtime, labels that change; a form that is refused prints the reason, and the exit code is 1.
+--weights PP-LCNet takes trained ones. Prints a row a variant: largest and mean score difference from
+ONNX Runtime, labels that change; a variant that is refused prints the reason, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from torch import nn
 
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest
-from tinysight.engines.writers.add import add_targets
-from tinysight.engines.writers.check import Images, batches, find_images
 from tinysight.errors import TinysightError
 from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
+from tinysight.export.variants import Images, add_variants, batches, find_images
 from tinysight.models import create_model
 from tinysight.training.pretrained import load_pretrained
 
@@ -72,7 +71,7 @@ def network(name: str, found: Images, weights: Path | None) -> nn.Module:
 
 
 def main() -> int:
-    """Print a row for every network and form."""
+    """Print a row for every network and engine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--to", default=TO)
     parser.add_argument("--images", default="samples/clarity")
@@ -84,17 +83,17 @@ def main() -> int:
             model = network(name, found, args.weights if name == "pplcnet_x1_0" else None)
             data = to_onnx(model, (3, 224, 224), opset=18, metadata={})
             bundle = Bundle.write(Path(folder, name), manifest(name), {MODEL: data})
-            for target in args.to.split(","):
+            for engine in args.to.split(","):
                 try:
-                    form = add_targets(bundle, [target], found).manifest.targets[target]
+                    variant = add_variants(bundle, [engine], found).manifest.variants[engine]
                 except TinysightError as error:
-                    print(f"{name:14} {target:12} refused: {error}", flush=True)
+                    print(f"{name:14} {engine:12} refused: {error}", flush=True)
                     refused += 1
                     continue
                 print(
-                    f"{name:14} {target:12} {form.images} images, scores within "
-                    f"{form.max_score_difference:.2g} (mean {form.mean_score_difference:.2g}), "
-                    f"{form.label_flips} labels differ",
+                    f"{name:14} {engine:12} {variant.images} images, scores within "
+                    f"{variant.max_score_difference:.2g} (mean {variant.mean_score_difference:.2g}), "
+                    f"{variant.label_flips} labels differ",
                     flush=True,
                 )
     return int(refused > 0)

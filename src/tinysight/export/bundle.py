@@ -1,4 +1,4 @@
-"""A run's best network becomes a bundle, or nothing does."""
+"""From a run's best checkpoint to a bundle, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from tinysight import __version__, registry
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
-from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.certificate.record import to_files
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names, resolve_labels
@@ -31,7 +31,7 @@ from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, to_onnx
 from tinysight.export.parity import certify, measure
 from tinysight.files import sha256
-from tinysight.metrics import ThresholdResult
+from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.plugins import find_plugin
 from tinysight.tasks import Task, task_of_recipe
@@ -55,97 +55,98 @@ def export_bundle(
     overwrite: bool = False,
     licence: str = "",
 ) -> Bundle:
-    """Make a bundle of a trained network and prove that it answers the same.
+    """Make a bundle of a trained network and check that it gives the same results.
 
-    Images of the run's evaluation list (up to 200, evenly spread) and those of `images` are sent
-    from file to score through torch and through the written bundle. The largest difference and the
-    number of changed labels go into the manifest. Then the files of `certificate.files` go the same
-    way, through every installed engine; the table and torch's answers go along. If the recipe asks
-    for an operating point or for calibrated scores, the evaluation images are evaluated first,
-    and what they decide goes along.
+    Images of the run's evaluation list (up to 200, evenly spread) and those of `images` run from file
+    to score through torch and through the written bundle. The largest difference and the number of
+    changed labels go into the manifest. Then the files of `certificate.files` run through torch and
+    every installed engine; the table and torch's results become part of the bundle. If the recipe asks
+    for an operating point or for calibrated scores, the evaluation images are evaluated first to
+    choose them.
 
     Args:
         run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint. With `recipe`: any weights that
             `trained_model` takes.
-        out: the bundle's folder; appears whole or not at all.
-        recipe: what the network is and how it is used, in place of the recipe in the checkpoint.
-        images: more images to compare with, on disk.
-        tolerance: the largest difference of a score that is accepted.
-        overwrite: replace a bundle at `out`.
-        licence: of the network, as its card says it.
+        out: folder of the bundle; appears whole or not at all.
+        recipe: recipe of the network, in place of the one in the checkpoint.
+        images: more images to compare on, on disk.
+        tolerance: largest accepted difference of a score.
+        overwrite: True to replace a bundle at `out`.
+        licence: licence of the network, for its card.
 
     Raises:
-        ExportError: the answers differ by more than `tolerance`, an engine breaks the certificate,
-            there is no image to compare, the transforms are random, or the operating point cannot
-            be had. Nothing is left at `out` then.
+        ExportError: the results differ by more than `tolerance`, an engine breaks the certificate,
+            there is no image to compare, the transforms are random, or the validation images allow no
+            operating point. Nothing is left at `out` then.
         BundleError: `out` exists and may not be replaced.
         ConfigError: the post-processor is not one of the recipe's task.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
+    model, path, recipe = _trained(run_or_checkpoint, recipe)
+    task = task_of_recipe(recipe)
+    task.check_postprocess(recipe.export.postprocess.name)
+    transforms = shipped_transforms(recipe)
+    steps = Compose.from_specs(transforms, "transforms.eval")
+    height, width, channels = steps.output_shape()
+    compared = _images(recipe, images)
+    labels = label_names(recipe.data) if task.has_classes else ()
+    chosen = _chosen(model, recipe, task)
+    manifest = Manifest(
+        task=recipe.task,
+        description=recipe.description,
+        licence=licence,
+        input=Input(INPUT, (None, channels, height, width), "float32"),
+        output=task.output,
+        transforms=tuple(transforms),
+        postprocess=with_threshold(recipe.export.postprocess.spec, chosen.threshold),
+        labels=labels,
+        threshold=chosen.point,
+        made_with=_versions(),
+        created=utc_now(),
+        **_measured(path, recipe, chosen),
+    )
+    with new_bundle(out, overwrite=overwrite) as draft:
+        network = to_onnx(
+            model,
+            (channels, height, width),
+            opset=recipe.export.opset,
+            metadata={"task": recipe.task, "labels": json.dumps(labels)},
+            source=task.source,
+            activation=task.activation,
+            output=task.output,
+            temperature=chosen.temperature,
+        )
+        fill(draft, manifest, {MODEL: network})
+        trained = predictor(model, task, chosen.temperature)
+        engines = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
+        parity = measure(trained, manifest, draft, compared, engines)
+        if not parity.max_score_difference <= tolerance:  # nan is no parity either
+            what = (
+                f"scores differ by up to {parity.max_score_difference:.3g} on {parity.images} "
+                f"images, {parity.label_flips} labels change; accepted are {tolerance:g}"
+            )
+            raise ExportError(str(out), what, "please report it, with the recipe")
+        manifest = manifest._replace(parity=parity)
+        certificate, reference = certify(trained, steps, Bundle.load(draft), str(out))
+        # Only scores of classes are recorded; `verify` compares other results between engines.
+        files = to_files(manifest, certificate, reference) if task.has_classes else {}
+        text = card(manifest, certificate)
+        fill(draft, manifest, {MODEL: network, CARD: text.encode(), **files})
+        bundle = Bundle.load(draft)
+    return replace(bundle, folder=Path(out))
+
+
+def _trained(
+    run_or_checkpoint: str | Path | None, recipe: Recipe | None
+) -> tuple[nn.Module, Path, Recipe]:
+    """The network, the file of its weights and its recipe."""
     model: nn.Module
     if recipe is None:
         path = find_checkpoint(run_or_checkpoint or "")
         model, recipe = load_model(path)
     else:
         model, path = trained_model(recipe, run_or_checkpoint)
-    recipe = resolve_labels(recipe)
-    task = task_of_recipe(recipe)
-    task.check_postprocess(recipe.export.postprocess.name)
-    transforms = shipped_transforms(recipe)
-    height, width, channels = Compose.from_specs(transforms, "transforms.eval").output_shape()
-    compared = _images(recipe, images)
-    labels = label_names(recipe.data) if task.has_classes else ()
-    best = _best(path)
-    chosen = _chosen(model, recipe, task)
-    with new_bundle(out, overwrite=overwrite) as draft:
-        manifest = Manifest(
-            task=recipe.task,
-            description=recipe.description,
-            licence=licence,
-            input=Input(INPUT, (None, channels, height, width), "float32"),
-            output=task.output,
-            transforms=tuple(transforms),
-            postprocess=with_threshold(recipe.export.postprocess.spec, chosen.threshold),
-            labels=labels,
-            threshold=chosen.point,
-            # A threshold may be infinite (nothing is positive), which no manifest can say.
-            metrics={
-                k: float(v)
-                for k, v in ((chosen.metrics or best.get("metrics", {})) | chosen.numbers).items()
-                if math.isfinite(v)
-            },
-            recipe=_provenance(path, recipe, best, chosen.temperature),
-            made_with=_versions(),
-            created=utc_now(),
-        )
-        network = to_onnx(
-            model,
-            (channels, height, width),
-            opset=recipe.export.opset,
-            metadata={"task": recipe.task, "labels": json.dumps(labels)},
-            activation=task.activation,
-            output=task.output,
-            temperature=chosen.temperature,
-        )
-        fill(draft, manifest, {MODEL: network})
-        engines = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
-        trained = predictor(model, task, chosen.temperature)
-        parity = measure(trained, manifest, draft, compared, engines)
-        if not parity.max_score_difference <= tolerance:  # nan is no parity either
-            raise ExportError(
-                str(out),
-                f"scores differ by up to {parity.max_score_difference:.3g} on {parity.images} "
-                f"images, {parity.label_flips} labels change; accepted are {tolerance:g}",
-                "please report it, with the recipe",
-            )
-        manifest = manifest._replace(parity=parity)
-        steps = Compose.from_specs(transforms, "transforms.eval")
-        certificate, reference = certify(trained, steps, Bundle.load(draft), str(out))
-        files = to_files(manifest, certificate, reference)
-        text = card(manifest, certificate)
-        fill(draft, manifest, {MODEL: network, CARD: text.encode(), **files})
-        bundle = Bundle.load(draft)
-    return replace(bundle, folder=Path(out))
+    return model, path, resolve_labels(recipe)
 
 
 def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
@@ -184,7 +185,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[Path]:
 class _Chosen(NamedTuple):
     """What the validation images decide: the operating point and the temperature."""
 
-    point: OperatingPoint | None
+    point: ShippedThreshold | None
     threshold: ThresholdResult | None = None
     numbers: dict[str, float] = {}  # what the bundle tells of the point
     metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
@@ -204,7 +205,7 @@ def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
         if not isinstance(value, int | float):
             return _Chosen(None)
         text = "set in the recipe (export.postprocess.threshold)"
-        return _Chosen(OperatingPoint(float(value), text))
+        return _Chosen(ShippedThreshold(float(value), text))
     check_operating_point(section, recipe.data.labels or (), task)
     report = assess(subject_of_recipe(predictor(model, task), recipe))
     from_point = section.operating_point is not None
@@ -218,12 +219,6 @@ def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
         logger.warning("%s", warning)
     point, numbers = threshold_to_manifest(report.threshold, from_point)
     return _Chosen(point, report.threshold, numbers, metrics, temperature)
-
-
-def _best(path: Path) -> dict[str, Any]:
-    """The evaluation whose weights these are, with its epoch; empty if nobody measured them."""
-    best = RunFolder(path.parent.parent).best
-    return load_checkpoint(path).state.best if path.resolve() == best.resolve() else {}
 
 
 def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
@@ -243,11 +238,14 @@ def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
     return records
 
 
-def _provenance(
-    path: Path, recipe: Recipe, best: dict[str, Any], temperature: float
-) -> dict[str, Any]:
+def _measured(path: Path, recipe: Recipe, chosen: _Chosen) -> dict[str, Any]:
+    """The manifest's `metrics` and `recipe`: how good the network is, and where it comes from."""
+    # The evaluation whose weights these are, with its epoch; empty if nobody measured them.
+    is_best = path.resolve() == RunFolder(path.parent.parent).best.resolve()
+    best = load_checkpoint(path).state.best if is_best else {}
+    metrics = (chosen.metrics or best.get("metrics", {})) | chosen.numbers
     plugins = _plugins(recipe)
-    return {
+    origin = {
         **({"plugins": plugins} if plugins else {}),
         "sha256": sha256(recipe_yaml(recipe).encode()),
         "backbone": recipe.model.backbone.name,
@@ -255,8 +253,11 @@ def _provenance(
         "epoch": best.get("epoch"),
         "checkpoint_sha256": sha256(path.read_bytes()),
         "target": recipe.data.target,
-        "temperature": temperature,
+        "temperature": chosen.temperature,
     }
+    # A threshold may be infinite (nothing is positive), which no manifest can hold.
+    finite = {k: float(v) for k, v in metrics.items() if math.isfinite(v)}
+    return {"metrics": finite, "recipe": origin}
 
 
 def _versions() -> dict[str, str]:

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinysight.engines.int8 import quantize
-from tinysight.engines.int8.correct import corrected
-from tinysight.engines.int8.graph import (
-    inputs_of_convolutions,
+from tinysight.engines.int8 import (
+    best_range,
+    convolution_inputs,
+    corrected,
+    measure_ranges,
+    quantize,
     quantized,
     rounded_weight,
     rounding,
+    values_of,
 )
-from tinysight.engines.int8.look import Inside
-from tinysight.engines.int8.ranges import least_wrong, measure_ranges
-from tinysight.engines.onnxruntime import OnnxSession
+from tinysight.engines.onnxruntime import OnnxRuntime
 from tinysight.errors import ExportError
 from tinysight.graph.onnx_file import Node, OnnxModel, Port, read_onnx
 
@@ -82,7 +83,7 @@ def test_weights_by_hand() -> None:
 
 
 def test_the_form(small: OnnxModel) -> None:
-    names = inputs_of_convolutions(small)
+    names = convolution_inputs(small)
     assert names == ("images", "h1")
     made = quantized(small, dict.fromkeys(names, (-1.0, 3.0)))
     assert Counter(n.op for n in made.nodes) == {
@@ -102,7 +103,7 @@ def test_the_form(small: OnnxModel) -> None:
 def test_ranges_lie_within_the_values(small: OnnxModel) -> None:
     photos = images(16)
     found = measure_ranges(small, ("images", "h1"), [photos[:8], photos[8:]])
-    values = Inside(small, ["h1"])(photos)["h1"]
+    values = values_of(small, ["h1"])(photos)["h1"]
     assert found["images"] == (float(photos.min()), float(photos.max()))
     assert found["h1"][0] == float(values.min())
     assert 0.2 * values.max() <= found["h1"][1] <= values.max()
@@ -117,7 +118,7 @@ def test_a_rare_large_value_is_cut_if_that_loses_less(many: int, cut: bool) -> N
     """
     counts = np.zeros(2048)
     counts[:512], counts[-1] = many, 1
-    low, high = least_wrong(counts, 0.0, 4.0)
+    low, high = best_range(counts, 0.0, 4.0)
     assert low == 0
     assert (high < 4) == cut
     assert high >= 1
@@ -134,7 +135,7 @@ def test_correction_gives_the_means_of_the_exact_network(small: OnnxModel) -> No
     mended = corrected(small, coarse, photos)
     for name in ("c1", "c2"):
         exact, before, after = (
-            Inside(graph, [name])(photos)[name].mean(axis=(0, 2, 3))
+            values_of(graph, [name])(photos)[name].mean(axis=(0, 2, 3))
             for graph in (small, coarse, mended)
         )
         assert np.abs(after - exact).max() < 1e-4 < np.abs(before - exact).max()
@@ -144,6 +145,6 @@ def test_the_whole_is_near_the_exact_network(small: OnnxModel) -> None:
     model = small.to_bytes()
     made = quantize(model, [images(8, 1), images(8, 2)])
     fresh = images(16, 3)
-    expected, found = OnnxSession(model).run(fresh), OnnxSession(made).run(fresh)
+    expected, found = OnnxRuntime(model).run(fresh), OnnxRuntime(made).run(fresh)
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
     assert read_onnx(made).outputs[0].name == "scores"
