@@ -332,13 +332,7 @@ engines: Registry[Any] = Registry(
     runtime=("model", "streams", "threads"),
 )
 heads: Registry[Any] = Registry(
-    "head",
-    {
-        "": "tinysight.models.margins",
-        "arc": "tinysight.models.heads",
-        "fc": "tinysight.models.heads",
-    },
-    runtime=("in_features", "num_classes"),
+    "head", "tinysight.models.heads", runtime=("in_features", "num_classes")
 )
 losses: Registry[Any] = Registry(
     "loss", "tinysight.losses.classification", runtime=("label_ratio",)
@@ -359,7 +353,7 @@ metrics: Registry[dict[str, float]] = Registry(
     },
     runtime=("scores", "labels"),
 )
-necks: Registry[Any] = Registry("neck", "tinysight.models.necks", runtime=("in_features",))
+necks: Registry[Any] = Registry("neck", "tinysight.models.heads", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
 postprocesses: Registry[Any] = Registry(
     "postprocess",

@@ -12,9 +12,7 @@ import torch
 from support.golden import cases, ids, not_built, read_npz
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.models import create_recognizer, normalize, set_batch_norm_variance
-from tinysight.models.heads import ArcMargin, LinearHead
-from tinysight.models.margins import AdaMargin, CircleMargin, CosMargin
-from tinysight.models.necks import BNNeck
+from tinysight.models.heads import AdaMargin, ArcMargin, BNNeck, CircleMargin, CosMargin, LinearHead
 from tinysight.models.recognizer import VARIANTS, build_recognizer
 from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import heads

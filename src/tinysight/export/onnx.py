@@ -16,7 +16,7 @@ from tinysight.errors import MissingDependency
 from tinysight.graph.onnx_file import read_onnx
 from tinysight.graph.simplify import simplify
 from tinysight.models import Backbone
-from tinysight.models.activation import activate, network_output
+from tinysight.models.outputs import activate, network_output
 
 INPUT = "images"
 

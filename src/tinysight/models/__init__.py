@@ -27,20 +27,10 @@ if TYPE_CHECKING:
 _COUNTING = ("Cost", "cost", "count_parameters")
 
 __all__ = [
-    "Backbone",
-    "Cost",
-    "Outputs",
-    "Recognizer",
-    "cost",
-    "count_parameters",
-    "create_model",
-    "create_model_without_weights",
-    "create_recognizer",
-    "list_models",
-    "normalize",
-    "run_network",
+    "Backbone", "Cost", "Outputs", "Recognizer", "cost", "count_parameters", "create_model",
+    "create_model_without_weights", "create_recognizer", "list_models", "normalize", "run_network",
     "set_batch_norm_variance",
-]
+]  # fmt: skip
 
 
 def create_model(name: str, num_classes: int = 1000, **options: Any) -> Backbone:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from torch import Tensor, nn
 
 from tinysight.models.layers import Activation, DownscaleDropout, init_weights
 from tinysight.models.outputs import Outputs
+from tinysight.registry import backbones
 
 
 class Backbone(nn.Module):
@@ -47,17 +49,23 @@ class Backbone(nn.Module):
             raise ValueError(f"num_classes is at least 0, got {num_classes}")
         return nn.Linear(self.features, num_classes) if num_classes else nn.Identity()
 
-    def build_pooled_classifier(self, channels: int, num_classes: int) -> None:
+    def build_pooled_classifier(
+        self, channels: int, num_classes: int, uniform: bool = False
+    ) -> None:
         """Add the average over the map and the classifier, and draw all weights; call it last.
 
         Args:
             channels: width of the pooled vector.
             num_classes: width of the logits; 0 leaves the classifier out.
+            uniform: draw the classifier's weights within 1 / sqrt(channels), not as `init_weights` does.
         """
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.features = channels
-        self.add_module(self.classifier_name, self.build_classifier(num_classes))
+        classifier = self.build_classifier(num_classes)
+        self.add_module(self.classifier_name, classifier)
         init_weights(self)
+        if uniform and isinstance(classifier, nn.Linear):
+            nn.init.uniform_(classifier.weight, -(channels**-0.5), channels**-0.5)
 
     def set_lr_mults(self, values: tuple[float, ...] | None) -> None:
         """Learning-rate multipliers by stage; 0 keeps the weights of a stage as they are.
@@ -109,6 +117,11 @@ class Backbone(nn.Module):
         vector = self.pre_logits(x)
         return Outputs(self.get_submodule(self.classifier_name)(vector), vector, vector, kept)
 
+    def vectors(self, x: Tensor) -> Outputs:
+        """`outputs` without the logits: the classifier is not computed."""
+        vector = self.pre_logits(self.forward_features(x))
+        return Outputs(None, vector, vector)
+
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         for name in self.trunk:
             x = self.get_submodule(name)(x)
@@ -131,9 +144,8 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> logits (N, num_classes)."""
-        logits: Tensor = self.get_submodule(self.classifier_name)(
-            self.pre_logits(self.forward_features(x))
-        )
+        vector = self.pre_logits(self.forward_features(x))
+        logits: Tensor = self.get_submodule(self.classifier_name)(vector)
         return logits
 
 
@@ -176,3 +188,38 @@ class LastConvBackbone(Backbone):
         """(N, C, h, w) -> (N, D), in evaluation already scaled by 1 - dropout."""
         x: Tensor = self.dropout(self.last_act(self.last_conv(self.avg_pool(features))))
         return x.flatten(1)
+
+
+def register_variant(
+    name: str,
+    network: type[Backbone],
+    summary: str,
+    fixed: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Register `network` with `fixed` arguments as `name`; the other parameters stay a recipe's to set.
+
+    Args:
+        name: the registered name.
+        network: the class; the ranges in its constructor's signature are those of the recipe.
+        summary: what the variant is, for the documentation.
+        fixed: arguments that no recipe may change.
+        defaults: parameters with a default of this variant's own.
+    """
+    hints = get_type_hints(network.__init__, include_extras=True)
+    own = dict(defaults or {})
+    parameters = [
+        p.replace(annotation=hints[p.name], default=own.get(p.name, p.default))
+        for p in list(inspect.signature(network).parameters.values())
+        if p.name not in fixed
+    ]
+
+    def build(*args: Any, **options: Any) -> Backbone:
+        given = dict(zip((p.name for p in parameters), args, strict=False))
+        return network(**{**own, **given, **options, **fixed})
+
+    build.__name__, build.__module__ = name, network.__module__
+    build.__doc__ = f"{summary}; the arguments are those of `{network.__name__}`."
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    build.__annotations__ = {p.name: p.annotation for p in parameters}
+    backbones.register(name)(build)

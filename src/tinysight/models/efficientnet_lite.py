@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import Backbone, register_variant
 from tinysight.models.layers import BatchNorm2d, DropPath, make_divisible
-from tinysight.models.variants import register_variant
 
 
 class LiteStage(NamedTuple):

@@ -1,7 +1,6 @@
-"""Heads: from embeddings (N, E) to one score for each identity (N, K), for the loss in training.
+"""Necks and heads of recognition: from the vector of a backbone to the embedding, and to one score for each identity.
 
-Names and layouts follow PaddleClas' state dicts (PaddleClas, `FC` and `ArcMargin` of its
-gears).
+Names and layouts follow PaddleClas' state dicts.
 """
 
 from __future__ import annotations
@@ -14,7 +13,10 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from tinysight.registry import heads
+from tinysight.models.layers import BatchNorm1d
+from tinysight.registry import heads, necks
+
+_EPS = 1e-3
 
 
 class Head(nn.Module):
@@ -58,8 +60,41 @@ class LinearHead(Head):
         return y
 
 
+class _Directions(Head):
+    """One direction for each identity, the columns of a parameter (E, K); scores are cosines to them.
+
+    In training with labels a subclass makes it harder to match one's own, and all scores are scaled; otherwise, as in
+    PaddleClas, they are plain cosines without the scale.
+    """
+
+    parameter = "weight"  # (E, K) and no linear layer, as in PaddleClas
+
+    def __init__(self, in_features: int, num_classes: int, margin: float, scale: float) -> None:
+        super().__init__()
+        self.margin, self.scale = margin, scale
+        directions = nn.Parameter(torch.empty(in_features, num_classes))
+        self.register_parameter(self.parameter, directions)
+        nn.init.xavier_normal_(directions)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, E), labels (N,) int64 -> (N, K): scaled and with the margin in training with labels."""
+        cosine = F.normalize(x, dim=1) @ F.normalize(self.get_parameter(self.parameter), dim=0)
+        if labels is None or not self.training:
+            return cosine
+        return self.harder(cosine.float(), x, labels) * self.scale
+
+    def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """Cosines (N, K) of embeddings (N, E) with the margin applied."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Sizes and margin."""
+        features, classes = self.get_parameter(self.parameter).shape
+        return f"{features}, {classes}, margin={self.margin:g}, scale={self.scale:g}"
+
+
 @heads.register("arc_margin")
-class ArcMargin(Head):
+class ArcMargin(_Directions):
     """ArcFace, arXiv:1801.07698: the angle to an identity's own direction is made harder by
     `margin`.
 
@@ -83,22 +118,11 @@ class ArcMargin(Head):
         scale: Annotated[float, Gt(0)] = 80.0,
         easy_margin: bool = False,
     ) -> None:
-        super().__init__()
-        self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
-        # (E, K) and no linear layer, as in PaddleClas: its columns are the directions.
-        self.weight = nn.Parameter(torch.empty(in_features, num_classes))
-        nn.init.xavier_normal_(self.weight)
+        super().__init__(in_features, num_classes, margin, scale)
+        self.easy_margin = easy_margin
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(N, E), labels (N,) int64 -> (N, K).
-
-        In training with labels scaled cosines with the margin; otherwise, as in PaddleClas, plain
-        cosines without the scale.
-        """
-        cosine = F.normalize(x, dim=1) @ F.normalize(self.weight, dim=0)
-        if labels is None or not self.training:
-            return cosine
-        cosine = cosine.float()
+    def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """The margin on the own angle."""
         own = cosine.gather(1, labels[:, None])
         # Half precision may leave a cosine beyond 1; 1e-6 keeps the slope of the root finite there.
         sine = ((1.0 - own.square()).clamp(min=0.0) + 1e-6).sqrt()
@@ -108,9 +132,173 @@ class ArcMargin(Head):
         else:
             beyond = own - self.margin * math.sin(self.margin)
             harder = torch.where(own > -math.cos(self.margin), harder, beyond)
-        return cosine.scatter(1, labels[:, None], harder) * self.scale
+        return cosine.scatter(1, labels[:, None], harder)
 
-    def extra_repr(self) -> str:
-        """Sizes and margin."""
-        features, classes = self.weight.shape
-        return f"{features}, {classes}, margin={self.margin:g}, scale={self.scale:g}"
+
+@heads.register("cos_margin")
+class CosMargin(_Directions):
+    """CosFace, arXiv:1801.09414: the cosine to one's own identity is lowered by `margin`.
+
+    Args:
+        in_features: width of the embedding.
+        num_classes: identities, K.
+        margin: of the cosine.
+        scale: of the cosines in training.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        margin: Annotated[float, Ge(0), Le(2)] = 0.35,
+        scale: Annotated[float, Gt(0)] = 64.0,
+    ) -> None:
+        super().__init__(in_features, num_classes, margin, scale)
+
+    def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """The margin off the own cosine."""
+        own = cosine.gather(1, labels[:, None])
+        return cosine.scatter(1, labels[:, None], own - self.margin)
+
+
+@heads.register("circle_margin")
+class CircleMargin(_Directions):
+    """Circle loss, arXiv:2002.10857: a cosine counts the more the farther it is from its best.
+
+    With m the margin, the own cosine s becomes max(0, 1 + m - s) * (s - (1 - m)), any other
+    max(0, s + m) * (s - m); the first factors carry no gradient.
+
+    Args:
+        in_features: width of the embedding.
+        num_classes: identities, K.
+        margin: of the cosine.
+        scale: of the result in training.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        margin: Annotated[float, Ge(0), Le(1)] = 0.35,
+        scale: Annotated[float, Gt(0)] = 64.0,
+    ) -> None:
+        super().__init__(in_features, num_classes, margin, scale)
+
+    def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """Every cosine with its own weight."""
+        fixed, m = cosine.detach(), self.margin
+        other = (fixed + m).clamp(min=0.0) * (cosine - m)
+        own = (1.0 + m - fixed).clamp(min=0.0) * (cosine - (1.0 - m))
+        return other.scatter(1, labels[:, None], own.gather(1, labels[:, None]))
+
+
+@heads.register("ada_margin")
+class AdaMargin(_Directions):
+    """AdaFace, arXiv:2204.00964: the margin depends on the length of the embedding.
+
+    A long embedding, of a good image, has its margin in the cosine, a short one in the angle.
+    Lengths are compared with the running mean and deviation of those seen.
+
+    Args:
+        in_features: width of the embedding.
+        num_classes: identities, K.
+        margin: m. With q between -1 and 1 for the length, the angle grows by -m * q and the cosine
+            falls by m + m * q.
+        concentration: q of a length one deviation above the mean.
+        scale: of the cosines in training.
+        memory: weight of the newest batch in the running mean and deviation.
+
+    Attributes:
+        batch_mean: running mean of the lengths, (1,).
+        batch_std: running deviation of the lengths, (1,).
+    """
+
+    parameter = "kernel"
+    batch_mean: Tensor
+    batch_std: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        margin: Annotated[float, Ge(0), Le(1)] = 0.4,
+        concentration: Annotated[float, Gt(0)] = 0.333,
+        scale: Annotated[float, Gt(0)] = 64.0,
+        memory: Annotated[float, Gt(0), Le(1)] = 1.0,
+    ) -> None:
+        super().__init__(in_features, num_classes, margin, scale)
+        self.concentration, self.memory = concentration, memory
+        self.register_buffer("batch_mean", torch.full((1,), 20.0))
+        self.register_buffer("batch_std", torch.full((1,), 100.0))
+
+    def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """The margin that suits its length off each own cosine."""
+        cosine = cosine.clamp(-1.0 + _EPS, 1.0 - _EPS)  # keeps the slope of acos finite
+        quality = self._quality(x.detach().float().norm(dim=1, keepdim=True))
+        own = cosine.gather(1, labels[:, None])
+        angle = (own.acos() - self.margin * quality).clamp(_EPS, math.pi - _EPS)
+        # PaddleClas takes every cosine through its angle; the clamp bites there too.
+        others = cosine.acos().clamp(_EPS, math.pi - _EPS).cos()
+        harder = angle.cos() - (self.margin + self.margin * quality)
+        return others.scatter(1, labels[:, None], harder)
+
+    @torch.no_grad()
+    def _quality(self, lengths: Tensor) -> Tensor:
+        """The q of each embedding, (N, 1), after the running statistics took in this batch."""
+        lengths = lengths.clamp(1e-3, 100.0)
+        if len(lengths) > 1:  # one length has no deviation
+            self.batch_mean.lerp_(lengths.mean()[None], self.memory)
+            self.batch_std.lerp_(lengths.std()[None], self.memory)
+        quality = (lengths - self.batch_mean) / (self.batch_std + _EPS) * self.concentration
+        return quality.clamp(-1.0, 1.0)
+
+
+class Neck(nn.Module):
+    """From (N, in_features) to (N, features)."""
+
+    features: int
+
+
+@necks.register("bn_neck")
+class BNNeck(Neck):
+    """Batch normalisation of the vector, arXiv:1903.07071: losses on distances before it, on
+    classes behind it.
+
+    Args:
+        in_features: width of the vector, which it keeps.
+        train_bias: whether the bias is learnt. The paper and PaddleClas' recipe, which gives it
+            a learning rate of 1e-20, keep it at 0; PaddleClas' class alone would train it.
+    """
+
+    def __init__(self, in_features: int, train_bias: bool = False) -> None:
+        super().__init__()
+        self.features = in_features
+        self.feat_bn = BatchNorm1d(in_features)
+        self.feat_bn.bias.requires_grad_(train_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, D)."""
+        y: Tensor = self.feat_bn(x)
+        return y
+
+
+@necks.register("fc")
+class LinearNeck(Neck):
+    """Linear layer with bias; Xavier uniform, bias 0.
+
+    Args:
+        in_features: width of the vector.
+        features: width of the embedding.
+    """
+
+    def __init__(self, in_features: int, features: Annotated[int, Ge(1)] = 512) -> None:
+        super().__init__()
+        self.features = features
+        self.fc = nn.Linear(in_features, features)
+        nn.init.xavier_uniform_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, features)."""
+        y: Tensor = self.fc(x)
+        return y

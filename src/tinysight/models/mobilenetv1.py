@@ -5,40 +5,15 @@ Structure and names follow PaddleClas implementation (PaddleClas, `MobileNet`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import Backbone, register_variant
 from tinysight.models.layers import ConvBNAct
-from tinysight.models.variants import register_variant
-
-
-class MobileNetV1Row(NamedTuple):
-    """Output channels at width 1, stride."""
-
-    out: int
-    stride: int = 1
-
 
 STEM = 32
-BLOCKS = (
-    MobileNetV1Row(64),
-    MobileNetV1Row(128, 2),
-    MobileNetV1Row(128),
-    MobileNetV1Row(256, 2),
-    MobileNetV1Row(256),
-    MobileNetV1Row(512, 2),
-    *[MobileNetV1Row(512)] * 5,
-    MobileNetV1Row(1024, 2),
-    MobileNetV1Row(1024),
-)
-WIDTHS = {
-    "mobilenetv1_x0_25": 0.25,
-    "mobilenetv1_x0_5": 0.5,
-    "mobilenetv1_x0_75": 0.75,
-    "mobilenetv1": 1.0,
-}
+_DOWN = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2))
+BLOCKS = (*_DOWN, *[(512, 1)] * 5, (1024, 2), (1024, 1))  # output channels at width 1, stride
+WIDTHS = {"_x0_25": 0.25, "_x0_5": 0.5, "_x0_75": 0.75, "": 1.0}
 
 
 class MobileNetV1Block(nn.Sequential):
@@ -67,12 +42,12 @@ class MobileNetV1(Backbone):
         channels = int(STEM * width)
         self.conv = ConvBNAct(3, channels, 3, 2)
         self.blocks = nn.ModuleList()
-        for row in BLOCKS:
-            out = int(row.out * width)
-            self.blocks.append(MobileNetV1Block(channels, out, row.stride))
+        for out, stride in ((int(c * width), s) for c, s in BLOCKS):
+            self.blocks.append(MobileNetV1Block(channels, out, stride))
             channels = out
         self.build_pooled_classifier(channels, num_classes)
 
 
 for _name, _width in WIDTHS.items():
-    register_variant(_name, MobileNetV1, f"MobileNetV1 of width {_width:g}", {"width": _width})
+    _summary = f"MobileNetV1 of width {_width:g}"
+    register_variant(f"mobilenetv1{_name}", MobileNetV1, _summary, {"width": _width})

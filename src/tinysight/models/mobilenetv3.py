@@ -12,9 +12,8 @@ from typing import Annotated, NamedTuple
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import LastConvBackbone
+from tinysight.models.base import LastConvBackbone, register_variant
 from tinysight.models.layers import ConvBNAct, HardSigmoid, SqueezeExcite, make_divisible
-from tinysight.models.variants import register_variant
 
 
 class MobileNetV3Row(NamedTuple):

@@ -6,14 +6,13 @@ the same forward pass with its intermediate values, at no further cost, where so
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from torch import Tensor
-
-if TYPE_CHECKING:
-    from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 _NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -78,7 +77,9 @@ def run_network(
         found: Tensor | Outputs = network(images)
         return found if isinstance(found, Outputs) else Outputs(found)
     stages = tuple(name for name in wanted if name not in FIELDS)
-    result: Outputs = compute(images, labels if takes_labels else None, stages)
+    own = labels if takes_labels else None
+    alone = own is None and not stages and "logits" not in wanted
+    result: Outputs = network.vectors(images) if alone else compute(images, own, stages)  # type: ignore[operator]
     return result
 
 
@@ -88,3 +89,38 @@ def output_names(network: nn.Module) -> list[str]:
         return ["logits"]
     backbone = getattr(network, "backbone", network)
     return [*FIELDS, *getattr(backbone, "stage_names", ())]
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda outputs: torch.softmax(outputs, dim=1),
+    "sigmoid": torch.sigmoid,
+    "normalize": lambda outputs: F.normalize(outputs, dim=1),
+    "identity": lambda outputs: outputs,
+}
+
+
+def network_output(network: nn.Module, images: Tensor, source: str = "logits") -> Tensor:
+    """What a task takes of a network, and no more computed than that needs.
+
+    Args:
+        network: any network that `run_network` runs.
+        images: normalised, (N, C, H, W).
+        source: name of the output.
+
+    Raises:
+        KeyError: the network has no such output.
+    """
+    return run_network(network, images, wanted=(source,)).get(source)
+
+
+def activate(outputs: Tensor, activation: str = "softmax", temperature: float = 1.0) -> Tensor:
+    """Scores of a network's outputs.
+
+    Args:
+        outputs: logits, an embedding or numbers, (N, K).
+        activation: a name in `ACTIVATIONS`, as a task gives it.
+        temperature: divides the outputs; 1 leaves the graph of an export without the division.
+    """
+    if temperature != 1.0:
+        outputs = outputs / temperature
+    return ACTIVATIONS[activation](outputs)

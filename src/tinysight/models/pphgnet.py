@@ -12,38 +12,29 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import LastConvBackbone
+from tinysight.models.base import LastConvBackbone, register_variant
 from tinysight.models.layers import ConvBNAct
 from tinysight.models.pphgnetv2 import HGBlock, HGRow, HGStage
-from tinysight.models.variants import register_variant
 
 
 class HGNetVariant(NamedTuple):
     """Stem widths, the four stages, layers per block, dropout before the classifier."""
 
     stem: tuple[int, int, int]
-    stages: tuple[HGRow, HGRow, HGRow, HGRow]
+    stages: tuple[HGRow, ...]
     layers: int
     dropout: float = 0.0
 
 
+_ROWS = {
+    "tiny": (HGRow(96, 224, 1), HGRow(128, 448, 1), HGRow(160, 512, 2), HGRow(192, 768, 1)),
+    "small": (HGRow(128, 256, 1), HGRow(160, 512, 1), HGRow(192, 768, 2), HGRow(224, 1024, 1)),
+    "base": (HGRow(192, 320, 1), HGRow(224, 640, 2), HGRow(256, 960, 3), HGRow(288, 1280, 2)),
+}
 VARIANTS = {
-    "pphgnet_tiny": HGNetVariant(
-        stem=(48, 48, 96),
-        stages=(HGRow(96, 224, 1), HGRow(128, 448, 1), HGRow(160, 512, 2), HGRow(192, 768, 1)),
-        layers=5,
-    ),
-    "pphgnet_small": HGNetVariant(
-        stem=(64, 64, 128),
-        stages=(HGRow(128, 256, 1), HGRow(160, 512, 1), HGRow(192, 768, 2), HGRow(224, 1024, 1)),
-        layers=6,
-    ),
-    "pphgnet_base": HGNetVariant(
-        stem=(96, 96, 160),
-        stages=(HGRow(192, 320, 1), HGRow(224, 640, 2), HGRow(256, 960, 3), HGRow(288, 1280, 2)),
-        layers=7,
-        dropout=0.2,
-    ),
+    "pphgnet_tiny": HGNetVariant((48, 48, 96), _ROWS["tiny"], 5),
+    "pphgnet_small": HGNetVariant((64, 64, 128), _ROWS["small"], 6),
+    "pphgnet_base": HGNetVariant((96, 96, 160), _ROWS["base"], 7, 0.2),
 }
 
 
@@ -96,9 +87,8 @@ class PPHGNet(LastConvBackbone):
     ) -> None:
         super().__init__()
         widths = (3, *variant.stem)
-        self.stem = nn.Sequential(
-            *(ConvBNAct(widths[i], widths[i + 1], 3, 1 if i else 2) for i in range(3))
-        )
+        units = (ConvBNAct(widths[i], widths[i + 1], 3, 1 if i else 2) for i in range(3))
+        self.stem = nn.Sequential(*units)
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.stages = nn.ModuleList()
         channels = widths[-1]

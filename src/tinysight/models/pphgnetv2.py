@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import LastConvBackbone
+from tinysight.models.base import LastConvBackbone, register_variant
 from tinysight.models.layers import ConvBNAct, DownscaleDropout
-from tinysight.models.variants import register_variant
 
 
 class HGRow(NamedTuple):
@@ -31,52 +30,40 @@ class HGNetV2Variant(NamedTuple):
     """Stem widths, the four stages, layers per block, learnable affine blocks."""
 
     stem: tuple[int, int]
-    stages: tuple[HGRow, HGRow, HGRow, HGRow]
+    stages: tuple[HGRow, ...]
     layers: int
-    affine: bool = False
+    affine: bool
+
+
+def _variant(
+    stem: tuple[int, int], layers: int, affine: bool, *stages: tuple[int, int, int]
+) -> HGNetV2Variant:
+    return HGNetV2Variant(stem, tuple(HGRow(*row) for row in stages), layers, affine)
 
 
 # Of each stage: the kernel, and whether its layers are a point-wise and a depth-wise convolution.
 KINDS = ((3, False), (3, False), (5, True), (5, True))
 VARIANTS = {
-    "pphgnetv2_b0": HGNetV2Variant(
-        stem=(16, 16),
-        stages=(HGRow(16, 64, 1), HGRow(32, 256, 1), HGRow(64, 512, 2), HGRow(128, 1024, 1)),
-        layers=3,
-        affine=True,
+    "pphgnetv2_b0": _variant(
+        (16, 16), 3, True, (16, 64, 1), (32, 256, 1), (64, 512, 2), (128, 1024, 1)
     ),
-    "pphgnetv2_b1": HGNetV2Variant(
-        stem=(24, 32),
-        stages=(HGRow(32, 64, 1), HGRow(48, 256, 1), HGRow(96, 512, 2), HGRow(192, 1024, 1)),
-        layers=3,
-        affine=True,
+    "pphgnetv2_b1": _variant(
+        (24, 32), 3, True, (32, 64, 1), (48, 256, 1), (96, 512, 2), (192, 1024, 1)
     ),
-    "pphgnetv2_b2": HGNetV2Variant(
-        stem=(24, 32),
-        stages=(HGRow(32, 96, 1), HGRow(64, 384, 1), HGRow(128, 768, 3), HGRow(256, 1536, 1)),
-        layers=4,
-        affine=True,
+    "pphgnetv2_b2": _variant(
+        (24, 32), 4, True, (32, 96, 1), (64, 384, 1), (128, 768, 3), (256, 1536, 1)
     ),
-    "pphgnetv2_b3": HGNetV2Variant(
-        stem=(24, 32),
-        stages=(HGRow(32, 128, 1), HGRow(64, 512, 1), HGRow(128, 1024, 3), HGRow(256, 2048, 1)),
-        layers=5,
-        affine=True,
+    "pphgnetv2_b3": _variant(
+        (24, 32), 5, True, (32, 128, 1), (64, 512, 1), (128, 1024, 3), (256, 2048, 1)
     ),
-    "pphgnetv2_b4": HGNetV2Variant(
-        stem=(32, 48),
-        stages=(HGRow(48, 128, 1), HGRow(96, 512, 1), HGRow(192, 1024, 3), HGRow(384, 2048, 1)),
-        layers=6,
+    "pphgnetv2_b4": _variant(
+        (32, 48), 6, False, (48, 128, 1), (96, 512, 1), (192, 1024, 3), (384, 2048, 1)
     ),
-    "pphgnetv2_b5": HGNetV2Variant(
-        stem=(32, 64),
-        stages=(HGRow(64, 128, 1), HGRow(128, 512, 2), HGRow(256, 1024, 5), HGRow(512, 2048, 2)),
-        layers=6,
+    "pphgnetv2_b5": _variant(
+        (32, 64), 6, False, (64, 128, 1), (128, 512, 2), (256, 1024, 5), (512, 2048, 2)
     ),
-    "pphgnetv2_b6": HGNetV2Variant(
-        stem=(48, 96),
-        stages=(HGRow(96, 192, 2), HGRow(192, 512, 3), HGRow(384, 1024, 6), HGRow(768, 2048, 3)),
-        layers=6,
+    "pphgnetv2_b6": _variant(
+        (48, 96), 6, False, (96, 192, 2), (192, 512, 3), (384, 1024, 6), (768, 2048, 3)
     ),
 }
 AFFINE_LR = 0.01
@@ -109,9 +96,8 @@ class ConvUnit(ConvBNAct):
         act: bool = True,
         affine: bool = False,
     ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel, stride, groups, nn.ReLU if act else None
-        )
+        relu = nn.ReLU if act else None
+        super().__init__(in_channels, out_channels, kernel, stride, groups, relu)
         self.lab = LearnableAffine() if act and affine else nn.Identity()
 
 
@@ -192,14 +178,11 @@ class HGStage(nn.Sequential):
         self, in_channels: int, row: HGRow, block: Callable[..., HGBlock], downsample: bool
     ) -> None:
         super().__init__()
-        self.downsample = (
-            ConvBNAct(in_channels, in_channels, 3, 2, in_channels, act=None)
-            if downsample
-            else nn.Identity()
-        )
-        self.blocks = nn.Sequential(
-            *(block(row.out if i else in_channels, i > 0) for i in range(row.blocks))
-        )
+        self.downsample: nn.Module = nn.Identity()
+        if downsample:
+            self.downsample = ConvBNAct(in_channels, in_channels, 3, 2, in_channels, act=None)
+        widths = [in_channels, *[row.out] * (row.blocks - 1)]
+        self.blocks = nn.Sequential(*(block(width, i > 0) for i, width in enumerate(widths)))
 
 
 def _block(
@@ -207,15 +190,11 @@ def _block(
 ) -> HGBlock:
     kernel, light = kind
     widths = [in_channels, *[row.inside] * layers]
-    chain = [
-        LightConv(width, row.inside, kernel, affine)
-        if light
-        else ConvUnit(width, row.inside, kernel, affine=affine)
-        for width in widths[:-1]
-    ]
+    layer, unit = LightConv if light else ConvUnit, partial(ConvUnit, affine=affine)
+    chain = [layer(width, row.inside, kernel, affine=affine) for width in widths[:-1]]
     squeeze = {
-        "aggregation_squeeze_conv": ConvUnit(sum(widths), row.out // 2, 1, affine=affine),
-        "aggregation_excitation_conv": ConvUnit(row.out // 2, row.out, 1, affine=affine),
+        "aggregation_squeeze_conv": unit(sum(widths), row.out // 2, 1),
+        "aggregation_excitation_conv": unit(row.out // 2, row.out, 1),
     }
     return HGBlock(chain, squeeze, residual)
 

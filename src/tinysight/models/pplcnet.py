@@ -10,15 +10,12 @@ from typing import Annotated, NamedTuple, TypeAlias
 from annotated_types import Ge, Lt
 from torch import nn
 
-from tinysight.models.base import LastConvBackbone
+from tinysight.models.base import LastConvBackbone, register_variant
 from tinysight.models.layers import ConvBNAct, Size, SqueezeExcite, make_divisible
-from tinysight.models.variants import register_variant
 
 
 class LCNetRow(NamedTuple):
-    """One row: output channels at width 1, kernel, stride, and whether the block has a channel
-    gate.
-    """
+    """Output channels at width 1, kernel, stride, and whether the block has a channel gate."""
 
     out: int
     kernel: int = 3
@@ -34,16 +31,7 @@ STAGES: tuple[tuple[str, tuple[LCNetRow, ...]], ...] = (
     ("blocks5", (LCNetRow(256, stride=2), *[LCNetRow(256, kernel=5)] * 5)),
     ("blocks6", (LCNetRow(512, kernel=5, stride=2, se=True), LCNetRow(512, kernel=5, se=True))),
 )
-WIDTHS = {
-    "pplcnet_x0_25": 0.25,
-    "pplcnet_x0_35": 0.35,
-    "pplcnet_x0_5": 0.5,
-    "pplcnet_x0_75": 0.75,
-    "pplcnet_x1_0": 1.0,
-    "pplcnet_x1_5": 1.5,
-    "pplcnet_x2_0": 2.0,
-    "pplcnet_x2_5": 2.5,
-}
+WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)
 Strides: TypeAlias = tuple[Size, Size, Size, Size, Size]
 LrMults: TypeAlias = tuple[float, float, float, float, float, float]
 
@@ -109,5 +97,6 @@ class PPLCNet(LastConvBackbone):
         self.build_head(channels, num_classes, last, dropout, nn.Hardswish)
 
 
-for _name, _width in WIDTHS.items():
+for _width in WIDTHS:
+    _name = f"pplcnet_x{_width}".replace(".", "_")
     register_variant(_name, PPLCNet, f"PP-LCNet of width {_width:g}", {"width": _width})

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tinysight.models.base import LastConvBackbone
+from tinysight.models.base import LastConvBackbone, register_variant
 from tinysight.models.layers import ConvBNAct, SqueezeExcite, fold_batch_norm, make_divisible
-from tinysight.models.variants import register_variant
 
 
 class LCNetV2Stage(NamedTuple):

@@ -19,8 +19,7 @@ from tinysight.registry import backbones, fold, heads, necks
 from tinysight.validation import join
 
 if TYPE_CHECKING:
-    from tinysight.models.heads import Head
-    from tinysight.models.necks import Neck
+    from tinysight.models.heads import Head, Neck
 
 
 class Variant(NamedTuple):
@@ -94,14 +93,14 @@ class Recognizer(nn.Module):
         """`outputs` without the feature maps."""
         return self.outputs(x, labels)
 
-    def vector(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, E): the embedding of `outputs`, of any length; the head is not computed."""
+    def vectors(self, x: Tensor) -> Outputs:
+        """`outputs` without the logits: the head is not computed."""
         pooled: Tensor = self.backbone(x)
-        return self.neck(pooled) if self.neck else pooled
+        return Outputs(None, self.neck(pooled) if self.neck else pooled, pooled)
 
     def embed(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, E) embeddings of length 1; the head is not computed."""
-        return normalize(self.vector(x))
+        return normalize(self.vectors(x).get("embedding"))
 
     def reparameterize(self) -> None:
         """Fold the branches of the backbone that only training needs; in place."""

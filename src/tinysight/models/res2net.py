@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import Backbone, register_variant
 from tinysight.models.layers import BatchNorm2d
-from tinysight.models.variants import register_variant
 
 
 class Res2NetVariant(NamedTuple):
@@ -76,9 +75,8 @@ class Res2NetBlock(nn.Module):
         self.average = average
         self.short: nn.Module = nn.Identity()
         if projected:
-            self.short = Res2NetConv(
-                in_channels, out_channels, 1, 1 if average else stride, act=False
-            )
+            step = 1 if average else stride
+            self.short = Res2NetConv(in_channels, out_channels, 1, step, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
@@ -111,11 +109,9 @@ class Res2Net(Backbone):
         self, num_classes: int = 1000, variant: Res2NetVariant = VARIANTS["res2net50_vd_26w_4s"]
     ) -> None:
         super().__init__()
-        stem = (
-            {"conv1_1": (3, 32, 3, 2), "conv1_2": (32, 32, 3, 1), "conv1_3": (32, 64, 3, 1)}
-            if variant.d
-            else {"conv1": (3, 64, 7, 2)}
-        )
+        stem = {"conv1": (3, 64, 7, 2)}
+        if variant.d:
+            stem = {"conv1_1": (3, 32, 3, 2), "conv1_2": (32, 32, 3, 1), "conv1_3": (32, 64, 3, 1)}
         for name, arguments in stem.items():
             self.add_module(name, Res2NetConv(*arguments))
         self.pool2d_max = nn.MaxPool2d(3, 2, 1)
@@ -126,25 +122,17 @@ class Res2Net(Backbone):
                 numbered = stage == 2 and depth >= LONG and i > 0
                 letter = f"b{i}" if numbered else chr(ord("a") + i)
                 stride = 2 if i == 0 and stage else 1
+                label, group = f"res{stage + 2}{letter}", variant.width * 2**stage
+                average = variant.d and stride == 2
                 block = Res2NetBlock(
-                    channels,
-                    variant.width * 2**stage,
-                    out,
-                    variant.scales,
-                    stride,
-                    label=f"res{stage + 2}{letter}",
-                    projected=i == 0,
-                    average=variant.d and stride == 2,
+                    channels, group, out, variant.scales, stride, label, i == 0, average
                 )
                 trunk.append(f"bb_{stage}_{i}")
                 self.add_module(trunk[-1], block)
                 channels = out
             ends.append(trunk[-1])
         self.trunk, self.stage_names = tuple(trunk), tuple(ends)
-        self.build_pooled_classifier(channels, num_classes)
-        if isinstance(self.out, nn.Linear):
-            bound = self.features**-0.5
-            nn.init.uniform_(self.out.weight, -bound, bound)
+        self.build_pooled_classifier(channels, num_classes, uniform=True)
 
 
 for _name, _row in VARIANTS.items():

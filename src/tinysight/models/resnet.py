@@ -12,9 +12,8 @@ from typing import NamedTuple, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.models.base import Backbone
+from tinysight.models.base import Backbone, register_variant
 from tinysight.models.layers import BatchNorm2d, ConvBNAct, Size
-from tinysight.models.variants import register_variant
 
 
 class ResNetVariant(NamedTuple):
@@ -74,11 +73,9 @@ class ResNetBlock(nn.Module):
         else:
             self.conv0 = ConvBNAct(in_channels, width, 3, stride)
             self.conv1 = ConvBNAct(width, width, 3, act=None)
-        self.short = (
-            Projection(in_channels, self.out_channels, stride, average)
-            if projected
-            else nn.Identity()
-        )
+        self.short: nn.Module = nn.Identity()
+        if projected:
+            self.short = Projection(in_channels, self.out_channels, stride, average)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
@@ -111,13 +108,9 @@ class ResNet(Backbone):
         lr_mults: LrMults | None = None,
     ) -> None:
         super().__init__()
-        self.stem = (
-            nn.Sequential(
-                ConvBNAct(3, 32, 3, strides[0]), ConvBNAct(32, 32, 3), ConvBNAct(32, 64, 3)
-            )
-            if d
-            else nn.Sequential(ConvBNAct(3, 64, 7, strides[0]))
-        )
+        stem = ((3, 32, 3), (32, 32, 3), (32, 64, 3)) if d else ((3, 64, 7),)
+        units = (ConvBNAct(*sizes, 1 if i else strides[0]) for i, sizes in enumerate(stem))
+        self.stem = nn.Sequential(*units)
         self.max_pool = nn.MaxPool2d(3, strides[1], 1)
         self.blocks = nn.ModuleList()
         channels = 64
@@ -137,10 +130,7 @@ class ResNet(Backbone):
         self.stage_names = tuple(ends)
         self.stage_prefixes = tuple(prefixes)
         self.set_lr_mults(lr_mults)
-        self.build_pooled_classifier(channels, num_classes)
-        if isinstance(self.fc, nn.Linear):
-            bound = self.features**-0.5
-            nn.init.uniform_(self.fc.weight, -bound, bound)
+        self.build_pooled_classifier(channels, num_classes, uniform=True)
 
 
 for _depth, _row in DEPTHS.items():

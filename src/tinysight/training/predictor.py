@@ -15,7 +15,7 @@ from tinysight.config.load import check_tree
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import Subject, assess, subject_of_recipe
-from tinysight.models.activation import activate, network_output
+from tinysight.models.outputs import activate, network_output
 from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
