@@ -15,7 +15,7 @@ import pytest
 
 from support.exports import export, tar_of
 from support.file_server import FileServer, Page
-from support.golden import GOLDEN, read_npz, synth_input
+from support.golden import own_path, read_npz, synth_input
 
 REPO = Path(__file__).resolve().parents[1]
 PHOTO = REPO / "samples" / "clarity"
@@ -106,7 +106,9 @@ def test_it_translates_and_predicts_an_exported_program(
 
 
 def test_it_fetches_a_public_model_by_name_and_predicts(base_python: str, tmp_path: Path) -> None:
-    packed = tar_of(GOLDEN / "pdparams/export_legacy/PPLCNet_x0_25_cls2", "safety_helmet_infer")
+    packed = tar_of(
+        own_path("pdparams", "export_legacy", "PPLCNet_x0_25_cls2"), "safety_helmet_infer"
+    )
     with FileServer() as server:
         path = "/paddleclas.bj.bcebos.com/models/PULC/safety_helmet_infer.tar"
         server.pages[path] = Page(packed)

@@ -22,7 +22,7 @@ import pytest
 
 from support.exports import tar_of
 from support.file_server import FileServer, Page
-from support.golden import GOLDEN
+from support.golden import own_path
 from support.paddleclas import (
     CONFIGS,
     DEPLOY,
@@ -36,7 +36,7 @@ from tinysight.cli import main
 from tinysight.compat.paddle.catalog import find
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "paddleclas.md"
-EXPORT = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"
+EXPORT = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
 LAUNCHER = ("torchrun", "-m")
 HEAVY = ("Person", "Clarity", "PP-HGNetV2")  # train several networks
 

@@ -10,31 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from support.golden import cases, ids, not_built, read_npz
+from support.golden import Case, each_case, not_built
 from support.reference_losses import BUILDERS, Ours
 
-pytestmark = pytest.mark.golden
-CASES = [c for c in cases("losses") if not c["id"].startswith("head_")]  # tests/models
 # Recorded in float32 with exponents up to 64: 1.7e-6 away from the same formula in float64.
 ROUGH = {"PairwiseCosface": 2.0}
 
 
-@pytest.fixture(scope="module")
-def data() -> dict[str, np.ndarray]:
-    return read_npz("losses", "data.npz")
-
-
-def test_fixtures_are_there() -> None:
-    assert CASES
-
-
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_loss(case: dict[str, Any], data: dict[str, np.ndarray]) -> None:
-    arrays = {
-        tuple(key.split("|")[1:]): value
-        for key, value in data.items()
-        if key.startswith(f"{case['id']}|")
-    }
+@each_case("losses", lambda case: not case["id"].startswith("head_"))  # those: tests/models
+def test_loss(case: Case) -> None:
+    arrays = {tuple(key.split("|")): value for key, value in case.arrays.items()}
     if case["name"] == "ContrastiveLoss":
         _check_broadcast_labels(case, arrays)
         return

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from support.golden import GOLDEN, not_built, read_npz
+from support.golden import Case, not_built
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-INPUTS = GOLDEN / "preprocess" / "inputs"
 SCALES = {"1.0/255.0": 1 / 255, None: 1 / 255}
 
 
@@ -252,19 +251,16 @@ DRAWS: dict[str, Callable[[int, int], Draws]] = {
 }
 
 
-def photo(
-    name: str, arrays: dict[str, np.ndarray] | None = None, upright: bool = True
-) -> np.ndarray:
+def photo(case: Case, upright: bool = True) -> np.ndarray:
     """The recorded input: a file of `inputs`, or `array:<key>`, and what the note behind says."""
     from tinysight.transforms import decode
 
-    name, _, note = name.partition(" ")
+    name, _, note = case["input"].partition(" ")
     if name.startswith("array:"):
         key, divide = name.removeprefix("array:"), "/255" in name
-        data = read_npz("preprocess", "data.npz") if arrays is None else arrays
-        image = data[key.removesuffix("/255")]
+        image = case.file_arrays[key.removesuffix("/255")]
         return (image / 255.0).astype(np.float32) if divide else image.astype(note or image.dtype)
-    image = decode(INPUTS / name, upright=upright)
+    image = decode(case.folder / "inputs" / name, upright=upright)
     return np.ascontiguousarray(image.transpose(2, 0, 1)) if note == "(CHW)" else image
 
 

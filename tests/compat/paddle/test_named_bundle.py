@@ -17,7 +17,7 @@ import pytest
 import tinysight
 from support.exports import export, tar_of
 from support.file_server import FileServer, Page
-from support.golden import GOLDEN
+from support.golden import own_path
 from support.paddle import operator, write_legacy
 from tinysight.bundle import Bundle
 from tinysight.compat.paddle.named_bundle import fetched_bundle
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.golden
 QUICK = Policy(attempts=2, backoff=0.005, timeout=2.0)
 SRC = str(Path(tinysight.__file__).parent.parent)
 PATH = "/paddleclas.bj.bcebos.com/models/PULC/safety_helmet_infer.tar"
-TWO_CLASSES = GOLDEN / "pdparams" / "export_legacy" / "PPLCNet_x0_25_cls2"
+TWO_CLASSES = own_path("pdparams", "export_legacy", "PPLCNet_x0_25_cls2")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_network_is_needed_only_the_first_time(
 
 def test_other_content_is_another_bundle(server: FileServer, tmp_path: Path) -> None:
     first = fetched_bundle("safety_helmet", policy=QUICK)
-    other = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"
+    other = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
     server.pages[PATH] = Page(tar_of(other, "safety_helmet_infer"), etag='"v2"')
     second = fetched_bundle("safety_helmet", cache=tmp_path / "elsewhere", policy=QUICK)
     assert second.name != first.name
