@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support.commands import python
 from support.golden import GOLDEN, OWN, cases, read_json, synth, synth_input
 
 KINDS = ("losses", "lr", "metrics", "models", "postprocess", "preprocess", "programs", "train")
@@ -56,17 +54,18 @@ def results(place: Path, golden: Path) -> str:
     """What a run of `USE` says, with `golden` as the folder of fixtures."""
     (place / "test_use.py").write_text(USE, "utf-8")
     words = "-p support.golden -p no:cacheprovider -q -rA -m golden -o markers=golden test_use.py"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words.split()], cwd=place, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TINYSIGHT_GOLDEN": str(golden)},
-    )  # fmt: skip
-    return done.stdout
+    path = str(Path(__file__).parent)
+    done = python(
+        "-m", "pytest", *words.split(), cwd=place, PYTHONPATH=path, TINYSIGHT_GOLDEN=str(golden)
+    )
+    return done.out
 
 
 def test_a_dropped_fixture_is_tested_and_a_missing_one_fails(tmp_path: Path) -> None:
     golden = tmp_path / "golden"
-    assert "2 failed" in results(tmp_path, golden)
-    assert "no folder of recorded numbers" in results(tmp_path, golden)
+    found = results(tmp_path, golden)
+    assert "2 failed" in found
+    assert "no folder of recorded numbers" in found
     (golden / "losses").mkdir(parents=True)
     (golden / "pdparams").mkdir()
     shutil.copy(OWN / "pdparams" / "single_tensor.pdparams", golden / "pdparams" / "mine.pdparams")

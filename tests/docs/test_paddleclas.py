@@ -7,12 +7,9 @@ The published configurations and their images are not part of this project: see 
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from support.commands import python
 from support.exports import tar_of
 from support.file_server import FileServer, Page
 from support.golden import own_path
@@ -241,22 +239,8 @@ def test_torchrun_takes_the_command_of_the_document(checkout: Path) -> None:
     row = next(row for row in SCENARIOS["Clarity"] if row.command.startswith("torchrun"))
     words = shlex.split(row.command)
     here = _prepared(words[words.index("tinysight") + 1 :], checkout)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=29577",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, "-m", "tinysight", *here],
-        cwd=checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("best epoch 1") == 1
+    command = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29577")
+    done = python(*command, "-m", "tinysight", *here, cwd=checkout, CUDA_VISIBLE_DEVICES="")
+    assert done.code == 0, done.out + done.err
+    assert done.out.count("best epoch 1") == 1
     assert (checkout / "output" / "PPLCNet_x1_0" / "checkpoints" / "best.safetensors").is_file()

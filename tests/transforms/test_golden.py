@@ -38,7 +38,6 @@ def test_recorded(case: Case) -> None:
 
 @each_case("preprocess", key="failed")
 def test_refused_by_the_reference(case: Case) -> None:
-    specs(case["ops"])  # reports what is not built, before anything is called an error
     with pytest.raises(TinysightError) as caught:
         apply(case)
     assert caught.value.problems[0].what

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
+from support.commands import python
 from support.exports import CASE, export, tar_of
 from support.golden import Case, own_path, read_npz, synth_input
 from support.paddle import each_program, write_program
@@ -256,11 +253,8 @@ def test_it_needs_neither_onnx_nor_torch(tmp_path: Path) -> None:
         "import sys; sys.modules['torch'] = sys.modules['onnx'] = None\n"
         "from tinysight.cli import main\nsys.exit(main(['models', 'import', 'e', '--out', 'b']))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinysight.__file__).parent.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code, cwd=tmp_path)
+    assert done.code == 0, done.err
     assert Bundle.load(tmp_path / "b").manifest.task == "e"
 
 
