@@ -200,7 +200,7 @@ def test_order_of_a_folder(tmp_path: Path) -> None:
         ),
         *("folder.png/inside.png", "0000.png", "00.png", "x123456789012.png", "x99999999999.png"),
     ]
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(image)
@@ -211,7 +211,7 @@ def test_order_of_a_folder(tmp_path: Path) -> None:
         "utf-8",
     )
     sources = [
-        "pictures",
+        "images",
         "images/",
         "list.txt",
         "images/*.jpg",
@@ -271,8 +271,8 @@ def test_reduced_decoding(tmp_path: Path) -> None:
     shipped = Bundle.load(CLARITY)
     source = tmp_path / "a.jpg"
     source.write_bytes(by_pillow("JPEG", cloud(1400, 1100), exif=b""))
-    tree = {"margin": 1.5, "pictures": 1000, "label_flips": 0, "max_score_difference": 0.1}
-    manifest = shipped.manifest._replace(decode=ReducedDecode(**tree))  # type: ignore[arg-type]
+    reduced = ReducedDecode(1.5, images=1000, label_flips=0, max_score_difference=0.1)
+    manifest = shipped.manifest._replace(decode=reduced)
     Bundle.write(tmp_path / "b", manifest, {MODEL: shipped.model})
     answers = {}
     for exact in (False, True):

@@ -9,7 +9,9 @@ import pytest
 
 from support.golden import Case, each_case, not_built
 from tinysight.errors import DataError
-from tinysight.metrics import mean_accuracy, topk, tpr_at_fpr
+from tinysight.metrics.binary import tpr_at_fpr
+from tinysight.metrics.classification import topk
+from tinysight.metrics.multilabel import mean_accuracy
 from tinysight.registry import metrics
 
 TOPK = ("TopkAcc", "DistillationTopkAcc", "GoogLeNetTopkAcc")  # all of the recorded logits

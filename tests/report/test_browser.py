@@ -17,7 +17,8 @@ from tinysight.evaluation.latency import Latency, Percentiles
 from tinysight.evaluation.predictor import Evaluation
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.evaluation.threshold import threshold_scores
-from tinysight.metrics import at_target_fpr, calibration
+from tinysight.metrics.calibration import calibration
+from tinysight.metrics.operating_point import at_target_fpr
 from tinysight.report import write_report
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def test_it_prints(browser: Browser, report: Path) -> None:
 
 def test_all_text_has_contrast() -> None:
     """WCAG AA asks for 4.5 between text and what is behind it, and 3 for lines that mean something."""
-    style = (Path(tinysight.report.__file__).parent / "style.css").read_text("utf-8")
+    style = (Path(tinysight.report.__file__).parent / "templates/style.css").read_text("utf-8")
     themes = [dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in style.split("@media")[:2]]
     assert len(themes) == 2
     for theme in themes:

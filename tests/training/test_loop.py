@@ -18,7 +18,7 @@ from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import evaluate
 from tinysight.training import FitResult, evaluate_run, fit, load_model, load_predictor
 from tinysight.training.checkpoint import load_checkpoint
-from tinysight.training.predictor import initial_model
+from tinysight.training.networks import initial_model
 from tinysight.training.step import seed
 from tinysight.transforms import Compose
 
@@ -215,7 +215,7 @@ def test_a_damaged_checkpoint_says_what_to_do(images: Path, copied: FitResult) -
     with pytest.raises(CheckpointError) as caught:
         fit(recipe, whole.out, resume=True)
     assert str(whole.last) in str(caught.value)
-    assert "delete it, and --resume goes on from previous.safetensors" in str(caught.value)
+    assert "delete it, and --resume continues from previous.safetensors" in str(caught.value)
     whole.last.unlink()  # what it says
     fit(recipe, whole.out, resume=True)
     assert same(last_weights(whole.out), weights)

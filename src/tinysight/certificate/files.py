@@ -38,6 +38,20 @@ def edge_case_files() -> tuple[EdgeCaseFile, ...]:
         return tuple(EdgeCaseFile(name, _kind(name), archive.read(name)) for name in names)
 
 
+def kinds() -> dict[str, list[str]]:
+    """Names of the certificate's files by their kind, those that must be rejected left out."""
+    found: dict[str, list[str]] = {}
+    for file in edge_case_files():
+        if file.kind != REFUSED:
+            found.setdefault(file.kind, []).append(file.name)
+    return found
+
+
+def readable() -> list[str]:
+    """Names of the files that every engine must read, in their order."""
+    return [file.name for file in edge_case_files() if file.kind != REFUSED]
+
+
 def write_edge_case_files(folder: str | Path) -> list[Path]:
     """Write the files to `folder`, which is made, for other programs to read."""
     folder = Path(folder)

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.bundle import MANIFEST, Bundle
-from tinysight.bundle.manifest import Manifest, laid_out
+from tinysight.bundle.manifest import Manifest
+from tinysight.bundle.sealed import laid_out
 from tinysight.certificate.compare import Compared, EngineOutputs
-from tinysight.certificate.files import EDITION, REFUSED, edge_case_files
+from tinysight.certificate.files import EDITION, readable
 from tinysight.errors import BundleError
 from tinysight.evaluation.compare import Comparison
 from tinysight.pipelines.comparable import DecidedScores, decide
@@ -43,20 +44,6 @@ class Certificate(NamedTuple):
     origin: str
     engines: tuple[Compared, ...]
     absent: dict[str, str]
-
-
-def kinds() -> dict[str, list[str]]:
-    """Names of the certificate's files by their kind, those to be refused left out."""
-    found: dict[str, list[str]] = {}
-    for file in edge_case_files():
-        if file.kind != REFUSED:
-            found.setdefault(file.kind, []).append(file.name)
-    return found
-
-
-def readable() -> list[str]:
-    """Names of the files that every path has to read, in their order."""
-    return [file.name for file in edge_case_files() if file.kind != REFUSED]
 
 
 def to_files(

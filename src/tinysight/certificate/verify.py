@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinysight.bundle import CARD, Bundle
-from tinysight.bundle.manifest import ReducedDecode, as_tree
+from tinysight.bundle.manifest import ReducedDecode
+from tinysight.bundle.sealed import as_tree
 from tinysight.certificate.compare import (
     Compared,
     EngineOutputs,
@@ -16,13 +17,11 @@ from tinysight.certificate.compare import (
     installed_engines,
 )
 from tinysight.certificate.external import ExternalPredictor
-from tinysight.certificate.files import REFUSED, edge_case_files
+from tinysight.certificate.files import REFUSED, edge_case_files, kinds, readable
 from tinysight.certificate.record import (
     CERTIFICATE,
     Certificate,
-    kinds,
     read_certificate,
-    readable,
     to_files,
 )
 from tinysight.certificate.table import with_section

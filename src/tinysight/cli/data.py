@@ -23,7 +23,7 @@ from tinysight.cli.arguments import add_override, add_recipe
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tinysight.data.audit import Audit, Side
+    from tinysight.data.audit import Audit, SplitSide
 
 _SHOWN = 10  # items of a kind in the table
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the split",
     )
     check.add_argument("--root", metavar="DIR", help="folder of the images (default: the list's)")
-    check.add_argument("--target", metavar="TARGET")
+    check.add_argument("--target", metavar="TARGET", help="as data.target in a recipe (class)")
     check.add_argument("--labels", metavar="FILE", help="label names, `id name` or one a line")
     check.add_argument("--delimiter", help="between path and label (default: the last blank)")
     check.add_argument(
@@ -120,7 +120,7 @@ def _are_lists(sources: list[str]) -> bool:
     return len(sources) > 1 or (first.exists() and not is_yaml)
 
 
-def _of_recipe(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], int]:
+def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
     from tinysight.config import load_recipe
     from tinysight.data.audit import sides_of_recipe
 
@@ -133,7 +133,7 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], i
     return *sides_of_recipe(data), min(recipe.eval_transforms().output_shape()[:2])
 
 
-def _of_lists(args: argparse.Namespace) -> tuple[list[Side], tuple[str, ...], int]:
+def _of_lists(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
     from tinysight.data.audit import sides_of_lists
     from tinysight.data.labels import read_label_names
 

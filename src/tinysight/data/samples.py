@@ -1,4 +1,4 @@
-"""Labelled images, kept compactly: what a list file or a folder becomes."""
+"""Labelled images, kept compactly: what a list file or a folder becomes; and the one way to read one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
+from tinysight.errors import ImageError
 from tinysight.transforms.base import Label
+from tinysight.transforms.decode import decode
+
+if TYPE_CHECKING:
+    from tinysight.transforms import Compose
 
 UNLABELLED = -1
 
@@ -33,7 +38,7 @@ class Sample(NamedTuple):
     line: int
 
 
-class Section(NamedTuple):
+class ListSection(NamedTuple):
     """The part of a `SampleList` that came from one list file or folder.
 
     `start` is the place of its first image, `line` that image's line (0: none, a folder).
@@ -60,7 +65,7 @@ class SampleList(Sequence[Sample]):
 
     def __init__(
         self,
-        sections: Sequence[Section],
+        sections: Sequence[ListSection],
         paths: bytes,
         ends: np.ndarray,
         labels: np.ndarray,
@@ -96,7 +101,7 @@ class SampleList(Sequence[Sample]):
         line = section.line + i - section.start if section.line else 0
         return Sample(section.root / path, label if label.ndim else label.item(), line)
 
-    def section(self, index: int) -> Section:
+    def section(self, index: int) -> ListSection:
         """The list or folder that image `index`, from 0, came from."""
         return self.sections[bisect.bisect_right(self._starts, index) - 1]
 
@@ -118,7 +123,7 @@ class Gathered:
 
     def __init__(self, num_labels: int | None = None, typecode: str = "i") -> None:
         self.num_labels = num_labels  # K of several labels; 0: that of the first image
-        self.sections: list[Section] = []
+        self.sections: list[ListSection] = []
         self.paths = bytearray()
         self.ends = array("q")
         self.labels = array(typecode)
@@ -129,7 +134,7 @@ class Gathered:
 
     def begin(self, source: Path, root: Path, line: int = 1) -> None:
         """What is added from now on comes from `source`."""
-        self.sections.append(Section(source, root, len(self), line))
+        self.sections.append(ListSection(source, root, len(self), line))
 
     def gap(self, line: int) -> None:
         """Something was left out: the next image is that of line `line`."""
@@ -159,3 +164,26 @@ class Gathered:
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
         return SampleList(self.sections, paths, ends, labels, known)
+
+
+def read_sample(
+    sample: Sample, transforms: Compose, rng: np.random.Generator | None
+) -> tuple[np.ndarray, Label]:
+    """Decode and transform one image.
+
+    Returns:
+        The input (H, W, C) and its label, which a transform may have set.
+
+    Raises:
+        ImageError: the file is missing, not an image, or not one that the transforms can take.
+    """
+    try:
+        image = decode(sample.path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ImageError(str(sample.path), str(error)) from None
+    try:
+        result, label = transforms.with_label(image, sample.label, rng)
+    except ImageError as error:
+        where, what, hint = error.problems[0]
+        raise ImageError(str(sample.path), f"{where}: {what}", hint) from None
+    return result, label

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinysight.concurrency import grouped, ordered_map
 from tinysight.data.lists import Sample
-from tinysight.data.read import read_sample
+from tinysight.data.samples import read_sample
 from tinysight.errors import DataError, ImageError
 from tinysight.registry import metrics as metric_registry
 from tinysight.tasks.base import Scored, Task, task_of_labels

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS, Image
-from tinysight.transforms.header import Header, HeaderError, read_header
+from tinysight.transforms.header import HeaderError, ImageHeader, read_header
 
 DENOMINATORS = (8, 4, 2)
 _REDUCED = {
@@ -98,7 +98,9 @@ def read_file(path: Path) -> bytes:
         raise ImageError(str(path), f"cannot be read: {reason}") from error
 
 
-def _pixels(header: Header, where: str, min_size: tuple[int, int] | None, swapped: bool) -> Image:
+def _pixels(
+    header: ImageHeader, where: str, min_size: tuple[int, int] | None, swapped: bool
+) -> Image:
     """The stored pixels as RGB, not yet turned; those of a JPEG reduced where at least `min_size` are left.
 
     `swapped`: turning will exchange width and height, and `min_size` means them afterwards.

@@ -50,7 +50,7 @@ class HeaderError(ValueError):
         self.hint = hint
 
 
-class Header(NamedTuple):
+class ImageHeader(NamedTuple):
     """Size as stored (before `orientation`), EXIF orientation 1 to 8, and the bytes to decode."""
 
     format: str
@@ -60,7 +60,7 @@ class Header(NamedTuple):
     data: bytes
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes) -> ImageHeader:
     """The header of a whole file.
 
     Raises:
@@ -90,7 +90,7 @@ def _cut(kind: str, missing: str) -> HeaderError:
     return HeaderError(f"the {kind} is cut short: {missing}", "copy or download the file again")
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: bytes) -> ImageHeader:
     """Walk the segments up to the end marker; without one the image is cut short."""
     size: tuple[int, int] | None = None
     orientation = 1
@@ -120,10 +120,10 @@ def _jpeg(data: bytes) -> Header:
         raise _cut("JPEG", "the end marker is missing")
     if size is None:
         raise HeaderError("the JPEG holds no image")
-    return Header("JPEG", *size, orientation, data)
+    return ImageHeader("JPEG", *size, orientation, data)
 
 
-def _png(data: bytes) -> Header:
+def _png(data: bytes) -> ImageHeader:
     """Check the chunks; keep those that determine pixels, so no animation and no profile."""
     size: tuple[int, int] | None = None
     orientation = 1
@@ -153,10 +153,10 @@ def _png(data: bytes) -> Header:
         raise HeaderError("the PNG does not begin with its header")
     if ancillary:
         data = b"".join([data[:8], *(view[start:stop] for start, stop in kept)])
-    return Header("PNG", *size, orientation, data)
+    return ImageHeader("PNG", *size, orientation, data)
 
 
-def _bmp(data: bytes) -> Header:
+def _bmp(data: bytes) -> ImageHeader:
     if len(data) < 26:
         raise _cut("BMP", "the header is incomplete")
     pixels, header_size = _uint(data, 10, 4), _uint(data, 14, 4)
@@ -168,10 +168,10 @@ def _bmp(data: bytes) -> Header:
     uncompressed = coding in (0, 3)
     if uncompressed and pixels + (width * bits + 31) // 32 * 4 * height > len(data):
         raise _cut("BMP", "there are fewer bytes than pixels")
-    return Header("BMP", width, height, 1, data)
+    return ImageHeader("BMP", width, height, 1, data)
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: bytes) -> ImageHeader:
     if len(data) < 30 or 8 + _uint(data, 4, 4) > len(data):
         raise _cut("WebP", "there are fewer bytes than the header says")
     kind, orientation = data[12:16], 1
@@ -190,7 +190,7 @@ def _webp(data: bytes) -> Header:
         size = _uint(data, 26, 2) & 0x3FFF, _uint(data, 28, 2) & 0x3FFF
     else:
         raise HeaderError("the WebP holds no image")
-    return Header("WebP", *size, orientation, data)
+    return ImageHeader("WebP", *size, orientation, data)
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -31,7 +31,7 @@ class Filter(NamedTuple):
     support: float
 
 
-class Block(NamedTuple):
+class WeightBlock(NamedTuple):
     """Weights (n, stop - first) from input rows first:stop to the next n output rows."""
 
     first: int
@@ -111,7 +111,7 @@ def _rows(image: Image, height: int, interpolation: str) -> Image:
 
 
 @lru_cache(maxsize=64)
-def _blocks(old: int, new: int, interpolation: str) -> tuple[Block, ...]:
+def _blocks(old: int, new: int, interpolation: str) -> tuple[WeightBlock, ...]:
     """The weights that take an axis of `old` pixels to `new` ones."""
     weight, support = FILTERS[interpolation]
     scale = old / new
@@ -133,7 +133,7 @@ def _blocks(old: int, new: int, interpolation: str) -> tuple[Block, ...]:
         dense = np.zeros((rows.stop - rows.start, high - low))
         row, tap = np.nonzero(at[rows] < stop[rows, None])
         dense[row, at[rows][row, tap] - low] = taps[rows][row, tap]
-        blocks.append(Block(low, high, dense))
+        blocks.append(WeightBlock(low, high, dense))
     return tuple(blocks)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from tinysight.concurrency import usable_cores
 from tinysight.data.audit.duplicates import Duplicate, duplicates_among, groups
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
-from tinysight.data.audit.sources import Side
+from tinysight.data.audit.sources import SplitSide
 from tinysight.data.samples import UNLABELLED, has_many
 
 Severity = Literal["error", "warning"]
@@ -69,7 +69,7 @@ Items = dict[str, list[dict[str, Any]]]  # by kind of problem
 
 
 def audit_images(
-    sides: Sequence[Side],
+    sides: Sequence[SplitSide],
     *,
     labels: Sequence[str] = (),
     min_size: int = 0,
@@ -122,7 +122,7 @@ class _Entries:
         files: image files, each once.
     """
 
-    def __init__(self, sides: Sequence[Side]) -> None:
+    def __init__(self, sides: Sequence[SplitSide]) -> None:
         self.sides = sides
         self.places: list[tuple[int, int]] = []
         self.file: list[int] = []
@@ -197,7 +197,7 @@ def _unknown(label: int | list[int]) -> bool:
     return label == UNLABELLED or (isinstance(label, list) and UNLABELLED in label)
 
 
-def _balance(sides: Sequence[Side], labels: Sequence[str]) -> dict[str, dict[str, int]]:
+def _balance(sides: Sequence[SplitSide], labels: Sequence[str]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[int, int]] = {}
     for side in sides:
         values = side.samples.labels

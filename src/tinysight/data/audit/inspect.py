@@ -14,7 +14,7 @@ from tinysight.concurrency import ordered_map
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
 from tinysight.transforms.decode import read_file, turn_upright
-from tinysight.transforms.header import Header, HeaderError, read_header
+from tinysight.transforms.header import HeaderError, ImageHeader, read_header
 
 THUMB = 64  # pixels, both sides, whatever the proportions
 _AHEAD = 64  # results that may wait for the ones before them
@@ -93,7 +93,7 @@ def inspect_all(
         cv2.setNumThreads(before)
 
 
-def _grey(header: Header, side: int) -> np.ndarray | None:
+def _grey(header: ImageHeader, side: int) -> np.ndarray | None:
     """Grey levels as stored, perhaps reduced; None if the pixels are damaged."""
     flag, by = cv2.IMREAD_GRAYSCALE, 1
     if header.format == "JPEG":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinysight.config.schema import Data
 
 
-class Side(NamedTuple):
+class SplitSide(NamedTuple):
     """One side of a split.
 
     Attributes:
@@ -32,12 +32,13 @@ class Side(NamedTuple):
     bad: Sequence[BadLines] = ()
 
 
-def sides_of_recipe(data: Data) -> tuple[list[Side], tuple[str, ...]]:
+def sides_of_recipe(data: Data) -> tuple[list[SplitSide], tuple[str, ...]]:
     """The training and the evaluation images of a recipe, and the label names."""
     sides = []
-    for name, split in (("train", data.train), ("eval", data.eval)):
+    splits = {"train": data.train, **{n or "eval": s for n, s in data.eval_splits.items()}}
+    for name, split in splits.items():
         bad: list[BadLines] = []
-        sides.append(Side(name, read_split(data, split, bad), bad))
+        sides.append(SplitSide(name, read_split(data, split, bad), bad))
     return sides, label_names(data)
 
 
@@ -47,7 +48,7 @@ def sides_of_lists(
     root: str | None = None,
     target: str | None = None,
     delimiter: str | None = None,
-) -> tuple[list[Side], tuple[str, ...]]:
+) -> tuple[list[SplitSide], tuple[str, ...]]:
     """One side for each list file, folder of classes, or folder of images, and the label names.
 
     Args:
@@ -71,11 +72,11 @@ def sides_of_lists(
             labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
             into = Gathered()
             read_class_folders(source, Form(kind, len(labels), names=labels), into)
-            sides.append(Side(name, into.done()))
+            sides.append(SplitSide(name, into.done()))
         else:
             folder, count = root or source.parent, len(labels) or None
             samples = read_list(
                 source, folder, count, delimiter, target=target or "class", names=labels, bad=bad
             )
-            sides.append(Side(name, samples, bad))
+            sides.append(SplitSide(name, samples, bad))
     return sides, labels
