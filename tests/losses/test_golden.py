@@ -1,4 +1,4 @@
-"""Every recorded loss: values and gradients of the reference framework."""
+"""Every recorded loss: values and gradients of PaddleClas."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _set_parameters(ours: Ours, arrays: dict[tuple[str, ...], np.ndarray]) -> No
 def _check_broadcast_labels(
     case: dict[str, Any], arrays: dict[tuple[str, ...], np.ndarray]
 ) -> None:
-    """The reference's plain contrastive loss compares labels (N, 1) where it means (N,).
+    """PaddleClas' plain contrastive loss compares labels (N, 1) where it means (N,).
 
     A row of cosines then counts as a whole: as positives once for every sample of its label, as
     negatives for every other sample. That is what was recorded, as shown here, and no loss that

@@ -83,7 +83,7 @@ def check_multilabel(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> 
 def check_topk(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
     k = case["kwargs"]["topk"]
     k = (k,) if isinstance(k, int) else tuple(k)
-    if "ties" in case["id"]:  # the reference's order is arbitrary there: bounds only
+    if "ties" in case["id"]:  # PaddleClas' order is arbitrary there: bounds only
         found = topk(*joined(parts), k)
         assert all(0 <= found[name] <= 1 for name in case["avg_meters"])
         assert sorted(found.values()) == [found[f"top{n}"] for n in sorted(k)]

@@ -1,4 +1,4 @@
-"""Every recorded retrieval metric, evaluation and re-ranking of the reference."""
+"""Every recorded retrieval metric, evaluation and re-ranking of PaddleClas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinysight.metrics.retrieval import (
 )
 
 KINDS = ("argsort", "rerank", "retrieval", "retrieval_eval")
-# Equal similarities: the reference's order among them is arbitrary. Codes of signs give many.
+# Equal similarities: PaddleClas' order among them is arbitrary. Codes of signs give many.
 TIES = ("ties", "sign")
 
 
@@ -139,7 +139,7 @@ def blocks(
     keep: np.ndarray | None,
     config: dict[str, Any],
 ) -> dict[str, float]:
-    """Mean of blocks of queries, weighted by their sizes, as the reference's evaluation does it."""
+    """Mean of blocks of queries, weighted by their sizes, as PaddleClas' evaluation does it."""
     size, total = config.get("sim_block_size", 64), len(query)
     result: dict[str, float] = {}
     for start in range(0, total, size):

@@ -1,6 +1,4 @@
-"""Every recorded network: entries, counts, logits and feature vectors of the reference
-framework.
-"""
+"""Every recorded network: entries, counts, logits and feature vectors of PaddleClas."""
 
 from __future__ import annotations
 
@@ -119,7 +117,7 @@ def _build(name: str, arguments: dict[str, Any]) -> Backbone:
 
 
 def _check_entries(record: dict[str, Any], model: nn.Module, prefix: str) -> None:
-    """The reference's state dict, name by name: what a weight file of it would hold."""
+    """PaddleClas' state dict, name by name: what a weight file of it would hold."""
     recorded = {n: tuple(s) for n, s, _ in record["entries"] if n.startswith(prefix)}
     assert {prefix + e.name: e.shape for e in reference_entries(model)} == recorded
 

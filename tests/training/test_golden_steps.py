@@ -1,4 +1,4 @@
-"""Three recorded training steps: the forward, backward, optimiser and statistics of the reference.
+"""Three recorded training steps: the forward, backward, optimiser and statistics of PaddleClas.
 
 Step 0 is the strict test. Later steps amplify rounding, so they are held to five times the
 difference that the recording measured between float32 and float64.
@@ -29,7 +29,7 @@ ROUNDING = 6e-8  # of one float32 value near 1
 def test_steps_in_float64(case: Case) -> None:
     expected = case["float32_vs_float64"].get("loss64")
     if expected is None:
-        pytest.skip("the reference has no float64 run of this")
+        pytest.skip("PaddleClas has no float64 run of this")
     run = _Run(case, torch.float64)
     found = [float(run.step(i)[1]) for i in range(len(expected))]
     assert found == pytest.approx(expected, rel=2e-7)

@@ -78,7 +78,7 @@ def run_blur(case: Case, op: str) -> np.ndarray:
 
 
 def run_hide_and_seek(case: Case) -> np.ndarray:
-    """The reference takes (H, W, C) for (C, H, W): it covers a corner as wide as there are channels."""
+    """PaddleClas takes (H, W, C) for (C, H, W): it covers a corner as wide as there are channels."""
     image = photo(case).copy()
     depth, height, width = image.shape
     side = min(height, width)
