@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from support.commands import execute
+from support.golden import own_path
 from tinysight.compat.paddle.pdparams import read_paddle_pickle
 from tinysight.compat.paddle.tensors import read_tensor
 from tinysight.compat.paddle.to_onnx import paddle_to_onnx
@@ -92,9 +93,9 @@ FUZZED = ["tiny_checkpoint.pdparams", "variety_protocol2.pdparams", "single_tens
 @pytest.mark.parametrize("name", [*FUZZED, "inference.pdmodel", "inference.json"])
 def test_random_damage(name: str, tmp_path: Path) -> None:
     """A few bytes changed, lost or added: what was read is an answer or a `WeightsError`, nothing else."""
-    source = next((hostile.GOLDEN / "pdparams").rglob(name)).read_bytes()
+    source = next(own_path("pdparams").rglob(name)).read_bytes()
     whole = (
-        hostile.GOLDEN / "pdparams/export_pir/PPLCNet_x0_25_cls2/inference.pdiparams"
+        own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2", "inference.pdiparams")
     ).read_bytes()
     random, path = Random(name), tmp_path / name
     if name in FUZZED:
