@@ -32,7 +32,7 @@ def roc(report: EvaluationReport) -> str:
     about = report.binary
     if about is None or not 0 < about.truth.sum() < len(about.truth):
         return ""
-    curve, decision = roc_curve(about.scores, about.truth), report.threshold
+    (rates, found, _), decision = roc_curve(about.scores, about.truth), report.threshold
     negatives = int((~about.truth).sum())
     marks, small = [], False
     if decision and decision.fpr and decision.tpr:
@@ -46,7 +46,7 @@ def roc(report: EvaluationReport) -> str:
         ]  # fmt: skip
     low = min(0.5 / negatives, decision.target or 1.0 if decision else 1.0)
     x = Axis("false-positive rate", low, 1.0, True) if small else Axis("false-positive rate")
-    points = list(zip(curve.fpr.tolist(), curve.tpr.tolist(), strict=True))
+    points = list(zip(rates.tolist(), found.tolist(), strict=True))
     area = roc_auc(about.scores, about.truth)["roc_auc"]
     return line_chart(
         "ROC and the chosen point" if marks else "ROC",
@@ -118,7 +118,7 @@ def _pr(report: EvaluationReport) -> str:
     about, decision = report.binary, report.threshold
     if about is None or not about.truth.any():
         return ""
-    curve = precision_recall_curve(about.scores, about.truth)
+    shares, found, _ = precision_recall_curve(about.scores, about.truth)
     marks = []
     if decision and decision.precision and decision.tpr:
         precision, recall = decision.precision, decision.tpr
@@ -129,7 +129,7 @@ def _pr(report: EvaluationReport) -> str:
         "Precision and recall",
         Axis("recall"),
         Axis("precision"),
-        {"PR": list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True))},
+        {"PR": list(zip(found.tolist(), shares.tolist(), strict=True))},
         marks,
         note=f"Average precision {area:.4f}, where {about.truth.mean():.3g} are positive as here.",
     )
