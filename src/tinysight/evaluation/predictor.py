@@ -21,7 +21,7 @@ from tinysight.data.lists import Sample
 from tinysight.data.samples import read_sample
 from tinysight.errors import DataError, ImageError
 from tinysight.registry import metrics as metric_registry
-from tinysight.tasks.base import Scored, Task, task_of_labels
+from tinysight.tasks.base import Task, task_of_labels
 from tinysight.transforms import Compose, to_batch
 from tinysight.transforms.base import Label
 
@@ -71,10 +71,6 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.task is None:
             object.__setattr__(self, "task", task_of_labels(self.labels))
-
-    def confusion(self) -> np.ndarray | None:
-        """Counts (K, K): row = label, column = class with the highest score; None of other tasks."""
-        return self.task.confusion(Scored(self.scores, self.labels))
 
 
 def evaluate(

@@ -17,18 +17,17 @@ from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation.latency import Latency, measure_latency
 from tinysight.evaluation.predictor import Evaluation, Predict, compute_metrics, evaluate
 from tinysight.evaluation.threshold import (
-    apply_threshold,
     choose_threshold,
     describe_rule,
     fpr_on_new_images,
     threshold_scores,
 )
+from tinysight.metrics.classification import LabelRates
 from tinysight.metrics.intervals import Interval
 from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.registry import engines
 from tinysight.tasks.base import (
     BinaryScores,
-    LabelRates,
     Misclassification,
     Scored,
     Section,
@@ -100,32 +99,30 @@ class EvaluationReport:
         return self.evaluation.task
 
     @property
-    def _scored(self) -> Scored:
+    def scored(self) -> Scored:
+        """What the task is asked with, at the threshold in force."""
         found, name = self.evaluation, self.binary.name if self.binary else None
         threshold = self.threshold.threshold if self.threshold else None
         positive = self.labels.index(name) if name in self.labels else None
         return Scored(found.scores, found.labels, self.labels, threshold, positive)
 
-    def predicted(self) -> np.ndarray:
-        """Class ids (N,) as the threshold decides, or those with the highest score without one."""
-        return self.task.predicted(self._scored)
-
     def confusion(self) -> np.ndarray | None:
         """Counts (K, K): row = label, column = prediction; None where an image has not one class."""
-        return self.task.confusion(self._scored)
+        return self.task.confusion(self.scored)
 
     def label_rates(self) -> list[tuple[str, LabelRates]]:
         """Each label with its rates; empty where there are none."""
-        rates = self.task.label_rates(self._scored)
+        rates = self.task.label_rates(self.scored)
         return list(zip(self.labels, rates, strict=True)) if rates else []
 
     def misclassified(self) -> tuple[list[Misclassification], int]:
         """All wrong decisions, the surest first, and the number of decisions."""
-        return self.task.misclassified(self._scored)
+        wrong, total = self.task.misclassified(self.scored)
+        return sorted(wrong, key=lambda decision: -decision.gap), total
 
     def sections(self) -> list[Section]:
         """Tables of the task's own."""
-        return self.task.sections(self._scored)
+        return self.task.sections(self.scored)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the scores, as plain data."""
@@ -147,12 +144,9 @@ class EvaluationReport:
 
     def labels_json(self) -> dict[str, Any]:
         """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
-        rows = {}
-        for name, rates in self.label_rates():
-            row = rates._asdict()
-            rows[name] = {"pictures": row.pop("support"), **row}
-        tree, confusion = {"labels": rows}, self.confusion()
-        return tree if confusion is None else {**tree, "confusion": confusion.tolist()}
+        keys, confusion = ("pictures", *LabelRates._fields[1:]), self.confusion()
+        rows = {name: dict(zip(keys, row, strict=True)) for name, row in self.label_rates()}
+        return {"labels": rows} | ({} if confusion is None else {"confusion": confusion.tolist()})
 
     def _threshold_json(self) -> dict[str, Any] | None:
         if self.threshold is None:
@@ -243,14 +237,11 @@ def assess(
         DataError: the evaluation list cannot be read, or no image of it.
     """
     predict, transforms, labels, task, recipe, manifest = subject
+    samples = images_of(subject) if samples is None else samples
+    metrics = [m.spec for m in recipe.metrics] if recipe else task.default_metrics
+    size = recipe.data.eval_batch_size if recipe else 64
     found = evaluate(
-        predict,
-        images_of(subject) if samples is None else samples,
-        transforms,
-        [m.spec for m in recipe.metrics] if recipe else task.default_metrics,
-        batch_size=recipe.data.eval_batch_size if recipe else 64,
-        labels=labels,
-        task=task,
+        predict, samples, transforms, metrics, batch_size=size, labels=labels, task=task
     )
     times = measure_latency(predict, found.paths, transforms) if latency else None
     if manifest:
@@ -260,18 +251,14 @@ def assess(
 
 
 def report_of_recipe(
-    evaluation: Evaluation,
-    recipe: Recipe,
-    labels: Sequence[str],
-    *,
-    latency: Latency | None = None,
+    found: Evaluation, recipe: Recipe, labels: Sequence[str], *, latency: Latency | None = None
 ) -> EvaluationReport:
     """The report on a trained network; its threshold is chosen on these images, see `assess`.
 
     Raises:
         ConfigError: the recipe asks for an operating point that is not supported.
     """
-    section, task, found = recipe.export, evaluation.task, evaluation
+    section, task = recipe.export, found.task
     temperature = task.fit_temperature(found.scores, found.labels)
     if section.calibrate and temperature is not None:
         scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
@@ -283,36 +270,34 @@ def report_of_recipe(
         chosen = describe_rule(result, point is not None) if result else _none(spec)
     except DataError as error:
         result, chosen = None, str(error)
+    binary = threshold_scores(found, spec, labels)
+    calibration = task.calibration(found.scores, found.labels)
     return EvaluationReport(
-        tuple(labels),
-        found,
-        threshold_scores(found, spec, labels),
-        result,
-        chosen,
-        task.calibration(found.scores, found.labels),
-        temperature,
-        section.calibrate,
-        latency,
-    )
+        tuple(labels), found, binary, result, chosen,
+        calibration, temperature, section.calibrate, latency,
+    )  # fmt: skip
 
 
 def report_of_bundle(
-    evaluation: Evaluation, manifest: Manifest, *, latency: Latency | None = None
+    found: Evaluation, manifest: Manifest, *, latency: Latency | None = None
 ) -> EvaluationReport:
     """The report on a bundle: its own threshold on these images, beside what is expected of it."""
-    result, point, found = apply_threshold(manifest, evaluation), manifest.threshold, evaluation
-    if result and point:
-        result = result._replace(interval=point.interval and Interval(*point.interval))
-    return EvaluationReport(
+    labels, spec, point, task = (
         manifest.labels,
-        found,
-        threshold_scores(found, manifest.postprocess, manifest.labels),
-        result,
-        point.chosen if point else _none(manifest.postprocess),
-        found.task.calibration(found.scores, found.labels),
-        found.task.fit_temperature(found.scores, found.labels),
-        latency=latency,
-        expected_fpr=fpr_on_new_images(manifest, result.counts.negatives) if result else None,
+        manifest.postprocess,
+        manifest.threshold,
+        found.task,
+    )
+    result, expected = choose_threshold(found, None, spec, labels), None
+    if result:
+        expected = fpr_on_new_images(manifest, result.counts.negatives)
+        if point:
+            result = result._replace(interval=point.interval and Interval(*point.interval))
+    binary, chosen = threshold_scores(found, spec, labels), point.chosen if point else _none(spec)
+    calibration = task.calibration(found.scores, found.labels)
+    temperature = task.fit_temperature(found.scores, found.labels)
+    return EvaluationReport(
+        labels, found, binary, result, chosen, calibration, temperature, False, latency, expected
     )
 
 

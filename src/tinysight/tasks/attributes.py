@@ -7,7 +7,7 @@ networks. An attribute is there if its probability exceeds the threshold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -64,13 +64,11 @@ class PersonAttribute:
         limit = self.threshold if self.output_threshold is None else self.output_threshold
         limits = np.full(26, limit)
         limits[_GLASSES], limits[_HOLD] = self.glasses_threshold, self.hold_threshold
-        return [
-            AttributeResult("", tuple(self._words(row)), row > limits)
-            for row in scores.astype(np.float64)
-        ]
+        rows = scores.astype(np.float64)
+        return [AttributeResult("", tuple(self._words(row)), row > limits) for row in rows]
 
     def _words(self, row: np.ndarray) -> list[str]:
-        upper = [_long_or_short(row)]
+        upper = ["LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"]
         upper += [w for w, p in zip(_UPPER, row[4:8], strict=True) if p > self.threshold]
         lower = [w for w, p in zip(_LOWER, row[8:14], strict=True) if p > self.threshold]
         bag = _BAGS[row[15:18].argmax()] if row[15:18].max() > self.threshold else "No bag"
@@ -134,30 +132,16 @@ class TableAttribute:
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 6)."""
         check_scores(scores, self.labels, len(_TABLE))
-        limits = np.array(
-            [
-                self.source_threshold,
-                self.number_threshold,
-                self.color_threshold,
-                self.clarity_threshold,
-                self.obstruction_threshold,
-                self.angle_threshold,
-            ]
-        )
+        limits = np.array([getattr(self, field.name) for field in fields(self)[: len(_TABLE)]])
         of_words = limits.copy()
         if self.number_decides:
             of_words[4:] = self.number_threshold
-        return [
-            AttributeResult(
-                "",
-                tuple(
-                    yes if p > limit else no
-                    for (yes, no), p, limit in zip(_TABLE, row, of_words, strict=True)
-                ),
-                row > limits,
-            )
-            for row in scores.astype(np.float64)
-        ]
+        results = []
+        for row in scores.astype(np.float64):
+            words = zip(_TABLE, row > of_words, strict=True)
+            said = tuple(yes if there else no for (yes, no), there in words)
+            results.append(AttributeResult("", said, row > limits))
+        return results
 
 
 @postprocesses.register("face_attribute")
@@ -190,12 +174,7 @@ class FaceAttribute:
         return results
 
 
-def _long_or_short(row: np.ndarray) -> str:
-    return "LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"
-
-
 def _best(title: str, words: Sequence[str], row: np.ndarray, limit: float) -> str:
     at = int(row.argmax())
-    if row[at] < limit:
-        return f"{title} unknown"
-    return f"{title}: ({words[at]}, prob: {float(row[at])})"
+    known = f"{title}: ({words[at]}, prob: {float(row[at])})"
+    return f"{title} unknown" if row[at] < limit else known

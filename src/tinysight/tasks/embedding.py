@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses, tasks
-from tinysight.tasks.base import Activation, Task
+from tinysight.tasks.base import Task
 from tinysight.tasks.postprocess import check_scores
 from tinysight.tasks.results import CodeResult, EmbeddingResult
 
@@ -64,23 +64,17 @@ class Binarize:
 class EmbeddingTask(Task):
     """An image as a vector: identities as labels, evaluated by searching every image among the others."""
 
-    source: ClassVar[Literal["logits", "embedding"]] = "embedding"
-    activation: ClassVar[Activation] = "normalize"
-    output: ClassVar[str] = "embedding"
-    postprocesses: ClassVar[tuple[str, ...]] = ("embedding", "binarize")
-    has_classes: ClassVar[bool] = False
-    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "retrieval"},)
+    source = "embedding"
+    activation = "normalize"
+    output = "embedding"
+    postprocesses = ("embedding", "binarize")
+    has_classes = False
+    default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:
         from tinysight.data.targets import IdentityTarget
 
         return {"identity": IdentityTarget()}
-
-    def known(self, labels: np.ndarray) -> np.ndarray:
-        return labels >= 0
-
-    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        return np.asarray(np.bincount(labels[labels >= 0], minlength=num_classes))
 
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         _, index = np.unique(labels, return_inverse=True)

@@ -50,12 +50,10 @@ def override(
     Raises:
         ConfigError: out of range, both at once, or without meaning for these results.
     """
-    kind = result_type(spec)
     if topk is not None and threshold is not None:
         raise ConfigError("topk, threshold", "only one of the two makes sense")
-    if (threshold is not None and kind is EmbeddingResult) or (
-        topk is not None and not has_scores(spec)
-    ):
+    vector = threshold is not None and result_type(spec) is EmbeddingResult
+    if vector or (topk is not None and not has_scores(spec)):
         raise ConfigError("topk, threshold", f"the results of this bundle are its {spec['name']}")
     if topk is not None:
         if topk < 1:
@@ -102,6 +100,11 @@ def class_index(which: str | int, labels: tuple[str, ...], where: str) -> int:
     if which < 0 or (labels and which >= len(labels)):
         raise ConfigError(where, f"no class {which}", f"there are {len(labels)}, the first is 0")
     return which
+
+
+def names_of(class_ids: np.ndarray, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of some classes; none where the labels are not known."""
+    return tuple(labels[i] for i in class_ids.tolist()) if labels else ()
 
 
 def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None) -> None:

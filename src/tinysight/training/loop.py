@@ -23,7 +23,7 @@ from tinysight.data.labels import resolve_labels
 from tinysight.data.loader import Batch, batches
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Evaluation, evaluate
-from tinysight.tasks import task_of_recipe
+from tinysight.tasks.base import task_of_recipe
 from tinysight.training.checkpoint import save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder

@@ -20,7 +20,7 @@ from tinysight.models import Backbone, set_batch_norm_variance
 from tinysight.models.activation import activate, network_output
 from tinysight.pipelines.pipeline import Pipeline, Steps
 from tinysight.registry import backbones
-from tinysight.tasks import Task, task_of_recipe
+from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
 from tinysight.training.pretrained import CLASSIFIER, find_pretrained, load_pretrained

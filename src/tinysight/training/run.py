@@ -16,7 +16,7 @@ from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import compute_metrics
 from tinysight.models import Backbone
 from tinysight.registry import batch_transforms, losses, optimizers, samplers, schedules
-from tinysight.tasks import task_of_recipe
+from tinysight.tasks.base import task_of_recipe
 from tinysight.training.checkpoint import (
     Checkpoint,
     TrainState,
