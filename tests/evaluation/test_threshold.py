@@ -11,7 +11,7 @@ from support.bundles import tiny_manifest
 from tinysight.config.schema import Component, Export, OperatingPoint
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.evaluation.report import report_of_bundle
+from tinysight.evaluation.report import report_of
 from tinysight.evaluation.threshold import (
     check_operating_point,
     choose_threshold,
@@ -147,7 +147,7 @@ def test_a_bundle_keeps_what_a_promise_needs() -> None:
     assert fpr_on_new_images(tiny_manifest(), 250) is None
 
     found = two_classes(800, seed=7)
-    report = report_of_bundle(found, manifest)
+    report = report_of(found, manifest.labels, manifest=manifest)
     applied = choose_threshold(found, None, manifest.postprocess, manifest.labels)
     assert applied and report.threshold == applied._replace(interval=decision.interval)
     assert report.threshold and report.threshold.fpr and report.expected_fpr
@@ -162,7 +162,7 @@ def test_a_bundle_keeps_what_a_promise_needs() -> None:
 
 def test_a_bundle_without_a_threshold_has_no_point() -> None:
     manifest = tiny_manifest(postprocess={"name": "topk"}, threshold=None)
-    report = report_of_bundle(two_classes(), manifest)
+    report = report_of(two_classes(), manifest.labels, manifest=manifest)
     assert report.threshold is None
     assert report.chosen == "none: the post-processor is topk"
     assert report.to_json()["threshold"] is None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 import cv2
@@ -178,11 +179,8 @@ def compute_metrics(
     for i, spec in enumerate(specs):
         found = metric_registry.build(spec, f"metrics.{i}", scores=scores, labels=labels)
         for key, value in found.items():
-            name, n = key, 1
-            while name in values:
-                n += 1
-                name = f"{key}_{n}"
-            values[name] = float(value)
+            names = (key if n == 1 else f"{key}_{n}" for n in count(1))
+            values[next(name for name in names if name not in values)] = float(value)
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,27 +14,15 @@ from tinysight.bundle.manifest import Manifest
 from tinysight.data.labels import label_names
 from tinysight.data.lists import Sample, read_list, read_split
 from tinysight.errors import ConfigError, DataError
+from tinysight.evaluation import threshold as thresholds
 from tinysight.evaluation.latency import Latency, measure_latency
 from tinysight.evaluation.predictor import Evaluation, Predict, compute_metrics, evaluate
-from tinysight.evaluation.threshold import (
-    choose_threshold,
-    describe_rule,
-    fpr_on_new_images,
-    threshold_scores,
-)
 from tinysight.metrics.classification import LabelRates
 from tinysight.metrics.intervals import Interval
 from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.registry import engines
-from tinysight.tasks.base import (
-    BinaryScores,
-    Misclassification,
-    Scored,
-    Section,
-    Task,
-    task_of_bundle,
-    task_of_recipe,
-)
+from tinysight.tasks import base as tasks
+from tinysight.tasks.base import Misclassification, Scored, Section, Task
 from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
@@ -84,7 +72,7 @@ class EvaluationReport:
 
     labels: tuple[str, ...]
     evaluation: Evaluation
-    binary: BinaryScores | None
+    binary: tasks.BinaryScores | None
     threshold: ThresholdResult | None
     chosen: str
     calibration: dict[str, float]
@@ -174,7 +162,7 @@ def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
     about = bundle.manifest
     session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(about.transforms, "transforms")
-    task = task_of_recipe(recipe) if recipe else task_of_bundle(about)
+    task = tasks.task_of_recipe(recipe) if recipe else tasks.task_of_bundle(about)
     return Subject(session.run, transforms, about.labels, task, recipe, about)
 
 
@@ -185,7 +173,7 @@ def subject_of_recipe(predict: Predict, recipe: Recipe) -> Subject:
         predict: (N, C, H, W) float32 to scores.
         recipe: of the run, or with other images and metrics.
     """
-    labels, task = label_names(recipe.data), task_of_recipe(recipe)
+    labels, task = label_names(recipe.data), tasks.task_of_recipe(recipe)
     return Subject(predict, recipe.eval_transforms(), labels, task, recipe)
 
 
@@ -244,62 +232,54 @@ def assess(
         predict, samples, transforms, metrics, batch_size=size, labels=labels, task=task
     )
     times = measure_latency(predict, found.paths, transforms) if latency else None
-    if manifest:
-        return report_of_bundle(found, manifest, latency=times)
-    assert recipe is not None  # only a bundle goes without
-    return report_of_recipe(found, recipe, labels, latency=times)
+    return report_of(found, labels, recipe, manifest, times)
 
 
-def report_of_recipe(
-    found: Evaluation, recipe: Recipe, labels: Sequence[str], *, latency: Latency | None = None
+def report_of(
+    found: Evaluation,
+    labels: Sequence[str],
+    recipe: Recipe | None = None,
+    manifest: Manifest | None = None,
+    latency: Latency | None = None,
 ) -> EvaluationReport:
-    """The report on a trained network; its threshold is chosen on these images, see `assess`.
+    """The report on an evaluation.
+
+    Args:
+        found: the evaluation.
+        labels: the K label names.
+        recipe: of a trained network; its threshold is chosen on these images, see `assess`.
+        manifest: of a bundle; it has its own threshold. One of the two is needed.
+        latency: of one image. Default: not measured.
 
     Raises:
         ConfigError: the recipe asks for an operating point that is not supported.
     """
-    section, task = recipe.export, found.task
+    task, shipped, calibrate, point, expected = found.task, None, False, None, None
     temperature = task.fit_temperature(found.scores, found.labels)
-    if section.calibrate and temperature is not None:
-        scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
-        specs = [m.spec for m in recipe.metrics]
-        found = replace(found, scores=scores, metrics=compute_metrics(specs, scores, found.labels))
-    spec, point = section.postprocess.spec, section.operating_point
+    if manifest:
+        spec, shipped = manifest.postprocess, manifest.threshold
+    else:
+        assert recipe is not None  # only a bundle goes without
+        spec, point = recipe.export.postprocess.spec, recipe.export.operating_point
+        calibrate = recipe.export.calibrate
+        if calibrate and temperature is not None:
+            scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
+            values = compute_metrics([m.spec for m in recipe.metrics], scores, found.labels)
+            found = replace(found, scores=scores, metrics=values)
+    chosen = shipped.chosen if shipped else f"none: the post-processor is {spec['name']}"
     try:
-        result = choose_threshold(found, point, spec, labels)
-        chosen = describe_rule(result, point is not None) if result else _none(spec)
+        result = thresholds.choose_threshold(found, point, spec, labels)
     except DataError as error:
         result, chosen = None, str(error)
-    binary = threshold_scores(found, spec, labels)
+    if result and manifest:
+        ends = shipped.interval if shipped else None
+        result = result._replace(interval=ends and Interval(*ends))
+        expected = thresholds.fpr_on_new_images(manifest, result.counts.negatives)
+    elif result:
+        chosen = thresholds.describe_rule(result, point is not None)
+    binary = thresholds.threshold_scores(found, spec, labels)
     calibration = task.calibration(found.scores, found.labels)
     return EvaluationReport(
         tuple(labels), found, binary, result, chosen,
-        calibration, temperature, section.calibrate, latency,
+        calibration, temperature, calibrate, latency, expected,
     )  # fmt: skip
-
-
-def report_of_bundle(
-    found: Evaluation, manifest: Manifest, *, latency: Latency | None = None
-) -> EvaluationReport:
-    """The report on a bundle: its own threshold on these images, beside what is expected of it."""
-    labels, spec, point, task = (
-        manifest.labels,
-        manifest.postprocess,
-        manifest.threshold,
-        found.task,
-    )
-    result, expected = choose_threshold(found, None, spec, labels), None
-    if result:
-        expected = fpr_on_new_images(manifest, result.counts.negatives)
-        if point:
-            result = result._replace(interval=point.interval and Interval(*point.interval))
-    binary, chosen = threshold_scores(found, spec, labels), point.chosen if point else _none(spec)
-    calibration = task.calibration(found.scores, found.labels)
-    temperature = task.fit_temperature(found.scores, found.labels)
-    return EvaluationReport(
-        labels, found, binary, result, chosen, calibration, temperature, False, latency, expected
-    )
-
-
-def _none(postprocess: Mapping[str, Any]) -> str:
-    return f"none: the post-processor is {postprocess['name']}"

@@ -5,31 +5,21 @@ Which scores it decides about depends on the task and the post-processor: `Task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinysight.bundle.manifest import Manifest, ShippedThreshold
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Evaluation
+from tinysight.metrics import operating_point as points
 from tinysight.metrics.intervals import Interval
-from tinysight.metrics.operating_point import (
-    Counts,
-    ThresholdResult,
-    at_target_fpr,
-    at_target_precision,
-    at_threshold,
-    expected_fpr,
-)
+from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.tasks.base import BinaryScores, Scored, Task
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Export, OperatingPoint
 
-_RULES: dict[str, Callable[..., ThresholdResult]] = {
-    "target_fpr": at_target_fpr,
-    "target_precision": at_target_precision,
-    "threshold": at_threshold,
-}
+_RULES = {"target_fpr": points.at_target_fpr, "target_precision": points.at_target_precision}
 PREFIX = "operating_point."  # begins the names of a bundle's metrics that belong to its threshold
 
 
@@ -83,7 +73,8 @@ def choose_threshold(
         return None
     given = {"threshold": float(postprocess.get("threshold", 0.5))}
     ((rule, value),) = (point.model_dump(exclude_none=True) if point else given).items()
-    return _RULES[rule](binary.scores, binary.truth, value, clusters=binary.clusters)
+    at = _RULES.get(rule, points.at_threshold)
+    return at(binary.scores, binary.truth, value, clusters=binary.clusters)
 
 
 def with_threshold(
@@ -140,6 +131,6 @@ def fpr_on_new_images(manifest: Manifest, negatives: int) -> Interval | None:
     numbers = {k.removeprefix(PREFIX): v for k, v in metrics if k.startswith(PREFIX)}
     if not numbers.get("negatives") or not negatives:
         return None
-    counts = Counts(*(int(numbers[name]) for name in Counts._fields))
+    counts = points.Counts(*(int(numbers[name]) for name in points.Counts._fields))
     allowed, effective = int(numbers["allowed"]), numbers["effective_negatives"]
-    return expected_fpr(counts, negatives, allowed=allowed, effective=effective)
+    return points.expected_fpr(counts, negatives, allowed=allowed, effective=effective)

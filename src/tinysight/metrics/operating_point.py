@@ -29,14 +29,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tinysight.errors import ConfigError, DataError
+from tinysight.metrics import distributions, intervals
 from tinysight.metrics.checks import Array, binary_columns
-from tinysight.metrics.distributions import beta_binomial_quantile, beta_quantile, binomial_quantile
-from tinysight.metrics.intervals import (
-    Interval,
-    bootstrap_interval,
-    effective_number,
-    exact_interval,
-)
+from tinysight.metrics.intervals import Interval, exact_interval
 
 _TAIL = 0.025  # left out at each end
 _DRAWS = 200  # repetitions of the choice by precision
@@ -107,7 +102,7 @@ def at_threshold(
     Raises:
         DataError: shapes that do not fit, no samples, NaN.
     """
-    return _decision(_samples(scores, labels, clusters, "threshold"), threshold, "threshold")
+    return _decision(_samples(scores, labels, clusters, "threshold"), threshold, "threshold", None)
 
 
 def at_target_fpr(
@@ -192,7 +187,7 @@ def at_target_precision(
         at = _last_precise(*counted(rows), target)
         return 1.0 if at is None else float(falling[at])
 
-    ends = bootstrap_interval(again, len(rank), clusters=clusters, repeats=_DRAWS)
+    ends = intervals.bootstrap_interval(again, len(rank), clusters=clusters, repeats=_DRAWS)
     rate, needed, few = found.precision, needed_for_rate(target), ""
     count = found.counts.true_positives + found.counts.false_positives
     if rate and rate.value - rate.low > _ROOM and count < needed:
@@ -225,8 +220,8 @@ def expected_fpr(
     low = counts.false_positives * scale
     high = (counts.false_positives if allowed is None else allowed) * scale
     return Interval(
-        beta_binomial_quantile(_TAIL, m, low, n - low + 1) / m,
-        beta_binomial_quantile(1 - _TAIL, m, high + 1, n - high) / m,
+        distributions.beta_binomial_quantile(_TAIL, m, low, n - low + 1) / m,
+        distributions.beta_binomial_quantile(1 - _TAIL, m, high + 1, n - high) / m,
     )
 
 
@@ -234,7 +229,9 @@ def expected_fpr(
 def needed_negatives(target: float) -> int:
     """Fewest negatives with which the interval of the rate ends at twice `target` or below."""
     k = 1
-    while beta_quantile(1 - _TAIL, k + 1, math.ceil(k / target) - k) > min(2 * target, 1.0):
+    while distributions.beta_quantile(1 - _TAIL, k + 1, math.ceil(k / target) - k) > min(
+        2 * target, 1.0
+    ):
         k += 1
     return math.ceil(k / target)
 
@@ -272,7 +269,7 @@ class _Samples(NamedTuple):
         """Effective number of the samples `among` (N,) bool, of which those in `hit` count."""
         if self.clusters is None or not among.any():
             return float(among.sum())
-        return effective_number(hit[among], self.clusters[among])
+        return intervals.effective_number(hit[among], self.clusters[among])
 
 
 def _samples(scores: Array, labels: Array, clusters: Array | None, where: str) -> _Samples:
@@ -283,11 +280,7 @@ def _samples(scores: Array, labels: Array, clusters: Array | None, where: str) -
 
 
 def _decision(
-    of: _Samples,
-    threshold: float,
-    rule: Rule,
-    target: float | None = None,
-    allowed: int | None = None,
+    of: _Samples, threshold: float, rule: Rule, target: float | None, allowed: int | None = None
 ) -> ThresholdResult:
     hit, truth = of.scores >= threshold, of.truth
     tp, fp = int((hit & truth).sum()), int((hit & ~truth).sum())
@@ -333,8 +326,8 @@ def _order_interval(negatives: Array, target: float, effective: float) -> Interv
     """95 % for the threshold whose rate is `target`; the ends of [0, 1] where the sample has none."""
     n, worth = len(negatives), max(1, round(effective))
     scale = n / worth
-    beyond = math.ceil(binomial_quantile(1 - _TAIL, worth, target) * scale)
-    within = math.floor(binomial_quantile(_TAIL, worth, target) * scale)
+    beyond = math.ceil(distributions.binomial_quantile(1 - _TAIL, worth, target) * scale)
+    within = math.floor(distributions.binomial_quantile(_TAIL, worth, target) * scale)
     low = float(negatives[n - beyond - 1]) if beyond < n else 0.0
     high = float(negatives[n - within]) if within > 0 else 1.0
     return Interval(low, high)

@@ -66,15 +66,15 @@ class Misclassification(NamedTuple):
     Attributes:
         row: row of the evaluation, from 0.
         predicted: name of what was predicted.
-        truth: name of what is true.
         score: score of the prediction.
+        truth: name of what is true.
         gap: distance to the right side of the decision; the largest are shown first.
     """
 
     row: int
     predicted: str
-    truth: str
     score: float
+    truth: str
     gap: float
 
 

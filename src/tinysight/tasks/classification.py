@@ -38,10 +38,10 @@ class TopK:
 
     def __call__(self, scores: np.ndarray) -> list[ClassResult]:
         """Results for scores (N, K), higher is better."""
-        check_scores(scores, self.labels)
+        table = check_scores(scores, self.labels)
         # Stable ascending order read backwards: the highest id first among equals.
         order = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, : self.k]
-        best = np.take_along_axis(scores, order, axis=1).astype(np.float64).round(self.decimals)
+        best = np.take_along_axis(table, order, axis=1).round(self.decimals)
         rows = zip(order, best, strict=True)
         return [ClassResult("", ids, row, names_of(ids, self.labels)) for ids, row in rows]
 
@@ -104,8 +104,8 @@ class AllScores:
 
     def __call__(self, scores: np.ndarray) -> list[ScoreResult]:
         """Results for scores (N, K)."""
-        check_scores(scores, self.labels)
-        return [ScoreResult("", row) for row in scores.astype(np.float64).round(self.decimals)]
+        rounded = check_scores(scores, self.labels).round(self.decimals)
+        return [ScoreResult("", row) for row in rounded]
 
 
 @tasks.register("classification")
@@ -165,7 +165,7 @@ class ClassificationTask(Task):
         predicted, wrong = self.predicted(of), []
         for i in np.flatnonzero(predicted != of.labels).tolist():
             said, truth = predicted[i], of.labels[i]
-            score, gap = of.scores[i, said], of.scores[i, said] - of.scores[i, truth]
-            names = of.names[said], of.names[truth]
-            wrong.append(Misclassification(i, *names, float(score), float(gap)))
+            score, gap = of.scores[i, said], float(of.scores[i, said] - of.scores[i, truth])
+            name, right = of.names[said], of.names[truth]
+            wrong.append(Misclassification(i, name, float(score), right, gap))
         return wrong, len(of.labels)

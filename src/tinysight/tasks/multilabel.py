@@ -38,9 +38,8 @@ class MultiLabel:
 
     def __call__(self, scores: np.ndarray) -> list[ClassResult]:
         """Results for independent probabilities (N, K)."""
-        check_scores(scores, self.labels)
+        table = check_scores(scores, self.labels).round(self.decimals)
         found = [np.flatnonzero(row >= self.threshold) for row in scores]
-        table = scores.astype(np.float64).round(self.decimals)
         rows = zip(found, table, strict=True)
         return [ClassResult("", ids, row[ids], names_of(ids, self.labels)) for ids, row in rows]
 
@@ -91,7 +90,7 @@ class MultilabelTask(Task):
         for i, k in zip(rows.tolist(), columns.tolist(), strict=True):
             words, score = (of.names[k], f"not {of.names[k]}"), float(of.scores[i, k])
             said, truth = words if called[i, k] else words[::-1]
-            wrong.append(Misclassification(i, said, truth, score, abs(score - cut)))
+            wrong.append(Misclassification(i, said, score, truth, abs(score - cut)))
         return wrong, int((of.labels >= 0).sum())
 
 

@@ -107,8 +107,10 @@ def names_of(class_ids: np.ndarray, labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(labels[i] for i in class_ids.tolist()) if labels else ()
 
 
-def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None) -> None:
-    """Refuse anything but (N, K) with a label, if there are labels, for each of the K classes.
+def check_scores(
+    scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None
+) -> np.ndarray:
+    """Scores (N, K) as float64; each of the K classes has a label, if there are labels.
 
     Args:
         scores: of the network.
@@ -125,3 +127,4 @@ def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int | Non
     if outputs is not None and scores.shape[1] != outputs:
         what = f"these attributes are {outputs} outputs, the network has {scores.shape[1]}"
         raise ConfigError("postprocess", what)
+    return scores.astype(np.float64)
