@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,8 +27,6 @@ from tinysight.tasks.base import Misclassification, Scored, Section, Task
 from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tinysight.config import Recipe
 
 
@@ -193,8 +192,6 @@ def images_of(
     """
     recipe, labels = subject.recipe, subject.labels
     if list_file:
-        from pathlib import Path
-
         target = recipe.data.target if recipe else next(iter(subject.task.targets()))
         delimiter = recipe.data.delimiter if recipe else None
         root = root or Path(list_file).parent

@@ -28,10 +28,10 @@ _YEARS = ("AgeLess18", "Age18-60", "AgeOver60")  # from 19
 _SIDES = ("Front", "Side", "Back")  # from 23
 _COLORS = ["yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black"]
 _TYPES = ["sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate"]
-_TABLE = [
-    *[("Scanned", "Photo"), ("Little", "Numerous"), ("Black-and-White", "Multicolor")],
-    *[("Clear", "Blurry"), ("Without-Obstacles", "With-Obstacles"), ("Horizontal", "Tilted")],
-]
+_TABLE = (
+    ("Scanned", "Photo"), ("Little", "Numerous"), ("Black-and-White", "Multicolor"),
+    ("Clear", "Blurry"), ("Without-Obstacles", "With-Obstacles"), ("Horizontal", "Tilted"),
+)  # fmt: skip
 # The 40 attributes of CelebA in PaddleClas' words, in the data set's order.
 _FACE = (
     "CheekWhiskers", "ArchedEyebrows", "Attractive", "BagsUnderEyes", "Bald", "Bangs", "BigLips",
@@ -74,14 +74,14 @@ class PersonAttribute:
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 26)."""
         rows = check_scores(scores, self.labels, 26)
-        limit = self.threshold if self.output_threshold is None else self.output_threshold
-        limits = np.full(26, limit)
+        output = self.output_threshold
+        limits = np.full(26, self.threshold if output is None else output)
         limits[_GLASSES], limits[_HOLD] = self.glasses_threshold, self.hold_threshold
         return [AttributeResult("", tuple(self._words(row)), row > limits) for row in rows]
 
     def _words(self, row: np.ndarray) -> list[str]:
-        upper = ["LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"]
-        upper += [w for w, p in zip(_UPPER, row[4:8], strict=True) if p > self.threshold]
+        sleeve = "LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"
+        upper = [w for w, p in zip(_UPPER, row[4:8], strict=True) if p > self.threshold]
         lower = [w for w, p in zip(_LOWER, row[8:14], strict=True) if p > self.threshold]
         bag = _BAGS[row[15:18].argmax()] if row[15:18].max() > self.threshold else "No bag"
         return [
@@ -92,7 +92,7 @@ class PersonAttribute:
             f"Hat: {row[_HAT] > self.threshold}",
             f"HoldObjectsInFront: {row[_HOLD] > self.hold_threshold}",
             bag,
-            f"Upper: {' '.join(upper)}",
+            f"Upper: {' '.join([sleeve, *upper])}",
             f"Lower:  {' '.join(lower or [_LOWER[row[8:14].argmax()]])}",
             "Boots" if row[_BOOTS] > self.threshold else "No boots",
         ]
