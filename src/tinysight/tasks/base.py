@@ -156,7 +156,10 @@ class Task:
         Raises:
             ConfigError: their shape is not that of these labels.
         """
-        if scores.shape != (rows, len(names)):
+        if not self.has_classes and (scores.ndim != 2 or len(scores) != rows):
+            what = f"expected vectors (N, D) of {rows} images, got shape {scores.shape}"
+            raise ConfigError("model", what)
+        if self.has_classes and scores.shape != (rows, len(names)):
             what = f"{len(names)} labels, but the model answers {scores.shape} for {rows} images"
             hint = "use the labels the model was trained with"
             raise ConfigError("data.labels", what, hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -79,9 +79,3 @@ class EmbeddingTask(Task):
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         _, index = np.unique(labels, return_inverse=True)
         return np.asarray(np.eye(int(index.max(initial=0)) + 1, dtype=np.float32)[index])
-
-    def check_scores(self, scores: np.ndarray, rows: int, names: Sequence[str]) -> np.ndarray:
-        if scores.ndim != 2 or len(scores) != rows:
-            what = f"expected embeddings (N, D) of {rows} images, got shape {scores.shape}"
-            raise ConfigError("model", what)
-        return scores
