@@ -30,7 +30,7 @@ from tinysight.files import sha256
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
 from tinysight.registry import engines
-from tinysight.tasks import task_of_target
+from tinysight.tasks.base import task_of_target
 from tinysight.training import fit, load_predictor
 from tinysight.training.checkpoint import load_checkpoint, save_checkpoint
 from tinysight.training.predictor import predictor

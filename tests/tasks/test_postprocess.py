@@ -12,17 +12,15 @@ import pytest
 from support.golden import Case, each_case, not_built
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-from tinysight.tasks import (
-    AllScores,
-    Binarize,
+from tinysight.tasks.attributes import (
     FaceAttribute,
-    MultiLabel,
     PersonAttribute,
     TableAttribute,
-    Threshold,
-    TopK,
     VehicleAttribute,
 )
+from tinysight.tasks.classification import AllScores, Threshold, TopK
+from tinysight.tasks.embedding import Binarize
+from tinysight.tasks.multilabel import MultiLabel
 from tinysight.tasks.postprocess import has_scores
 from tinysight.tasks.results import Result
 

@@ -57,9 +57,8 @@ def measure_latency(
     if not rows:
         return None
     table = 1e3 * np.array(rows)
-    columns = (*table.T, table.sum(axis=1))
-    spreads = [Percentiles(*map(float, np.quantile(column, [0.5, 0.95]))) for column in columns]
-    return Latency(len(rows), *spreads)
+    ends = np.quantile([*table.T, table.sum(axis=1)], [0.5, 0.95], axis=1).T.tolist()
+    return Latency(len(rows), *(Percentiles(*pair) for pair in ends))
 
 
 def _one(predict: Predict, path: str | Path, transforms: Compose) -> tuple[float, float, float]:

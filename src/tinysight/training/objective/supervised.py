@@ -16,7 +16,7 @@ from tinysight.models import Recognizer
 from tinysight.models.recognizer import Network
 from tinysight.registry import loss_terms
 from tinysight.registry import losses as loss_registry
-from tinysight.tasks import task_of_recipe
+from tinysight.tasks.base import task_of_recipe
 from tinysight.training.networks import freeze, initial_model
 from tinysight.training.objective.base import Objective, Term, Terms, check_output
 
