@@ -52,15 +52,11 @@ class _Fuser(Cleanup):
             if vector is None:
                 return None
             axis, values = vector
-            match node.op:
-                case "Mul":
-                    return _Affine(source, axis, values, 0.0)
-                case "Div":
-                    return _Affine(source, axis, 1 / values, 0.0) if np.all(values) else None
-                case "Add":
-                    return _Affine(source, axis, 1.0, values)
-                case _:
-                    return _Affine(source, axis, 1.0, -values)
+            if node.op in ("Add", "Sub"):
+                return _Affine(source, axis, 1.0, values if node.op == "Add" else -values)
+            if node.op == "Div":
+                return _Affine(source, axis, 1 / values, 0.0) if np.all(values) else None
+            return _Affine(source, axis, values, 0.0)
         return None
 
     @staticmethod
@@ -117,10 +113,10 @@ class _Fuser(Cleanup):
             return False
         low, high = 0.0, np.inf
         if activation.op == "Clip":
-            bounds = [self.constant(name) for name in activation.inputs[1:]]
-            if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
+            bounds = [b for n in activation.inputs[1:] if (b := self.constant(n)) is not None]
+            if len(bounds) != 2:
                 return False
-            low, high = float(bounds[0]), float(bounds[1])
+            low, high = map(float, bounds)
         dtype = self.graph.tensors[activation.outputs[0]].dtype
         largest = float(np.finfo(dtype).max)
         ends = np.sort(np.array([low, high]) * found.scale + offset).clip(-largest, largest)
@@ -144,28 +140,22 @@ class _Fuser(Cleanup):
             if weight.ndim != 2 or (offset_given and not two):
                 return False
             maker.op = "Gemm" if offset_given else "MatMul"
-        tail = [1] * (weight.ndim - 2)
-        match maker.op:
-            case "Conv":
-                channels, rows = weight.shape[0], weight
-                shape: list[int] = [-1, 1, *tail]
-            case "ConvTranspose":
-                group = maker.attributes["group"]
-                channels = weight.shape[1] * group
-                rows = weight.reshape(group, -1, *weight.shape[1:])
-                shape = [group, 1, -1, *tail]
-            case _:
-                channels, rows, shape = weight.shape[1], weight, [1, -1]
+        tail, channels, rows = [1] * (weight.ndim - 2), weight.shape[1], weight
+        shape: list[int] = [1, -1]
+        if maker.op == "Conv":
+            channels, shape = weight.shape[0], [-1, 1, *tail]
+        elif maker.op == "ConvTranspose":
+            group = maker.attributes["group"]
+            channels, shape = channels * group, [group, 1, -1, *tail]
+            rows = weight.reshape(group, -1, *weight.shape[1:])
         if np.any(found.scale != 1):
             factor = np.broadcast_to(found.scale, channels).reshape(shape)
             scaled = (rows * factor).reshape(weight.shape).astype(weight.dtype)
             self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled))
         if bias_name or offset_given:
             offset = np.broadcast_to(bias, channels) * found.scale + found.offset
-            name = self.new_constant(
-                bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype)
-            )
-            self.set_input(maker, 2, name)
+            wish = bias_name or f"{maker.inputs[1]}_bias"
+            self.set_input(maker, 2, self.new_constant(wish, offset.astype(weight.dtype)))
         return True
 
     def through_bias(self, add: Operation, found: _Affine) -> bool:
@@ -199,10 +189,9 @@ class _Fuser(Cleanup):
             name = self.graph.fresh("add")
             self.graph.tensors[name] = replace(self.graph.tensors[source], name=name)
             bias = self.new_constant("bias", np.asarray(found.offset).astype(weight.dtype))
-            add = Operation("Add", [source, bias], [name])
-            self.users[source].append(add)
-            self.users[bias].append(add)
-            self.makers[name] = add
+            self.makers[name] = add = Operation("Add", [source, bias], [name])
+            for taken in add.inputs:
+                self.users[taken].append(add)
             self.graph.nodes.insert(self.graph.nodes.index(maker) + 1, add)
             self.set_input(reshape, 0, name)
         return True
@@ -213,8 +202,7 @@ class _Fuser(Cleanup):
         found = self.affine(node)
         if found is None or found.axis != -1 or found.offset or node.op not in ("Mul", "Div"):
             return
-        maker = self.makers.get(found.source)
-        if maker is not None and maker.op == "Mul":
+        if found.source in self.makers and self.makers[found.source].op == "Mul":
             return  # the half at the end of a GELU, which engines know by its whole spelling
         name = node.outputs[0]
         while len(self.users[name]) == 1 and name not in self.kept:
@@ -234,9 +222,7 @@ class _Fuser(Cleanup):
 
     def simplify(self, node: Operation) -> None:
         super().simplify(node)
-        if id(node) in self.gone:
-            return
-        found = self.affine(node)
+        found = None if id(node) in self.gone else self.affine(node)
         if found and np.all(np.equal(found.scale, 1)) and not np.any(found.offset):
             self.bypass(node, found.source)
 
@@ -244,12 +230,12 @@ class _Fuser(Cleanup):
 def fuse(graph: Graph) -> None:
     """Rewrite `graph` in place until nothing more is found."""
     for _ in range(4):
-        before = [(node.op, tuple(node.inputs)) for node in graph.nodes]
+        before = [(node.op, [*node.inputs]) for node in graph.nodes]
         for name in ("simplify", "fold_affine", "fold_factor"):
             fuser = _Fuser(graph)
             for node in list(graph.nodes):
                 if id(node) not in fuser.gone:
                     getattr(fuser, name)(node)
             fuser.sweep()
-        if before == [(node.op, tuple(node.inputs)) for node in graph.nodes]:
+        if before == [(node.op, node.inputs) for node in graph.nodes]:
             return
