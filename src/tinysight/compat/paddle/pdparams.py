@@ -58,10 +58,8 @@ class _Resolver:
         if isinstance(value, dict):
             pairs = {k: self.resolve(v, depth + 1) for k, v in value.items()}
             return {k: v for k, (v, _) in pairs.items()}, 1 + sum(n + 1 for _, n in pairs.values())
-        items = [
-            self.resolve(v, depth + 1)
-            for v in (value.items if isinstance(value, Called) else value)
-        ]
+        inside = value.items if isinstance(value, Called) else value
+        items = [self.resolve(v, depth + 1) for v in inside]
         size = 1 + sum(n for _, n in items)
         if isinstance(value, list):
             return [v for v, _ in items], size
@@ -100,10 +98,8 @@ def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:
         raise WeightsError(str(path), "holds no dict of tensors", "is it a .pdopt or one tensor?")
     content.pop(_STRUCTURED, None)
     state = _rejoin(content, str(path))
-    wrong = [
-        str(k) for k, v in state.items() if not (isinstance(v, np.ndarray) and isinstance(k, str))
-    ]
-    if wrong:
+    good = ((k, isinstance(v, np.ndarray) and isinstance(k, str)) for k, v in state.items())
+    if wrong := [str(key) for key, is_good in good if not is_good]:
         raise WeightsError(str(path), f"entries that are not tensors: {', '.join(wrong[:8])}")
     return state
 
