@@ -89,6 +89,12 @@ def extract(archive: Path, folder: Path, limits: Limits = DEFAULT) -> list[str]:
     return names
 
 
+def content_of(folder: Path) -> Path:
+    """Where the content of an unpacked archive lies: in its only sub-folder, if that is all there is."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith("._")]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+
+
 def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
     packed = max(archive.stat().st_size, 1)
     allowed = min(limits.total, max(int(packed * limits.ratio), limits.ratio_from))

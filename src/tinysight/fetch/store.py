@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tinysight.errors import FetchError
 from tinysight.fetch import cache as place
-from tinysight.fetch.archive import Limits, extract
+from tinysight.fetch.archive import Limits, content_of, extract
 from tinysight.fetch.cache import Record, cache_folder, path_for
 from tinysight.fetch.download import Downloaded, Report, download
 from tinysight.fetch.transport import DEFAULT, Policy, check_address
@@ -166,5 +166,4 @@ def _unpacked(file: Path, sha256: str, row: Artifact) -> Path:
         with place.locked(folder):
             if not folder.is_dir():
                 extract(file, folder, _DATA_LIMITS if row.kind == "data" else Limits())
-    inside = [p for p in folder.iterdir() if not p.name.startswith("._")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+    return content_of(folder)
