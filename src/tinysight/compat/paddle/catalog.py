@@ -11,6 +11,7 @@ Addresses of network weights follow one rule, those of their exported programs a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache as cached_call
@@ -171,10 +172,8 @@ def _pulc() -> Iterator[Artifact]:
 def _networks() -> Iterator[Artifact]:
     for family in FAMILIES:
         page = f"{_DOCS}/models/ImageNet1k/{family.page}"
-        ssld, stage1 = (
-            tuple(f"{n}{end}" for n in names)
-            for end, names in (("_ssld", family.ssld), ("_ssld_stage1", family.stage1))
-        )
+        ssld = tuple(f"{name}_ssld" for name in family.ssld)
+        stage1 = tuple(f"{name}_ssld_stage1" for name in family.stage1)
         for name in (*family.plain, *ssld, *stage1):
             url = f"{NETWORK_HOST}/{family.folder}/{name}_pretrained.pdparams"
             yield Artifact(name, "weights", (url,), page, _LICENCE)
@@ -217,35 +216,29 @@ def find(name: str, kind: str | None = None, where: str = "") -> Artifact:
     """
     folded = _fold(name)
     for row in artifacts():
-        stem = row.filename.removesuffix(".pdparams").removesuffix(".tar").removesuffix(".zip")
+        stem = re.sub(r"(\.pdparams)?(\.tar)?(\.zip)?$", "", row.filename)
         spellings = {row.name, stem, row.filename}
         if kind is not None:
-            spellings |= {
-                s.removesuffix("_infer").removesuffix("_pretrained") for s in (row.name, stem)
-            }
+            spellings |= {re.sub(r"(_pretrained)?(_infer)?$", "", s) for s in (row.name, stem)}
         if kind in (None, row.kind) and folded in map(_fold, spellings):
             return row
     known = [row.name for row in artifacts() if kind in (None, row.kind)]
-    what = f"{kind} file" if kind else "file to fetch"
-    raise UnknownName(what, name, known, where)
+    raise UnknownName(f"{kind} file" if kind else "file to fetch", name, known, where)
 
 
 def network_of(name: str) -> str:
     """The name of the network that a file of the catalogue is for; empty for a task's or a data set's."""
-    if any(row.name == name and row.kind == "data" for row in artifacts()):
+    data = any(row.name == name and row.kind == "data" for row in artifacts())
+    if data or any(name.startswith(row.task) for row in PULC):
         return ""
-    if any(name.startswith(row.task) for row in PULC):
-        return ""
-    for end in ("_infer", "_pretrained", "_stage1", "_ssld"):
-        name = name.removesuffix(end)
-    return name
+    return re.sub(r"(_ssld)?(_stage1)?(_pretrained)?(_infer)?$", "", name)
 
 
 def describe(row: Artifact, cache: Path | None = None) -> dict[str, Any]:
     """A row as plain data: its fields, its file in the cache, and what was recorded when it was first fetched."""
-    folder = cache_folder() if cache is None else cache
+    folder = cache or cache_folder()
     known = [entry for url in row.urls if (entry := recorded(url, folder))]
-    file = cached(row, cache)
+    file = cached(row, folder)
     return {
         **{k: list(v) if isinstance(v, tuple) else v for k, v in row._asdict().items()},
         "cached": str(file) if file else None,
@@ -264,9 +257,8 @@ def fetch_named(
 ) -> Fetched:
     """Fetch the row called `name`, or the file at the address `name`; see `find` and `fetch`."""
     source = name if "://" in name else find(name, kind, "fetch")
-    return fetch(
-        source, kind=kind or "file", cache=cache, report=report, accept_change=accept_change
-    )
+    options: dict[str, Any] = {"cache": cache, "report": report, "accept_change": accept_change}
+    return fetch(source, kind=kind or "file", **options)
 
 
 def pretrained(network: str, which: bool | str = True, where: str = "") -> Artifact:
@@ -279,14 +271,12 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
         UnknownName: no weights of any sort are published for `network`.
         ConfigError: others are, but not these; the error lists them.
     """
-    offered = {
-        ending: row
-        for ending in ("", "ssld", "ssld_stage1")
-        for row in artifacts()
-        if row.kind == "weights" and _fold(row.name) == _fold(network + ending)
-    }
+    rows = {_fold(row.name): row for row in artifacts() if row.kind == "weights"}
+    endings = {ending: _fold(network + ending) for ending in ("", "ssld", "ssld_stage1")}
+    offered = {ending: rows[name] for ending, name in endings.items() if name in rows}
     if not offered:
-        raise UnknownName("network with public weights", network, _network_names(), where)
+        names = sorted({name for family in FAMILIES for name in (*family.plain, *family.ssld)})
+        raise UnknownName("network with public weights", network, names, where)
     wanted = "" if which is True else str(which)
     if which is True and not offered.keys() - {"ssld", "ssld_stage1"} and "ssld_stage1" in offered:
         wanted = "ssld_stage1"
@@ -295,10 +285,6 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
         what = f"no {wanted or 'plain'} weights of {network} are published"
         raise ConfigError(where, what, f"there are: {choice}")
     return offered[wanted]
-
-
-def _network_names() -> list[str]:
-    return sorted({name for f in FAMILIES for name in (*f.plain, *f.ssld)})
 
 
 def _fold(name: str) -> str:
