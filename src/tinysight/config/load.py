@@ -44,7 +44,7 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The recipe of `load_recipe`, and what a command needs besides it."""
     path = find_recipe(str(source))
     if foreign.is_foreign(path):
-        config = foreign.hooks().read_config(path, overrides)
+        config = foreign.read_config(path, overrides)
         config.recipe = _with_plugins(config.recipe)
         return config
     tree = _read(path)

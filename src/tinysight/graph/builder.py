@@ -242,15 +242,15 @@ def reshape(graph: Graph, x: Value, sides: Sequence[Side]) -> Value:
     rest = quotient(product(old), product(s for s in sides if not is_open(s)))
     if rest is not None:
         sides = [rest if is_open(s) else s for s in sides]
-    if tuple(sides) == tuple(old):
+    if tuple(sides) == old:
         return x
     target = list(sides)
     if not isinstance(x, np.ndarray):
         free = [i for i, s in enumerate(sides) if isinstance(s, Sym) or is_open(s)]
-        for i in free:
-            if len(free) > 1 and i < len(old) and old[i] == sides[i] and not is_open(sides[i]):
+        for i in [i for i in free if i < len(old) and old[i] == sides[i] and not is_open(sides[i])]:
+            if len(free) > 1:
                 target[i] = 0
-                free = [f for f in free if f != i]
+                free.remove(i)
         if len(free) == 1:
             target[free[0]] = -1
     return graph.emit("Reshape", x, as_vector(target))
@@ -273,11 +273,9 @@ def to_model(graph: Graph) -> OnnxModel:
     def renamed(old: Sequence[str]) -> tuple[str, ...]:
         return tuple(rename.get(name, name) for name in old)
 
+    nodes = ((n, renamed(n.inputs), renamed(n.outputs)) for n in graph.nodes)
     return OnnxModel(
-        nodes=tuple(
-            Node(n.op, renamed(n.inputs), (made := renamed(n.outputs)), n.attributes, made[0])
-            for n in graph.nodes
-        ),
+        nodes=tuple(Node(n.op, given, made, n.attributes, made[0]) for n, given, made in nodes),
         constants={rename.get(name, name): array for name, array in graph.constants.items()},
         inputs=tuple(_port(t, t.name, graph) for t in graph.inputs),
         outputs=tuple(_port(t, name, graph) for name, t in graph.outputs),

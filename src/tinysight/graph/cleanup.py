@@ -50,10 +50,8 @@ class Rewriter:
 
     def set_input(self, node: Operation, index: int, name: str) -> None:
         """Let `node` take `name` as its input number `index`."""
-        while len(node.inputs) <= index:
-            node.inputs.append("")
-        old = node.inputs[index]
-        if old:
+        node.inputs += [""] * (index + 1 - len(node.inputs))
+        if old := node.inputs[index]:
             self.users[old].remove(node)
         node.inputs[index] = name
         self.users[name].append(node)
@@ -68,12 +66,9 @@ class Rewriter:
             maker.outputs[maker.outputs.index(source)] = made
             self.makers[made] = maker
         else:
-            for user in list(self.users[made]):
-                for index, name in enumerate(user.inputs):
-                    if name == made:
-                        user.inputs[index] = source
-                        self.users[source].append(user)
-            self.users[made] = []
+            for user in self.users.pop(made, []):  # once for each input
+                user.inputs[user.inputs.index(made)] = source
+                self.users[source].append(user)
         for name in node.inputs:
             if node in self.users[name]:
                 self.users[name].remove(node)
@@ -84,7 +79,7 @@ class Rewriter:
         """Drop removed nodes, then those that no output needs, then constants that nobody takes."""
         wanted, nodes = set(self.kept), []
         for node in reversed(self.graph.nodes):
-            if id(node) not in self.gone and any(name in wanted for name in node.outputs):
+            if id(node) not in self.gone and not wanted.isdisjoint(node.outputs):
                 nodes.append(node)
                 wanted.update(node.inputs)
         self.graph.nodes = nodes[::-1]

@@ -15,6 +15,7 @@ from tinysight.graph.builder import Graph, Operation
 from tinysight.graph.cleanup import Cleanup
 from tinysight.graph.sides import Side
 
+_ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 _LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
 
 
@@ -79,21 +80,15 @@ class _Fuser(Cleanup):
         maker = self.only(found.source) if found else None
         if found is None or maker is None:
             return
-        along_last = found.axis in (-1, len(self.shape(found.source)) - 1)
-        match maker.op:
-            case "Relu" | "Clip" | "LeakyRelu":
-                done = self.before_activation(maker, found)
-            case "Conv" | "ConvTranspose" | "Gemm":
-                done = found.axis in (-1, 1) and self.into(maker, found)
-            case "MatMul":
-                done = along_last and self.into(maker, found)
-            case "Add":
-                done = along_last and not np.any(found.offset) and self.through_bias(maker, found)
-            case "Reshape":
-                done = along_last and self.through_reshape(maker, found)
-            case _:
-                done = False
-        if done:
+        last = len(self.shape(found.source)) - 1
+        way, axes = {
+            **dict.fromkeys(_ACTIVATIONS, (self.before_activation, (found.axis,))),
+            **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (self.into, (-1, 1))),
+            "MatMul": (self.into, (-1, last)),
+            "Add": (self.through_bias, (-1, last)),
+            "Reshape": (self.through_reshape, (-1, last)),
+        }.get(maker.op, (self.into, ()))
+        if found.axis in axes and way(maker, found):
             self.bypass(node, found.source)
 
     def before_activation(self, activation: Operation, found: _Affine) -> bool:
@@ -160,7 +155,7 @@ class _Fuser(Cleanup):
 
     def through_bias(self, add: Operation, found: _Affine) -> bool:
         """`(x W + b) s`: into W and b."""
-        inner = self.affine(add)
+        inner = None if np.any(found.offset) else self.affine(add)
         product = self.only(inner.source) if inner else None
         if inner is None or product is None or product.op != "MatMul":
             return False

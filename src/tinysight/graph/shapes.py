@@ -60,11 +60,6 @@ class Applied:
     attributes: Mapping[str, Any]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the first input."""
-        return self.known[0][0]
-
-    @property
     def x(self) -> tuple[Side, ...]:
         """Shape of the first input."""
         return self.known[0][1]
@@ -205,7 +200,7 @@ def _top_k(a: Applied) -> Made:
     count = a.array(1)
     k = int(count[0]) if count is not None and count.dtype != object else None
     sides = a.replace(a["axis"] % len(a.x), k)
-    return [(a.dtype, sides), (_INT64, sides)]
+    return [(a.known[0][0], sides), (_INT64, sides)]
 
 
 def _range(a: Applied) -> Sides:
@@ -316,7 +311,7 @@ RULES: dict[str, Rule] = {  # sides alone: one output of the first input's data 
     "Resize": _resize,
     "Shape": lambda a: [(_INT64, (len(a.x),))],
     "Slice": _slice,
-    "Split": lambda a: [(a.dtype, a.replace(a["axis"], int(size))) for size in a.values[1]],
+    "Split": lambda a: [(a.known[0][0], a.replace(a["axis"], int(size))) for size in a.values[1]],
     "Squeeze": lambda a: _dropped(a, a.values[1]),
     "Tile": _tile,
     "TopK": _top_k,

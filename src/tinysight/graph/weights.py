@@ -77,8 +77,7 @@ class _Graph:
         for node in self.model.nodes:
             if node.op == "Add":
                 self._bias(node, makes)
-                continue
-            if layer := self._layer(node):
+            elif layer := self._layer(node):
                 layers.append(layer)
                 if layer.kind != "norm" and "bias" not in layer.arrays:
                     makes[node.outputs[0]] = layer

@@ -34,10 +34,10 @@ class _Resolver:
         key = id(value)
         if key in self.done:
             return self.done[key]
-        if key in self.open or depth > _MAX_DEPTH:
-            deep = f"is nested beyond {_MAX_DEPTH} levels"
-            kind = "contains itself" if key in self.open else deep
-            raise WeightsError(self.where, f"a value that {kind}")
+        if key in self.open:
+            raise WeightsError(self.where, "a value that contains itself")
+        if depth > _MAX_DEPTH:
+            raise WeightsError(self.where, f"a value that is nested beyond {_MAX_DEPTH} levels")
         self.open.add(key)
         plain, size = self._one(value, depth)
         self.open.discard(key)
@@ -49,9 +49,9 @@ class _Resolver:
     def _one(self, value: Any, depth: int) -> tuple[Any, int]:
         if isinstance(value, memoryview):
             return bytes(value), 1 + len(value) // 16
-        if isinstance(value, Global) or (isinstance(value, Unfinished) and value.kind == "dtype"):
-            raise WeightsError(self.where, "holds a name where a value belongs")
-        if isinstance(value, Unfinished):
+        if isinstance(value, Global | Unfinished):
+            if isinstance(value, Global) or value.kind == "dtype":
+                raise WeightsError(self.where, "holds a name where a value belongs")
             if value.value is None:
                 raise WeightsError(self.where, "damaged: a tensor without content")
             return value.value, 1
@@ -80,8 +80,8 @@ def read_paddle_pickle(path: Path | str) -> Any:
         WeightsError: truncated, damaged, or asks for anything but arrays and plain data. Nothing of it was executed.
     """
     data = map_file(Path(path))
-    machine = Machine(data, str(path))
-    return _Resolver(len(data), str(path)).resolve(machine.run())[0]
+    value = Machine(data, str(path)).run()
+    return _Resolver(len(data), str(path)).resolve(value)[0]
 
 
 def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:

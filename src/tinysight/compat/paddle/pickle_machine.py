@@ -30,10 +30,6 @@ class Global:
     name: str
 
 
-class _Mark:
-    """Where an opcode began to collect its items."""
-
-
 class Unfinished:
     """An array or dtype between REDUCE, which makes it, and BUILD, which fills it."""
 
@@ -50,7 +46,7 @@ class Called:
     items: tuple[Any, ...]
 
 
-_MARK = _Mark()
+_MARK = object()  # where an opcode began to collect its items
 _GLOBALS = {
     **{f"numpy.{core}.multiarray _reconstruct": "reconstruct" for core in ("core", "_core")},
     **{f"numpy.{core}.numeric _frombuffer": "frombuffer" for core in ("core", "_core")},
@@ -118,11 +114,11 @@ class Machine:
 
     def pop_mark(self) -> list[Any]:
         """Take everything above the last mark, and the mark."""
-        for index in range(len(self.stack) - 1, -1, -1):
-            if self.stack[index] is _MARK:
-                items = self.stack[index + 1 :]
-                del self.stack[index:]
-                return items
+        items: list[Any] = []
+        while self.stack:
+            if (item := self.stack.pop()) is _MARK:
+                return items[::-1]
+            items.append(item)
         return self.fail("damaged: ends a group that was never begun")
 
     def last(self, kind: type) -> Any:
@@ -133,10 +129,9 @@ class Machine:
 
     def name(self, words: str) -> Global:
         """The global that the file asks for (module and name), if it is a known one."""
-        known = _GLOBALS.get(words)
-        if known is None:
+        if words not in _GLOBALS:
             self.fail(f"unsafe: asks for {words.replace(' ', '.')[:120]!r}; only arrays are read")
-        return Global(known)
+        return Global(_GLOBALS[words])
 
     def run(self) -> Any:
         """Execute until STOP.
