@@ -34,17 +34,14 @@ class Record(NamedTuple):
 
 def cache_folder() -> Path:
     """`TINYSIGHT_CACHE`, else `XDG_CACHE_HOME/tinysight`, else the cache folder of the operating system."""
-    if chosen := os.environ.get("TINYSIGHT_CACHE"):
+    home, get = Path.home(), os.environ.get
+    if chosen := get("TINYSIGHT_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tinysight" / "cache"
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(xdg).is_absolute():
-        return Path(xdg) / "tinysight"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tinysight"
-    return Path.home() / ".cache" / "tinysight"
+        return Path(get("LOCALAPPDATA") or home / "AppData" / "Local") / "tinysight" / "cache"
+    usual = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    xdg = Path(get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else usual) / "tinysight"
 
 
 def offline() -> bool:

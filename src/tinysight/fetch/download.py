@@ -163,15 +163,15 @@ class _Part:
                 raise FetchError(self.url, what)
             try:
                 self.receive(answer, total)
-            except http.client.HTTPException as error:
-                raise explain(self.url, error, self.policy) from None
-            except OSError as error:
-                where, what, hint = error.filename, f"cannot be written: {error.strerror}", ""
-                if error.errno in _FULL:
-                    where, what = self.file.parent, f"the disk is full: {error.strerror}"
+            except (OSError, http.client.HTTPException) as error:
+                where, why = getattr(error, "filename", None), getattr(error, "strerror", "")
+                if getattr(error, "errno", None) in _FULL:
                     hint = f"{_FREE}; {self.size} bytes are kept in {self.file}"
+                    raise FetchError(
+                        str(self.file.parent), f"the disk is full: {why}", hint
+                    ) from None
                 if where is not None:
-                    raise FetchError(str(where), what, hint) from None
+                    raise FetchError(str(where), f"cannot be written: {why}") from None
                 raise explain(self.url, error, self.policy) from None
         if total is not None and self.size != total:
             raise Again(f"cut after {self.size} of {total} bytes")
