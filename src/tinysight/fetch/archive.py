@@ -122,11 +122,10 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
 
 
 def _copy(source: IO[bytes], file: IO[bytes], size: int, where: str) -> None:
-    left = size
-    while left >= 0 and (piece := source.read(min(_CHUNK, left + 1))):
-        left -= len(piece)
+    while size >= 0 and (piece := source.read(min(_CHUNK, size + 1))):
+        size -= len(piece)
         file.write(piece)
-    if left:
+    if size:
         raise FetchError(where, "is longer or shorter than the archive says")
     file.flush()
     os.fsync(file.fileno())
@@ -138,11 +137,9 @@ def _members(archive: Path, allowed: int) -> Iterator[_Member]:
         file.seek(0)
         if start in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _zip_members(file)
-        elif start[:2] == b"\x1f\x8b":
-            with gzip.open(file) as stream:
-                yield from _tar_members(_Bounded(archive, stream, allowed))
         else:
-            yield from _tar_members(_Bounded(archive, file, allowed))
+            plain = gzip.GzipFile(fileobj=file) if start[:2] == b"\x1f\x8b" else file
+            yield from _tar_members(_Bounded(archive, plain, allowed))
 
 
 class _Bounded:

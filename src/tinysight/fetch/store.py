@@ -142,12 +142,10 @@ def _file(url: str, name: str, folder: Path, policy: Policy, report: Report | No
     done = download(_mirrored(url), file, policy=policy, report=report)
     if known and done.sha256 != known.sha256:
         file.unlink(missing_ok=True)
-        raise FetchError(
-            url,
-            f"has changed since it was first fetched on {known.date} (SHA-256 {known.sha256[:12]}..., "
-            f"{known.size} bytes; now {done.sha256[:12]}..., {done.size} bytes); not used",
-            f"if you trust the new file: tinysight models fetch {name} --accept-change",
-        )
+        was, now = (f"{about.sha256[:12]}..., {about.size} bytes" for about in (known, done))
+        what = f"has changed since it was first fetched on {known.date} (SHA-256 {was}; now {now})"
+        hint = f"if you trust the new file: tinysight models fetch {name} --accept-change"
+        raise FetchError(url, f"{what}; not used", hint)
     if not known:
         today = time.strftime("%Y-%m-%d", time.gmtime())
         place.record(url, folder, Record(done.sha256, done.size, today))
