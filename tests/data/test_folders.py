@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tinysight.data.folders import folder_names, read_class_folders
-from tinysight.data.lines import Form
 from tinysight.data.samples import Gathered, SampleList
+from tinysight.data.targets import Form
 from tinysight.errors import DataError
 
 

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinysight.data.lines import Form
 from tinysight.data.samples import UNLABELLED, Gathered
-from tinysight.data.targets import NoTarget
+from tinysight.data.targets import Form, NoTarget
 from tinysight.errors import DataError, Problem, nearest
 from tinysight.transforms.base import EXTENSIONS
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tinysight.data.folders import folder_names, has_folders, read_class_folders
 from tinysight.data.labels import label_names
-from tinysight.data.lines import BadLines, Form
 from tinysight.data.lists import read_list, read_split
+from tinysight.data.rows import BadLines
 from tinysight.data.samples import Gathered, SampleList
+from tinysight.data.targets import Form
 from tinysight.errors import ConfigError
 from tinysight.tasks.base import target_of
 
