@@ -63,14 +63,12 @@ def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
         if name not in ids
     ]
     others: list[str] = []
-    for name in sorted(set(found) & set(ids), key=lambda n: ids[n]):
-        before = len(into)
-        _add(folder, name, ids[name], into, others)
-        if len(into) == before:
+    for name in sorted(set(found) & set(ids), key=ids.__getitem__):
+        if not _add(folder, name, ids[name], into, others):
             problems.append(Problem(str(folder / name), "no image in this folder"))
     if problems:
         raise DataError.of(str(folder), problems)
-    _tell(folder, others)
+    _log(folder, others)
 
 
 def read_images(folder: Path, into: Gathered) -> None:
@@ -79,19 +77,21 @@ def read_images(folder: Path, into: Gathered) -> None:
     Raises:
         DataError: there is none.
     """
-    before, others = len(into), list[str]()
-    _add(folder, "", UNLABELLED, into, others)
-    if len(into) == before:
+    others: list[str] = []
+    if not _add(folder, "", UNLABELLED, into, others):
         raise DataError(str(folder), "no image in this folder or below it")
-    _tell(folder, others)
+    _log(folder, others)
 
 
-def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> None:
+def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> int:
+    """Add the images in `folder`/`below`, note the other files; returns the number of images."""
+    before = len(into)
     for path in _files(folder, below):
         if path.lower().endswith(EXTENSIONS):
             into.add(os.fsencode(path), label)
         else:
             others.append(path)
+    return len(into) - before
 
 
 def _files(folder: Path, below: str) -> Iterator[str]:
@@ -101,17 +101,15 @@ def _files(folder: Path, below: str) -> Iterator[str]:
             shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise DataError(str(folder / below), f"cannot be listed: {error.strerror}") from None
-    for entry in shown:
-        if entry.is_file():
-            yield f"{below}/{entry.name}" if below else entry.name
+    start = f"{below}/" if below else ""
+    yield from (start + entry.name for entry in shown if entry.is_file())
     for entry in shown:
         # A link to a folder could lead back up; one that is followed once is a class of its own.
         if entry.is_dir(follow_symlinks=not below):
-            yield from _files(folder, f"{below}/{entry.name}" if below else entry.name)
+            yield from _files(folder, start + entry.name)
 
 
-def _tell(folder: Path, others: Sequence[str]) -> None:
+def _log(folder: Path, others: Sequence[str]) -> None:
     if others:
-        more = ", ..." if len(others) > _SHOWN else ""
-        names = ", ".join(others[:_SHOWN])
-        logger.info("%s: %d files are no images: %s%s", folder, len(others), names, more)
+        names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        logger.info("%s: %d files are no images: %s", folder, len(others), names)

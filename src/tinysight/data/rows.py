@@ -122,7 +122,7 @@ def _text_rows(lines: Iterable[bytes], form: Form) -> _Parsed:
         nonlocal count
         if not line:
             raise BadRow("blank line", "remove it")
-        if not _is_text(line):
+        if (not line.isascii() or b"\0" in line) and not _is_text(line):
             raise BadRow("not UTF-8 text", "save the list file as UTF-8")
         count = count or kind.count_cells(line, form)
         return kind.split(line, form, count)
@@ -186,8 +186,6 @@ def _columns(path: Path, header: Sequence[str], form: Form) -> tuple[int, list[i
 
 
 def _is_text(line: bytes) -> bool:
-    if line.isascii():
-        return b"\0" not in line
     try:
         return "\0" not in line.decode("utf-8")
     except UnicodeDecodeError:

@@ -133,13 +133,13 @@ class ClassTarget(Target):
         highest = _MOST if form.num_classes is None else form.num_classes - 1
 
         def read(path: bytes, cells: Sequence[str], into: Gathered) -> None:
-            word, *more = cells
+            word = cells[0]
             label = ids[word] if word in ids else _number(word)
             if not 0 <= label <= highest:
                 raise _bad_label(word, form)
-            camera = _number(more[0]) if more else -1
-            if more and camera < 0:
-                raise BadRow(f"camera {more[0]!r} is not a whole number")
+            camera = _number(cells[1]) if len(cells) > 1 else -1
+            if camera < 0 and len(cells) > 1:
+                raise BadRow(f"camera {cells[1]!r} is not a whole number")
             into.add(path, label, camera)
 
         return read
