@@ -23,7 +23,8 @@ from tinysight.cli.arguments import add_override, add_recipe
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tinysight.data.audit import Audit, SplitSide
+    from tinysight.data.audit.audit import Audit
+    from tinysight.data.audit.sources import SplitSide
 
 _SHOWN = 10  # items of a kind in the table
 
@@ -92,7 +93,7 @@ def _preview(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tinysight.data.audit import audit_images
+    from tinysight.data.audit.audit import audit_images
     from tinysight.files import write_atomic
 
     sides, labels, min_size = _of_lists(args) if _are_lists(args.sources) else _of_recipe(args)
@@ -122,7 +123,7 @@ def _are_lists(sources: list[str]) -> bool:
 
 def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
     from tinysight.config import load_recipe
-    from tinysight.data.audit import sides_of_recipe
+    from tinysight.data.audit.sources import sides_of_recipe
 
     for option in ("target", "labels", "delimiter"):
         if getattr(args, option):
@@ -134,7 +135,7 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ..
 
 
 def _of_lists(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
-    from tinysight.data.audit import sides_of_lists
+    from tinysight.data.audit.sources import sides_of_lists
     from tinysight.data.labels import read_label_names
 
     if args.override:
