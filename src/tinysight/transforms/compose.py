@@ -19,14 +19,7 @@ import numpy as np
 
 from tinysight.errors import ConfigError, ImageError, Problem
 from tinysight.registry import transforms
-from tinysight.transforms.base import (
-    Image,
-    Label,
-    Transform,
-    is_random,
-    sets_label,
-    width_height,
-)
+from tinysight.transforms.base import Image, Label, Transform, is_random, sets_label, width_height
 from tinysight.transforms.decode import decode
 from tinysight.transforms.photometric import Normalize, channel_tables
 from tinysight.validation import join

@@ -10,13 +10,7 @@ import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.base import (
-    MAX_PIXELS,
-    Image,
-    same_axes,
-    shape_text,
-    width_height,
-)
+from tinysight.transforms.base import MAX_PIXELS, Image, same_axes, shape_text, width_height
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen

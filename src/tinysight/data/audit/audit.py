@@ -172,10 +172,11 @@ def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> N
         for member in sorted(entry for file in same for entry in listed[file]):
             by_side[entries.places[member][0]].append(member)
         shown = {s: [entries.item(m) for m in of_side] for s, of_side in sorted(by_side.items())}
-        shared = {"how": ", ".join(words), "pictures": [item for s in shown for item in shown[s]]}
+        pictures = [item for of_side in shown.values() for item in of_side]
+        shared = {"how": ", ".join(words), "pictures": pictures}
         if len(shown) > 1:
             items["both sides"].append(shared)
-        labels = [item["label"] for item in shared["pictures"]]
+        labels = [item["label"] for item in pictures]
         if len({str(label) for label in labels if UNLABELLED not in np.ravel(label)}) > 1:
             items["label conflict"].append(shared)
         for s, of_side in shown.items():

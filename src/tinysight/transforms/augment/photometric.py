@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 _VALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 _VECTORS = np.array(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]],
-    np.float32,
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
 )  # of ImageNet's colours on a scale of 0 to 1; AlexNet, 2012
 
 
