@@ -38,7 +38,7 @@ from tinysight.export.onnx import to_onnx  # noqa: E402
 from tinysight.graph.onnx_file import read_onnx  # noqa: E402
 from tinysight.models import create_model  # noqa: E402
 from tinysight.pipelines.classify import Classifier  # noqa: E402
-from tinysight.registry import sessions  # noqa: E402
+from tinysight.registry import engines  # noqa: E402
 
 PHOTOS = sorted(str(p) for p in (REPO / "samples" / "clarity").rglob("*.jpg"))[:8]
 # Programs whose weights by the rule are those before branches are folded differ from ours after folding.
@@ -79,7 +79,7 @@ def measure(case: str, form: str, rounds: int) -> dict[str, Any]:
             folder / "exported", imported.manifest, {MODEL: our_export(case)}, overwrite=True
         )
         models = imported.model, exported.model
-        engines = [sessions.build({"name": "onnxruntime"}, model=m, threads=1) for m in models]
+        engines = [engines.build({"name": "onnxruntime"}, model=m, threads=1) for m in models]
         n, _, h, w = read_json("programs", case, "case.json")["input"]
         images = synth_input(n, h, w)
         difference = float(np.abs(engines[0].run(images) - engines[1].run(images)).max())

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from network_pages import rewrite, rows, table
-from tinysight.engines.onnxruntime import OnnxSession
+from tinysight.engines.onnxruntime import OnnxRuntime
 from tinysight.export.onnx import INPUT, to_onnx
 from tinysight.files import write_atomic
 from tinysight.models import count_parameters, create_model, create_model_without_weights
@@ -124,7 +124,7 @@ def measure(names: Sequence[str], folder: Path, rounds: int) -> Times:
 
 def one_turn(network: bytes) -> list[float]:
     """Milliseconds of up to twenty runs, at least three, for about half a second; after a warm-up."""
-    session = OnnxSession(network, threads=1)
+    session = OnnxRuntime(network, threads=1)
     _, channels, height, width = session.inputs[0].shape
     noise = np.random.default_rng(0).standard_normal((1, channels or 3, height or 0, width or 0))
     image = noise.astype(np.float32)

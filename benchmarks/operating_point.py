@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight import Classifier
-from tinysight.metrics import at_target_fpr, expected_fpr
+from tinysight.metrics.operating_point import at_target_fpr, expected_fpr
 
 SPLITS, LEAST = 100, 93
 

@@ -5,7 +5,7 @@
 PaddleClas is PaddleClas' `predict_cls.py` with Paddle Inference and oneDNN, in an environment of
 its own that this command makes under the cache folder (2 GB, minutes, the first time). It exports a
 PP-LCNet x1.0; tinysight imports that export, and the plain script (`naive.py`) runs the network of
-the imported bundle. Answers are compared before anything is timed; the bundle gets an int8 form
+the imported bundle. Answers are compared before anything is timed; the bundle gets an int8 variant
 and the leave to decode reduced as a user's would: if its labels bear them.
 
 Cases: one image in a cold process; 250 mixed JPEGs; 1080p; 12 megapixels. Every program is a
@@ -164,9 +164,8 @@ def imported(model: Path, out: Path) -> Bundle:
 
 
 def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
-    """The bundle with what its labels bear: an int8 form, and JPEGs that are decoded reduced."""
-    from tinysight.engines.writers.add import add_targets
-    from tinysight.engines.writers.check import find_images
+    """The bundle with what its labels bear: an int8 variant, and JPEGs that are decoded reduced."""
+    from tinysight.export.variants import add_variants, find_images
     from tinysight.pipelines.reduced_decode import is_acceptable, measure, write_reduced_decode
 
     work.mkdir()
@@ -178,9 +177,9 @@ def faster(bundle: Bundle, source: str, work: Path) -> Bundle:
     labels = len(bundle.manifest.labels)
     if importable("openvino"):
         try:
-            bundle = add_targets(bundle, ["openvino"], find_images(work, labels), precision="int8",
+            bundle = add_variants(bundle, ["openvino"], find_images(work, labels), precision="int8",
                                  calibrate=find_images(source, labels, 128))  # fmt: skip
-            print(f"int8: {bundle.manifest.targets['openvino-int8']}", file=sys.stderr)
+            print(f"int8: {bundle.manifest.variants['openvino-int8']}", file=sys.stderr)
         except TinysightError as error:
             print(f"int8 is left out: {error}", file=sys.stderr)
     return bundle
@@ -247,8 +246,8 @@ def every_program(
         programs["tinysight, OpenVINO f32"] = ours("--exact", "--engine=openvino")
     if bundle.manifest.decode:
         programs["tinysight, ONNX Runtime f32, reduced decoding"] = ours()
-    if "openvino-int8" in bundle.manifest.targets:
-        options = "--engine=target/openvino-int8"
+    if "openvino-int8" in bundle.manifest.variants:
+        options = "--engine=openvino-int8"
         programs["tinysight, OpenVINO int8"] = ours("--exact", options)
         if bundle.manifest.decode:
             programs["tinysight, OpenVINO int8, reduced decoding"] = ours(options)

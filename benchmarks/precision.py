@@ -3,10 +3,10 @@
     python benchmarks/precision.py
     python benchmarks/precision.py --bundle MY_BUNDLE --images MY_IMAGES --rounds 25
 
-The forms take turns in rounds, so a slow minute slows all of them; time is the processor's, which counts
-this process alone. Prints for each form the least and the middle time of its rounds, and both as shares of
+The variants take turns in rounds, so a slow minute slows all of them; time is the processor's, which counts
+this process alone. Prints for each variant the least and the middle time of its rounds, and both as shares of
 OpenVINO's float32.
-With NNCF installed its int8 form, calibrated on the same images, takes part too.
+With NNCF installed its int8 network, calibrated on the same images, takes part too.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy as np
 import openvino
 
 from tinysight.bundle import Bundle
-from tinysight.engines import OnnxSession
 from tinysight.engines.int8 import quantize
-from tinysight.engines.writers.check import batches, find_images
+from tinysight.engines.onnxruntime import OnnxRuntime
+from tinysight.export.variants import batches, find_images
 
 Run = Callable[[np.ndarray], object]
 
@@ -54,7 +54,7 @@ def openvino_run(model: Any, hint: str = "f32") -> Run:
 
 
 def nncf_model(model: bytes, shown: Sequence[np.ndarray]) -> Any:
-    """NNCF's int8 form, or None where NNCF is not installed."""
+    """NNCF's int8 network, or None where NNCF is not installed."""
     try:
         import nncf
     except ModuleNotFoundError:
@@ -82,7 +82,7 @@ def race(runs: Mapping[str, Run], batch: np.ndarray, rounds: int, repeats: int) 
                 run(batch)
             times[name].append((time.process_time() - start) / repeats * 1e3)
     first = next(iter(times.values()))
-    print(f"{'form':26} {'least ms':>9} {'middle ms':>9} {'share':>6} {'share':>6}")
+    print(f"{'variant':26} {'least ms':>9} {'middle ms':>9} {'share':>6} {'share':>6}")
     for name, found in times.items():
         least, middle = min(found), statistics.median(found)
         print(
@@ -92,7 +92,7 @@ def race(runs: Mapping[str, Run], batch: np.ndarray, rounds: int, repeats: int) 
 
 
 def main() -> None:
-    """Make the forms and let them take turns."""
+    """Make the variants and let them take turns."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="clarity_assessment", help="of PP-LCNet x1.0")
     parser.add_argument("--images", default="samples/clarity", help="to calibrate on")
@@ -104,7 +104,7 @@ def main() -> None:
     found = find_images(args.images, len(bundle.manifest.labels), 100)
     shown = [batch for batch, _ in batches(bundle.manifest, found)]
     int8 = quantize(bundle.model, shown)
-    exact_ort, int8_ort = OnnxSession(bundle.model), OnnxSession(int8)
+    exact_ort, int8_ort = OnnxRuntime(bundle.model), OnnxRuntime(int8)
     runs: dict[str, Run] = {
         "OpenVINO float32": openvino_run(bundle.model),
         "OpenVINO bf16": openvino_run(bundle.model, "bf16"),

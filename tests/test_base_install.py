@@ -95,8 +95,9 @@ def test_it_translates_and_predicts_an_exported_program(
     assert all(len(a["class_ids"]) == 5 for a in answers)
     np.save(tmp_path / "in.npy", synth_input(2))
     code = (
-        "import sys, numpy as np; from tinysight.bundle import Bundle; from tinysight.engines import OnnxSession\n"
-        "folder = sys.argv[1]; session = OnnxSession(Bundle.load(folder + '/bundle').model)\n"
+        "import sys, numpy as np; from tinysight.bundle import Bundle\n"
+        "from tinysight.engines.onnxruntime import OnnxRuntime\n"
+        "folder = sys.argv[1]; session = OnnxRuntime(Bundle.load(folder + '/bundle').model)\n"
         "np.save(folder + '/out.npy', session.run(np.load(folder + '/in.npy')))"
     )
     done = run(base_python, "-c", code, tmp_path)

@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from tinysight import Bundle, Classifier, TinysightError
 from tinysight.bundle import CARD, MODEL
-from tinysight.metrics import bootstrap_interval, roc_auc, tpr_at_fpr
+from tinysight.metrics.binary import roc_auc, tpr_at_fpr
+from tinysight.metrics.intervals import bootstrap_interval
 from tinysight.tasks.results import Unreadable
 
 Floats = npt.NDArray[np.float64]

@@ -27,7 +27,8 @@ from tinysight.config import Recipe, load_recipe  # noqa: E402
 from tinysight.data.lists import read_list  # noqa: E402
 from tinysight.errors import TinysightError  # noqa: E402
 from tinysight.evaluation.predictor import Evaluation, evaluate  # noqa: E402
-from tinysight.metrics import bootstrap_interval, roc_auc, tpr_at_fpr  # noqa: E402
+from tinysight.metrics.binary import roc_auc, tpr_at_fpr  # noqa: E402
+from tinysight.metrics.intervals import bootstrap_interval  # noqa: E402
 from tinysight.metrics.operating_point import at_target_fpr  # noqa: E402
 from tinysight.training import fit  # noqa: E402
 from tinysight.training.predictor import load_predictor  # noqa: E402

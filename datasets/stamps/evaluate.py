@@ -30,9 +30,9 @@ from tinysight.config import Recipe, load_recipe  # noqa: E402
 from tinysight.data.lists import read_split  # noqa: E402
 from tinysight.data.samples import read_sample  # noqa: E402
 from tinysight.errors import TinysightError  # noqa: E402
-from tinysight.metrics import wilson_interval  # noqa: E402
+from tinysight.metrics.intervals import wilson_interval  # noqa: E402
 from tinysight.training import evaluate_run, fit  # noqa: E402
-from tinysight.training.predictor import initial_model  # noqa: E402
+from tinysight.training.networks import initial_model  # noqa: E402
 from tinysight.transforms import to_batch  # noqa: E402
 
 FOLDS = 5

@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bundle": "tinysight.bundle",
     "Classifier": "tinysight.pipelines.classify",
+    "Detector": "tinysight.pipelines.detect",
+    "Result": "tinysight.tasks.results",
     "TinysightError": "tinysight.errors",
+    "Unreadable": "tinysight.tasks.results",
     "create_model": "tinysight.models",
     "decode": "tinysight.transforms",
     "evaluate": "tinysight.evaluation.predictor",
@@ -22,6 +25,7 @@ _HOMES = {
     "list_models": "tinysight.models",
     "load_plugin": "tinysight.plugins",
     "load_recipe": "tinysight.config",
+    "open_bundle": "tinysight.pipelines.pipeline",
 }
 
 if TYPE_CHECKING:
@@ -32,14 +36,20 @@ if TYPE_CHECKING:
     from tinysight.export import export_bundle
     from tinysight.models import create_model, list_models
     from tinysight.pipelines.classify import Classifier
+    from tinysight.pipelines.detect import Detector
+    from tinysight.pipelines.pipeline import open_bundle
     from tinysight.plugins import load_plugin
+    from tinysight.tasks.results import Result, Unreadable
     from tinysight.training import fit
     from tinysight.transforms import decode
 
 __all__ = [
     "Bundle",
     "Classifier",
+    "Detector",
+    "Result",
     "TinysightError",
+    "Unreadable",
     "create_model",
     "decode",
     "evaluate",
@@ -48,6 +58,7 @@ __all__ = [
     "list_models",
     "load_plugin",
     "load_recipe",
+    "open_bundle",
 ]
 
 

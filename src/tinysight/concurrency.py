@@ -43,6 +43,10 @@ class Deferred(Generic[T]):
             del self._work  # and what it holds
             _running.discard(self)
 
+    def started(self) -> bool:
+        """Whether its thread has been started."""
+        return self._thread.ident is not None
+
     def done(self) -> bool:
         """Whether `result` would not wait."""
         return not self._thread.is_alive()
@@ -65,7 +69,8 @@ _running: set[Deferred[Any]] = set()
 
 def _before_fork() -> None:
     for deferred in tuple(_running):
-        deferred.wait()
+        if deferred.started():  # another thread may be between adding and starting one
+            deferred.wait()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -12,11 +12,11 @@ import os
 import re
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
-from tinysight.errors import ConfigError
+from tinysight.errors import ConfigError, DataError
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -50,8 +50,11 @@ class _Yaml12Loader(_Base):  # type: ignore[misc]  # the C loader is an untyped 
             for key_node, _ in node.value:
                 merge = key_node.tag == _MERGE
                 key = "<<" if merge else self.construct_object(key_node, deep=True)
-                if isinstance(key, Hashable) and key in seen:
-                    what = f"key {key!r} appears twice"
+                known = isinstance(key, Hashable) and key in seen
+                if known or not isinstance(key, Hashable):
+                    what = (
+                        f"key {key!r} appears twice" if known else "a key may not be a collection"
+                    )
                     raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
                 seen.add(key)
         super().flatten_mapping(node)
@@ -191,3 +194,24 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes | memoryview]) -
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
+
+
+def lock_file(file: IO[str], path: str) -> None:
+    """Keep other processes from writing `file`, until it is closed.
+
+    Args:
+        file: an open file.
+        path: its path, for the message.
+
+    Raises:
+        DataError: another process has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: two such processes are the user's to avoid
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        what = "another process is writing this file"
+        raise DataError(path, what, "wait for it, or choose another file") from None

@@ -4,7 +4,9 @@ A component is a class or a function with typed parameters, registered under one
 that asks for it, fills in the defaults, feeds the JSON Schema and the documentation. Look-up ignores case and
 separators, so `PPLCNet_x1_0` finds `pplcnet_x1_0`.
 
-Each registry knows its home package, which is imported at the first look-up: a recipe may be read before torch is.
+Each registry knows its home modules, which are imported at the first look-up: a recipe may be read before torch is.
+Where there is one module a family, a look-up imports the one that the name begins like, and the rest only if that lacks
+the name.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
 from tinysight.validation import join, validate
@@ -31,13 +34,16 @@ class Registry(Generic[T]):
 
     Args:
         kind: what one entry is, in an error message ("backbone").
-        home: the package whose import registers the built-in entries.
+        home: the module whose import registers the built-in entries; or several, each under the beginning that the
+            folded names of its entries have (the longest that fits counts).
         runtime: parameters that the program passes, which a recipe may not set (`num_classes`).
     """
 
-    def __init__(self, kind: str, home: str, runtime: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kind: str, home: str | Mapping[str, str], runtime: tuple[str, ...] = ()
+    ) -> None:
         self.kind = kind
-        self.home = home
+        self._homes = {"": home} if isinstance(home, str) else home
         self.runtime = runtime
         self._entries: dict[str, Callable[..., T]] = {}
         self._names: dict[str, str] = {}  # folded spelling -> name
@@ -108,12 +114,14 @@ class Registry(Generic[T]):
         """
         prefix, slash, rest = name.partition("/")
         if slash:
-            self._load()
+            self._load(prefix)
             if prefix in self._sources:
                 self._given[name] = self._sources[prefix](rest, where)
                 return name
         found = self._names.get(fold(name))
-        for load in (self._load, _load_installed):
+        # Its own family, then all, then what is installed beside.
+        loads: tuple[Callable[[], None], ...] = (partial(self._load, name), self._load)
+        for load in (*loads, _load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -193,11 +201,63 @@ class Registry(Generic[T]):
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
 
-    def _load(self) -> None:
+    def _load(self, name: str = "") -> None:
+        """Import the home of `name`; without one, all."""
+        fitting = [start for start in self._homes if fold(name).startswith(start)]
+        wanted = [max(fitting, key=len)] if name and fitting else list(self._homes)
         try:
-            importlib.import_module(self.home)
+            for start in wanted:
+                importlib.import_module(self._homes[start])
         except ModuleNotFoundError as error:
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
+
+
+class LossTerms(Registry[Any]):
+    """The losses of several registries, with the keys that one has as a term of a sum.
+
+    A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output of the network that the loss is
+    computed from, and `weight` what its value is multiplied by.
+
+    Args:
+        members: registries by the default of `of`.
+    """
+
+    def __init__(self, members: Mapping[str, Registry[Any]]) -> None:
+        runtime = tuple(dict.fromkeys(name for r in members.values() for name in r.runtime))
+        super().__init__("loss_term", {}, runtime)
+        self._members = members
+
+    def names(self) -> list[str]:
+        """All names of the members, sorted."""
+        return sorted(name for registry in self._members.values() for name in registry.names())
+
+    def resolve(self, name: str, where: str = "") -> str:
+        """As `Registry.resolve`, in any of the members."""
+        return self._member(name, where)[1].resolve(name, where)
+
+    def schema(self, name: str) -> type[BaseModel]:
+        """The parameters of the loss, `of` and `weight`."""
+        default, registry = self._member(name)
+        name = registry.resolve(name)
+        if name not in self._schemas:
+            from annotated_types import Ge
+            from pydantic import create_model
+
+            keys: Any = {"of": (str, default), "weight": (Annotated[float, Ge(0)], 1.0)}
+            self._schemas[name] = create_model(name, __base__=registry.schema(name), **keys)
+        return self._schemas[name]
+
+    def _target(self, resolved: str) -> Callable[..., Any]:
+        return self._member(resolved)[1]._target(resolved)
+
+    def _member(self, name: str, where: str = "") -> tuple[str, Registry[Any]]:
+        for default, registry in self._members.items():
+            try:
+                registry.resolve(name)
+            except UnknownName:
+                continue
+            return default, registry
+        raise UnknownName("loss", name, self.names(), where)
 
 
 _plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
@@ -231,30 +291,137 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+backbones: Registry[Any] = Registry(
+    "backbone",
+    {
+        "efficientnetlite": "tinysight.models.efficientnet_lite",
+        "mobilenetv1": "tinysight.models.mobilenetv1",
+        "mobilenetv3": "tinysight.models.mobilenetv3",
+        "pphgnet": "tinysight.models.pphgnet",
+        "pphgnetv2": "tinysight.models.pphgnetv2",
+        "pplcnet": "tinysight.models.pplcnet",
+        "pplcnetv2": "tinysight.models.pplcnetv2",
+        "res2net": "tinysight.models.res2net",
+        "resnet": "tinysight.models.resnet",
+        "swintransformer": "tinysight.models.swin",
+        "timm": "tinysight.models.from_timm",
+    },
+    runtime=("num_classes",),
+)
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
+    "distillation_loss",
+    {"": "tinysight.losses.distillation", "rkd": "tinysight.losses.relations"},
+    runtime=("label_ratio",),
 )
-embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
-heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
+embedding_losses: Registry[Any] = Registry(
+    "embedding_loss",
+    {
+        "": "tinysight.losses.pairs",
+        "contrastivexbm": "tinysight.losses.memory",
+        "dch": "tinysight.losses.hashing",
+        "domain": "tinysight.losses.domains",
+        "dshsd": "tinysight.losses.hashing",
+        "eml": "tinysight.losses.triplet",
+        "lcdsh": "tinysight.losses.hashing",
+        "msm": "tinysight.losses.triplet",
+        "trihard": "tinysight.losses.triplet",
+        "triplet": "tinysight.losses.triplet",
+        "tripletangularmarginxbm": "tinysight.losses.memory",
+    },
+    runtime=("features", "num_classes"),
+)
+engines: Registry[Any] = Registry(
+    "engine",
+    {
+        "executorch": "tinysight.engines.executorch",
+        "litert": "tinysight.engines.litert",
+        "mnn": "tinysight.engines.mnn",
+        "ncnn": "tinysight.engines.ncnn",
+        "onnxruntime": "tinysight.engines.onnxruntime",
+        "openvino": "tinysight.engines.openvino",
+        "pt2": "tinysight.engines.pt2",
+        "torchscript": "tinysight.engines.torchscript",
+    },
+    runtime=("model", "streams", "threads"),
+)
+heads: Registry[Any] = Registry(
+    "head",
+    {
+        "": "tinysight.models.margins",
+        "arc": "tinysight.models.heads",
+        "fc": "tinysight.models.heads",
+    },
+    runtime=("in_features", "num_classes"),
+)
+losses: Registry[Any] = Registry(
+    "loss", "tinysight.losses.classification", runtime=("label_ratio",)
+)
+loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry(
-    "metric", "tinysight.metrics", runtime=("scores", "labels")
+    "metric",
+    {
+        "": "tinysight.metrics.classification",
+        "bestmeanaccuracy": "tinysight.metrics.multilabel",
+        "calibration": "tinysight.metrics.calibration",
+        "hamming": "tinysight.metrics.multilabel",
+        "meanaccuracy": "tinysight.metrics.multilabel",
+        "multilabel": "tinysight.metrics.multilabel",
+        "retrieval": "tinysight.metrics.retrieval",
+        "rocauc": "tinysight.metrics.binary",
+        "tpratfpr": "tinysight.metrics.binary",
+    },
+    runtime=("scores", "labels"),
 )
-necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
+necks: Registry[Any] = Registry("neck", "tinysight.models.necks", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry("postprocess", "tinysight.tasks", runtime=("labels",))
+postprocesses: Registry[Any] = Registry(
+    "postprocess",
+    {
+        "": "tinysight.tasks.attributes",
+        "binarize": "tinysight.tasks.embedding",
+        "boxes": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+        "scores": "tinysight.tasks.classification",
+        "threshold": "tinysight.tasks.classification",
+        "topk": "tinysight.tasks.classification",
+    },
+    runtime=("labels",),
+)
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
 )
-sessions: Registry[Any] = Registry(
-    "engine", "tinysight.engines", runtime=("model", "streams", "threads")
+tasks: Registry[Any] = Registry(
+    "task",
+    {
+        "classification": "tinysight.tasks.classification",
+        "detection": "tinysight.tasks.detection",
+        "embedding": "tinysight.tasks.embedding",
+        "multilabel": "tinysight.tasks.multilabel",
+    },
 )
-targets: Registry[Any] = Registry("export target", "tinysight.engines.writers")
-tasks: Registry[Any] = Registry("task", "tinysight.tasks")
-transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
+transforms: Registry[Any] = Registry(
+    "transform",  # those of prediction are there with the package
+    {
+        "": "tinysight.transforms.augment.geometry",
+        "autoaugment": "tinysight.transforms.augment.auto_augment",
+        "classic": "tinysight.transforms.augment.auto_augment",
+        "colorjitter": "tinysight.transforms.augment.photometric",
+        "hideandseek": "tinysight.transforms.augment.erasing",
+        "kernelblur": "tinysight.transforms.augment.blur",
+        "pcalighting": "tinysight.transforms.augment.photometric",
+        "randaugment": "tinysight.transforms.augment.auto_augment",
+        "randomblur": "tinysight.transforms.augment.blur",
+        "randombrightness": "tinysight.transforms.augment.photometric",
+        "randomerasing": "tinysight.transforms.augment.erasing",
+        "randomgrayscale": "tinysight.transforms.augment.photometric",
+        "randomjpeg": "tinysight.transforms.augment.photometric",
+        "randomrotation": "tinysight.transforms.augment.rotation",
+        "randomturn": "tinysight.transforms.augment.rotation",
+    },
+)
 
 REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r
@@ -263,15 +430,16 @@ REGISTRIES: dict[str, Registry[Any]] = {
         batch_transforms,
         distillation_losses,
         embedding_losses,
+        engines,
         heads,
         losses,
+        loss_terms,
         metrics,
         necks,
         optimizers,
         postprocesses,
         samplers,
         schedules,
-        sessions,
         tasks,
         transforms,
     )

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
-from tinysight import bundle as module
 from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle, list_bundles, new_bundle
+from tinysight.bundle import folder as module
 from tinysight.bundle.manifest import FORMAT
 from tinysight.errors import BundleError
 from tinysight.files import to_yaml
@@ -232,7 +232,7 @@ def test_every_shipped_bundle_is_whole(name: str) -> None:
 
 
 def test_nothing_is_overwritten_unasked(folder: Path) -> None:
-    with pytest.raises(BundleError, match="there is a bundle already; --force replaces it"):
+    with pytest.raises(BundleError, match="a bundle already exists here; pass --force"):
         tiny_bundle(folder)
     written = Bundle.write(
         folder, tiny_manifest(task="other"), {MODEL: tiny_onnx()}, overwrite=True

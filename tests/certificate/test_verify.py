@@ -139,18 +139,17 @@ def test_the_table_is_made_again(certified: Bundle, tmp_path: Path) -> None:
     assert "old" not in text
 
 
-def test_a_form_gets_a_column(tmp_path: Path) -> None:
+def test_a_variant_gets_a_column(tmp_path: Path) -> None:
     """The shipped bundle in the format of OpenVINO."""
     pytest.importorskip("openvino")
     pytest.importorskip("torch")
-    from tinysight.engines.writers.add import add_targets
-    from tinysight.engines.writers.check import Images
+    from tinysight.export.variants import Images, add_variants
 
     shutil.copytree(Bundle.load("clarity_assessment").folder, tmp_path / "b")
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((300, 300, 3), 80 * i, np.uint8))
     shown = Images(tuple(sorted(tmp_path.glob("*.png"))))
-    bundle = add_targets(Bundle.load(tmp_path / "b"), ["openvino"], shown)
+    bundle = add_variants(Bundle.load(tmp_path / "b"), ["openvino"], shown)
     recorded = read_certificate(bundle)
     assert recorded is not None
     (one,) = [one for one in recorded[0].engines if one.engine == "target/openvino"]

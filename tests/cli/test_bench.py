@@ -11,12 +11,13 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_detector
 from tinysight.bundle import Bundle
-from tinysight.bundle.manifest import ReducedDecode, as_tree
+from tinysight.bundle.manifest import ReducedDecode
+from tinysight.bundle.sealed import as_tree
 from tinysight.cli import main
+from tinysight.engines import onnx_engines
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.latency_card import machine, read_card
 from tinysight.pipelines.pipeline import CARD_FILE, open_bundle
-from tinysight.registry import sessions
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_the_card_says_how_many_images_at_a_time(
         (["--engine=opnvino", "--seconds=0"], "did you mean 'openvino'"),
         (
             ["--engine=target/ncnn"],
-            "error: {model}: has no form 'ncnn' of its network; it has: none",
+            "error: {model}: has no variant 'ncnn' of its network; it has: none",
         ),
         (["--card", "--verify"], "not allowed with"),
     ],
@@ -211,7 +212,7 @@ def test_a_detector_in_every_engine(tmp_path: Path, images: Path, scaled: bool) 
     paths = [str(images / f"{i}.jpg") for i in range(6)]
     first, *others = (
         [r for b in open_bundle(model, engine=engine, batch_size=4).predict(paths) for r in b]
-        for engine in sessions.names()
+        for engine in onnx_engines()
     )
     for found in others:
         for a, b in zip(first, found, strict=True):

@@ -175,7 +175,7 @@ PREDICT = ["predict", "-c", "deploy.yaml", "-o"]
         ([*EVAL, "Global.pretrained_model=output/epoch_7"], "no such weights; looked for output/epoch_7,"),
         ([*TRAIN, "Global.checkpoints=nowhere/latest"], "Global.checkpoints: no such weights"),
         ([*TRAIN, "Arch.pretrained=a/b"], "Arch.pretrained: no such weights; looked for a/b"),
-        (["export", "-c", "demo.yaml", "-o", "Global.save_inference_dir=models/demo"], "there is a bundle already"),
+        (["export", "-c", "demo.yaml", "-o", "Global.save_inference_dir=models/demo"], "a bundle already exists here"),
         (["export"], "--run: is missing; or give a PaddleClas configuration with -c"),
         (["eval", "-c", "pulc/clarity_assessment"], "is a recipe, which names no weights"),
         (["infer", "-c", "demo.yaml", "-o", "Infer.infer_imgs=None"], "Infer.infer_imgs: which images?"),

@@ -42,7 +42,7 @@ def test_an_export_becomes_a_bundle(place: Path, capsys: pytest.CaptureFixture[s
     assert about.labels[9] == "label 9"
     assert about.postprocess["k"] == 2
     assert main(words) == 2
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "pass --force to replace it" in capsys.readouterr().err
     assert main([*words, "--force", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["notes"]) == 3
 

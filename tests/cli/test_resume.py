@@ -86,7 +86,7 @@ def test_an_interrupted_run_goes_on(place: Path, tmp_path: Path, form: str) -> N
     out = tmp_path / "out"
     code, errors = stopped(place, out, signal.SIGINT, *words, "--output", out)
     assert code == 130
-    assert "the same command goes on" in errors
+    assert "the same command resumes" in errors
     assert "Traceback" not in errors
     assert not out.exists()
     part = part_of(out).read_text()
@@ -156,7 +156,7 @@ def _key_of(place: Path, words: tuple[object, ...]) -> str:
     parser = argparse.ArgumentParser()
     predict.add_arguments(parser)
     args = parser.parse_args(list(map(str, words)))
-    return predict._key(args, Bundle.load(place / "model").manifest, ["pics"])
+    return predict._key(args, Bundle.load(place / "model").manifest)
 
 
 def test_another_command_does_not_go_on_with_it(place: Path, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_two_processes_do_not_write_the_same_answers(place: Path, tmp_path: Path
     first.send_signal(signal.SIGCONT)
     first.communicate()
     assert code == 2
-    assert "another process is writing these answers" in errors
+    assert "another process is writing this file" in errors
     assert len(out.read_text().splitlines()) == COUNT
 
 

@@ -15,7 +15,7 @@ from support.bundles import tiny_bundle
 from support.cpp import run_cpp
 from support.nasty import by_pillow, cloud
 from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle
-from tinysight.bundle.manifest import _digest
+from tinysight.bundle.sealed import digest
 from tinysight.errors import BundleError
 
 Edit = Callable[[dict[str, Any]], None]
@@ -90,7 +90,7 @@ def test_refused_as_in_python(tmp_path: Path, edit: Edit, sealed: bool) -> None:
     tree = json.loads((bundle / MANIFEST).read_text("utf-8"))
     edit(tree)
     if sealed and "digest" in tree:
-        tree["digest"] = _digest({k: v for k, v in tree.items() if k != "digest"}, "")
+        tree["digest"] = digest({k: v for k, v in tree.items() if k != "digest"}, "")
     (bundle / MANIFEST).write_text(json.dumps(tree), "utf-8")
     with pytest.raises(BundleError) as error:
         Bundle.load(bundle)

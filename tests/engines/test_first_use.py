@@ -14,9 +14,9 @@ FIRST_CALLS = f"""
 import sys, threading
 from pathlib import Path
 import numpy as np
-from tinysight.registry import sessions
+from tinysight.registry import engines
 
-session = sessions.build({{"name": sys.argv[2]}}, model=Path(sys.argv[1]).read_bytes())
+session = engines.build({{"name": sys.argv[2]}}, model=Path(sys.argv[1]).read_bytes())
 barrier = threading.Barrier(8)
 images = np.zeros((1, 3, {SIDE}, {SIDE}), np.float32)
 

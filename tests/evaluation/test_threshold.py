@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.bundles import tiny_manifest
-from tinysight.config.schema import Export, OperatingPoint
+from tinysight.config.schema import Component, Export, OperatingPoint
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation.predictor import Evaluation
 from tinysight.evaluation.report import report_of_bundle
@@ -22,7 +22,7 @@ from tinysight.evaluation.threshold import (
     threshold_to_manifest,
     with_threshold,
 )
-from tinysight.metrics import expected_fpr
+from tinysight.metrics.operating_point import expected_fpr
 from tinysight.tasks import task_of_target
 
 LABELS = ("dark", "bright")
@@ -41,8 +41,8 @@ def two_classes(count: int = 400, seed: int = 0) -> Evaluation:
 
 
 def export(postprocess: dict[str, Any], **point: float) -> Export:
-    tree = {"postprocess": postprocess, "operating_point": point}
-    return Export.model_validate(tree)
+    chosen = OperatingPoint(**point)
+    return Export.model_construct(postprocess=Component(**postprocess), operating_point=chosen)
 
 
 def test_the_positive_class_may_be_either() -> None:

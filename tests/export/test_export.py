@@ -25,12 +25,12 @@ from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
 from tinysight.errors import BundleError, CheckpointError, ConfigError, ExportError
 from tinysight.export import export_bundle
-from tinysight.export.make import shipped_transforms
+from tinysight.export.bundle import shipped_transforms
 from tinysight.export.onnx import to_onnx
 from tinysight.files import sha256
 from tinysight.models import create_model
 from tinysight.pipelines.classify import Classifier
-from tinysight.registry import sessions
+from tinysight.registry import engines
 from tinysight.tasks import task_of_target
 from tinysight.training import fit, load_predictor
 from tinysight.training.checkpoint import load_checkpoint, save_checkpoint
@@ -143,7 +143,7 @@ def test_the_manifest_says_where_it_comes_from(run: Path, bundle: Bundle) -> Non
 def test_the_bundle_answers_as_the_network(run: Path, bundle: Bundle) -> None:
     """By another path than the certificate's: arrays straight into both."""
     predict, _ = load_predictor(run)
-    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     for count in (1, 2, 5):
         x = np.random.default_rng(count).normal(size=(count, 3, 32, 32)).astype(np.float32)
         assert session.run(x) == pytest.approx(predict(x), abs=1e-5)
@@ -243,7 +243,7 @@ def test_the_verb(
     shutil.copytree(bundle.folder, out)
     words = ["export", "--run", str(run), "--out", str(out), "--images", str(own)]
     assert main(words) == 2
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "pass --force to replace it" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
     shown = capsys.readouterr()
     assert "parity     9 images" in shown.out
@@ -294,7 +294,7 @@ def test_a_post_processor_of_other_networks_is_refused(run: Path, tmp_path: Path
 def test_any_number_of_images_and_another_shape() -> None:
     torch.manual_seed(0)
     model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
-    session = sessions.build(
+    session = engines.build(
         {"name": "onnxruntime"},
         model=to_onnx(model, (3, 64, 96), opset=18, metadata={}),
         threads=1,
@@ -326,7 +326,7 @@ def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
     with torch.no_grad():
         logits = model(x) / temperature
     expected = torch.softmax(logits, 1) if target == "class" else torch.sigmoid(logits)
-    session = sessions.build({"name": "onnxruntime"}, model=exported, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=exported, threads=1)
     assert session.run(x.numpy()) == pytest.approx(expected.numpy(), abs=1e-5)
     assert predictor(model, task, temperature)(x.numpy()) == pytest.approx(
         expected.numpy(), abs=1e-6
@@ -346,7 +346,7 @@ def test_branches_of_the_training_form_are_folded() -> None:
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = torch.softmax(model(x), 1).numpy()
-    session = sessions.build({"name": "onnxruntime"}, model=exported, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=exported, threads=1)
     assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
     assert model.state_dict().keys() == before.keys()  # the network itself can train on
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tinysight.errors import DataError
-from tinysight.metrics import precision_recall_curve, roc_auc, roc_curve, tpr_at_fpr
+from tinysight.metrics.binary import precision_recall_curve, roc_auc, roc_curve, tpr_at_fpr
 
 SCORES, LABELS = np.array([0.9, 0.6, 0.7, 0.1]), np.array([1, 1, 0, 0])
 

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
 
 from tinysight.errors import DataError
-from tinysight.metrics import (
+from tinysight.metrics.binary import pr_area, precision_recall_curve
+from tinysight.metrics.calibration import (
     brier,
     calibration,
     confidences,
     fit_temperature,
-    pr_area,
-    precision_recall_curve,
     reliability,
     soften,
     soften_each,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
 from tinysight.errors import DataError
-from tinysight.metrics import accuracy, class_report, confusion_matrix, topk
+from tinysight.metrics.classification import accuracy, class_report, confusion_matrix, topk
 from tinysight.registry import metrics
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]])

@@ -36,7 +36,10 @@ def test_binomial_as_scipy(share: float, total: int, chance: float) -> None:
     SHARES.filter(lambda s: s != 0.5), st.integers(1, 400), st.integers(1, 60), st.integers(1, 5000)
 )
 def test_beta_binomial_as_scipy(share: float, total: int, a: int, b: int) -> None:
-    assert beta_binomial_quantile(share, total, a, b) == stats.betabinom.ppf(share, total, a, b)
+    found = beta_binomial_quantile(share, total, a, b)
+    # SciPy's own distribution function decides, but for its rounding: (k + 1) / 200 may be 0.025 exactly.
+    assert stats.betabinom.cdf(found, total, a, b) >= share - 1e-9
+    assert found == 0 or stats.betabinom.cdf(found - 1, total, a, b) < share + 1e-9
 
 
 def test_by_hand() -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from support.golden import cases, ids, not_built, read_npz
 from tinysight.errors import DataError
-from tinysight.metrics import mean_accuracy, topk, tpr_at_fpr
+from tinysight.metrics.binary import tpr_at_fpr
+from tinysight.metrics.classification import topk
+from tinysight.metrics.multilabel import mean_accuracy
 from tinysight.registry import metrics
 
 pytestmark = pytest.mark.golden

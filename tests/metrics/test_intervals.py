@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tinysight.errors import DataError
-from tinysight.metrics import bootstrap_interval, roc_auc, wilson_interval
+from tinysight.metrics.binary import roc_auc
+from tinysight.metrics.intervals import bootstrap_interval, wilson_interval
 
 
 @pytest.mark.parametrize(

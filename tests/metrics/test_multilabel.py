@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, hamming_loss, precision_recall_fscore_support
 
 from tinysight.errors import DataError
-from tinysight.metrics import (
+from tinysight.metrics.multilabel import (
     average_precision,
     best_mean_accuracy,
     hamming,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tinysight.errors import ConfigError, DataError
-from tinysight.metrics import tpr_at_fpr
+from tinysight.metrics.binary import tpr_at_fpr
 from tinysight.metrics.intervals import effective_number
 from tinysight.metrics.operating_point import (
     Counts,

@@ -18,7 +18,7 @@ import torch
 
 from support.golden import synth_input
 from tinysight.models import Backbone, create_model
-from tinysight.registry import sessions
+from tinysight.registry import engines
 from tinysight.training.import_weights import import_weights
 from tinysight.training.pretrained import load_pretrained
 from tinysight.transforms import Compose, decode, to_batch
@@ -114,9 +114,7 @@ def test_orientation_agrees_with_its_own_onnx(
 ) -> None:
     pages = to_batch([PAGE(np.ascontiguousarray(np.rot90(page(0), k))) for k in range(4)])
     images = np.concatenate([synth_input(4), pages])
-    session = sessions.build(
-        {"name": "onnxruntime"}, model=orientation_file.read_bytes(), threads=1
-    )
+    session = engines.build({"name": "onnxruntime"}, model=orientation_file.read_bytes(), threads=1)
     np.testing.assert_allclose(
         probabilities(orientation, images), session.run(images), rtol=0, atol=1e-5
     )

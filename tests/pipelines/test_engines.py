@@ -9,15 +9,15 @@ import pytest
 
 from support.bundles import tiny_bundle
 from support.golden import GOLDEN
+from tinysight.engines import onnx_engines
 from tinysight.errors import ConfigError
 from tinysight.pipelines.classify import Classifier
-from tinysight.registry import sessions
 
 FILES = sorted((GOLDEN / "preprocess" / "inputs").iterdir())
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("engine", sessions.names())
+@pytest.mark.parametrize("engine", onnx_engines())
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_every_engine_gives_the_scores_of_the_first(
     tmp_path: Path, engine: str, batch_size: int
@@ -31,7 +31,7 @@ def test_every_engine_gives_the_scores_of_the_first(
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("engine", sessions.names())
+@pytest.mark.parametrize("engine", onnx_engines())
 def test_transforms_that_leave_no_pixels(tmp_path: Path, engine: str) -> None:
     """Something after the first normalisation: the engine cannot take over the last step."""
     specs = (

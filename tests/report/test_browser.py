@@ -17,7 +17,8 @@ from tinysight.evaluation.latency import Latency, Percentiles
 from tinysight.evaluation.predictor import Evaluation
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.evaluation.threshold import threshold_scores
-from tinysight.metrics import at_target_fpr, calibration
+from tinysight.metrics.calibration import calibration
+from tinysight.metrics.operating_point import at_target_fpr
 from tinysight.report import write_report
 
 if TYPE_CHECKING:

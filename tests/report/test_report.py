@@ -18,7 +18,7 @@ from tinysight.evaluation.latency import measure_latency
 from tinysight.evaluation.predictor import Evaluation
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.evaluation.threshold import choose_threshold, threshold_scores
-from tinysight.metrics import calibration
+from tinysight.metrics.calibration import calibration
 from tinysight.report import Page, write_page, write_report
 from tinysight.report.charts import Axis, Mark, around, histogram, line_chart
 from tinysight.report.errors import thumbnail
@@ -186,7 +186,7 @@ def test_a_broken_promise_is_a_warning(tmp_path: Path) -> None:
     of = report_on(found, ["a", "b"])
     from dataclasses import replace
 
-    from tinysight.metrics import Interval
+    from tinysight.metrics.intervals import Interval
 
     of = replace(of, expected_fpr=Interval(0.0, 0.2))
     text = Outline(write_page(tmp_path / "x.html", of, Page("x")).read_text("utf-8")).text

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tinysight.bundle import MODEL, Bundle
-from tinysight.bundle.manifest import Input, Manifest, OperatingPoint
+from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 
 SIDE = 8
@@ -60,7 +60,7 @@ def tiny_manifest(**changes: Any) -> Manifest:
         "transforms": TRANSFORMS,
         "postprocess": {"name": "threshold", "threshold": 0.5, "positive": "bright", "default": 0},
         "labels": LABELS,
-        "threshold": OperatingPoint(0.5, "by hand", (0.4, 0.6)),
+        "threshold": ShippedThreshold(0.5, "by hand", (0.4, 0.6)),
         "metrics": {"top1": 1.0},
         "made_with": {"tinysight": "0"},
         "created": "2000-01-01T00:00:00Z",

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinysight.errors import DataError
-from tinysight.files import write_atomic
-from tinysight.locking import lock
+from tinysight.files import lock_file, write_atomic
 from tinysight.tasks.results import csv_table, json_lines, result_from_json
 
 Row = dict[str, Any]  # what `predict --json` writes about one image
@@ -132,7 +131,7 @@ def _locked(folder: Path, output: str) -> Iterator[None]:
     """The folder of the shards, for this process alone."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:
-        lock(file, output)
+        lock_file(file, output)
         yield
 
 

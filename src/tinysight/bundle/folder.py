@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tinysight.bundle.manifest import File, Manifest, parse_manifest
+from tinysight.bundle.sealed import EXPORT_AGAIN
 from tinysight.errors import BundleError, nearest
 from tinysight.registry import fold
 
@@ -25,7 +26,6 @@ MANIFEST = "bundle.yaml"
 CARD = "card.md"
 SHIPPED = Path(__file__).parents[1] / "bundles"
 _MAX_MANIFEST = 16 << 20
-_AGAIN = "export the bundle again, or copy it again from where it came"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: what it says about itself.
-        model: the verified bytes of `model.onnx`; a session is made of these, never of the file,
-            which may change between the look and the use.
+        model: the verified bytes of `model.onnx`; an engine is opened on these, never on the file,
+            which may change between the check and the use.
     """
 
     folder: Path
@@ -56,21 +56,16 @@ class Bundle:
                 name leads out of the folder.
         """
         folder = _find(source)
-        path = folder / MANIFEST
-        try:
-            if path.stat().st_size > _MAX_MANIFEST:
-                raise BundleError(str(path), "far too large to be a manifest", _AGAIN)
-            manifest = parse_manifest(path.read_bytes(), str(path))
-        except OSError as error:
-            raise BundleError(str(path), _reason(error), _AGAIN) from None
+        path = str(folder / MANIFEST)
+        manifest = parse_manifest(read_sealed(folder, MANIFEST), path)
         if MODEL not in manifest.files:
-            raise BundleError(str(path), f"lists no {MODEL}", _AGAIN)
+            raise BundleError(path, f"lists no {MODEL}", EXPORT_AGAIN)
         for plugin in manifest.recipe.get("plugins", ()):
             if plugin["needed_for"]:
                 from tinysight.plugins import require
 
                 require(plugin, str(folder), ", ".join(plugin["needed_for"]))
-        contents = {name: _verified(folder, name, f) for name, f in manifest.files.items()}
+        contents = {name: verified(folder, name, f) for name, f in manifest.files.items()}
         return cls(folder, manifest, contents[MODEL])
 
     def read(self, name: str) -> bytes:
@@ -80,8 +75,8 @@ class Bundle:
             BundleError: it is not listed, or no longer what was sealed.
         """
         if name not in self.manifest.files:
-            raise BundleError(str(self.folder / MANIFEST), f"lists no {name}", _AGAIN)
-        return _verified(self.folder, name, self.manifest.files[name])
+            raise BundleError(str(self.folder / MANIFEST), f"lists no {name}", EXPORT_AGAIN)
+        return verified(self.folder, name, self.manifest.files[name])
 
     @classmethod
     def write(
@@ -95,10 +90,10 @@ class Bundle:
         """Write a bundle and read it back; the folder appears whole or not at all.
 
         Args:
-            folder: where to; its parents are made.
-            manifest: `files` in it is filled in here.
+            folder: folder of the bundle; its parents are made.
+            manifest: contents of `bundle.yaml`; `files` in it is filled in here.
             files: contents by file name, `model.onnx` among them.
-            overwrite: replace a bundle that is there already. Nothing else is ever replaced.
+            overwrite: True to replace a bundle that is there already. Nothing else is ever replaced.
 
         Raises:
             BundleError: `folder` exists and may not be replaced, `model.onnx` is not among the
@@ -116,15 +111,22 @@ def list_bundles() -> list[str]:
 
 
 def is_local(source: str | Path) -> bool:
-    """Whether `source` is a path, or the name of a shipped bundle; else it may be the name of a public model."""
+    """True if `source` is a path, or the name of a shipped bundle; else it may be the name of a public model."""
     return Path(source).name != str(source) or Path(source).exists() or bool(_shipped(source))
 
 
 @contextmanager
-def new_bundle(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_bundle(
+    folder: str | Path, seal: str = MANIFEST, *, overwrite: bool = False
+) -> Iterator[Path]:
     """A draft folder beside `folder` that takes its name when the block ends without an error.
 
     After an error the draft is removed, and what was at `folder` is untouched.
+
+    Args:
+        folder: folder to be made; its parents are made too.
+        seal: name of the sealed file, which a folder must have to be replaced.
+        overwrite: True to replace such a folder.
 
     Raises:
         BundleError: `folder` exists and may not be replaced; checked before and after the block.
@@ -133,14 +135,14 @@ def new_bundle(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     import tempfile
 
     target = Path(folder)
-    _check_free(target, overwrite)
+    _check_free(target, seal, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
         draft, old = work / "new", work / "old"
         draft.mkdir(mode=0o755)
         yield draft
-        _check_free(target, overwrite)
+        _check_free(target, seal, overwrite)
         if target.exists():
             target.rename(old)
         try:
@@ -163,20 +165,23 @@ def fill(draft: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     listed = {name: File(len(data), sha256(data)) for name, data in sorted(files.items())}
     text = manifest._replace(files=listed).to_text()
     for name, data in files.items():
-        _check_name(draft, name)
+        check_name(draft, name)
         write_atomic(draft / name, data)
     write_atomic(draft / MANIFEST, text)
 
 
-def _check_free(target: Path, overwrite: bool) -> None:
+def _check_free(target: Path, seal: str, overwrite: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
     if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
         return
-    if not (target / MANIFEST).is_file() or target.is_symlink():
-        raise BundleError(str(target), "exists and is no bundle", "choose another folder")
+    kind = "bundle" if seal == MANIFEST else "system"
+    if not (target / seal).is_file() or target.is_symlink():
+        raise BundleError(str(target), f"exists and is no {kind}", "choose another folder")
     if not overwrite:
-        raise BundleError(str(target), "there is a bundle already", "--force replaces it")
+        raise BundleError(
+            str(target), f"a {kind} already exists here", "pass --force to replace it"
+        )
 
 
 def _flush(folder: Path) -> None:
@@ -196,7 +201,7 @@ def _find(source: str | Path) -> Path:
     if shipped := _shipped(source):
         return SHIPPED / shipped
     if folder.is_dir():
-        raise BundleError(str(source), f"this folder has no {MANIFEST}", _AGAIN)
+        raise BundleError(str(source), f"this folder has no {MANIFEST}", EXPORT_AGAIN)
     if folder.exists():
         raise BundleError(str(source), "is a file; a bundle is a folder", "give its folder")
     hint = (
@@ -212,16 +217,35 @@ def _shipped(source: str | Path) -> str | None:
     return {fold(name): name for name in list_bundles()}.get(fold(str(source)))
 
 
-def _check_name(folder: Path, name: str) -> None:
-    """A listed file lies in the folder itself: no separators, no drive, no hidden way out."""
-    if name in ("", ".", "..", MANIFEST) or any(c in name for c in "/\\:\0"):
+def read_sealed(folder: Path, name: str) -> bytes:
+    """Contents of the sealed file `name`, which are of a plausible size.
+
+    Raises:
+        BundleError: it is missing, unreadable or far too large.
+    """
+    path = folder / name
+    try:
+        if path.stat().st_size > _MAX_MANIFEST:
+            raise BundleError(str(path), "far too large to be a manifest", EXPORT_AGAIN)
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(str(path), _reason(error), EXPORT_AGAIN) from None
+
+
+def check_name(folder: Path, name: str, seal: str = MANIFEST) -> None:
+    """Refuse a listed name that could lie outside `folder`: separators, a drive, `..`, the sealed file itself."""
+    if name in ("", ".", "..", seal) or any(c in name for c in "/\\:\0"):
         what = f"{name!r} is no plain file name; a bundle reads nothing outside its folder"
-        raise BundleError(str(folder / MANIFEST), what, _AGAIN)
+        raise BundleError(str(folder / seal), what, EXPORT_AGAIN)
 
 
-def _verified(folder: Path, name: str, entry: File) -> bytes:
-    """Contents of one listed file, as many and as hashed as the manifest says."""
-    _check_name(folder, name)
+def verified(folder: Path, name: str, entry: File, seal: str = MANIFEST) -> bytes:
+    """Contents of a file that the sealed file `seal` lists, checked against its size and SHA-256.
+
+    Raises:
+        BundleError: it is missing, altered, or leads out of `folder`.
+    """
+    check_name(folder, name, seal)
     path = folder / name
     try:
         if path.resolve().parent != folder.resolve():
@@ -229,12 +253,14 @@ def _verified(folder: Path, name: str, entry: File) -> bytes:
         size = path.stat().st_size
         if size != entry.size:
             what = "truncated" if size < entry.size else "altered"
-            raise BundleError(str(path), f"{what}: {size} bytes, sealed with {entry.size}", _AGAIN)
+            raise BundleError(
+                str(path), f"{what}: {size} bytes, sealed with {entry.size}", EXPORT_AGAIN
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise BundleError(str(path), _reason(error), _AGAIN) from None
+        raise BundleError(str(path), _reason(error), EXPORT_AGAIN) from None
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise BundleError(str(path), "altered: its SHA-256 is not the sealed one", _AGAIN)
+        raise BundleError(str(path), "altered: its SHA-256 is not the sealed one", EXPORT_AGAIN)
     return data
 
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tinysight.bundle import Bundle
+from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
 from tinysight.pipelines.comparable import comparable_results
 from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
 from tinysight.pipelines.sources import ImageInput
-from tinysight.registry import sessions
 from tinysight.tasks.results import Result, Unreadable
 
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
 _BATCH = 16
-_PACKAGES = {  # where a variant's engine is called otherwise
-    "litert": "ai-edge-litert", "onnx": "onnxruntime", "pt2": "torch", "torchscript": "torch",
-}  # fmt: skip
 
 # The result for each file that was read, by the file's name; see `pipelines.comparable`.
 EngineOutputs: TypeAlias = Mapping[str, Result]
@@ -98,10 +94,8 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     """
     ready: dict[str, Side] = {}
     absent: dict[str, str] = {}
-    engines = sorted(sessions.names(), key=lambda n: (n != "onnxruntime", n))
-    precisions = dict.fromkeys(engines, "fp32") | {
-        f"target/{name}": target.precision
-        for name, target in sorted(bundle.manifest.targets.items())
+    precisions = dict.fromkeys(onnx_engines(), "fp32") | {
+        f"target/{name}": v.precision for name, v in sorted(bundle.manifest.variants.items())
     }
     for name, precision in precisions.items():
         try:
@@ -109,7 +103,7 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
         except MissingDependency:
             absent[name] = "not installed"
             continue
-        ready[name] = Side(partial(engine_outputs, pipeline), _version(name), precision)
+        ready[name] = Side(partial(engine_outputs, pipeline), version(name), precision)
     return ready, absent
 
 
@@ -129,11 +123,3 @@ def compare_kinds(
             rows[kind] = compare([expected[n] for n in both], [found[n] for n in both])
     other = expected.keys() ^ found.keys()
     return rows, tuple(name for names in kinds.values() for name in names if name in other)
-
-
-def _version(engine: str) -> str:
-    package = engine.removeprefix("target/").partition("-")[0]
-    try:
-        return metadata.version(_PACKAGES.get(package, package))
-    except metadata.PackageNotFoundError:
-        return "unknown"

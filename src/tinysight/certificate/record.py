@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinysight.bundle import MANIFEST, Bundle
-from tinysight.bundle.manifest import Manifest, laid_out
+from tinysight.bundle.manifest import Manifest
+from tinysight.bundle.sealed import laid_out
 from tinysight.certificate.compare import Compared, EngineOutputs
 from tinysight.certificate.files import EDITION, readable
 from tinysight.errors import BundleError

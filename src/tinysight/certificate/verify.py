@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinysight.bundle import CARD, Bundle
-from tinysight.bundle.manifest import ReducedDecode, as_tree
+from tinysight.bundle.manifest import ReducedDecode
+from tinysight.bundle.sealed import as_tree
 from tinysight.certificate.compare import (
     Compared,
     EngineOutputs,

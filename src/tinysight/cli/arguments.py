@@ -97,7 +97,7 @@ def log_to_stderr() -> Iterator[None]:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """`--engine`, `--precision` and `--exact`: how a bundle is run."""
     add = parser.add_argument
-    engines = "onnxruntime (default), openvino, or target/NAME: a variant that the bundle has"
+    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
     add("--exact", action="store_true", help="decode whole, whatever the bundle allows")

@@ -136,11 +136,13 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
     import numpy as np
 
     from tinysight import __version__
+    from tinysight.engines import engine_of, get_engine
 
-    form = bundle.manifest.targets.get(engine.removeprefix("target/"))
+    variant = bundle.manifest.variants.get(engine.removeprefix("target/"))
+    packages = variant.made_with if variant else get_engine(engine_of(engine)).packages
     found = {"tinysight": __version__, "python": platform.python_version()}
     found |= {"numpy": np.__version__, "cv2": cv2.__version__}
-    return found | {package: version(package) for package in (form.made_with if form else [engine])}
+    return found | {package: version(package) for package in packages}
 
 
 def _table(card: dict[str, Any]) -> str:
@@ -234,7 +236,7 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
         where = str(bundle.folder)
         raise BundleError(where, f"cannot be written: {error.strerror}") from None
     if args.json:
-        from tinysight.bundle.manifest import as_tree
+        from tinysight.bundle.sealed import as_tree
 
         rows = [as_tree(found) for found in tried]
         print(json.dumps({"decode": rows[-1] if chosen else None, "tried": rows}, indent=2))

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the split",
     )
     check.add_argument("--root", metavar="DIR", help="folder of the images (default: the list's)")
-    check.add_argument("--target", metavar="TARGET")
+    check.add_argument("--target", metavar="TARGET", help="as data.target in a recipe (class)")
     check.add_argument("--labels", metavar="FILE", help="label names, `id name` or one a line")
     check.add_argument("--delimiter", help="between path and label (default: the last blank)")
     check.add_argument(

@@ -19,7 +19,7 @@ from tinysight.errors import ConfigError
 if TYPE_CHECKING:
     from tinysight.evaluation.latency import Latency
     from tinysight.evaluation.report import EvaluationReport, Subject
-    from tinysight.metrics import ThresholdResult
+    from tinysight.metrics.operating_point import ThresholdResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -54,9 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import; the format is told from --network and --out."""
     if args.out is None:
-        raise ConfigError(
-            _HERE, "takes --out", "a folder for a bundle, NAME.safetensors for weights"
-        )
+        hint = "a folder for a bundle, NAME.safetensors for weights"
+        raise ConfigError(_HERE, "takes --out", hint)
     if args.network:
         return _weights(args)
     if args.out.suffix == ".safetensors":

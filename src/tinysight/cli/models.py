@@ -55,9 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.action != "list" and not args.name:
-        raise ConfigError(
-            f"tinysight models {args.action}", "takes a NAME", "`tinysight models list` shows them"
-        )
+        where, hint = f"tinysight models {args.action}", "`tinysight models list` shows them"
+        raise ConfigError(where, "takes a NAME", hint)
     if args.action == "fetch":
         return _fetch(args)
     if args.action == "show":

@@ -136,7 +136,7 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         yield Output(sys.stdout, form)
         return
-    from tinysight.locking import lock
+    from tinysight.files import lock_file
 
     resumable = form in ("json", "csv")
     part = Path(f"{path}.{key() if resumable else os.getpid()}.part")
@@ -144,7 +144,7 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
         with part.open("a+" if resumable else "w", encoding="utf-8",
                        errors="surrogateescape", newline="") as file:  # fmt: skip
             if resumable:
-                lock(file, path)
+                lock_file(file, path)
             output = Output(file, form, part if resumable else None)
             yield output
             output.finish()

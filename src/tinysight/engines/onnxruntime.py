@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from tinysight.concurrency import Deferred
-from tinysight.engines.base import Normalization, Tensor, first_line, first_use
-from tinysight.errors import BundleError, ConfigError
-from tinysight.registry import sessions
+from tinysight.engines.base import (
+    Normalization,
+    OnnxNetwork,
+    Tensor,
+    VariantFiles,
+    first_use,
+    network_error,
+)
+from tinysight.errors import ConfigError
+from tinysight.registry import engines
 
 if TYPE_CHECKING:
     from annotated_types import Ge
 
 
-@sessions.register("onnxruntime")
-class OnnxSession:
-    """A network in ONNX form.
+@engines.register("onnxruntime")
+class OnnxRuntime:
+    """A network in ONNX format.
 
-    The session is made in a thread of its own while the caller goes on importing OpenCV and
-    decoding the first image; that work takes as long as the import of either library. Whoever
-    needs the session first waits for it, and meets its error.
+    It is opened in a thread of its own while the caller goes on importing OpenCV and decoding the
+    first image; that work takes as long as the import of either library. Whoever needs the network
+    first waits for it, and meets its error.
 
     Args:
-        model: contents of an ONNX file.
-        threads: of one operator; 1 is fastest for small networks and leaves the rest to others.
-            Every thread that calls `run` is a stream of its own.
+        model: contents of an ONNX file, or a variant that is one.
+        threads: CPU threads per call, >= 1; 1 is fastest for small networks. Every thread that calls
+            `run` is a stream of its own.
         precision: "f32"; there is no other here.
     """
 
+    reads_onnx: ClassVar = True
+    precisions: ClassVar = ("fp32", "int8")
+    packages: ClassVar = ("onnxruntime",)
+
     def __init__(
         self,
-        model: bytes,
+        model: bytes | VariantFiles,
         threads: Annotated[int, Ge(1)] = 1,
         precision: Literal["f32"] = "f32",
     ) -> None:
@@ -41,27 +52,32 @@ class OnnxSession:
             raise ConfigError("precision", f"{precision} is not for onnxruntime", "openvino has it")
         import onnxruntime
 
-        self._opening = Deferred(lambda: _open(onnxruntime, model, threads))
+        data = model if isinstance(model, bytes) else model.ending(".onnx")[1]
+        self._opening = Deferred(lambda: _open(onnxruntime, data, threads))
+
+    @staticmethod
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
+        """`<stem>.onnx`; nothing in fp32, which is `model.onnx` itself."""
+        return {} if precision == "fp32" else {f"{stem}.onnx": network.quantized}
 
     def _session(self) -> Any:
         try:
             return self._opening.result()
         except Exception as error:
-            what = f"ONNX Runtime cannot load the network: {first_line(error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from error
+            raise network_error("ONNX Runtime", "cannot load the network", error) from error
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What goes in."""
+        """The network's inputs."""
         return tuple(map(_tensor, self._session().get_inputs()))
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """What comes out."""
+        """The network's outputs."""
         return tuple(map(_tensor, self._session().get_outputs()))
 
     def take_pixels(self, normalization: Normalization) -> bool:
-        """No: a Cast and what follows it cost as much here as tables do outside."""
+        """False: a Cast and what follows it cost as much here as tables do outside."""
         return False
 
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -70,14 +86,8 @@ class OnnxSession:
         Raises:
             BundleError: the network does not load, or refuses the batch.
         """
-        session = self._session()
-        try:
-            with first_use("onnxruntime.run"):
-                (scores, *_) = session.run(None, {session.get_inputs()[0].name: batch})
-        except Exception as error:
-            what = f"ONNX Runtime refuses a batch {batch.shape}: {first_line(error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from error
-        return np.asarray(scores)
+        name = self._session().get_inputs()[0].name
+        return self._run({name: batch}, f"a batch {batch.shape}")[0]
 
     def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of the network for inputs by name.
@@ -85,14 +95,15 @@ class OnnxSession:
         Raises:
             BundleError: the network does not load, or refuses the inputs.
         """
+        return self._run(feeds, ", ".join(f"{name} {a.shape}" for name, a in feeds.items()))
+
+    def _run(self, feeds: Mapping[str, np.ndarray], described: str) -> list[np.ndarray]:
         session = self._session()
         try:
             with first_use("onnxruntime.run"):
                 return [np.asarray(output) for output in session.run(None, dict(feeds))]
         except Exception as error:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            what = f"ONNX Runtime refuses {shapes}: {first_line(error)}"
-            raise BundleError("model.onnx", what, "export the bundle again") from error
+            raise network_error("ONNX Runtime", f"refuses {described}", error) from error
 
 
 def _open(onnxruntime: Any, model: bytes, threads: int) -> Any:

@@ -2,84 +2,115 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from tinysight.concurrency import Deferred
-from tinysight.engines.base import Normalization, Tensor, first_line, first_use
-from tinysight.errors import BundleError, MissingDependency
-from tinysight.registry import sessions
+from tinysight.engines.base import (
+    Normalization,
+    OnnxNetwork,
+    Tensor,
+    VariantFiles,
+    first_use,
+    load_module,
+    network_error,
+)
+from tinysight.registry import engines
 
 if TYPE_CHECKING:
     from annotated_types import Ge
 
 Precision = Literal["f32", "bf16", "f16"]
+# What a variant is calculated in; its numbers stay as they are written. An int8 variant says itself which
+# operators are int8, and the rest of it is exact.
+_HINTS: dict[str, Precision] = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-@sessions.register("openvino")
-class OpenVinoSession:
-    """A network in ONNX or in OpenVINO's own form, compiled by OpenVINO.
+@engines.register("openvino")
+class OpenVino:
+    """A network in ONNX or OpenVINO's own format, compiled by OpenVINO.
 
     The first size of batch that is run gets a program of its own, which is a tenth faster than the
     one for any size that serves the others. As with ONNX Runtime the work is done beside the
     caller's imports, and whoever needs it first waits.
 
     Args:
-        model: contents of an ONNX file, or of an `.xml` and a `.bin`.
-        threads: of one inference.
-        streams: inferences that go on at the same time, as many as threads that call `run`.
-        precision: "f32" for the answers of the other engines; "bf16" and "f16" are faster only on
-            processors that calculate in them, and change the third decimal.
+        model: contents of an ONNX file, or a variant of an `.xml` and a `.bin`.
+        threads: CPU threads per call, >= 1.
+        streams: calls at the same time, >= 1: as many as threads that call `run`.
+        precision: "f32" for the scores of the other engines; "bf16" and "f16" are faster only on
+            processors that calculate in them, and change the third decimal. A variant has its own.
     """
 
-    _file = "model.onnx"  # named by errors
+    reads_onnx: ClassVar = True
+    precisions: ClassVar = ("fp32", "fp16", "bf16", "int8")
+    packages: ClassVar = ("openvino",)
 
     def __init__(
         self,
-        model: bytes | tuple[bytes, bytes],
+        model: bytes | VariantFiles,
         threads: Annotated[int, Ge(1)] = 1,
         streams: Annotated[int, Ge(1)] = 1,
         precision: Precision = "f32",
     ) -> None:
-        try:
-            import openvino
-        except ModuleNotFoundError as error:
-            raise MissingDependency("openvino", "openvino", "the engine openvino") from error
+        openvino = load_module("openvino", "openvino")
         self._openvino = openvino
+        self._file = "model.onnx"  # named by errors
+        parts = [model] if isinstance(model, bytes) else []
+        if isinstance(model, VariantFiles):
+            self._file, program = model.ending(".xml")
+            parts = [program, model.ending(".bin")[1]]
+            precision = _HINTS[model.precision]
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # two of these, or a busy neighbour, would share a core
         }
-        self._reading = Deferred(lambda: _read(openvino, model))
+        self._reading = Deferred(lambda: _read(openvino, *parts))
         self._normalization: Normalization | None = None
         self._compiled: dict[int | None, Any] = {}
         self._compiling = threading.Lock()
         self._requests = threading.local()
 
+    @staticmethod
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
+        """`<stem>.xml`, `<stem>.bin`; weights in halves for fp16; bf16 is fp32 that is calculated in less."""
+        openvino = load_module("openvino", "openvino")
+        source = network.quantized if precision == "int8" else network.model
+        model = openvino.Core().read_model(model=source)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"{stem}.xml")
+            openvino.save_model(model, os.fspath(path), compress_to_fp16=precision == "fp16")
+            return {p.name: p.read_bytes() for p in (path, path.with_suffix(".bin"))}
+
     def _network(self) -> tuple[Any, Any]:
         try:
             return self._reading.result()
         except Exception as error:
-            what = f"OpenVINO cannot load the network: {first_line(error)}"
-            raise BundleError(self._file, what, "export the bundle again") from error
+            raise self._error("cannot load the network", error) from error
+
+    def _error(self, what: str, error: Exception) -> Exception:
+        return network_error("OpenVINO", what, error, self._file)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What goes in."""
+        """The network's inputs."""
         return tuple(map(_tensor, self._network()[1].inputs))
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """What comes out."""
+        """The network's outputs."""
         return tuple(map(_tensor, self._network()[1].outputs))
 
     def take_pixels(self, normalization: Normalization) -> bool:
-        """Yes: the arithmetic becomes part of what reads the first convolution's input."""
+        """True: the arithmetic becomes part of what reads the first convolution's input."""
         self._normalization = normalization
         return True
 
@@ -95,14 +126,13 @@ class OpenVinoSession:
         core, model = self._network()
         try:
             with first_use("openvino.run"):
-                request = self._request(core, model, batch)
+                request = self._request(core, model, len(batch))
                 tensor = self._openvino.Tensor(np.ascontiguousarray(batch), shared_memory=True)
                 request.set_input_tensor(tensor)
                 request.infer()
                 return np.array(request.get_output_tensor(0).data)  # the request reuses its own
         except Exception as error:
-            what = f"OpenVINO refuses a batch {batch.shape}: {first_line(error)}"
-            raise BundleError(self._file, what, "export the bundle again") from error
+            raise self._error(f"refuses a batch {batch.shape}", error) from error
 
     def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of the network for inputs by name.
@@ -112,31 +142,24 @@ class OpenVinoSession:
         """
         core, model = self._network()
         try:
-            with self._compiling:
-                if None not in self._compiled:
-                    self._compiled[None] = self._compile(core, model, None)
-            mine: dict[int | None, Any] = self._requests.__dict__.setdefault("by_size", {})
             with first_use("openvino.run_all"):
-                if None not in mine:
-                    mine[None] = self._compiled[None].create_infer_request()
-                found = mine[None].infer(dict(feeds))
+                found = self._request(core, model, None).infer(dict(feeds))
                 return [np.array(found[port]) for port in self._compiled[None].outputs]
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            what = f"OpenVINO refuses {shapes}: {first_line(error)}"
-            raise BundleError(self._file, what, "export the bundle again") from error
+            raise self._error(f"refuses {shapes}", error) from error
 
-    def _request(self, core: Any, model: Any, batch: np.ndarray) -> Any:
-        """This thread's request for batches of this size."""
+    def _request(self, core: Any, model: Any, size: int | None) -> Any:
+        """This thread's request for batches of this size; None for any size."""
         mine: dict[int | None, Any] = self._requests.__dict__.setdefault("by_size", {})
-        if len(batch) in mine:
-            return mine[len(batch)]
-        with self._compiling:
-            size = len(batch) if len(batch) in self._compiled or not self._compiled else None
-            if size not in self._compiled:
-                self._compiled[size] = self._compile(core, model, size)
         if size not in mine:
-            mine[size] = self._compiled[size].create_infer_request()
+            with self._compiling:
+                own = size if size in self._compiled or not self._compiled else None
+                if own not in self._compiled:
+                    self._compiled[own] = self._compile(core, model, own)
+            if own not in mine:
+                mine[own] = self._compiled[own].create_infer_request()
+            mine[size] = mine[own]
         return mine[size]
 
     def _compile(self, core: Any, model: Any, size: int | None) -> Any:
@@ -163,12 +186,11 @@ class OpenVinoSession:
         return steps.build()
 
 
-def _read(openvino: Any, model: bytes | tuple[bytes, bytes]) -> tuple[Any, Any]:
+def _read(openvino: Any, program: bytes, weights: bytes | None = None) -> tuple[Any, Any]:
     with first_use("openvino.read"):
         core = openvino.Core()
-        if isinstance(model, bytes):
-            return core, core.read_model(model=model)
-        program, weights = model
+        if weights is None:
+            return core, core.read_model(model=program)
         tensor = openvino.Tensor(np.frombuffer(weights, "u1"))
         return core, core.read_model(model=program, weights=tensor)
 

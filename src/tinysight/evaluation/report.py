@@ -23,8 +23,9 @@ from tinysight.evaluation.threshold import (
     fpr_on_new_images,
     threshold_scores,
 )
-from tinysight.metrics import Interval, ThresholdResult
-from tinysight.registry import sessions
+from tinysight.metrics.intervals import Interval
+from tinysight.metrics.operating_point import ThresholdResult
+from tinysight.registry import engines
 from tinysight.tasks.base import (
     BinaryScores,
     LabelRates,
@@ -146,8 +147,11 @@ class EvaluationReport:
 
     def labels_json(self) -> dict[str, Any]:
         """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
-        rates, confusion = self.label_rates(), self.confusion()
-        tree: dict[str, Any] = {"labels": {name: row._asdict() for name, row in rates}}
+        rows = {}
+        for name, rates in self.label_rates():
+            row = rates._asdict()
+            rows[name] = {"pictures": row.pop("support"), **row}
+        tree, confusion = {"labels": rows}, self.confusion()
         return tree if confusion is None else {**tree, "confusion": confusion.tolist()}
 
     def _threshold_json(self) -> dict[str, Any] | None:
@@ -174,7 +178,7 @@ def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
         recipe: names the images and the metrics. Default: none.
     """
     about = bundle.manifest
-    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(about.transforms, "transforms")
     task = task_of_recipe(recipe) if recipe else task_of_bundle(about)
     return Subject(session.run, transforms, about.labels, task, recipe, about)
@@ -212,12 +216,13 @@ def images_of(
         target = recipe.data.target if recipe else next(iter(subject.task.targets()))
         delimiter = recipe.data.delimiter if recipe else None
         root = root or Path(list_file).parent
-        return read_list(list_file, root, len(labels), delimiter, target=target, names=labels)
+        known = len(labels) if subject.task.has_classes else None
+        return read_list(list_file, root, known, delimiter, target=target, names=labels)
     if recipe is None:
         raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
     changes = {"labels": labels, **({"root": str(root)} if root else {})}
     data = recipe.data.model_copy(update=changes)
-    return read_split(data, data.eval)
+    return read_split(data, data.first_eval)
 
 
 def assess(

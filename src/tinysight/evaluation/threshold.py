@@ -12,9 +12,9 @@ from tinysight.bundle import manifest as bundle_manifest
 from tinysight.bundle.manifest import Manifest
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.metrics import (
+from tinysight.metrics.intervals import Interval
+from tinysight.metrics.operating_point import (
     Counts,
-    Interval,
     ThresholdResult,
     at_target_fpr,
     at_target_precision,
@@ -116,7 +116,7 @@ def describe_rule(result: ThresholdResult, from_point: bool) -> str:
 
 def threshold_to_manifest(
     result: ThresholdResult, from_point: bool
-) -> tuple[bundle_manifest.OperatingPoint, dict[str, float]]:
+) -> tuple[bundle_manifest.ShippedThreshold, dict[str, float]]:
     """The manifest's entry of a threshold, and its counts and rates as metrics of the manifest."""
     numbers: dict[str, float] = {
         "positives": result.counts.positives,
@@ -130,7 +130,7 @@ def threshold_to_manifest(
         if rate := getattr(result, name):
             numbers |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
     ends = result.interval and (result.interval.low, result.interval.high)
-    entry = bundle_manifest.OperatingPoint(
+    entry = bundle_manifest.ShippedThreshold(
         result.threshold, describe_rule(result, from_point), ends
     )
     return entry, {PREFIX + name: float(value) for name, value in numbers.items()}

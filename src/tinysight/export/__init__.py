@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinysight.export.make import export_bundle
+    from tinysight.export.bundle import export_bundle
 
 __all__ = ["export_bundle"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "export_bundle":
-        return importlib.import_module("tinysight.export.make").export_bundle
+        return importlib.import_module("tinysight.export.bundle").export_bundle
     raise AttributeError(f"module 'tinysight.export' has no attribute {name!r}")

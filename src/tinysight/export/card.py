@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinysight.bundle.manifest import Manifest, OperatingPoint
+from tinysight.bundle.manifest import Manifest, ShippedThreshold
 from tinysight.certificate.record import Certificate
 from tinysight.certificate.table import section
 from tinysight.evaluation.threshold import PREFIX
@@ -11,12 +11,13 @@ from tinysight.evaluation.threshold import PREFIX
 def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     """Markdown for `card.md`."""
     _, channels, height, width = manifest.input.shape
+    names = [f"{i} {name}" for i, name in enumerate(manifest.labels)]
     lines = [f"# {manifest.task}", ""]
     if manifest.description:
         lines += [manifest.description, ""]
     lines += [
         f"- Input: images, {width} x {height} pixels after preprocessing, {channels} channels",
-        f"- Classes: {', '.join(f'{i} {name}' for i, name in enumerate(manifest.labels))}",
+        *(["- Classes: " + ", ".join(names)] if names else []),
         f"- Network: {manifest.recipe.get('backbone', 'unknown')}",
     ]
     if manifest.threshold:
@@ -39,7 +40,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _threshold(manifest: Manifest, point: OperatingPoint) -> list[str]:
+def _threshold(manifest: Manifest, point: ShippedThreshold) -> list[str]:
     """The threshold in force, and what to expect of it."""
     between = ""
     if point.interval:

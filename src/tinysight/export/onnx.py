@@ -16,7 +16,7 @@ from tinysight.errors import MissingDependency
 from tinysight.graph.onnx_file import read_onnx
 from tinysight.graph.simplify import simplify
 from tinysight.models import Backbone
-from tinysight.models.activation import activate
+from tinysight.models.activation import activate, network_output
 
 INPUT = "images"
 
@@ -24,14 +24,18 @@ INPUT = "images"
 class _Scores(nn.Module):
     """A network that ends in its task's activation, as a bundle's does."""
 
-    def __init__(self, network: nn.Module, activation: str, temperature: float) -> None:
+    def __init__(
+        self, network: nn.Module, source: str, activation: str, temperature: float
+    ) -> None:
         super().__init__()
         self.network = network
+        self.source = source
         self.activation = activation
         self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        return activate(self.network(images), self.activation, self.temperature)
+        outputs = network_output(self.network, images, self.source)
+        return activate(outputs, self.activation, self.temperature)
 
 
 def to_onnx(
@@ -40,6 +44,7 @@ def to_onnx(
     *,
     opset: int,
     metadata: Mapping[str, str],
+    source: str = "logits",
     activation: str = "softmax",
     output: str = "scores",
     temperature: float = 1.0,
@@ -54,6 +59,7 @@ def to_onnx(
         shape: (C, H, W).
         opset: of ONNX.
         metadata: texts by name that the file carries.
+        source: output of the network that the activation takes, as a task gives it.
         activation: name of the function that the graph ends in, as a task gives it.
         output: name of the graph's output.
         temperature: divides the outputs before the activation.
@@ -66,7 +72,7 @@ def to_onnx(
         import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
-    wrapped = _Scores(_folded(model), activation, temperature).eval()
+    wrapped = _Scores(_folded(model), source, activation, temperature).eval()
     # Two images: from one alone the exporter may conclude that there is always one.
     images = torch.zeros((2, *shape), device=next(model.parameters()).device)
     with _quiet(), torch.no_grad():

@@ -31,6 +31,7 @@ _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeError, ValueError, RuntimeError,
 )  # fmt: skip
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_AGAIN = "delete it and fetch it again"
 _NEITHER = "is neither a file nor a folder"
 
 
@@ -80,9 +81,7 @@ def extract(archive: Path, folder: Path, limits: Limits = DEFAULT) -> list[str]:
         temporary.chmod(0o755)
         os.rename(temporary, folder)  # noqa: PTH104 - the atomic step, spelt as the system call
     except _DAMAGED as error:
-        raise FetchError(
-            str(archive), f"is damaged: {error}", "delete it and fetch it again"
-        ) from None
+        raise FetchError(str(archive), f"is damaged: {error}", _AGAIN) from None
     except OSError as error:
         raise FetchError(str(archive), f"cannot be unpacked: {error.strerror or error}") from None
     finally:
@@ -162,7 +161,7 @@ class _Bounded:
         """Look for the mark of a real end, then read on to where a gzip stream has its checksum."""
         self.seek(position)
         if self.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise FetchError(self.where, "is cut off or damaged", "delete it and fetch it again")
+            raise FetchError(self.where, "is cut off or damaged", _AGAIN)
         while self.stream.read(_CHUNK):
             if self.stream.tell() > self.end:
                 raise FetchError(self.where, "goes on long after its end; refused as a bomb")

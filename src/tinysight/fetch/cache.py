@@ -109,10 +109,8 @@ def _read(folder: Path) -> dict[str, Record]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        hint = "restore it, or delete it to record the hashes anew"
-        raise FetchError(
-            str(file), "is damaged; it holds the hashes of the fetched files", hint
-        ) from None
+        what, hint = "is damaged; it holds the hashes of the fetched files", "restore or delete it"
+        raise FetchError(str(file), what, hint) from None
     except OSError as error:
         raise FetchError(str(file), error.strerror or str(error)) from None
 
@@ -133,10 +131,8 @@ def locked(file: Path, wait: float = 3600.0) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         stream = lock.open("ab")
     except OSError as error:
-        hint = "set TINYSIGHT_CACHE to a folder that can be written to"
-        raise FetchError(
-            str(file.parent), f"cannot be written to: {error.strerror}", hint
-        ) from None
+        what = f"cannot be written to: {error.strerror}"
+        raise FetchError(str(file.parent), what, "set TINYSIGHT_CACHE to another folder") from None
     with stream:  # closing it frees the lock
         end = time.monotonic() + wait
         while not _try_lock(stream):

@@ -70,10 +70,8 @@ def download(
     """
     check_address(url)
     if offline() and not path.is_file():
-        hint = f"fetch it elsewhere and copy it to {path}"
-        raise FetchError(
-            url, "not on this machine, and TINYSIGHT_OFFLINE forbids the network", hint
-        )
+        what = "not on this machine, and TINYSIGHT_OFFLINE forbids the network"
+        raise FetchError(url, what, f"fetch it elsewhere and copy it to {path}")
     # A file that is there was placed whole: no lock, so a cache may be read-only.
     with nullcontext() if path.is_file() else locked(path):
         if path.is_file():
@@ -201,9 +199,7 @@ class _Part:
         if total is not None and total > most:
             raise FetchError(self.url, f"is {total} bytes, more than the limit of {most}")
         if total is not None and total - self.size > free:
-            what = (
-                f"{total / 1e6:.1f} MB do not fit on the disk, which has {free / 1e6:.1f} MB free"
-            )
+            what = f"{total / 1e6:.1f} MB do not fit on the disk: {free / 1e6:.1f} MB are free"
             raise FetchError(str(self.file.parent), what, _FREE)
         return total
 

@@ -30,6 +30,7 @@ _HINTS = {
     407: "the proxy wants a name and a password: set https_proxy",
     410: "the publisher has removed it",
 }
+_CLOCK = "check the clock; behind an inspecting proxy, set SSL_CERT_FILE to its certificate"
 _NETWORK = (
     "is there a network? a proxy is read from https_proxy; TINYSIGHT_OFFLINE=1 uses the cache alone"
 )
@@ -173,10 +174,7 @@ def explain(url: str, error: BaseException, policy: Policy) -> FetchError | Agai
     match reason:
         case ssl.SSLCertVerificationError():
             what = f"the certificate of {host} is not valid: {reason.verify_message}"
-            hint = (
-                "check the clock; behind an inspecting proxy, set SSL_CERT_FILE to its certificate"
-            )
-            return FetchError(url, what, hint)
+            return FetchError(url, what, _CLOCK)
         case TimeoutError():
             return Again(f"no answer within {policy.timeout:g} s")
         case ConnectionRefusedError():

@@ -37,9 +37,8 @@ class Rewriter:
 
     def only(self, name: str) -> Operation | None:
         """The node that makes `name`, if just one node takes it and it is no output."""
-        return (
-            self.makers.get(name) if len(self.users[name]) == 1 and name not in self.kept else None
-        )
+        alone = len(self.users[name]) == 1 and name not in self.kept
+        return self.makers.get(name) if alone else None
 
     # Changing it.
 

@@ -151,10 +151,8 @@ class _Fuser(Cleanup):
                 shape: list[int] = [-1, 1, *tail]
             case "ConvTranspose":
                 group = maker.attributes["group"]
-                channels, rows = (
-                    weight.shape[1] * group,
-                    weight.reshape(group, -1, *weight.shape[1:]),
-                )
+                channels = weight.shape[1] * group
+                rows = weight.reshape(group, -1, *weight.shape[1:])
                 shape = [group, 1, -1, *tail]
             case _:
                 channels, rows, shape = weight.shape[1], weight, [1, -1]
@@ -225,11 +223,8 @@ class _Fuser(Cleanup):
                 name = user.outputs[0]
                 continue
             weight = self.constant(user.inputs[1]) if len(user.inputs) > 1 else None
-            if (
-                user.op in ("Conv", "MatMul", "Gemm")
-                and weight is not None
-                and user.inputs[0] == name
-            ):
+            linear = user.op in ("Conv", "MatMul", "Gemm") and user.inputs[0] == name
+            if linear and weight is not None:
                 scaled = (weight * found.scale).astype(weight.dtype)
                 if self.bypass(node, found.source):
                     self.set_input(user, 1, self.new_constant(user.inputs[1], scaled))

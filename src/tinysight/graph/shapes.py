@@ -253,14 +253,8 @@ def _windows(a: Applied, channels: Side, kernel: Sequence[int]) -> Sides:
         raise ValueError(f"windows of {rank} axes over {text(a.x)}")
     if a.attributes.get("ceil_mode") or "auto_pad" in a.attributes:
         return (a.x[0], channels, *[None] * rank)
-    pads, strides, dilations = (
-        a.attributes.get(name, [default] * count)
-        for name, default, count in (
-            ("pads", 0, 2 * rank),
-            ("strides", 1, rank),
-            ("dilations", 1, rank),
-        )
-    )
+    usual = {"pads": [0] * 2 * rank, "strides": [1] * rank, "dilations": [1] * rank}
+    pads, strides, dilations = (a.attributes.get(name, values) for name, values in usual.items())
     windows = (
         _window(a.x[2 + i], kernel[i], strides[i], pads[i] + pads[rank + i], dilations[i])
         for i in range(rank)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from tinysight.models.layers import Activation, DownscaleDropout, init_weights
+from tinysight.models.outputs import Outputs
 
 
 class Backbone(nn.Module):
@@ -74,6 +75,27 @@ class Backbone(nn.Module):
     def forward_stages(self, x: Tensor) -> Mapping[str, Tensor]:
         """(N, 3, H, W) -> feature map by stage name, finest first."""
         return {name: y for name, y in self._walk(x) if name in self.stage_names}
+
+    def outputs(
+        self, x: Tensor, labels: Tensor | None = None, stages: Collection[str] = ()
+    ) -> Outputs:
+        """(N, 3, H, W) -> the logits of `forward` and what they are computed from.
+
+        Args:
+            x: normalised images.
+            labels: of no use to a backbone.
+            stages: names of the feature maps to keep, of `stage_names`.
+        """
+        kept = {}
+        if stages:
+            for name, y in self._walk(x):
+                x = y
+                if name in stages:
+                    kept[name] = y
+        else:
+            x = self.forward_features(x)
+        vector = self.pre_logits(x)
+        return Outputs(self.get_submodule(self.classifier_name)(vector), vector, vector, kept)
 
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         for name in self.trunk:

@@ -38,7 +38,7 @@ class BoxNetwork(Network):
         }
         about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
-        outputs = self.session().run_all({about.input.name: batch, **feeds})
+        outputs = self.opened().run_all({about.input.name: batch, **feeds})
         if len(outputs) != 2 or outputs[1].size != len(images):
             shapes = [output.shape for output in outputs]
             what = f"boxes and counts expected for {len(images)} images, the network gives {shapes}"

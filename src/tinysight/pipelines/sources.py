@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias, Union
@@ -94,17 +93,14 @@ def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[I
 
 
 def count(source: Source, *, root: str | Path | None = None) -> int | None:
-    """The number of images that `iter_images` would give, without sorting or keeping them.
+    """The number of images that `iter_images` would give, without reading them.
 
     None where only reading the stream tells, or a path is wrong: `iter_images` says how.
     """
     if not isinstance(source, str | os.PathLike):
         return 1 if _items(source) is None else None
-    path = os.fspath(source)
     try:
-        if Path(path).is_dir():
-            return sum(1 for _ in _files(path, set()))
-        return sum(1 for _ in _of_path(path, root))
+        return sum(1 for _ in _of_path(os.fspath(source), root))
     except DataError:
         return None
 
@@ -168,61 +164,30 @@ def _some(found: Iterator[ImageInput], where: str, problem: str) -> Iterator[Ima
 
 def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
     """Images of `folder`, then those of its folders; links back to a folder above are left."""
+    from tinysight.transforms.base import EXTENSIONS  # a single image needs no walk
+
     here = str(Path(folder).resolve())
     if here in above:
         return
     names: list[str] = []  # not the entries: a hundred thousand of these take 50 MB
     folders: list[str] = []
-    from tinysight.transforms.base import EXTENSIONS  # a single image needs no walk
-
-    with _listing(folder) as entries:
-        for entry in entries:
-            if (kind := _kind(entry, EXTENSIONS)) is not None:
-                (names if kind else folders).append(entry.name)
-    names.sort(key=_natural)
-    folders.sort(key=_natural)
-    for name in names:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+                    names.append(entry.name)
+                elif entry.is_dir():
+                    folders.append(entry.name)
+    except OSError as error:
+        raise DataError(folder, f"cannot be listed: {error.strerror}") from None
+    for name in sorted(names, key=_natural):
         path = os.path.join(folder, name)  # noqa: PTH118 - a text, many times
         yield ImageInput(path, path)
     del names
-    for name in folders:
+    for name in sorted(folders, key=_natural):
         yield from _walk(os.path.join(folder, name), above | {here})  # noqa: PTH118
-
-
-def _files(folder: str, above: set[str]) -> Iterator[None]:
-    """One for each image that `_walk` gives."""
-    here = str(Path(folder).resolve())
-    if here in above:
-        return
-    folders: list[str] = []
-    from tinysight.transforms.base import EXTENSIONS
-
-    with _listing(folder) as entries:
-        for entry in entries:
-            if (kind := _kind(entry, EXTENSIONS)) is True:
-                yield None
-            elif kind is False:
-                folders.append(entry.path)
-    for path in folders:
-        yield from _files(path, above | {here})
-
-
-def _kind(entry: os.DirEntry[str], extensions: tuple[str, ...]) -> bool | None:
-    """True for an image, False for a folder, None for what is left out."""
-    if entry.name.startswith("."):
-        return None
-    if entry.name.lower().endswith(extensions) and entry.is_file():
-        return True
-    return False if entry.is_dir() else None
-
-
-@contextmanager
-def _listing(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield entries
-    except OSError as error:
-        raise DataError(folder, f"cannot be listed: {error.strerror}") from None
 
 
 def _of_list(path: str, folder: Path) -> Iterator[ImageInput]:

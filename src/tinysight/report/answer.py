@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.metrics import Rate, ThresholdResult, wilson_interval
+from tinysight.metrics.intervals import wilson_interval
+from tinysight.metrics.operating_point import Rate, ThresholdResult
 
 _SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
 

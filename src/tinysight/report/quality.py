@@ -8,14 +8,8 @@ from html import escape
 import numpy as np
 
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.metrics import (
-    confidences,
-    pr_area,
-    precision_recall_curve,
-    reliability,
-    roc_auc,
-    roc_curve,
-)
+from tinysight.metrics.binary import pr_area, precision_recall_curve, roc_auc, roc_curve
+from tinysight.metrics.calibration import confidences, reliability
 from tinysight.report.charts import (
     Axis,
     Mark,

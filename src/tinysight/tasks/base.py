@@ -113,6 +113,7 @@ class Task:
     Subclasses override what they know. Scores, labels and names are those of `Scored`.
 
     Attributes:
+        source: output of the network that the activation takes: "logits" or "embedding".
         activation: name of the function between the network and its scores.
         output: name of the exported network's output.
         postprocesses: names of the post-processors that fit, the usual one first.
@@ -124,6 +125,7 @@ class Task:
         default_metrics: metrics where no recipe names any, as specs.
     """
 
+    source: ClassVar[Literal["logits", "embedding"]] = "logits"
     activation: ClassVar[Activation] = "identity"
     output: ClassVar[str] = "scores"
     postprocesses: ClassVar[tuple[str, ...]] = ()

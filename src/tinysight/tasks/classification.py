@@ -165,17 +165,17 @@ class ClassificationTask(Task):
         return BinaryScores(of.scores[:, which], of.labels == which, None, names[which], groups)
 
     def fit_temperature(self, scores: np.ndarray, labels: np.ndarray) -> float | None:
-        from tinysight.metrics import fit_temperature
+        from tinysight.metrics.calibration import fit_temperature
 
         return fit_temperature(scores, labels)
 
     def apply_temperature(self, scores: np.ndarray, temperature: float) -> np.ndarray:
-        from tinysight.metrics import soften
+        from tinysight.metrics.calibration import soften
 
         return soften(scores, temperature)
 
     def calibration(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        from tinysight.metrics import calibration
+        from tinysight.metrics.calibration import calibration
 
         return calibration(scores, labels)
 
@@ -187,12 +187,12 @@ class ClassificationTask(Task):
         return np.where(of.scores[:, positive] >= of.threshold, positive, 1 - positive)
 
     def confusion(self, of: Scored) -> np.ndarray:
-        from tinysight.metrics import confusion_matrix
+        from tinysight.metrics.classification import confusion_matrix
 
         return confusion_matrix(of.labels, self.predicted(of), of.scores.shape[1])
 
     def label_rates(self, of: Scored) -> list[LabelRates]:
-        from tinysight.metrics import class_report
+        from tinysight.metrics.classification import class_report
 
         report = class_report(self.confusion(of))
         columns = (report.support, report.precision, report.recall, report.f1)

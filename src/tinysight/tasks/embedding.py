@@ -64,6 +64,7 @@ class Binarize:
 class EmbeddingTask(Task):
     """An image as a vector: identities as labels, evaluated by searching every image among the others."""
 
+    source: ClassVar[Literal["logits", "embedding"]] = "embedding"
     activation: ClassVar[Activation] = "normalize"
     output: ClassVar[str] = "embedding"
     postprocesses: ClassVar[tuple[str, ...]] = ("embedding", "binarize")

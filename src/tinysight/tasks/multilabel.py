@@ -93,22 +93,22 @@ class MultilabelTask(Task):
         return BinaryScores(of.scores[known], of.labels[known] > 0, images, "any label", groups)
 
     def fit_temperature(self, scores: np.ndarray, labels: np.ndarray) -> float | None:
-        from tinysight.metrics import fit_temperature
+        from tinysight.metrics.calibration import fit_temperature
 
         return fit_temperature(scores, labels)
 
     def apply_temperature(self, scores: np.ndarray, temperature: float) -> np.ndarray:
-        from tinysight.metrics import soften_each
+        from tinysight.metrics.calibration import soften_each
 
         return soften_each(scores, temperature)
 
     def calibration(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        from tinysight.metrics import calibration
+        from tinysight.metrics.calibration import calibration
 
         return calibration(scores, labels)
 
     def label_rates(self, of: Scored) -> list[LabelRates]:
-        from tinysight.metrics import label_report
+        from tinysight.metrics.multilabel import label_report
 
         report = label_report(of.scores >= _cut(of), of.labels)
         columns = (report.support, report.precision, report.recall, report.f1)

@@ -20,7 +20,7 @@ KEY = "tinysight-weights"  # the one entry of the metadata: more would be stored
 
 
 class ImportedWeights(NamedTuple):
-    """A file that was written: its entries, their numbers, the classes (None: no classifier in it)."""
+    """A file that was written: number of its entries and of their values; number of classes (None: no classifier)."""
 
     path: Path
     network: str
@@ -43,7 +43,7 @@ def import_weights(
     The number of classes is the file's. What `skip` names is left out of `out`.
 
     Args:
-        source: a file of any format of `train.weights`.
+        source: a file of any format of `training.weights`.
         network: a name of `list_models()`.
         out: the safetensors file; written whole or not at all.
         skip: parts that may differ or be absent: `classifier`, or the beginning of an entry's name.

@@ -7,9 +7,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tinysight.errors import CheckpointError, ConfigError, nearest
-from tinysight.fetch import fetch
 from tinysight.foreign import hooks
-from tinysight.models import Backbone
+from tinysight.models.recognizer import Network
 from tinysight.training.weights import read_weights
 
 logger = logging.getLogger(__name__)
@@ -34,6 +33,8 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
         CheckpointError: no such file.
         FetchError: not in the cache, and it cannot be fetched.
     """
+    from tinysight.fetch import fetch  # most runs fetch nothing
+
     if wanted is True or wanted in _PUBLISHED:
         return fetch(hooks().find_weights(backbone, wanted, where)).path
     text = str(wanted)
@@ -46,13 +47,13 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
 
 
 def load_pretrained(
-    model: Backbone, path: Path, *, skip: Sequence[str] = (), prefix: str = ""
+    model: Network, path: Path, *, skip: Sequence[str] = (), prefix: str = ""
 ) -> None:
     """Load all weights of `path` into `model`, but for the parts named in `skip`.
 
     Args:
         model: changed in place, and not at all when an error is raised.
-        path: a file of any format of `train.weights`.
+        path: a file of any format of `training.weights`.
         skip: parts that keep their fresh weights, whatever the file holds for them: `classifier`, or the beginning of
             an entry's name (`last_conv`).
         prefix: see `read_weights`.
@@ -82,7 +83,7 @@ def load_pretrained(
         logger.info("%s: loaded, but for %s, which is new", path, ", ".join(skip))
 
 
-def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, ...]:
+def part_names(model: Network, parts: Sequence[str], where: str) -> tuple[str, ...]:
     """How the names of the entries begin that belong to `parts`, which the recipe lists at `where`.
 
     Raises:
@@ -101,7 +102,7 @@ def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, 
     return tuple(found)
 
 
-def _hint(model: Backbone, names: Collection[str]) -> str:
+def _hint(model: Network, names: Collection[str]) -> str:
     stem = f"{model.classifier_name}."
     if all(name.startswith(stem) for name in names):
         return "to begin with a new classifier: skip: [classifier]"

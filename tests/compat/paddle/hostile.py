@@ -77,6 +77,11 @@ def pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
         yield f"global {module}.{name}", entry(g(module, name) + b"(" + argument + b"tR")
         stacked = u(module) + u(name) + b"\x93(" + argument + b"tR"
         yield f"stack_global {module}.{name}", entry(stacked)
+    yield "stack_global of numbers", entry(b"K\x01K\x02\x93(tR")
+    doubled = b"".join(
+        b"]q" + bytes([i + 1]) + b"(h" + bytes([i]) + b"h" + bytes([i]) + b"e" for i in range(40)
+    )
+    yield "stack_global of a list that unfolds", entry(b"]q\x00" + doubled + u("x") + b"\x93(tR")
     yield "inst", entry(b"(" + shell + b"ios\nsystem\n")
     yield "obj", entry(b"(" + g("os", "system") + shell + b"o")
     yield "newobj", entry(g("numpy", "ndarray") + b"K\x05\x85\x81")

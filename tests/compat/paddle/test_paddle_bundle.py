@@ -23,7 +23,7 @@ from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms
 from tinysight.errors import BundleError, ConfigError, WeightsError
 from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import Detector
-from tinysight.registry import sessions
+from tinysight.registry import engines
 from tinysight.transforms import Compose
 
 pytestmark = pytest.mark.golden
@@ -39,7 +39,7 @@ BINARY = GOLDEN / "pdparams"
 
 
 def scores(bundle: Bundle, images: np.ndarray) -> np.ndarray:
-    return sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1).run(images)
+    return engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1).run(images)
 
 
 @pytest.mark.parametrize("form", ["export_pir", "export_legacy"])
@@ -66,7 +66,7 @@ def test_programs(case: str, file: str, tmp_path: Path) -> None:
     recorded = read_npz("programs", case, "outputs.npz")
     output, about = recorded["output"], bundle.manifest
     assert about.input.shape == (None, 3, h, w)
-    session = sessions.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     feeds = {
         about.input.name: synth_input(n, h, w),
         **{name: recorded[name] for name in about.feeds},
@@ -124,7 +124,7 @@ def test_a_detector_answers_with_boxes_in_the_image(tmp_path: Path) -> None:
     small = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
     batch = [Compose.from_specs(about.transforms)(i).transpose(2, 0, 1) for i in (image, small)]
     factors = np.float32([[64 / 128, 64 / 96], [64 / 50, 64 / 70]])
-    session = sessions.build({"name": "onnxruntime"}, model=done.bundle.model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=done.bundle.model, threads=1)
     rows, counts = session.run_all({"images": np.stack(batch), "scale_factor": factors})
     assert counts.min() > 0
     low = Detector(done.bundle, batch_size=2, threshold=0.0)
@@ -250,7 +250,7 @@ def test_mistakes_leave_nothing(tmp_path: Path) -> None:
 def test_a_bundle_is_replaced_only_when_told(tmp_path: Path) -> None:
     source = export(tmp_path / "e")
     import_paddle(source, tmp_path / "b")
-    with pytest.raises(BundleError, match="there is a bundle already"):
+    with pytest.raises(BundleError, match="a bundle already exists here"):
         import_paddle(source, tmp_path / "b")
     import_paddle(source, tmp_path / "b", overwrite=True)
 

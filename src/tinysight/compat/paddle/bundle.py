@@ -14,7 +14,7 @@ import numpy as np
 
 from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
-from tinysight.bundle.manifest import Input, Manifest, OperatingPoint, utc_now
+from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
@@ -22,7 +22,7 @@ from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.files import sha256
 from tinysight.graph.onnx_file import OnnxModel
-from tinysight.registry import postprocesses, sessions
+from tinysight.registry import engines, postprocesses
 from tinysight.transforms import Compose
 
 INPUT = "images"
@@ -107,7 +107,7 @@ def import_paddle(
         transforms=use.transforms,
         postprocess=postprocess,
         labels=names,
-        threshold=None if threshold is None else OperatingPoint(threshold, _chosen(found, row)),
+        threshold=None if threshold is None else ShippedThreshold(threshold, _chosen(found, row)),
         recipe={
             "source": Path(source).name,
             "sha256": origin,
@@ -181,13 +181,10 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
 
 
 def _in_words(step: dict[str, Any]) -> str:
-    given = (
-        step.get("short")
-        or step.get("size")
-        or f"mean {step['mean']} std {step['std']} scale {step['scale']}"
-    )
-    kind = " (short side)" if step.get("short") else ""
-    return f"{step['name']} {given}{kind}"
+    if "mean" in step:
+        return f"{step['name']} mean {step['mean']} std {step['std']} scale {step['scale']}"
+    short = step.get("short")
+    return f"{step['name']} {short} (short side)" if short else f"{step['name']} {step['size']}"
 
 
 def _size(steps: Sequence[dict[str, Any]], height: int, width: int) -> tuple[int, int]:
@@ -231,7 +228,7 @@ def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
 
 def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> None:
     """Run two images: a network that does not return what it should becomes no bundle."""
-    session = sessions.build({"name": "onnxruntime"}, model=model, threads=1)
+    session = engines.build({"name": "onnxruntime"}, model=model, threads=1)
     feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}
     outputs = session.run_all({INPUT: np.zeros((2, 3, *size), np.float32), **feeds})
     if kind.output == "boxes":
@@ -240,9 +237,8 @@ def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> N
         good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
     if not good:
         shapes = ", ".join(str(output.shape) for output in outputs)
-        raise WeightsError(
-            where, f"translated, but returns {shapes} for 2 images", "please report it"
-        )
+        what = f"translated, but returns {shapes} for 2 images"
+        raise WeightsError(where, what, "please report it")
 
 
 def _chosen(found: Deploy | None, row: Artifact | None) -> str:

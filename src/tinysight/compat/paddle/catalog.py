@@ -292,11 +292,8 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
         wanted = "ssld_stage1"
     if wanted not in offered:
         choice = ", ".join(ending or "true" for ending in offered)
-        raise ConfigError(
-            where,
-            f"no {wanted or 'plain'} weights of {network} are published",
-            f"there are: {choice}",
-        )
+        what = f"no {wanted or 'plain'} weights of {network} are published"
+        raise ConfigError(where, what, f"there are: {choice}")
     return offered[wanted]
 
 

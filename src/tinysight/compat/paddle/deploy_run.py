@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tinysight import __version__
 from tinysight.bundle import MANIFEST, Bundle
-from tinysight.bundle.manifest import OperatingPoint
+from tinysight.bundle.manifest import ShippedThreshold
 from tinysight.compat.paddle.bundle import import_paddle, opened
 from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.dialect.deploy import Deploy, deploy_of, main_indicator
@@ -116,7 +116,7 @@ def _as_configured(bundle: Bundle, run: DeployRun) -> Bundle:
             logger.warning("PostProcess: the bundle's own threshold, %g, is used", own[_THRESHOLD])
         spec, point = own, manifest.threshold
     elif _THRESHOLD in spec:
-        point = OperatingPoint(float(spec[_THRESHOLD]), "set in a deploy configuration")
+        point = ShippedThreshold(float(spec[_THRESHOLD]), "set in a deploy configuration")
     labels = deploy.labels or ()
     if len(labels) != len(manifest.labels):
         labels = manifest.labels

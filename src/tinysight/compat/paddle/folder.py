@@ -53,11 +53,8 @@ def find_files(folder: Path) -> tuple[Path, Path]:
         others = sorted(path for name in ("*.pdmodel", *nested) for path in folder.glob(name))
         found = next((path for path in [*choices, *others] if path.is_file()), None)
         if found is None:
-            raise WeightsError(
-                str(folder),
-                "no exported program",
-                "it needs inference.pdmodel or inference.json, and inference.pdiparams",
-            )
+            hint = "it needs inference.pdmodel or inference.json, and inference.pdiparams"
+            raise WeightsError(str(folder), "no exported program", hint)
         program = found
     beside = [program.with_suffix(".pdiparams"), *(program.parent / name for name in _WEIGHTS)]
     weights = next((path for path in beside if path.is_file()), None)
@@ -85,10 +82,7 @@ def read_paddle_inference(folder: Path | str) -> PaddleModel:
         if expected is None:
             raise WeightsError(str(program_path), f"parameter {name} has no type")
         if expected.shape != got.shape or storage(expected.dtype) != got.dtype:
-            raise WeightsError(
-                str(weights_path),
-                f"{name} is {got.dtype}{list(got.shape)}, its program says "
-                f"{expected.dtype}{list(expected.shape)}",
-                "do the two files belong together?",
-            )
+            says = f"{expected.dtype}{list(expected.shape)}"
+            what = f"{name} is {got.dtype}{list(got.shape)}, its program says {says}"
+            raise WeightsError(str(weights_path), what, "do the two files belong together?")
     return PaddleModel(program_path.parent, program, weights)

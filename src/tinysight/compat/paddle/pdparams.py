@@ -35,9 +35,8 @@ class _Resolver:
         if key in self.done:
             return self.done[key]
         if key in self.open or depth > _MAX_DEPTH:
-            kind = (
-                "contains itself" if key in self.open else f"is nested beyond {_MAX_DEPTH} levels"
-            )
+            deep = f"is nested beyond {_MAX_DEPTH} levels"
+            kind = "contains itself" if key in self.open else deep
             raise WeightsError(self.where, f"a value that {kind}")
         self.open.add(key)
         plain, size = self._one(value, depth)

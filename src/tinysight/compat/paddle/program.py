@@ -87,9 +87,8 @@ def read_program(path: Path) -> Program:
     """
     data = map_file(path)
     if len(data) > MAX_PROGRAM_BYTES:
-        raise WeightsError(
-            str(path), f"a program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES}"
-        )
+        what = f"a program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES}"
+        raise WeightsError(str(path), what)
     if path.suffix == ".json":
         from tinysight.compat.paddle.pir import parse_pir
 

@@ -136,9 +136,8 @@ def read_tensors(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray
     found: dict[str, np.ndarray] = {}
     for name in sorted(names):
         if records.at == len(records.data):
-            raise records.error(
-                f"truncated: {len(found)} tensors where the program has {len(names)} parameters"
-            )
+            what = f"{len(found)} tensors where the program has {len(names)} parameters"
+            raise records.error(f"truncated: {what}")
         found[name] = records.record()
     if records.at != len(records.data):
         left = len(records.data) - records.at

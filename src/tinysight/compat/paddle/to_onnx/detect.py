@@ -30,9 +30,8 @@ def _column(v: OpContext, x: Value, index: int) -> Value:
 def _multiclass_nms(v: OpContext) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
-        raise Unsupported(
-            "boxes that are not (images, boxes, 4) with scores (images, classes, boxes)"
-        )
+        what = "boxes that are not (images, boxes, 4) with scores (images, classes, boxes)"
+        raise Unsupported(what)
     if v.get("nms_eta", 1.0) != 1:
         raise Unsupported("nms_eta below 1")
     best, keep = (v.get(n, -1) for n in ("nms_top_k", "keep_top_k"))
@@ -61,11 +60,9 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
     counts = v.emit("ReduceSum", _one_hot(v, image, boxes), np.array([0]), keepdims=0)
     # Place of a row among all boxes of all images.
     count = shape_of(boxes)[1]
-    flat = (
-        v.emit("Add", v.emit("Mul", image, np.array(count)), index)
-        if not isinstance(count, Sym)
-        else index
-    )
+    flat = index
+    if not isinstance(count, Sym):
+        flat = v.emit("Add", v.emit("Mul", image, np.array(count)), index)
     return [
         rows,
         v.emit("Unsqueeze", v.cast(flat, np.int32), np.array([1])),

@@ -143,12 +143,8 @@ def _hardtanh(v: OpContext) -> Value:
 
 @op("hardswish hard_swish", "X")
 def _hardswish(v: OpContext) -> Value:
-    x, threshold, divisor, offset = (
-        v["X"],
-        v.get("threshold", 6.0),
-        v.get("scale", 6.0),
-        v.get("offset", 3.0),
-    )
+    x, threshold = v["X"], v.get("threshold", 6.0)
+    divisor, offset = v.get("scale", 6.0), v.get("offset", 3.0)
     if (threshold, divisor, offset) == (6, 6, 3):
         return v.emit("HardSwish", x)
     gate = bounded(v, v.emit("Add", x, v.like(offset, x)), 0.0, threshold)

@@ -119,10 +119,9 @@ class OpContext:
         """Integers given as a tensor, a list of tensors, or an attribute, in that order; int64, rank 1."""
         if tensor in self and len(self.all(tensor)) == 1:
             value = self[tensor]
-            flat = (
-                value if len(known(value)[1]) == 1 else self.emit("Reshape", value, np.array([-1]))
-            )
-            return self.cast(flat, np.int64)
+            if len(known(value)[1]) != 1:
+                value = self.emit("Reshape", value, np.array([-1]))
+            return self.cast(value, np.int64)
         parts = self.all(tensors) or self.all(tensor)
         if parts:
             one = np.array([1])

@@ -1,0 +1,196 @@
+"""An ONNX graph as a module of torch, for converters that start from torch.
+
+What a bundle ships is its ONNX file; a module made of that file, and not of the checkpoint, is the
+network that was checked, and exists for imported bundles too.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinysight.engines.base import OnnxNetwork
+from tinysight.errors import ExportError
+from tinysight.graph.onnx_file import Node, OnnxModel
+
+Attributes = Mapping[str, Any]
+
+
+class GraphModule(nn.Module):
+    """The function of an ONNX graph with one input and one output.
+
+    Args:
+        graph: an inference graph in float32.
+
+    Raises:
+        ExportError: an operator, or a use of one, that is not supported.
+    """
+
+    def __init__(self, graph: OnnxModel) -> None:
+        super().__init__()
+        unknown = sorted({n.op for n in graph.nodes} - set(_OPERATORS))
+        if unknown:
+            what = f"ONNX-to-torch conversion does not support {', '.join(unknown)}"
+            raise ExportError("model.onnx", what, "engines that read ONNX: openvino, ncnn, mnn")
+        self._nodes: tuple[Node, ...] = graph.nodes
+        self._input, self._output = graph.inputs[0].name, graph.outputs[0].name
+        self._places: dict[str, str] = {}
+        self._settings: dict[str, list[int] | float] = {}  # these steer, and are no data
+        bounds = {name for node in graph.nodes if node.op == "Clip" for name in node.inputs[1:]}
+        for i, (name, array) in enumerate(graph.constants.items()):
+            if array.dtype.kind == "i":
+                self._settings[name] = [int(v) for v in array.reshape(-1)]
+                continue
+            if name in bounds:
+                self._settings[name] = float(array.reshape(()))
+                continue
+            self._places[name] = f"constant_{i}"
+            self.register_buffer(f"constant_{i}", torch.from_numpy(array.astype("float32")))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (N, K) for images (N, C, H, W)."""
+        values: dict[str, Any] = {"": None, self._input: images, **self._settings}
+        values |= {name: getattr(self, place) for name, place in self._places.items()}
+        for node in self._nodes:
+            given = [values[name] for name in node.inputs]
+            values[node.outputs[0]] = _OPERATORS[node.op](given, node.attributes)
+        result: Tensor = values[self._output]
+        return result
+
+
+def traceable(network: OnnxNetwork) -> tuple[nn.Module, tuple[Tensor]]:
+    """The network as a module, and one image to trace it with."""
+    return GraphModule(network.graph).eval(), (torch.zeros((1, *network.shape)),)
+
+
+def exported(network: OnnxNetwork) -> torch.export.ExportedProgram:
+    """The network as torch's program for one image."""
+    return torch.export.export(*traceable(network))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the output, logs and warnings of converters; their errors are exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _padded(x: Tensor, a: Attributes, fill: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
+    """The image with its asymmetric padding added, and the symmetric padding that remains to be done."""
+    if a.get("auto_pad", "NOTSET") != "NOTSET":
+        raise ExportError(
+            "model.onnx", f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
+        )
+    top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
+    if (top, left) == (bottom, right):
+        return x, (top, left)
+    return F.pad(x, (left, right, top, bottom), value=fill), (0, 0)
+
+
+def _conv(v: list[Any], a: Attributes) -> Tensor:
+    x, padding = _padded(v[0], a)
+    stride, dilation = list(a.get("strides", (1, 1))), list(a.get("dilations", (1, 1)))
+    bias = v[2] if len(v) > 2 else None
+    return F.conv2d(x, v[1], bias, stride, list(padding), dilation, a.get("group", 1))
+
+
+def _max_pool(v: list[Any], a: Attributes) -> Tensor:
+    # Where the padding is one-sided it is written out, with what no maximum notices.
+    x, padding = _padded(v[0], a, -math.inf)
+    return F.max_pool2d(
+        x, list(a["kernel_shape"]), list(a.get("strides", (1, 1))), list(padding),
+        list(a.get("dilations", (1, 1))), bool(a.get("ceil_mode", 0)),
+    )  # fmt: skip
+
+
+def _average_pool(v: list[Any], a: Attributes) -> Tensor:
+    counted = bool(a.get("count_include_pad", 0))
+    top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
+    if (top, left) != (bottom, right):
+        what = "ONNX-to-torch conversion does not support one-sided padding of means"
+        raise ExportError("model.onnx", what)
+    return F.avg_pool2d(
+        v[0], list(a["kernel_shape"]), list(a.get("strides", (1, 1))), [top, left],
+        bool(a.get("ceil_mode", 0)), counted,
+    )  # fmt: skip
+
+
+def _gemm(v: list[Any], a: Attributes) -> Tensor:
+    x = v[0].t() if a.get("transA") else v[0]
+    weight = v[1] if a.get("transB") else v[1].t()
+    alpha, beta = a.get("alpha", 1.0), a.get("beta", 1.0)
+    bias = v[2] * beta if len(v) > 2 and beta != 1 else (v[2] if len(v) > 2 else None)
+    return F.linear(x, weight * alpha if alpha != 1 else weight, bias)
+
+
+def _hard_sigmoid(v: list[Any], a: Attributes) -> Tensor:
+    alpha, beta = a.get("alpha", 0.2), a.get("beta", 0.5)
+    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
+        return F.hardsigmoid(v[0])  # which converters know by name
+    return torch.clamp(v[0] * alpha + beta, 0.0, 1.0)
+
+
+def _reshape(v: list[Any], a: Attributes) -> Tensor:
+    x, sides = v[0], list(v[1])
+    if not a.get("allowzero"):
+        sides = [x.shape[i] if side == 0 else side for i, side in enumerate(sides)]
+    return torch.reshape(x, sides)
+
+
+def _clip(v: list[Any], a: Attributes) -> Tensor:
+    low, high = (v[i] if len(v) > i else None for i in (1, 2))
+    return torch.clamp(v[0], low, high)
+
+
+def _reduce_mean(v: list[Any], a: Attributes) -> Tensor:
+    axes = v[1] if len(v) > 1 else list(a["axes"])
+    return torch.mean(v[0], axes, keepdim=bool(a.get("keepdims", 1)))
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[list[Any], Attributes], Tensor]:
+    return lambda v, a: function(v[0], v[1])
+
+
+def _unary(function: Callable[[Any], Tensor]) -> Callable[[list[Any], Attributes], Tensor]:
+    return lambda v, a: function(v[0])
+
+
+_OPERATORS: Mapping[str, Callable[[list[Any], Attributes], Tensor]] = {
+    "Add": _binary(operator.add),
+    "AveragePool": _average_pool,
+    "Clip": _clip,
+    "Concat": lambda v, a: torch.cat(v, a["axis"]),
+    "Conv": _conv,
+    "Div": _binary(operator.truediv),
+    "Flatten": lambda v, a: torch.flatten(v[0], a.get("axis", 1)),
+    "Gemm": _gemm,
+    "GlobalAveragePool": _unary(lambda x: F.adaptive_avg_pool2d(x, 1)),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _unary(F.hardswish),
+    "Identity": _unary(lambda x: x),
+    "MatMul": _binary(torch.matmul),
+    "MaxPool": _max_pool,
+    "Mul": _binary(operator.mul),
+    "ReduceMean": _reduce_mean,
+    "Relu": _unary(F.relu),
+    "Reshape": _reshape,
+    "Sigmoid": _unary(torch.sigmoid),
+    "Softmax": lambda v, a: torch.softmax(v[0], a.get("axis", -1)),
+    "Sub": _binary(operator.sub),
+}

@@ -1,0 +1,49 @@
+"""TorchScript, for libtorch."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, load_module
+from tinysight.registry import engines
+
+
+class TorchEngine(OneImageEngine):
+    """Base of the engines that are torch itself."""
+
+    title: ClassVar = "torch"
+    packages: ClassVar = ("torch",)
+
+    def _scores(self, image: np.ndarray) -> Any:
+        with self._torch.inference_mode():
+            return np.array(self._module(self._torch.from_numpy(image[None].copy())).numpy())
+
+    def _open(self, model: VariantFiles, threads: int) -> None:
+        self._torch = load_module("torch", "torch", extra="train")
+        with load_module("tinysight.engines.torch_graph", "torch").quiet():
+            self._module = self._load(next(iter(model.files.values())))
+
+    def _load(self, data: bytes) -> Any:
+        """The program in `data`."""
+        raise NotImplementedError
+
+
+@engines.register("torchscript")
+class TorchScript(TorchEngine):
+    """A network as `.torchscript`: a traced program, which libtorch runs without Python."""
+
+    @staticmethod
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
+        """`<stem>.torchscript`."""
+        torch = load_module("torch", "torchscript", "torch", "train")
+        torch_graph = load_module("tinysight.engines.torch_graph", "torchscript")
+        into = io.BytesIO()
+        with torch_graph.quiet(), torch.inference_mode():
+            torch.jit.save(torch.jit.freeze(torch.jit.trace(*torch_graph.traceable(network))), into)
+        return {f"{stem}.torchscript": into.getvalue()}
+
+    def _load(self, data: bytes) -> Any:
+        return self._torch.jit.load(io.BytesIO(data))

@@ -1,0 +1,275 @@
+"""From a run's best checkpoint to a bundle, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from tinysight import __version__, registry
+from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
+from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
+from tinysight.certificate.record import to_files
+from tinysight.config import Recipe, recipe_yaml
+from tinysight.data.labels import label_names, resolve_labels
+from tinysight.data.lists import read_split
+from tinysight.errors import DataError, ExportError
+from tinysight.evaluation.report import assess, subject_of_recipe
+from tinysight.evaluation.threshold import (
+    check_operating_point,
+    threshold_to_manifest,
+    with_threshold,
+)
+from tinysight.export.card import card
+from tinysight.export.onnx import INPUT, to_onnx
+from tinysight.export.parity import certify, measure
+from tinysight.files import sha256
+from tinysight.metrics.operating_point import ThresholdResult
+from tinysight.pipelines.sources import Source, iter_images
+from tinysight.plugins import find_plugin
+from tinysight.tasks import Task, task_of_recipe
+from tinysight.training.checkpoint import load_checkpoint
+from tinysight.training.folder import RunFolder
+from tinysight.training.predictor import find_checkpoint, load_model, predictor, trained_model
+from tinysight.transforms import Compose
+
+logger = logging.getLogger(__name__)
+
+_IMAGES = 200  # of the evaluation list, evenly spread, for the parity check
+
+
+def export_bundle(
+    run_or_checkpoint: str | Path | None,
+    out: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    images: Source | None = None,
+    tolerance: float = 1e-4,
+    overwrite: bool = False,
+    licence: str = "",
+) -> Bundle:
+    """Make a bundle of a trained network and check that it gives the same results.
+
+    Images of the run's evaluation list (up to 200, evenly spread) and those of `images` run from file
+    to score through torch and through the written bundle. The largest difference and the number of
+    changed labels go into the manifest. Then the files of `certificate.files` run through torch and
+    every installed engine; the table and torch's results become part of the bundle. If the recipe asks
+    for an operating point or for calibrated scores, the evaluation images are evaluated first to
+    choose them.
+
+    Args:
+        run_or_checkpoint: a run folder (its best checkpoint) or a checkpoint. With `recipe`: any weights that
+            `trained_model` takes.
+        out: folder of the bundle; appears whole or not at all.
+        recipe: recipe of the network, in place of the one in the checkpoint.
+        images: more images to compare on, on disk.
+        tolerance: largest accepted difference of a score.
+        overwrite: True to replace a bundle at `out`.
+        licence: licence of the network, for its card.
+
+    Raises:
+        ExportError: the results differ by more than `tolerance`, an engine breaks the certificate,
+            there is no image to compare, the transforms are random, or the validation images allow no
+            operating point. Nothing is left at `out` then.
+        BundleError: `out` exists and may not be replaced.
+        ConfigError: the post-processor is not one of the recipe's task.
+        CheckpointError: there is no checkpoint, or it is damaged.
+    """
+    model, path, recipe = _trained(run_or_checkpoint, recipe)
+    task = task_of_recipe(recipe)
+    task.check_postprocess(recipe.export.postprocess.name)
+    transforms = shipped_transforms(recipe)
+    steps = Compose.from_specs(transforms, "transforms.eval")
+    height, width, channels = steps.output_shape()
+    compared = _images(recipe, images)
+    labels = label_names(recipe.data) if task.has_classes else ()
+    chosen = _chosen(model, recipe, task)
+    manifest = Manifest(
+        task=recipe.task,
+        description=recipe.description,
+        licence=licence,
+        input=Input(INPUT, (None, channels, height, width), "float32"),
+        output=task.output,
+        transforms=tuple(transforms),
+        postprocess=with_threshold(recipe.export.postprocess.spec, chosen.threshold),
+        labels=labels,
+        threshold=chosen.point,
+        made_with=_versions(),
+        created=utc_now(),
+        **_measured(path, recipe, chosen),
+    )
+    with new_bundle(out, overwrite=overwrite) as draft:
+        network = to_onnx(
+            model,
+            (channels, height, width),
+            opset=recipe.export.opset,
+            metadata={"task": recipe.task, "labels": json.dumps(labels)},
+            source=task.source,
+            activation=task.activation,
+            output=task.output,
+            temperature=chosen.temperature,
+        )
+        fill(draft, manifest, {MODEL: network})
+        trained = predictor(model, task, chosen.temperature)
+        engines = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
+        parity = measure(trained, manifest, draft, compared, engines)
+        if not parity.max_score_difference <= tolerance:  # nan is no parity either
+            what = (
+                f"scores differ by up to {parity.max_score_difference:.3g} on {parity.images} "
+                f"images, {parity.label_flips} labels change; accepted are {tolerance:g}"
+            )
+            raise ExportError(str(out), what, "please report it, with the recipe")
+        manifest = manifest._replace(parity=parity)
+        certificate, reference = certify(trained, steps, Bundle.load(draft), str(out))
+        # Only scores of classes are recorded; `verify` compares other results between engines.
+        files = to_files(manifest, certificate, reference) if task.has_classes else {}
+        text = card(manifest, certificate)
+        fill(draft, manifest, {MODEL: network, CARD: text.encode(), **files})
+        bundle = Bundle.load(draft)
+    return replace(bundle, folder=Path(out))
+
+
+def _trained(
+    run_or_checkpoint: str | Path | None, recipe: Recipe | None
+) -> tuple[nn.Module, Path, Recipe]:
+    """The network, the file of its weights and its recipe."""
+    model: nn.Module
+    if recipe is None:
+        path = find_checkpoint(run_or_checkpoint or "")
+        model, recipe = load_model(path)
+    else:
+        model, path = trained_model(recipe, run_or_checkpoint)
+    return model, path, resolve_labels(recipe)
+
+
+def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
+    """The evaluation transforms without those that make labelled images of unlabelled ones."""
+    shipped = []
+    for i, component in enumerate(recipe.transforms.eval):
+        step = Compose.from_specs([component.spec], f"transforms.eval.{i}")
+        if step.sets_label:
+            continue
+        if step.random:
+            what = f"{component.name} is random; a bundle gives one image one answer"
+            raise ExportError(f"transforms.eval.{i}", what, "move it to transforms.train")
+        shipped.append(component.spec)
+    return shipped
+
+
+def _images(recipe: Recipe, images: Source | None) -> list[Path]:
+    """Files to compare on; those of the evaluation list if it is still there."""
+    found: list[Path] = []
+    data = recipe.data
+    try:
+        samples = read_split(data, data.first_eval)
+    except DataError as error:
+        if images is None:
+            what = "no image to compare on: the run's evaluation list cannot be read"
+            where = error.problems[0].where
+            raise ExportError(where, what, "name images with --images") from error
+    else:
+        step = max(1, math.ceil(len(samples) / _IMAGES))
+        found = [samples[i].path for i in range(0, len(samples), step)]
+    extra = [] if images is None else [image.data for image in iter_images(images)]
+    found += [Path(data) for data in extra if isinstance(data, str)]
+    return list(dict.fromkeys(found))
+
+
+class _Chosen(NamedTuple):
+    """What the validation images decide: the operating point and the temperature."""
+
+    point: ShippedThreshold | None
+    threshold: ThresholdResult | None = None
+    numbers: dict[str, float] = {}  # what the bundle tells of the point
+    metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
+    temperature: float = 1.0
+
+
+def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
+    """The operating point; the validation images are evaluated if the recipe asks for a choice.
+
+    Raises:
+        ConfigError: the recipe asks for an operating point that its post-processor has no use for.
+        ExportError: the validation images cannot give the one that it asks for.
+    """
+    section = recipe.export
+    if section.operating_point is None and not section.calibrate:
+        value = section.postprocess.spec.get("threshold")
+        if not isinstance(value, int | float):
+            return _Chosen(None)
+        text = "set in the recipe (export.postprocess.threshold)"
+        return _Chosen(ShippedThreshold(float(value), text))
+    check_operating_point(section, recipe.data.labels or (), task)
+    report = assess(subject_of_recipe(predictor(model, task), recipe))
+    from_point = section.operating_point is not None
+    if from_point and report.threshold is None:
+        raise ExportError("export.operating_point", report.chosen)
+    temperature = (report.temperature or 1.0) if section.calibrate else 1.0
+    metrics = report.evaluation.metrics
+    if report.threshold is None:
+        return _Chosen(None, None, {}, metrics, temperature)
+    for warning in report.threshold.warnings:
+        logger.warning("%s", warning)
+    point, numbers = threshold_to_manifest(report.threshold, from_point)
+    return _Chosen(point, report.threshold, numbers, metrics, temperature)
+
+
+def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
+    """Name and hash of the run's plugins, and which of the bundle's components each registered."""
+    parts = [(t.name, registry.transforms.plugin(t.name)) for t in recipe.transforms.eval]
+    postprocess = recipe.export.postprocess.name
+    parts.append((postprocess, registry.postprocesses.plugin(postprocess)))
+    records = []
+    for plugin in recipe.plugins:
+        needed = [
+            (part, source) for part, source in parts if source and Path(source).name == plugin.name
+        ]
+        digest = find_plugin(needed[0][1]).sha256 if needed else plugin.sha256
+        records.append(
+            {"name": plugin.name, "sha256": digest, "needed_for": [part for part, _ in needed]}
+        )
+    return records
+
+
+def _measured(path: Path, recipe: Recipe, chosen: _Chosen) -> dict[str, Any]:
+    """The manifest's `metrics` and `recipe`: how good the network is, and where it comes from."""
+    # The evaluation whose weights these are, with its epoch; empty if nobody measured them.
+    is_best = path.resolve() == RunFolder(path.parent.parent).best.resolve()
+    best = load_checkpoint(path).state.best if is_best else {}
+    metrics = (chosen.metrics or best.get("metrics", {})) | chosen.numbers
+    plugins = _plugins(recipe)
+    origin = {
+        **({"plugins": plugins} if plugins else {}),
+        "sha256": sha256(recipe_yaml(recipe).encode()),
+        "backbone": recipe.model.backbone.name,
+        "seed": recipe.train.seed,
+        "epoch": best.get("epoch"),
+        "checkpoint_sha256": sha256(path.read_bytes()),
+        "target": recipe.data.target,
+        "temperature": chosen.temperature,
+    }
+    # A threshold may be infinite (nothing is positive), which no manifest can hold.
+    finite = {k: float(v) for k, v in metrics.items() if math.isfinite(v)}
+    return {"metrics": finite, "recipe": origin}
+
+
+def _versions() -> dict[str, str]:
+    import cv2
+    import numpy
+    import onnx
+    import onnxruntime
+    import torch
+
+    modules: Sequence[Any] = (torch, onnx, onnxruntime, numpy, cv2)
+    return {
+        "tinysight": __version__,
+        "python": platform.python_version(),
+        **{module.__name__: str(module.__version__) for module in modules},
+    }
