@@ -2,7 +2,7 @@
 
 One implementation for training, evaluation, export check, prediction and serving. `decode` makes
 RGB pixels of a file, `Compose` runs the transforms that a recipe or a bundle lists, `InputPipeline`
-makes a network's input of a file. The modules `blur` and `resample` hold the arithmetic as plain functions;
+makes a network's input of a file. `resample` holds Pillow's arithmetic of resizing,
 `augment` the random transforms.
 """
 
