@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, RandomTransform, same_axes, width_height
+from tinysight.transforms.base import Image, RandomTransform, check_range, same_axes, width_height
 from tinysight.transforms.geometry import (
     CV2_INTERPOLATIONS,
     Backend,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
     from numpy.random import Generator
 
+_USUAL: tuple[Interpolation, ...] = ("bilinear", "area", "bicubic")
 _FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
 _RESAMPLINGS = tuple(CV2_INTERPOLATIONS.values())  # whose order decides what a draw means
 
@@ -90,9 +91,8 @@ class RandomResizedCrop(RandomTransform):
     def __post_init__(self) -> None:
         width_height(self.size)
         check_interpolation(self.interpolation, self.backend)
-        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
-            if not 0 < low <= high:
-                raise ValueError(f"{name} should be two positive numbers in ascending order")
+        check_range("scale", self.scale)
+        check_range("ratio", self.ratio)
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
@@ -103,18 +103,15 @@ class RandomResizedCrop(RandomTransform):
         """(left, top, width, height) of a window in an image of `width` x `height`."""
         low, high = self.ratio
         if self.log_ratio:
-            root = math.sqrt(math.exp(rng.uniform(math.log(low), math.log(high))))
-        else:
-            root = math.sqrt(rng.uniform(low, high))
-        wide, tall = root, 1.0 / root
+            low, high = math.log(low), math.log(high)
+        ratio = rng.uniform(low, high)
+        wide = math.sqrt(math.exp(ratio) if self.log_ratio else ratio)
+        tall = 1.0 / wide
         fits = min(width / height / wide**2, height / width / tall**2)
         share = rng.uniform(min(self.scale[0], fits), min(self.scale[1], fits))
         side = math.sqrt(width * height * share)
-        w = min(max(int(side * wide), 1), width)
-        h = min(max(int(side * tall), 1), height)
-        left = int(rng.integers(0, width - w + 1))
-        top = int(rng.integers(0, height - h + 1))
-        return left, top, w, h
+        w, h = min(max(int(side * wide), 1), width), min(max(int(side * tall), 1), height)
+        return int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1)), w, h
 
 
 @transforms.register("random_resize")
@@ -126,11 +123,7 @@ class RandomResize(RandomTransform):
     """
 
     short: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
-    interpolations: Annotated[tuple[Interpolation, ...], MinLen(1)] = (
-        "bilinear",
-        "area",
-        "bicubic",
-    )
+    interpolations: Annotated[tuple[Interpolation, ...], MinLen(1)] = _USUAL
 
     def __post_init__(self) -> None:
         low, high = width_height(self.short)
@@ -177,8 +170,7 @@ class RandomResampling(RandomTransform):
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError("scale should be two positive numbers in ascending order")
+        check_range("scale", self.scale)
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to the same shape and dtype."""

@@ -47,13 +47,8 @@ class RandomRotation(RandomTransform):
         height, width = image.shape[:2]
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(*both), 1)
         colour = self.fill if len(self.fill) > 1 else self.fill * 4
-        turned = cv2.warpAffine(
-            image,
-            turn,
-            (width, height),
-            flags=CV2_INTERPOLATIONS[self.interpolation],
-            borderValue=colour,
-        )
+        flags = CV2_INTERPOLATIONS[self.interpolation]
+        turned = cv2.warpAffine(image, turn, (width, height), flags=flags, borderValue=colour)
         return same_axes(turned, image)
 
 
