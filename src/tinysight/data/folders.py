@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from tinysight.data.samples import UNLABELLED, Gathered
@@ -40,8 +40,8 @@ def has_folders(folder: Path) -> bool:
     return not found or any(p.is_dir() for p in found)
 
 
-def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
-    """Add the images of every class to `into`, in the order of the names.
+def read_folder(folder: Path, form: Form, into: Gathered) -> None:
+    """Add the images of every class to `into`, in the order of the names; without labels, all images below the folder.
 
     Hidden files and files that are no images by their names are left out; the log says how many.
 
@@ -49,38 +49,30 @@ def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
         DataError: a folder is not named like a label, a class has no image, or nothing is there.
     """
     into.begin(folder, folder, 0)
-    kind = form.kind
-    if isinstance(kind, NoTarget):
-        read_images(folder, into)
-        return
-    if not kind.by_folder:
+    others: list[str] = []
+    if isinstance(form.kind, NoTarget):
+        if not _add(folder, "", UNLABELLED, into, others):
+            raise DataError(str(folder), "no image in this folder or below it")
+    elif form.kind.by_folder:
+        _add_classes(folder, form, into, others)
+    else:
         raise DataError(str(folder), f"folders give one label; data.target is {form.target}")
+    if others:
+        names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        logger.info("%s: %d files are no images: %s", folder, len(others), names)
+
+
+def _add_classes(folder: Path, form: Form, into: Gathered, others: list[str]) -> None:
     found = folder_names(folder)
     ids = {name: i for i, name in enumerate(form.names or found)}
-    problems = [
-        Problem(str(folder / name), "this folder is not named like a label", nearest(name, ids))
-        for name in found
-        if name not in ids
-    ]
-    others: list[str] = []
+    what = "this folder is not named like a label"
+    strange = [name for name in found if name not in ids]
+    problems = [Problem(str(folder / name), what, nearest(name, ids)) for name in strange]
     for name in sorted(set(found) & set(ids), key=ids.__getitem__):
         if not _add(folder, name, ids[name], into, others):
             problems.append(Problem(str(folder / name), "no image in this folder"))
     if problems:
         raise DataError.of(str(folder), problems)
-    _log(folder, others)
-
-
-def read_images(folder: Path, into: Gathered) -> None:
-    """Add every image below `folder`, without labels.
-
-    Raises:
-        DataError: there is none.
-    """
-    others: list[str] = []
-    if not _add(folder, "", UNLABELLED, into, others):
-        raise DataError(str(folder), "no image in this folder or below it")
-    _log(folder, others)
 
 
 def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> int:
@@ -107,9 +99,3 @@ def _files(folder: Path, below: str) -> Iterator[str]:
         # A link to a folder could lead back up; one that is followed once is a class of its own.
         if entry.is_dir(follow_symlinks=not below):
             yield from _files(folder, start + entry.name)
-
-
-def _log(folder: Path, others: Sequence[str]) -> None:
-    if others:
-        names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
-        logger.info("%s: %d files are no images: %s", folder, len(others), names)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinysight.data.folders import read_class_folders, read_images
+from tinysight.data.folders import read_folder
 from tinysight.data.labels import label_names, roots
 from tinysight.data.rows import BadLines, is_csv, read_rows
 from tinysight.data.samples import Gathered, Sample, SampleList
@@ -70,7 +70,7 @@ def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> S
 
     Raises:
         ConfigError: neither lists nor a folder, or more lists than roots.
-        DataError: a file or folder is wrong, as `read_list` and `read_class_folders` say.
+        DataError: a file or folder is wrong, as `read_list` and `read_folder` say.
     """
     kind = target_of(data.target)
     raw = data.relabel or (kind.open_set and split is not data.train)
@@ -105,16 +105,16 @@ def _read_split(
     form = Form(split.target or data.target, num_classes, data.delimiter, names=names)
     into = form.gathered()
     if split.folder is not None:
-        read_class_folders(places[0] / split.folder, form, into)
+        read_folder(places[0] / split.folder, form, into)
     if 1 < len(places) < wanted:
         raise ConfigError("data.root", f"{len(places)} roots for {wanted} lists", "name one a list")
     per_list = list(places) if len(places) > 1 else list(places) * wanted
     for i, (name, root) in enumerate(zip((*lists, *split.unlabelled), per_list, strict=False)):
+        of_list = form._replace(labelled=i < len(lists))
         if i >= len(lists) and (root / name).is_dir():
-            into.begin(root / name, root / name, 0)
-            read_images(root / name, into)
+            read_folder(root / name, of_list, into)
         else:
-            _read(root / name, root, form._replace(labelled=i < len(lists)), into, limit, bad)
+            _read(root / name, root, of_list, into, limit, bad)
     return _some(into, limit)
 
 

@@ -171,12 +171,8 @@ def box(height: int, width: int, share: float, rng: Generator) -> tuple[int, int
     side = math.sqrt(1.0 - share)
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
     row, column = int(rng.integers(0, height)), int(rng.integers(0, width))
-    return (
-        max(row - half_height, 0),
-        max(column - half_width, 0),
-        min(row + half_height, height),
-        min(column + half_width, width),
-    )
+    top, left = max(row - half_height, 0), max(column - half_width, 0)
+    return top, left, min(row + half_height, height), min(column + half_width, width)
 
 
 @batch_transforms.register("fmix")

@@ -14,9 +14,7 @@ from tinysight.data.samples import Gathered
 from tinysight.data.targets import BadRow, Form, Row
 from tinysight.errors import DataError, Problem
 
-_Parsed: TypeAlias = (
-    "tuple[Iterator[tuple[int, Any]], Callable[[Any], Row]]"  # rows by line; a parser of one
-)
+_Parsed: TypeAlias = "tuple[Iterator[tuple[int, Any]], Callable[[Any], Row]]"  # by line; a parser
 _SHOWN = 10  # bad lines that a message names
 _PATH = ("path", "image", "image_path", "img", "file", "filename", "file_name", "picture")
 _BETWEEN = (",", ";", "\t", "|")

@@ -88,7 +88,7 @@ def same_axes(result: Image, image: Image) -> Image:
     return result if result.ndim == image.ndim else result[:, :, None]
 
 
-def shape_text(image: Image) -> str:
+def size_of(image: Image) -> str:
     """Width and height for a message."""
     return f"{image.shape[1]} x {image.shape[0]}"
 

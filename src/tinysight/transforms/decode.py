@@ -152,11 +152,9 @@ def decode_jpeg(data: bytes, width: int, height: int, by: int = 1) -> Image | No
     """
     width, height = -(-width // by), -(-height // by)
     image = _by_simplejpeg(data, width, height)
-    return (
-        _by_opencv(data, width, height, _REDUCED.get(by, cv2.IMREAD_COLOR))
-        if image is None
-        else image
-    )
+    if image is None:
+        image = _by_opencv(data, width, height, _REDUCED.get(by, cv2.IMREAD_COLOR))
+    return image
 
 
 def _by_simplejpeg(data: bytes, width: int, height: int) -> Image | None:

@@ -9,14 +9,7 @@ import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import (
-    MAX_PIXELS,
-    Image,
-    bad_image,
-    same_axes,
-    shape_text,
-    width_height,
-)
+from tinysight.transforms.base import MAX_PIXELS, Image, bad_image, same_axes, size_of, width_height
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -62,7 +55,7 @@ def resize_to(
     if image.shape[:2] == (height, width):
         return image
     if width * height > MAX_PIXELS:
-        what = f"an image of {shape_text(image)} would be enlarged to {width} x {height} pixels"
+        what = f"an image of {size_of(image)} would be enlarged to {width} x {height} pixels"
         raise bad_image(what)
     if backend == "pillow":
         from tinysight.transforms.resample import resample  # most bundles do without
@@ -96,7 +89,7 @@ def room(image: Image, width: int, height: int) -> tuple[int, int]:
     """Columns and rows that a crop leaves over; `ImageError` where it does not fit."""
     spare = image.shape[1] - width, image.shape[0] - height
     if min(spare) < 0:
-        what = f"an image of {shape_text(image)} is smaller than the crop of {width} x {height}"
+        what = f"an image of {size_of(image)} is smaller than the crop of {width} x {height}"
         raise bad_image(what, "resize it first: short at least as long as the crop")
     return spare
 
@@ -228,7 +221,7 @@ class Pad:
         if self.mode in ("reflect", "symmetric"):
             limit = [n - (self.mode == "reflect") for n in image.shape[:2]]
             if max(top, bottom) > limit[0] or max(left, right) > limit[1]:
-                raise bad_image(f"an image of {shape_text(image)} has too little to mirror")
+                raise bad_image(f"an image of {size_of(image)} has too little to mirror")
         height, width = image.shape[:2]
         if self.mode == "constant":
             size = height + top + bottom, width + left + right
@@ -257,6 +250,6 @@ class Pad:
         else:
             x, y = ({"start": 0, "center": n // 2, "end": n}[self.at] for n in spare)
         if not (0 <= x <= spare[0] and 0 <= y <= spare[1]):
-            what = f"an image of {shape_text(image)} does not fit into {wide} x {tall} there"
+            what = f"an image of {size_of(image)} does not fit into {wide} x {tall} there"
             raise bad_image(what)
         return x, y, spare[0] - x, spare[1] - y

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tinysight.data.folders import folder_names, has_folders, read_class_folders
+from tinysight.data.folders import folder_names, has_folders, read_folder
 from tinysight.data.labels import label_names
 from tinysight.data.lists import read_list, read_split
 from tinysight.data.rows import BadLines
@@ -72,7 +72,7 @@ def sides_of_lists(
             kind = target or "class" if labelled else "transform"
             labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
             into = Gathered()
-            read_class_folders(source, Form(kind, len(labels), names=labels), into)
+            read_folder(source, Form(kind, len(labels), names=labels), into)
             sides.append(SplitSide(name, into.done()))
         else:
             folder, count = root or source.parent, len(labels) or None

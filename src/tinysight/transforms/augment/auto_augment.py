@@ -16,18 +16,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from tinysight.registry import transforms
+from tinysight.transforms.augment import policies
 from tinysight.transforms.augment.pillow import Colour, Filter
-from tinysight.transforms.augment.policies import (
-    FACTORS,
-    FALLING,
-    MOVES,
-    OPERATIONS,
-    ORIGINAL,
-    POLICIES,
-    RISING,
-    STRONGEST,
-    Level,
-)
+from tinysight.transforms.augment.policies import FACTORS, OPERATIONS, STRONGEST, Level
 from tinysight.transforms.base import Image, RandomTransform
 
 if TYPE_CHECKING:
@@ -138,7 +129,7 @@ class RandAugment(_FromPolicy):
         shares = None if strength.weights is None else _SHARES
         # One draw of them all, as in the published code.
         chosen = rng.choice(len(_CHOICES), strength.operations, replace=shares is None, p=shares)
-        table = RISING if strength.rising else FALLING
+        table = policies.RISING if strength.rising else policies.FALLING
         for index in chosen:
             if rng.random() > 0.5:
                 continue
@@ -168,17 +159,23 @@ class AutoAugment(_FromPolicy):
     fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MEAN_COLOUR
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise ValueError(f"policy should be one of {', '.join(POLICIES)}, got {self.policy!r}")
+        if self.policy not in policies.POLICIES:
+            raise ValueError(
+                f"policy should be one of {', '.join(policies.POLICIES)}, got {self.policy!r}"
+            )
         super().__post_init__()
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        policy = POLICIES[self.policy]
+        policy = policies.POLICIES[self.policy]
         for name, p, strength in policy[int(rng.integers(0, len(policy)))]:
             if p < 1 and rng.random() > p:
                 continue
-            level = RISING["posterize"] if name == "posterize_rising" else FALLING[name]
+            level = (
+                policies.RISING["posterize"]
+                if name == "posterize_rising"
+                else policies.FALLING[name]
+            )
             image = _step(image, level, strength, self, rng, self.deviation)
         return image
 
@@ -199,7 +196,7 @@ def _step(
         value = -value
     value += level.centre
     filter_: Filter = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
-    if settings.interpolation == "random" and level.operation in MOVES:
+    if settings.interpolation == "random" and level.operation in policies.MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
     return OPERATIONS[level.operation](image, value, filter_, settings.fill)
 
@@ -256,7 +253,7 @@ class ClassicAutoAugment(_FromPolicy):
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        for name, p, level in ORIGINAL[int(rng.integers(0, len(ORIGINAL)))]:
+        for name, p, level in policies.ORIGINAL[int(rng.integers(0, len(policies.ORIGINAL)))]:
             if rng.random() < p:
                 name = name.removesuffix("_4_to_8")
                 image = _apply(image, name, _policy_value(name, level), self.fill, rng)

@@ -10,17 +10,9 @@ import cv2
 import numpy as np
 
 from tinysight.registry import transforms
+from tinysight.transforms import geometry
 from tinysight.transforms.base import Image, RandomTransform, check_range, same_axes, width_height
-from tinysight.transforms.geometry import (
-    CV2_INTERPOLATIONS,
-    Backend,
-    Interpolation,
-    check_interpolation,
-    crop,
-    resize_to,
-    room,
-    short_size,
-)
+from tinysight.transforms.geometry import Backend, Interpolation, crop, resize_to
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -28,7 +20,7 @@ if TYPE_CHECKING:
 
 _USUAL: tuple[Interpolation, ...] = ("bilinear", "area", "bicubic")
 _FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
-_RESAMPLINGS = tuple(CV2_INTERPOLATIONS.values())  # whose order decides what a draw means
+_RESAMPLINGS = tuple(geometry.CV2_INTERPOLATIONS.values())  # whose order decides what a draw means
 
 
 @transforms.register("random_crop")
@@ -55,7 +47,7 @@ class RandomCrop(RandomTransform):
         if self.pad:
             image = np.pad(image, ((self.pad,) * 2, (self.pad,) * 2, (0, 0))[: image.ndim])
         width, height = width_height(self.size)
-        spare_width, spare_height = room(image, width, height)
+        spare_width, spare_height = geometry.room(image, width, height)
         top = int(rng.integers(0, spare_height + 1))
         left = int(rng.integers(0, spare_width + 1))
         return crop(image, left, top, width, height)
@@ -90,7 +82,7 @@ class RandomResizedCrop(RandomTransform):
 
     def __post_init__(self) -> None:
         width_height(self.size)
-        check_interpolation(self.interpolation, self.backend)
+        geometry.check_interpolation(self.interpolation, self.backend)
         check_range("scale", self.scale)
         check_range("ratio", self.ratio)
 
@@ -130,14 +122,14 @@ class RandomResize(RandomTransform):
         if low > high:
             raise ValueError("short should be in ascending order")
         for interpolation in self.interpolations:
-            check_interpolation(interpolation, "cv2")
+            geometry.check_interpolation(interpolation, "cv2")
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
         low, high = width_height(self.short)
         short = int(rng.integers(low, high + 1))
         interpolation = self.interpolations[int(rng.integers(0, len(self.interpolations)))]
-        return resize_to(image, *short_size(image, short), interpolation)
+        return resize_to(image, *geometry.short_size(image, short), interpolation)
 
 
 @transforms.register("random_flip")
