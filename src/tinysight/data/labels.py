@@ -37,7 +37,9 @@ def label_names(data: Data) -> tuple[str, ...]:
     if isinstance(data.labels, tuple):
         names = data.labels
     elif isinstance(data.labels, str):
-        names = read_label_names(_find(data, data.labels))
+        # Relative to a root, or to where the command runs.
+        places = [*(root / data.labels for root in roots(data)), Path(data.labels)]
+        names = read_label_names(next((p for p in places if p.is_file()), places[0]))
     elif data.train.folder is not None:
         names = folder_names(roots(data, data.train)[0] / data.train.folder)
     else:
@@ -84,9 +86,3 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
             hint = "a line is `id name`, with every id from 0 on, once"
             raise ConfigError(f"{path}:{number}", f"class {index} where {due} is due", hint)
     return tuple(name for _, name, _ in ids)
-
-
-def _find(data: Data, name: str) -> Path:
-    """A file of names lies relative to a root, or to where the command runs."""
-    places = [root / name for root in roots(data)] + [Path(name)]
-    return next((p for p in places if p.is_file()), places[0])

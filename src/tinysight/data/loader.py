@@ -174,27 +174,31 @@ def batches(
     if not numbers:
         return
     by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
+    # Forks share the list of images and start at once.
+    context = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     with warnings.catch_warnings():
         # More processes than processors are the user's choice: they hide a slow disk.
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         # Python 3.12 warns of forks in a process with threads. A loader process starts no thread
         # pool: PyTorch gives it one thread, `_start_worker` does the same to OpenCV.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        loader: DataLoader[Batch] = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=None,  # an item is a batch
             sampler=numbers,
             num_workers=workers,
             collate_fn=_as_it_is if by_memory else _through_pipe,
             worker_init_fn=partial(_start_worker, os.getpid()),
-            multiprocessing_context=_context() if workers else None,
+            multiprocessing_context=context if workers else None,
             pin_memory=pin,
             generator=torch.Generator(),  # of its own: it would draw from the global one
         )
         iterator = iter(loader)
     try:
-        for item in iterator:
-            batch = item if by_memory else _from_pipe(item)
+        for batch in iterator:
+            if not by_memory:
+                pixels, targets = torch.from_numpy(batch.images), torch.from_numpy(batch.targets)
+                batch = batch._replace(images=pixels, targets=targets)
             if batch.failure:
                 raise DataError(*batch.failure)
             yield batch
@@ -214,11 +218,6 @@ def _repeats(order: np.ndarray) -> np.ndarray:
     found = np.empty_like(by_value)
     found[by_value] = np.arange(len(order)) - first
     return found
-
-
-def _context() -> str:
-    """Fork where it exists: it shares the list of images and starts at once."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def _start_worker(main: int, _: int) -> None:
@@ -251,10 +250,3 @@ def _as_it_is(batch: Any) -> Any:
 def _through_pipe(batch: Any) -> Any:
     """A batch whose arrays go through a pipe byte by byte."""
     return batch._replace(images=batch.images.numpy(), targets=batch.targets.numpy())
-
-
-def _from_pipe(batch: Any) -> Batch:
-    made: Batch = batch._replace(
-        images=torch.from_numpy(batch.images), targets=torch.from_numpy(batch.targets)
-    )
-    return made

@@ -68,8 +68,7 @@ def sides_of_lists(
     for name, source in zip(names, sources, strict=True):
         bad: list[BadLines] = []
         if source.is_dir():
-            labelled = target or labels or has_folders(source)
-            kind = target or "class" if labelled else "transform"
+            kind = target or ("class" if labels or has_folders(source) else "transform")
             labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
             into = Gathered()
             read_folder(source, Form(kind, len(labels), names=labels), into)

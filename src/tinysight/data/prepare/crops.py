@@ -123,15 +123,11 @@ def _cut_one(
             continue
         path = f"images/{name}_{n}.jpg"
         if not (folder / path).is_file():
-            write_atomic(folder / path, _jpeg(image[y0:y1, x0:x1]))
+            bgr = np.ascontiguousarray(image[y0:y1, x0:x1, ::-1])
+            _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            write_atomic(folder / path, bytes(data))
         made.crops.append(Crop(path, classes[box.name], photo.path))
     return made
-
-
-def _jpeg(pixels: np.ndarray) -> bytes:
-    bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return bytes(data)
 
 
 def _names(photographs: Sequence[Photograph], images: Path) -> list[str]:
