@@ -311,25 +311,11 @@ backbones: Registry[Any] = Registry(
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
     "distillation_loss",
-    {"": "tinysight.losses.distillation", "rkd": "tinysight.losses.relations"},
+    "tinysight.losses.distillation",
     runtime=("label_ratio",),
 )
 embedding_losses: Registry[Any] = Registry(
-    "embedding_loss",
-    {
-        "": "tinysight.losses.pairs",
-        "contrastivexbm": "tinysight.losses.memory",
-        "dch": "tinysight.losses.hashing",
-        "domain": "tinysight.losses.domains",
-        "dshsd": "tinysight.losses.hashing",
-        "eml": "tinysight.losses.triplet",
-        "lcdsh": "tinysight.losses.hashing",
-        "msm": "tinysight.losses.triplet",
-        "trihard": "tinysight.losses.triplet",
-        "triplet": "tinysight.losses.triplet",
-        "tripletangularmarginxbm": "tinysight.losses.memory",
-    },
-    runtime=("features", "num_classes"),
+    "embedding_loss", "tinysight.losses.embedding", runtime=("features", "num_classes")
 )
 engines: Registry[Any] = Registry(
     "engine",

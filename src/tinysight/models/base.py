@@ -47,6 +47,18 @@ class Backbone(nn.Module):
             raise ValueError(f"num_classes is at least 0, got {num_classes}")
         return nn.Linear(self.features, num_classes) if num_classes else nn.Identity()
 
+    def build_pooled_classifier(self, channels: int, num_classes: int) -> None:
+        """Add the average over the map and the classifier, and draw all weights; call it last.
+
+        Args:
+            channels: width of the pooled vector.
+            num_classes: width of the logits; 0 leaves the classifier out.
+        """
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.features = channels
+        self.add_module(self.classifier_name, self.build_classifier(num_classes))
+        init_weights(self)
+
     def set_lr_mults(self, values: tuple[float, ...] | None) -> None:
         """Learning-rate multipliers by stage; 0 keeps the weights of a stage as they are.
 
@@ -114,7 +126,8 @@ class Backbone(nn.Module):
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) of `forward_features` -> (N, D), exactly what the classifier takes."""
-        raise NotImplementedError
+        x: Tensor = self.avg_pool(features)
+        return x.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> logits (N, num_classes)."""
@@ -150,7 +163,6 @@ class LastConvBackbone(Backbone):
             act: activation behind it.
             bias: whether it has one.
         """
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.last_conv: nn.Module = nn.Identity()
         self.last_act: nn.Module = nn.Identity()
         self.dropout: nn.Module = nn.Identity()
@@ -158,9 +170,7 @@ class LastConvBackbone(Backbone):
             self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=bias)
             self.last_act = act()
             self.dropout = DownscaleDropout(dropout)
-        self.features = channels if last_channels is None else last_channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
+        self.build_pooled_classifier(last_channels or channels, num_classes)
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, D), in evaluation already scaled by 1 - dropout."""
