@@ -145,10 +145,10 @@ class Gathered:
         self.cameras.append(camera)
         if self.num_labels is None:
             self.labels.append(label)  # type: ignore[arg-type]
-        else:
-            several = label if isinstance(label, Sequence) else [int(label)] * self.num_labels
-            self.num_labels = self.num_labels or len(several)
-            self.labels.extend(several)
+            return
+        several = label if isinstance(label, Sequence) else [int(label)] * self.num_labels
+        self.num_labels = self.num_labels or len(several)
+        self.labels.extend(several)
 
     def done(self, limit: int | None = None) -> SampleList:
         """Everything that was added, or the first `limit` of it."""
@@ -172,13 +172,9 @@ def read_sample(
     Raises:
         ImageError: the file is missing, not an image, or not one that the transforms can take.
     """
+    image = decode(sample.path)
     try:
-        image = decode(sample.path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ImageError(str(sample.path), str(error)) from None
-    try:
-        result, label = transforms.with_label(image, sample.label, rng)
+        return transforms.with_label(image, sample.label, rng)
     except ImageError as error:
         where, what, hint = error.problems[0]
         raise ImageError(str(sample.path), f"{where}: {what}", hint) from None
-    return result, label

@@ -106,12 +106,8 @@ def _near(
                 continue
             if (value := agreement(one, other, way)) >= SAME:
                 a, b = sorted((places[way.a], places[way.b]))
-                return Duplicate(a, b, _how(way), round(value, 3))
+                words = [word for word in ("cropped" if way.window else "", _HOW[way.flip]) if word]
+                return Duplicate(a, b, " and ".join(words) or "similar", round(value, 3))
         return None
 
     return [same for same in ordered_map(best, by_pair.values(), threads, 8 * threads) if same]
-
-
-def _how(pair: Candidate) -> str:
-    words = [word for word in ("cropped" if pair.window else "", _HOW[pair.flip]) if word]
-    return " and ".join(words) or "similar"
