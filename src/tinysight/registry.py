@@ -404,8 +404,6 @@ transforms: Registry[Any] = Registry(
         "randomerasing": "tinysight.transforms.augment.erasing",
         "randomgrayscale": "tinysight.transforms.augment.photometric",
         "randomjpeg": "tinysight.transforms.augment.photometric",
-        "randomrotation": "tinysight.transforms.augment.rotation",
-        "randomturn": "tinysight.transforms.augment.rotation",
     },
 )
 

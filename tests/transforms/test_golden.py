@@ -20,7 +20,7 @@ from support.preprocess import (
 from tinysight.errors import TinysightError
 from tinysight.registry import transforms
 from tinysight.transforms import Compose, to_batch
-from tinysight.transforms.blur import kernel_motion_kernel
+from tinysight.transforms.augment.blur import kernel_motion_kernel
 
 
 @each_case("preprocess")
