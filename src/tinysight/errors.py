@@ -37,6 +37,11 @@ class Problem(NamedTuple):
         return f"{text}; {self.hint}" if self.hint else text
 
 
+def join(*parts: object) -> str:
+    """A dotted path, empty parts left out."""
+    return ".".join(str(p) for p in parts if str(p))
+
+
 class TinysightError(Exception):
     """Something is wrong that the user can put right. Carries one or more `Problem`s."""
 

@@ -19,8 +19,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
-from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
-from tinysight.validation import join, validate
+from tinysight.errors import ConfigError, Problem, UnknownName, join, missing_dependency
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -96,7 +95,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
-        _load_installed()
+        self._load_installed()
         return sorted(self._entries)
 
     def plugin(self, name: str) -> str | None:
@@ -120,8 +119,7 @@ class Registry(Generic[T]):
                 return name
         found = self._names.get(fold(name))
         # Its own family, then all, then what is installed beside.
-        loads: tuple[Callable[[], None], ...] = (partial(self._load, name), self._load)
-        for load in (*loads, _load_installed):
+        for load in (partial(self._load, name), self._load, self._load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -155,6 +153,8 @@ class Registry(Generic[T]):
 
     def check(self, spec: Any, where: str) -> tuple[dict[str, Any], list[Problem]]:
         """`spec` with the registered name and every default filled in, or what is wrong with it."""
+        from tinysight.validation import validate  # prediction starts without
+
         if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
             return {}, [Problem(where, f"expected a {self.kind}: a mapping with a name")]
         try:
@@ -201,6 +201,13 @@ class Registry(Generic[T]):
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
 
+    @staticmethod
+    def _load_installed() -> None:
+        """Import what installed packages register."""
+        from tinysight.plugins import load_installed
+
+        load_installed()
+
     def _load(self, name: str = "") -> None:
         """Import the home of `name`; without one, all."""
         fitting = [start for start in self._homes if fold(name).startswith(start)]
@@ -226,13 +233,6 @@ def registered_by(plugin: str) -> Iterator[None]:
         _plugin.reset(token)
 
 
-def _load_installed() -> None:
-    """Import what installed packages register."""
-    from tinysight.plugins import load_installed
-
-    load_installed()
-
-
 def fold(name: str) -> str:
     """`name` without case and separators: `PPLCNet_x1_0` and `pplcnet-x1-0` are one name."""
     return "".join(c for c in name.lower() if c.isalnum())
@@ -243,79 +243,36 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript")
+_TASKS = ("classification", "detection", "embedding", "multilabel")
+_POSTPROCESSES = {  # by the beginning of the name; the rest are attributes
+    **{"": "attributes", "boxes": "detection", "multilabel": "multilabel"},
+    **dict.fromkeys(("binarize", "embedding"), "embedding"),
+    **dict.fromkeys(("scores", "threshold", "topk"), "classification"),
+}
+
+backbones: Registry[Any] = Registry("backbone", "tinysight.models", ("num_classes",))
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
+    "distillation_loss", "tinysight.losses", ("label_ratio",)
 )
 embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
 engines: Registry[Any] = Registry(
-    "engine",
-    {
-        "executorch": "tinysight.engines.executorch",
-        "litert": "tinysight.engines.litert",
-        "mnn": "tinysight.engines.mnn",
-        "ncnn": "tinysight.engines.ncnn",
-        "onnxruntime": "tinysight.engines.onnxruntime",
-        "openvino": "tinysight.engines.openvino",
-        "pt2": "tinysight.engines.pt2",
-        "torchscript": "tinysight.engines.torchscript",
-    },
-    runtime=("model", "streams", "threads"),
+    "engine", {n: f"tinysight.engines.{n}" for n in _ENGINES}, ("model", "streams", "threads")
 )
-heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
-metrics: Registry[dict[str, float]] = Registry(
-    "metric", "tinysight.metrics", runtime=("scores", "labels")
-)
-necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
-optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
+heads: Registry[Any] = Registry("head", "tinysight.models", ("in_features", "num_classes"))
+losses: Registry[Any] = Registry("loss", "tinysight.losses", ("label_ratio",))
+metrics: Registry[dict[str, float]] = Registry("metric", "tinysight.metrics", ("scores", "labels"))
+necks: Registry[Any] = Registry("neck", "tinysight.models", ("in_features",))
+optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", ("params",))
 postprocesses: Registry[Any] = Registry(
-    "postprocess",
-    {
-        "": "tinysight.tasks.attributes",
-        "binarize": "tinysight.tasks.embedding",
-        "boxes": "tinysight.tasks.detection",
-        "embedding": "tinysight.tasks.embedding",
-        "multilabel": "tinysight.tasks.multilabel",
-        "scores": "tinysight.tasks.classification",
-        "threshold": "tinysight.tasks.classification",
-        "topk": "tinysight.tasks.classification",
-    },
-    runtime=("labels",),
+    "postprocess", {n: f"tinysight.tasks.{m}" for n, m in _POSTPROCESSES.items()}, ("labels",)
 )
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
-    "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
+    "schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch")
 )
-tasks: Registry[Any] = Registry(
-    "task",
-    {
-        "classification": "tinysight.tasks.classification",
-        "detection": "tinysight.tasks.detection",
-        "embedding": "tinysight.tasks.embedding",
-        "multilabel": "tinysight.tasks.multilabel",
-    },
-)
+tasks: Registry[Any] = Registry("task", {n: f"tinysight.tasks.{n}" for n in _TASKS})
 transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
 
-REGISTRIES: dict[str, Registry[Any]] = {
-    r.kind: r
-    for r in (
-        backbones,
-        batch_transforms,
-        distillation_losses,
-        embedding_losses,
-        engines,
-        heads,
-        losses,
-        metrics,
-        necks,
-        optimizers,
-        postprocesses,
-        samplers,
-        schedules,
-        tasks,
-        transforms,
-    )
-}
+REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

@@ -17,11 +17,9 @@ from tinysight.bundle.manifest import ReducedDecode
 from tinysight.bundle.sealed import as_tree
 from tinysight.cli import main
 from tinysight.engines import onnx_engines
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.latency_card import machine, read_card
-from tinysight.pipelines.pipeline import CARD_FILE, open_bundle
+from tinysight.pipelines.pipeline import CARD_FILE, Classifier, open_bundle
 from tinysight.pipelines.reduced_decode import measure
-
 
 STRIPES_SEEN_WHITE = (
     {"name": "resize", "size": 8, "interpolation": "nearest"},

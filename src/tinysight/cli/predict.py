@@ -118,7 +118,7 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     loading = None
     if args.model and is_local(args.model):  # read and hashed beside the imports
         loading = Deferred(lambda: Bundle.load(args.model))
-    from tinysight.pipelines import classify  # noqa: F401 - what most bundles need
+    import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
     images = [iter_images(source, root=args.root) for source in args.source]
