@@ -16,7 +16,7 @@ import argparse
 import json
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 if `--verify` fails or `--admit` refuses."""
     from tinysight.bundle import Bundle
+    from tinysight.files import write_atomic, writing
     from tinysight.pipelines.bench import make_images
+    from tinysight.pipelines.pipeline import CARD_FILE
 
     if args.limit < 1 or args.seconds < 0 or args.tolerance < 0:
         raise ConfigError("--limit, --seconds, --tolerance", "should not be negative")
@@ -62,14 +64,8 @@ def run(args: argparse.Namespace) -> int:
         card = _measure(args, bundle, paths)
     print(json.dumps(card, indent=2) if args.json else _table(card))
     if args.card:
-        from tinysight.files import write_atomic
-        from tinysight.pipelines.pipeline import CARD_FILE
-
-        path = bundle.folder / CARD_FILE
-        try:
+        with writing(path := bundle.folder / CARD_FILE, BundleError):
             write_atomic(path, json.dumps(card, indent=2) + "\n")
-        except OSError as error:
-            raise BundleError(str(path), f"cannot be written: {error.strerror}") from None
     return 0
 
 
@@ -85,47 +81,35 @@ def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> 
     paths = bench.readable(bundle, settings, paths)
     cold = bench.cold_start(bundle, settings, paths[0])
     one = bench.one_at_a_time(bundle, settings, paths, args.seconds)
-    tried = [settings] if args.no_sweep else list(bench.sweep(settings, cores))
     many = [
-        {
-            **{k: getattr(s, k) for k in ("workers", "threads", "batch_size")},
-            **bench.many_at_a_time(bundle, s, paths, args.seconds),
-        }
-        for s in tried
+        {**_parallel(s._asdict()), **bench.many_at_a_time(bundle, s, paths, args.seconds)}
+        for s in ([settings] if args.no_sweep else bench.sweep(settings, cores))
     ]
     best = min(many, key=lambda row: float(row["ms"]))
-    chosen = {k: best[k] for k in ("workers", "threads", "batch_size")}
+    sizes = sorted(Path(path).stat().st_size for path in paths)
+    images = {"median_bytes": sizes[len(sizes) // 2], "largest_bytes": sizes[-1]}
+    words = ["tinysight", "bench", args.bundle, "--engine", args.engine]
+    words += ["--precision", args.precision]
+    words += ["--images", args.images] if args.images else []
     return {
         "task": bundle.manifest.task,
         "model_sha256": bundle.manifest.files["model.onnx"].sha256,
         "machine": machine(),
-        "settings": {**settings._asdict(), **chosen},
-        "pictures": _described(args, paths),
+        "settings": {**settings._asdict(), **_parallel(best)},
+        "pictures": {"source": args.images or "made", "count": len(sizes), **images},
         "one": one,
         "many": many,
         "best": {"ms": best["ms"], "per_second": best["per_second"]},
         "cold": cold,
         "peak_mib": bench.memory(),
-        "command": shlex.join(["tinysight", "bench", args.bundle, *_options(args)]),
+        "command": shlex.join([*words, *(["--exact"] if args.exact else [])]),
         "versions": _versions(bundle, args.engine),
         "created": utc_now(),
     }
 
 
-def _described(args: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any]:
-    sizes = sorted(Path(p).stat().st_size for p in paths)
-    return {
-        "source": args.images or "made",
-        "count": len(sizes),
-        "median_bytes": sizes[len(sizes) // 2],
-        "largest_bytes": sizes[-1],
-    }
-
-
-def _options(args: argparse.Namespace) -> list[str]:
-    words = ["--engine", args.engine, "--precision", args.precision]
-    words += ["--images", args.images] if args.images else []
-    return [*words, *(["--exact"] if args.exact else [])]
+def _parallel(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in ("workers", "threads", "batch_size")}
 
 
 def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
@@ -148,12 +132,11 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
 def _table(card: dict[str, Any]) -> str:
     """The figures for people."""
     where, images = card["machine"], card["pictures"]
+    how, median = card["settings"], images["median_bytes"] / 1000
     lines = [
-        f"{card['task']} with {card['settings']['engine']} {card['settings']['precision']} on "
-        f"{where['processor']}, {where['cores']} cores",
-        f"{images['count']} images ({images['source']}), median "
-        f"{images['median_bytes'] / 1000:.0f} kB",
-        "",
+        f"{card['task']} with {how['engine']} {how['precision']} on {where['processor']}, "
+        f"{where['cores']} cores",
+        f"{images['count']} images ({images['source']}), median {median:.0f} kB\n",
         "one image, one thread, ms     mean     p50     p90     p99",
     ]
     for name, row in card["one"].items():
@@ -207,22 +190,23 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
     same = card["machine"] == machine()
     if args.json:
         print(json.dumps({"pass": passed, "same_machine": same, "figures": rows}, indent=2))
-        return 0 if passed else 1
+        return int(not passed)
     if not same:
         print(f"the card was made on {card['machine'].get('processor')}; this is another machine")
     for row in rows:
         word = "pass" if row["pass"] else "FAIL"
         print(f"{word}  {row['figure']:24s} card {row['card']:9.3f}   here {row['here']:9.3f}")
-    return 0 if passed else 1
+    return int(not passed)
 
 
 def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
     """Try the margins from the fastest on; record the first that is accepted, or none."""
+    from tinysight.files import writing
     from tinysight.pipelines import reduced_decode
 
     if args.images is None:
-        least = reduced_decode.LEAST_IMAGES
-        raise ConfigError("--images", f"--admit compares at least {least} images")
+        what = f"--admit compares at least {reduced_decode.LEAST_IMAGES} images"
+        raise ConfigError("--images", what)
     paths = _paths(args.images)
     tried, chosen = [], None
     for margin in reduced_decode.MARGINS:
@@ -230,27 +214,24 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
         if reduced_decode.is_acceptable(tried[-1]):
             chosen = tried[-1]
             break
-    try:
+    with writing(bundle.folder, BundleError):
         reduced_decode.write_reduced_decode(bundle, chosen)
-    except OSError as error:
-        where = str(bundle.folder)
-        raise BundleError(where, f"cannot be written: {error.strerror}") from None
     if args.json:
         from tinysight.bundle.sealed import as_tree
 
         rows = [as_tree(found) for found in tried]
         print(json.dumps({"decode": rows[-1] if chosen else None, "tried": rows}, indent=2))
-        return 0 if chosen else 1
+        return int(chosen is None)
     for found in tried:
+        word = "admitted" if found is chosen else "refused"
         print(
             f"margin {found.margin:g}: {found.images} of {len(paths)} images are reduced, "
             f"{found.label_flips} labels change, "
-            f"scores by up to {found.max_score_difference:.3g}: "
-            f"{'admitted' if found is chosen else 'refused'}"
+            f"scores by up to {found.max_score_difference:.3g}: {word}"
         )
     if chosen is None:
         print("JPEGs are decoded whole")
-    return 0 if chosen else 1
+    return int(chosen is None)
 
 
 def _paths(source: str, limit: int | None = None) -> list[str]:
