@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, join, missing_dependency
 
@@ -219,6 +219,54 @@ class Registry(Generic[T]):
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
 
 
+class LossTerms(Registry[Any]):
+    """The losses of several registries, with the keys that one has as a term of a sum.
+
+    A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output of the network that the loss is
+    computed from, and `weight` what its value is multiplied by.
+
+    Args:
+        members: registries by the default of `of`.
+    """
+
+    def __init__(self, members: Mapping[str, Registry[Any]]) -> None:
+        runtime = tuple(dict.fromkeys(name for r in members.values() for name in r.runtime))
+        super().__init__("loss_term", {}, runtime)
+        self._members = members
+
+    def names(self) -> list[str]:
+        """All names of the members, sorted."""
+        return sorted(name for registry in self._members.values() for name in registry.names())
+
+    def resolve(self, name: str, where: str = "") -> str:
+        """As `Registry.resolve`, in any of the members."""
+        return self._member(name, where)[1].resolve(name, where)
+
+    def schema(self, name: str) -> type[BaseModel]:
+        """The parameters of the loss, `of` and `weight`."""
+        default, registry = self._member(name)
+        name = registry.resolve(name)
+        if name not in self._schemas:
+            from annotated_types import Ge
+            from pydantic import create_model
+
+            keys: Any = {"of": (str, default), "weight": (Annotated[float, Ge(0)], 1.0)}
+            self._schemas[name] = create_model(name, __base__=registry.schema(name), **keys)
+        return self._schemas[name]
+
+    def _target(self, resolved: str) -> Callable[..., Any]:
+        return self._member(resolved)[1]._target(resolved)
+
+    def _member(self, name: str, where: str = "") -> tuple[str, Registry[Any]]:
+        for default, registry in self._members.items():
+            try:
+                registry.resolve(name)
+            except UnknownName:
+                continue
+            return default, registry
+        raise UnknownName("loss", name, self.names(), where)
+
+
 _plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
 _sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
 
@@ -243,36 +291,63 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript")
-_TASKS = ("classification", "detection", "embedding", "multilabel")
-_POSTPROCESSES = {  # by the beginning of the name; the rest are attributes
-    **{"": "attributes", "boxes": "detection", "multilabel": "multilabel"},
-    **dict.fromkeys(("binarize", "embedding"), "embedding"),
-    **dict.fromkeys(("scores", "threshold", "topk"), "classification"),
-}
+def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:
+    """Modules of a package by the beginnings of the names in them, `*` for all others; `names` are both."""
+    starts = {**{name: name for name in names}, **modules}
+    return {
+        start.strip("*"): f"tinysight.{package}.{module}"
+        for module, several in starts.items()
+        for start in several.split()
+    }
 
-backbones: Registry[Any] = Registry("backbone", "tinysight.models", ("num_classes",))
+
+_NAMED = ("mobilenetv1", "mobilenetv3", "pphgnet", "pphgnetv2", "pplcnet", "pplcnetv2", "res2net")
+_BACKBONES = _homes(
+    "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
+    from_timm="timm",
+)  # fmt: skip
+_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript")
+_METRICS = _homes(
+    "metrics", "calibration", "retrieval", classification="*", binary="rocauc tpratfpr",
+    multilabel="bestmeanaccuracy hamming meanaccuracy multilabel",
+)  # fmt: skip
+_POSTPROCESSES = _homes(
+    "tasks", "multilabel", attributes="*", classification="scores threshold topk",
+    detection="boxes", embedding="binarize embedding",
+)  # fmt: skip
+_TASKS = ("classification", "detection", "embedding", "multilabel")
+_TRANSFORMS = _homes(  # those of prediction are there with the package
+    "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
+    blur="kernelblur randomblur", erasing="hideandseek randomerasing",
+    photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
+    rotation="randomrotation randomturn",
+)  # fmt: skip
+
+backbones: Registry[Any] = Registry("backbone", _BACKBONES, ("num_classes",))
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses", ("label_ratio",)
+    "distillation_loss", "tinysight.losses.distillation", ("label_ratio",)
 )
-embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
+embedding_losses: Registry[Any] = Registry(
+    "embedding_loss", "tinysight.losses.embedding", ("features", "num_classes")
+)
 engines: Registry[Any] = Registry(
-    "engine", {n: f"tinysight.engines.{n}" for n in _ENGINES}, ("model", "streams", "threads")
+    "engine", _homes("engines", *_ENGINES), ("model", "streams", "threads")
 )
-heads: Registry[Any] = Registry("head", "tinysight.models", ("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses", ("label_ratio",))
-metrics: Registry[dict[str, float]] = Registry("metric", "tinysight.metrics", ("scores", "labels"))
-necks: Registry[Any] = Registry("neck", "tinysight.models", ("in_features",))
+heads: Registry[Any] = Registry(
+    "head", _homes("models", margins="*", heads="arc fc"), ("in_features", "num_classes")
+)
+losses: Registry[Any] = Registry("loss", "tinysight.losses.classification", ("label_ratio",))
+loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
+metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
+necks: Registry[Any] = Registry("neck", "tinysight.models.necks", ("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", ("params",))
-postprocesses: Registry[Any] = Registry(
-    "postprocess", {n: f"tinysight.tasks.{m}" for n, m in _POSTPROCESSES.items()}, ("labels",)
-)
+postprocesses: Registry[Any] = Registry("postprocess", _POSTPROCESSES, ("labels",))
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
     "schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch")
 )
-tasks: Registry[Any] = Registry("task", {n: f"tinysight.tasks.{n}" for n in _TASKS})
-transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
+tasks: Registry[Any] = Registry("task", _homes("tasks", *_TASKS))
+transforms: Registry[Any] = Registry("transform", _TRANSFORMS)
 
 REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

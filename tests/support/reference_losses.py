@@ -33,9 +33,10 @@ class Ours:
         label = None if batch is None else batch["."]
         ratio = label[0, 1].numpy() if label is not None and label.ndim == 3 else None
         registry = next(r for r in REGISTRIES if name in r.names())
+        runtime = {k: options.pop(k) for k in registry.runtime if k in options}
         checked, problems = registry.check({"name": name, **options}, "loss")
         assert problems == []
-        module: nn.Module = registry.build(checked, label_ratio=ratio)
+        module: nn.Module = registry.build(checked, **runtime, label_ratio=ratio)
         self.modules.append(module)
         return module
 

@@ -168,7 +168,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[Path]:
     found: list[Path] = []
     data = recipe.data
     try:
-        samples = read_split(data, data.eval)
+        samples = read_split(data, data.first_eval)
     except DataError as error:
         if images is None:
             what = "no image to compare on: the run's evaluation list cannot be read"

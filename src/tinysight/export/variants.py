@@ -319,7 +319,7 @@ def evaluation_images(run: str | Path) -> Images:
 
     recipe = load_model(find_checkpoint(run))[1]
     data = recipe.data
-    samples = read_split(data, data.eval)
+    samples = read_split(data, data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     labels = None

@@ -5,57 +5,28 @@ Those of classification (`losses`) take logits (N, K) and targets; those of metr
 distillation (`distillation_losses`) the outputs of student and teacher, a few also labels.
 """
 
-from tinysight.losses.classification import CrossEntropy, MultiLabel, MultiLabelAsymmetric
-from tinysight.losses.distillation import (
-    DecoupledKD,
-    Distance,
-    KLDivergence,
-    MutualLearning,
-    RelationalMatch,
-    SphericalKD,
-    WeightedSoftLabels,
-)
-from tinysight.losses.domains import DomainScatter, DomainShuffle
-from tinysight.losses.hashing import DCH, DSHSD, LCDSH
-from tinysight.losses.memory import ContrastiveXBM, TripletAngularMarginXBM
-from tinysight.losses.pairs import Center, Contrastive, NPairs, PairwiseCosFace, SupCon
-from tinysight.losses.relations import RelationalAngle, RelationalDistance
-from tinysight.losses.triplet import (
-    EMargin,
-    MarginSampleMining,
-    TriHard,
-    Triplet,
-    TripletAngularMargin,
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_MODULES = (
+    "classification",
+    "distillation",
+    "domains",
+    "hashing",
+    "memory",
+    "pairs",
+    "relations",
+    "triplet",
 )
 
-__all__ = [
-    "Center",
-    "Contrastive",
-    "ContrastiveXBM",
-    "CrossEntropy",
-    "DCH",
-    "DSHSD",
-    "DecoupledKD",
-    "Distance",
-    "DomainScatter",
-    "DomainShuffle",
-    "EMargin",
-    "KLDivergence",
-    "LCDSH",
-    "MarginSampleMining",
-    "MultiLabel",
-    "MultiLabelAsymmetric",
-    "MutualLearning",
-    "NPairs",
-    "PairwiseCosFace",
-    "RelationalAngle",
-    "RelationalDistance",
-    "RelationalMatch",
-    "SphericalKD",
-    "SupCon",
-    "TriHard",
-    "Triplet",
-    "TripletAngularMargin",
-    "TripletAngularMarginXBM",
-    "WeightedSoftLabels",
-]
+
+def __getattr__(name: str) -> Any:
+    """A loss class of any of the modules, which are imported one after the other until one has it."""
+    if name[:1].isupper():
+        for module in _MODULES:
+            found = getattr(importlib.import_module(f"tinysight.losses.{module}"), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module 'tinysight.losses' has no attribute {name!r}")
