@@ -38,14 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(words)
         sys.stdout.flush()
-    except TinysightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        missing = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
-        if missing is None:
+    except (TinysightError, ModuleNotFoundError) as error:
+        known: Exception | None = error
+        if isinstance(error, ModuleNotFoundError):
+            known = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
+        if known is None:
             raise
-        print(f"error: {missing}", file=sys.stderr)
+        print(f"error: {known}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -85,13 +84,12 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 def _run(words: list[str]) -> int:
     from tinysight import __version__
 
+    verbs = "\n".join(f"  {verb:9s} {text}" for verb, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same answer everywhere.",
         formatter_class=_Help,
-        epilog="verbs:\n"
-        + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
-        + "\n\n`tinysight VERB --help` explains one.",
+        epilog=f"verbs:\n{verbs}\n\n`tinysight VERB --help` explains one.",
     )
     parser.add_argument("--version", action="version", version=f"tinysight {__version__}")
     parser.add_argument("verb", metavar="VERB", help="what to do")
@@ -100,11 +98,8 @@ def _run(words: list[str]) -> int:
     if known.verb not in VERBS:
         raise UnknownName("verb", known.verb, VERBS, "tinysight")
     module = importlib.import_module(f"tinysight.cli.{known.verb}")
-    verb = argparse.ArgumentParser(
-        prog=f"tinysight {known.verb}",
-        description=module.__doc__,
-        formatter_class=_Help,
-    )
+    name, text = f"tinysight {known.verb}", module.__doc__
+    verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=_Help)
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
     plain = known.verb in ("data", "predict")
