@@ -155,8 +155,6 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
     """Measure what the card says again, with its settings."""
     card = read_card(bundle.folder)
     path = str(bundle.folder / CARD_FILE)
-    if card is None:
-        raise BundleError(path, "missing", "tinysight bench BUNDLE --card makes it")
     if card.get("model_sha256") != bundle.manifest.files["model.onnx"].sha256:
         raise BundleError(path, "is about another network", "make it again with --card")
     try:

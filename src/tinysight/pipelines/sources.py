@@ -127,10 +127,10 @@ def _of_path(path: str, root: str | Path | None) -> Iterator[ImageInput]:
     if Path(path).is_dir():
         return _some(_walk(path, set()), path, "no image in this folder or below it")
     if Path(path).is_file():
-        if _is_list(path):
-            folder = Path(path).parent if root is None else Path(root)
-            return _some(_of_list(path, folder), path, "this list is empty")
-        return iter([ImageInput(path, path)])
+        if not _is_list(path):
+            return iter([ImageInput(path, path)])
+        folder = Path(path).parent if root is None else Path(root)
+        return _some(_of_list(path, folder), path, "this list is empty")
     if _is_pattern(path):
         import glob
 
