@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
@@ -259,11 +259,9 @@ class LossTerms(Registry[Any]):
 
     def _member(self, name: str, where: str = "") -> tuple[str, Registry[Any]]:
         for default, registry in self._members.items():
-            try:
+            with suppress(UnknownName):
                 registry.resolve(name)
-            except UnknownName:
-                continue
-            return default, registry
+                return default, registry
         raise UnknownName("loss", name, self.names(), where)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias, Union
@@ -99,10 +100,9 @@ def count(source: Source, *, root: str | Path | None = None) -> int | None:
     """
     if not isinstance(source, str | os.PathLike):
         return 1 if _items(source) is None else None
-    try:
+    with suppress(DataError):
         return sum(1 for _ in _of_path(os.fspath(source), root))
-    except DataError:
-        return None
+    return None
 
 
 def _items(source: Source) -> Iterable[Source] | None:
