@@ -113,7 +113,7 @@ def run(
                 save(folder, shard, rows)
                 done += len(rows)
                 progress(done)
-            draft = folder / "answers"
+            draft = folder / "results"
             write(draft, load(folder, plan))
             with draft.open("rb") as file:
                 os.fsync(file.fileno())

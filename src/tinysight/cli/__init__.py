@@ -22,7 +22,7 @@ VERBS = {
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
-    "verify": "prove again that a bundle answers as the validated network",
+    "verify": "prove again that a bundle gives the results of the validated network",
     "data": "check images and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show, compare and convert recipes",

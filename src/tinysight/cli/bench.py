@@ -120,9 +120,9 @@ def _parallel(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
     variant = bundle.manifest.variants.get(engine.removeprefix("target/"))
     packages = variant.made_with if variant else get_engine(engine_of(engine)).packages
-    found = {"tinysight": __version__, "python": platform.python_version()}
-    found |= {"numpy": np.__version__, "cv2": cv2.__version__}
-    return found | {package: version(package) for package in packages}
+    versions = {"tinysight": __version__, "python": platform.python_version()}
+    versions |= {"numpy": np.__version__, "cv2": cv2.__version__}
+    return versions | {package: version(package) for package in packages}
 
 
 def _table(card: dict[str, Any]) -> list[str]:
@@ -167,14 +167,14 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
     except (KeyError, TypeError) as error:
         raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
     paths = bench.readable(bundle, settings, paths)
-    found = (
+    here = (
         bench.one_at_a_time(bundle, settings, paths, args.seconds)["total"]["p50"],
         bench.many_at_a_time(bundle, settings, paths, args.seconds)["ms"],
         bench.cold_start(bundle, settings, paths[0])["seconds"],
     )
     rows = [
         {"figure": name, "card": was, "here": now, "pass": now <= was * (1 + args.tolerance)}
-        for (name, was), now in zip(expected.items(), found, strict=True)
+        for (name, was), now in zip(expected.items(), here, strict=True)
     ]
     same = card["machine"] == machine()
     other = f"the card was made on {card['machine'].get('processor')}; this is another machine"

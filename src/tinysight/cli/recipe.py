@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 1 when `diff` finds a difference."""
-    wanted = {"list": 0, "schema": 0, "diff": 2}.get(args.action, 1)
-    if len(args.recipes) != wanted:
-        what = f"takes {wanted} recipes, got {len(args.recipes)}"
+    count = {"list": 0, "schema": 0, "diff": 2}.get(args.action, 1)
+    if len(args.recipes) != count:
+        what = f"takes {count} recipes, got {len(args.recipes)}"
         raise ConfigError(f"tinysight recipe {args.action}", what)
     match args.action:
         case "list":

@@ -71,7 +71,7 @@ def one_at_a_time(
         bundle: what is measured.
         settings: engine, precision, exact and threads are used.
         paths: readable images, taken in turn.
-        seconds: to go on for; every image is taken once in any case.
+        seconds: least time to measure for; every image is taken at least once.
 
     Returns:
         For each of `PARTS` and "total" the mean and the percentiles, as `{"mean": ..., "p50": ...}`.
@@ -85,11 +85,11 @@ def one_at_a_time(
     while len(times) < len(paths) or time.perf_counter() - started < seconds:
         times.append(time_steps(chain, next(turn)))
     columns = 1e3 * np.array(times).T
-    found = {}
+    figures = {}
     for name, column in zip((*PARTS, "total"), (*columns, columns.sum(axis=0)), strict=True):
         percentiles = zip(PERCENTILES, np.percentile(column, PERCENTILES).tolist(), strict=True)
-        found[name] = {"mean": float(column.mean()), **{f"p{p}": v for p, v in percentiles}}
-    return found
+        figures[name] = {"mean": float(column.mean()), **{f"p{p}": v for p, v in percentiles}}
+    return figures
 
 
 def many_at_a_time(
@@ -126,7 +126,7 @@ def sweep(settings: Settings, cores: int) -> Iterator[Settings]:
 
 
 def cold_start(bundle: Bundle, settings: Settings, path: str, runs: int = 5) -> dict[str, float]:
-    """Whole processes that answer one image: median wall-clock seconds, and memory at its peak.
+    """Whole processes that predict one image: median wall-clock seconds, and memory at its peak.
 
     Returns:
         seconds and, where the system tells, peak_mib.
@@ -137,10 +137,10 @@ def cold_start(bundle: Bundle, settings: Settings, path: str, runs: int = 5) -> 
         *(["--exact"] if settings.exact else []),
     ]
     watched = [watch(command) for _ in range(runs + 1)][1:]  # the first brings files into memory
-    found = {"seconds": float(np.median([w.seconds for w in watched]))}
+    figures = {"seconds": float(np.median([w.seconds for w in watched]))}
     if watched[0].peak_mib is not None:
-        found["peak_mib"] = float(np.median([w.peak_mib or 0 for w in watched]))
-    return found
+        figures["peak_mib"] = float(np.median([w.peak_mib or 0 for w in watched]))
+    return figures
 
 
 class Watched(NamedTuple):
@@ -172,17 +172,17 @@ def watch(command: Sequence[str]) -> Watched:
 
 
 def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[str]:
-    """Those of `paths` that this bundle answers.
+    """Those of `paths` that this bundle gives a result for.
 
     Raises:
         DataError: none of them.
         TinysightError: the bundle cannot be run so.
     """
     results = zip(paths, settings.pipeline(bundle).stream(paths), strict=True)
-    kept = [path for path, result in results if not isinstance(result, Unreadable)]
-    if not kept:
+    usable = [path for path, result in results if not isinstance(result, Unreadable)]
+    if not usable:
         raise DataError("--images", "none of the images can be read")
-    return kept
+    return usable
 
 
 def memory() -> float | None:

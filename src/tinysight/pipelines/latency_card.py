@@ -1,6 +1,6 @@
 """What a bundle takes on a machine: `latency.json`, which lies in the bundle's folder.
 
-It is about a machine, not about answers, so it is no part of what the manifest seals: it may be
+It is about a machine, not about results, so it is no part of what the manifest seals: it may be
 missing, replaced or made again without changing the bundle. The only thing that is taken from it
 without measuring again is how many images to work on at the same time.
 """
