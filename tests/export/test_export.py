@@ -28,7 +28,7 @@ from tinysight.export.bundle import shipped_transforms
 from tinysight.export.onnx import to_onnx
 from tinysight.files import sha256
 from tinysight.models import create_model
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import engines
 from tinysight.tasks.base import task_of_target
 from tinysight.training import fit, load_predictor

@@ -17,7 +17,7 @@ from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
 from support.golden import own_path
 from tinysight.bundle import MODEL, Bundle
 from tinysight.errors import BundleError, ConfigError, DataError
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.tasks.results import Unreadable
 
 FORMATS = own_path("preprocess", "inputs")

@@ -11,7 +11,7 @@ from support.bundles import tiny_bundle
 from support.golden import own_path
 from tinysight.engines import onnx_engines
 from tinysight.errors import ConfigError
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 
 FILES = sorted(own_path("preprocess", "inputs").iterdir())
 

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import cv2
 import numpy as np
 
-from tinysight.errors import ConfigError, ImageError, Problem
+from tinysight.errors import ConfigError, ImageError, Problem, join
 from tinysight.registry import transforms
 from tinysight.transforms.base import Image, Label, Transform, is_random, sets_label, width_height
 from tinysight.transforms.decode import decode
 from tinysight.transforms.photometric import Normalize, channel_tables
-from tinysight.validation import join
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -18,8 +18,8 @@ from tinysight.compat.paddle.bundle import Imported, import_paddle
 from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms
 from tinysight.errors import BundleError, ConfigError, WeightsError
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import Detector
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import engines
 from tinysight.transforms import Compose
 
