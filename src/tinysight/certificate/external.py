@@ -80,12 +80,15 @@ class ExternalPredictor(NamedTuple):
         out = files.listing.with_name("answers")
         last = self._run(files.listing, out, ["--topk", str(classes)] if classes else [])
         results: dict[str, Result] = {}
+        labels = self.bundle.manifest.labels
         left = dict(files.by_path)
         with out.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     row = json.loads(line)
                     image = left.pop(row["filename"])
+                    if classes and "error" not in row:  # of these only ids and scores count
+                        row["label_names"] = [labels[i] for i in row["class_ids"]]
                     result = result_from_json({**row, "filename": _name(image)})
                     if not isinstance(result, Unreadable):
                         results[result.filename] = comparable(_checked(result, classes), image)

@@ -63,7 +63,7 @@ def _export(args: argparse.Namespace) -> int:
     from tinysight.compat.paddle.bundle import import_paddle, opened
     from tinysight.compat.paddle.dialect.deploy import read_deploy_config, read_labels
     from tinysight.compat.paddle.to_onnx import paddle_to_onnx
-    from tinysight.tasks import task_of_bundle
+    from tinysight.tasks.base import task_of_bundle
 
     deploy = read_deploy_config(args.deploy_config) if args.deploy_config else None
     labels = read_labels(args.labels) if args.labels else None

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.compat.paddle.dialect.values import kind
-from tinysight.errors import Problem, nearest
+from tinysight.errors import Problem, join, nearest
 from tinysight.files import read_yaml
-from tinysight.validation import join
 
 _LATER = "comes with {}, which this version does not have yet"
 REASONS = {name: _LATER.format(name) for name in ("recognition", "distillation", "search")}
