@@ -318,7 +318,6 @@ _TRANSFORMS = _homes(  # those of prediction are there with the package
     "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
     blur="kernelblur randomblur", erasing="hideandseek randomerasing",
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
-    rotation="randomrotation randomturn",
 )  # fmt: skip
 
 backbones: Registry[Any] = Registry("backbone", _BACKBONES, ("num_classes",))

@@ -235,7 +235,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
-    from tinysight.foreign import hooks
+    from tinysight.foreign import find_bundle
 
     with download_progress(name) as report:
-        return str(hooks().find_bundle(name, report))
+        return str(find_bundle(name, report))

@@ -314,7 +314,7 @@ def evaluation_images(run: str | Path) -> Images:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
-    from tinysight.tasks import task_of_recipe
+    from tinysight.tasks.base import task_of_recipe
     from tinysight.training.predictor import find_checkpoint, load_model
 
     recipe = load_model(find_checkpoint(run))[1]
