@@ -9,16 +9,17 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import Manifest
 from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
 from tinysight.pipelines.comparable import comparable_results
-from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
+from tinysight.pipelines.pipeline import Pipeline, open_bundle
 from tinysight.pipelines.sources import ImageInput
 from tinysight.tasks.results import Result, Unreadable
 
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
-_BATCH = 16
+BATCH = 16
 
 # The result for each file that was read, by the file's name; see `pipelines.comparable`.
 EngineOutputs: TypeAlias = Mapping[str, Result]
@@ -80,10 +81,10 @@ class Side(NamedTuple):
 
 
 def engine_outputs(
-    pipeline: BundlePipeline[Any], images: Sequence[ImageInput | str]
+    pipeline: Pipeline[Any], manifest: Manifest, images: Sequence[ImageInput | str]
 ) -> EngineOutputs:
-    """The results for the images that the pipeline reads."""
-    results = comparable_results(pipeline, images)
+    """The results for the images that the pipeline reads, decided as the bundle decides."""
+    results = comparable_results(pipeline, manifest, images)
     return {r.filename: r for r in results if not isinstance(r, Unreadable)}
 
 
@@ -99,11 +100,12 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     }
     for name, precision in precisions.items():
         try:
-            pipeline = open_bundle(bundle, engine=name, batch_size=_BATCH, exact=True)
+            pipeline = open_bundle(bundle, engine=name, batch_size=BATCH, exact=True)
         except MissingDependency:
             absent[name] = "not installed"
             continue
-        ready[name] = Side(partial(engine_outputs, pipeline), version(name), precision)
+        outputs = partial(engine_outputs, pipeline, bundle.manifest)
+        ready[name] = Side(outputs, version(name), precision)
     return ready, absent
 
 

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tinysight.pipelines.sources import ImageInput
+
 EDITION = 1
 REFUSED = "refused"  # the kind of invalid files, which every engine must reject
 _ARCHIVE = Path(__file__).with_name("edge_cases.zip")
@@ -38,12 +40,16 @@ def edge_case_files() -> tuple[EdgeCaseFile, ...]:
         return tuple(EdgeCaseFile(name, _kind(name), archive.read(name)) for name in names)
 
 
+def edge_case_inputs() -> list[ImageInput]:
+    """All files as images that are not yet read."""
+    return [ImageInput(file.name, file.data) for file in edge_case_files()]
+
+
 def kinds() -> dict[str, list[str]]:
     """Names of the certificate's files by their kind, those that must be rejected left out."""
     found: dict[str, list[str]] = {}
-    for file in edge_case_files():
-        if file.kind != REFUSED:
-            found.setdefault(file.kind, []).append(file.name)
+    for name in readable():
+        found.setdefault(_kind(name), []).append(name)
     return found
 
 
@@ -54,12 +60,10 @@ def readable() -> list[str]:
 
 def write_edge_case_files(folder: str | Path) -> list[Path]:
     """Write the files to `folder`, which is made, for other programs to read."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for file in edge_case_files():
-        paths.append(folder / file.name)
-        paths[-1].write_bytes(file.data)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = [Path(folder, file.name) for file in edge_case_files()]
+    for path, file in zip(paths, edge_case_files(), strict=True):
+        path.write_bytes(file.data)
     return paths
 
 

@@ -63,7 +63,7 @@ def to_files(
     tree = {
         "edition": EDITION,
         "reference": certificate.origin,
-        "classes": scores.shape[1],
+        "classes": classes,
         "kept": kept,
         "columns": ["pictures", "label_flips", "max_score_difference"],
         "engines": {
@@ -95,19 +95,12 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
         tree = json.loads((bundle.folder / CERTIFICATE).read_bytes())
         if tree["edition"] != EDITION:
             what = f"about edition {tree['edition']} of the files; this version makes edition {EDITION}"
-            raise BundleError(
-                where, what, "export the bundle again, or verify it with its own version"
-            )
-        engines = tuple(
-            Compared(
-                name,
-                str(one["version"]),
-                {kind: Comparison(*row) for kind, row in one["kinds"].items()},
-                precision=str(one["precision"]),
-            )
-            for name, one in tree["engines"].items()
-        )
-        certificate = Certificate(str(tree["reference"]), engines, dict(tree["absent"]))
+            raise BundleError(where, what, f"{_AGAIN}, or verify it with its own version")
+        engines = []
+        for name, one in tree["engines"].items():
+            rows = {kind: Comparison(*row) for kind, row in one["kinds"].items()}
+            engines.append(Compared(name, str(one["version"]), rows, (), str(one["precision"])))
+        certificate = Certificate(str(tree["reference"]), tuple(engines), dict(tree["absent"]))
         data = (bundle.folder / REFERENCE).read_bytes()
         scores = _unpacked(data, tree["classes"], tree["kept"])
     except OSError as error:
@@ -118,8 +111,7 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
     if scores.shape[1] != labels:
         what = f"about {scores.shape[1]} classes, but {MANIFEST} lists {labels}"
         raise BundleError(where, what, _AGAIN)
-    partial = tree["kept"] != tree["classes"]
-    results = decide(bundle.manifest, scores, partial)
+    results = decide(bundle.manifest, scores, partial=tree["kept"] != tree["classes"])
     return certificate, dict(zip(readable(), results, strict=True))
 
 

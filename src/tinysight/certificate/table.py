@@ -8,6 +8,10 @@ from tinysight.certificate.compare import Compared
 from tinysight.certificate.record import Certificate
 
 HEADING = "## The same answers on every engine"
+_SECTION = (
+    "Files of every kind, from their bytes to the label, compared with {origin}: labels that change "
+    "(flips) and the largest difference of a score. `tinysight verify` repeats it."
+)
 
 
 def table(engines: Sequence[Compared]) -> list[list[str]]:
@@ -35,19 +39,10 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
 def section(certificate: Certificate) -> str:
     """What a bundle's card says about the certificate; Markdown."""
     rows = table(certificate.engines)
-    cells = [f"| {' | '.join(row)} |" for row in rows]
-    lines = [
-        HEADING,
-        "",
-        f"Files of every kind, from their bytes to the label, compared with {certificate.origin}: labels that change "
-        "(flips) and the largest difference of a score. `tinysight verify` repeats it.",
-        "",
-        cells[0],
-        "|" + "---|" * len(rows[0]),
-        *cells[1:],
-    ]
-    for name, why in certificate.absent.items():
-        lines += ["", f"Not run: {name}, {why}."]
+    heading, *cells = [f"| {' | '.join(row)} |" for row in rows]
+    text = _SECTION.format(origin=certificate.origin)
+    lines = [HEADING, "", text, "", heading, "|" + "---|" * len(rows[0]), *cells]
+    lines += [f"\nNot run: {name}, {why}." for name, why in certificate.absent.items()]
     return "\n".join(lines)
 
 

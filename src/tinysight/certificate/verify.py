@@ -9,26 +9,15 @@ from typing import Any, NamedTuple
 from tinysight.bundle import CARD, Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.bundle.sealed import as_tree
-from tinysight.certificate.compare import (
-    Compared,
-    EngineOutputs,
-    Side,
-    compare_kinds,
-    installed_engines,
-)
+from tinysight.certificate import compare
+from tinysight.certificate.compare import Compared, EngineOutputs, Side, installed_engines
 from tinysight.certificate.external import ExternalPredictor
-from tinysight.certificate.files import REFUSED, edge_case_files, kinds, readable
-from tinysight.certificate.record import (
-    CERTIFICATE,
-    Certificate,
-    read_certificate,
-    to_files,
-)
+from tinysight.certificate.files import REFUSED, edge_case_files, edge_case_inputs, kinds, readable
+from tinysight.certificate.record import CERTIFICATE, Certificate, read_certificate, to_files
 from tinysight.certificate.table import with_section
 from tinysight.errors import Problem
 from tinysight.pipelines import reduced_decode
 from tinysight.pipelines.pipeline import pipeline_for
-from tinysight.pipelines.sources import ImageInput
 
 OWN = "your images"
 
@@ -91,8 +80,9 @@ def verify(
     recorded = read_certificate(bundle)
     ready, absent = installed_engines(bundle)
     if other:
-        name = other.path.name if other.path.name not in ready else str(other.path)
-        ready[name] = Side(other.outputs)
+        ready[str(other.path) if other.path.name in ready else other.path.name] = Side(
+            other.outputs
+        )
     engines, problems = compare_all(ready, recorded[1] if recorded else None, images)
     reduced = None
     decode = bundle.manifest.decode
@@ -100,13 +90,8 @@ def verify(
         reduced = reduced_decode.measure(bundle, images, decode.margin)
         if reduced.label_flips > reduced_decode.MAX_FLIPS * reduced.images:  # as when allowed
             what = f"{reduced.label_flips} of {reduced.images} labels change"
-            problems.append(
-                Problem(
-                    "reduced decoding",
-                    what,
-                    "predict with --exact, or decide again: tinysight bench --admit",
-                )
-            )
+            hint = "predict with --exact, or decide again: tinysight bench --admit"
+            problems.append(Problem("reduced decoding", what, hint))
     origin = recorded[0].origin if recorded else ""
     return VerificationReport(origin, tuple(engines), absent, reduced, tuple(problems))
 
@@ -124,17 +109,14 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
     ready, absent = installed_engines(bundle)
     engines, problems = compare_all(ready, reference)
     certificate = Certificate(certificate.origin, tuple(engines), absent)
-    made = to_files(bundle.manifest, certificate, reference)
-    files[CERTIFICATE] = made[CERTIFICATE]
+    files[CERTIFICATE] = to_files(bundle.manifest, certificate, reference)[CERTIFICATE]
     if CARD in files:
         files[CARD] = with_section(files[CARD].decode(), certificate).encode()
     return files, tuple(problems)
 
 
 def compare_all(
-    ready: dict[str, Side],
-    reference: EngineOutputs | None,
-    images: Sequence[str] = (),
+    ready: dict[str, Side], reference: EngineOutputs | None, images: Sequence[str] = ()
 ) -> tuple[list[Compared], list[Problem]]:
     """Each engine on the certificate's files and on `images`, and every breach.
 
@@ -144,19 +126,19 @@ def compare_all(
             reference for `images`.
         images: more images, on disk.
     """
-    files = [ImageInput(file.name, file.data) for file in edge_case_files()]
+    files = edge_case_inputs()
     refused = {file.name for file in edge_case_files() if file.kind == REFUSED}
     engines: list[Compared] = []
     own: EngineOutputs | None = None
     for name, side in ready.items():
         found = side.outputs(files)
         reference = reference or found
-        rows, apart = compare_kinds(reference, found, kinds())
+        rows, apart = compare.compare_kinds(reference, found, kinds())
         apart += tuple(sorted(refused & found.keys()))
         if images:
             theirs = side.outputs(list(images))
             own = own or theirs
-            more, other = compare_kinds(own, theirs, {OWN: list(images)})
+            more, other = compare.compare_kinds(own, theirs, {OWN: list(images)})
             rows, apart = rows | more, apart + other
         engines.append(Compared(name, side.version, rows, apart, side.precision))
     problems = [problem for one in engines for problem in one.problems()]

@@ -27,6 +27,7 @@ __all__ = [
     "onnx_engines",
     "open_engine",
     "open_variant",
+    "package_version",
     "version",
 ]
 
@@ -68,11 +69,16 @@ def version(name: str) -> str:
     Raises:
         UnknownName: there is no such engine.
     """
+    packages = get_engine(engine_of(name)).packages
+    return package_version(packages[0]) if packages else "unknown"
+
+
+def package_version(package: str) -> str:
+    """Installed version of a package; "unknown" where it is not installed."""
     from importlib import metadata
 
-    packages = get_engine(engine_of(name)).packages
     try:
-        return metadata.version(packages[0]) if packages else "unknown"
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "unknown"
 

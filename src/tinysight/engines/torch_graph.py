@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -135,7 +134,8 @@ def _gemm(v: list[Any], a: Attributes) -> Tensor:
     x = v[0].t() if a.get("transA") else v[0]
     weight = v[1] if a.get("transB") else v[1].t()
     alpha, beta = a.get("alpha", 1.0), a.get("beta", 1.0)
-    bias = v[2] * beta if len(v) > 2 and beta != 1 else (v[2] if len(v) > 2 else None)
+    bias = v[2] if len(v) > 2 else None
+    bias = bias if bias is None or beta == 1 else bias * beta
     return F.linear(x, weight * alpha if alpha != 1 else weight, bias)
 
 
@@ -163,34 +163,26 @@ def _reduce_mean(v: list[Any], a: Attributes) -> Tensor:
     return torch.mean(v[0], axes, keepdim=bool(a.get("keepdims", 1)))
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> Callable[[list[Any], Attributes], Tensor]:
-    return lambda v, a: function(v[0], v[1])
-
-
-def _unary(function: Callable[[Any], Tensor]) -> Callable[[list[Any], Attributes], Tensor]:
-    return lambda v, a: function(v[0])
-
-
 _OPERATORS: Mapping[str, Callable[[list[Any], Attributes], Tensor]] = {
-    "Add": _binary(operator.add),
+    "Add": lambda v, a: v[0] + v[1],
     "AveragePool": _average_pool,
     "Clip": _clip,
     "Concat": lambda v, a: torch.cat(v, a["axis"]),
     "Conv": _conv,
-    "Div": _binary(operator.truediv),
+    "Div": lambda v, a: v[0] / v[1],
     "Flatten": lambda v, a: torch.flatten(v[0], a.get("axis", 1)),
     "Gemm": _gemm,
-    "GlobalAveragePool": _unary(lambda x: F.adaptive_avg_pool2d(x, 1)),
+    "GlobalAveragePool": lambda v, a: F.adaptive_avg_pool2d(v[0], 1),
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _unary(F.hardswish),
-    "Identity": _unary(lambda x: x),
-    "MatMul": _binary(torch.matmul),
+    "HardSwish": lambda v, a: F.hardswish(v[0]),
+    "Identity": lambda v, a: v[0],
+    "MatMul": lambda v, a: torch.matmul(*v),
     "MaxPool": _max_pool,
-    "Mul": _binary(operator.mul),
+    "Mul": lambda v, a: v[0] * v[1],
     "ReduceMean": _reduce_mean,
-    "Relu": _unary(F.relu),
+    "Relu": lambda v, a: F.relu(v[0]),
     "Reshape": _reshape,
-    "Sigmoid": _unary(torch.sigmoid),
+    "Sigmoid": lambda v, a: torch.sigmoid(v[0]),
     "Softmax": lambda v, a: torch.softmax(v[0], a.get("axis", -1)),
-    "Sub": _binary(operator.sub),
+    "Sub": lambda v, a: v[0] - v[1],
 }

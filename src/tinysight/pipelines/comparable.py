@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinysight.bundle.manifest import Manifest
-from tinysight.pipelines.pipeline import BundlePipeline, Pipeline
+from tinysight.pipelines.pipeline import Pipeline
 from tinysight.pipelines.sources import ImageInput
 from tinysight.registry import postprocesses
 from tinysight.tasks.postprocess import decides_by_best_class, has_scores
@@ -67,12 +67,12 @@ def decide(manifest: Manifest, scores: np.ndarray, partial: bool = False) -> lis
 
 
 def comparable_results(
-    pipeline: BundlePipeline[Any], images: Sequence[ImageInput | str]
+    pipeline: Pipeline[Any], manifest: Manifest, images: Sequence[ImageInput | str]
 ) -> Iterator[Result | Unreadable]:
-    """What became of each image, from the bytes of its file on, in order."""
+    """What became of each image, from the bytes of its file on, in order; decided as the bundle decides."""
     steps = pipeline.steps
-    if has_scores(pipeline.manifest.postprocess):
-        steps = steps._replace(decide=partial(decide, pipeline.manifest))
+    if has_scores(manifest.postprocess):
+        steps = steps._replace(decide=partial(decide, manifest))
     same: Pipeline[Result] = Pipeline(steps, pipeline.batch_size, pipeline.workers)
     for image, result in zip(images, same.stream(images), strict=True):
         yield result if isinstance(result, Unreadable) else comparable(result, image)

@@ -44,7 +44,7 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     paths = [path for path in paths if _is_reduced(path, least)]
     allowed = replace(bundle, manifest=manifest._replace(decode=ReducedDecode(margin, 0, 0, 0.0)))
     whole, reduced = (
-        comparable_results(open_bundle(allowed, exact=exact, batch_size=_BATCH), paths)
+        comparable_results(open_bundle(allowed, exact=exact, batch_size=_BATCH), manifest, paths)
         for exact in (True, False)
     )
     found = summarize(
