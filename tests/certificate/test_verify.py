@@ -13,8 +13,7 @@ import pytest
 from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny_onnx
 from tinysight.bundle import CARD, MODEL, Bundle
 from tinysight.bundle.manifest import Manifest, ReducedDecode
-from tinysight.certificate.compare import engine_outputs
-from tinysight.certificate.files import edge_case_files, readable
+from tinysight.certificate.compare import edge_case_files, engine_outputs, readable
 from tinysight.certificate.record import (
     CERTIFICATE,
     REFERENCE,

@@ -24,7 +24,7 @@ from tinysight.bundle import Bundle
 from tinysight.certificate.compare import EngineOutputs
 from tinysight.errors import ConfigError, DataError
 from tinysight.pipelines.comparable import DecidedScores, comparable
-from tinysight.pipelines.sources import ImageInput
+from tinysight.pipelines.sources import ImageInput, one_image
 from tinysight.tasks.postprocess import decides_by_best_class, has_scores
 from tinysight.tasks.results import ClassResult, Result, Unreadable, result_from_json
 
@@ -72,7 +72,7 @@ class ExternalPredictor(NamedTuple):
         return {name: _with_scores(decided[name], scores[name]) for name in scores}
 
     def _ask(
-        self, folder: str, by_path: Mapping[str, ImageInput | str], classes: int | None = None
+        self, folder: str, by_path: Mapping[str, ImageInput], classes: int | None = None
     ) -> dict[str, Result]:
         """The result for each file that the program reads, by the file's name; of `classes` all of them."""
         out = Path(folder, "answers")
@@ -84,13 +84,11 @@ class ExternalPredictor(NamedTuple):
                 try:
                     row = json.loads(line)
                     image = left.pop(row["filename"])
-                    result = result_from_json({**row, "filename": _name(image)})
+                    result = result_from_json({**row, "filename": image.name})
                     if isinstance(result, Unreadable):
                         continue
-                    ids = list(range(classes or 0))
-                    if ids and not (
-                        isinstance(result, ClassResult) and sorted(result.class_ids) == ids
-                    ):
+                    ids = sorted(result.class_ids) if isinstance(result, ClassResult) else None
+                    if classes and ids != list(range(classes)):
                         raise ValueError(f"expected {classes} classes")
                     results[result.filename] = comparable(result, image)
                 except (ValueError, LookupError, TypeError, RecursionError, DataError):
@@ -98,7 +96,7 @@ class ExternalPredictor(NamedTuple):
                     what = f"line {number} of what it prints is no answer about one of the files: "
                     raise self._error(what + repr(text)) from None
         if left:
-            names = ", ".join(map(_name, list(left.values())[:3]))
+            names = ", ".join([image.name for image in left.values()][:3])
             what = f"says nothing about {len(left)} of {len(by_path)} files: {names}"
             raise self._error(what + (f"; its last words: {last}" if last else ""))
         return results
@@ -118,8 +116,7 @@ class ExternalPredictor(NamedTuple):
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         last = lines[-1] if lines else ""
         if done.returncode not in (0, 1):  # 1: an image could not be read
-            signal = done.returncode < 0
-            how = "was ended by signal" if signal else "ended with exit code"
+            how = "was ended by signal" if done.returncode < 0 else "ended with exit code"
             how = f"{how} {abs(done.returncode)}"
             raise self._error(how + (f": {last}" if last else ""))
         return last
@@ -128,16 +125,15 @@ class ExternalPredictor(NamedTuple):
         return ConfigError(f"--program {self.path}", what, _HINT)
 
 
-def _write(images: Sequence[ImageInput | str], folder: Path) -> dict[str, ImageInput | str]:
+def _write(images: Sequence[ImageInput | str], folder: Path) -> dict[str, ImageInput]:
     """Write the list of the images and those that are in memory; all of them by path."""
     (folder / "files").mkdir()
-    by_path: dict[str, ImageInput | str] = {}
-    for image in images:
-        if isinstance(image, str):
-            path = Path(image).absolute()
+    by_path: dict[str, ImageInput] = {}
+    for image in map(one_image, images):
+        if isinstance(image.data, str):
+            path = Path(image.data).absolute()
         else:
             path = folder / "files" / image.name
-            assert isinstance(image.data, bytes)
             path.write_bytes(image.data)
         if set("\t\r\n") & set(str(path)) or str(path) != str(path).strip():
             what = "a line of a list cannot hold this name, which has a tab, a line end or a blank at its end"
@@ -146,10 +142,6 @@ def _write(images: Sequence[ImageInput | str], folder: Path) -> dict[str, ImageI
     text = "".join(f"{path}\n" for path in by_path)
     (folder / _LIST).write_text(text, "utf-8", errors="surrogateescape", newline="\n")
     return by_path
-
-
-def _name(image: ImageInput | str) -> str:
-    return image if isinstance(image, str) else image.name
 
 
 def _with_scores(decided: Result, scores: Result) -> DecidedScores:

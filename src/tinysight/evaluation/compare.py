@@ -72,7 +72,9 @@ def compare(expected: Iterable[Result], found: Iterable[Result]) -> Comparison:
 
 def compare_scores(expected: np.ndarray, found: np.ndarray) -> Comparison:
     """Scores (N, K) of two runs; the decision is the best class."""
-    return compare(*([ScoreResult("", row) for row in rows] for rows in (expected, found)))
+    row = compare(*([ScoreResult("", scores) for scores in side] for side in (expected, found)))
+    mean = np.abs(expected.astype(np.float64) - found).mean()  # of all scores at once
+    return row._replace(mean_score_difference=float(mean))
 
 
 def summarize(differences: Iterable[Difference]) -> Comparison:

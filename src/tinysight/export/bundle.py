@@ -20,8 +20,7 @@ from tinysight import __version__, registry
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
 from tinysight.bundle.manifest import Input, Manifest, Parity, ShippedThreshold, utc_now
 from tinysight.certificate import compare as certificates
-from tinysight.certificate.compare import Side
-from tinysight.certificate.files import edge_case_inputs
+from tinysight.certificate.compare import Side, edge_case_inputs
 from tinysight.certificate.record import Certificate, to_files
 from tinysight.certificate.verify import compare_all
 from tinysight.config import Recipe, recipe_yaml
@@ -65,7 +64,7 @@ def export_bundle(
 
     Images of the run's evaluation list (up to 200, evenly spread) and those of `images` run from file
     to score through torch and through the written bundle. The largest difference and the number of
-    changed labels go into the manifest. Then the files of `certificate.files` run through torch and
+    changed labels go into the manifest. Then the files of `certificate.compare` run through torch and
     every installed engine; the table and torch's results become part of the bundle. If the recipe asks
     for an operating point or for calibrated scores, the evaluation images are evaluated first to
     choose them.
@@ -105,30 +104,16 @@ def export_bundle(
     chosen = _chosen(model, recipe, task)
     postprocess = thresholds.with_threshold(recipe.export.postprocess.spec, chosen.threshold)
     manifest = Manifest(
-        task=recipe.task,
-        description=recipe.description,
-        licence=licence,
-        input=Input(INPUT, (None, channels, height, width), "float32"),
-        output=task.output,
-        transforms=tuple(transforms),
-        postprocess=postprocess,
-        labels=labels,
-        threshold=chosen.point,
-        made_with=_versions(),
-        created=utc_now(),
-        **_measured(path, recipe, chosen),
-    )
+        recipe.task, Input(INPUT, (None, channels, height, width), "float32"), task.output,
+        tuple(transforms), postprocess, labels, recipe.description, licence, chosen.point,
+        made_with=_versions(), created=utc_now(), **_measured(path, recipe, chosen),
+    )  # fmt: skip
     with new_bundle(out, overwrite=overwrite) as draft:
         network = to_onnx(
-            model,
-            (channels, height, width),
-            opset=recipe.export.opset,
-            metadata={"task": recipe.task, "labels": json.dumps(labels)},
-            source=task.source,
-            activation=task.activation,
-            output=task.output,
-            temperature=chosen.temperature,
-        )
+            model, (channels, height, width), opset=recipe.export.opset,
+            metadata={"task": recipe.task, "labels": json.dumps(labels)}, source=task.source,
+            activation=task.activation, output=task.output, temperature=chosen.temperature,
+        )  # fmt: skip
         fill(draft, manifest, {MODEL: network})
         ready, absent = certificates.installed_engines(Bundle.load(draft))
         side = torch_side(predictor(model, task, chosen.temperature), steps, manifest)
@@ -177,10 +162,8 @@ def compare_images(trained: Side, shipped: Side, images: Sequence[str]) -> Compa
     Raises:
         ExportError: no image can be read, or the two sides read different ones.
     """
-    kinds = {"parity": images}
-    rows, apart = certificates.compare_kinds(
-        trained.outputs(images), shipped.outputs(images), kinds
-    )
+    sides = trained.outputs(images), shipped.outputs(images)
+    rows, apart = certificates.compare_kinds(*sides, {"parity": images})
     if apart:
         raise ExportError("parity", "the bundle reads other images than the network was given")
     if not rows:
@@ -261,13 +244,10 @@ def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
     parts.append((postprocess, registry.postprocesses.plugin(postprocess)))
     records = []
     for plugin in recipe.plugins:
-        needed = [
-            (part, source) for part, source in parts if source and Path(source).name == plugin.name
-        ]
+        needed = [(p, file) for p, file in parts if file and Path(file).name == plugin.name]
         digest = find_plugin(needed[0][1]).sha256 if needed else plugin.sha256
-        records.append(
-            {"name": plugin.name, "sha256": digest, "needed_for": [part for part, _ in needed]}
-        )
+        names = [part for part, _ in needed]
+        records.append({"name": plugin.name, "sha256": digest, "needed_for": names})
     return records
 
 
