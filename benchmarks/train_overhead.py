@@ -28,12 +28,12 @@ import torch
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.data.loader import Batch
+from tinysight.training.callbacks import Progress
 from tinysight.training.distributed import Processes
 from tinysight.training.folder import RunFolder
-from tinysight.training.loop import learn
+from tinysight.training.loop import train_step
 from tinysight.training.optim import set_lr
-from tinysight.training.report import Report
-from tinysight.training.run import Run, prepare, steps_per_epoch
+from tinysight.training.run import Run, build_run
 
 SEED = 0
 
@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tinysight-benchmark-") as folder:
         recipe = helmet_like(Path(folder), args)
-        run = prepare(
+        run = build_run(
             recipe, RunFolder(f"{folder}/run"), False, Processes(0, 1, torch.device("cpu"))
         )
         rng = torch.Generator().manual_seed(SEED)
@@ -96,12 +96,12 @@ def helmet_like(root: Path, args: argparse.Namespace) -> Recipe:
 
 def loop(run: Run, batch: Batch) -> Callable[[], None]:
     """A step as the loop of `fit` makes it."""
-    per_epoch = steps_per_epoch(run.batches, run.recipe.train)
-    report = Report(1, 0, False)
+    progress = Progress(False)
+    progress.on_begin(run)
 
     def step() -> None:
-        learn(run, iter([batch]), per_epoch)
-        report.step(1)
+        train_step(run, iter([batch]))
+        progress.on_step(run)
 
     return step
 
@@ -113,7 +113,7 @@ def bare(run: Run, batch: Batch) -> Callable[[], None]:
 
     def step() -> None:
         run.optimizer.zero_grad(set_to_none=True)
-        loss_of(run.model(batch.images), batch.targets).backward()
+        loss_of(run.objective.network(batch.images), batch.targets).backward()
         run.optimizer.step()
 
     return step

@@ -167,21 +167,22 @@ def ours(args: argparse.Namespace) -> tuple[Step, tuple[Any, Any], Callable[[], 
     from tinysight.models import create_model
     from tinysight.registry import losses, optimizers
     from tinysight.training.distributed import Processes
-    from tinysight.training.freeze import Frozen
+    from tinysight.training.objective.supervised import LossTerm, Supervised
     from tinysight.training.optim import param_groups, set_lr
-    from tinysight.training.step import Stepper, memory_format
+    from tinysight.training.step import Stepper
     from tinysight.transforms import Compose
 
     torch.set_num_threads(args.threads)
     tree = {"epochs": 1, "lr": RATE, "optimizer": {"name": "sgd"}, "channels_last": True}
     settings = Train.model_validate(tree)
     model = create_model("pplcnet_x1_0", 2)
-    model.to(memory_format=memory_format(settings))
+    alone = Processes(0, 1, torch.device("cpu"))
+    loss = losses.build({"name": "cross_entropy", "label_smoothing": SMOOTHING})
+    objective = Supervised(model, {"loss": LossTerm(loss)})
+    objective.set_up(settings, alone)
     spec = {"name": "sgd", "momentum": MOMENTUM}
     optimizer = optimizers.build(spec, params=param_groups(model, DECAY))
-    loss = losses.build({"name": "cross_entropy", "label_smoothing": SMOOTHING})
-    alone = Processes(0, 1, torch.device("cpu"))
-    stepper = Stepper(model, model, loss, optimizer, settings, Frozen(model, ()), alone)
+    stepper = Stepper(objective, optimizer, settings, alone)
     set_lr(optimizer, RATE)
 
     def step(images: Any, targets: Any) -> float:

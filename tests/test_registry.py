@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from annotated_types import Ge, Le
 
+from tinysight import registry as registry_module
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.registry import REGISTRIES, Registry
 
@@ -111,6 +112,20 @@ def test_every_component_has_a_schema_and_a_summary(kind: str) -> None:
     for name in registry:
         assert registry.schema(name).model_json_schema()["type"] == "object"
         assert registry.summary(name), f"{kind} {name} has no docstring"
+
+
+@pytest.mark.parametrize("kind", [k for k, r in sorted(REGISTRIES.items()) if len(r._homes) > 1])
+def test_a_look_up_imports_the_family_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that each name is looked up in is the one that registers it."""
+    registry = REGISTRIES[kind]
+    modules = {name: registry.get(name).__module__ for name in registry}
+    own = set(registry._homes.values())  # what comes with a package's import has none
+    homes = {name: module for name, module in modules.items() if module in own}
+    loaded: list[str] = []
+    monkeypatch.setattr(registry_module.importlib, "import_module", loaded.append)
+    for name in homes:
+        registry._load(name)
+    assert loaded == list(homes.values())
 
 
 def test_names_of_somebody_else() -> None:

@@ -32,7 +32,7 @@ from tinysight.data.samples import read_sample  # noqa: E402
 from tinysight.errors import TinysightError  # noqa: E402
 from tinysight.metrics.intervals import wilson_interval  # noqa: E402
 from tinysight.training import evaluate_run, fit  # noqa: E402
-from tinysight.training.predictor import initial_model  # noqa: E402
+from tinysight.training.networks import initial_model  # noqa: E402
 from tinysight.transforms import to_batch  # noqa: E402
 
 FOLDS = 5

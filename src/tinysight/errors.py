@@ -116,7 +116,8 @@ class MissingDependency(TinysightError):
         )
 
 
-_EXTRAS = {name: "train" for name in ("PIL", "onnx", "onnxscript", "rich", "safetensors", "torch")}
+_TRAIN = ("PIL", "jinja2", "onnx", "onnxscript", "rich", "safetensors", "torch")
+_EXTRAS = dict.fromkeys(_TRAIN, "train")
 _EXTRAS["openvino"] = "openvino"
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
 from tinysight.validation import join, validate
@@ -212,6 +212,54 @@ class Registry(Generic[T]):
             raise (missing_dependency(error, f"a {self.kind}") or error) from None
 
 
+class LossTerms(Registry[Any]):
+    """The losses of several registries, with the keys that one has as a term of a sum.
+
+    A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output of the network that the loss is
+    computed from, and `weight` what its value is multiplied by.
+
+    Args:
+        members: registries by the default of `of`.
+    """
+
+    def __init__(self, members: Mapping[str, Registry[Any]]) -> None:
+        runtime = tuple(dict.fromkeys(name for r in members.values() for name in r.runtime))
+        super().__init__("loss_term", {}, runtime)
+        self._members = members
+
+    def names(self) -> list[str]:
+        """All names of the members, sorted."""
+        return sorted(name for registry in self._members.values() for name in registry.names())
+
+    def resolve(self, name: str, where: str = "") -> str:
+        """As `Registry.resolve`, in any of the members."""
+        return self._member(name, where)[1].resolve(name, where)
+
+    def schema(self, name: str) -> type[BaseModel]:
+        """The parameters of the loss, `of` and `weight`."""
+        default, registry = self._member(name)
+        name = registry.resolve(name)
+        if name not in self._schemas:
+            from annotated_types import Ge
+            from pydantic import create_model
+
+            keys: Any = {"of": (str, default), "weight": (Annotated[float, Ge(0)], 1.0)}
+            self._schemas[name] = create_model(name, __base__=registry.schema(name), **keys)
+        return self._schemas[name]
+
+    def _target(self, resolved: str) -> Callable[..., Any]:
+        return self._member(resolved)[1]._target(resolved)
+
+    def _member(self, name: str, where: str = "") -> tuple[str, Registry[Any]]:
+        for default, registry in self._members.items():
+            try:
+                registry.resolve(name)
+            except UnknownName:
+                continue
+            return default, registry
+        raise UnknownName("loss", name, self.names(), where)
+
+
 _plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
 _sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
 
@@ -243,12 +291,32 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-backbones: Registry[Any] = Registry("backbone", "tinysight.models", runtime=("num_classes",))
+backbones: Registry[Any] = Registry(
+    "backbone",
+    {
+        "efficientnetlite": "tinysight.models.efficientnet_lite",
+        "mobilenetv1": "tinysight.models.mobilenetv1",
+        "mobilenetv3": "tinysight.models.mobilenetv3",
+        "pphgnet": "tinysight.models.pphgnet",
+        "pphgnetv2": "tinysight.models.pphgnetv2",
+        "pplcnet": "tinysight.models.pplcnet",
+        "pplcnetv2": "tinysight.models.pplcnetv2",
+        "res2net": "tinysight.models.res2net",
+        "resnet": "tinysight.models.resnet",
+        "swintransformer": "tinysight.models.swin",
+        "timm": "tinysight.models.from_timm",
+    },
+    runtime=("num_classes",),
+)
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses", runtime=("label_ratio",)
+    "distillation_loss",
+    "tinysight.losses.distillation",
+    runtime=("label_ratio",),
 )
-embedding_losses: Registry[Any] = Registry("embedding_loss", "tinysight.losses")
+embedding_losses: Registry[Any] = Registry(
+    "embedding_loss", "tinysight.losses.embedding", runtime=("features", "num_classes")
+)
 engines: Registry[Any] = Registry(
     "engine",
     {
@@ -263,12 +331,35 @@ engines: Registry[Any] = Registry(
     },
     runtime=("model", "streams", "threads"),
 )
-heads: Registry[Any] = Registry("head", "tinysight.models", runtime=("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses", runtime=("label_ratio",))
-metrics: Registry[dict[str, float]] = Registry(
-    "metric", "tinysight.metrics", runtime=("scores", "labels")
+heads: Registry[Any] = Registry(
+    "head",
+    {
+        "": "tinysight.models.margins",
+        "arc": "tinysight.models.heads",
+        "fc": "tinysight.models.heads",
+    },
+    runtime=("in_features", "num_classes"),
 )
-necks: Registry[Any] = Registry("neck", "tinysight.models", runtime=("in_features",))
+losses: Registry[Any] = Registry(
+    "loss", "tinysight.losses.classification", runtime=("label_ratio",)
+)
+loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
+metrics: Registry[dict[str, float]] = Registry(
+    "metric",
+    {
+        "": "tinysight.metrics.classification",
+        "bestmeanaccuracy": "tinysight.metrics.multilabel",
+        "calibration": "tinysight.metrics.calibration",
+        "hamming": "tinysight.metrics.multilabel",
+        "meanaccuracy": "tinysight.metrics.multilabel",
+        "multilabel": "tinysight.metrics.multilabel",
+        "retrieval": "tinysight.metrics.retrieval",
+        "rocauc": "tinysight.metrics.binary",
+        "tpratfpr": "tinysight.metrics.binary",
+    },
+    runtime=("scores", "labels"),
+)
+necks: Registry[Any] = Registry("neck", "tinysight.models.necks", runtime=("in_features",))
 optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
 postprocesses: Registry[Any] = Registry(
     "postprocess",
@@ -297,7 +388,26 @@ tasks: Registry[Any] = Registry(
         "multilabel": "tinysight.tasks.multilabel",
     },
 )
-transforms: Registry[Any] = Registry("transform", "tinysight.transforms.augment")
+transforms: Registry[Any] = Registry(
+    "transform",  # those of prediction are there with the package
+    {
+        "": "tinysight.transforms.augment.geometry",
+        "autoaugment": "tinysight.transforms.augment.auto_augment",
+        "classic": "tinysight.transforms.augment.auto_augment",
+        "colorjitter": "tinysight.transforms.augment.photometric",
+        "hideandseek": "tinysight.transforms.augment.erasing",
+        "kernelblur": "tinysight.transforms.augment.blur",
+        "pcalighting": "tinysight.transforms.augment.photometric",
+        "randaugment": "tinysight.transforms.augment.auto_augment",
+        "randomblur": "tinysight.transforms.augment.blur",
+        "randombrightness": "tinysight.transforms.augment.photometric",
+        "randomerasing": "tinysight.transforms.augment.erasing",
+        "randomgrayscale": "tinysight.transforms.augment.photometric",
+        "randomjpeg": "tinysight.transforms.augment.photometric",
+        "randomrotation": "tinysight.transforms.augment.rotation",
+        "randomturn": "tinysight.transforms.augment.rotation",
+    },
+)
 
 REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r
@@ -309,6 +419,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         engines,
         heads,
         losses,
+        loss_terms,
         metrics,
         necks,
         optimizers,

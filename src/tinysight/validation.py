@@ -56,16 +56,17 @@ def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 def _problems(model: type[BaseModel], error: ErrorDetails, where: str) -> list[Problem]:
     """One error of pydantic as problems; several where a component of the recipe was checked by its registry."""
-    if error["type"] != PROBLEMS:
-        return [_problem(model, error, join(where, *error["loc"]))]
     # The name of a member of a union is no key of the user's.
-    loc = [part for part in error["loc"] if not str(part).startswith("function-")]
+    loc = tuple(part for part in error["loc"] if not str(part).startswith(("function-", "(")))
+    if error["type"] != PROBLEMS:
+        return [_problem(model, error, loc, join(where, *loc))]
     found: list[Problem] = error["ctx"][PROBLEMS]
     return [p._replace(where=join(where, *loc, p.where)) for p in found]
 
 
-def _problem(model: type[BaseModel], error: ErrorDetails, place: str) -> Problem:
-    loc = error["loc"]
+def _problem(
+    model: type[BaseModel], error: ErrorDetails, loc: Sequence[int | str], place: str
+) -> Problem:
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(model, loc[:-1])

@@ -65,7 +65,7 @@ def test_train_refuses_a_folder_with_a_run(
 ) -> None:
     recipe = str(trained / "pictures" / "recipe.yaml")
     assert main(["train", "-c", recipe, "--out", str(trained / "run")]) == 2
-    assert "--resume goes on with it" in capfd.readouterr().err
+    assert "pass --resume to resume it" in capfd.readouterr().err
 
 
 def test_train_counts_unreadable_images(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.tiny import make_images
 from tinysight.data.lists import SampleList, read_list
 from tinysight.data.loader import Share, TrainingBatches, _start_worker, batches
-from tinysight.data.samplers import Weighted
+from tinysight.data.samplers import PerIdentity, Weighted
 from tinysight.transforms import Compose
 
 SPECS = ({"name": "random_crop", "size": 32}, {"name": "random_flip"}, {"name": "normalize"})
@@ -69,10 +69,28 @@ def test_a_share_is_two_images_at_least_or_none(count: int, world: int) -> None:
     assert count < 2 or (min(sizes) >= 2 and max(sizes) - min(sizes) <= 1)
 
 
-def test_a_image_that_comes_again_in_an_epoch_looks_different(samples: SampleList) -> None:
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_do_not_divide_an_identity(samples: SampleList, world: int) -> None:
+    some = samples.with_labels((np.arange(21) // 3).astype(np.int32))  # 7 identities of 3
+    parts = [
+        TrainingBatches(
+            some, Compose.from_specs(SPECS), 12, 2, 0,
+            sampler=PerIdentity(2), share=Share(rank, world),
+        )
+        for rank in range(world)
+    ]  # fmt: skip
+    assert parts[0].per_epoch == 1  # six of the seven
+    for number in (0, 1):
+        found = [part[number].targets.tolist() for part in parts]
+        assert sum(found, []) == some.labels[parts[0].indices(number)].tolist()
+        assert [len(set(targets)) for targets in found] == [6 // world] * world
+    assert not np.array_equal(parts[0].indices(0), parts[0].indices(1))
+
+
+def test_an_image_that_comes_again_in_an_epoch_looks_different(samples: SampleList) -> None:
     weights = (1.0, 0.0)
     one = samples.with_labels(np.array([0] + [1] * 20, np.int32))  # so that only the first is drawn
-    found = dataset(one, order=Weighted(weights))
+    found = dataset(one, sampler=Weighted(weights))
     assert set(found.indices(0)) == {0}
     images = torch.cat([found[i].images for i in range(3)])
     assert len({image.numpy().tobytes() for image in images}) > 6

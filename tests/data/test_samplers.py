@@ -67,3 +67,54 @@ def test_weighted_takes_the_largest_of_several_labels() -> None:
 def test_what_cannot_be_sampled(spec: dict, labels: np.ndarray, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         order(spec, labels)
+
+
+def batches_of(labels: np.ndarray, size: int, each: int, seed: int = 0) -> list[np.ndarray]:
+    sampler = samplers.build({"name": "pk", "per_identity": each})
+    return sampler.batches(labels, size, np.random.default_rng(seed))
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(2, 4))
+def test_pk_batches_have_p_identities_and_no_image_twice(counts: list[int], each: int) -> None:
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    found = batches_of(labels, 2 * each, each)
+    for batch in found:
+        identities, images = np.unique(labels[batch], return_counts=True)
+        assert len(identities) == 2
+        assert images.tolist() == [min(each, counts[i]) for i in identities]
+        assert np.count_nonzero(np.diff(labels[batch])) == 1  # an identity's images are neighbours
+    taken = np.concatenate(found)
+    assert len(set(taken)) == len(taken)
+    # Two of the identities with the most groups left: all groups but those of one that has more than all others.
+    groups = [max(n // each, 1) for n in counts]
+    assert len(found) == min(sum(groups) // 2, sum(groups) - max(groups))
+    assert len(batches_of(labels, 2 * each, each, seed=1)) == len(found)
+
+
+def test_pk_by_hand() -> None:
+    """Five images of one identity, two each of two others and one without: in twos, one of the five is left over."""
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 2, 2, -1])
+    found = batches_of(labels, 4, 2)
+    assert sorted(sorted(set(labels[batch])) for batch in found) == [[0, 1], [0, 2]]
+    assert all(np.bincount(labels[batch], minlength=3)[0] == 2 for batch in found)
+    assert sorted(np.concatenate(found))[4:] == [5, 6, 7, 8]
+    others = [set(np.concatenate(batches_of(labels, 4, 2, seed))) for seed in range(9)]
+    assert set.union(*others) == set(range(9))  # another one is left over in another epoch
+
+
+@pytest.mark.parametrize(
+    ("labels", "size", "message"),
+    [
+        (np.zeros((4, 2)), 4, "pk needs one identity for each image"),
+        (
+            np.array([0, 0, 1, 1]),
+            5,
+            "batches of 5 images cannot hold .*; set it to a multiple of 2",
+        ),
+        (np.array([0, 0, 1, 1]), 2, "cannot hold two or more identities of 2"),
+        (np.array([0, 0, 1, 1]), 6, "3 identities, but the list has 2; set it to at most 4"),
+    ],
+)
+def test_what_pk_cannot_divide(labels: np.ndarray, size: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        batches_of(labels, size, 2)

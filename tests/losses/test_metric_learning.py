@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from tinysight.losses import (
+from tinysight.losses.embedding import (
     Center,
-    Contrastive,
-    DomainScatter,
-    NPairs,
-    SupCon,
-    TriHard,
-    Triplet,
-    TripletAngularMargin,
+    Memory,
+    contrastive,
+    contrastive_xbm,
+    domain_scatter,
+    npairs,
+    supcon,
+    trihard,
+    triplet,
+    triplet_angular_margin,
+    triplet_angular_margin_xbm,
 )
-from tinysight.losses.memory import ContrastiveXBM, Memory, TripletAngularMarginXBM
 from tinysight.registry import embedding_losses
 
 LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0], [4.0]])  # on a line: distances are differences
@@ -31,31 +33,31 @@ LABELS = torch.tensor([0, 0, 1])
 def test_triplet_by_hand() -> None:
     # anchors 0, 1, 3, 7, 4: farthest positive 3, 2, 3, 3, 3; nearest negative 4, 3, 1, 4, 1
     expected = (0 + 0 + 2.5 + 0 + 2.5) / 5
-    assert float(Triplet(0.5, normalize=False)(LINE, OWNERS)) == pytest.approx(expected, rel=1e-5)
+    assert float(triplet(0.5, normalize=False)(LINE, OWNERS)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_trihard_by_hand() -> None:
     # squared: 9, 4, 9, 9, 9 against 16, 9, 1, 16, 1
-    loss = TriHard(1.0, normalize=False)(LINE, OWNERS)
+    loss = trihard(1.0, normalize=False)(LINE, OWNERS)
     assert float(loss) == pytest.approx((0 + 0 + 9 + 0 + 9) / 5)
 
 
 def test_angular_margin_by_hand() -> None:
     # anchors: ap .6, .6, 1; an 0, .8, .8: relative 0, .7, .3 at a margin of .5
     relative = (0.0 + 0.7 + 0.3) / 3
-    assert float(TripletAngularMargin(0.5)(DIRECTIONS, LABELS)) == pytest.approx(relative)
+    assert float(triplet_angular_margin(0.5)(DIRECTIONS, LABELS)) == pytest.approx(relative)
     # bounds .8 and .5: positives lack .2, .2, 0; negatives exceed by -, .3, .3
     bounds = {"absolute_weight": 2.0, "positive_bound": 0.8, "negative_bound": 0.5}
     absolute = 0.4 / 3 + 0.6 / 3
     for counts in (False, True):
-        loss = TripletAngularMargin(0.5, **bounds, count_satisfied=counts)
+        loss = triplet_angular_margin(0.5, **bounds, count_satisfied=counts)
         expected = relative + 2 * (absolute + counts / 3)
         assert float(loss(DIRECTIONS, LABELS)) == pytest.approx(expected)
 
 
 def test_no_triplet_no_loss() -> None:
     x = DIRECTIONS.clone().requires_grad_()
-    value = TripletAngularMargin()(x, torch.zeros(3, dtype=torch.int64))
+    value = triplet_angular_margin()(x, torch.zeros(3, dtype=torch.int64))
     value.backward()
     assert float(value.detach()) == 0.0
     assert x.grad is not None
@@ -64,22 +66,22 @@ def test_no_triplet_no_loss() -> None:
 
 def test_contrastive_by_hand() -> None:
     # positives 1 - .6 twice; the negative .8 twice, as it is above .5, and 0 not
-    assert float(Contrastive(0.5)(DIRECTIONS, LABELS)) == pytest.approx((0.8 + 1.6) / 3)
+    assert float(contrastive(0.5)(DIRECTIONS, LABELS)) == pytest.approx((0.8 + 1.6) / 3)
 
 
 def test_npairs_takes_pairs() -> None:
     x, labels = torch.tensor([[1.0], [1.0], [0.0], [2.0]]), torch.tensor([0, 0, 1, 1])
     # products of firsts (1, 0) and seconds (1, 2): rows (1, 2) and (0, 0); squares 1/2 and 5/2
     entropy = (math.log(1 + math.e) + math.log(2)) / 2
-    assert float(NPairs(0.4)(x, labels)) == pytest.approx(entropy + 0.1 * 3)
+    assert float(npairs(0.4)(x, labels)) == pytest.approx(entropy + 0.1 * 3)
     with pytest.raises(ValueError, match="pairs"):
-        NPairs()(x, torch.tensor([0, 1, 0, 1]))
+        npairs()(x, torch.tensor([0, 1, 0, 1]))
 
 
 def test_supcon_by_hand() -> None:
     # at temperature 1: -.6 + log(e^.6 + e^0), -.6 + log(e^.6 + e^.8), and one that is alone
     expected = (-1.2 + math.log(math.exp(0.6) + 1) + math.log(math.exp(0.6) + math.exp(0.8))) / 3
-    assert float(SupCon(1.0, 1.0)(DIRECTIONS, LABELS)) == pytest.approx(expected, rel=1e-5)
+    assert float(supcon(1.0, 1.0)(DIRECTIONS, LABELS)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_center_by_hand() -> None:
@@ -92,7 +94,7 @@ def test_scatter_by_hand() -> None:
     # one domain of a single sample, cosine 1; one of two at right angles, 1 / sqrt(2) to their mean
     x, domains = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([4, 7, 7])
     expected = (1 + 1 / math.sqrt(2)) / 2
-    assert float(DomainScatter()(x, domains)) == pytest.approx(expected, rel=1e-6)
+    assert float(domain_scatter()(x, domains)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_memory_begins_again_in_front() -> None:
@@ -107,7 +109,7 @@ def test_memory_begins_again_in_front() -> None:
         memory.add(torch.zeros(6, 1), torch.zeros(6, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("kind", [TripletAngularMarginXBM, ContrastiveXBM])
+@pytest.mark.parametrize("kind", [triplet_angular_margin_xbm, contrastive_xbm])
 def test_memory_goes_on_from_a_checkpoint(kind: Any) -> None:
     torch.manual_seed(0)
     batches = [(torch.randn(4, 3), torch.tensor([0, 0, 1, 1])) for _ in range(3)]
@@ -121,11 +123,7 @@ def test_memory_goes_on_from_a_checkpoint(kind: Any) -> None:
     assert values[1] > float(kind(3, size=6, start=9)(*batches[1]))  # the memory adds its part
 
 
-SPECS = {
-    "center": {"num_classes": 2, "features": 4},
-    "contrastive_xbm": {"features": 4, "size": 16},
-    "triplet_angular_margin_xbm": {"features": 4, "size": 16},
-}
+SIZE = {"contrastive_xbm": {"size": 16}, "triplet_angular_margin_xbm": {"size": 16}}
 MORE = ("domain_scatter", "domain_shuffle", "dshsd")  # take more than labels
 EMBEDDING = sorted(set(embedding_losses.names()) - set(MORE))
 
@@ -133,15 +131,15 @@ EMBEDDING = sorted(set(embedding_losses.names()) - set(MORE))
 @pytest.mark.parametrize("name", EMBEDDING)
 def test_every_loss_of_embeddings_learns(name: str) -> None:
     torch.manual_seed(1)
-    checked, problems = embedding_losses.check({"name": name, **SPECS.get(name, {})}, "loss")
+    checked, problems = embedding_losses.check({"name": name, **SIZE.get(name, {})}, "loss")
     assert problems == []
-    loss: nn.Module = embedding_losses.build(checked)
+    loss: nn.Module = embedding_losses.build(checked, features=4, num_classes=2)
     x = torch.randn(8, 4).requires_grad_()
     labels = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
     before = loss(x, labels)
     (gradient,) = torch.autograd.grad(before, x)
     assert bool(torch.isfinite(gradient).all())
-    lower = embedding_losses.build(checked)
+    lower = embedding_losses.build(checked, features=4, num_classes=2)
     lower.load_state_dict(
         {k: v for k, v in loss.state_dict().items() if k == "centers"}, strict=False
     )

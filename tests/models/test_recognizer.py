@@ -156,7 +156,7 @@ def test_published_networks(name: str) -> None:
     model = create_recognizer(name.upper().replace("_", "-"), 7)
     images, labels = torch.randn(2, 3, 64, 96), torch.tensor([3, 6])
     found = model(images, labels)
-    assert (found.features.shape, found.logits.shape) == ((2, 512), (2, 7))
+    assert (found.embedding.shape, found.logits.shape) == ((2, 512), (2, 7))
     torch.nn.functional.cross_entropy(found.logits, labels).backward()
     trained = {n for g in param_groups(model, 0.1) for n in g["names"]}
     assert [n for n, p in model.named_parameters() if n in trained and p.grad is None] == []
@@ -167,7 +167,7 @@ def test_published_networks(name: str) -> None:
     assert not missing
     assert {n.split(".")[0] for n in unexpected} == {"head"}
     assert bare(images).logits is None
-    assert torch.equal(bare.embed(images), normalize(model(images).features))
+    assert torch.equal(bare.embed(images), normalize(model(images).embedding))
 
 
 def test_parts_are_checked_and_keep_their_learning_rates() -> None:

@@ -234,7 +234,7 @@ def test_drop_path() -> None:
         (Stem(16, 8, affine=True), (2, 3, 24, 32), {"MaxPool", "Concat"}),
         (Projection(8, 16, 2, average=True), (2, 8, 11, 7), {"AveragePool"}),
         (SameConv2d(8, 8, 5, 2, 8), (2, 8, 10, 7), {"Conv"}),
-        (swin.Block(8, 2, 3, 1, 0.1), (2, 4, 7, 8), {"Softmax"}),
+        (swin.SwinBlock(8, 2, 3, 1, 0.1), (2, 4, 7, 8), {"Softmax"}),
         (swin.PatchMerging(8), (2, 5, 4, 8), {"LayerNormalization"}),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",

@@ -143,7 +143,7 @@ def test_it_prints(browser: Browser, report: Path) -> None:
 
 def test_all_text_has_contrast() -> None:
     """WCAG AA asks for 4.5 between text and what is behind it, and 3 for lines that mean something."""
-    style = (Path(tinysight.report.__file__).parent / "style.css").read_text("utf-8")
+    style = (Path(tinysight.report.__file__).parent / "templates/style.css").read_text("utf-8")
     themes = [dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in style.split("@media")[:2]]
     assert len(themes) == 2
     for theme in themes:

@@ -20,8 +20,9 @@ from tinysight.evaluation.report import EvaluationReport
 from tinysight.evaluation.threshold import choose_threshold, threshold_scores
 from tinysight.metrics.calibration import calibration
 from tinysight.report import Page, write_page, write_report
-from tinysight.report.charts import Axis, Mark, around, histogram, line_chart
-from tinysight.report.errors import thumbnail
+from tinysight.report.charts import Axis, Chart, Mark, around, histogram
+from tinysight.report.page import render
+from tinysight.report.summary import thumbnail
 from tinysight.transforms import Compose
 
 HOSTILE = "<script>alert(1)</script>.png"
@@ -152,7 +153,7 @@ def test_three_classes_and_no_errors(run: Path) -> None:
     found = evaluation(run, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], [0, 1, 2])
     page = write_report(run, report_on(found, ["a", "b", "c & d"], {"name": "topk"}))
     outline = Outline(page.read_text("utf-8"))
-    assert "None: every answer is right." in outline.text
+    assert "None: every prediction is right." in outline.text
     assert "c & d" in outline.text
     assert outline.tags.count("svg") == 4  # calibration and three of the training
 
@@ -250,26 +251,31 @@ def test_a_image_that_has_gone_is_said_to_have(tmp_path: Path) -> None:
     assert "image has gone" in page.read_text("utf-8")
 
 
+def drawn(chart: Chart) -> str:
+    """The SVG of a chart."""
+    return render("card.html", chart=chart)
+
+
 def test_charts_survive_odd_data() -> None:
     x, y = Axis("x"), Axis("y")
-    assert line_chart("t", x, y, {}) == ""
-    assert "polyline" in line_chart(
-        "t", around([1.0], "x"), around([2.0], "y"), {"a": [(1.0, 2.0)]}
-    )
-    assert histogram("t", "p", {"a": [0.0, 1.0, 0.999], "b": []}).count("<rect") == 2
+    assert "polyline" not in drawn(Chart("t", x, y))
+    single = Chart("t", around([1.0], "x"), around([2.0], "y"), {"a": [(1.0, 2.0)]})
+    assert "polyline" in drawn(single)
+    assert drawn(histogram("t", "p", {"a": [0.0, 1.0, 0.999], "b": []})).count("<rect") == 2
     log = Axis("fpr", 1e-4, 1.0, log=True)
     assert log.ticks() == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
     assert (log.share(0.0), log.share(1e-2), log.share(1.0)) == (0.0, pytest.approx(0.5), 1.0)
     assert Axis("x", 0, 0.0021).ticks() == [0, 0.0005, 0.001, 0.0015, 0.002]
-    assert "<a>" not in line_chart(
-        "<a>", x, y, {"<b>": [(0, 0)], "c": [(1, 1)]}, [Mark("<d>", 1, 1)]
-    )
+    series = {"<b>": [(0.0, 0.0)], "c": [(1.0, 1.0)]}
+    text = drawn(Chart("<a>", x, y, series, marks=[Mark("<d>", 1, 1)]))
+    assert not re.search("<[abd]>", text)
+    assert all(f"&lt;{name}&gt;" in text for name in "abd")
 
 
 def test_curves_are_drawn_with_no_more_points_than_show() -> None:
     steps = [(i / 10_000, i / 10_000) for i in range(10_000)]
-    assert len(line_chart("t", Axis("x"), Axis("y"), {"a": steps})) < 60_000
-    corner = line_chart("t", Axis("x"), Axis("y"), {"a": [(0, 0), (0, 0.4), (0, 1), (1, 1)]})
+    assert len(drawn(Chart("t", Axis("x"), Axis("y"), {"a": steps}))) < 60_000
+    corner = drawn(Chart("t", Axis("x"), Axis("y"), {"a": [(0, 0), (0, 0.4), (0, 1), (1, 1)]}))
     assert re.search(r'points="([^"]*)"', corner)[1].count(",") == 3  # type: ignore[index]
 
 

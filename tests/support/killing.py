@@ -7,7 +7,8 @@ A job is {"argv": [...]} and perhaps
     "kill": [what, n]    a process ends itself with SIGKILL inside its n-th call of `what`,
     "after": x           or it is killed after x times the time that the first job took,
     "processes": n       how many share the run, as `torchrun` starts them (default 1),
-    "victim": rank       which of them it is (default 0).
+    "victim": rank       which of them it is (default 0),
+    "twins": true        the arguments are those of `twins.train` instead of a command's.
 
 Processes are forked before PyTorch starts a thread; its import is paid once. Prints a JSON line: for each job the exit
 codes of its processes (-9 is the kill), and the checkpoints that could not be read after a kill.
@@ -29,8 +30,10 @@ import torch._dynamo  # the first optimiser would import it, for a second and a 
 import torch.distributed
 
 import tinysight.metrics
+import tinysight.models.pplcnet
 import tinysight.training.loop
-import tinysight.transforms.augment  # noqa: F401 - all imports are paid before the first fork
+import tinysight.transforms.augment.geometry  # noqa: F401 - all imports are paid before the first fork
+from support import twins
 from tinysight.cli import main
 from tinysight.errors import CheckpointError
 from tinysight.training.checkpoint import load_checkpoint
@@ -94,7 +97,7 @@ def start(job: dict[str, Any], rank: int, world: int, port: int, victim: bool) -
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if victim and job.get("kill"):
         arrange_kill(*job["kill"])
-    code = main(job["argv"])
+    code = twins.train(job["argv"]) if job.get("twins") else main(job["argv"])
     sys.stdout.flush()
     os._exit(code)
 

@@ -33,9 +33,10 @@ class Ours:
         label = None if batch is None else batch["."]
         ratio = label[0, 1].numpy() if label is not None and label.ndim == 3 else None
         registry = next(r for r in REGISTRIES if name in r.names())
+        runtime = {k: options.pop(k) for k in registry.runtime if k in options}
         checked, problems = registry.check({"name": name, **options}, "loss")
         assert problems == []
-        module: nn.Module = registry.build(checked, label_ratio=ratio)
+        module: nn.Module = registry.build(checked, **runtime, label_ratio=ratio)
         self.modules.append(module)
         return module
 
@@ -46,6 +47,10 @@ Builder = Callable[[Ours, dict[str, Any], Preds], Callable[[Preds, Preds], Value
 def _words(kwargs: dict[str, Any], **words: str) -> dict[str, Any]:
     """The arguments of `kwargs` that are in `words`, under our names."""
     return {words[k]: v for k, v in kwargs.items() if k in words}
+
+
+def _renamed(**words: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda kwargs: _words(kwargs, **words)
 
 
 def _smoothing(kwargs: dict[str, Any]) -> float:
@@ -109,12 +114,15 @@ def _soft_target(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
     return lambda preds, batch: {"": loss(_only(preds, "logits"), _labels(batch))}
 
 
-def _embedding(name: str, default_from: str = "features", **words: str) -> Builder:
+def _embedding(name: str, **words: str) -> Builder:
     """A loss of embeddings and labels, whose arguments have the names `words` here."""
+    return _measured(name, _renamed(**words))
 
+
+def _measured(name: str, option: Callable[[dict[str, Any]], dict[str, Any]]) -> Builder:
     def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-        loss = ours.build(name, **_words(kwargs, **words))
-        path = kwargs.get("feature_from", default_from)
+        loss = ours.build(name, **option(kwargs))
+        path = kwargs.get("feature_from", "features")
         return lambda preds, batch: {"": loss(_only(preds, path), _labels(batch).flatten())}
 
     return build
@@ -132,25 +140,16 @@ _TAM = {
 }
 
 
-def _angular(name: str) -> Builder:
-    def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-        weight = kwargs.get("absolute_loss_weight", 1.0) if kwargs.get("add_absolute") else 0.0
-        options = {**_words(kwargs, **_TAM), "absolute_weight": weight, "count_satisfied": True}
-        loss = ours.build(name, **options)
-        path = kwargs.get("feature_from", "features")
-        return lambda preds, batch: {"": loss(_only(preds, path), _labels(batch).flatten())}
-
-    return build
+def _angular(kwargs: dict[str, Any]) -> dict[str, Any]:
+    weight = kwargs.get("absolute_loss_weight", 1.0) if kwargs.get("add_absolute") else 0.0
+    return {**_words(kwargs, **_TAM), "absolute_weight": weight, "count_satisfied": True}
 
 
-def _triplet(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    options = {
+def _triplet(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {
         "margin": kwargs.get("margin", 1.0),
         "normalize": kwargs.get("normalize_feature", False),
     }
-    loss = ours.build("triplet", **options)
-    path = kwargs.get("feature_from", "features")
-    return lambda preds, batch: {"": loss(_only(preds, path), _labels(batch).flatten())}
 
 
 def _dshsd(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
@@ -292,24 +291,10 @@ def _combined(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
     return call
 
 
-def _dkd(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return _words(
-        kwargs, temperature="temperature", alpha="target_weight", beta="rest_weight",
-        use_target_as_gt="teacher_target",
-    )  # fmt: skip
-
-
-def _skd(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return _words(
-        kwargs, temperature="temperature", multiplier="multiplier", alpha="alpha",
-        use_target_as_gt="teacher_target",
-    )  # fmt: skip
-
-
-def _temperature(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return _words(kwargs, temperature="temperature")
-
-
+_TAUGHT = {"temperature": "temperature", "use_target_as_gt": "teacher_target"}
+_DKD = _renamed(**_TAUGHT, alpha="target_weight", beta="rest_weight")
+_SKD = _renamed(**_TAUGHT, multiplier="multiplier", alpha="alpha")
+_TEMPERATURE = _renamed(temperature="temperature")
 _XBM = {"embedding_size": "features", "epsilon": "identical"}
 _MINED = {"margin": "margin", "normalize_feature": "normalize"}
 BUILDERS: dict[str, Builder] = {
@@ -323,20 +308,20 @@ BUILDERS: dict[str, Builder] = {
     "DSHSDLoss": _dshsd,
     "DistanceLoss": _bare("distance", _distance),
     "DistillationCELoss": _taught_cross_entropy,
-    "DistillationDISTLoss": _pairs("dist", lambda k: _words(k, beta="inter_weight", gamma="intra_weight")),
-    "DistillationDKDLoss": _pairs("dkd", _dkd, labels=True),
+    "DistillationDISTLoss": _pairs("dist", _renamed(beta="inter_weight", gamma="intra_weight")),
+    "DistillationDKDLoss": _pairs("dkd", _DKD, labels=True),
     "DistillationDMLLoss": _pairs("dml", _dml, labels=True),
     "DistillationDistanceLoss": _pairs("distance", lambda k: {"mode": "l2", **_distance(k)}),
     "DistillationGTCELoss": _each_network(_cross_entropy),
-    "DistillationKLDivLoss": _pairs("kl_div", _temperature),
+    "DistillationKLDivLoss": _pairs("kl_div", _TEMPERATURE),
     "DistillationMultiLabelLoss": _each_network(_multilabel),
     "DistillationRKDLoss": _relations,
-    "DistillationSKDLoss": _pairs("skd", _skd, labels=True),
-    "DistillationWSLLoss": _pairs("wsl", _temperature, labels=True),
+    "DistillationSKDLoss": _pairs("skd", _SKD, labels=True),
+    "DistillationWSLLoss": _pairs("wsl", _TEMPERATURE, labels=True),
     "EmlLoss": _embedding("eml", thresh="threshold", beta="beta"),
     "InterDomainShuffleLoss": _domain("domain_shuffle"),
     "IntraDomainScatterLoss": _domain("domain_scatter"),
-    "KLDivLoss": _bare("kl_div", _temperature),
+    "KLDivLoss": _bare("kl_div", _TEMPERATURE),
     "LCDSHLoss": _embedding("lcdsh", _lambda="weight"),
     "MSMLoss": _embedding("msm", **_MINED),
     "MultiLabelAsymmetricLoss": _asymmetric,
@@ -349,9 +334,9 @@ BUILDERS: dict[str, Builder] = {
         normalize_feature="normalize",
     ),
     "TriHardLoss": _embedding("trihard", **_MINED),
-    "TripletAngularMarginLoss": _angular("triplet_angular_margin"),
-    "TripletAngularMarginLoss_XBM": _angular("triplet_angular_margin_xbm"),
-    "TripletLoss": _triplet,
-    "TripletLossForMetaBIN": _triplet,
+    "TripletAngularMarginLoss": _measured("triplet_angular_margin", _angular),
+    "TripletAngularMarginLoss_XBM": _measured("triplet_angular_margin_xbm", _angular),
+    "TripletLoss": _measured("triplet", _triplet),
+    "TripletLossForMetaBIN": _measured("triplet", _triplet),
     "TripletLossV2": _embedding("triplet", margin="margin", normalize_feature="normalize"),
 }  # fmt: skip

@@ -21,7 +21,8 @@ from support.killing import free_port
 from tinysight.config.schema import Component, Train
 from tinysight.data.loader import Batch, Share
 from tinysight.training.distributed import Processes, processes
-from tinysight.training.freeze import Frozen
+from tinysight.training.objective import Supervised
+from tinysight.training.objective.supervised import LossTerm
 from tinysight.training.step import Stepper
 
 
@@ -58,9 +59,9 @@ def train(group: Processes) -> dict[str, Tensor]:
     options = {"accumulate": 2, "clip_norm": 0.05}
     settings = Train(epochs=1, optimizer=Component(name="sgd"), lr=0.5, **options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9, weight_decay=0.1)
-    stepper = Stepper(
-        model, model, nn.CrossEntropyLoss(), optimizer, settings, Frozen(model, ()), group
-    )
+    objective = Supervised(model, {"loss": LossTerm(nn.CrossEntropyLoss())})
+    objective.set_up(settings, group)
+    stepper = Stepper(objective, optimizer, settings, group)
     share = Share(group.rank, group.world)
     for first, count, images in ((0, 2, 24), (2, 2, 24), (4, 1, 3)):
         stepper((batch(n, share) for n in range(first, first + count)), images, first)

@@ -141,8 +141,8 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c"
     save_checkpoint(path, example())
     entry = json.loads(read_safetensors(path)[0][KEY])
-    save_file(load_file(path), path, {KEY: json.dumps({**entry, "version": 2})})
-    with pytest.raises(CheckpointError, match="format 2; this version reads format 1"):
+    save_file(load_file(path), path, {KEY: json.dumps({**entry, "version": 3})})
+    with pytest.raises(CheckpointError, match="format 3; this version reads formats 1 and 2"):
         load_checkpoint(path)
 
 

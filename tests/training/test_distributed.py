@@ -18,7 +18,7 @@ from support.tiny import make_images, make_weights, tiny_recipe, write_recipe
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.training import fit
 from tinysight.training.distributed import Processes, processes
-from tinysight.training.run import prepare
+from tinysight.training.run import build_run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 
@@ -144,4 +144,4 @@ def test_synchronised_normalisation_needs_gpus(tmp_path: Path) -> None:
     recipe = tiny_recipe(make_images(tmp_path / "pictures"), "train.sync_bn=true")
     two = Processes(0, 2, torch.device("cpu"))
     with pytest.raises(ConfigError, match=r"train\.sync_bn: .* needs a GPU .*; set it to false"):
-        prepare(recipe, None, False, two)
+        build_run(recipe, None, False, two)

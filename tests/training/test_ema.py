@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tinysight.config.schema import Ema
-from tinysight.training.ema import Average
+from tinysight.training.networks import Average
 
 
 def network() -> nn.Sequential:

@@ -14,6 +14,7 @@ import pytest
 
 from support import killing
 from support.tiny import make_images, write_recipe
+from tinysight.models import create_model
 from tinysight.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
@@ -65,7 +66,7 @@ def execute(root: Path, jobs: list[dict[str, Any]]) -> tuple[dict[str, Any], str
     (root / "jobs.json").write_text(json.dumps(jobs))
     done = subprocess.run(
         [sys.executable, killing.__file__, str(root / "jobs.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
@@ -88,8 +89,8 @@ def lines(run: Path) -> list[dict[str, Any]]:
 def weights(checkpoint: Path) -> tuple[Any, ...]:
     """Everything in a checkpoint but its recipe."""
     found = load_checkpoint(checkpoint)
-    parts = {"model": found.model, "optimizer": found.optimizer, "training": found.training}
-    tensors = {f"{part}.{k}": v for part, named in parts.items() for k, v in named.items()}
+    parts = ("model", "optimizer", "training", "objective")
+    tensors = {f"{part}.{k}": v for part in parts for k, v in getattr(found, part).items()}
     return found.state, {name: value.numpy().tobytes() for name, value in tensors.items()}
 
 
@@ -185,3 +186,41 @@ def test_the_loss_scale_of_half_precision_is_kept(tmp_path: Path) -> None:
         "scale",
         "_growth_tracker",
     }
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_networks_and_three_terms_resume_to_the_same_bytes(
+    tmp_path: Path, processes: int
+) -> None:
+    """A loss with parameters and one with a memory are in the checkpoint; the kill is inside the second epoch."""
+    images = make_images(tmp_path / "pictures")
+    options = [
+        f"data.batch_size={4 // processes}",
+        "train.checkpoint_every=2",
+        "train.ema.decay=0.9",
+    ]
+    jobs = [
+        {"argv": [str(images), "--out", str(tmp_path / name), *options, *extra], "twins": True,
+         "processes": processes, **kill}
+        for name, kill, extra in (
+            ("whole", {}, []), ("killed", {"kill": ["backward", 8]}, []), ("killed", {}, ["--resume"]),
+        )
+    ]  # fmt: skip
+    found, log = execute(tmp_path, jobs)
+    whole, killed, resumed = found["codes"]
+    assert whole == resumed == [0] * processes, log
+    assert killed[0] == -9, log
+    for file in ("last", "best"):
+        path = f"checkpoints/{file}.safetensors"
+        assert weights(tmp_path / "killed" / path) == weights(tmp_path / "whole" / path)
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+    last = load_checkpoint(tmp_path / "whole" / "checkpoints" / "last.safetensors")
+    names = {"centers.centers", "memory.memory.embeddings", "networks.twin.fc.weight"}
+    assert names <= last.objective.keys()
+    assert not any(name.startswith("networks.student") for name in last.objective)
+    assert ("memory.memory.embeddings@1" in last.objective) == (processes == 2)
+    assert len(last.optimizer) == 2 * len(list(create_model("pplcnet_x0_25", 2).parameters())) + 1
+    first = lines(tmp_path / "whole")[0]
+    terms = first["terms"]
+    sums = terms["labels"] + 0.5 * terms["mutual"] + 5e-4 * terms["distances"]
+    assert first["loss"] == pytest.approx(sums, rel=1e-5)

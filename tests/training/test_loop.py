@@ -16,7 +16,7 @@ from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import evaluate
 from tinysight.training import FitResult, evaluate_run, fit, load_model, load_predictor
 from tinysight.training.checkpoint import load_checkpoint
-from tinysight.training.predictor import initial_model
+from tinysight.training.networks import initial_model
 from tinysight.training.step import seed
 from tinysight.transforms import Compose
 
@@ -209,7 +209,7 @@ def test_a_damaged_checkpoint_says_what_to_do(images: Path, tmp_path: Path) -> N
     with pytest.raises(CheckpointError) as caught:
         fit(recipe, tmp_path / "run", resume=True)
     assert str(whole.last) in str(caught.value)
-    assert "delete it, and --resume goes on from previous.safetensors" in str(caught.value)
+    assert "delete it, and --resume continues from previous.safetensors" in str(caught.value)
     whole.last.unlink()  # what it says
     fit(recipe, tmp_path / "run", resume=True)
     assert same(last_weights(whole.out), weights)

@@ -22,7 +22,7 @@ from tinysight.models import Backbone, create_model
 from tinysight.training import fit
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.import_weights import KEY, import_weights
-from tinysight.training.predictor import initial_model
+from tinysight.training.networks import initial_model
 from tinysight.training.pretrained import find_pretrained, load_pretrained
 
 PADDLE = GOLDEN / "pdparams" / "PPLCNet_x0_25_cls2.pdparams"
@@ -190,7 +190,7 @@ def test_an_onnx_file_of_another_network_or_order(tmp_path: Path) -> None:
         if node.op_type == "HardSwish":
             node.op_type = "Relu"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="its own graph answers otherwise"):
+    with pytest.raises(CheckpointError, match="its own graph gives other results"):
         load_pretrained(network(), path)
 
 

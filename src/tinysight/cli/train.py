@@ -1,4 +1,4 @@
-"""Train a recipe into a run folder, or go on with a run that was interrupted.
+"""Train a recipe into a run folder, or resume a run that was interrupted.
 
 The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
 processes: torchrun --nproc-per-node N -m tinysight train ...
@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, required=True)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/<task>)")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in the run folder"
+        "--resume", action="store_true", help="resume from the last checkpoint in the run folder"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and tell where the result lies."""
+    """Train and print where the result is."""
     with log_to_stderr():
         config = read_config(args)
         from tinysight.data.labels import label_names
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
         from tinysight.training.finish import finish
-        from tinysight.training.predictor import begin_with
+        from tinysight.training.networks import begin_with
 
         for note in config.training_notes(int(os.environ.get("WORLD_SIZE", "1"))):
             logger.info(note)

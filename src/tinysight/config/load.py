@@ -157,7 +157,11 @@ def _read(path: Path, depth: int = 0) -> Tree:
     parent = next((p for p in (path.parent / str(base), RECIPES / str(base)) if p.is_file()), None)
     if parent is None:
         raise ConfigError(str(path), f"base: no such file {base!r}", "it is relative to this file")
-    return _merged(_read(parent, depth + 1), tree)
+    inherited = _read(parent, depth + 1)
+    for own, other in (("loss", "losses"), ("losses", "loss")):  # two spellings of one section
+        if own in tree:
+            inherited.pop(other, None)
+    return _merged(inherited, tree)
 
 
 def _merged(parent: Tree, child: Tree) -> Tree:

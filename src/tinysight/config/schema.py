@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from tinysight.errors import nearest
@@ -152,6 +161,12 @@ class Split(Section):
         return self
 
 
+def _one_or_named(value: Any) -> str:
+    """Which of the two spellings of `data.eval` this is: named splits are a mapping of mappings."""
+    inner = value.values() if isinstance(value, dict) else ()
+    return "(named)" if inner and all(isinstance(v, dict | Split) for v in inner) else "(one)"
+
+
 class Data(Section):
     """Where the images are and how they become batches."""
 
@@ -179,7 +194,11 @@ class Data(Section):
         bool, Field(description="Number the class ids that occur from 0, in their order")
     ] = False
     train: Split
-    eval: Split
+    eval: Annotated[
+        Annotated[Split, Tag("(one)")] | Annotated[dict[str, Split], Tag("(named)")],
+        Discriminator(_one_or_named),
+        Field(description="One split, or several by name, the first of which picks the best epoch"),
+    ]
     delimiter: (
         Annotated[
             str,
@@ -199,6 +218,16 @@ class Data(Section):
         float, Field(ge=0, le=1, description="Stop when more images than this are unreadable")
     ] = 0.01
 
+    @property
+    def eval_splits(self) -> dict[str, Split]:
+        """The evaluation splits by name; a single one is called the empty string."""
+        return {"": self.eval} if isinstance(self.eval, Split) else self.eval
+
+    @property
+    def first_eval(self) -> Split:
+        """The evaluation split that picks the best epoch and the threshold."""
+        return next(iter(self.eval_splits.values()))
+
 
 class Pixels(Section):
     """From decoded image to network input. `eval` travels in the bundle."""
@@ -215,6 +244,8 @@ class Model(Section):
     """The network."""
 
     backbone: Annotated[Component, Kind("backbone")]
+    neck: Annotated[Component, Kind("neck")] | None = None
+    head: Annotated[Component, Kind("head")] | None = None
     pretrained: (
         Annotated[
             bool | str,
@@ -253,10 +284,17 @@ class Model(Section):
         Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),
     ] = "unbiased"
 
+    @property
+    def recognises(self) -> bool:
+        """True for a backbone without its own classifier, followed by a neck, a head or both."""
+        return self.neck is not None or self.head is not None
+
     @model_validator(mode="after")
     def _probe_of_something(self) -> Model:
         if self.linear_probe and not self.pretrained:
             raise ValueError("linear_probe needs pretrained weights: set pretrained too")
+        if self.linear_probe and self.recognises:
+            raise ValueError("linear_probe is for the backbone's own classifier, not neck and head")
         return self
 
 
@@ -369,13 +407,26 @@ class Recipe(Section):
     data: Data
     transforms: Pixels
     model: Model
-    loss: Annotated[Component, Kind("loss")]
+    loss: Annotated[Component, Kind("loss")] | None = None
+    losses: Annotated[
+        tuple[Annotated[Component, Kind("loss_term")], ...],
+        Field(
+            description="A weighted sum instead of `loss`: each also has `of`, the output that it is computed from,"
+            " and `weight`"
+        ),
+    ] = ()
     train: Train
     metrics: Annotated[
         tuple[Annotated[Component, Kind("metric")], ...],
         Field(min_length=1, description="The first value of the first one picks the best epoch"),
     ]
     export: Export
+
+    @model_validator(mode="after")
+    def _one_spelling(self) -> Recipe:
+        if (self.loss is None) == (not self.losses):
+            raise ValueError("give either loss or losses")
+        return self
 
     def eval_transforms(self) -> Compose:
         """The transforms of evaluation and of the bundle."""

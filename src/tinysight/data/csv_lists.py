@@ -16,11 +16,6 @@ _PATH = ("path", "image", "image_path", "img", "file", "filename", "file_name", 
 _BETWEEN = (",", ";", "\t", "|")
 
 
-def is_csv(path: Path) -> bool:
-    """Whether the name says that it is a file with columns."""
-    return path.suffix.lower() == ".csv"
-
-
 def read_csv(path: Path, form: Form, into: Gathered, bad: BadLines, limit: int | None) -> None:
     """Add the images of a CSV file to `into`, and the rows that cannot be read to `bad`.
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinysight.data.csv_lists import is_csv, read_csv
 from tinysight.data.folders import read_class_folders, read_images
 from tinysight.data.labels import label_names, roots
 from tinysight.data.lines import BadLines, Form, read_lines
@@ -146,7 +145,9 @@ def _read(
     rest = None if limit is None else max(0, limit - len(into))
     found = BadLines(path)
     try:
-        if is_csv(path):
+        if path.suffix.lower() == ".csv":
+            from tinysight.data.csv_lists import read_csv
+
             into.begin(path, root, 2)
             read_csv(path, form, into, found, limit)
         else:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
 from tinysight.data.mix import BatchTransform, apply_one
-from tinysight.data.samplers import Order, Shuffle
+from tinysight.data.samplers import Sampler, Shuffle
 from tinysight.data.samples import has_many, read_sample
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
@@ -54,10 +54,21 @@ class Share(NamedTuple):
     rank: int = 0
     world: int = 1
 
-    def of(self, indices: np.ndarray) -> np.ndarray:
-        """Neighbours in the batch. A part has two images at least, which batch normalisation needs, or none."""
-        parts = max(1, min(self.world, len(indices) // 2))
-        return np.array_split(indices, parts)[self.rank] if self.rank < parts else indices[:0]
+    def of(self, places: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Neighbours in the batch. A part has two images at least, which batch normalisation needs, or none.
+
+        Args:
+            places: of the images of the batch, (N,).
+            labels: their labels (N,), where neighbours with the same one stay together; a part then has two labels at
+                least, or none.
+        """
+        cuts = np.arange(1, len(places)) if labels is None else np.flatnonzero(np.diff(labels)) + 1
+        units = np.split(places, cuts)
+        parts = max(1, min(self.world, len(units) // 2))
+        if self.rank >= parts:
+            return places[:0]
+        own = np.array_split(np.arange(len(units)), parts)[self.rank]
+        return np.concatenate([units[i] for i in own])
 
 
 class _Piped(NamedTuple):
@@ -72,21 +83,19 @@ class _Piped(NamedTuple):
 class TrainingBatches(Dataset[Batch]):
     """Batch `number` of a run, from 0 to epochs * per_epoch - 1.
 
-    The last batch of an epoch may be smaller than the others; if it would hold a single image, which batch
-    normalisation cannot learn from, that image joins the batch before. An unreadable image is left out of its
-    batch.
+    The sampler divides an epoch into batches. An unreadable image is left out of its batch.
 
     Args:
-        samples: the images.
-        transforms: of each of them.
-        batch_size: of all processes together.
-        epochs: of the run.
-        seed: of all that is random.
-        order: which images an epoch takes; default: each once, shuffled.
+        samples: the training images.
+        transforms: from each decoded image to an input of the network.
+        batch_size: images in a batch of all processes together.
+        epochs: number of epochs of the run.
+        seed: what everything random follows from.
+        sampler: divides an epoch into batches; default: each image once, shuffled.
         mix: batch transforms, at most one of which is applied to a batch.
-        num_classes: K, for `mix`.
-        share: what this process takes of a batch.
-        channels_last: lay the images out so, in the loader process, which the step then need not do.
+        num_classes: number of classes K, for `mix`.
+        share: the part of every batch that this process takes.
+        channels_last: lay the images out channels last in the loader process, which saves the step the work.
     """
 
     def __init__(
@@ -97,7 +106,7 @@ class TrainingBatches(Dataset[Batch]):
         epochs: int,
         seed: int,
         *,
-        order: Order | None = None,
+        sampler: Sampler | None = None,
         mix: Sequence[BatchTransform] = (),
         num_classes: int = 0,
         share: Share | None = None,
@@ -108,12 +117,12 @@ class TrainingBatches(Dataset[Batch]):
         self.batch_size = batch_size
         self.epochs = epochs
         self.seed = seed
-        self._order = order or Shuffle()
+        self._sampler = sampler or Shuffle()
         self._mix = mix
         self._num_classes = num_classes
         self._share = share or Share()
         self._channels_last = channels_last
-        self._cached: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._cached: tuple[int, list[np.ndarray], list[np.ndarray]] | None = None
 
     def __len__(self) -> int:
         return self.epochs * self.per_epoch
@@ -121,21 +130,21 @@ class TrainingBatches(Dataset[Batch]):
     @cached_property
     def per_epoch(self) -> int:
         """Batches of an epoch."""
-        full, rest = divmod(len(self._epoch(0)[0]), self.batch_size)
-        return full + (rest > 1 or not full)
+        return len(self._epoch(0)[0])
 
     def indices(self, number: int) -> np.ndarray:
         """Places in the list of the images of one batch, of all processes together."""
-        epoch, part = self._part(number)
-        return self._epoch(epoch)[0][part]
+        epoch, k = divmod(number, self.per_epoch)
+        return self._epoch(epoch)[0][k]
 
     def __getitem__(self, number: int) -> Batch:
-        epoch, part = self._part(number)
-        order, repeats = self._epoch(epoch)
+        epoch, k = divmod(number, self.per_epoch)
+        indices, repeats = (part[k] for part in self._epoch(epoch))
+        labels = self.samples.labels[indices] if self._sampler.whole_identities else None
         images, targets, unreadable = [], [], []
         try:
-            for place in map(int, self._share.of(np.arange(len(order))[part])):
-                index, repeat = int(order[place]), int(repeats[place])
+            for place in self._share.of(np.arange(len(indices)), labels):
+                index, repeat = int(indices[place]), int(repeats[place])
                 rng = np.random.default_rng((_PIXELS, self.seed, epoch, index, repeat))
                 try:
                     image, label = read_sample(self.samples[index], self.transforms, rng)
@@ -162,18 +171,14 @@ class TrainingBatches(Dataset[Batch]):
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout), targets
 
-    def _part(self, number: int) -> tuple[int, slice]:
-        """The epoch of a batch, and its places in the epoch's order."""
-        epoch, k = divmod(number, self.per_epoch)
-        start = k * self.batch_size
-        return epoch, slice(start, None if k == self.per_epoch - 1 else start + self.batch_size)
-
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The order of an epoch; and how often each image came before its place, so that it looks different then."""
+    def _epoch(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The batches of an epoch; and how often each image came before its place, so that it looks different then."""
         if self._cached is None or self._cached[0] != epoch:
             rng = np.random.default_rng((_ORDER, self.seed, epoch))
-            order = self._order(self.samples.labels, rng).astype(np.int32)
-            self._cached = (epoch, order, _repeats(order))
+            parts = self._sampler.batches(self.samples.labels, self.batch_size, rng)
+            order = np.concatenate(parts).astype(np.int32)
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            self._cached = (epoch, np.split(order, ends), np.split(_repeats(order), ends))
         return self._cached[1:]
 
 

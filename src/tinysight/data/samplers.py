@@ -1,10 +1,10 @@
-"""The order in which an epoch takes the images: pure functions of the labels, the seed and the epoch."""
+"""How an epoch divides the images into batches: pure functions of the labels, the seed and the epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, MinLen
@@ -13,12 +13,39 @@ from tinysight.data.samples import has_many
 from tinysight.errors import ConfigError
 from tinysight.registry import samplers
 
-Order = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # labels (N,) or (N, K) -> indices
+
+class Sampler:
+    """Divides the images of an epoch into batches: a pure function of the labels, the batch size and the generator.
+
+    An epoch has the same number of batches whatever the generator. A subclass gives the order of the images, or the
+    batches themselves.
+    """
+
+    whole_identities: ClassVar[bool] = False
+    """Whether processes that share a batch may not divide the images of one label, which are neighbours in it."""
+
+    def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Places in the list in the order of the epoch; labels are (N,) or (N, K)."""
+        raise NotImplementedError
+
+    def batches(
+        self, labels: np.ndarray, batch_size: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Places in the list of the images of each batch.
+
+        The last batch may be smaller than the others; if it would hold a single image, which batch normalisation
+        cannot learn from, that image joins the batch before.
+        """
+        order = self(labels, rng)
+        ends = np.arange(batch_size, len(order), batch_size)
+        if len(ends) and len(order) - ends[-1] == 1:
+            ends = ends[:-1]
+        return np.split(order, ends)
 
 
 @samplers.register("shuffle")
 @dataclass(frozen=True)
-class Shuffle:
+class Shuffle(Sampler):
     """Each image once, in an order of its own every epoch."""
 
     def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -28,7 +55,7 @@ class Shuffle:
 
 @samplers.register("balanced")
 @dataclass(frozen=True)
-class Balanced:
+class Balanced(Sampler):
     """As many images as the list has, those of rare classes more often.
 
     A class of n images gets a share in proportion to n ** (1 - power). Within a class every image comes
@@ -55,7 +82,7 @@ class Balanced:
 
 @samplers.register("weighted")
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Sampler):
     """As many images as the list has, drawn with replacement.
 
     Args:
@@ -73,6 +100,67 @@ class Weighted:
         if not chance.any():
             raise ConfigError("data.sampler.weights", "every image has a weight of 0")
         return rng.choice(len(labels), len(labels), p=chance / chance.sum())
+
+
+@samplers.register("pk")
+@dataclass(frozen=True)
+class PerIdentity(Sampler):
+    """Batches of P identities with K images each, for losses that compare the images of a batch.
+
+    P is `data.batch_size` / K, times the number of processes. No image comes twice in an epoch. The images of an
+    identity are divided into groups of K anew every epoch; those that are left over wait for another epoch. An identity
+    with fewer than K images has one group of all of them. A batch takes one group from each of the P identities with
+    the most groups left (at random among equals), so that it never has two of one identity, and an epoch ends when
+    fewer than P identities have any left. The batches come in a random order.
+
+    Args:
+        per_identity: K, images of an identity in a batch.
+    """
+
+    whole_identities = True
+
+    per_identity: Annotated[int, Ge(2)] = 4
+
+    def batches(
+        self, labels: np.ndarray, batch_size: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Places in the list of the images of each batch, identity by identity; images without a label are left out.
+
+        Raises:
+            ConfigError: several labels an image, a batch size that is no multiple of K, or fewer than P identities.
+        """
+        if labels.ndim != 1:
+            raise ConfigError("data.sampler.name", "pk needs one identity for each image")
+        each = self.per_identity
+        width, rest = divmod(batch_size, each)
+        if rest or width < 2:
+            what = f"batches of {batch_size} images cannot hold two or more identities of {each}"
+            raise ConfigError("data.batch_size", what, f"set it to a multiple of {each}")
+        shuffled = rng.permutation(np.flatnonzero(labels >= 0))
+        by_identity = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        _, starts = np.unique(labels[by_identity], return_index=True)
+        members = np.split(by_identity, starts[1:])
+        if len(members) < width:
+            what = f"batches of {width} identities, but the list has {len(members)}"
+            raise ConfigError("data.batch_size", what, f"set it to at most {len(members) * each}")
+        # Most groups first, then at random: the number of batches depends on the numbers of images alone.
+        ranks = rng.random(len(members))
+        heap = [(-max(len(m) // each, 1), ranks[i], i) for i, m in enumerate(members)]
+        heapq.heapify(heap)
+        found = []
+        while len(heap) >= width:
+            chosen = [heapq.heappop(heap) for _ in range(width)]
+            found.append(
+                np.concatenate([_group(members[i], -left - 1, each) for left, _, i in chosen])
+            )
+            for left, _, i in chosen:
+                if left + 1:
+                    heapq.heappush(heap, (left + 1, rng.random(), i))
+        return [found[i] for i in rng.permutation(len(found))]
+
+
+def _group(members: np.ndarray, number: int, size: int) -> np.ndarray:
+    return members[number * size : (number + 1) * size]
 
 
 def _chances(labels: np.ndarray, weights: np.ndarray, background: float) -> np.ndarray:

@@ -222,7 +222,7 @@ def images_of(
         raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
     changes = {"labels": labels, **({"root": str(root)} if root else {})}
     data = recipe.data.model_copy(update=changes)
-    return read_split(data, data.eval)
+    return read_split(data, data.first_eval)
 
 
 def assess(

@@ -189,7 +189,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[str]:
     """Files to compare on; those of the evaluation list if it is still there."""
     found = []
     try:
-        found = spread(read_split(recipe.data, recipe.data.eval), _IMAGES)
+        found = spread(read_split(recipe.data, recipe.data.first_eval), _IMAGES)
     except DataError as error:
         if images is None:
             what = "no image to compare on: the run's evaluation list cannot be read"

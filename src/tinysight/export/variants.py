@@ -280,7 +280,7 @@ def evaluation_images(run: str | Path) -> list[Sample]:
     from tinysight.training.predictor import load_model
 
     recipe = load_model(run)[1]
-    samples = read_split(recipe.data, recipe.data.eval)
+    samples = read_split(recipe.data, recipe.data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     if not task_of_recipe(recipe).one_class:

@@ -1,21 +1,59 @@
-"""Losses of single-label classification."""
+"""Losses of classification, with one label or several."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from tinysight.losses.weights import Ratio, balanced_weights, presence_weights, ratio_tensor
 from tinysight.registry import losses
+
+Ratio: TypeAlias = Sequence[float] | np.ndarray | Tensor | None
+
+
+class FunctionLoss(nn.Module):
+    """A function of tensors as a module.
+
+    Args:
+        measure: from the tensors that the module is called with to () or (N,).
+        weights: numbers of each class, (K,), which move with the module and are passed to `measure` by this name; None
+            without.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, measure: Callable[..., Tensor], weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.measure = measure
+        self.register_buffer("weights", weights, persistent=False)  # the recipe's, not the run's
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """What the loss is of -> () or (N,).
+
+        Raises:
+            ValueError: shapes that do not fit, or a tensor is missing that the loss needs.
+        """
+        if self.weights is None:
+            return self.measure(*tensors)
+        return self.measure(*tensors, weights=self.weights)
 
 
 @losses.register("cross_entropy")
-class CrossEntropy(nn.Module):
+def cross_entropy(
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    softmax_targets: bool = False,
+    class_weights: Literal["balanced"] | tuple[Annotated[float, Ge(0)], ...] | None = None,
+    label_ratio: Ratio = None,
+) -> FunctionLoss:
     """Cross-entropy of softmax(logits) with class ids or with target distributions.
+
+    Logits (N, K) and targets (N,) int64 in [0, K) or (N, K) distributions -> () or (N,).
 
     Args:
         label_smoothing: weight of the uniform distribution that is mixed into the target.
@@ -34,33 +72,7 @@ class CrossEntropy(nn.Module):
     Source: PaddleClas' `CELoss`, and `SoftTargetCrossEntropy` for distributions.
     """
 
-    weight: Tensor | None
-
-    def __init__(
-        self,
-        label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        reduction: Literal["mean", "sum", "none"] = "mean",
-        softmax_targets: bool = False,
-        class_weights: Literal["balanced"] | tuple[Annotated[float, Ge(0)], ...] | None = None,
-        label_ratio: Ratio = None,
-    ) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-        self.reduction = reduction
-        self.softmax_targets = softmax_targets
-        weight = None
-        if class_weights == "balanced":
-            weight = balanced_weights(label_ratio)
-        elif class_weights is not None:
-            weight = torch.tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("weight", weight, persistent=False)  # the recipe's, not the run's
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and targets (N,) int64 in [0, K) or (N, K) distributions -> () or (N,).
-
-        Raises:
-            ValueError: targets of another shape, or class weights of another number of classes.
-        """
+    def measure(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         if targets.shape not in (logits.shape, logits.shape[:1]):
             raise ValueError(
                 f"targets are (N,) class ids or (N, K) distributions for logits "
@@ -68,26 +80,36 @@ class CrossEntropy(nn.Module):
             )
         if targets.ndim == 2:
             targets = targets.to(logits.dtype)
-            if self.softmax_targets:
+            if softmax_targets:
                 targets = targets.softmax(1)
-        if self.weight is None:
+        if weights is None:
             return F.cross_entropy(
-                logits, targets, reduction=self.reduction, label_smoothing=self.label_smoothing
+                logits, targets, reduction=reduction, label_smoothing=label_smoothing
             )
-        if len(self.weight) != logits.shape[1]:
-            raise ValueError(f"{len(self.weight)} class weights for {logits.shape[1]} classes")
-        weights = self.weight[targets] if targets.ndim == 1 else targets @ self.weight
-        value = weights * F.cross_entropy(
-            logits, targets, reduction="none", label_smoothing=self.label_smoothing
-        )
-        return reduced(value, self.reduction)
+        if len(weights) != logits.shape[1]:
+            raise ValueError(f"{len(weights)} class weights for {logits.shape[1]} classes")
+        factors = weights[targets] if targets.ndim == 1 else targets @ weights
+        value = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+        return reduced(factors * value, reduction)
+
+    if class_weights == "balanced":
+        return FunctionLoss(measure, balanced_weights(label_ratio))
+    given = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+    return FunctionLoss(measure, given)
 
 
 @losses.register("multilabel")
-class MultiLabel(nn.Module):
+def multilabel(
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    smooth_towards: Literal["half", "uniform"] = "half",
+    sum_labels: bool = False,
+    balance: bool = False,
+    ignore_unknown: bool = True,
+    label_ratio: Ratio = None,
+) -> FunctionLoss:
     """Binary cross-entropy of sigmoid(logits) with labels that hold independently of each other.
 
-    A label below 0 is unknown.
+    Logits (N, K) and targets (N, K) of 0, 1 or anything between -> (). A label below 0 is unknown.
 
     Args:
         label_smoothing: how far the targets are drawn to the middle.
@@ -96,8 +118,8 @@ class MultiLabel(nn.Module):
         sum_labels: the sum of a sample's labels, averaged over samples, instead of the mean of all.
         balance: factors e^(1 - ratio) on present labels and e^ratio on absent ones, by the share of
             training images with the label: what is rare weighs more.
-        ignore_unknown: unknown labels count nothing. False takes their numbers for targets, as the
-            reference does unless it balances without smoothing.
+        ignore_unknown: unknown labels count nothing. False takes their numbers for targets, as
+            PaddleClas does unless it balances without smoothing.
         label_ratio: those shares, (K,).
 
     Raises:
@@ -106,51 +128,36 @@ class MultiLabel(nn.Module):
     Source: PaddleClas' `MultiLabelLoss` (`size_sum`, `weight_ratio`).
     """
 
-    ratio: Tensor | None
-
-    def __init__(
-        self,
-        label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        smooth_towards: Literal["half", "uniform"] = "half",
-        sum_labels: bool = False,
-        balance: bool = False,
-        ignore_unknown: bool = True,
-        label_ratio: Ratio = None,
-    ) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-        self.smooth_towards = smooth_towards
-        self.sum_labels = sum_labels
-        self.ignore_unknown = ignore_unknown
-        ratio = ratio_tensor(label_ratio, "balance") if balance else None
-        self.register_buffer("ratio", ratio, persistent=False)
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and targets (N, K) of 0, 1, anything between, or below 0 -> ().
-
-        Raises:
-            ValueError: targets of another shape, or ratios of another number of labels.
-        """
+    def measure(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         targets = _same_shape(logits, targets)
-        known = (targets >= 0) if self.ignore_unknown else torch.ones_like(targets)
+        known = (targets >= 0) if ignore_unknown else torch.ones_like(targets)
         known = known.to(logits.dtype)
-        presence = 1.0 if self.ratio is None else presence_weights(targets, self.ratio)
-        if self.label_smoothing:
-            middle = 0.5 if self.smooth_towards == "half" else 1.0 / logits.shape[1]
-            targets = torch.lerp(targets, torch.full_like(targets, middle), self.label_smoothing)
+        presence = 1.0 if weights is None else presence_weights(targets, weights)
+        if label_smoothing:
+            middle = 0.5 if smooth_towards == "half" else 1.0 / logits.shape[1]
+            targets = torch.lerp(targets, torch.full_like(targets, middle), label_smoothing)
         # A known place for the unknown keeps their gradient finite, and 0.
         value = F.binary_cross_entropy_with_logits(logits, targets * known, reduction="none")
         value = value * known * presence
-        return value.sum(1).mean() if self.sum_labels else value.mean()
+        return value.sum(1).mean() if sum_labels else value.mean()
+
+    return FunctionLoss(measure, ratio_tensor(label_ratio, "balance") if balance else None)
 
 
 @losses.register("multilabel_asymmetric")
-class MultiLabelAsymmetric(nn.Module):
+def multilabel_asymmetric(
+    gamma_present: Annotated[float, Ge(0)] = 1.0,
+    gamma_absent: Annotated[float, Ge(0)] = 4.0,
+    clip: Annotated[float, Ge(0), Lt(1)] = 0.05,
+    eps: Annotated[float, Gt(0)] = 1e-8,
+    focal_gradient: bool = False,
+    reduction: Literal["sum", "mean", "none"] = "sum",
+) -> FunctionLoss:
     """Asymmetric loss, arXiv:2009.14119: absent labels that are easy hardly count.
 
     With p = sigmoid(logits): -(1 - p)^gamma_present log p for a present label; for an absent one
-    -q^gamma_absent log(1 - q), with q = max(p - clip, 0). A label below 0 is unknown and counts
-    nowhere.
+    -q^gamma_absent log(1 - q), with q = max(p - clip, 0). Logits (N, K) and targets (N, K) of 0, 1 or
+    anything between -> (). A label below 0 is unknown and counts nowhere.
 
     Args:
         gamma_present: focusing of present labels.
@@ -161,39 +168,21 @@ class MultiLabelAsymmetric(nn.Module):
         reduction: "sum" of all labels and samples, their "mean", or "none": (N, K).
     """
 
-    def __init__(
-        self,
-        gamma_present: Annotated[float, Ge(0)] = 1.0,
-        gamma_absent: Annotated[float, Ge(0)] = 4.0,
-        clip: Annotated[float, Ge(0), Lt(1)] = 0.05,
-        eps: Annotated[float, Gt(0)] = 1e-8,
-        focal_gradient: bool = False,
-        reduction: Literal["sum", "mean", "none"] = "sum",
-    ) -> None:
-        super().__init__()
-        self.gamma_present, self.gamma_absent = gamma_present, gamma_absent
-        self.clip, self.eps = clip, eps
-        self.focal_gradient = focal_gradient
-        self.reduction = reduction
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and targets (N, K) of 0 and 1, anything between, or below 0 -> ().
-
-        Raises:
-            ValueError: targets of another shape.
-        """
+    def measure(logits: Tensor, targets: Tensor) -> Tensor:
         targets = _same_shape(logits, targets)
         known = targets >= 0
         targets = targets.clamp(min=0.0)
         present = logits.sigmoid()
-        absent = (1.0 - present + self.clip).clamp(max=1.0)
-        value = targets * present.clamp(min=self.eps).log()
-        value = value + (1.0 - targets) * absent.clamp(min=self.eps).log()
-        with torch.set_grad_enabled(self.focal_gradient and torch.is_grad_enabled()):
+        absent = (1.0 - present + clip).clamp(max=1.0)
+        value = targets * present.clamp(min=eps).log()
+        value = value + (1.0 - targets) * absent.clamp(min=eps).log()
+        with torch.set_grad_enabled(focal_gradient and torch.is_grad_enabled()):
             wrong = 1.0 - present * targets - absent * (1.0 - targets)
-            gamma = self.gamma_present * targets + self.gamma_absent * (1.0 - targets)
+            gamma = gamma_present * targets + gamma_absent * (1.0 - targets)
             factor = wrong.pow(gamma)
-        return reduced(-factor * value * known, self.reduction)
+        return reduced(-factor * value * known, reduction)
+
+    return FunctionLoss(measure)
 
 
 def reduced(value: Tensor, reduction: str) -> Tensor:
@@ -209,3 +198,38 @@ def _same_shape(logits: Tensor, targets: Tensor) -> Tensor:
             f"targets are (N, K) as the logits {tuple(logits.shape)}, got {tuple(targets.shape)}"
         )
     return targets.to(logits.dtype)
+
+
+def ratio_tensor(label_ratio: Ratio, asked_by: str) -> Tensor:
+    """Share of training images with each label, (K,) float32.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    if label_ratio is None:
+        raise ValueError(f"{asked_by} needs to know how often each label occurs in training")
+    return torch.as_tensor(label_ratio, dtype=torch.float32).flatten()
+
+
+def balanced_weights(label_ratio: Ratio) -> Tensor:
+    """1 / (K * ratio), (K,) float32: every class weighs the same, a training image 1 on average.
+
+    Raises:
+        ValueError: it is not known, or a class does not occur.
+    """
+    ratio = ratio_tensor(label_ratio, "class_weights: balanced")
+    absent = (ratio <= 0).nonzero().flatten().tolist()
+    if absent:
+        raise ValueError(f"class_weights: balanced, but no training image has class {absent[0]}")
+    return 1.0 / (len(ratio) * ratio)
+
+
+def presence_weights(targets: Tensor, ratio: Tensor) -> Tensor:
+    """e^(1 - ratio) where a label is present, e^ratio where it is not; (N, K), (K,) -> (N, K).
+
+    Raises:
+        ValueError: ratios of another number of labels.
+    """
+    if len(ratio) != targets.shape[1]:
+        raise ValueError(f"ratios of {len(ratio)} labels, not {targets.shape[1]}")
+    return torch.where(targets > 0.5, 1.0 - ratio, ratio).exp()

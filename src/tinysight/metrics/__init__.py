@@ -4,7 +4,6 @@ Registered metrics take `scores` (N, K) and `labels` (N,), or (N, K) for several
 return names and values; the first value of a recipe's first metric picks its best epoch.
 """
 
-from tinysight.metrics import binary, calibration, classification, multilabel, retrieval  # noqa: F401 - they register
 from tinysight.metrics.operating_point import at_target_fpr, expected_fpr
 
 __all__ = ["at_target_fpr", "expected_fpr"]

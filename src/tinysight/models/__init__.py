@@ -1,5 +1,5 @@
 """Networks: one file per family, each variant registered under its name in
-`tinysight.registry.backbones`.
+`tinysight.registry.backbones`, which imports the families that are asked for.
 
 `create_model("pplcnet_x1_0", num_classes=2)(images)` gives logits (N, 2) of normalised images
 (N, 3, H, W); `forward_features(images)` the last feature map (N, C, h, w), and
@@ -8,39 +8,28 @@
 
 from __future__ import annotations
 
+import importlib
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tinysight.errors import ConfigError
-from tinysight.models import (  # noqa: F401 - the imports register the families
-    efficientnet_lite,
-    from_timm,
-    heads,
-    margins,
-    mobilenetv1,
-    mobilenetv3,
-    necks,
-    pphgnet,
-    pphgnetv2,
-    pplcnet,
-    pplcnetv2,
-    res2net,
-    resnet,
-    swin,
-)
 from tinysight.models.base import Backbone
-from tinysight.models.cost import Cost, cost
 from tinysight.models.layers import set_batch_norm_variance
-from tinysight.models.recognizer import Recognition, Recognizer, create_recognizer, normalize
-from tinysight.models.weights import count_parameters
+from tinysight.models.outputs import Outputs, run_network
+from tinysight.models.recognizer import Recognizer, create_recognizer, normalize
 from tinysight.registry import backbones
+
+if TYPE_CHECKING:
+    from tinysight.models.count import Cost, cost, count_parameters
+
+_COUNTING = ("Cost", "cost", "count_parameters")
 
 __all__ = [
     "Backbone",
     "Cost",
-    "Recognition",
+    "Outputs",
     "Recognizer",
     "cost",
     "count_parameters",
@@ -49,6 +38,7 @@ __all__ = [
     "create_recognizer",
     "list_models",
     "normalize",
+    "run_network",
     "set_batch_norm_variance",
 ]
 
@@ -68,9 +58,11 @@ def create_model(name: str, num_classes: int = 1000, **options: Any) -> Backbone
         ConfigError: an option that the family does not have, or a value out of its range.
         MissingDependency: `timm/...`, and timm is not installed.
     """
-    if name.startswith(f"{from_timm.PREFIX}/"):
-        rest = name.partition("/")[2]
-        return from_timm.create_timm(rest, num_classes, options)
+    prefix, slash, rest = name.partition("/")
+    if slash and prefix == "timm":
+        from tinysight.models.from_timm import create_timm
+
+        return create_timm(rest, num_classes, options)
     name = backbones.resolve(name, "create_model")
     spec, problems = backbones.check({"name": name, **options}, "")
     if problems:
@@ -90,3 +82,9 @@ def list_models(pattern: str = "*") -> list[str]:
     sorted.
     """
     return [name for name in backbones.names() if fnmatchcase(name, pattern.lower())]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _COUNTING:
+        return getattr(importlib.import_module("tinysight.models.count"), name)
+    raise AttributeError(f"module 'tinysight.models' has no attribute {name!r}")

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinysight.models.base import Backbone
+from tinysight.models.outputs import run_network
+from tinysight.models.recognizer import Recognizer
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda outputs: torch.softmax(outputs, dim=1),
@@ -19,19 +21,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def network_output(network: nn.Module, images: Tensor, source: str = "logits") -> Tensor:
-    """What a task takes of a network.
+    """What a task takes of a network, and no more computed than that needs.
 
     Args:
-        network: a backbone, or for logits any module from images to them.
+        network: any network that `run_network` runs.
         images: normalised, (N, C, H, W).
-        source: "logits", or "embedding" for the vector that the classifier takes, (N, D).
+        source: "logits", or "embedding" for the vector that is compared, (N, E).
+
+    Raises:
+        KeyError: the network has no such output.
     """
-    if source == "logits":
-        logits: Tensor = network(images)
-        return logits
-    if not isinstance(network, Backbone):
-        raise TypeError(f"{type(network).__name__} has no {source}")
-    return network.pre_logits(network.forward_features(images))
+    if source == "embedding" and isinstance(network, Backbone):
+        return network.pre_logits(network.forward_features(images))
+    if source == "embedding" and isinstance(network, Recognizer):
+        return network.vector(images)
+    return run_network(network, images, wanted=(source,)).get(source)
 
 
 def activate(outputs: Tensor, activation: str = "softmax", temperature: float = 1.0) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from tinysight.models.layers import Activation, DownscaleDropout, init_weights
+from tinysight.models.outputs import Outputs
 
 
 class Backbone(nn.Module):
@@ -46,6 +47,18 @@ class Backbone(nn.Module):
             raise ValueError(f"num_classes is at least 0, got {num_classes}")
         return nn.Linear(self.features, num_classes) if num_classes else nn.Identity()
 
+    def build_pooled_classifier(self, channels: int, num_classes: int) -> None:
+        """Add the average over the map and the classifier, and draw all weights; call it last.
+
+        Args:
+            channels: width of the pooled vector.
+            num_classes: width of the logits; 0 leaves the classifier out.
+        """
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.features = channels
+        self.add_module(self.classifier_name, self.build_classifier(num_classes))
+        init_weights(self)
+
     def set_lr_mults(self, values: tuple[float, ...] | None) -> None:
         """Learning-rate multipliers by stage; 0 keeps the weights of a stage as they are.
 
@@ -75,6 +88,27 @@ class Backbone(nn.Module):
         """(N, 3, H, W) -> feature map by stage name, finest first."""
         return {name: y for name, y in self._walk(x) if name in self.stage_names}
 
+    def outputs(
+        self, x: Tensor, labels: Tensor | None = None, stages: Collection[str] = ()
+    ) -> Outputs:
+        """(N, 3, H, W) -> the logits of `forward` and what they are computed from.
+
+        Args:
+            x: normalised images.
+            labels: of no use to a backbone.
+            stages: names of the feature maps to keep, of `stage_names`.
+        """
+        kept = {}
+        if stages:
+            for name, y in self._walk(x):
+                x = y
+                if name in stages:
+                    kept[name] = y
+        else:
+            x = self.forward_features(x)
+        vector = self.pre_logits(x)
+        return Outputs(self.get_submodule(self.classifier_name)(vector), vector, vector, kept)
+
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         for name in self.trunk:
             x = self.get_submodule(name)(x)
@@ -92,7 +126,8 @@ class Backbone(nn.Module):
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) of `forward_features` -> (N, D), exactly what the classifier takes."""
-        raise NotImplementedError
+        x: Tensor = self.avg_pool(features)
+        return x.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> logits (N, num_classes)."""
@@ -128,7 +163,6 @@ class LastConvBackbone(Backbone):
             act: activation behind it.
             bias: whether it has one.
         """
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.last_conv: nn.Module = nn.Identity()
         self.last_act: nn.Module = nn.Identity()
         self.dropout: nn.Module = nn.Identity()
@@ -136,9 +170,7 @@ class LastConvBackbone(Backbone):
             self.last_conv = nn.Conv2d(channels, last_channels, 1, bias=bias)
             self.last_act = act()
             self.dropout = DownscaleDropout(dropout)
-        self.features = channels if last_channels is None else last_channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
+        self.build_pooled_classifier(last_channels or channels, num_classes)
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, D), in evaluation already scaled by 1 - dropout."""

@@ -16,11 +16,11 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
-from tinysight.models.layers import BatchNorm2d, DropPath, init_weights, make_divisible
+from tinysight.models.layers import BatchNorm2d, DropPath, make_divisible
 from tinysight.models.variants import register_variant
 
 
-class Stage(NamedTuple):
+class LiteStage(NamedTuple):
     """Output channels at width 1, blocks at depth 1, stride of the first, kernel, expansion."""
 
     out: int
@@ -30,7 +30,7 @@ class Stage(NamedTuple):
     expand: int = 6
 
 
-class Variant(NamedTuple):
+class LiteVariant(NamedTuple):
     """Factors on channels and on blocks, and the image size of the released weights."""
 
     width: float
@@ -40,18 +40,18 @@ class Variant(NamedTuple):
 
 STEM, HEAD = 32, 1280  # not scaled, nor are the blocks of the first and the last stage
 STAGES = (
-    Stage(16, 1, 1, 3, expand=1),
-    Stage(24, 2, 2, 3),
-    Stage(40, 2, 2, 5),
-    Stage(80, 3, 2, 3),
-    Stage(112, 3, 1, 5),
-    Stage(192, 4, 2, 5),
-    Stage(320, 1, 1, 3),
+    LiteStage(16, 1, 1, 3, expand=1),
+    LiteStage(24, 2, 2, 3),
+    LiteStage(40, 2, 2, 5),
+    LiteStage(80, 3, 2, 3),
+    LiteStage(112, 3, 1, 5),
+    LiteStage(192, 4, 2, 5),
+    LiteStage(320, 1, 1, 3),
 )
 VARIANTS = {
-    "efficientnet_lite0": Variant(1.0, 1.0, 224),
-    "efficientnet_lite1": Variant(1.0, 1.1, 240),
-    "efficientnet_lite2": Variant(1.1, 1.2, 260),
+    "efficientnet_lite0": LiteVariant(1.0, 1.0, 224),
+    "efficientnet_lite1": LiteVariant(1.0, 1.1, 240),
+    "efficientnet_lite2": LiteVariant(1.1, 1.2, 260),
 }
 
 
@@ -82,11 +82,11 @@ class SameConv2d(nn.Conv2d):
         return super().forward(x)
 
 
-class InvertedResidual(nn.Module):
+class LiteBlock(nn.Module):
     """1 x 1 expansion, depth-wise convolution, linear 1 x 1, shortcut."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, row: Stage, stride: int, drop_path: float
+        self, in_channels: int, out_channels: int, row: LiteStage, stride: int, drop_path: float
     ) -> None:
         super().__init__()
         self.expanded = row.expand > 1
@@ -125,7 +125,7 @@ class EfficientNetLite(Backbone):
     def __init__(
         self,
         num_classes: int = 1000,
-        variant: Variant = VARIANTS["efficientnet_lite0"],
+        variant: LiteVariant = VARIANTS["efficientnet_lite0"],
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.2,
     ) -> None:
@@ -145,7 +145,7 @@ class EfficientNetLite(Backbone):
             for i in range(depth):
                 stride = 1 if i else row.stride
                 rate = drop_path * len(self._blocks) / sum(depths)
-                self._blocks.append(InvertedResidual(channels, out, row, stride, rate))
+                self._blocks.append(LiteBlock(channels, out, row, stride, rate))
                 channels = out
                 strides.append(stride)
         ends = [i for i in range(len(strides)) if [*strides, 2][i + 1] == 2]
@@ -153,11 +153,8 @@ class EfficientNetLite(Backbone):
         self.stage_names = tuple(f"_blocks.{i}" for i in ends)
         self._conv_head = SameConv2d(channels, HEAD, 1)
         self._bn1 = _norm(HEAD)
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
-        self.features = HEAD
-        self._fc = self.build_classifier(num_classes)
-        init_weights(self)
+        self.build_pooled_classifier(HEAD, num_classes)
 
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = F.relu6(self._bn0(self._conv_stem(x)))
@@ -168,7 +165,7 @@ class EfficientNetLite(Backbone):
 
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C)."""
-        x: Tensor = self.dropout(self.avg_pool(features).flatten(1))
+        x: Tensor = self.dropout(super().pre_logits(features))
         return x
 
 

@@ -171,9 +171,10 @@ class HardSigmoid(nn.Module):
         return f"slope={self.slope:.4g}"
 
 
-class ConvBNAct(nn.Module):
-    """Convolution without bias, batch normalisation, activation; padding keeps the size at stride
-    1.
+class ConvBNAct(nn.Sequential):
+    """Convolution without bias, batch normalisation, activation.
+
+    (N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride), rounded up.
     """
 
     def __init__(
@@ -191,11 +192,6 @@ class ConvBNAct(nn.Module):
         )
         self.bn = BatchNorm2d(out_channels)
         self.act = act() if act else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
-        y: Tensor = self.act(self.bn(self.conv(x)))
-        return y
 
 
 class SqueezeExcite(nn.Module):

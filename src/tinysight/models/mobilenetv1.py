@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from tinysight.models.base import Backbone
-from tinysight.models.layers import ConvBNAct, init_weights
+from tinysight.models.layers import ConvBNAct
 from tinysight.models.variants import register_variant
 
 
-class Block(NamedTuple):
+class MobileNetV1Row(NamedTuple):
     """Output channels at width 1, stride."""
 
     out: int
@@ -23,15 +23,15 @@ class Block(NamedTuple):
 
 STEM = 32
 BLOCKS = (
-    Block(64),
-    Block(128, 2),
-    Block(128),
-    Block(256, 2),
-    Block(256),
-    Block(512, 2),
-    *[Block(512)] * 5,
-    Block(1024, 2),
-    Block(1024),
+    MobileNetV1Row(64),
+    MobileNetV1Row(128, 2),
+    MobileNetV1Row(128),
+    MobileNetV1Row(256, 2),
+    MobileNetV1Row(256),
+    MobileNetV1Row(512, 2),
+    *[MobileNetV1Row(512)] * 5,
+    MobileNetV1Row(1024, 2),
+    MobileNetV1Row(1024),
 )
 WIDTHS = {
     "mobilenetv1_x0_25": 0.25,
@@ -41,18 +41,13 @@ WIDTHS = {
 }
 
 
-class DepthwiseSeparable(nn.Module):
+class MobileNetV1Block(nn.Sequential):
     """Depth-wise 3 x 3, point-wise 1 x 1; each convolution with BN and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.depthwise_conv = ConvBNAct(in_channels, in_channels, 3, stride, in_channels)
         self.pointwise_conv = ConvBNAct(in_channels, out_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
-        y: Tensor = self.pointwise_conv(self.depthwise_conv(x))
-        return y
 
 
 class MobileNetV1(Backbone):
@@ -74,17 +69,9 @@ class MobileNetV1(Backbone):
         self.blocks = nn.ModuleList()
         for row in BLOCKS:
             out = int(row.out * width)
-            self.blocks.append(DepthwiseSeparable(channels, out, row.stride))
+            self.blocks.append(MobileNetV1Block(channels, out, row.stride))
             channels = out
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.features = channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
-        x: Tensor = self.avg_pool(features)
-        return x.flatten(1)
+        self.build_pooled_classifier(channels, num_classes)
 
 
 for _name, _width in WIDTHS.items():

@@ -13,16 +13,11 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from tinysight.models.base import LastConvBackbone
-from tinysight.models.layers import (
-    ConvBNAct,
-    HardSigmoid,
-    SqueezeExcite,
-    make_divisible,
-)
+from tinysight.models.layers import ConvBNAct, HardSigmoid, SqueezeExcite, make_divisible
 from tinysight.models.variants import register_variant
 
 
-class Block(NamedTuple):
+class MobileNetV3Row(NamedTuple):
     """Kernel, channels inside and out at width 1, stride, channel gate, hard-swish (else ReLU)."""
 
     kernel: int
@@ -35,38 +30,38 @@ class Block(NamedTuple):
 
 STEM = 16
 SMALL = (
-    Block(3, 16, 16, 2, se=True, swish=False),
-    Block(3, 72, 24, 2, swish=False),
-    Block(3, 88, 24, swish=False),
-    Block(5, 96, 40, 2, se=True),
-    *[Block(5, 240, 40, se=True)] * 2,
-    Block(5, 120, 48, se=True),
-    Block(5, 144, 48, se=True),
-    Block(5, 288, 96, 2, se=True),
-    *[Block(5, 576, 96, se=True)] * 2,
+    MobileNetV3Row(3, 16, 16, 2, se=True, swish=False),
+    MobileNetV3Row(3, 72, 24, 2, swish=False),
+    MobileNetV3Row(3, 88, 24, swish=False),
+    MobileNetV3Row(5, 96, 40, 2, se=True),
+    *[MobileNetV3Row(5, 240, 40, se=True)] * 2,
+    MobileNetV3Row(5, 120, 48, se=True),
+    MobileNetV3Row(5, 144, 48, se=True),
+    MobileNetV3Row(5, 288, 96, 2, se=True),
+    *[MobileNetV3Row(5, 576, 96, se=True)] * 2,
 )
 LARGE = (
-    Block(3, 16, 16, swish=False),
-    Block(3, 64, 24, 2, swish=False),
-    Block(3, 72, 24, swish=False),
-    Block(5, 72, 40, 2, se=True, swish=False),
-    *[Block(5, 120, 40, se=True, swish=False)] * 2,
-    Block(3, 240, 80, 2),
-    Block(3, 200, 80),
-    *[Block(3, 184, 80)] * 2,
-    Block(3, 480, 112, se=True),
-    Block(3, 672, 112, se=True),
-    Block(5, 672, 160, 2, se=True),
-    *[Block(5, 960, 160, se=True)] * 2,
+    MobileNetV3Row(3, 16, 16, swish=False),
+    MobileNetV3Row(3, 64, 24, 2, swish=False),
+    MobileNetV3Row(3, 72, 24, swish=False),
+    MobileNetV3Row(5, 72, 40, 2, se=True, swish=False),
+    *[MobileNetV3Row(5, 120, 40, se=True, swish=False)] * 2,
+    MobileNetV3Row(3, 240, 80, 2),
+    MobileNetV3Row(3, 200, 80),
+    *[MobileNetV3Row(3, 184, 80)] * 2,
+    MobileNetV3Row(3, 480, 112, se=True),
+    MobileNetV3Row(3, 672, 112, se=True),
+    MobileNetV3Row(5, 672, 160, 2, se=True),
+    *[MobileNetV3Row(5, 960, 160, se=True)] * 2,
 )
 WIDTHS = {"x0_35": 0.35, "x0_5": 0.5, "x0_75": 0.75, "x1_0": 1.0, "x1_25": 1.25}
 GATE = partial(HardSigmoid, 0.2)
 
 
-class InvertedResidual(nn.Module):
+class MobileNetV3Block(nn.Module):
     """1 x 1 expansion, depth-wise convolution, optional gate, linear 1 x 1, shortcut."""
 
-    def __init__(self, in_channels: int, row: Block, width: float) -> None:
+    def __init__(self, in_channels: int, row: MobileNetV3Row, width: float) -> None:
         super().__init__()
         inside, self.out_channels = (make_divisible(c * width) for c in (row.inside, row.out))
         act = nn.Hardswish if row.swish else nn.ReLU
@@ -96,7 +91,7 @@ class MobileNetV3(LastConvBackbone):
     def __init__(
         self,
         num_classes: int = 1000,
-        rows: tuple[Block, ...] = SMALL,
+        rows: tuple[MobileNetV3Row, ...] = SMALL,
         width: float = 1.0,
         last_channels: Annotated[int, Ge(1)] = 1280,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
@@ -106,7 +101,7 @@ class MobileNetV3(LastConvBackbone):
         self.conv = ConvBNAct(3, channels, 3, 2, act=nn.Hardswish)
         self.blocks = nn.ModuleList()
         for row in rows:
-            block = InvertedResidual(channels, row, width)
+            block = MobileNetV3Block(channels, row, width)
             self.blocks.append(block)
             channels = block.out_channels
         wide = make_divisible(rows[-1].inside * width)

@@ -5,6 +5,8 @@ Structure, names and initialisation follow PaddleClas implementation (PaddleClas
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
@@ -17,70 +19,63 @@ from tinysight.models.layers import ConvBNAct, DownscaleDropout
 from tinysight.models.variants import register_variant
 
 
-class Stage(NamedTuple):
-    """Channels inside a block and out of it, and the number of blocks."""
+class HGRow(NamedTuple):
+    """Channels inside a block of a stage and out of it, and the number of blocks."""
 
     inside: int
     out: int
     blocks: int
 
 
-class Variant(NamedTuple):
+class HGNetV2Variant(NamedTuple):
     """Stem widths, the four stages, layers per block, learnable affine blocks."""
 
     stem: tuple[int, int]
-    stages: tuple[Stage, Stage, Stage, Stage]
+    stages: tuple[HGRow, HGRow, HGRow, HGRow]
     layers: int
     affine: bool = False
 
 
-class Kind(NamedTuple):
-    """What the stage at one position is in every variant."""
-
-    downsample: bool
-    light: bool  # layers of a point-wise and a depth-wise convolution instead of one full one
-    kernel: int
-
-
-KINDS = (Kind(False, False, 3), Kind(True, False, 3), Kind(True, True, 5), Kind(True, True, 5))
+# Of each stage: the kernel, and whether its layers are a point-wise and a depth-wise convolution.
+KINDS = ((3, False), (3, False), (5, True), (5, True))
 VARIANTS = {
-    "pphgnetv2_b0": Variant(
+    "pphgnetv2_b0": HGNetV2Variant(
         stem=(16, 16),
-        stages=(Stage(16, 64, 1), Stage(32, 256, 1), Stage(64, 512, 2), Stage(128, 1024, 1)),
+        stages=(HGRow(16, 64, 1), HGRow(32, 256, 1), HGRow(64, 512, 2), HGRow(128, 1024, 1)),
         layers=3,
         affine=True,
     ),
-    "pphgnetv2_b1": Variant(
+    "pphgnetv2_b1": HGNetV2Variant(
         stem=(24, 32),
-        stages=(Stage(32, 64, 1), Stage(48, 256, 1), Stage(96, 512, 2), Stage(192, 1024, 1)),
+        stages=(HGRow(32, 64, 1), HGRow(48, 256, 1), HGRow(96, 512, 2), HGRow(192, 1024, 1)),
         layers=3,
         affine=True,
     ),
-    "pphgnetv2_b2": Variant(
+    "pphgnetv2_b2": HGNetV2Variant(
         stem=(24, 32),
-        stages=(Stage(32, 96, 1), Stage(64, 384, 1), Stage(128, 768, 3), Stage(256, 1536, 1)),
+        stages=(HGRow(32, 96, 1), HGRow(64, 384, 1), HGRow(128, 768, 3), HGRow(256, 1536, 1)),
         layers=4,
         affine=True,
     ),
-    "pphgnetv2_b3": Variant(
+    "pphgnetv2_b3": HGNetV2Variant(
         stem=(24, 32),
-        stages=(Stage(32, 128, 1), Stage(64, 512, 1), Stage(128, 1024, 3), Stage(256, 2048, 1)),
+        stages=(HGRow(32, 128, 1), HGRow(64, 512, 1), HGRow(128, 1024, 3), HGRow(256, 2048, 1)),
         layers=5,
         affine=True,
     ),
-    "pphgnetv2_b4": Variant(
+    "pphgnetv2_b4": HGNetV2Variant(
         stem=(32, 48),
-        stages=(Stage(48, 128, 1), Stage(96, 512, 1), Stage(192, 1024, 3), Stage(384, 2048, 1)),
+        stages=(HGRow(48, 128, 1), HGRow(96, 512, 1), HGRow(192, 1024, 3), HGRow(384, 2048, 1)),
         layers=6,
     ),
-    "pphgnetv2_b5": Variant(
+    "pphgnetv2_b5": HGNetV2Variant(
         stem=(32, 64),
-        stages=(Stage(64, 128, 1), Stage(128, 512, 2), Stage(256, 1024, 5), Stage(512, 2048, 2)),
+        stages=(HGRow(64, 128, 1), HGRow(128, 512, 2), HGRow(256, 1024, 5), HGRow(512, 2048, 2)),
         layers=6,
     ),
-    "pphgnetv2_b6": Variant(
+    "pphgnetv2_b6": HGNetV2Variant(
         stem=(48, 96),
-        stages=(Stage(96, 192, 2), Stage(192, 512, 3), Stage(384, 1024, 6), Stage(768, 2048, 3)),
+        stages=(HGRow(96, 192, 2), HGRow(192, 512, 3), HGRow(384, 1024, 6), HGRow(768, 2048, 3)),
         layers=6,
     ),
 }
@@ -119,24 +114,14 @@ class ConvUnit(ConvBNAct):
         )
         self.lab = LearnableAffine() if act and affine else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
-        y: Tensor = self.lab(super().forward(x))
-        return y
 
-
-class LightConv(nn.Module):
+class LightConv(nn.Sequential):
     """Point-wise convolution without activation, then a depth-wise one."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, affine: bool) -> None:
         super().__init__()
         self.conv1 = ConvUnit(in_channels, out_channels, 1, act=False)
         self.conv2 = ConvUnit(out_channels, out_channels, kernel, 1, out_channels, affine=affine)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out_channels, h, w)."""
-        y: Tensor = self.conv2(self.conv1(x))
-        return y
 
 
 class Stem(nn.Module):
@@ -164,57 +149,75 @@ class Stem(nn.Module):
         return y
 
 
-class Block(nn.Module):
-    """`layers` layers in a row; input and all outputs are concatenated and squeezed to `out`."""
+class HGBlock(nn.Module):
+    """Layers in a row; input and all outputs are concatenated and squeezed to the width of the stage.
+
+    Args:
+        layers: in order; the first takes the input.
+        squeeze: 1 x 1 layers by the names that they have in the block.
+        residual: True adds the input.
+    """
 
     def __init__(
-        self, in_channels: int, row: Stage, kind: Kind, layers: int, affine: bool, residual: bool
+        self, layers: Iterable[nn.Module], squeeze: Mapping[str, nn.Module], residual: bool
     ) -> None:
         super().__init__()
-        self.residual = residual
-        self.layers = nn.ModuleList()
-        for i in range(layers):
-            width = row.inside if i else in_channels
-            self.layers.append(
-                LightConv(width, row.inside, kind.kernel, affine)
-                if kind.light
-                else ConvUnit(width, row.inside, kind.kernel, affine=affine)
-            )
-        total = in_channels + layers * row.inside
-        self.aggregation_squeeze_conv = ConvUnit(total, row.out // 2, 1, affine=affine)
-        self.aggregation_excitation_conv = ConvUnit(row.out // 2, row.out, 1, affine=affine)
+        self.residual, self.squeeze = residual, tuple(squeeze)
+        self.layers = nn.ModuleList(layers)
+        for name, module in squeeze.items():
+            self.add_module(name, module)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out, h, w)."""
         outputs = [x]
         for layer in self.layers:
             outputs.append(layer(outputs[-1]))
-        squeezed = self.aggregation_squeeze_conv(torch.cat(outputs, 1))
-        y: Tensor = self.aggregation_excitation_conv(squeezed)
+        y = torch.cat(outputs, 1)
+        for name in self.squeeze:
+            y = self.get_submodule(name)(y)
         return x + y if self.residual else y
 
 
-class StageModule(nn.Module):
-    """Optional down-sampling, then blocks; all but the first have a shortcut."""
+class HGStage(nn.Sequential):
+    """Halves the map if asked to, then blocks; all but the first have a shortcut.
 
-    def __init__(self, in_channels: int, row: Stage, kind: Kind, layers: int, affine: bool) -> None:
+    Args:
+        in_channels: of the map.
+        row: widths and number of blocks.
+        block: makes a block of the width of its input and of whether it has a shortcut.
+        downsample: True halves the map.
+    """
+
+    def __init__(
+        self, in_channels: int, row: HGRow, block: Callable[..., HGBlock], downsample: bool
+    ) -> None:
         super().__init__()
         self.downsample = (
-            ConvUnit(in_channels, in_channels, 3, 2, in_channels, act=False)
-            if kind.downsample
+            ConvBNAct(in_channels, in_channels, 3, 2, in_channels, act=None)
+            if downsample
             else nn.Identity()
         )
         self.blocks = nn.Sequential(
-            *(
-                Block(row.out if i else in_channels, row, kind, layers, affine, residual=i > 0)
-                for i in range(row.blocks)
-            )
+            *(block(row.out if i else in_channels, i > 0) for i in range(row.blocks))
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out, h / 2, w / 2), the first stage without halving."""
-        y: Tensor = self.blocks(self.downsample(x))
-        return y
+
+def _block(
+    row: HGRow, kind: tuple[int, bool], layers: int, affine: bool, in_channels: int, residual: bool
+) -> HGBlock:
+    kernel, light = kind
+    widths = [in_channels, *[row.inside] * layers]
+    chain = [
+        LightConv(width, row.inside, kernel, affine)
+        if light
+        else ConvUnit(width, row.inside, kernel, affine=affine)
+        for width in widths[:-1]
+    ]
+    squeeze = {
+        "aggregation_squeeze_conv": ConvUnit(sum(widths), row.out // 2, 1, affine=affine),
+        "aggregation_excitation_conv": ConvUnit(row.out // 2, row.out, 1, affine=affine),
+    }
+    return HGBlock(chain, squeeze, residual)
 
 
 class PPHGNetV2(LastConvBackbone):
@@ -237,7 +240,7 @@ class PPHGNetV2(LastConvBackbone):
     def __init__(
         self,
         num_classes: int = 1000,
-        variant: Variant = VARIANTS["pphgnetv2_b0"],
+        variant: HGNetV2Variant = VARIANTS["pphgnetv2_b0"],
         use_last_conv: bool = True,
         last_channels: Annotated[int, Ge(1)] = 2048,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
@@ -248,8 +251,9 @@ class PPHGNetV2(LastConvBackbone):
         self.stem = Stem(*variant.stem, variant.affine)
         self.stages = nn.ModuleList()
         channels = variant.stem[1]
-        for row, kind in zip(variant.stages, KINDS, strict=True):
-            self.stages.append(StageModule(channels, row, kind, variant.layers, variant.affine))
+        for i, (row, kind) in enumerate(zip(variant.stages, KINDS, strict=True)):
+            block = partial(_block, row, kind, variant.layers, variant.affine)
+            self.stages.append(HGStage(channels, row, block, downsample=i > 0))
             channels = row.out
         affine = use_last_conv and variant.affine
         self.lab = LearnableAffine() if affine else nn.Identity()

@@ -8,19 +8,14 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple, TypeAlias
 
 from annotated_types import Ge, Lt
-from torch import Tensor, nn
+from torch import nn
 
 from tinysight.models.base import LastConvBackbone
-from tinysight.models.layers import (
-    ConvBNAct,
-    Size,
-    SqueezeExcite,
-    make_divisible,
-)
+from tinysight.models.layers import ConvBNAct, Size, SqueezeExcite, make_divisible
 from tinysight.models.variants import register_variant
 
 
-class Block(NamedTuple):
+class LCNetRow(NamedTuple):
     """One row: output channels at width 1, kernel, stride, and whether the block has a channel
     gate.
     """
@@ -32,12 +27,12 @@ class Block(NamedTuple):
 
 
 STEM = 16
-STAGES: tuple[tuple[str, tuple[Block, ...]], ...] = (
-    ("blocks2", (Block(32),)),
-    ("blocks3", (Block(64, stride=2), Block(64))),
-    ("blocks4", (Block(128, stride=2), Block(128))),
-    ("blocks5", (Block(256, stride=2), *[Block(256, kernel=5)] * 5)),
-    ("blocks6", (Block(512, kernel=5, stride=2, se=True), Block(512, kernel=5, se=True))),
+STAGES: tuple[tuple[str, tuple[LCNetRow, ...]], ...] = (
+    ("blocks2", (LCNetRow(32),)),
+    ("blocks3", (LCNetRow(64, stride=2), LCNetRow(64))),
+    ("blocks4", (LCNetRow(128, stride=2), LCNetRow(128))),
+    ("blocks5", (LCNetRow(256, stride=2), *[LCNetRow(256, kernel=5)] * 5)),
+    ("blocks6", (LCNetRow(512, kernel=5, stride=2, se=True), LCNetRow(512, kernel=5, se=True))),
 )
 WIDTHS = {
     "pplcnet_x0_25": 0.25,
@@ -53,12 +48,12 @@ Strides: TypeAlias = tuple[Size, Size, Size, Size, Size]
 LrMults: TypeAlias = tuple[float, float, float, float, float, float]
 
 
-class DepthwiseSeparable(nn.Module):
+class LCNetBlock(nn.Sequential):
     """Depth-wise k x k, optional channel gate, point-wise 1 x 1; each convolution with BN and
     hard-swish.
     """
 
-    def __init__(self, in_channels: int, row: Block, width: float) -> None:
+    def __init__(self, in_channels: int, row: LCNetRow, width: float) -> None:
         super().__init__()
         self.out_channels = make_divisible(row.out * width)
         self.dw_conv = ConvBNAct(
@@ -66,11 +61,6 @@ class DepthwiseSeparable(nn.Module):
         )
         self.se = SqueezeExcite(in_channels) if row.se else nn.Identity()
         self.pw_conv = ConvBNAct(in_channels, self.out_channels, 1, act=nn.Hardswish)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, out_channels, h / stride, w / stride)."""
-        y: Tensor = self.pw_conv(self.se(self.dw_conv(x)))
-        return y
 
 
 class PPLCNet(LastConvBackbone):
@@ -112,16 +102,11 @@ class PPLCNet(LastConvBackbone):
             blocks = []
             for i, row in enumerate(rows):
                 stride = first.get(name, row.stride) if i == 0 else row.stride
-                blocks.append(DepthwiseSeparable(channels, row._replace(stride=stride), width))
+                blocks.append(LCNetBlock(channels, row._replace(stride=stride), width))
                 channels = blocks[-1].out_channels
             self.add_module(name, nn.Sequential(*blocks))
-        self.build_head(
-            channels,
-            num_classes,
-            last_channels if use_last_conv else None,
-            dropout,
-            nn.Hardswish,
-        )
+        last = last_channels if use_last_conv else None
+        self.build_head(channels, num_classes, last, dropout, nn.Hardswish)
 
 
 for _name, _width in WIDTHS.items():

@@ -15,16 +15,11 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from tinysight.models.base import LastConvBackbone
-from tinysight.models.layers import (
-    ConvBNAct,
-    SqueezeExcite,
-    fold_batch_norm,
-    make_divisible,
-)
+from tinysight.models.layers import ConvBNAct, SqueezeExcite, fold_batch_norm, make_divisible
 from tinysight.models.variants import register_variant
 
 
-class Stage(NamedTuple):
+class LCNetV2Stage(NamedTuple):
     """One stage; output channels at width 1, and what its blocks have."""
 
     out: int
@@ -35,7 +30,7 @@ class Stage(NamedTuple):
     shortcut: bool = False
 
 
-class Variant(NamedTuple):
+class LCNetV2Variant(NamedTuple):
     """Width and blocks per stage."""
 
     width: float
@@ -44,15 +39,15 @@ class Variant(NamedTuple):
 
 STEM = (32, 64)
 STAGES = (
-    Stage(128),
-    Stage(256),
-    Stage(512, kernel=5, split_pw=True, branches=True, se=True),
-    Stage(1024, kernel=5, branches=True, shortcut=True),
+    LCNetV2Stage(128),
+    LCNetV2Stage(256),
+    LCNetV2Stage(512, kernel=5, split_pw=True, branches=True, se=True),
+    LCNetV2Stage(1024, kernel=5, branches=True, shortcut=True),
 )
 VARIANTS = {
-    "pplcnetv2_small": Variant(0.75, (2, 2, 4, 2)),
-    "pplcnetv2_base": Variant(1.0, (2, 2, 6, 2)),
-    "pplcnetv2_large": Variant(1.25, (2, 2, 8, 2)),
+    "pplcnetv2_small": LCNetV2Variant(0.75, (2, 2, 4, 2)),
+    "pplcnetv2_base": LCNetV2Variant(1.0, (2, 2, 6, 2)),
+    "pplcnetv2_large": LCNetV2Variant(1.25, (2, 2, 8, 2)),
 }
 
 
@@ -68,7 +63,9 @@ def _branches(channels: int, kernel: int, stride: int) -> nn.ModuleList:
 class RepBlock(nn.Module):
     """Depth-wise convolution (plain or branched), gate, one or two point-wise ones, shortcut."""
 
-    def __init__(self, in_channels: int, out_channels: int, stage: Stage, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stage: LCNetV2Stage, stride: int
+    ) -> None:
         super().__init__()
         self.kernel = stage.kernel
         self.shortcut = stage.shortcut and stride == 1 and in_channels == out_channels
@@ -140,7 +137,7 @@ class PPLCNetV2(LastConvBackbone):
     def __init__(
         self,
         num_classes: int = 1000,
-        variant: Variant = VARIANTS["pplcnetv2_base"],
+        variant: LCNetV2Variant = VARIANTS["pplcnetv2_base"],
         use_last_conv: bool = True,
         last_channels: Annotated[int, Ge(1)] = 1280,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
@@ -149,7 +146,7 @@ class PPLCNetV2(LastConvBackbone):
         super().__init__()
         stem, channels = (make_divisible(c * variant.width) for c in STEM)
         self.stem = nn.Sequential(
-            ConvBNAct(3, stem, 3, 2), RepBlock(stem, channels, Stage(channels), 1)
+            ConvBNAct(3, stem, 3, 2), RepBlock(stem, channels, LCNetV2Stage(channels), 1)
         )
         self.stages = nn.ModuleList()
         for number, (stage, depth) in enumerate(zip(STAGES, variant.depths, strict=True)):
@@ -160,14 +157,8 @@ class PPLCNetV2(LastConvBackbone):
                 blocks.append(RepBlock(channels, out, stage, 1 if i else first))
                 channels = out
             self.stages.append(nn.Sequential(*blocks))
-        self.build_head(
-            channels,
-            num_classes,
-            last_channels if use_last_conv else None,
-            dropout,
-            nn.Identity if embedding else nn.ReLU,
-            bias=embedding,
-        )
+        last, act = last_channels if use_last_conv else None, nn.Identity if embedding else nn.ReLU
+        self.build_head(channels, num_classes, last, dropout, act, bias=embedding)
 
 
 for _name, _row in VARIANTS.items():

@@ -6,28 +6,21 @@ compares is the embedding, of length 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinysight.errors import UnknownName
 from tinysight.models.base import Backbone
-from tinysight.models.heads import Head
-from tinysight.models.necks import Neck
+from tinysight.models.outputs import Outputs
 from tinysight.registry import backbones, fold, heads, necks
+from tinysight.validation import join
 
-
-class Recognition(NamedTuple):
-    """What a recognition network computes of N images."""
-
-    backbone: Tensor
-    """(N, D): before the neck."""
-    features: Tensor
-    """(N, E): behind it, of any length; `normalize` makes embeddings of them."""
-    logits: Tensor | None
-    """(N, K): the head's; None without one."""
+if TYPE_CHECKING:
+    from tinysight.models.heads import Head
+    from tinysight.models.necks import Neck
 
 
 class Variant(NamedTuple):
@@ -61,15 +54,22 @@ class Recognizer(nn.Module):
 
     Args:
         backbone: without a classifier (`num_classes=0`).
-        neck: takes `backbone.features`.
-        head: takes `neck.features`; None for a network that only embeds.
+        neck: takes `backbone.features`; None leaves the backbone's vector as it is.
+        head: takes `features`; None for a network that only embeds.
+
+    Attributes:
+        features: width of the embedding, E.
     """
 
     classifier_name = "head"
+    takes_labels = True
 
-    def __init__(self, backbone: Backbone, neck: Neck, head: Head | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, neck: Neck | None = None, head: Head | None = None
+    ) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
+        self.features = neck.features if neck else backbone.features
         self.decays_norm, self.undecayed = backbone.decays_norm, backbone.undecayed
 
     def lr_multiplier(self, name: str) -> float:
@@ -77,20 +77,39 @@ class Recognizer(nn.Module):
         inside = name.removeprefix("backbone.")
         return self.backbone.lr_multiplier(inside) if inside != name else 1.0
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Recognition:
-        """(N, 3, H, W) normalised images, and labels (N,) int64 for a head with a margin."""
-        vector = self.backbone(x)
-        features = self.neck(vector)
-        logits = None if self.head is None else self.head(features, labels)
-        return Recognition(vector, features, logits)
+    def outputs(
+        self, x: Tensor, labels: Tensor | None = None, stages: Collection[str] = ()
+    ) -> Outputs:
+        """(N, 3, H, W) normalised images, and labels (N,) int64 for a head with a margin.
+
+        The embedding may have any length; `normalize` makes it 1. `stages` are names of the backbone's.
+        """
+        found = self.backbone.outputs(x, None, stages)
+        assert found.pooled is not None
+        embedding = self.neck(found.pooled) if self.neck else found.pooled
+        logits = None if self.head is None else self.head(embedding, labels)
+        return Outputs(logits, embedding, found.pooled, found.stages)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Outputs:
+        """`outputs` without the feature maps."""
+        return self.outputs(x, labels)
+
+    def vector(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, E): the embedding of `outputs`, of any length; the head is not computed."""
+        pooled: Tensor = self.backbone(x)
+        return self.neck(pooled) if self.neck else pooled
 
     def embed(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, E) embeddings of length 1; the head is not computed."""
-        return normalize(self.neck(self.backbone(x)))
+        return normalize(self.vector(x))
 
     def reparameterize(self) -> None:
         """Fold the branches of the backbone that only training needs; in place."""
         self.backbone.reparameterize()
+
+
+Network: TypeAlias = Backbone | Recognizer
+"""What a recipe's `model` describes: a classifier, or a backbone with neck and head."""
 
 
 def normalize(features: Tensor) -> Tensor:
@@ -100,21 +119,32 @@ def normalize(features: Tensor) -> Tensor:
 
 def build_recognizer(
     backbone: Mapping[str, Any],
-    neck: Mapping[str, Any],
+    neck: Mapping[str, Any] | None,
     head: Mapping[str, Any] | None,
     num_classes: int,
+    where: str = "",
 ) -> Recognizer:
     """A recogniser with fresh weights from the specs of its parts: a name and options each.
+
+    Args:
+        backbone: spec of the network, whose classifier is left out.
+        neck: spec of the neck, if there is one.
+        head: spec of the head, if there is one.
+        num_classes: identities that the head tells apart.
+        where: place of the three in a recipe, for messages.
 
     Raises:
         ConfigError: an unknown name, or an option that the part does not have.
     """
-    trunk: Backbone = backbones.build(backbone, "backbone", num_classes=0)
-    middle: Neck = necks.build(neck, "neck", in_features=trunk.features)
-    if head is None:
-        return Recognizer(trunk, middle)
-    top: Head = heads.build(head, "head", in_features=middle.features, num_classes=num_classes)
-    return Recognizer(trunk, middle, top)
+    trunk: Backbone = backbones.build(backbone, join(where, "backbone"), num_classes=0)
+    middle: Neck | None = None
+    if neck is not None:
+        middle = necks.build(neck, join(where, "neck"), in_features=trunk.features)
+    found = Recognizer(trunk, middle)
+    if head is not None:
+        sizes = {"in_features": found.features, "num_classes": num_classes}
+        found.head = heads.build(head, join(where, "head"), **sizes)
+    return found
 
 
 def create_recognizer(name: str, num_classes: int | None = None) -> Recognizer:

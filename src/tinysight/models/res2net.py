@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
-from tinysight.models.layers import BatchNorm2d, init_weights
+from tinysight.models.layers import BatchNorm2d
 from tinysight.models.variants import register_variant
 
 
-class Variant(NamedTuple):
+class Res2NetVariant(NamedTuple):
     """Blocks per stage, channels per group in the first stage, groups, variant D."""
 
     depths: tuple[int, int, int, int]
@@ -27,16 +27,16 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "res2net50_14w_8s": Variant((3, 4, 6, 3), 14, 8, False),
-    "res2net50_26w_4s": Variant((3, 4, 6, 3), 26, 4, False),
-    "res2net50_vd_26w_4s": Variant((3, 4, 6, 3), 26, 4, True),
-    "res2net101_vd_26w_4s": Variant((3, 4, 23, 3), 26, 4, True),
-    "res2net200_vd_26w_4s": Variant((3, 12, 48, 3), 26, 4, True),
+    "res2net50_14w_8s": Res2NetVariant((3, 4, 6, 3), 14, 8, False),
+    "res2net50_26w_4s": Res2NetVariant((3, 4, 6, 3), 26, 4, False),
+    "res2net50_vd_26w_4s": Res2NetVariant((3, 4, 6, 3), 26, 4, True),
+    "res2net101_vd_26w_4s": Res2NetVariant((3, 4, 23, 3), 26, 4, True),
+    "res2net200_vd_26w_4s": Res2NetVariant((3, 12, 48, 3), 26, 4, True),
 }
 LONG = 20  # from this many blocks on, PaddleClas numbers those of the third stage
 
 
-class ConvBN(nn.Module):
+class Res2NetConv(nn.Sequential):
     """Convolution and BN under the names that this family has in PaddleClas; optional ReLU."""
 
     def __init__(
@@ -46,15 +46,10 @@ class ConvBN(nn.Module):
         padding = (kernel - 1) // 2
         self._conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
         self._batch_norm = BatchNorm2d(out_channels)
-        self.act = act
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
-        y: Tensor = self._batch_norm(self._conv(x))
-        return F.relu(y) if self.act else y
+        self.act = nn.ReLU() if act else nn.Identity()
 
 
-class Block(nn.Module):
+class Res2NetBlock(nn.Module):
     """1 x 1; 3 x 3 group by group, each also fed with the result of the last; 1 x 1; shortcut.
 
     A strided block does not feed results on, and averages the last group instead of passing it.
@@ -73,15 +68,17 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.scales = stride, scales
-        self.conv0 = ConvBN(in_channels, group * scales, 1)
+        self.conv0 = Res2NetConv(in_channels, group * scales, 1)
         self.names = [f"{label}_branch2b_{i + 1}" for i in range(scales - 1)]
         for name in self.names:
-            self.add_module(name, ConvBN(group, group, 3, stride))
-        self.conv2 = ConvBN(group * scales, out_channels, 1, act=False)
+            self.add_module(name, Res2NetConv(group, group, 3, stride))
+        self.conv2 = Res2NetConv(group * scales, out_channels, 1, act=False)
         self.average = average
         self.short: nn.Module = nn.Identity()
         if projected:
-            self.short = ConvBN(in_channels, out_channels, 1, 1 if average else stride, act=False)
+            self.short = Res2NetConv(
+                in_channels, out_channels, 1, 1 if average else stride, act=False
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
@@ -111,7 +108,7 @@ class Res2Net(Backbone):
     decays_norm = True
 
     def __init__(
-        self, num_classes: int = 1000, variant: Variant = VARIANTS["res2net50_vd_26w_4s"]
+        self, num_classes: int = 1000, variant: Res2NetVariant = VARIANTS["res2net50_vd_26w_4s"]
     ) -> None:
         super().__init__()
         stem = (
@@ -120,7 +117,7 @@ class Res2Net(Backbone):
             else {"conv1": (3, 64, 7, 2)}
         )
         for name, arguments in stem.items():
-            self.add_module(name, ConvBN(*arguments))
+            self.add_module(name, Res2NetConv(*arguments))
         self.pool2d_max = nn.MaxPool2d(3, 2, 1)
         trunk, ends, channels = [*stem, "pool2d_max"], [], 64
         for stage, depth in enumerate(variant.depths):
@@ -129,7 +126,7 @@ class Res2Net(Backbone):
                 numbered = stage == 2 and depth >= LONG and i > 0
                 letter = f"b{i}" if numbered else chr(ord("a") + i)
                 stride = 2 if i == 0 and stage else 1
-                block = Block(
+                block = Res2NetBlock(
                     channels,
                     variant.width * 2**stage,
                     out,
@@ -144,18 +141,10 @@ class Res2Net(Backbone):
                 channels = out
             ends.append(trunk[-1])
         self.trunk, self.stage_names = tuple(trunk), tuple(ends)
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.features = channels
-        self.out = self.build_classifier(num_classes)
-        init_weights(self)
+        self.build_pooled_classifier(channels, num_classes)
         if isinstance(self.out, nn.Linear):
             bound = self.features**-0.5
             nn.init.uniform_(self.out.weight, -bound, bound)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
-        x: Tensor = self.avg_pool(features)
-        return x.flatten(1)
 
 
 for _name, _row in VARIANTS.items():

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
-from tinysight.models.layers import ConvBNAct, Size, init_weights
+from tinysight.models.layers import BatchNorm2d, ConvBNAct, Size
 from tinysight.models.variants import register_variant
 
 
-class Variant(NamedTuple):
+class ResNetVariant(NamedTuple):
     """Blocks per stage, and whether they are bottlenecks (else two 3 x 3 convolutions)."""
 
     depths: tuple[int, int, int, int]
@@ -25,12 +25,12 @@ class Variant(NamedTuple):
 
 
 DEPTHS = {
-    18: Variant((2, 2, 2, 2), False),
-    34: Variant((3, 4, 6, 3), False),
-    50: Variant((3, 4, 6, 3), True),
-    101: Variant((3, 4, 23, 3), True),
-    152: Variant((3, 8, 36, 3), True),
-    200: Variant((3, 12, 48, 3), True),
+    18: ResNetVariant((2, 2, 2, 2), False),
+    34: ResNetVariant((3, 4, 6, 3), False),
+    50: ResNetVariant((3, 4, 6, 3), True),
+    101: ResNetVariant((3, 4, 23, 3), True),
+    152: ResNetVariant((3, 8, 36, 3), True),
+    200: ResNetVariant((3, 12, 48, 3), True),
 }
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4
@@ -38,24 +38,21 @@ Strides: TypeAlias = tuple[Size, Size, Size, Size, Size]
 LrMults: TypeAlias = tuple[float, float, float, float, float]
 
 
-class Projection(ConvBNAct):
-    """Shortcut that changes width or resolution: 1 x 1, strided or behind an average (variant
-    D).
+class Projection(nn.Sequential):
+    """Shortcut that changes width or resolution: 1 x 1, strided or behind an average (variant D).
+
+    (N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride), rounded up.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: Size, average: bool) -> None:
-        super().__init__(in_channels, out_channels, 1, 1 if average else stride, act=None)
-        self.average = stride if average else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride), rounded up."""
-        if self.average is not None:
-            k = self.average
-            x = F.avg_pool2d(x, k, k, ceil_mode=True, count_include_pad=False)
-        return super().forward(x)
+        super().__init__()
+        if average:
+            self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, 1 if average else stride, bias=False)
+        self.bn = BatchNorm2d(out_channels)
 
 
-class Block(nn.Module):
+class ResNetBlock(nn.Module):
     """3 x 3, 3 x 3 or 1 x 1, 3 x 3, 1 x 1, around a shortcut."""
 
     def __init__(
@@ -108,7 +105,7 @@ class ResNet(Backbone):
     def __init__(
         self,
         num_classes: int = 1000,
-        variant: Variant = DEPTHS[50],
+        variant: ResNetVariant = DEPTHS[50],
         d: bool = False,
         strides: Strides = (2, 2, 2, 2, 2),
         lr_mults: LrMults | None = None,
@@ -130,14 +127,9 @@ class ResNet(Backbone):
         for number, (width, depth, stride) in enumerate(stages):
             prefixes.append(tuple(f"blocks.{len(self.blocks) + i}." for i in range(depth)))
             for i in range(depth):
-                block = Block(
-                    channels,
-                    width,
-                    1 if i else stride,
-                    variant.bottleneck,
-                    projected=i == 0,
-                    average=d and number > 0 and i == 0,
-                )
+                first, step = i == 0, 1 if i else stride
+                average = d and first and number > 0
+                block = ResNetBlock(channels, width, step, variant.bottleneck, first, average)
                 self.blocks.append(block)
                 channels = block.out_channels
             ends.append(f"blocks.{len(self.blocks) - 1}")
@@ -145,18 +137,10 @@ class ResNet(Backbone):
         self.stage_names = tuple(ends)
         self.stage_prefixes = tuple(prefixes)
         self.set_lr_mults(lr_mults)
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.features = channels
-        self.fc = self.build_classifier(num_classes)
-        init_weights(self)
+        self.build_pooled_classifier(channels, num_classes)
         if isinstance(self.fc, nn.Linear):
             bound = self.features**-0.5
             nn.init.uniform_(self.fc.weight, -bound, bound)
-
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
-        x: Tensor = self.avg_pool(features)
-        return x.flatten(1)
 
 
 for _depth, _row in DEPTHS.items():
@@ -164,10 +148,7 @@ for _depth, _row in DEPTHS.items():
         if _name != "resnet200":  # PaddleClas has 200 layers in variant D only
             _summary = _name.replace("resnet", "ResNet-")
             register_variant(_name, ResNet, _summary, {"variant": _row, "d": _d})
-register_variant(
-    "resnet50_last_stage_stride1",
-    ResNet,
-    "ResNet-50 that keeps more resolution, for recognition",
-    {"variant": DEPTHS[50], "d": False},
-    {"strides": (2, 2, 2, 2, 1)},
-)
+_summary = "ResNet-50 that keeps more resolution, for recognition"
+_fixed = {"variant": DEPTHS[50], "d": False}
+_defaults = {"strides": (2, 2, 2, 2, 1)}
+register_variant("resnet50_last_stage_stride1", ResNet, _summary, _fixed, _defaults)

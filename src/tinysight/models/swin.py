@@ -20,7 +20,7 @@ from tinysight.models.layers import DropPath
 from tinysight.models.variants import register_variant
 
 
-class Variant(NamedTuple):
+class SwinVariant(NamedTuple):
     """Width, depths and heads of the stages, window, nominal image size, share of dropped paths.
 
     The shares are those of the paper's ImageNet-1k runs.
@@ -36,12 +36,12 @@ class Variant(NamedTuple):
 
 _DEEP = (2, 2, 18, 2)
 VARIANTS = {
-    "tiny_patch4_window7_224": Variant(96, (2, 2, 6, 2), (3, 6, 12, 24)),
-    "small_patch4_window7_224": Variant(96, _DEEP, (3, 6, 12, 24), drop_path=0.3),
-    "base_patch4_window7_224": Variant(128, _DEEP, (4, 8, 16, 32), drop_path=0.5),
-    "base_patch4_window12_384": Variant(128, _DEEP, (4, 8, 16, 32), 12, 384, 0.5),
-    "large_patch4_window7_224": Variant(192, _DEEP, (6, 12, 24, 48)),
-    "large_patch4_window12_384": Variant(192, _DEEP, (6, 12, 24, 48), 12, 384),
+    "tiny_patch4_window7_224": SwinVariant(96, (2, 2, 6, 2), (3, 6, 12, 24)),
+    "small_patch4_window7_224": SwinVariant(96, _DEEP, (3, 6, 12, 24), drop_path=0.3),
+    "base_patch4_window7_224": SwinVariant(128, _DEEP, (4, 8, 16, 32), drop_path=0.5),
+    "base_patch4_window12_384": SwinVariant(128, _DEEP, (4, 8, 16, 32), 12, 384, 0.5),
+    "large_patch4_window7_224": SwinVariant(192, _DEEP, (6, 12, 24, 48)),
+    "large_patch4_window12_384": SwinVariant(192, _DEEP, (6, 12, 24, 48), 12, 384),
 }
 PATCH = 4
 MLP_RATIO = 4
@@ -110,21 +110,17 @@ class WindowAttention(nn.Module):
         return out
 
 
-class Mlp(nn.Module):
+class SwinMlp(nn.Sequential):
     """Two linear layers with GELU between."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, MLP_RATIO * width)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(MLP_RATIO * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)."""
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
 
-
-class Block(nn.Module):
+class SwinBlock(nn.Module):
     """Window attention, then the two-layer network; norm before each, shortcut around each."""
 
     def __init__(self, width: int, heads: int, window: int, shift: int, drop_path: float) -> None:
@@ -134,7 +130,7 @@ class Block(nn.Module):
         self.attn = WindowAttention(width, window, heads)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width)
+        self.mlp = SwinMlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> the same shape."""
@@ -171,7 +167,7 @@ class PatchMerging(nn.Module):
         return y
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Sequential):
     """Blocks, every second one shifted, and the merging behind them (none after the last stage).
 
     As in PaddleClas, and unlike the paper's code, a map of one window is shifted too.
@@ -182,14 +178,12 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
-            *(Block(width, heads, window, window // 2 * (i % 2), p) for i, p in enumerate(drops))
+            *(
+                SwinBlock(width, heads, window, window // 2 * (i % 2), p)
+                for i, p in enumerate(drops)
+            )
         )
         self.downsample = PatchMerging(width) if merge else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, h, w, C) -> (N, h / 2, w / 2, 2C), rounded up."""
-        y: Tensor = self.downsample(self.blocks(x))
-        return y
 
 
 class PatchEmbed(nn.Module):
@@ -225,7 +219,7 @@ class SwinTransformer(Backbone):
     def __init__(
         self,
         num_classes: int = 1000,
-        variant: Variant = VARIANTS["tiny_patch4_window7_224"],
+        variant: SwinVariant = VARIANTS["tiny_patch4_window7_224"],
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.2,
     ) -> None:
         super().__init__()
@@ -236,11 +230,11 @@ class SwinTransformer(Backbone):
         self.layers = nn.ModuleList()
         for i, (depth, heads) in enumerate(zip(variant.depths, variant.heads, strict=True)):
             width = variant.width * 2**i
-            self.layers.append(Stage(width, heads, variant.window, drops[:depth], merge=i < 3))
+            self.layers.append(SwinStage(width, heads, variant.window, drops[:depth], merge=i < 3))
             drops = drops[depth:]
         self.features = variant.width * 8
         self.norm = nn.LayerNorm(self.features)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.head = self.build_classifier(num_classes)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -257,23 +251,16 @@ class SwinTransformer(Backbone):
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = self.patch_embed(x)
         for i, stage in enumerate(self.layers):
-            assert isinstance(stage, Stage)
+            assert isinstance(stage, SwinStage)
             x = stage.blocks(x)
             yield f"layers.{i}", x.permute(0, 3, 1, 2)
             x = stage.downsample(x)
         yield "norm", self.norm(x).permute(0, 3, 1, 2)
 
-    def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
-        x: Tensor = self.avgpool(features)
-        return x.flatten(1)
-
 
 for _label, _row in VARIANTS.items():
-    register_variant(
-        f"swintransformer_{_label}",
-        SwinTransformer,
-        f"Swin Transformer {_label.split('_')[0]}, windows of {_row.window}, for {_row.size} pixels",
-        {"variant": _row},
-        {"drop_path": _row.drop_path},
+    _summary = (
+        f"Swin Transformer {_label.split('_')[0]}, windows of {_row.window}, for {_row.size} pixels"
     )
+    _fixed, _defaults = {"variant": _row}, {"drop_path": _row.drop_path}
+    register_variant(f"swintransformer_{_label}", SwinTransformer, _summary, _fixed, _defaults)

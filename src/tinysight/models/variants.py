@@ -38,7 +38,7 @@ def register_variant(
         given = dict(zip((p.name for p in parameters), args, strict=False))
         return network(**{**own, **given, **options, **fixed})
 
-    build.__name__ = name
+    build.__name__, build.__module__ = name, network.__module__
     build.__doc__ = f"{summary}; the arguments are those of `{network.__name__}`."
     build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     build.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -23,7 +23,6 @@ from tinysight.errors import CheckpointError
 
 _LEAVES = {"running_mean": "_mean", "running_var": "_variance"}
 _BACK = {reference: ours for ours, reference in _LEAVES.items()}
-_STATISTICS = tuple(_LEAVES)
 
 
 class Entry(NamedTuple):
@@ -132,17 +131,3 @@ def load_reference(
         )
     model.load_state_dict(state, strict=False)
     return missing, unknown
-
-
-def count_parameters(model: nn.Module, *, batch_norm_statistics: bool = False) -> int:
-    """How many numbers the parameters of `model` hold.
-
-    Args:
-        model: any network.
-        batch_norm_statistics: count running means and variances too, as PaddleClas'
-            `parameters()` does.
-    """
-    count = sum(p.numel() for p in model.parameters())
-    if batch_norm_statistics:
-        count += sum(b.numel() for n, b in model.named_buffers() if n.endswith(_STATISTICS))
-    return count

@@ -1,19 +1,35 @@
-"""SVG charts without script, font or network; colours come from the page, so they follow its theme.
+"""The geometry of charts; `templates/macros.html` draws them as SVG without script, font or network.
 
-A screen reader gets the title and the description, and the numbers of axes and marks stay text.
+Colours come from the page, so they follow its theme. A screen reader gets the title and the description,
+and the numbers of axes and marks stay text.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
 
 Points = Sequence[tuple[float, float]]
 
-_W, _H, _LEFT, _TOP, _RIGHT, _BOTTOM = 420, 260, 56, 12, 14, 42
 _TICKS = 5
+
+
+class Area(NamedTuple):
+    """The drawing and the rectangle of the data in it, px."""
+
+    width: int = 420
+    height: int = 260
+    left: int = 56
+    top: int = 12
+    right: int = 406
+    bottom: int = 218
+
+
+AREA = Area()
 
 
 class Axis(NamedTuple):
@@ -56,6 +72,75 @@ class Mark(NamedTuple):
     y_ends: tuple[float, float] | None = None
 
 
+class Chart(NamedTuple):
+    """What a chart shows, in data units.
+
+    Attributes:
+        title: heading.
+        x: the axis across.
+        y: the axis up.
+        series: points of lines, by name; each has a colour.
+        shares: heights of bars at equal steps of x, by name; each has a colour.
+        marks: drawn over everything.
+        diagonal: True draws a dashed line where x equals y.
+        dots: True draws a dot at every corner of the lines.
+        radii: radii of dots at the points of a single series, px; empty for none.
+        threshold: x of a vertical line; None without one.
+        note: sentence below.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    series: Mapping[str, Points] = MappingProxyType({})
+    shares: Mapping[str, Sequence[float]] = MappingProxyType({})
+    marks: Sequence[Mark] = ()
+    diagonal: bool = False
+    dots: bool = False
+    radii: Sequence[float] = ()
+    threshold: float | None = None
+    note: str = ""
+
+    def across(self, value: float) -> float:
+        """Where `value` lies, px from the left."""
+        return round(AREA.left + self.x.share(value) * (AREA.right - AREA.left), 1)
+
+    def down(self, value: float) -> float:
+        """Where `value` lies, px from the top."""
+        return round(AREA.bottom - self.y.share(value) * (AREA.bottom - AREA.top), 1)
+
+    def lines(self) -> list[Points]:
+        """Corners of each series, px."""
+        places = [[(self.across(x), self.down(y)) for x, y in s] for s in self.series.values()]
+        return [line if self.radii else _thinned(line) for line in places]
+
+    def circles(self) -> list[tuple[int, tuple[float, float], float]]:
+        """Number of the series, centre and radius of each dot, px."""
+        shown = [line if self.dots or self.radii or len(line) == 1 else () for line in self.lines()]
+        places = [(k, place) for k, line in enumerate(shown) for place in line]
+        radii = self.radii or [3.0] * len(places)
+        return [(*place, radius) for place, radius in zip(places, radii, strict=True)]
+
+    def bars(self) -> list[tuple[int, float, float, float, float]]:
+        """Number of the series, left, top, width and height of each bar, px."""
+        found = []
+        for i, row in enumerate(self.shares.values()):
+            step = (AREA.right - AREA.left) / len(row)
+            wide = step / len(self.shares) * 0.92
+            for k, share in enumerate(row):
+                if tall := share and max(self.y.share(share) * (AREA.bottom - AREA.top), 1.0):
+                    left = AREA.left + k * step + i * wide
+                    found.append((i, left, AREA.bottom - tall, wide, tall))
+        return found
+
+    def description(self) -> str:
+        """The chart in words."""
+        lines = {name: line for name, line in self.series.items() if line}
+        said = [f"{n} from {at[0][1]:.3g} to {at[-1][1]:.3g}" for n, at in lines.items()]
+        said += [*self.shares, *(f"{m.name} at {m.x:.3g}, {m.y:.3g}" for m in self.marks)]
+        return f"{self.title}. {self.y.label} over {self.x.label}. {'; '.join(said)}. {self.note}"
+
+
 def around(values: Sequence[float], label: str) -> Axis:
     """An axis that holds all of these."""
     low, high = min(values), max(values)
@@ -64,116 +149,26 @@ def around(values: Sequence[float], label: str) -> Axis:
     return Axis(label, low, high)
 
 
-def line_chart(
-    title: str,
-    x: Axis,
-    y: Axis,
-    series: Mapping[str, Points],
-    marks: Sequence[Mark] = (),
-    *,
-    diagonal: bool = False,
-    dots: bool = False,
-    note: str = "",
-) -> str:
-    """Lines of (x, y) points in data units, a colour each; empty without points.
-
-    Args:
-        title: above the chart.
-        x: the axis across.
-        y: the axis up.
-        series: points by name.
-        marks: drawn over the lines.
-        diagonal: a dashed line from corner to corner, where x equals y.
-        dots: a dot on every point.
-        note: a sentence below.
-    """
-    if not any(series.values()) and not marks:
-        return ""
-    body = [_axes(x, y)]
-    if diagonal:
-        x0, x1, y0, y1 = _LEFT, _W - _RIGHT, _H - _BOTTOM, _TOP
-        body.append(f'<path class="guide" d="M{x0},{y0}L{x1},{y1}"/>')
-    for i, line in enumerate(series.values()):
-        places = _thinned([_place(x, y, point) for point in line])
-        path = " ".join(f"{px:g},{py:g}" for px, py in places)
-        body.append(f'<polyline class="line s{i % 5}" points="{path}"/>')
-        if dots or len(places) == 1:
-            body += [
-                f'<circle class="dot s{i % 5}" cx="{a:g}" cy="{b:g}" r="3"/>' for a, b in places
-            ]
-    body += [_mark(x, y, mark) for mark in marks]
-    ends = "; ".join(
-        f"{name} from {line[0][1]:.3g} to {line[-1][1]:.3g}"
-        for name, line in series.items()
-        if line
-    )
-    points = "; ".join(f"{m.name} at {m.x:.3g}, {m.y:.3g}" for m in marks)
-    said = f"{title}. {y.label} over {x.label}. {ends}. {points}"
-    return _figure(title, said, body, list(series) if len(series) > 1 else [], note)
-
-
 def histogram(
     title: str,
     label: str,
-    values: Mapping[str, Sequence[float]],
+    values: Mapping[str, Sequence[float] | np.ndarray],
     *,
     bins: int = 25,
     threshold: float | None = None,
-) -> str:
+) -> Chart:
     """Shares of each group's values in [0, 1] by equal bins, side by side; counts differ too much."""
     shares = {}
     for name, group in values.items():
-        counts = [0] * bins
-        for value in group:
-            counts[min(max(int(value * bins), 0), bins - 1)] += 1
-        shares[name] = [count / max(len(group), 1) for count in counts]
+        places = np.clip(np.asarray(group, float) * bins, 0, bins - 1).astype(int)
+        counts = np.bincount(places, minlength=bins) / max(len(group), 1)
+        shares[f"{name}: {len(group):,} images"] = counts.tolist()
     high = max((max(row) for row in shares.values()), default=0.0) or 1.0
-    x, y = Axis(label), Axis("share of its images", 0.0, high)
-    body = [_axes(x, y)]
-    step = (_W - _LEFT - _RIGHT) / bins
-    wide = step / max(len(shares), 1) * 0.92
-    for i, row in enumerate(shares.values()):
-        for b, share in enumerate(row):
-            tall = share / high * (_H - _TOP - _BOTTOM)
-            if tall:
-                left, top = _LEFT + b * step + i * wide, _H - _BOTTOM - max(tall, 1.0)
-                body.append(
-                    f'<rect class="bar s{i % 5}" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" '
-                    f'height="{max(tall, 1.0):.1f}"/>'
-                )
-    if threshold is not None:
-        place = _place(x, y, (threshold, 0.0))[0]
-        side = "end" if threshold > 0.7 else "start"
-        body.append(
-            f'<path class="cut" d="M{place:g},{_TOP}V{_H - _BOTTOM}"/><text class="strong" '
-            f'x="{place + (-6 if side == "end" else 6):g}" y="{_TOP + 12}" text-anchor="{side}">'
-            f"threshold {threshold:.4g}</text>"
-        )
-    sizes = ", ".join(f"{name}: {len(group)} images" for name, group in values.items())
-    return _figure(title, f"{title}. {sizes}", body, list(values))
+    y = Axis("share of its images", 0.0, high)
+    return Chart(title, Axis(label), y, shares=shares, threshold=threshold)
 
 
-def reliability_chart(title: str, confidence: Points, bars: Sequence[float], note: str) -> str:
-    """Confidence against accuracy; `bars` (0 to 1) is the share of samples at each point."""
-    x, y = Axis("confidence"), Axis("right, share")
-    body = [_axes(x, y)]
-    body.append(f'<path class="guide" d="M{_LEFT},{_H - _BOTTOM}L{_W - _RIGHT},{_TOP}"/>')
-    places = [_place(x, y, point) for point in confidence]
-    path = " ".join(f"{px:g},{py:g}" for px, py in places)
-    body.append(f'<polyline class="line s0" points="{path}"/>')
-    for (px, py), share in zip(places, bars, strict=True):
-        radius = 2.5 + 7 * math.sqrt(share)  # the area is the number of samples
-        body.append(f'<circle class="dot s0" cx="{px:g}" cy="{py:g}" r="{radius:.1f}"/>')
-    return _figure(title, f"{title}. {note}", body, [], note)
-
-
-def _place(x: Axis, y: Axis, point: tuple[float, float]) -> tuple[float, float]:
-    across = x.share(point[0]) * (_W - _LEFT - _RIGHT)
-    up = y.share(point[1]) * (_H - _TOP - _BOTTOM)
-    return round(_LEFT + across, 1), round(_H - _BOTTOM - up, 1)
-
-
-def _thinned(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thinned(places: Points) -> list[tuple[float, float]]:
     """Without points that repeat their neighbours or lie on a straight line between them."""
     kept: list[tuple[float, float]] = []
     for place in places:
@@ -185,59 +180,3 @@ def _thinned(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
             kept.pop()
         kept.append(place)
     return kept
-
-
-def _mark(x: Axis, y: Axis, mark: Mark) -> str:
-    px, py = _place(x, y, (mark.x, mark.y))
-    parts = []
-    if mark.x_ends:
-        low, high = (_place(x, y, (end, mark.y))[0] for end in mark.x_ends)
-        parts.append(f'<path class="whisker" d="M{low:g},{py:g}H{high:g}"/>')
-    if mark.y_ends:
-        low, high = (_place(x, y, (mark.x, end))[1] for end in mark.y_ends)
-        parts.append(f'<path class="whisker" d="M{px:g},{low:g}V{high:g}"/>')
-    side = "end" if px > _W * 0.6 else "start"
-    below = py < _H / 2
-    parts.append(
-        f'<circle class="mark" cx="{px:g}" cy="{py:g}" r="5.5"/>'
-        f'<text class="strong" x="{px + (-10 if side == "end" else 10):g}" '
-        f'y="{py + (22 if below else -12):g}" text-anchor="{side}">{escape(mark.name)}</text>'
-    )
-    return "".join(parts)
-
-
-def _axes(x: Axis, y: Axis) -> str:
-    bottom, right = _H - _BOTTOM, _W - _RIGHT
-    parts = []
-    for tick in x.ticks():
-        px = _place(x, y, (tick, y.low))[0]
-        parts.append(f'<path class="grid" d="M{px:g},{_TOP}V{bottom}"/>')
-        parts.append(f'<text x="{px:g}" y="{bottom + 15}" text-anchor="middle">{tick:.4g}</text>')
-    for tick in y.ticks():
-        py = _place(x, y, (x.low, tick))[1]
-        parts.append(f'<path class="grid" d="M{_LEFT},{py:g}H{right}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{py + 4:g}" text-anchor="end">{tick:.4g}</text>')
-    return (
-        "".join(parts)
-        + f'<path class="axis" d="M{_LEFT},{_TOP}V{bottom}H{right}"/>'
-        + f'<text class="name" x="{(_LEFT + right) / 2:g}" y="{_H - 8}" text-anchor="middle">'
-        + f"{escape(x.label)}</text>"
-        + f'<text class="name" transform="translate(11 {(_TOP + bottom) / 2:g}) rotate(-90)" '
-        + f'text-anchor="middle">{escape(y.label)}</text>'
-    )
-
-
-def _figure(
-    title: str, said: str, body: Sequence[str], names: Sequence[str], note: str = ""
-) -> str:
-    legend = "".join(
-        f'<span><i class="s{i % 5}"></i>{escape(name)}</span>' for i, name in enumerate(names)
-    )
-    return (
-        f'<figure class="chart"><figcaption><h3>{escape(title)}</h3></figcaption>'
-        f'<svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(said, quote=True)}">'
-        f"{''.join(body)}</svg>"
-        + (f'<p class="legend">{legend}</p>' if legend else "")
-        + (f'<p class="note">{escape(note)}</p>' if note else "")
-        + "</figure>"
-    )

@@ -1,25 +1,28 @@
-"""How the run went, and what it ran on."""
+"""What the folder of a run tells: its curves, the check of its data, and what it ran on."""
 
 from __future__ import annotations
 
 import json
 import math
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.report.charts import around, line_chart
+from tinysight.report.charts import Chart, around
+from tinysight.report.quality import Table
+
+_CHECK = "data_check.json"
+_FIRST = 3  # items of a finding
+_CHARTS = {"loss": "Training loss", "metric": "Evaluation", "lr": "Learning rate"}
 
 
-def history(folder: Path | None) -> str:
-    """Curves by epoch from `metrics.jsonl`; empty without it."""
-    lines = _lines(folder / "metrics.jsonl") if folder else []
-    if not lines:
-        return ""
-    series: dict[str, dict[str, list[tuple[float, float]]]] = {"loss": {}, "metric": {}, "lr": {}}
-    for line in lines:
-        epoch = float(line["epoch"])
+def history(folder: Path | None) -> list[Chart]:
+    """Curves by epoch from `metrics.jsonl`; none without it."""
+    path = folder and folder / "metrics.jsonl"
+    if not path or not path.is_file():
+        return []
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {kind: {} for kind in _CHARTS}
+    for line in map(json.loads, filter(None, path.read_text("utf-8").splitlines())):
         values = [("loss", "loss", line.get("loss")), ("lr", "learning rate", line.get("lr"))]
         values += [("metric", name, value) for name, value in line.get("metrics", {}).items()]
         for kind, name, value in values:
@@ -27,58 +30,57 @@ def history(folder: Path | None) -> str:
             if not isinstance(value, int | float) or not math.isfinite(value):
                 continue
             if kind != "metric" or (0 <= value <= 1 and not name.startswith("threshold")):
-                series[kind].setdefault(name, []).append((epoch, float(value)))
-    charts = []
-    for kind, title in (
-        ("loss", "Training loss"),
-        ("metric", "Evaluation"),
-        ("lr", "Learning rate"),
-    ):
-        points = [point for line in series[kind].values() for point in line]
-        if points:
-            x = around([epoch for epoch, _ in points], "epoch")
-            y = around([value for _, value in points], kind if kind != "metric" else "")
-            if kind != "metric":
-                y = y._replace(low=min(y.low, 0.0))
-            chart = line_chart(title, x, y, series[kind], dots=kind == "metric")
-            charts.append(f'<div class="card">{chart}</div>')
-    return f'<section><h2>Training</h2><div class="charts">{"".join(charts)}</div></section>'
+                series[kind].setdefault(name, []).append((float(line["epoch"]), float(value)))
+    return [_curves(title, kind, series[kind]) for kind, title in _CHARTS.items() if series[kind]]
 
 
-def environment(report: EvaluationReport, folder: Path | None) -> str:
-    """Versions, hardware, and the parts of an image's time."""
+def _curves(title: str, kind: str, series: dict[str, list[tuple[float, float]]]) -> Chart:
+    epochs, values = zip(*(point for line in series.values() for point in line), strict=True)
+    y = around(values, "" if kind == "metric" else kind)
+    if kind != "metric":
+        y = y._replace(low=min(y.low, 0.0))
+    return Chart(title, around(epochs, "epoch"), y, series, dots=kind == "metric")
+
+
+def data_check(folder: Path | None) -> Table | None:
+    """What `tinysight data check --json` found; no rows if nothing, None if it was not asked."""
+    tree = _read(folder, _CHECK)
+    findings = tree.get("findings") if isinstance(tree, dict) else None
+    if not isinstance(findings, list):
+        return None
     rows = []
-    if report.latency:
-        for name in report.latency._fields[1:]:
-            spread = getattr(report.latency, name)
-            rows.append((name, f"{spread.median:.2f}", f"{spread.p95:.2f}"))
-    cards = []
-    if rows and report.latency:
-        cells = "".join(
-            f'<tr><th scope="row">{name}</th><td>{median}</td><td>{p95}</td></tr>'
-            for name, median, p95 in rows
-        )
-        cards.append(
-            f"<h3>Time of one image, ms ({report.latency.images} timed one by one)</h3>"
-            '<table><thead><tr><th scope="col">part</th><th scope="col">median</th>'
-            f'<th scope="col">95 of 100 below</th></tr></thead><tbody>{cells}</tbody></table>'
-        )
-    path = folder and folder / "environment.json"
-    if path and path.is_file():
-        tree = json.loads(path.read_text("utf-8"))
-        cells = "".join(
-            f'<tr><th scope="row">{escape(str(k))}</th><td class="text">{escape(str(v))}</td></tr>'
-            for k, v in tree.items()
-            if isinstance(v, str | int | float)
-        )
-        cards.append(f"<h3>Environment</h3><table><tbody>{cells}</tbody></table>")
-    if not cards:
-        return ""
-    shown = "".join(f'<div class="card scroll">{card}</div>' for card in cards)
-    return f'<section><h2>Where it was measured</h2><div class="charts">{shown}</div></section>'
+    for finding in findings:
+        items = finding.get("items", [])
+        kind, severity = (str(finding.get(key, "")) for key in ("kind", "severity"))
+        first = "; ".join(_plain(item) for item in items[:_FIRST])
+        rows.append((kind, severity, str(finding.get("count", len(items))), first))
+    return Table("Data check", ("finding", "severity", "number", "first"), rows, (1, 3))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+def environment(report: EvaluationReport, folder: Path | None) -> list[Table]:
+    """The parts of an image's latency, versions and hardware."""
+    tables, latency = [], report.latency
+    if latency:
+        parts = {name: getattr(latency, name) for name in latency._fields[1:]}
+        rows = [(name, f"{part.median:.2f}", f"{part.p95:.2f}") for name, part in parts.items()]
+        title = f"Latency per image, ms ({latency.images} timed one by one)"
+        tables.append(Table(title, ("part", "median", "95th percentile"), rows))
+    tree = _read(folder, "environment.json")
+    if tree is not None:
+        cells = [(str(k), str(v)) for k, v in tree.items() if isinstance(v, str | int | float)]
+        tables.append(Table("Environment", (), cells, (1,)))
+    return tables
+
+
+def _read(folder: Path | None, name: str) -> Any:
+    path = folder and folder / name
+    return json.loads(path.read_text("utf-8")) if path and path.is_file() else None
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return " = ".join(map(_plain, value))
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 120 else f"...{text[-117:]}"

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from tinysight import __version__
+from tinysight.errors import MissingDependency
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.files import read_yaml, write_atomic
-from tinysight.report.answer import answer, warnings
-from tinysight.report.errors import worst_errors
-from tinysight.report.history import environment, history
-from tinysight.report.quality import overview, quality
-from tinysight.report.trouble import trouble
+from tinysight.report import quality
+from tinysight.report.charts import AREA
+from tinysight.report.history import data_check, environment, history
+from tinysight.report.summary import metric_interval, misclassified, warnings
 
-_STYLE = Path(__file__).with_name("style.css")
-# The browser itself refuses whatever is not in the file.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_FEW = 4  # classes whose tables share a card
 
 
 class Page(NamedTuple):
@@ -55,46 +52,49 @@ def write_report(run: str | Path, report: EvaluationReport) -> Path:
 
 
 def write_page(path: str | Path, report: EvaluationReport, page: Page) -> Path:
-    """Write the page to `path`, whole or not at all; returns it."""
-    path = Path(path)
-    write_atomic(path, _page(report, page))
-    return path
+    """Write the page to `path`, whole or not at all; returns it.
 
-
-def _page(report: EvaluationReport, page: Page) -> str:
-    title = escape(page.title)
-    network = f"<small>{escape(page.network)}</small>" if page.network else ""
-    lead = f'<p class="lead">{escape(page.description)}</p>' if page.description else ""
-    parts = [
-        answer(report),
-        warnings(report),
-        '<div class="two">',
-        worst_errors(report),
-        f'<section class="stack" aria-label="Overview">{overview(report)}</section></div>',
-        quality(report),
-        history(page.folder),
-        trouble(report, page.folder),
-        environment(report, page.folder),
-        _repeat(page),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title} - report</title><style>{_STYLE.read_text('utf-8')}</style></head><body>"
-        f"<header><h1>{title}{network}</h1>{lead}</header><main>{''.join(parts)}</main>"
-        f"<footer>tinysight {__version__}</footer></body></html>\n"
-    )
-
-
-def _repeat(page: Page) -> str:
-    parts = []
-    if page.command:
-        parts.append(f"<h2>Repeat it</h2><pre>{escape(shlex.join(page.command))}</pre>")
+    Raises:
+        MissingDependency: jinja2 is not installed.
+    """
+    overview = [quality.roc(report), quality.scores(report)]
+    labels = quality.label_table(report)
     recipe = page.folder and page.folder / "recipe.yaml"
-    if recipe and recipe.is_file():
-        text = escape(recipe.read_text("utf-8"))
-        parts.append(
-            f"<details><summary>Recipe, every default</summary><pre>{text}</pre></details>"
-        )
-    return f"<section>{''.join(parts)}</section>" if parts else ""
+    text = render(
+        "page.html",
+        page=page,
+        report=report,
+        interval=metric_interval(report),
+        warnings=warnings(report),
+        errors=misclassified(report),
+        overview=overview if any(overview) else [labels],
+        sections=[quality.Table(*section) for section in report.sections()],
+        curves=[quality.precision_recall(report), quality.calibration_chart(report)],
+        classes=[quality.confusion(report), labels if report.binary else None],
+        together=len(report.labels) <= _FEW,
+        history=history(page.folder),
+        data_check=data_check(page.folder),
+        environment=environment(report, page.folder),
+        command=shlex.join(page.command),
+        recipe=recipe.read_text("utf-8") if recipe and recipe.is_file() else "",
+        version=__version__,
+    )
+    write_atomic(Path(path), text)
+    return Path(path)
+
+
+def render(name: str, **values: object) -> str:
+    """A file of `templates/` with these values in it; text is escaped.
+
+    Raises:
+        MissingDependency: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingDependency("jinja2", "train", "the report") from error
+    loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
+    templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    templates.globals["area"] = AREA
+    templates.filters["num"] = lambda value, spec="g": format(value, spec)
+    return templates.get_template(name).render(values)

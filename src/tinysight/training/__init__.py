@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Callback": "tinysight.training.callbacks",
     "FitResult": "tinysight.training.loop",
     "evaluate_run": "tinysight.training.predictor",
     "fit": "tinysight.training.loop",
@@ -14,10 +15,11 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from tinysight.training.callbacks import Callback
     from tinysight.training.loop import FitResult, fit
     from tinysight.training.predictor import evaluate_run, load_model, load_predictor
 
-__all__ = ["FitResult", "evaluate_run", "fit", "load_model", "load_predictor"]
+__all__ = ["Callback", "FitResult", "evaluate_run", "fit", "load_model", "load_predictor"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,26 +22,30 @@ from tinysight.errors import CheckpointError
 from tinysight.files import write_atomic
 
 KEY = "tinysight-checkpoint"  # the one entry of the metadata: more would be stored in any order
-_VERSION = 1
-_PARTS = ("model", "optimizer", "training")
+_VERSIONS = (1, 2)  # the second also has an objective
+_PARTS = ("model", "optimizer", "training", "objective")
 
 
 @dataclass
 class TrainState:
     """Where a run stands, besides its tensors.
 
+    The loop works on it directly, but for what other parts of the run count themselves (`loss_sum`, `seen`, `terms`,
+    `scaler`, `schedule`): these are filled in when a checkpoint is written, by `run.current_state`.
+
     Attributes:
         step: training steps done, each one change of the weights.
-        loss_sum: of the images of this epoch so far.
-        seen: images in that sum.
-        best: epoch and metrics of the best evaluation; empty before the first.
-        unreadable: reason by place in the training list.
+        loss_sum: sum of the losses of this epoch's images so far.
+        seen: number of images in that sum.
+        best: epoch and metrics of the best evaluation; empty before the first one.
+        unreadable: reason that an image could not be read, by place in the training list.
         data: fingerprint of the training list.
-        processes: that the batches are shared by.
+        processes: number of processes that share the batches.
         mark: epoch and value that early stopping waits to see surpassed; empty before the first.
         stopped: whether early stopping has ended the run.
         scaler: loss scale of fp16, and steps since it last changed.
         schedule: what a schedule has seen that is no pure function of the step.
+        terms: sums like `loss_sum` of each term, where there are several.
     """
 
     step: int = 0
@@ -55,6 +59,7 @@ class TrainState:
     stopped: bool = False
     scaler: dict[str, float] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,12 @@ class Checkpoint:
     """What one file holds.
 
     Attributes:
-        recipe: as plain data.
-        state: of the loop.
+        recipe: the resolved recipe as plain data.
+        state: where the run stands.
         model: the network to use.
-        optimizer: its memory; empty in a file of weights alone.
-        training: the network that goes on learning, where it is not the one to use but averaged into it.
+        optimizer: the optimiser's memory; empty in a file of weights alone.
+        training: the network in training, where the one to use is its running mean.
+        objective: the rest of the objective's parameters and buffers: other networks, losses.
     """
 
     recipe: dict[str, Any]
@@ -74,6 +80,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     training: dict[str, Tensor] = field(default_factory=dict)
+    objective: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -84,7 +91,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, value in getattr(checkpoint, part).items()
     }
     content = json.dumps({"recipe": checkpoint.recipe, "state": asdict(checkpoint.state)})
-    entry = {"version": _VERSION, "content": content, "digest": _digest(tensors, content)}
+    version = _VERSIONS[bool(checkpoint.objective)]
+    entry = {"version": version, "content": content, "digest": _digest(tensors, content)}
     write_atomic(path, save(tensors, {KEY: json.dumps(entry)}))
 
 
@@ -102,8 +110,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         version, content, digest = entry["version"], str(entry["content"]), entry["digest"]
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(str(path), "damaged: its header is not readable") from None
-    if version != _VERSION:
-        what = f"a checkpoint of format {version}; this version reads format {_VERSION}"
+    if version not in _VERSIONS:
+        what = f"a checkpoint of format {version}; this version reads formats 1 and 2"
         raise CheckpointError(str(path), what, "upgrade tinysight")
     if _digest(tensors, content) != digest:
         raise CheckpointError(str(path), "damaged: its content does not match its digest")
@@ -112,10 +120,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for key, value in tensors.items():
         part, _, name = key.partition(".")
         parts[part][name] = value
-    return Checkpoint(tree["recipe"], loop_state(tree["state"]), **parts)
+    return Checkpoint(tree["recipe"], train_state(tree["state"]), **parts)
 
 
-def loop_state(tree: Mapping[str, Any]) -> TrainState:
+def train_state(tree: Mapping[str, Any]) -> TrainState:
     """The state of `asdict`, as JSON gives it back."""
     reasons = {int(index): reason for index, reason in tree["unreadable"].items()}
     return TrainState(**{**tree, "unreadable": reasons})

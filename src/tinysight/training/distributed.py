@@ -27,17 +27,17 @@ from torch import Tensor
 from tinysight.errors import ConfigError, DistributedError
 
 # A process waits as long for another, which may be evaluating. One that has died is noticed at once.
-_PATIENCE = timedelta(hours=6)
-_MOMENT = 10.0  # seconds, at most, for gloo's threads to let go
+_TIMEOUT = timedelta(hours=6)
+_RELEASE_TIMEOUT = 10.0  # seconds, at most, for gloo's threads to let go
 
 
 class Processes:
     """The processes of a run, seen from one of them. With one alone, nothing is sent.
 
     Attributes:
-        rank: of this process, from 0.
-        world: how many there are.
-        device: of this process.
+        rank: number of this process, from 0.
+        world: number of processes, at least 1.
+        device: the device that this process computes on.
     """
 
     def __init__(self, rank: int, world: int, device: torch.device) -> None:
@@ -48,19 +48,19 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that evaluates, writes and reports."""
+        """True for the process that evaluates, writes and reports."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> None:
         """Sum of all processes' tensors, in place; the same bits in each."""
         if self.world > 1:
-            with self._answering():
+            with self._reporting_loss():
                 dist.all_reduce(self._noted(tensor))
 
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Give all processes the tensors of the first one, in place."""
         if self.world > 1:
-            with self._answering():
+            with self._reporting_loss():
                 for tensor in tensors:
                     dist.broadcast(self._noted(tensor), 0)
 
@@ -120,7 +120,7 @@ class Processes:
         """
         if self.world > 1:
             dist.destroy_process_group()
-            until = time.monotonic() + _MOMENT
+            until = time.monotonic() + _RELEASE_TIMEOUT
             while self._held() and time.monotonic() < until:
                 time.sleep(0.001)
 
@@ -137,7 +137,7 @@ class Processes:
         return len(self._sent)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _reporting_loss(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
@@ -164,7 +164,7 @@ def processes() -> Iterator[Processes]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         what = f"the processes do not find each other: {str(error).splitlines()[0]}"
         raise DistributedError(f"process {rank} of {world}", what) from error
@@ -172,14 +172,14 @@ def processes() -> Iterator[Processes]:
     try:
         yield found
     except Exception as error:
-        _tell_launcher(error)
+        _report_to_launcher(error)
         raise
     finally:
         found.close()
 
 
 def is_main() -> bool:
-    """Whether this process is the only one or the first of those that `torchrun` started."""
+    """True for the only process, or the first of those that `torchrun` started."""
     return _number("RANK", 0) == 0
 
 
@@ -200,7 +200,7 @@ def _device(local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _tell_launcher(error: Exception) -> None:
+def _report_to_launcher(error: Exception) -> None:
     """`torchrun` ends with a summary, which names the error that it finds in this file."""
     if os.environ.get("TORCHELASTIC_ERROR_FILE") and not isinstance(error, DistributedError):
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler

@@ -1,10 +1,10 @@
-"""The folder of one run: what lies in it, who may write there, and how a run is taken up again.
+"""The folder of one run: what lies in it, who may write there, and how a run is resumed.
 
 recipe.yaml          resolved, every default written out
 environment.json     versions, hardware, hashes of the lists, every start
 metrics.jsonl        a line an epoch
 tensorboard/         the same as an event file
-checkpoints/         last (to go on from), previous (the one before), best (to use)
+checkpoints/         last (to resume from), previous (the one before), best (to use)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import platform
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,13 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Keys that a resumed run may change, since the weights do not depend on them. The data may have
 # moved: the list's fingerprint is compared.
-_FREE = (
-    "description",
-    "data.root",
-    "data.train.root",
-    "data.eval.root",
-    "data.workers",
-    "train.checkpoint_every",
+_MAY_CHANGE = re.compile(
+    r"description|data\.root|data\.train\.root|data\.eval\.(\w+\.)?root|data\.workers|train\.checkpoint_every"
 )
 _SHOWN = 10
 
@@ -62,22 +58,22 @@ class RunFolder:
     def open(
         self, recipe: Recipe, resume: bool, notes: Mapping[str, Any] | None = None
     ) -> Checkpoint | None:
-        """Make the folder, or with `resume` go on with the run in it.
+        """Make the folder, or with `resume` take up the run in it.
 
         Args:
             recipe: the resolved recipe.
             resume: whether the folder may hold a run of it.
-            notes: more entries of environment.json.
+            notes: further entries of environment.json.
 
         Returns:
-            The checkpoint to go on from, None to begin.
+            The checkpoint to resume from, None to begin.
 
         Raises:
             CheckpointError: the folder holds a run and `resume` is not set, the run in it is of
                 another recipe, or its last checkpoint is damaged.
         """
-        if not resume and (found := self._found()):
-            hint = "--resume goes on with it; or choose another folder with --out"
+        if not resume and (found := self._existing()):
+            hint = "pass --resume to resume it, or choose another folder with --out"
             raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
         checkpoint = None
         if self.recipe.is_file():
@@ -88,14 +84,14 @@ class RunFolder:
         for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
             part.unlink()
         write_atomic(self.recipe, recipe_yaml(recipe))
-        self._keep_metrics(checkpoint.state.step if checkpoint else 0)
+        self._truncate_metrics(checkpoint.state.step if checkpoint else 0)
         self._note_environment(checkpoint.state.step if checkpoint else 0, notes or {})
         return checkpoint
 
     def save_last(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint to go on from; the one before stays as `previous`."""
+        """Write the checkpoint to resume from; the one before stays as `previous`."""
         if self.last.is_file():
-            self.last.replace(self.previous)  # killed here, the run goes on from `previous`
+            self.last.replace(self.previous)  # killed here, the run resumes from `previous`
         save_checkpoint(self.last, checkpoint)
 
     def append(self, record: dict[str, Any]) -> None:
@@ -104,7 +100,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
         append_events(self.events, record)
 
-    def _found(self) -> str:
+    def _existing(self) -> str:
         """Name of a file that only a run leaves; empty if there is none."""
         own = (self.recipe, self.environment, self.metrics, self.last, self.previous, self.best)
         return next((p.name for p in own if p.exists()), "")
@@ -119,7 +115,7 @@ class RunFolder:
         keys = [
             key
             for key in dict.fromkeys((*there, *here))
-            if there.get(key) != here.get(key) and not key.startswith(_FREE)
+            if there.get(key) != here.get(key) and not _MAY_CHANGE.match(key)
         ]
         if keys:
             shown = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:_SHOWN]]
@@ -136,12 +132,12 @@ class RunFolder:
         try:
             return load_checkpoint(self.last)
         except CheckpointError as error:
-            hint = "delete it, and --resume begins anew"
+            hint = "delete it, and --resume begins again"
             if self.previous.is_file():
-                hint = f"delete it, and --resume goes on from {self.previous.name}"
+                hint = f"delete it, and --resume continues from {self.previous.name}"
             raise CheckpointError(str(self.last), error.problems[0].what, hint) from None
 
-    def _keep_metrics(self, step: int) -> None:
+    def _truncate_metrics(self, step: int) -> None:
         """Drop the lines after `step`, which the run will write again, and a line cut off."""
         records = []
         if self.metrics.is_file():
@@ -173,7 +169,7 @@ class RunFolder:
 
 
 def environment() -> dict[str, Any]:
-    """What the last bits of a result depend on."""
+    """Versions and hardware that the last bits of a result depend on."""
     cuda = torch.cuda.is_available()
     return {
         "tinysight": __version__,

@@ -20,7 +20,7 @@ KEY = "tinysight-weights"  # the one entry of the metadata: more would be stored
 
 
 class ImportedWeights(NamedTuple):
-    """A file that was written: its entries, their numbers, the classes (None: no classifier in it)."""
+    """A file that was written: number of its entries and of their values; number of classes (None: no classifier)."""
 
     path: Path
     network: str

@@ -1,7 +1,7 @@
 """The training run: `fit(recipe, out)`, the one place where the sections of a recipe meet.
 
 The same recipe, data and seed give the same weights. Everything random is a function of the seed
-and the step, so a run that was killed goes on from its last checkpoint, also inside an epoch, to
+and the step, so a run that was killed resumes from its last checkpoint, also inside an epoch, to
 the weights it would have had: byte for byte on a CPU with the same versions and number of threads.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,31 @@ from typing import Any
 import torch
 
 from tinysight.config import Recipe
+from tinysight.config.schema import Train
 from tinysight.data.labels import resolve_labels
 from tinysight.data.loader import Batch, batches
 from tinysight.errors import ConfigError
-from tinysight.evaluation.predictor import Evaluation, evaluate
+from tinysight.evaluation.predictor import evaluate
 from tinysight.tasks import task_of_recipe
-from tinysight.training.checkpoint import save_checkpoint
+from tinysight.training.callbacks import Callback, Progress
+from tinysight.training.checkpoint import TrainState, save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder
+from tinysight.training.objective.supervised import supervised
 from tinysight.training.optim import set_lr
 from tinysight.training.predictor import predictor
-from tinysight.training.report import Report
-from tinysight.training.run import Run, checkpoint, note_state, prepare, steps_per_epoch
-from tinysight.training.selection import is_evaluated, judge
+from tinysight.training.run import (
+    ObjectiveFactory,
+    Run,
+    best_checkpoint,
+    build_run,
+    check_bad_fraction,
+    checkpoint,
+    current_state,
+    note_unreadable,
+    unreadable_images,
+)
 from tinysight.training.step import numerics
-from tinysight.training.unreadable import cap
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +56,11 @@ class FitResult:
         out: the run folder.
         best: checkpoint of the best epoch, weights alone.
         last: checkpoint of the last epoch.
-        epoch: the best one, from 1.
-        metrics: of the best epoch.
+        epoch: number of the best epoch, from 1; 0 if the run was stopped before an evaluation.
+        metrics: values of the best epoch by name.
         unreadable: (path, reason) of each image that was left out, in training and evaluation.
         seconds: wall-clock time of this call.
+        stop_reason: what a callback gave to `run.stop`; empty if none did.
     """
 
     out: Path
@@ -59,10 +70,17 @@ class FitResult:
     metrics: dict[str, float]
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
+    stop_reason: str = ""
 
 
 def fit(
-    recipe: Recipe, out: str | Path, *, resume: bool = False, progress: bool | None = None
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    progress: bool | None = None,
+    callbacks: Sequence[Callback] = (),
+    objective: ObjectiveFactory = supervised,
 ) -> FitResult:
     """Train `recipe` into the folder `out`.
 
@@ -72,8 +90,12 @@ def fit(
     Args:
         recipe: a resolved recipe.
         out: the run folder; made if it does not exist, never overwritten.
-        resume: go on with the run in `out`, from its last checkpoint; begin if there is none.
+        resume: resume the run in `out` from its last checkpoint; begin if there is none.
         progress: show a bar. Default: on a terminal. Without one each epoch logs a line.
+        callbacks: told of every step and epoch; may stop the run.
+        objective: builds what is trained from the recipe and the training images. Default: the recipe's network and
+            losses. The network that it evaluates has to be the one of the recipe's `model`. A run is resumed with the
+            objective that it began with.
 
     Raises:
         ConfigError: a component refuses its values, or the loss is not a number any more.
@@ -85,65 +107,75 @@ def fit(
     started = time.perf_counter()
     recipe = resolve_labels(recipe)
     with processes() as group, numerics(recipe.train):
-        place = group.device
-        with torch.random.fork_rng([place.index or 0] if place.type == "cuda" else []):
-            run = prepare(recipe, RunFolder(out), resume, group)
-            left_out = _train(run, progress)
+        device = group.device
+        with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
+            run = build_run(recipe, RunFolder(out), resume, group, objective)
+            run.callbacks = (Progress(progress), *callbacks) if group.main else ()
+            left_out = _train(run)
         best, folder = run.state.best, run.folder
-        unreadable = (*run.unreadable.named(), *group.broadcast_json(left_out))
+        unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
     return FitResult(
         folder.path,
         folder.best,
         folder.last,
-        best["epoch"],
-        best["metrics"],
+        best.get("epoch", 0),
+        best.get("metrics", {}),
         tuple((path, reason) for path, reason in unreadable),
         time.perf_counter() - started,
+        run.stop_reason,
     )
 
 
-def _train(run: Run, progress: bool | None) -> list[tuple[str, str]]:
+def _train(run: Run) -> list[tuple[str, str]]:
     """All steps that are left; the unreadable evaluation images."""
     settings, state, left_out = run.recipe.train, run.state, dict[str, str]()
-    epochs, per_epoch = settings.epochs, steps_per_epoch(run.batches, settings)
-    if state.stopped:
+    ended = state.stopped
+    if ended:
         return []
-    stream = _stream(run, per_epoch)
+    stream = _stream(run)
     clock = time.perf_counter()
-    with Report(
-        epochs * per_epoch, state.step, progress if run.processes.main else False
-    ) as report:
-        while state.step < epochs * per_epoch:
-            learn(run, stream, per_epoch)
-            epoch, within = divmod(state.step, per_epoch)
-            report.step(epoch + (within > 0))
+    try:
+        for callback in run.callbacks:
+            callback.on_begin(run)
+        while state.step < settings.epochs * run.steps_per_epoch and not ended:
+            train_step(run, stream)
+            for callback in run.callbacks:
+                callback.on_step(run)
+            epoch, within = divmod(state.step, run.steps_per_epoch)
             if within:
-                if state.step % (settings.checkpoint_every or math.inf) == 0:
-                    _save(run)
+                ended = bool(run.stop_reason) and run.processes.world == 1
+                if ended or state.step % (settings.checkpoint_every or math.inf) == 0:
+                    _save(run, _finite_state(run))
                 continue
-            record, found = _end_epoch(run, epoch, clock)
+            record = _end_epoch(run, epoch, clock, left_out)
             clock = time.perf_counter()
-            left_out.update(found.unreadable if found else ())
-            if run.processes.main:
-                report.epoch(record, epochs)
-            if state.stopped:
-                logger.info("epoch %d: no better one in %s, so the run ends", epoch, _patience(run))
-                break
+            for callback in run.callbacks:
+                callback.on_epoch(run, record)
+            run.stop_reason = run.processes.broadcast_json(run.stop_reason)
+            ended = state.stopped or bool(run.stop_reason)
+            if state.stopped and settings.early_stopping:
+                patience = settings.early_stopping.patience
+                logger.info(
+                    "epoch %d: no better one in %d epochs, so the run ends", epoch, patience
+                )
+    finally:
+        for callback in run.callbacks:
+            callback.on_end(run)
     return list(left_out.items())
 
 
-def _stream(run: Run, per_epoch: int) -> Iterator[Batch]:
+def _stream(run: Run) -> Iterator[Batch]:
     """The batches from the next step on."""
-    epoch, within = divmod(run.state.step, per_epoch)
+    epoch, within = divmod(run.state.step, run.steps_per_epoch)
     first = epoch * run.batches.per_epoch + within * run.recipe.train.accumulate
     pin = run.processes.device.type == "cuda"
     return batches(run.batches, first, run.recipe.data.workers, pin)
 
 
-def learn(run: Run, stream: Iterator[Batch], per_epoch: int) -> None:
+def train_step(run: Run, stream: Iterator[Batch]) -> None:
     """One step, of as many batches as are due, taken from `stream`."""
     state, each = run.state, run.recipe.train.accumulate
-    epoch, within = divmod(state.step, per_epoch)
+    epoch, within = divmod(state.step, run.steps_per_epoch)
     first = epoch * run.batches.per_epoch + within * each
     count = min(each, (epoch + 1) * run.batches.per_epoch - first)
     images = sum(len(run.batches.indices(first + i)) for i in range(count))
@@ -156,71 +188,102 @@ def learn(run: Run, stream: Iterator[Batch], per_epoch: int) -> None:
 
 def _noted(run: Run, stream: Iterator[Batch]) -> Iterator[Batch]:
     for batch in stream:
-        run.unreadable.note(batch.unreadable)
+        note_unreadable(run, batch.unreadable)
         yield batch
 
 
-def _end_epoch(run: Run, epoch: int, clock: float) -> tuple[dict[str, Any], Evaluation | None]:
-    """Evaluate if it is time, keep the best, write the epoch's line, then its checkpoint."""
-    settings, state, found = run.recipe.train, run.state, None
-    record: dict[str, Any] = {"epoch": epoch, "step": state.step, "loss": _mean_loss(run)}
+def _end_epoch(run: Run, epoch: int, clock: float, left_out: dict[str, str]) -> dict[str, Any]:
+    """Evaluate if it is due, keep the best, write the epoch's line, then its checkpoint."""
+    settings, state, now = run.recipe.train, run.state, _finite_state(run)
+    seen = max(now.seen, 1)
+    record: dict[str, Any] = {"epoch": epoch, "step": state.step, "loss": now.loss_sum / seen}
+    if now.terms:
+        record["terms"] = {name: value / seen for name, value in now.terms.items()}
     record["lr"] = run.schedule(state.step - 1)
     if is_evaluated(settings, epoch):
-        found = _evaluate(run) if run.processes.main else None
-        metrics = run.processes.broadcast_json(found.metrics if found else {})
-        record |= {"metrics": metrics, "unreadable": len(found.unreadable) if found else 0}
-        best, _ = judge(state, settings, epoch, metrics)
+        found, unreadable = _evaluate(run) if run.processes.main else ({}, {})
+        left_out.update(unreadable)
+        metrics = run.processes.broadcast_json(found)
+        record |= {"metrics": metrics, "unreadable": len(unreadable)}
+        best = update_best(state, settings, epoch, metrics)
         if hasattr(run.schedule, "observe"):
             run.schedule.observe(next(iter(metrics.values())))
         if best:
             record["best"] = True
             if run.processes.main:
-                save_checkpoint(run.folder.best, checkpoint(run, weights_only=True))
+                now = replace(now, best=state.best, mark=state.mark, stopped=state.stopped)
+                save_checkpoint(run.folder.best, best_checkpoint(run, now))
     record["seconds"] = round(time.perf_counter() - clock, 3)
     record["time"] = round(time.time(), 3)
     if run.processes.main:
         run.folder.append(record)
     run.step.totals.zero_()
-    _save(run)
-    return record, found
+    _save(run, _finite_state(run))
+    return record
 
 
-def _evaluate(run: Run) -> Evaluation:
+def _evaluate(run: Run) -> tuple[dict[str, float], dict[str, str]]:
+    """The metrics of all splits, and the reason of each image that could not be read."""
     data, task = run.recipe.data, task_of_recipe(run.recipe)
-    found = evaluate(
-        predictor(run.shown.eval(), task),
-        run.eval_samples,
-        run.prepare,
-        [m.spec for m in run.recipe.metrics],
-        batch_size=data.eval_batch_size,
-        labels=data.labels or (),
-        task=task,
-    )
-    cap(found.unreadable, run.eval_samples, data.max_bad_fraction)
-    return found
+    metrics, unreadable = dict[str, float](), dict[str, str]()
+    for name, samples in run.eval_samples.items():
+        found = evaluate(
+            predictor(run.eval_model.eval(), task),
+            samples,
+            run.transforms,
+            [m.spec for m in run.recipe.metrics],
+            batch_size=data.eval_batch_size,
+            labels=data.labels or (),
+            task=task,
+        )
+        check_bad_fraction(found.unreadable, samples, data.max_bad_fraction)
+        metrics |= {f"{name}/{k}" if name else k: v for k, v in found.metrics.items()}
+        unreadable |= dict(found.unreadable)
+    return metrics, unreadable
 
 
-def _save(run: Run) -> None:
-    """Write the checkpoint to go on from."""
-    _mean_loss(run)
+def is_evaluated(settings: Train, epoch: int) -> bool:
+    """True every `eval_every` epochs from `eval_from` on, and for the last one in any case."""
+    due = epoch >= settings.eval_from and epoch % settings.eval_every == 0
+    return due or epoch == settings.epochs
+
+
+def update_best(
+    state: TrainState, settings: Train, epoch: int, metrics: Mapping[str, float]
+) -> bool:
+    """Take the metrics of `epoch` into `state`, and say whether it is the best so far.
+
+    The first metric counts; larger is better. Early stopping waits for a value more than `min_delta` above the last
+    that did so, `patience` epochs long; then it sets `state.stopped`.
+    """
+    value = next(iter(metrics.values()))
+    best = not state.best or value > next(iter(state.best["metrics"].values()))
+    if best:
+        state.best = {"epoch": epoch, "metrics": dict(metrics)}
+    stopping = settings.early_stopping
+    if stopping:
+        if not state.mark or value > state.mark["value"] + stopping.min_delta:
+            state.mark = {"epoch": epoch, "value": value}
+        state.stopped = epoch - state.mark["epoch"] >= stopping.patience
+    return best
+
+
+def _save(run: Run, state: TrainState) -> None:
+    """Write the checkpoint to resume from; all processes together."""
+    found = checkpoint(run, state)
     if run.processes.main:
-        run.folder.save_last(checkpoint(run))
+        run.folder.save_last(found)
 
 
-def _mean_loss(run: Run) -> float:
-    """Mean loss of this epoch's images so far, with the state brought up to date.
+def _finite_state(run: Run) -> TrainState:
+    """The state for a checkpoint; all processes together.
 
     Raises:
-        ConfigError: it is not a number any more; no checkpoint is written of such weights.
+        ConfigError: the mean loss is not a number any more; no checkpoint is written of such weights.
     """
-    note_state(run)
-    mean = run.state.loss_sum / max(run.state.seen, 1)
+    state = current_state(run)
+    mean = state.loss_sum / max(state.seen, 1)
     if not math.isfinite(mean):
-        what = f"the loss became {mean} before step {run.state.step}"
-        raise ConfigError("train.lr", what, "lower it, or warm up longer")
-    return mean
-
-
-def _patience(run: Run) -> str:
-    stopping = run.recipe.train.early_stopping
-    return f"{stopping.patience} epochs" if stopping else ""
+        what = f"the loss became {mean} before step {state.step}"
+        raise ConfigError("train.lr", what, "lower train.lr or lengthen the warm-up")
+    return state

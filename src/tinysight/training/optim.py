@@ -6,7 +6,7 @@ optimiser takes the groups, and `set_lr` hands it the rate of the step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -14,7 +14,6 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from tinysight.registry import optimizers
-from tinysight.training.rmsprop import RMSProp
 
 Groups: TypeAlias = Sequence[dict[str, Any]]
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
@@ -50,16 +49,8 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         exempt = name.endswith(undecayed) or (id(parameter) in norms and not decays_norm)
         decay = 0.0 if exempt else weight_decay
         key = (decay, float(multiplier(name)), parameter.ndim <= 1)
-        group = groups.setdefault(
-            key,
-            {
-                "params": [],
-                "names": [],
-                "weight_decay": key[0],
-                "lr_mult": key[1],
-                "one_dimensional": key[2],
-            },
-        )
+        kind = dict(zip(("weight_decay", "lr_mult", "one_dimensional"), key, strict=True))
+        group = groups.setdefault(key, {"params": [], "names": [], **kind})
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
@@ -90,30 +81,26 @@ def adjusted(
     Raises:
         ValueError: a beginning in `lr_mults` that fits no name.
     """
-    mults = dict(lr_mults or {})
+    mults = {"": 1.0, **(lr_mults or {})}
     names = [name for group in groups for name in group.get("names", ())]
-    for start in mults:
+    for start in lr_mults or ():
         if not any(name.startswith(start) for name in names):
             raise ValueError(f"lr_mults: no parameter's name begins with {start!r}")
     result: list[dict[str, Any]] = []
     for group in groups:
-        if "names" not in group:
-            result.append(dict(group))
-            continue
         parts: dict[tuple[bool, float], dict[str, Any]] = {}
         flat = group.get("one_dimensional", False) and not decay_one_dimensional
-        for name, parameter in zip(group["names"], group["params"], strict=True):
+        for name, parameter in zip(group.get("names", ()), group["params"], strict=False):
             exempt = flat or any(word in name for word in undecayed)
-            fitting = [start for start in mults if name.startswith(start)]
-            mult = mults[max(fitting, key=len)] if fitting else 1.0
-            part = parts.setdefault((exempt, mult), {**group, "params": [], "names": []})
+            mult = mults[max(filter(name.startswith, mults), key=len, default="")]
+            changes = {
+                **({"weight_decay": 0.0} if exempt else {}),
+                "lr_mult": group.get("lr_mult", 1.0) * mult,
+            }
+            part = parts.setdefault((exempt, mult), {**group, **changes, "params": [], "names": []})
             part["params"].append(parameter)
             part["names"].append(name)
-            if exempt:
-                part["weight_decay"] = 0.0
-            if fitting:
-                part["lr_mult"] = group.get("lr_mult", 1.0) * mult
-        result += parts.values()
+        result += parts.values() if "names" in group else [dict(group)]
     return result
 
 
@@ -231,6 +218,63 @@ def rmsprop(
     """
     groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
     return RMSProp(groups, rho, momentum, eps, centered, weight_decay)
+
+
+class RMSProp(torch.optim.Optimizer):
+    """RMSProp as the published mobile networks were trained with it.
+
+    g += weight_decay * p; s = rho * s + (1 - rho) * g^2; v = momentum * v + lr * g / sqrt(s + eps);
+    p -= v.
+
+    With `centered` the mean of g, squared, is taken off s under the root. Everything starts at 0.
+    `torch.optim.RMSprop` differs twice: it adds eps outside the root, which at the usual 1e-3
+    matters, and applies the learning rate to all of v, so that a fall of the rate also slows what
+    goes on from before.
+
+    Source: PaddlePaddle's and TensorFlow's rule.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        rho: float,
+        momentum: float,
+        eps: float,
+        centered: bool,
+        weight_decay: float,
+    ) -> None:
+        own = {"rho": rho, "momentum": momentum, "eps": eps, "centered": centered}
+        super().__init__(params, {"lr": 0.0, "weight_decay": weight_decay, **own})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Change every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._step(parameter, parameter.grad, group)
+        return loss
+
+    def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            names = ["square", "velocity"] + ["mean"] * group["centered"]
+            state.update({name: torch.zeros_like(parameter) for name in names})
+        if group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        rho, square = group["rho"], state["square"]
+        square.mul_(rho).addcmul_(gradient, gradient, value=1.0 - rho)
+        spread = square
+        if group["centered"]:
+            mean = state["mean"].mul_(rho).add_(gradient, alpha=1.0 - rho)
+            spread = square.addcmul(mean, mean, value=-1.0)
+        change = gradient / spread.add(group["eps"]).sqrt_()
+        velocity = state["velocity"].mul_(group["momentum"]).add_(change, alpha=group["lr"])
+        parameter.sub_(velocity)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,20 +12,18 @@ from torch import nn
 
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
-from tinysight.data.labels import label_names
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import Subject, assess, subject_of_recipe
-from tinysight.models import Backbone, set_batch_norm_variance
 from tinysight.models.activation import activate, network_output
-from tinysight.pipelines.pipeline import Pipeline, Steps
-from tinysight.registry import backbones
 from tinysight.tasks import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
-from tinysight.training.pretrained import CLASSIFIER, find_pretrained, load_pretrained
-from tinysight.training.weights import classes_of
+from tinysight.training.networks import build_model
 from tinysight.transforms import Compose, decode, to_batch
+
+if TYPE_CHECKING:
+    from tinysight.pipelines.pipeline import Pipeline
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
@@ -87,6 +85,8 @@ def network_pipeline(
         decide: from scores to results.
         batch_size: images a batch, at least 1.
     """
+    from tinysight.pipelines.pipeline import Pipeline, Steps
+
     steps = Steps(
         decode=decode,
         prepare=lambda pixels: to_batch([transforms(pixels)]),
@@ -115,34 +115,6 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     return model.eval(), recipe
 
 
-def build_model(recipe: Recipe) -> Backbone:
-    """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
-    spec = recipe.model.backbone.spec
-    classes = len(label_names(recipe.data))
-    model: Backbone = backbones.build(spec, "model.backbone", num_classes=classes)
-    try:
-        set_batch_norm_variance(model, recipe.model.batch_norm_variance)
-    except ValueError as error:  # a layer of somebody else's network
-        raise ConfigError("model.batch_norm_variance", str(error), "unbiased") from None
-    return model
-
-
-def begin_with(recipe: Recipe, weights: str | Path) -> Recipe:
-    """`recipe` that begins with `weights`, but for the classifier if theirs has other classes.
-
-    Args:
-        recipe: a resolved recipe.
-        weights: as `find_pretrained` takes them.
-
-    Raises:
-        CheckpointError: there is no such file, or it is damaged.
-    """
-    path = find_pretrained(str(weights), recipe.model.backbone.name)
-    fits = classes_of(path, build_model(recipe)) == len(label_names(recipe.data))
-    changes = {"pretrained": str(path), "skip": () if fits else (CLASSIFIER,)}
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
-
-
 def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module, Path]:
     """The network of a recipe with all weights of a file, on the CPU in evaluation mode, and that file.
 
@@ -157,6 +129,8 @@ def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module
     if weights is None and (not recipe.model.pretrained or recipe.model.skip):
         hint = "train first, or name weights (Global.pretrained_model)"
         raise CheckpointError(recipe.task, "no trained weights for this number of classes", hint)
+    from tinysight.training.pretrained import find_pretrained, load_pretrained
+
     model = build_model(recipe)
     wanted = recipe.model.pretrained if weights is None else str(weights)
     path = find_pretrained(wanted or "", recipe.model.backbone.name)
@@ -164,28 +138,12 @@ def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module
     return model.eval(), path
 
 
-def initial_model(recipe: Recipe) -> Backbone:
-    """The network as the first step finds it: fresh weights, and over them the pretrained ones.
-
-    Raises:
-        CheckpointError: they do not fit, and the recipe does not say that a part may differ.
-        FetchError: they are to be fetched and cannot be.
-    """
-    model, section = build_model(recipe), recipe.model
-    if section.pretrained:
-        path = find_pretrained(section.pretrained, section.backbone.name)
-        load_pretrained(model, path, skip=section.skip)
-    elif section.skip:
-        raise ConfigError("model.skip", "nothing to skip", "model.pretrained names no weights")
-    return model
-
-
 def predictor(model: nn.Module, task: Task, temperature: float = 1.0) -> Predict:
     """`model`, as it is now, as a callable of NumPy arrays to scores, all in float32.
 
     Args:
-        model: a backbone, or from (N, C, H, W) to logits (N, K).
-        task: of the model; gives the output of the network and its activation.
+        model: any network that `run_network` runs.
+        task: task of the model; gives the output of the network and its activation.
         temperature: divides the outputs.
     """
     place: Any = next(model.parameters()).device

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinysight.errors import CheckpointError, ConfigError, nearest
 from tinysight.foreign import hooks
-from tinysight.models import Backbone
+from tinysight.models.recognizer import Network
 from tinysight.training.weights import read_weights
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
 
 
 def load_pretrained(
-    model: Backbone, path: Path, *, skip: Sequence[str] = (), prefix: str = ""
+    model: Network, path: Path, *, skip: Sequence[str] = (), prefix: str = ""
 ) -> None:
     """Load all weights of `path` into `model`, but for the parts named in `skip`.
 
@@ -83,7 +83,7 @@ def load_pretrained(
         logger.info("%s: loaded, but for %s, which is new", path, ", ".join(skip))
 
 
-def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, ...]:
+def part_names(model: Network, parts: Sequence[str], where: str) -> tuple[str, ...]:
     """How the names of the entries begin that belong to `parts`, which the recipe lists at `where`.
 
     Raises:
@@ -102,7 +102,7 @@ def part_names(model: Backbone, parts: Sequence[str], where: str) -> tuple[str, 
     return tuple(found)
 
 
-def _hint(model: Backbone, names: Collection[str]) -> str:
+def _hint(model: Network, names: Collection[str]) -> str:
     stem = f"{model.classifier_name}."
     if all(name.startswith(stem) for name in names):
         return "to begin with a new classifier: skip: [classifier]"

@@ -39,14 +39,14 @@ class Probe(NamedTuple):
     Attributes:
         weight: (K, D) float64, of the features as they are.
         bias: (K,) float64.
-        decay: the penalty that was chosen.
-        held_out: mean loss with it on images that were left out.
+        decay: the penalty that was chosen, > 0.
+        held_out_loss: mean loss with it on images that were left out.
     """
 
     weight: Tensor
     bias: Tensor
     decay: float
-    eval_samples: float
+    held_out_loss: float
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def begin_with_probe(
     """Give the classifier of `model` the weights of a probe on the images of `samples`.
 
     Args:
-        model: with pretrained weights; its classifier is changed in place; left in evaluation mode.
+        model: a network with pretrained weights; its classifier is changed in place; left in evaluation mode.
         samples: labelled images; an even selection of `MOST` of them if there are more.
         prepare: the transforms of evaluation.
         batch_size: images per pass.
@@ -83,7 +83,7 @@ def begin_with_probe(
     classifier.bias.copy_(probe.bias)
     logger.info(
         "model.linear_probe: the classifier begins fitted to %d images (loss on left-out ones %.3f, penalty %.2g)",
-        int(known.sum()), probe.eval_samples, probe.decay,
+        int(known.sum()), probe.held_out_loss, probe.decay,
     )  # fmt: skip
     return [(int(places[i]), reason) for i, reason in found.unreadable]
 

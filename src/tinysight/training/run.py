@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tinysight.config import Recipe
-from tinysight.config.schema import Train
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import compute_metrics
-from tinysight.models import Backbone
-from tinysight.registry import batch_transforms, losses, optimizers, samplers, schedules
+from tinysight.registry import batch_transforms, optimizers, samplers, schedules
 from tinysight.tasks import task_of_recipe
+from tinysight.training.callbacks import Callback
 from tinysight.training.checkpoint import (
     Checkpoint,
     TrainState,
-    loop_state,
     optimizer_tensors,
     restore_optimizer,
+    train_state,
 )
 from tinysight.training.distributed import Processes
-from tinysight.training.ema import Average
 from tinysight.training.folder import RunFolder
-from tinysight.training.freeze import Frozen
+from tinysight.training.networks import Average
+from tinysight.training.objective import Objective
+from tinysight.training.objective.supervised import supervised
 from tinysight.training.optim import param_groups
-from tinysight.training.predictor import initial_model
-from tinysight.training.probe import begin_with_probe
 from tinysight.training.schedule import Schedule
-from tinysight.training.step import Stepper, memory_format, seed
-from tinysight.training.unreadable import Unreadable
+from tinysight.training.step import Stepper, seed
 from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)
 
+ObjectiveFactory: TypeAlias = Callable[[Recipe, SampleList], Objective]
+
 _WEIGHTS = 3  # stream of randomness; the loader has 1, 2 and 5, a step has 4
+_NAMED = 10  # unreadable images that a message names
 
 
 @dataclass
@@ -48,102 +50,190 @@ class Run:
     Attributes:
         recipe: resolved, with the label names.
         folder: where it writes.
-        processes: that share it.
-        batches: of training images.
-        held_out: the evaluation images.
-        prepare: their transforms.
-        model: the network in training.
-        average: the running mean of it that is evaluated and kept in its place, if the recipe asks for one.
-        optimizer: of its parameters.
-        schedule: the learning rate by step.
+        processes: the processes that share it.
+        batches: the training images.
+        eval_samples: the images of each evaluation split, by name.
+        transforms: from an evaluation image to an input of the network.
+        objective: the networks and what they are trained for.
+        average: the running mean of the evaluated network, which is kept in its place, if the recipe asks for one.
+        optimizer: changes the parameters of the objective.
+        steps_per_epoch: changes of the weights in an epoch; the last one may have fewer batches than `accumulate`.
+        schedule: learning rate by step.
         step: makes a training step.
-        unreadable: training images.
-        state: where it stands.
+        state: where the run stands.
+        callbacks: told of every step and epoch.
+        stop_reason: why it was asked to stop; empty while it goes on.
     """
 
     recipe: Recipe
     folder: RunFolder
     processes: Processes
     batches: TrainingBatches
-    eval_samples: SampleList
-    prepare: Compose
-    model: Backbone
+    eval_samples: dict[str, SampleList]
+    transforms: Compose
+    objective: Objective
     average: Average | None
     optimizer: torch.optim.Optimizer
+    steps_per_epoch: int
     schedule: Schedule
     step: Stepper
-    unreadable: Unreadable
     state: TrainState
+    callbacks: Sequence[Callback] = field(default=())
+    stop_reason: str = ""
+
+    def stop(self, reason: str) -> None:
+        """End the run soon, with a checkpoint to resume it from; see `Callback`."""
+        self.stop_reason = reason
 
     @property
-    def shown(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The network that is evaluated, checkpointed and exported."""
-        return self.average.model if self.average else self.model
+        return self.average.model if self.average else self.objective.network
 
 
-def prepare(recipe: Recipe, folder: RunFolder, resume: bool, processes: Processes) -> Run:
+def build_run(
+    recipe: Recipe,
+    folder: RunFolder,
+    resume: bool,
+    processes: Processes,
+    objective: ObjectiveFactory = supervised,
+) -> Run:
     """Read the lists, build everything, then claim the folder: what is wrong leaves no trace."""
     data, settings = recipe.data, recipe.train
-    samples, eval_samples = read_split(data, data.train), read_split(data, data.eval)
-    shipped, task = recipe.eval_transforms(), task_of_recipe(recipe)
-    shipped.output_shape()  # one that varies could not be exported; better known now
-    if not shipped.sets_label:
-        _metrics_can_be_computed(recipe, eval_samples)
+    samples = read_split(data, data.train)
+    eval_samples = {name: read_split(data, split) for name, split in data.eval_splits.items()}
+    transforms = recipe.eval_transforms()
+    transforms.output_shape()  # one that varies could not be exported; better known now
+    if not transforms.sets_label:
+        for split in eval_samples.values():
+            _check_metrics(recipe, split)
     batches = _batches(recipe, samples, processes)
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
-    model, frozen = _network(recipe, processes)
-    label_ratio = task.label_ratio(samples.labels, len(recipe.data.labels or ()))
-    loss = losses.build(recipe.loss.spec, "loss", label_ratio=label_ratio)
+    goal = objective(recipe, samples)
+    goal.set_up(settings, processes)
     spec = settings.optimizer.spec
-    groups = param_groups(model, spec.get("weight_decay", 0.0))
+    groups = _param_groups(goal, spec.get("weight_decay", 0.0))
     optimizer = optimizers.build(spec, "train.optimizer", params=groups)
-    forward = torch.compile(model) if settings.compile else model
-    state = TrainState(data=samples.fingerprint(), processes=processes.world)
+    per_epoch = -(-batches.per_epoch // settings.accumulate)
     run = Run(
-        recipe, folder, processes, batches, eval_samples, shipped, model,
-        average=Average(model, settings.ema) if settings.ema else None,
+        recipe, folder, processes, batches, eval_samples, transforms, goal,
+        average=Average(goal.network, settings.ema) if settings.ema else None,
         optimizer=optimizer,
+        steps_per_epoch=per_epoch,
         schedule=schedules.build(
-            settings.schedule.spec, "train.schedule", lr=_rate(recipe, processes),
-            epochs=settings.epochs, steps_per_epoch=steps_per_epoch(batches, settings),
+            settings.schedule.spec, "train.schedule", lr=_peak_lr(recipe, processes),
+            epochs=settings.epochs, steps_per_epoch=per_epoch,
         ),
-        step=Stepper(
-            model, forward, loss.to(processes.device), optimizer, settings, frozen, processes
-        ),
-        unreadable=Unreadable(samples, data.max_bad_fraction, state.unreadable, processes.main),
-        state=state,
+        step=Stepper(goal, optimizer, settings, processes),
+        state=TrainState(data=samples.fingerprint(), processes=processes.world),
     )  # fmt: skip
-    _same_everywhere(processes, samples)
+    _check_same_images(processes, samples)
     _begin(run, resume)
     return run
 
 
-def steps_per_epoch(batches: TrainingBatches, settings: Train) -> int:
-    """Changes of the weights in an epoch; the last one may have fewer batches than `accumulate`."""
-    return -(-batches.per_epoch // settings.accumulate)
-
-
-def checkpoint(run: Run, weights_only: bool = False) -> Checkpoint:
-    """The run as it stands, or with `weights_only` the network that is used."""
-    tree, shown = run.recipe.model_dump(mode="json"), run.shown.state_dict()
-    if weights_only:
-        return Checkpoint(tree, run.state, shown, {})
-    training = run.model.state_dict() if run.average else {}
-    return Checkpoint(tree, run.state, shown, optimizer_tensors(run.optimizer), training)
-
-
-def note_state(run: Run) -> None:
-    """Bring `run.state` up to date with what the parts of the run remember; all processes together."""
-    state, scaler = run.state, run.step.scaler
-    state.loss_sum, seen = run.step.totals.tolist()
-    state.seen = int(seen)
+def current_state(run: Run) -> TrainState:
+    """The state for a checkpoint, with what other parts of the run count; all processes together."""
+    loss_sum, seen, *terms = run.step.totals.tolist()
+    scaler, state = run.step.scaler, {}
     if scaler.is_enabled():
-        found = scaler.state_dict()
-        state.scaler = {key: found[key] for key in ("scale", "_growth_tracker")}
-    state.schedule = getattr(run.schedule, "state", {})
+        state = {key: scaler.state_dict()[key] for key in ("scale", "_growth_tracker")}
     if run.processes.world > 1:
-        for known in run.processes.gather(list(run.unreadable.known.items())):
-            run.unreadable.note((int(index), reason) for index, reason in known)
+        for known in run.processes.gather(list(run.state.unreadable.items())):
+            note_unreadable(run, ((int(index), reason) for index, reason in known))
+    return replace(
+        run.state,
+        loss_sum=loss_sum,
+        seen=int(seen),
+        terms=dict(zip(run.objective.terms, terms, strict=False)),
+        scaler=state,
+        schedule=getattr(run.schedule, "state", {}),
+    )
+
+
+def checkpoint(run: Run, state: TrainState) -> Checkpoint:
+    """The whole run as it stands; all processes together."""
+    return Checkpoint(
+        run.recipe.model_dump(mode="json"),
+        state,
+        run.eval_model.state_dict(),
+        optimizer_tensors(run.optimizer),
+        run.objective.network.state_dict() if run.average else {},
+        _objective_tensors(run),
+    )
+
+
+def best_checkpoint(run: Run, state: TrainState) -> Checkpoint:
+    """The network that is used, and nothing to go on from."""
+    return Checkpoint(run.recipe.model_dump(mode="json"), state, run.eval_model.state_dict(), {})
+
+
+def note_unreadable(run: Run, found: Iterable[tuple[int, str]]) -> None:
+    """Take in unreadable training images, as (place in the list, reason); each is named once.
+
+    Raises:
+        DataError: there are too many by now.
+    """
+    known, samples = run.state.unreadable, run.batches.samples
+    new = {index: reason for index, reason in found if index not in known}
+    if not new:
+        return
+    known.update(new)
+    check_bad_fraction(unreadable_images(run), samples, run.recipe.data.max_bad_fraction)
+    if run.processes.main and len(known) <= _NAMED:
+        for index, reason in new.items():
+            logger.warning("%s: %s; left out of the training", samples[index].path, reason)
+
+
+def unreadable_images(run: Run) -> list[tuple[str, str]]:
+    """Path and reason of each unreadable training image, in the order of the list."""
+    samples = run.batches.samples
+    return [(str(samples[i].path), reason) for i, reason in sorted(run.state.unreadable.items())]
+
+
+def check_bad_fraction(
+    unreadable: Sequence[tuple[str, str]], samples: SampleList, limit: float
+) -> None:
+    """Raise a `DataError` if more than `limit` of the images are unreadable."""
+    if len(unreadable) <= limit * len(samples):
+        return
+    lines = [f"\n  {path}: {reason}" for path, reason in unreadable[:_NAMED]]
+    if len(unreadable) > _NAMED:
+        lines.append(f"\n  and {len(unreadable) - _NAMED} more")
+    raise DataError(
+        str(samples.source),
+        f"{len(unreadable)} of {len(samples)} images are unreadable",
+        f"repair or remove them, or raise data.max_bad_fraction ({limit:g}):" + "".join(lines),
+    )
+
+
+def _param_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
+    """The learning parameters of the evaluated network under its own names, then the others' under longer ones."""
+    parts = {"": objective.network}
+    parts |= {f"{n}.": m for n, m in objective.networks.items() if m is not objective.network}
+    parts |= {f"{n}.": m for n, m in objective.named_children() if n != "networks"}
+    groups = []
+    for prefix, module in parts.items():
+        for group in param_groups(module, weight_decay):
+            groups.append({**group, "names": [prefix + name for name in group["names"]]})
+    return groups
+
+
+def _objective_tensors(run: Run) -> dict[str, Tensor]:
+    """What a checkpoint keeps of the objective besides the evaluated network.
+
+    The processes of a run have the same of everything but of the buffers that losses and heads fill from their share
+    of the batches: of these there is one for each process, `name@rank`.
+    """
+    objective, processes = run.objective, run.processes
+    kept = objective.own_state()
+    if processes.world > 1:
+        for name, value in objective.unshared_buffers().items():
+            rows = value.new_zeros((processes.world, *value.shape))
+            rows[processes.rank] = value
+            processes.sum(rows)
+            kept |= {f"{name}@{rank}": row for rank, row in enumerate(rows) if rank}
+    return kept
 
 
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
@@ -154,7 +244,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         data.batch_size * processes.world,
         recipe.train.epochs,
         recipe.train.seed,
-        order=samplers.build(data.sampler.spec, "data.sampler"),
+        sampler=samplers.build(data.sampler.spec, "data.sampler"),
         mix=[
             batch_transforms.build(t.spec, f"transforms.batch.{i}")
             for i, t in enumerate(pixels.batch)
@@ -165,33 +255,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
     )
 
 
-def _network(recipe: Recipe, processes: Processes) -> tuple[Backbone, Frozen]:
-    """The network on its device, as the first step finds it, and the parts of it that stay so."""
-    model = initial_model(recipe)
-    if recipe.train.sync_bn:
-        model = _synchronised(recipe, model, processes)
-    frozen = Frozen(model, recipe.model.freeze, recipe.model.freeze_statistics)
-    model.to(processes.device)
-    # The overload with a memory format is missing from the annotations of `to`.
-    model.to(memory_format=memory_format(recipe.train))  # type: ignore[call-overload]
-    return model, frozen
-
-
-def _synchronised(recipe: Recipe, model: Backbone, processes: Processes) -> Backbone:
-    if processes.world == 1:
-        logger.info("train.sync_bn: one process normalises over its own batch, as without it")
-        return model
-    if processes.device.type != "cuda":
-        what = "normalising over the batches of all processes needs a GPU for each"
-        raise ConfigError("train.sync_bn", what, "set it to false to train on CPUs")
-    if recipe.model.batch_norm_variance == "biased":
-        what = "synchronised normalisation keeps the unbiased variance"
-        raise ConfigError("train.sync_bn", what, "set model.batch_norm_variance: unbiased")
-    found: Backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return found
-
-
-def _rate(recipe: Recipe, processes: Processes) -> float:
+def _peak_lr(recipe: Recipe, processes: Processes) -> float:
     """The peak learning rate; with `lr_batch_size` it grows with the batch, which is told."""
     settings, size, world = recipe.train, recipe.data.batch_size, processes.world
     if settings.lr_batch_size is None:
@@ -206,7 +270,7 @@ def _rate(recipe: Recipe, processes: Processes) -> float:
     return rate
 
 
-def _metrics_can_be_computed(recipe: Recipe, eval_samples: SampleList) -> None:
+def _check_metrics(recipe: Recipe, eval_samples: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
     labels = eval_samples.labels
     scores = task_of_recipe(recipe).perfect_scores(labels, len(recipe.data.labels or ()))
@@ -221,7 +285,7 @@ def _metrics_can_be_computed(recipe: Recipe, eval_samples: SampleList) -> None:
         raise DataError(str(eval_samples.source), what, "a class is missing in the list")
 
 
-def _same_everywhere(processes: Processes, samples: SampleList) -> None:
+def _check_same_images(processes: Processes, samples: SampleList) -> None:
     """All processes begin with the same images."""
     found = samples.fingerprint()
     if processes.broadcast_json(found) != found:
@@ -230,33 +294,38 @@ def _same_everywhere(processes: Processes, samples: SampleList) -> None:
 
 
 def _begin(run: Run, resume: bool) -> None:
-    """Claim the folder, and go on from its checkpoint if there is one; the first process tells the others."""
+    """Claim the folder, and resume from its checkpoint if there is one; the first process tells the others."""
     recipe, processes, found = run.recipe, run.processes, None
     if processes.main:
-        lists = {"train": run.state.data, "eval": run.eval_samples.fingerprint()}
+        prints = {name: split.fingerprint() for name, split in run.eval_samples.items()}
+        lists = {"train": run.state.data, "eval": prints.get("", prints)}
         notes = {"processes": processes.world, "data": lists}
         found = run.folder.open(recipe, resume, notes)
         if found:
-            _same_run(run, found)
+            _check_same_run(run, found)
     if processes.broadcast_json(found is not None):
-        _restore(run, _told(found, processes))
+        _restore(run, _broadcast(found, processes))
     else:
         if recipe.model.linear_probe and processes.main:
             _probe(run)
         # Pretrained weights may differ from machine to machine, too.
-        processes.broadcast_([*run.model.state_dict().values(), *run.shown.state_dict().values()])
+        tensors = [*run.objective.state_dict().values(), *run.eval_model.state_dict().values()]
+        processes.broadcast_(tensors)
 
 
 def _probe(run: Run) -> None:
     """Give the new classifier the weights of a linear probe."""
+    from tinysight.training.probe import begin_with_probe
+
     samples, size = run.batches.samples, run.recipe.data.eval_batch_size
+    network: Any = run.objective.network
     task = task_of_recipe(run.recipe)
-    run.unreadable.note(begin_with_probe(run.model, samples, run.prepare, size, task))
+    note_unreadable(run, begin_with_probe(network, samples, run.transforms, size, task))
     if run.average:
-        run.average.model.load_state_dict(run.model.state_dict())
+        run.average.model.load_state_dict(network.state_dict())
 
 
-def _same_run(run: Run, found: Checkpoint) -> None:
+def _check_same_run(run: Run, found: Checkpoint) -> None:
     where, here, there = str(run.folder.path), run.state, found.state
     if there.data != here.data:
         what = f"{run.batches.samples.source} has changed since this run began"
@@ -265,26 +334,39 @@ def _same_run(run: Run, found: Checkpoint) -> None:
     if there.processes != here.processes:
         what = f"this run is of {there.processes} processes, now there are {here.processes}"
         raise CheckpointError(where, what, "resume with as many: torchrun --nproc-per-node")
+    expected, stored = (
+        run.objective.own_state().keys(),
+        {k for k in found.objective if "@" not in k},
+    )
+    if expected != stored:
+        names = ", ".join(sorted(expected ^ stored)[:3])
+        raise CheckpointError(where, f"this run is of another objective ({names})")
 
 
-def _told(found: Checkpoint | None, processes: Processes) -> Checkpoint:
+def _broadcast(found: Checkpoint | None, processes: Processes) -> Checkpoint:
     """The checkpoint that the first process has read."""
     state = processes.broadcast_json(asdict(found.state) if found else None)
-    parts = ("model", "optimizer", "training")
+    parts = ("model", "optimizer", "training", "objective")
     tensors = {
         part: processes.broadcast_tensors(getattr(found, part) if found else {}) for part in parts
     }
-    return Checkpoint(found.recipe if found else {}, loop_state(state), **tensors)
+    return Checkpoint(found.recipe if found else {}, train_state(state), **tensors)
 
 
 def _restore(run: Run, found: Checkpoint) -> None:
-    run.model.load_state_dict(found.training or found.model)
+    run.objective.network.load_state_dict(found.training or found.model)
     if run.average:
         run.average.model.load_state_dict(found.model)
+    own = {name: value for name, value in found.objective.items() if "@" not in name}
+    if run.processes.rank:
+        end = f"@{run.processes.rank}"
+        more = {k: v for k, v in found.objective.items() if k.endswith(end)}
+        own |= {name.removesuffix(end): value for name, value in more.items()}
+    run.objective.load_state_dict(own, strict=False)  # its names have been checked
     restore_optimizer(run.optimizer, found.optimizer)
     state = run.state = found.state
-    run.unreadable.known = state.unreadable
-    run.step.totals.copy_(torch.tensor([state.loss_sum, state.seen], dtype=torch.float64))
+    sums = [state.loss_sum, state.seen, *state.terms.values()]
+    run.step.totals.copy_(torch.tensor(sums, dtype=torch.float64))
     if state.scaler:
         scaler = run.step.scaler
         scaler.load_state_dict({**scaler.state_dict(), **state.scaler})

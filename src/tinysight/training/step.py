@@ -8,122 +8,111 @@ step reaches into the next epoch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinysight.config.schema import Train
 from tinysight.data.loader import Batch
 from tinysight.training.distributed import Processes
-from tinysight.training.freeze import Frozen, norms_in_training
+from tinysight.training.objective import Objective, total
+from tinysight.training.objective.base import memory_format
 from tinysight.training.optim import clip_each_norm
 
 _STEP = 4  # stream of randomness; the loader has 1, 2 and 5, the first weights 3
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stepper:
-    """Changes the weights of a network.
+    """Changes the weights of an objective's networks and losses.
 
     Args:
-        model: the network.
-        forward: the same, perhaps compiled.
-        loss: of logits and targets, the mean over a batch.
+        objective: set up on the device of the processes.
         optimizer: of the parameters that learn.
         settings: the recipe's.
-        frozen: the parts that do not learn.
         processes: that share each batch.
 
     Attributes:
-        totals: sum of the losses and number of the images since it was last set to zero, (2,) float64 on the
-            device, so that a step need not wait for them.
+        totals: sums over the images since it was last set to zero, (2,) float64: of the loss and of 1; with several
+            terms, (2 + T,), also of each. On the device, so that a step need not wait for them.
         scaler: of the loss, for fp16.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        forward: Callable[[Tensor], Tensor],
-        loss: nn.Module,
+        objective: Objective,
         optimizer: torch.optim.Optimizer,
         settings: Train,
-        frozen: Frozen,
         processes: Processes,
     ) -> None:
-        self.totals = torch.zeros(2, dtype=torch.float64, device=processes.device)
+        self._logged = objective.terms if len(objective.terms) > 1 else ()
+        size = 2 + len(self._logged)
+        self.totals = torch.zeros(size, dtype=torch.float64, device=processes.device)
         self.scaler = torch.amp.GradScaler(
             processes.device.type, enabled=settings.precision == "fp16"
         )
-        self._model = model
-        self._forward = forward
-        self._loss = loss
+        self._objective = objective
         self._optimizer = optimizer
         self._settings = settings
-        self._frozen = frozen
         self._processes = processes
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._shared = _Shared(self._parameters, _statistics(model, frozen), processes)
+        self._parameters = [p for p in objective.parameters() if p.requires_grad]
+        self._exchange = _Exchange(self._parameters, running_statistics(objective), processes)
 
     def __call__(self, batches: Iterable[Batch], images: int, first: int) -> bool:
         """One step; no change where unreadable images leave no batch that normalisation can learn from.
 
         Args:
             batches: of this process.
-            images: of all batches of all processes, the unreadable ones too.
+            images: number of images in all batches of all processes, the unreadable ones too.
             first: number of the first batch, which the random numbers of the network follow from.
 
         Returns:
             Whether the weights were changed.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        self._model.train()
-        self._frozen.hold()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.totals.device)
+        self._objective.train()
+        sums = torch.zeros_like(self.totals)
         seen = 0
         for number, batch in enumerate(batches, first):
             count = len(batch.targets)
             if count == 0 or (count == 1 and batch.unreadable):
                 if self._settings.sync_bn and self._processes.world > 1:
-                    self._take_part()
+                    nothing = torch.empty((0, 3, 32, 32), device=self._processes.device)
+                    self._objective.join_normalisation(nothing).backward()  # type: ignore[no-untyped-call]
                 continue
             torch.manual_seed(seed(_STEP, self._settings.seed, number, self._processes.rank))
-            sums[0] += self._backward(batch, count / images) * count
+            self._backward(batch, count / images, sums)
             seen += count
+        sums[1] = seen
         if self._processes.world > 1:
-            sums[1] = seen
-            self._shared.exchange(sums, images)
+            self._exchange(sums, images)
         elif not seen:
             return False
-        else:
-            sums[1] = seen
-            if seen != images:
-                _scale(self._parameters, images / seen)
+        elif seen != images:
+            grads = [p.grad for p in self._parameters if p.grad is not None]
+            torch._foreach_mul_(grads, images / seen)
         self.totals += sums
         self._change()
         return True
 
-    def _backward(self, batch: Batch, weight: float) -> Tensor:
-        """Add the gradient of a batch; its mean loss, () float64."""
-        settings, device = self._settings, self._processes.device
+    def _backward(self, batch: Batch, weight: float, sums: Tensor) -> None:
+        """Add the gradient of a batch, and its losses times its images to `sums`."""
+        device = self._processes.device
         images = batch.images.to(device, non_blocking=True)
-        images = images.contiguous(memory_format=memory_format(settings))
+        images = images.contiguous(memory_format=memory_format(self._settings))
         targets = batch.targets.to(device, non_blocking=True)
-        half = _HALF.get(settings.precision)
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
-            logits = self._forward(images)
-        loss = self._loss(logits.float(), targets)
+        terms = self._objective(batch._replace(images=images, targets=targets))
+        loss = total(terms)
         part = loss if weight == 1.0 else loss * weight
-        self.scaler.scale(part).backward()
-        mean: Tensor = loss.detach().double()
-        return mean
-
-    def _take_part(self) -> None:
-        """Pass no image: the others wait in each normalisation for the statistics of all."""
-        nothing = torch.empty((0, 3, 32, 32), device=self._processes.device)
-        (self._forward(nothing).sum() * 0.0).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+        count = len(batch.targets)
+        sums[0] += loss.detach().double() * count
+        for place, name in enumerate(self._logged, 2):
+            if name in terms:
+                sums[place] += terms[name].value.detach().double() * count
 
     def _change(self) -> None:
         settings = self._settings
@@ -137,7 +126,7 @@ class Stepper:
         self.scaler.update()
 
 
-class _Shared:
+class _Exchange:
     """What the processes tell each other in a step: one vector of float32, summed."""
 
     def __init__(
@@ -146,24 +135,24 @@ class _Shared:
         self._parameters = parameters
         self._statistics = statistics
         self._processes = processes
-        self._learning: list[Tensor] | None = None  # those that the network uses
+        self._learning: list[Tensor] | None = None  # those that the networks use
 
-    def exchange(self, sums: Tensor, images: int) -> None:
-        """Sum the gradients and `sums` (loss, images), average the running statistics."""
+    def __call__(self, sums: Tensor, images: int) -> None:
+        """Sum the gradients and `sums` (loss, images, terms), average the running statistics."""
         learning = self._learning or self._used()
-        active = sums[1:].sign().float()
+        active = sums[1:2].sign().float()
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
         parts += [value * active for value in self._statistics]
         vector = torch.cat([part.reshape(-1) for part in (*parts, sums.float(), active)])
         self._processes.sum(vector)
         found = list(_split(vector, [*parts, sums, active]))
-        *values, total, actives = found
-        factor = images / total[1].clamp(min=1.0)  # 1 where all images could be read
+        *values, totals, actives = found
+        factor = images / totals[1].clamp(min=1.0)  # 1 where all images could be read
         for parameter, value in zip(learning, values, strict=False):
             parameter.grad = torch.empty_like(parameter).copy_(value).mul_(factor)
         for old, value in zip(self._statistics, values[len(learning) :], strict=True):
             old.copy_(torch.where(actives > 0, value / actives.clamp(min=1.0), old))
-        sums.copy_(total)
+        sums.copy_(totals)
 
     def _used(self) -> list[Tensor]:
         """The parameters that have a gradient in any process. Found once: the others have none ever."""
@@ -175,9 +164,12 @@ class _Shared:
         return self._learning
 
 
-def memory_format(settings: Train) -> torch.memory_format:
-    """How the network and its images lie in memory."""
-    return torch.channels_last if settings.channels_last else torch.contiguous_format
+def running_statistics(objective: Objective) -> list[Tensor]:
+    """Mean and variance of each batch normalisation that changes them in training."""
+    norms = (m for m in objective.modules() if isinstance(m, _BatchNorm))
+    learning = (m for m in norms if m.track_running_stats and not objective.is_frozen(m))
+    found = [value for norm in learning for value in (norm.running_mean, norm.running_var)]
+    return [value for value in found if value is not None]
 
 
 def seed(*parts: int) -> int:
@@ -205,17 +197,6 @@ def numerics(settings: Train) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
-
-
-def _statistics(model: nn.Module, frozen: Frozen) -> list[Tensor]:
-    norms = norms_in_training(model, frozen)
-    found = [value for norm in norms for value in (norm.running_mean, norm.running_var)]
-    return [value for value in found if value is not None]
-
-
-def _scale(parameters: Sequence[Tensor], factor: float) -> None:
-    grads = [p.grad for p in parameters if p.grad is not None]
-    torch._foreach_mul_(grads, factor)
 
 
 def _split(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tinysight.errors import CheckpointError
 from tinysight.foreign import hooks
-from tinysight.models import Backbone
+from tinysight.models.recognizer import Network
 from tinysight.models.weights import from_reference
 from tinysight.registry import engines
 from tinysight.training.checkpoint import KEY, load_checkpoint, read_safetensors
@@ -39,7 +39,7 @@ _PARALLEL = "module."
 _TOLERANCE = 1e-4  # of probabilities, between a file's own graph and our network with its weights
 
 
-def read_weights(path: Path, model: Backbone, prefix: str = "") -> dict[str, Tensor]:
+def read_weights(path: Path, model: Network, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of `path` by our names; those that `model` does not know keep the file's.
 
     Args:
@@ -67,7 +67,7 @@ def read_weights(path: Path, model: Backbone, prefix: str = "") -> dict[str, Ten
     return _under(prefix, tensors, path)
 
 
-def classes_of(path: Path, model: Backbone, prefix: str = "") -> int | None:
+def classes_of(path: Path, model: Network, prefix: str = "") -> int | None:
     """How many classes the classifier in `path` has, for a network like `model`; None if there is none."""
     if _kind(path) == "onnx":
         from tinysight.graph.weights import read_onnx_weights
@@ -128,7 +128,7 @@ def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _from_onnx(path: Path, model: Backbone) -> dict[str, Tensor]:
+def _from_onnx(path: Path, model: Network) -> dict[str, Tensor]:
     """Layers of the file and of the network, matched by kind and order, and proved by running both."""
     from tinysight.graph.weights import KINDS, read_onnx_weights
 
@@ -157,7 +157,7 @@ def _from_onnx(path: Path, model: Backbone) -> dict[str, Tensor]:
     return state
 
 
-def _execution_order(model: Backbone, size: tuple[int, ...]) -> list[tuple[str, str]]:
+def _execution_order(model: Network, size: tuple[int, ...]) -> list[tuple[str, str]]:
     """Name and kind of the layers, as they run."""
     order: list[tuple[str, str]] = []
     hooks = [
@@ -174,7 +174,7 @@ def _execution_order(model: Backbone, size: tuple[int, ...]) -> list[tuple[str, 
 
 
 def _prove(
-    path: Path, file: OnnxWeights, twin: Backbone, state: dict[str, Tensor], size: tuple[int, ...]
+    path: Path, file: OnnxWeights, twin: Network, state: dict[str, Tensor], size: tuple[int, ...]
 ) -> None:
     """Order alone could put two layers of one shape the wrong way round; the answers would tell."""
     own = twin.state_dict()
@@ -191,12 +191,12 @@ def _prove(
     ours = {"logits": logits, "softmax": logits.softmax(1), "sigmoid": logits.sigmoid()}
     away = min(float(np.abs(y.numpy() - theirs).max()) for y in ours.values())
     if not away <= _TOLERANCE:
-        what = f"its weights fit the network, but its own graph answers otherwise (by {away:.2g})"
+        what = f"its weights fit the network, but its own graph gives other results (by {away:.2g})"
         raise CheckpointError(str(path), what, "is it a network of the same name and options?")
 
 
 @contextmanager
-def _evaluating(model: Backbone) -> Iterator[None]:
+def _evaluating(model: Network) -> Iterator[None]:
     was = model.training
     model.eval()
     try:

@@ -35,7 +35,8 @@ class SplitSide(NamedTuple):
 def sides_of_recipe(data: Data) -> tuple[list[SplitSide], tuple[str, ...]]:
     """The training and the evaluation images of a recipe, and the label names."""
     sides = []
-    for name, split in (("train", data.train), ("eval", data.eval)):
+    splits = {"train": data.train, **{n or "eval": s for n, s in data.eval_splits.items()}}
+    for name, split in splits.items():
         bad: list[BadLines] = []
         sides.append(SplitSide(name, read_split(data, split, bad), bad))
     return sides, label_names(data)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.models.base import Backbone
-from tinysight.models.weights import count_parameters
 
 
 class Cost(NamedTuple):
@@ -51,3 +50,21 @@ def cost(model: Backbone, size: int | None = None) -> Cost:
         for hook in hooks:
             hook.remove()
     return Cost(count_parameters(model), sum(counts), size)
+
+
+def count_parameters(model: nn.Module, *, batch_norm_statistics: bool = False) -> int:
+    """How many numbers the parameters of `model` hold.
+
+    Args:
+        model: any network.
+        batch_norm_statistics: count running means and variances too, as PaddleClas'
+            `parameters()` does.
+    """
+    count = sum(p.numel() for p in model.parameters())
+    if batch_norm_statistics:
+        count += sum(
+            b.numel()
+            for n, b in model.named_buffers()
+            if n.endswith(("running_mean", "running_var"))
+        )
+    return count

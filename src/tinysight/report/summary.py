@@ -1,0 +1,82 @@
+"""What the page begins with: what the data does not support, and the worst errors as images."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+
+from tinysight.errors import ImageError
+from tinysight.evaluation.report import EvaluationReport
+from tinysight.metrics.intervals import Interval, wilson_interval
+from tinysight.tasks.base import Misclassification
+from tinysight.transforms import decode
+
+_SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
+_SHOWN = 12
+_SIDE = 224  # px, longer side; some 8 KB each
+_QUALITY = 72
+
+
+def metric_interval(report: EvaluationReport) -> Interval | None:
+    """95 % interval of the first metric; None unless it is a share of images."""
+    name, value = next(iter(report.evaluation.metrics.items()), ("", 0.0))
+    total = len(report.evaluation.labels)
+    return wilson_interval(round(value * total), total) if name in _SHARES else None
+
+
+def warnings(report: EvaluationReport) -> list[str]:
+    """What the data does not support."""
+    result, expected = report.threshold, report.expected_fpr
+    found = list(result.warnings) if result else []
+    if result is None and report.binary is not None:
+        found.append(f"no threshold: {report.chosen}")
+    if result and result.fpr and expected:
+        rate = result.fpr.value
+        if not expected.low <= rate <= expected.high:
+            found.append(
+                f"the false-positive rate here, {rate:.3g}, is not what the threshold was chosen for: expected were "
+                f"{expected.low:.3g} to {expected.high:.3g} (95 %); these images differ from those"
+            )
+    return found
+
+
+class WrongImage(NamedTuple):
+    """A wrong decision with its image as a data URL, empty if the file has gone."""
+
+    decision: Misclassification
+    path: Path
+    image: str
+
+
+class Misclassified(NamedTuple):
+    """The first of the wrong decisions, how many there are, and of how many decisions."""
+
+    images: list[WrongImage]
+    wrong: int
+    total: int
+
+
+def misclassified(report: EvaluationReport) -> Misclassified:
+    """The wrong decisions of a report, the surest first."""
+    wrong, total = report.misclassified()
+    paths = [Path(report.evaluation.paths[each.row]) for each in wrong[:_SHOWN]]
+    images = [
+        WrongImage(each, path, thumbnail(path)) for each, path in zip(wrong, paths, strict=False)
+    ]
+    return Misclassified(images, len(wrong), total)
+
+
+def thumbnail(path: str | Path) -> str:
+    """The image as a small data URL, upright as its EXIF says; empty if it has gone since."""
+    try:
+        image = decode(path)
+    except ImageError:
+        return ""
+    scale = min(1.0, _SIDE / max(image.shape[:2]))
+    size = [max(1, round(n * scale)) for n in (image.shape[1], image.shape[0])]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -1,0 +1,118 @@
+"""One network that learns from labels, by one loss or a weighted sum of several."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from tinysight.config import Recipe
+from tinysight.data.loader import Batch
+from tinysight.data.samples import SampleList
+from tinysight.errors import ConfigError
+from tinysight.models import Recognizer
+from tinysight.models.recognizer import Network
+from tinysight.registry import loss_terms
+from tinysight.registry import losses as loss_registry
+from tinysight.tasks import task_of_recipe
+from tinysight.training.networks import freeze, initial_model
+from tinysight.training.objective.base import Objective, Term, Terms, check_output
+
+
+class LossTerm(NamedTuple):
+    """A loss, the output of the network that it is computed from, and its weight in the sum."""
+
+    loss: nn.Module
+    of: str = "logits"
+    weight: float = 1.0
+
+
+class Supervised(Objective):
+    """Terms between the outputs of one network and its targets.
+
+    Args:
+        network: to be trained.
+        losses: terms by name. A loss is called with an output and the targets; one whose `forward` also has a
+            parameter `logits` gets those too.
+        frozen: modules that stay in evaluation mode.
+    """
+
+    def __init__(
+        self, network: nn.Module, losses: Mapping[str, LossTerm], frozen: Iterable[nn.Module] = ()
+    ) -> None:
+        super().__init__({"model": network}, losses, frozen=frozen)
+        self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
+        self._terms = dict(losses)
+        self._with_logits = {
+            name
+            for name, term in losses.items()
+            if "logits" in list(inspect.signature(term.loss.forward).parameters)[1:]
+        }
+        wanted = {term.of for term in losses.values()} | (
+            {"logits"} if self._with_logits else set()
+        )
+        self._wanted = tuple(sorted(wanted))
+
+    def forward(self, batch: Batch) -> Terms:
+        """Each loss of the output that it is of."""
+        outputs, terms = self.outputs("model", batch, self._wanted), {}
+        for name, (loss, of, weight) in self._terms.items():
+            more = {"logits": outputs.logits} if name in self._with_logits else {}
+            value: Tensor = loss(outputs.get(of), batch.targets, **more)
+            terms[name] = Term(weight, value)
+        return terms
+
+
+def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
+    """The network and the losses of a recipe, fresh or with the pretrained weights that it names.
+
+    Args:
+        recipe: resolved, with its label names.
+        samples: the training images, whose share of each label some losses need.
+
+    Raises:
+        ConfigError: a component refuses its values, or a loss is of an output that the network does not have.
+        CheckpointError: the pretrained weights do not fit.
+    """
+    network = initial_model(recipe)
+    frozen = freeze(network, recipe.model.freeze, recipe.model.freeze_statistics)
+    classes = len(recipe.data.labels or ())
+    ratio = task_of_recipe(recipe).label_ratio(samples.labels, classes)
+    sizes = {"label_ratio": ratio, "num_classes": classes}
+    if recipe.loss is not None:
+        return Supervised(
+            network,
+            {"loss": LossTerm(loss_registry.build(recipe.loss.spec, "loss", **sizes))},
+            frozen,
+        )
+    terms: dict[str, LossTerm] = {}
+    for i, component in enumerate(recipe.losses):
+        term = _term(component.spec, f"losses.{i}", network, sizes)
+        terms[_free(component.name, terms)] = term
+    return Supervised(network, terms, frozen)
+
+
+def _term(spec: dict[str, Any], where: str, network: Network, sizes: Mapping[str, Any]) -> LossTerm:
+    of = check_output(network, spec.pop("of"), f"{where}.of")
+    weight = float(spec.pop("weight"))
+    backbone = network.backbone if isinstance(network, Recognizer) else network
+    if of == "logits" and isinstance(network, Recognizer) and network.head is None:
+        raise ConfigError(f"{where}.of", "there are no logits without a head", "set model.head")
+    widths = {
+        "logits": sizes["num_classes"],
+        "embedding": network.features,
+        "pooled": backbone.features,
+    }
+    more = {"features": int(widths[of])} if of in widths else {}
+    return LossTerm(loss_terms.build(spec, where, **sizes, **more), of, weight)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """`name`, numbered from the second on."""
+    free, n = name, 1
+    while free in taken:
+        n += 1
+        free = f"{name}_{n}"
+    return free
