@@ -78,10 +78,9 @@ def readable() -> list[str]:
 def write_edge_case_files(folder: str | Path) -> list[Path]:
     """Write the files to `folder`, which is made, for other programs to read."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = [Path(folder, file.name) for file in edge_case_files()]
-    for path, file in zip(paths, edge_case_files(), strict=True):
-        path.write_bytes(file.data)
-    return paths
+    for file in edge_case_files():
+        Path(folder, file.name).write_bytes(file.data)
+    return [Path(folder, file.name) for file in edge_case_files()]
 
 
 def _kind(name: str) -> str:
@@ -125,18 +124,14 @@ class Compared(NamedTuple):
         """Every breach, by kind of file; none is a pass."""
         found = []
         for kind, row in self.rows.items():
-            if self._breaks(row):
+            breaks = bool(row.label_flips) or not row.worst <= LIMIT  # nan is no number
+            if breaks if self.precision == "fp32" else np.isnan(row.worst):
                 accepted = f"{LIMIT:g}" if row.label_flips is None else f"0 and {LIMIT:g}"
                 found.append(Problem(f"{self.engine}, {kind}", f"{row}; accepted are {accepted}"))
         if names := self.read_otherwise:
             what = f"{len(names)} files are read by one side and refused by the other: "
             found.append(Problem(self.engine, what + ", ".join(names[:5])))
         return found
-
-    def _breaks(self, row: Comparison) -> bool:
-        if self.precision != "fp32":
-            return bool(np.isnan(row.worst))
-        return bool(row.label_flips) or not row.worst <= LIMIT  # nan is no number
 
 
 class Side(NamedTuple):

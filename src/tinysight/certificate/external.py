@@ -133,6 +133,7 @@ def _write(images: Sequence[ImageInput | str], folder: Path) -> dict[str, ImageI
         if isinstance(image.data, str):
             path = Path(image.data).absolute()
         else:
+            assert isinstance(image.data, bytes)
             path = folder / "files" / image.name
             path.write_bytes(image.data)
         if set("\t\r\n") & set(str(path)) or str(path) != str(path).strip():

@@ -49,12 +49,11 @@ class GraphModule(nn.Module):
         for i, (name, array) in enumerate(graph.constants.items()):
             if array.dtype.kind == "i":
                 self._settings[name] = [int(v) for v in array.reshape(-1)]
-                continue
-            if name in bounds:
+            elif name in bounds:
                 self._settings[name] = float(array.reshape(()))
-                continue
-            self._places[name] = f"constant_{i}"
-            self.register_buffer(f"constant_{i}", torch.from_numpy(array.astype("float32")))
+            else:
+                self._places[name] = f"constant_{i}"
+                self.register_buffer(f"constant_{i}", torch.from_numpy(array.astype("float32")))
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N, K) for images (N, C, H, W)."""
@@ -93,9 +92,8 @@ def quiet() -> Iterator[None]:
 def _padded(x: Tensor, a: Attributes, fill: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
     """The image with its asymmetric padding added, and the symmetric padding that remains to be done."""
     if a.get("auto_pad", "NOTSET") != "NOTSET":
-        raise ExportError(
-            "model.onnx", f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
-        )
+        what = f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
+        raise ExportError("model.onnx", what)
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -119,14 +117,13 @@ def _max_pool(v: list[Any], a: Attributes) -> Tensor:
 
 
 def _average_pool(v: list[Any], a: Attributes) -> Tensor:
-    counted = bool(a.get("count_include_pad", 0))
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) != (bottom, right):
         what = "ONNX-to-torch conversion does not support one-sided padding of means"
         raise ExportError("model.onnx", what)
     return F.avg_pool2d(
         v[0], list(a["kernel_shape"]), list(a.get("strides", (1, 1))), [top, left],
-        bool(a.get("ceil_mode", 0)), counted,
+        bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0)),
     )  # fmt: skip
 
 
@@ -153,11 +150,6 @@ def _reshape(v: list[Any], a: Attributes) -> Tensor:
     return torch.reshape(x, sides)
 
 
-def _clip(v: list[Any], a: Attributes) -> Tensor:
-    low, high = (v[i] if len(v) > i else None for i in (1, 2))
-    return torch.clamp(v[0], low, high)
-
-
 def _reduce_mean(v: list[Any], a: Attributes) -> Tensor:
     axes = v[1] if len(v) > 1 else list(a["axes"])
     return torch.mean(v[0], axes, keepdim=bool(a.get("keepdims", 1)))
@@ -166,7 +158,7 @@ def _reduce_mean(v: list[Any], a: Attributes) -> Tensor:
 _OPERATORS: Mapping[str, Callable[[list[Any], Attributes], Tensor]] = {
     "Add": lambda v, a: v[0] + v[1],
     "AveragePool": _average_pool,
-    "Clip": _clip,
+    "Clip": lambda v, a: torch.clamp(*v),
     "Concat": lambda v, a: torch.cat(v, a["axis"]),
     "Conv": _conv,
     "Div": lambda v, a: v[0] / v[1],
