@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "tinysight.bundle",
-    "Classifier": "tinysight.pipelines.classify",
+    "Classifier": "tinysight.pipelines.pipeline",
     "Detector": "tinysight.pipelines.detect",
     "Result": "tinysight.tasks.results",
     "TinysightError": "tinysight.errors",
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from tinysight.evaluation.predictor import evaluate
     from tinysight.export.bundle import export_bundle
     from tinysight.models import create_model, list_models
-    from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.detect import Detector
-    from tinysight.pipelines.pipeline import open_bundle
+    from tinysight.pipelines.pipeline import Classifier, open_bundle
     from tinysight.plugins import load_plugin
     from tinysight.tasks.results import Result, Unreadable
     from tinysight.training import fit

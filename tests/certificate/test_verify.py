@@ -24,8 +24,8 @@ from tinysight.certificate.record import (
 from tinysight.certificate.verify import OWN, renewed, verify
 from tinysight.cli import main
 from tinysight.errors import BundleError
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.comparable import decide
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.pipelines.sources import ImageInput
 
 

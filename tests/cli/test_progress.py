@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
 from support.bundles import tiny_bundle
+from support.commands import start
 from tinysight.cli.progress import Progress
 
 
@@ -82,10 +80,8 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     for i in range(400):
         (tmp_path / "pics" / f"{i}.jpg").symlink_to(tmp_path / "a.jpg")
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "tinysight", "predict", "pics", "--model=model", "--json",
-               "--output=out.jsonl"]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinysight.__file__).parent.parent)}
-    with subprocess.Popen(command, cwd=tmp_path, stderr=theirs, env=environment) as process:
+    words = ("-m", "tinysight", "predict", "pics", "--model=model", "--json", "--output=out.jsonl")
+    with start(*words, cwd=tmp_path, stderr=theirs) as process:
         os.close(theirs)
         seen = b""
         while True:

@@ -35,7 +35,7 @@ from tinysight.export.variants import (
 )
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 from tinysight.models import create_model
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.training import fit
 
 WHEELS = {"ncnn": "pnnx", "mnn": "MNN", "executorch": "executorch", "litert": "litert_torch"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from tinysight.data.targets import Target
 from tinysight.errors import ConfigError
 from tinysight.registry import losses, metrics, postprocesses, tasks
-from tinysight.tasks.base import Activation, Scored, Section, Task
+from tinysight.tasks.base import Scored, Section, Task
 from tinysight.tasks.results import Result
 
 _GROUPS = 4
@@ -56,7 +55,7 @@ class Number:
 
     scale: float = 1.0
 
-    result: ClassVar[type[Result]] = NumberResult
+    result = NumberResult
 
     def __call__(self, scores: np.ndarray) -> list[NumberResult]:
         """Results for the outputs (N, 1)."""
@@ -69,10 +68,10 @@ class Number:
 class RegressionTask(Task):
     """One number an image; a line of a list is `path number`."""
 
-    activation: ClassVar[Activation] = "identity"
-    output: ClassVar[str] = "value"
-    postprocesses: ClassVar[tuple[str, ...]] = ("number",)
-    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "absolute_error"},)
+    activation = "identity"
+    output = "value"
+    postprocesses = ("number",)
+    default_metrics = ({"name": "absolute_error"},)
 
     def targets(self) -> Mapping[str, Target]:
         return {"number": Target()}

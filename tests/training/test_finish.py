@@ -13,7 +13,7 @@ from tinysight.bundle import Bundle
 from tinysight.cli import main
 from tinysight.errors import ExportError
 from tinysight.export.bundle import export_bundle
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.training import fit
 from tinysight.training.finish import finish
 

@@ -26,15 +26,15 @@ def writer() -> Callable[[Path, Iterable[Row]], None]:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise MissingDependency("pyarrow", "ray", "a Parquet table") from error
-    schema = pyarrow.schema(
-        [
-            ("filename", pyarrow.string()),
-            *((name, pyarrow.list_(pyarrow.int64())) for name in _NUMBERS),
-            ("scores", pyarrow.list_(pyarrow.float64())),
-            *((name, pyarrow.list_(pyarrow.string())) for name in _TEXTS),
-            ("error", pyarrow.string()),
-        ]
-    )
+    text = pyarrow.string()
+    kinds = {
+        "filename": text,
+        **dict.fromkeys(_NUMBERS, pyarrow.list_(pyarrow.int64())),
+        "scores": pyarrow.list_(pyarrow.float64()),
+        **dict.fromkeys(_TEXTS, pyarrow.list_(text)),
+        "error": text,
+    }
+    schema = pyarrow.schema(list(kinds.items()))
 
     def write(path: Path, rows: Iterable[Row]) -> None:
         rest = iter(rows)
@@ -47,9 +47,6 @@ def writer() -> Callable[[Path, Iterable[Row]], None]:
 
 def _cells(row: Row) -> dict[str, Any]:
     """Texts alone as a list of one; a file name that is no Unicode with its bytes escaped."""
-    cells = {
-        name: [cell] if name in _TEXTS and isinstance(cell, str) else cell
-        for name, cell in row.items()
-    }
+    lists = {name: [row[name]] for name in _TEXTS if isinstance(row.get(name), str)}
     name = row["filename"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return {**cells, "filename": name}
+    return {**row, **lists, "filename": name}

@@ -78,12 +78,15 @@ class ExternalPredictor(NamedTuple):
         out = Path(folder, "answers")
         last = self._run(Path(folder, _LIST), out, ["--topk", str(classes)] if classes else [])
         results: dict[str, Result] = {}
+        labels = self.bundle.manifest.labels
         left = dict(by_path)
         with out.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     row = json.loads(line)
                     image = left.pop(row["filename"])
+                    if classes and "error" not in row:  # of these only ids and scores count
+                        row["label_names"] = [labels[i] for i in row["class_ids"]]
                     result = result_from_json({**row, "filename": image.name})
                     if isinstance(result, Unreadable):
                         continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,11 @@ from tinysight.validation import PROBLEMS
 
 if TYPE_CHECKING:
     from tinysight.transforms import Compose
+
+
+def doc(text: str, default: Any = ..., **bounds: Any) -> Any:
+    """A field with its description; required where there is no default."""
+    return Field(default, description=text, **bounds)
 
 
 class Section(BaseModel):
@@ -101,11 +106,11 @@ def _plain(value: Any) -> Any:
 
 
 Transform = Annotated[Component, Kind("transform")]
+Texts: TypeAlias = str | tuple[str, ...]
 
 
 def _targets() -> list[str]:
-    names = {name for task in tasks for name in tasks.build({"name": task}).targets()}
-    return sorted(names)
+    return sorted({name for task in tasks for name in tasks.build({"name": task}).targets()})
 
 
 def _is_target(name: str) -> str:
@@ -126,33 +131,14 @@ Target = Annotated[str, AfterValidator(_is_target), _TargetSchema()]
 class Split(Section):
     """Images: list files, or a folder with one folder per class; exactly one of the two."""
 
-    list: (
-        Annotated[
-            str | tuple[str, ...],
-            Field(description="List file or files, relative to data.root; a line is `path label`"),
-        ]
-        | None
-    ) = None
-    folder: (
-        Annotated[str, Field(description="Folder with one folder per class, relative to data.root")]
-        | None
-    ) = None
-    unlabelled: Annotated[
-        tuple[str, ...],
-        Field(description="More list files whose labels, if any, are not used; for distillation"),
-    ] = ()
-    root: (
-        Annotated[str | tuple[str, ...], Field(description="Instead of data.root, for this split")]
-        | None
-    ) = None
-    target: (
-        Annotated[
-            Literal["class", "transform"],
-            Field(description="Instead of data.target, for this split"),
-        ]
-        | None
-    ) = None
-    limit: Annotated[int, Field(ge=1, description="Use the first N images only")] | None = None
+    list: Texts | None = doc("List files, relative to data.root; a line is `path label`", None)
+    folder: str | None = doc("Folder with one folder per class, relative to data.root", None)
+    unlabelled: tuple[str, ...] = doc("List files whose labels are not used; for distillation", ())
+    root: Texts | None = doc("Instead of data.root, for this split", None)
+    target: Literal["class", "transform"] | None = doc(
+        "Instead of data.target, for this split", None
+    )
+    limit: int | None = doc("Use the first N images only", None, ge=1)
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Split:
@@ -170,53 +156,30 @@ def _one_or_named(value: Any) -> str:
 class Data(Section):
     """Where the images are and how they become batches."""
 
-    root: Annotated[
-        str | tuple[str, ...],
-        Field(description="Folder that the paths in the lists are relative to; one, or one a list"),
-    ]
-    labels: (
-        Annotated[
-            tuple[str, ...] | str,
-            Field(
-                description="Label names by class id, or a file with `id name` lines; default: the folders"
-            ),
-        ]
-        | None
-    ) = None
-    target: Annotated[
-        Target,
-        Field(
-            description="What a line says after the path: one class id; 0 or 1 for every label; an identity and"
-            " perhaps a camera; nothing, for a transform sets the label"
-        ),
-    ] = "class"
-    relabel: Annotated[
-        bool, Field(description="Number the class ids that occur from 0, in their order")
-    ] = False
+    root: Texts = doc("Folder that the paths in the lists are relative to; one, or one a list")
+    labels: Texts | None = doc(
+        "Label names by class id, or a file with `id name` lines; default: the folders", None
+    )
+    target: Target = doc(
+        "What a line says after the path: one class id; 0 or 1 for every label; an identity and"
+        " perhaps a camera; nothing, for a transform sets the label",
+        "class",
+    )
+    relabel: bool = doc("Number the class ids that occur from 0, in their order", False)
     train: Split
     eval: Annotated[
         Annotated[Split, Tag("(one)")] | Annotated[dict[str, Split], Tag("(named)")],
         Discriminator(_one_or_named),
         Field(description="One split, or several by name, the first of which picks the best epoch"),
     ]
-    delimiter: (
-        Annotated[
-            str,
-            Field(
-                min_length=1, description="Between path and label; default: the last blank or tab"
-            ),
-        ]
-        | None
-    ) = None
+    delimiter: str | None = doc(
+        "Between path and label; default: the last blank or tab", None, min_length=1
+    )
     sampler: Annotated[Component, Kind("sampler")] = Component(name="shuffle")
     batch_size: Annotated[int, Field(ge=1)] = 64
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
-    workers: Annotated[
-        int, Field(ge=0, description="Loader processes; 0 loads in the main one")
-    ] = 2
-    max_bad_fraction: Annotated[
-        float, Field(ge=0, le=1, description="Stop when more images than this are unreadable")
-    ] = 0.01
+    workers: int = doc("Loader processes; 0 loads in the main one", 2, ge=0)
+    max_bad_fraction: float = doc("Stop when more images are unreadable", 0.01, ge=0, le=1)
 
     @property
     def eval_splits(self) -> dict[str, Split]:
@@ -233,10 +196,9 @@ class Pixels(Section):
     """From decoded image to network input. `eval` travels in the bundle."""
 
     train: tuple[Transform, ...]
-    batch: Annotated[
-        tuple[Annotated[Component, Kind("batch_transform")], ...],
-        Field(description="Mix the images of a training batch: at most one of these, by its `p`"),
-    ] = ()
+    batch: tuple[Annotated[Component, Kind("batch_transform")], ...] = doc(
+        "Mix the images of a training batch: at most one of these, by its `p`", ()
+    )
     eval: Annotated[tuple[Transform, ...], Field(min_length=1)]
 
 
@@ -246,43 +208,24 @@ class Model(Section):
     backbone: Annotated[Component, Kind("backbone")]
     neck: Annotated[Component, Kind("neck")] | None = None
     head: Annotated[Component, Kind("head")] | None = None
-    pretrained: (
-        Annotated[
-            bool | str,
-            Field(
-                description="Weights to begin with: true, ssld, ssld_stage1 (published ones), a file, an address"
-            ),
-        ]
-        | None
-    ) = None
-    skip: Annotated[
-        tuple[str, ...],
-        Field(
-            description="Parts that keep fresh weights: `classifier`, or the beginning of an entry's name"
-        ),
-    ] = ()
-    linear_probe: Annotated[
-        bool,
-        Field(
-            description="Begin with a classifier fitted to the pretrained features of the training images"
-        ),
-    ] = False
-    freeze: Annotated[
-        tuple[str, ...],
-        Field(
-            description="Parts that do not learn: beginnings of names, such as `stem`, `stages.0`"
-        ),
-    ] = ()
-    freeze_statistics: Annotated[
-        bool,
-        Field(
-            description="Batch normalisation keeps the statistics that it came with, in fine-tuning on few images"
-        ),
-    ] = False
-    batch_norm_variance: Annotated[
-        Literal["unbiased", "biased"],
-        Field(description="Batch variance that enters the running one; PaddlePaddle: biased"),
-    ] = "unbiased"
+    pretrained: bool | str | None = doc(
+        "Weights to begin with: true, ssld, ssld_stage1 (published ones), a file, an address", None
+    )
+    skip: tuple[str, ...] = doc(
+        "Parts that keep fresh weights: `classifier`, or the beginning of an entry's name", ()
+    )
+    linear_probe: bool = doc(
+        "Begin with a classifier fitted to the pretrained features of the training images", False
+    )
+    freeze: tuple[str, ...] = doc(
+        "Parts that do not learn: beginnings of names, such as `stem`, `stages.0`", ()
+    )
+    freeze_statistics: bool = doc(
+        "Batch normalisation keeps its statistics, as for fine-tuning on few images", False
+    )
+    batch_norm_variance: Literal["unbiased", "biased"] = doc(
+        "Batch variance that enters the running one; PaddlePaddle: biased", "unbiased"
+    )
 
     @property
     def recognises(self) -> bool:
@@ -302,9 +245,7 @@ class Ema(Section):
     """A running mean of the weights, which is evaluated and exported in their place."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.9999
-    warmup: Annotated[
-        bool, Field(description="Begin with a smaller decay: min(decay, (1 + step) / (10 + step))")
-    ] = True
+    warmup: bool = doc("Begin with a smaller decay: min(decay, (1 + step) / (10 + step))", True)
 
 
 class EarlyStopping(Section):
@@ -321,42 +262,27 @@ class Train(Section):
     optimizer: Annotated[Component, Kind("optimizer")]
     schedule: Annotated[Component, Kind("schedule")] = Component(name="cosine")
     lr: Annotated[float, Field(gt=0, description="Peak rate, after warm-up; see lr_batch_size")]
-    lr_batch_size: (
-        Annotated[
-            int,
-            Field(
-                ge=1,
-                description="The batch that lr is meant for; the rate grows with the real one."
-                " Default: lr is used as it is",
-            ),
-        ]
-        | None
-    ) = None
-    clip_norm: Annotated[float, Field(gt=0, description="Largest gradient norm")] | None = None
-    clip: Annotated[
-        Literal["global", "tensor"], Field(description="What clip_norm is the norm of")
-    ] = "global"
-    accumulate: Annotated[int, Field(ge=1, description="Batches whose gradients make one step")] = 1
+    lr_batch_size: int | None = doc(
+        "Batch size that lr is meant for: lr grows with the real one; default: lr is used as it is",
+        None,
+        ge=1,
+    )
+    clip_norm: float | None = doc("Largest gradient norm", None, gt=0)
+    clip: Literal["global", "tensor"] = doc("What clip_norm is the norm of", "global")
+    accumulate: int = doc("Batches whose gradients make one step", 1, ge=1)
     ema: Ema | None = None
     early_stopping: EarlyStopping | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    deterministic: Annotated[
-        bool, Field(description="Same bits on a GPU too; slower. A CPU run always gives the same")
-    ] = False
+    deterministic: bool = doc("Same bits on a GPU, too; slower. On a CPU they always are", False)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
-    compile: Annotated[
-        bool, Field(description="Compile the network: minutes once, faster steps")
-    ] = False
-    sync_bn: Annotated[
-        bool, Field(description="Normalise over the batches of all GPUs together")
-    ] = False
-    eval_every: Annotated[int, Field(ge=1, description="Epochs between evaluations")] = 1
-    eval_from: Annotated[int, Field(ge=1, description="The first epoch that is evaluated")] = 1
-    checkpoint_every: (
-        Annotated[int, Field(ge=1, description="Steps between checkpoints, besides one an epoch")]
-        | None
-    ) = None
+    compile: bool = doc("Compile the network: minutes once, faster steps", False)
+    sync_bn: bool = doc("Normalise over the batches of all GPUs together", False)
+    eval_every: int = doc("Epochs between evaluations", 1, ge=1)
+    eval_from: int = doc("The first epoch that is evaluated", 1, ge=1)
+    checkpoint_every: int | None = doc(
+        "Steps between checkpoints, besides one an epoch", None, ge=1
+    )
 
 
 class OperatingPoint(Section):
@@ -368,10 +294,8 @@ class OperatingPoint(Section):
 
     @model_validator(mode="after")
     def _one(self) -> OperatingPoint:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            names = "target_fpr, target_precision, threshold"
-            raise ValueError(f"exactly one of {names} is needed")
+        if sum(value is not None for _, value in self) != 1:
+            raise ValueError(f"exactly one of {', '.join(type(self).model_fields)} is needed")
         return self
 
 
@@ -380,10 +304,9 @@ class Export(Section):
 
     postprocess: Annotated[Component, Kind("postprocess")]
     operating_point: OperatingPoint | None = None
-    calibrate: Annotated[
-        bool,
-        Field(description="Divide the logits by the temperature that fits the validation images"),
-    ] = False
+    calibrate: bool = doc(
+        "Divide the logits by the temperature that fits the validation images", False
+    )
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
@@ -400,26 +323,20 @@ class Recipe(Section):
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]
     description: str = ""
-    plugins: Annotated[
-        tuple[PluginRecord, ...],
-        Field(description="Python files that register components; relative to this file"),
-    ] = ()
+    plugins: tuple[PluginRecord, ...] = doc(
+        "Python files that register components; relative to this file", ()
+    )
     data: Data
     transforms: Pixels
     model: Model
     loss: Annotated[Component, Kind("loss")] | None = None
-    losses: Annotated[
-        tuple[Annotated[Component, Kind("loss_term")], ...],
-        Field(
-            description="A weighted sum instead of `loss`: each also has `of`, the output that it is computed from,"
-            " and `weight`"
-        ),
-    ] = ()
+    losses: tuple[Annotated[Component, Kind("loss_term")], ...] = doc(
+        "A weighted sum instead of `loss`; `of`: the output it is computed from, and `weight`", ()
+    )
     train: Train
-    metrics: Annotated[
-        tuple[Annotated[Component, Kind("metric")], ...],
-        Field(min_length=1, description="The first value of the first one picks the best epoch"),
-    ]
+    metrics: tuple[Annotated[Component, Kind("metric")], ...] = doc(
+        "The first value of the first one picks the best epoch", min_length=1
+    )
     export: Export
 
     @model_validator(mode="after")

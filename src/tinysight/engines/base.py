@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -286,6 +285,8 @@ def convert(
     Raises:
         ExportError: it fails, takes too long or writes no such file.
     """
+    import tempfile  # a prediction does without
+
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "network.onnx").write_bytes(model)
         try:

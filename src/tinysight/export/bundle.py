@@ -38,7 +38,7 @@ from tinysight.files import sha256
 from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.pipelines.sources import Source
 from tinysight.plugins import find_plugin
-from tinysight.tasks import Task, task_of_recipe
+from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training import predictor as trained
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder

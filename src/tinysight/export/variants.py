@@ -19,10 +19,11 @@ from tinysight.engines import ALIASES, Engine, OnnxNetwork, get_engine, open_eng
 from tinysight.engines import package_version as version_of
 from tinysight.engines.base import PRECISIONS
 from tinysight.errors import ConfigError, DataError, ExportError, Problem, TinysightError
-from tinysight.evaluation.compare import compare_scores
+from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
+from tinysight.tasks.results import ScoreResult
 from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels
@@ -224,7 +225,8 @@ def compare_variant(
     labels: np.ndarray | None = None,
 ) -> EngineVariant:
     """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
-    row = compare_scores(expected, scores)
+    row = compare(*([ScoreResult("", one) for one in side] for side in (expected, scores)))
+    mean = np.abs(expected.astype(np.float64) - scores).mean()  # of all scores at once
     lost = None
     if labels is not None:
         right = [int((s.argmax(axis=1) == labels).sum()) for s in (expected, scores)]
@@ -232,7 +234,7 @@ def compare_variant(
     return variant._replace(
         images=row.images,
         max_score_difference=row.max_score_difference,
-        mean_score_difference=row.mean_score_difference,
+        mean_score_difference=float(mean),
         label_flips=row.label_flips or 0,
         lost_points=lost,
     )
@@ -276,7 +278,7 @@ def evaluation_images(run: str | Path) -> list[Sample]:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
-    from tinysight.tasks import task_of_recipe
+    from tinysight.tasks.base import task_of_recipe
     from tinysight.training.predictor import load_model
 
     recipe = load_model(run)[1]

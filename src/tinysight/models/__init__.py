@@ -32,6 +32,7 @@ __all__ = [
     "Outputs",
     "Recognizer",
     "cost",
+    "cost_of",
     "count_parameters",
     "create_model",
     "create_model_without_weights",
@@ -75,6 +76,13 @@ def create_model_without_weights(name: str, num_classes: int = 1000, **options: 
     """As `create_model`, but its weights have shapes alone: for counting, and takes no memory."""
     with torch.device("meta"):
         return create_model(name, num_classes, **options)
+
+
+def cost_of(name: str) -> Cost:
+    """The cost of a network as it is exported, its branches fused; the largest one takes a moment, too."""
+    model = create_model_without_weights(name)
+    model.reparameterize()
+    return cost(model)
 
 
 def list_models(pattern: str = "*") -> list[str]:

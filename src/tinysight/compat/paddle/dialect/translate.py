@@ -84,14 +84,8 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     infer = infer_section(reader, tree.get("Infer"), native, classes, path)
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
-    run = Run(
-        network,
-        common["output_dir"],
-        common["device"],
-        common.get("checkpoints"),
-        common.get("pretrained_model"),
-        common["save_inference_dir"],
-    )
+    named: dict[str, Any] = {key: common.get(key) for key in Run._fields[1:]}
+    run = Run(network, **named)
     return Translation(native, run, infer, tuple(reader.notes))
 
 
