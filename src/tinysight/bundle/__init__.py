@@ -4,4 +4,4 @@ from tinysight.bundle.folder import CARD, MANIFEST, MODEL, SHIPPED, Bundle, fill
 from tinysight.bundle.folder import is_local as is_local
 from tinysight.bundle.folder import list_bundles as list_bundles
 
-__all__ = ["CARD", "MANIFEST", "MODEL", "SHIPPED", "Bundle", "fill", "new_bundle"]
+__all__ = ["Bundle", "CARD", "MANIFEST", "MODEL", "SHIPPED", "fill", "new_bundle"]

@@ -20,9 +20,10 @@ from tinysight.bundle.manifest import Manifest
 from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
-from tinysight.pipelines.comparable import comparable_results
+from tinysight.pipelines.comparable import comparable, decide
 from tinysight.pipelines.pipeline import Pipeline, open_bundle
 from tinysight.pipelines.sources import ImageInput
+from tinysight.tasks.postprocess import has_scores
 from tinysight.tasks.results import Result, Unreadable
 
 EDITION = 1
@@ -152,8 +153,12 @@ def engine_outputs(
     pipeline: Pipeline[Any], manifest: Manifest, images: Sequence[ImageInput | str]
 ) -> EngineOutputs:
     """The results for the images that the pipeline reads, decided as the bundle decides."""
-    results = comparable_results(pipeline, manifest, images)
-    return {r.filename: r for r in results if not isinstance(r, Unreadable)}
+    steps = pipeline.steps
+    if has_scores(manifest.postprocess):
+        steps = steps._replace(decide=partial(decide, manifest))
+    same: Pipeline[Result] = Pipeline(steps, pipeline.batch_size, pipeline.workers)
+    results = zip(images, same.stream(images), strict=True)
+    return {r.filename: comparable(r, i) for i, r in results if not isinstance(r, Unreadable)}
 
 
 def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
