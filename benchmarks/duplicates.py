@@ -129,7 +129,7 @@ def make(
 
 def measure(folder: Path, kinds: dict[str, str], threads: int) -> dict[str, object]:
     """Recall by kind, precision and seconds of the detector on the images of `folder`."""
-    from tinysight.data.audit import find_duplicates
+    from tinysight.data.audit.duplicates import find_duplicates
 
     paths = sorted(folder.iterdir())
     started, busy = time.perf_counter(), time.process_time()

@@ -28,7 +28,7 @@ import onnxruntime
 
 from predict import SAMPLES, make_images
 from tinysight.bundle import Bundle
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import postprocesses
 from tinysight.tasks.results import ClassResult
 from tinysight.transforms import Compose, InputPipeline, to_batch

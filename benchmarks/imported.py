@@ -37,7 +37,7 @@ from tinysight.compat.paddle.bundle import import_paddle  # noqa: E402
 from tinysight.export.onnx import to_onnx  # noqa: E402
 from tinysight.graph.onnx_file import read_onnx  # noqa: E402
 from tinysight.models import create_model  # noqa: E402
-from tinysight.pipelines.classify import Classifier  # noqa: E402
+from tinysight.pipelines.pipeline import Classifier  # noqa: E402
 from tinysight.registry import engines  # noqa: E402
 
 PHOTOS = sorted(str(p) for p in (REPO / "samples" / "clarity").rglob("*.jpg"))[:8]

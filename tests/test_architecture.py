@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tinysight
+from support.commands import python
 from tinysight.tasks import base
 
 SRC = Path(tinysight.__file__).parent
@@ -47,13 +46,12 @@ LEVEL = {
     "report": 7,
     "serving": 7,
     "training": 8,
-    "distill": 9,
     "search": 9,
     "export": 9,
     "compat": 10,
     "cli": 11,
 }
-TORCH_SHORE = ("distill", "export", "losses", "models", "search", "training")
+TORCH_SHORE = ("export", "losses", "models", "search", "training")
 TORCH_EXCEPTIONS = (  # the rest of their packages is NumPy
     *("data/loader.py", "data/mix.py"),
     "engines/torch_graph.py",
@@ -122,8 +120,8 @@ def test_numpy_shore_runs_without_torch() -> None:
         if on_numpy_shore(p)
     ]
     code = f"import sys, importlib; sys.modules['torch'] = None\nfor m in {modules!r}: importlib.import_module(m)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code)
+    assert done.code == 0, done.err
 
 
 def test_importing_the_package_is_light() -> None:
@@ -132,8 +130,8 @@ def test_importing_the_package_is_light() -> None:
         "heavy = {'torch', 'onnxruntime', 'cv2', 'numpy', 'pydantic', 'yaml', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code)
+    assert done.code == 0, done.err
 
 
 FORBIDDEN = re.compile(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.commands import execute
 
 SUITE = """
 import ctypes, threading, time, pytest
@@ -23,16 +23,12 @@ def test_that_hangs_with_the_interpreter_locked():
 
 def test_a_test_that_hangs_shows_all_stacks_and_ends(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
-    words = [sys.executable, "-m", "pytest", "-p", "support.limits", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*words, str(tmp_path)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode != 0
+    words = [
+        sys.executable,
+        *["-m", "pytest", "-p", "support.limits", "-p", "no:cacheprovider"],
+        tmp_path,
+    ]
+    done = execute(words, cwd=tmp_path, timeout=60, PYTHONPATH=str(Path(__file__).parent))
+    assert done.code != 0
     for name in ("test_that_hangs_with_the_interpreter_locked", "waits_elsewhere"):
-        assert f"in {name}" in done.stderr
+        assert f"in {name}" in done.err

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from support.commands import Completed, process
 from support.tiny import make_images, write_recipe
 from tinysight import plugins, registry
 from tinysight.errors import ConfigError
@@ -117,21 +115,17 @@ def test_an_installed_package(tmp_path: Path) -> None:
     write(tmp_path / "r.yaml", to_yaml(tree))
     shown = run("recipe", "show", "r.yaml", folder=tmp_path, PYTHONPATH=str(tmp_path))
     digest = sha256((tmp_path / "pebbles.py").read_bytes())
-    assert f"plugins:\n- name: pebbles 1.5\n  sha256: {digest}\n  file: null\n" in shown.stdout
-    write(tmp_path / "made.yaml", shown.stdout)
+    assert f"plugins:\n- name: pebbles 1.5\n  sha256: {digest}\n  file: null\n" in shown.out
+    write(tmp_path / "made.yaml", shown.out)
     (tmp_path / "pebbles-1.5.dist-info" / "entry_points.txt").unlink()
     shown = run("recipe", "check", "made.yaml", folder=tmp_path, code=2, PYTHONPATH=str(tmp_path))
-    assert "made.yaml: needs the plugin pebbles 1.5; pip install pebbles" in shown.stderr
+    assert "made.yaml: needs the plugin pebbles 1.5; pip install pebbles" in shown.err
 
 
-def run(*words: str, folder: Path, code: int = 0, **environment: str) -> Any:
+def run(*words: str, folder: Path, code: int = 0, **variables: str | None) -> Completed:
     """The command in a process of its own, which no other test has given a plugin."""
-    known = {k: v for k, v in os.environ.items() if k != "TINYSIGHT_PLUGINS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tinysight", *words],
-        cwd=folder, env={**known, "OMP_NUM_THREADS": "1", **environment}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    done = process(*words, cwd=folder, **{"TINYSIGHT_PLUGINS": None, **variables})
+    assert done.code == code, done.out + done.err
     return done
 
 
@@ -162,8 +156,8 @@ def test_runs_and_bundles_record_them(made: Path) -> None:
 def test_predict_asks_for_them(made: Path) -> None:
     words = ("predict", "images/val_0.png", "--model", "bundle")
     missed = run(*words, folder=made, code=2)
-    assert "bundle: needs the plugin invert.py (invert); add --plugin invert.py" in missed.stderr
-    assert "class_ids" in run(*words, "--plugin", "invert.py", folder=made).stdout
+    assert "bundle: needs the plugin invert.py (invert); add --plugin invert.py" in missed.err
+    assert "class_ids" in run(*words, "--plugin", "invert.py", folder=made).out
 
 
 def test_a_changed_file_is_refused_or_warned_of(made: Path, tmp_path: Path) -> None:
@@ -173,11 +167,11 @@ def test_a_changed_file_is_refused_or_warned_of(made: Path, tmp_path: Path) -> N
     changed = write(tmp_path / "invert.py", TRANSFORM.format(name="invert") + "\n# changed\n")
     write(tmp_path / "moved.yaml", recipe)
     shown = run("recipe", "check", "moved.yaml", folder=tmp_path, code=2)
-    assert f"and {changed} has changed since; add --plugin invert.py to use another" in shown.stderr
+    assert f"and {changed} has changed since; add --plugin invert.py to use another" in shown.err
     shown = run("recipe", "check", "moved.yaml", "--plugin", "invert.py", folder=tmp_path)
-    assert "was made with another version of the plugin invert.py" in shown.stderr
+    assert "was made with another version of the plugin invert.py" in shown.err
     words = ("train", "-c", "r.yaml", "--plugin", "invert.py", "--out", "run", "--resume")
     tree = read_yaml(made / "r.yaml")
     write(tmp_path / "r.yaml", to_yaml(tree))
     shown = run(*words, folder=tmp_path, code=2)
-    assert "holds a run of another recipe: plugins.0.sha256: " in shown.stderr
+    assert "holds a run of another recipe: plugins.0.sha256: " in shown.err

@@ -128,6 +128,16 @@ def test_a_look_up_imports_the_family_alone(kind: str, monkeypatch: pytest.Monke
     assert loaded == list(homes.values())
 
 
+def test_no_loss_has_a_parameter_of_a_term() -> None:
+    """`of` and `weight` are keys of a term; each name is in one of the registries."""
+    members = [REGISTRIES[kind] for kind in ("loss", "embedding_loss")]
+    names = [name for registry in members for name in registry.names()]
+    assert len(set(names)) == len(names)
+    for registry in members:
+        for name in registry:
+            assert not {"of", "weight"} & registry.schema(name).model_fields.keys(), name
+
+
 def test_names_of_somebody_else() -> None:
     """A prefix with a source: checked against the signature of what it gives, and never listed."""
 

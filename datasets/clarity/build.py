@@ -37,7 +37,8 @@ import numpy.typing as npt
 
 from tinysight import decode
 from tinysight.errors import ImageError
-from tinysight.transforms.blur import disk_blur, down_up, gaussian_blur, motion_blur
+from tinysight.transforms.augment.blur import filter_with, gaussian_blur, motion_blur
+from tinysight.transforms.base import same_axes
 from tinysight.transforms.geometry import Resize
 
 Image = npt.NDArray[Any]
@@ -60,7 +61,35 @@ MIN_REDUCTION = 1.3
 """A window is at least this much smaller than its part of the photograph: it is sharp."""
 TRAINED = ("gaussian", "motion")
 HELD_OUT = ("disk", "rescale")
+_FINE = 8  # sub-pixel steps of a disk
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def disk_kernel(radius: float) -> Image:
+    """Kernel (k, k), k odd, float32, sum 1: the share of each pixel that a disk covers."""
+    reach = max(math.ceil(radius - 0.5), 0)
+    fine = (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - 0.5 - reach
+    inside = (fine[:, None] ** 2 + fine**2 <= radius**2).astype(np.float64)
+    kernel = inside.reshape(2 * reach + 1, _FINE, 2 * reach + 1, _FINE).mean(axis=(1, 3))
+    if not kernel.any():  # a disk between the sub-pixels
+        kernel[reach, reach] = 1.0
+    scaled: Image = (kernel / kernel.sum()).astype(np.float32)
+    return scaled
+
+
+def disk_blur(image: Image, radius: float) -> Image:
+    """`image` out of focus by a disk of `radius`."""
+    return filter_with(image, disk_kernel(radius))
+
+
+def down_up(image: Image, factor: float) -> Image:
+    """`image` reduced by `factor` (1 or more), area, and enlarged again, bicubic."""
+    height, width = image.shape[:2]
+    small = max(round(width / factor), 1), max(round(height / factor), 1)
+    if small == (width, height):
+        return image
+    reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return same_axes(cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC), image)
 
 
 class BuildError(RuntimeError):

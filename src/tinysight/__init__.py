@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "tinysight.bundle",
-    "Classifier": "tinysight.pipelines.classify",
+    "Classifier": "tinysight.pipelines.pipeline",
     "Detector": "tinysight.pipelines.detect",
     "Result": "tinysight.tasks.results",
     "TinysightError": "tinysight.errors",
@@ -20,7 +20,7 @@ _HOMES = {
     "create_model": "tinysight.models",
     "decode": "tinysight.transforms",
     "evaluate": "tinysight.evaluation.predictor",
-    "export_bundle": "tinysight.export",
+    "export_bundle": "tinysight.export.bundle",
     "fit": "tinysight.training",
     "list_models": "tinysight.models",
     "load_plugin": "tinysight.plugins",
@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from tinysight.config import load_recipe
     from tinysight.errors import TinysightError
     from tinysight.evaluation.predictor import evaluate
-    from tinysight.export import export_bundle
+    from tinysight.export.bundle import export_bundle
     from tinysight.models import create_model, list_models
-    from tinysight.pipelines.classify import Classifier
     from tinysight.pipelines.detect import Detector
-    from tinysight.pipelines.pipeline import open_bundle
+    from tinysight.pipelines.pipeline import Classifier, open_bundle
     from tinysight.plugins import load_plugin
     from tinysight.tasks.results import Result, Unreadable
     from tinysight.training import fit

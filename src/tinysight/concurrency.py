@@ -43,10 +43,6 @@ class Deferred(Generic[T]):
             del self._work  # and what it holds
             _running.discard(self)
 
-    def started(self) -> bool:
-        """Whether its thread has been started."""
-        return self._thread.ident is not None
-
     def done(self) -> bool:
         """Whether `result` would not wait."""
         return not self._thread.is_alive()
@@ -59,8 +55,8 @@ class Deferred(Generic[T]):
         return self._value
 
     def wait(self) -> None:
-        """Return when `work` is over, however it ended; at once in its own thread."""
-        if self._thread is not threading.current_thread():
+        """Return when `work` is over, however it ended; at once in its own thread and before it is started."""
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
 
@@ -69,8 +65,7 @@ _running: set[Deferred[Any]] = set()
 
 def _before_fork() -> None:
     for deferred in tuple(_running):
-        if deferred.started():  # another thread may be between adding and starting one
-            deferred.wait()
+        deferred.wait()  # which another thread may be about to start
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

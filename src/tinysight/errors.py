@@ -9,7 +9,7 @@
     |-- CheckpointError     a checkpoint is missing, truncated or of another run
     |-- DistributedError    another process of a run has ended
     |-- WeightsError        a foreign weight file or program is damaged, unsafe or not supported
-    |-- ExportError         the exported model does not answer as the trained one
+    |-- ExportError         the results of the exported model are not those of the trained one
     |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
     `-- MissingDependency   an optional package is needed and not installed
 
@@ -35,6 +35,11 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}; {self.hint}" if self.hint else text
+
+
+def join(*parts: object) -> str:
+    """A dotted path, empty parts left out."""
+    return ".".join(str(p) for p in parts if str(p))
 
 
 class TinysightError(Exception):
@@ -90,7 +95,7 @@ class WeightsError(TinysightError):
 
 
 class ExportError(TinysightError):
-    """The exported model does not answer as the trained one does."""
+    """The results of the exported model are not those of the trained one."""
 
 
 class FetchError(TinysightError):

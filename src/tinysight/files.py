@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from tinysight.errors import ConfigError, DataError
+from tinysight.errors import ConfigError, DataError, TinysightError
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -189,6 +190,15 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes | memoryview]) -
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing(where: object, kind: type[TinysightError] = DataError) -> Iterator[None]:
+    """An `OSError` in the block, as an error of `kind`: `where` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(str(where), f"cannot be written: {error.strerror}") from None
 
 
 def sha256(data: bytes) -> str:

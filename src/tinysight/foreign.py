@@ -1,7 +1,7 @@
 """What other frameworks' files mean here: the only way from the core to `compat`.
 
-The core asks two things: *read this configuration*, *find the model of this name*. One module answers both. It is named
-here and imported at the first question, so that a native run imports nothing of `compat`.
+The core asks two things: *read this file*, *find the model of this name*. What answers is named here and imported at
+the first question, so that a native run imports nothing of `compat`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinysight.fetch import Artifact
     from tinysight.fetch.download import Report
 
-_HOME = "tinysight.compat.paddle.hooks"
+_HOME = "tinysight.compat.paddle"
 _SECTIONS = re.compile(
     rb"^(?:Global|Arch|DataLoader|Loss|Optimizer|Metric|Infer|PreProcess|DetPreProcess|RecPreProcess|IndexProcess"
     rb"|base_config_file|distill_config_file|search_dict|ARCHITECTURE|LEARNING_RATE|TRAIN|VALID)\s*:",
@@ -28,35 +28,35 @@ _SECTIONS = re.compile(
 )
 
 
-class Hooks(Protocol):
-    """What a module of `compat` provides."""
-
-    def read_config(self, path: Path, overrides: Sequence[str]) -> RunConfig:
-        """The configuration at `path` as a recipe and what a command needs besides it."""
-        ...
-
-    def find_artifact(self, name: str, kind: str | None, where: str) -> Artifact:
-        """The published file of that name."""
-        ...
-
-    def find_weights(self, backbone: str, which: bool | str, where: str) -> Artifact:
-        """The published weights of a network."""
-        ...
-
-    def read_state(self, path: Path) -> dict[str, np.ndarray]:
-        """The arrays of a weight file by the names of its entries."""
-        ...
-
-    def find_bundle(self, name: str, report: Report | None) -> Path:
-        """The folder of the bundle that a public model became."""
-        ...
-
-
 def is_foreign(path: Path) -> bool:
     """Whether a YAML file is written in another framework's language: one of its sections stands at the margin."""
     return bool(_SECTIONS.search(path.read_bytes()))
 
 
-def hooks() -> Hooks:
-    """The module of `compat` that answers."""
-    return cast("Hooks", import_module(_HOME))
+def read_config(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """The configuration at `path` as a recipe and what a command needs besides it."""
+    return cast("RunConfig", _answer("dialect", "read_config")(path, overrides))
+
+
+def find_artifact(name: str, kind: str | None, where: str) -> Artifact:
+    """The published file of that name."""
+    return cast("Artifact", _answer("catalog", "find")(name, kind, where))
+
+
+def find_weights(backbone: str, which: bool | str, where: str) -> Artifact:
+    """The published weights of a network."""
+    return cast("Artifact", _answer("catalog", "pretrained")(backbone, which, where))
+
+
+def read_state(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a weight file by the names of its entries."""
+    return cast("dict[str, np.ndarray]", _answer("pdparams", "read_paddle_state")(path))
+
+
+def find_bundle(name: str, report: Report | None) -> Path:
+    """The folder of the bundle that a public model became; fetched and translated if it is not in the cache."""
+    return cast("Path", _answer("named_bundle", "fetched_bundle")(name, report=report))
+
+
+def _answer(module: str, function: str) -> Callable[..., object]:
+    return cast("Callable[..., object]", getattr(import_module(f"{_HOME}.{module}"), function))

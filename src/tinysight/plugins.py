@@ -74,11 +74,10 @@ def load_plugin(file: str | Path) -> Plugin:
             os.environ[ENVIRONMENT] = os.pathsep.join(filter(None, (before, str(path))))
         try:
             importlib.import_module(_module_name(plugin))
-        except TinysightError:
-            os.environ[ENVIRONMENT] = before
-            raise
         except Exception as error:
             os.environ[ENVIRONMENT] = before
+            if isinstance(error, TinysightError):
+                raise
             frames = traceback.extract_tb(error.__traceback__)
             lines = [frame.lineno for frame in frames if frame.filename == str(path)]
             place = f"plugin {file}" + (f":{lines[-1]}" if lines else "")
@@ -128,7 +127,8 @@ def require(recorded: Mapping[str, Any], where: str, needed_for: str = "") -> No
         ConfigError: it is missing, or the file at its place is another one by now.
     """
     name, digest, file = str(recorded["name"]), recorded["sha256"], recorded.get("file")
-    _load_inherited()
+    for path in _inherited():
+        load_plugin(path)
     same = [plugin for plugin in _loaded.values() if plugin.name == name]
     if not same and not name.endswith(".py"):
         load_installed()
@@ -157,17 +157,11 @@ def load_all(entries: Sequence[Any], folder: Path) -> list[dict[str, Any]]:
     """
     found = []
     for entry in entries:
-        if not isinstance(entry, str):
-            found.append(entry)
-            continue
-        path = folder / entry
-        found.append(load_plugin(path if path.is_file() else entry)._asdict())
+        if isinstance(entry, str):
+            path = folder / entry
+            entry = load_plugin(path if path.is_file() else entry)._asdict()
+        found.append(entry)
     return found
-
-
-def _load_inherited() -> None:
-    for path in _inherited():
-        load_plugin(path)
 
 
 def _inherited() -> list[Path]:

@@ -14,13 +14,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
-from tinysight.errors import ConfigError, Problem, UnknownName, missing_dependency
-from tinysight.validation import join, validate
+from tinysight.errors import ConfigError, Problem, UnknownName, join, missing_dependency
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -96,7 +95,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
-        _load_installed()
+        self._load_installed()
         return sorted(self._entries)
 
     def plugin(self, name: str) -> str | None:
@@ -120,8 +119,7 @@ class Registry(Generic[T]):
                 return name
         found = self._names.get(fold(name))
         # Its own family, then all, then what is installed beside.
-        loads: tuple[Callable[[], None], ...] = (partial(self._load, name), self._load)
-        for load in (*loads, _load_installed):
+        for load in (partial(self._load, name), self._load, self._load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -155,6 +153,8 @@ class Registry(Generic[T]):
 
     def check(self, spec: Any, where: str) -> tuple[dict[str, Any], list[Problem]]:
         """`spec` with the registered name and every default filled in, or what is wrong with it."""
+        from tinysight.validation import validate  # prediction starts without
+
         if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
             return {}, [Problem(where, f"expected a {self.kind}: a mapping with a name")]
         try:
@@ -200,6 +200,13 @@ class Registry(Generic[T]):
     @staticmethod
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
+
+    @staticmethod
+    def _load_installed() -> None:
+        """Import what installed packages register."""
+        from tinysight.plugins import load_installed
+
+        load_installed()
 
     def _load(self, name: str = "") -> None:
         """Import the home of `name`; without one, all."""
@@ -252,11 +259,9 @@ class LossTerms(Registry[Any]):
 
     def _member(self, name: str, where: str = "") -> tuple[str, Registry[Any]]:
         for default, registry in self._members.items():
-            try:
+            with suppress(UnknownName):
                 registry.resolve(name)
-            except UnknownName:
-                continue
-            return default, registry
+                return default, registry
         raise UnknownName("loss", name, self.names(), where)
 
 
@@ -274,13 +279,6 @@ def registered_by(plugin: str) -> Iterator[None]:
         _plugin.reset(token)
 
 
-def _load_installed() -> None:
-    """Import what installed packages register."""
-    from tinysight.plugins import load_installed
-
-    load_installed()
-
-
 def fold(name: str) -> str:
     """`name` without case and separators: `PPLCNet_x1_0` and `pplcnet-x1-0` are one name."""
     return "".join(c for c in name.lower() if c.isalnum())
@@ -291,136 +289,60 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-backbones: Registry[Any] = Registry(
-    "backbone",
-    {
-        "efficientnetlite": "tinysight.models.efficientnet_lite",
-        "mobilenetv1": "tinysight.models.mobilenetv1",
-        "mobilenetv3": "tinysight.models.mobilenetv3",
-        "pphgnet": "tinysight.models.pphgnet",
-        "pphgnetv2": "tinysight.models.pphgnetv2",
-        "pplcnet": "tinysight.models.pplcnet",
-        "pplcnetv2": "tinysight.models.pplcnetv2",
-        "res2net": "tinysight.models.res2net",
-        "resnet": "tinysight.models.resnet",
-        "swintransformer": "tinysight.models.swin",
-        "timm": "tinysight.models.from_timm",
-    },
-    runtime=("num_classes",),
-)
+def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:
+    """Modules of a package by the beginnings of the names in them, `*` for all others; `names` are both."""
+    starts = {**{name: name for name in names}, **modules}
+    return {
+        start.strip("*"): f"tinysight.{package}.{module}"
+        for module, several in starts.items()
+        for start in several.split()
+    }
+
+
+_NAMED = ("mobilenetv1", "mobilenetv3", "pphgnet", "pphgnetv2", "pplcnet", "pplcnetv2", "res2net")
+_BACKBONES = _homes(
+    "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
+    from_timm="timm",
+)  # fmt: skip
+_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript")
+_METRICS = _homes(
+    "metrics", "calibration", "retrieval", classification="*", binary="rocauc tpratfpr",
+    multilabel="bestmeanaccuracy hamming meanaccuracy multilabel",
+)  # fmt: skip
+_POSTPROCESSES = _homes(
+    "tasks", "multilabel", attributes="*", classification="scores threshold topk",
+    detection="boxes", embedding="binarize embedding",
+)  # fmt: skip
+_TASKS = ("classification", "detection", "embedding", "multilabel")
+_TRANSFORMS = _homes(  # those of prediction are there with the package
+    "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
+    blur="kernelblur randomblur", erasing="hideandseek randomerasing",
+    photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
+)  # fmt: skip
+
+backbones: Registry[Any] = Registry("backbone", _BACKBONES, ("num_classes",))
 batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
 distillation_losses: Registry[Any] = Registry(
-    "distillation_loss",
-    "tinysight.losses.distillation",
-    runtime=("label_ratio",),
+    "distillation_loss", "tinysight.losses.distillation", ("label_ratio",)
 )
 embedding_losses: Registry[Any] = Registry(
-    "embedding_loss", "tinysight.losses.embedding", runtime=("features", "num_classes")
+    "embedding_loss", "tinysight.losses.embedding", ("features", "num_classes")
 )
 engines: Registry[Any] = Registry(
-    "engine",
-    {
-        "executorch": "tinysight.engines.executorch",
-        "litert": "tinysight.engines.litert",
-        "mnn": "tinysight.engines.mnn",
-        "ncnn": "tinysight.engines.ncnn",
-        "onnxruntime": "tinysight.engines.onnxruntime",
-        "openvino": "tinysight.engines.openvino",
-        "pt2": "tinysight.engines.pt2",
-        "torchscript": "tinysight.engines.torchscript",
-    },
-    runtime=("model", "streams", "threads"),
+    "engine", _homes("engines", *_ENGINES), ("model", "streams", "threads")
 )
-heads: Registry[Any] = Registry(
-    "head", "tinysight.models.heads", runtime=("in_features", "num_classes")
-)
-losses: Registry[Any] = Registry(
-    "loss", "tinysight.losses.classification", runtime=("label_ratio",)
-)
+heads: Registry[Any] = Registry("head", "tinysight.models.heads", ("in_features", "num_classes"))
+losses: Registry[Any] = Registry("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
-metrics: Registry[dict[str, float]] = Registry(
-    "metric",
-    {
-        "": "tinysight.metrics.classification",
-        "bestmeanaccuracy": "tinysight.metrics.multilabel",
-        "calibration": "tinysight.metrics.calibration",
-        "hamming": "tinysight.metrics.multilabel",
-        "meanaccuracy": "tinysight.metrics.multilabel",
-        "multilabel": "tinysight.metrics.multilabel",
-        "retrieval": "tinysight.metrics.retrieval",
-        "rocauc": "tinysight.metrics.binary",
-        "tpratfpr": "tinysight.metrics.binary",
-    },
-    runtime=("scores", "labels"),
-)
-necks: Registry[Any] = Registry("neck", "tinysight.models.heads", runtime=("in_features",))
-optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", runtime=("params",))
-postprocesses: Registry[Any] = Registry(
-    "postprocess",
-    {
-        "": "tinysight.tasks.attributes",
-        "binarize": "tinysight.tasks.embedding",
-        "boxes": "tinysight.tasks.detection",
-        "embedding": "tinysight.tasks.embedding",
-        "multilabel": "tinysight.tasks.multilabel",
-        "scores": "tinysight.tasks.classification",
-        "threshold": "tinysight.tasks.classification",
-        "topk": "tinysight.tasks.classification",
-    },
-    runtime=("labels",),
-)
+metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
+necks: Registry[Any] = Registry("neck", "tinysight.models.heads", ("in_features",))
+optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", ("params",))
+postprocesses: Registry[Any] = Registry("postprocess", _POSTPROCESSES, ("labels",))
 samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
 schedules: Registry[Any] = Registry(
-    "schedule", "tinysight.training.schedule", runtime=("lr", "epochs", "steps_per_epoch")
+    "schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch")
 )
-tasks: Registry[Any] = Registry(
-    "task",
-    {
-        "classification": "tinysight.tasks.classification",
-        "detection": "tinysight.tasks.detection",
-        "embedding": "tinysight.tasks.embedding",
-        "multilabel": "tinysight.tasks.multilabel",
-    },
-)
-transforms: Registry[Any] = Registry(
-    "transform",  # those of prediction are there with the package
-    {
-        "": "tinysight.transforms.augment.geometry",
-        "autoaugment": "tinysight.transforms.augment.auto_augment",
-        "classic": "tinysight.transforms.augment.auto_augment",
-        "colorjitter": "tinysight.transforms.augment.photometric",
-        "hideandseek": "tinysight.transforms.augment.erasing",
-        "kernelblur": "tinysight.transforms.augment.blur",
-        "pcalighting": "tinysight.transforms.augment.photometric",
-        "randaugment": "tinysight.transforms.augment.auto_augment",
-        "randomblur": "tinysight.transforms.augment.blur",
-        "randombrightness": "tinysight.transforms.augment.photometric",
-        "randomerasing": "tinysight.transforms.augment.erasing",
-        "randomgrayscale": "tinysight.transforms.augment.photometric",
-        "randomjpeg": "tinysight.transforms.augment.photometric",
-        "randomrotation": "tinysight.transforms.augment.rotation",
-        "randomturn": "tinysight.transforms.augment.rotation",
-    },
-)
+tasks: Registry[Any] = Registry("task", _homes("tasks", *_TASKS))
+transforms: Registry[Any] = Registry("transform", _TRANSFORMS)
 
-REGISTRIES: dict[str, Registry[Any]] = {
-    r.kind: r
-    for r in (
-        backbones,
-        batch_transforms,
-        distillation_losses,
-        embedding_losses,
-        engines,
-        heads,
-        losses,
-        loss_terms,
-        metrics,
-        necks,
-        optimizers,
-        postprocesses,
-        samplers,
-        schedules,
-        tasks,
-        transforms,
-    )
-}
+REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from tinysight.errors import Problem, nearest
+from tinysight.errors import Problem, join, nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -38,11 +38,6 @@ def validate(
         return None, [
             p for e in error.errors(include_url=False) for p in _problems(model, e, where)
         ]
-
-
-def join(*parts: object) -> str:
-    """A dotted path, empty parts left out."""
-    return ".".join(str(p) for p in parts if str(p))
 
 
 def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from support.bundles import tiny_bundle
+from support.commands import process, start
 from tinysight.cli import main
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -33,15 +33,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(*words: str) -> list[str]:
-    code = "from tinysight.cli import main; import sys; sys.exit(main())"
-    return [sys.executable, "-c", code, "predict", "pictures", "--model", "b", *words]
+PREDICT = ("predict", "pictures", "--model", "b")
 
 
 def predicted(folder: Path, *words: str) -> None:
-    done = subprocess.run(command(*words), cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "1 of 60 images could not be read" in done.stderr
+    done = process(*PREDICT, *words, cwd=folder)
+    assert done.code == 1, done.err
+    assert "1 of 60 images could not be read" in done.err
 
 
 @needs_ray
@@ -56,13 +54,11 @@ def test_the_answers_of_predict(folder: Path, form: str) -> None:
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on(folder: Path) -> None:
     words = ("--on", "ray", "--shard", "1", "--output", "ray.jsonl")
-    child = subprocess.Popen(
-        command(*words), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    child = start("-m", "tinysight", *PREDICT, *words, cwd=folder, stderr=subprocess.DEVNULL)
     while child.poll() is None and len(list(folder.glob("ray.jsonl.*/*.jsonl"))) < 5:
         time.sleep(0.002)
     os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    child.communicate()
     made = {p: p.stat().st_mtime_ns for p in folder.glob("ray.jsonl.*/*.jsonl")}
     assert 5 <= len(made) < 60
     assert not (folder / "ray.jsonl").exists()

@@ -9,12 +9,16 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_manifest
 from tinysight.bundle.manifest import Manifest
-from tinysight.certificate.compare import Compared, compare_kinds, installed_engines
-from tinysight.certificate.files import edge_case_files
-from tinysight.evaluation.compare import Comparison, compare_scores
+from tinysight.certificate.compare import (
+    Compared,
+    compare_kinds,
+    edge_case_files,
+    installed_engines,
+)
+from tinysight.evaluation.compare import Comparison, compare
 from tinysight.pipelines.comparable import DecidedScores, comparable, decide
 from tinysight.pipelines.sources import ImageInput
-from tinysight.tasks.results import BoxResult, EmbeddingResult, Result
+from tinysight.tasks.results import BoxResult, EmbeddingResult, Result, ScoreResult
 from tinysight.transforms import decode
 
 # The tiny manifest says "bright" from a second score of 0.5 on.
@@ -91,13 +95,9 @@ def test_decisions_are_what_the_bundle_says() -> None:
     table = np.array([[0.2, 0.4, 0.4]], np.float32)
     (best,) = decide(BEST, table)
     assert best.decision() == {"class_ids": [2], "label_names": ["c"]}, "the last of equals"
-    assert compare_scores(table, table[:, ::-1]) == (
-        1,
-        1,
-        pytest.approx(0.2),
-        pytest.approx(0.4 / 3),
-        None,
-    )
+    flipped = [ScoreResult("", table[0, ::-1])]
+    expected = (1, 1, pytest.approx(0.2), pytest.approx(0.4 / 3), None)
+    assert compare([ScoreResult("", table[0])], flipped) == expected
 
 
 def test_engines(tmp_path: Path) -> None:

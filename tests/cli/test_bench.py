@@ -7,17 +7,30 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from support.bundles import tiny_bundle, tiny_detector
-from tinysight.bundle import Bundle
+from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
+from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.bundle.sealed import as_tree
 from tinysight.cli import main
 from tinysight.engines import onnx_engines
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.latency_card import machine, read_card
-from tinysight.pipelines.pipeline import CARD_FILE, open_bundle
+from tinysight.pipelines.pipeline import CARD_FILE, Classifier, open_bundle
+from tinysight.pipelines.reduced_decode import measure
+
+STRIPES_SEEN_WHITE = (
+    {"name": "resize", "size": 8, "interpolation": "nearest"},
+    {"name": "normalize", "mean": [0.2] * 3, "std": [1.0] * 3},
+)
+
+
+def write_stripes(path: Path) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[::8, ::8] = 255  # what nearest takes
+    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
 
 
 @pytest.fixture
@@ -70,7 +83,6 @@ def test_the_card_leaves_the_seal_alone_and_is_verified(
     assert (model / "bundle.yaml").read_bytes() == before
     Bundle.load(model)
     card = read_card(model)
-    assert card is not None
     assert card["settings"]["workers"] == machine()["cores"]
 
     card["one"]["total"]["p50"] = 1e-9
@@ -171,21 +183,34 @@ def test_a_network_that_needs_the_detail_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stripes that nearest-neighbour resizing sees as white, and any smoothing as grey."""
-    specs = (
-        {"name": "resize", "size": 8, "interpolation": "nearest"},
-        {"name": "normalize", "mean": [0.2] * 3, "std": [1.0] * 3},
-    )
-    model = tiny_bundle(tmp_path / "model", transforms=specs).folder
-    image = np.zeros((64, 64, 3), np.uint8)
-    image[::8, ::8] = 255  # what nearest takes
+    model = tiny_bundle(tmp_path / "model", transforms=STRIPES_SEEN_WHITE).folder
     (tmp_path / "pics").mkdir()
-    cv2.imwrite(str(tmp_path / "0.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    write_stripes(tmp_path / "0.jpg")
     for i in range(1000):
         (tmp_path / "pics" / f"{i}.jpg").symlink_to(tmp_path / "0.jpg")
     code, out = bench(capsys, model, "--images", tmp_path / "pics", "--admit")
     assert code == 1
     assert "margin 1: 1000 of 1000 images are reduced, 1000 labels change" in out
     assert Bundle.load(model).manifest.decode is None
+
+
+@pytest.mark.parametrize(("k", "flips"), [(1, 0), (2, 1)])
+def test_a_label_flips_where_any_printed_class_changes(tmp_path: Path, k: int, flips: int) -> None:
+    """Class 1 is the best in any case; whether 0 or 2 comes second depends on the detail."""
+    model = onnx.load_from_string(tiny_onnx(3))
+    for tensor, values in zip(model.graph.initializer, ([[1, 0, 0]] * 3, [0, 9, 1.5]), strict=True):
+        tensor.CopyFrom(numpy_helper.from_array(np.array(values, np.float32), tensor.name))
+    manifest = tiny_manifest(
+        labels=("a", "b", "c"),
+        postprocess={"name": "topk", "k": k},
+        transforms=STRIPES_SEEN_WHITE,
+        threshold=None,
+    )
+    bundle = Bundle.write(tmp_path / "model", manifest, {MODEL: model.SerializeToString()})
+    write_stripes(tmp_path / "0.jpg")
+    found = measure(bundle, [str(tmp_path / "0.jpg")], 1.0)
+    assert (found.images, found.label_flips) == (1, flips)
+    assert found.max_score_difference > 1e-6
 
 
 def test_the_leave_to_reduce_survives_writing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.golden import GOLDEN
+from support.golden import own_path
 from support.paddleclas import make_images, write_deployed, write_training
 from tinysight.bundle import Bundle
 from tinysight.cli import main
@@ -230,7 +230,7 @@ def test_an_export_of_the_reference_is_translated_once(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TINYSIGHT_CACHE", str(tmp_path / "cache"))
-    folder = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"
+    folder = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
     words = [
         "-o",
         f"Global.inference_model_dir={folder}",

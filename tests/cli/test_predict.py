@@ -1,12 +1,10 @@
-"""`tinysight predict` as its users meet it: whole processes, their output and exit codes."""
+"""`tinysight predict` as its users meet it: output and exit codes."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,18 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
 from support.bundles import tiny_bundle, tiny_detector
+from support.commands import Completed, execute, process, python, tinysight
 
-SRC = str(Path(tinysight.__file__).parent.parent)
 
-
-def run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": SRC, "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-m", "tinysight", "predict", *map(str, words)]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+def run(*words: object, cwd: Path) -> Completed:
+    return tinysight("predict", *words, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +37,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_line_of_the_documents(place: Path) -> None:
-    done = run("pics/dark.png", "--model", "model", cwd=place)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (
-        f"class_ids: [0], scores: [{json.loads(done.stdout.split('[')[2].split(']')[0])}], "
+    words = ("predict", "pics/dark.png", "--model", "model")
+    done = process(*words, cwd=place, PYTHONWARNINGS="error")
+    assert (done.code, done.err) == (0, "")
+    assert tinysight(*words, cwd=place) == done
+    assert done.out == (
+        f"class_ids: [0], scores: [{json.loads(done.out.split('[')[2].split(']')[0])}], "
         "label_names: ['dark'], filename: pics/dark.png\n"
     )
 
@@ -56,26 +50,26 @@ def test_the_line_of_the_documents(place: Path) -> None:
 def test_the_spelling_of_the_reference(place: Path) -> None:
     ours = run("pics/dark.png", "--model", "model", "--batch-size", 2, cwd=place)
     theirs = run("--model_name=model", "--infer_imgs=pics/dark.png", "--batch_size=2", cwd=place)
-    assert theirs.returncode == 0
-    assert theirs.stdout == ours.stdout
+    assert theirs.code == 0
+    assert theirs.out == ours.out
 
 
 def test_a_folder_with_an_unreadable_image(place: Path) -> None:
     done = run("mixed", "--model=model", "--batch-size=2", cwd=place)
-    assert done.returncode == 1
-    shown = [line.rpartition("filename: ")[2] for line in done.stdout.splitlines()]
+    assert done.code == 1
+    shown = [line.rpartition("filename: ")[2] for line in done.out.splitlines()]
     assert sorted(shown) == sorted(
         f"mixed/{n}" for n in ("=sum(a).png", "brïght 图.png", "dark.png")
     )
-    broken, summary = done.stderr.splitlines()
+    broken, summary = done.err.splitlines()
     assert broken.startswith("mixed/a_broken.jpg: not a JPEG")
     assert summary == "1 of 4 images could not be read"
 
 
 def test_json_lines(place: Path) -> None:
     done = run("mixed", "--model=model", "--json", cwd=place)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 1
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 1
     assert {r["filename"]: r.get("label_names") for r in rows} == {
         "mixed/=sum(a).png": ["bright"],
         "mixed/a_broken.jpg": None,
@@ -90,14 +84,14 @@ def test_json_lines(place: Path) -> None:
 def test_csv_in_a_file(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.csv"
     done = run("mixed", "--model=model", "--csv", "--output", out, cwd=place)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.code, done.out) == (1, "")
     with out.open(newline="", encoding="utf-8") as file:
         rows = {row["filename"]: row for row in csv.DictReader(file)}
     assert rows["mixed/dark.png"]["label_names"] == "dark"
     assert rows["mixed/a_broken.jpg"]["error"]
     assert list(tmp_path.iterdir()) == [out]
     bare = run("=sum(a).png", "--model=../model", "--csv", cwd=place / "pics")
-    assert bare.stdout.splitlines()[1].startswith('"./=sum(a).png",')
+    assert bare.out.splitlines()[1].startswith('"./=sum(a).png",')
 
 
 def test_a_failure_leaves_the_old_output(place: Path, tmp_path: Path) -> None:
@@ -105,7 +99,7 @@ def test_a_failure_leaves_the_old_output(place: Path, tmp_path: Path) -> None:
     out.write_text("old")
     (tmp_path / "bad.txt").write_bytes(b"pics/dark.png 0\n" * 9000 + b"\xff\xff\n")
     done = run(tmp_path / "bad.txt", "--root=.", "--model=model", "--output", out, cwd=place)
-    assert done.returncode == 2
+    assert done.code == 2
     assert out.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "bad.txt"]
 
@@ -115,7 +109,7 @@ def test_several_sources_and_a_list_with_a_root(place: Path, tmp_path: Path) -> 
     done = run(
         "pics/dark.png", tmp_path / "list.txt", "pics/=*", "--root=pics", "--model=model", cwd=place
     )
-    names = [line.rpartition("filename: ")[2] for line in done.stdout.splitlines()]
+    names = [line.rpartition("filename: ")[2] for line in done.out.splitlines()]
     assert names == ["pics/dark.png", "pics/dark.png", "pics/brïght 图.png", "pics/=sum(a).png"]
 
 
@@ -138,52 +132,48 @@ def test_several_sources_and_a_list_with_a_root(place: Path, tmp_path: Path) -> 
 def test_mistakes_exit_with_2_and_one_message(place: Path, words: list[str], message: str) -> None:
     (place / "empty").mkdir(exist_ok=True)
     done = run(*words, cwd=place)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
 
 
 def test_a_reader_that_has_seen_enough(place: Path) -> None:
     many = " ".join(["pics/dark.png"] * 400)
     command = f"{sys.executable} -m tinysight predict {many} --model model | head -1"
-    done = subprocess.run(
-        ["sh", "-c", command], cwd=place, env={**os.environ, "PYTHONPATH": SRC},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout.startswith("class_ids: [0]")
-    assert done.stderr == ""
+    done = execute(["sh", "-c", command], cwd=place)
+    assert done.out.startswith("class_ids: [0]")
+    assert done.err == ""
 
 
-def test_a_prediction_imports_nothing_slow(place: Path) -> None:
+def test_a_prediction_imports_nothing_slow_and_at_most_30_of_our_modules(place: Path) -> None:
     code = (
         "import sys\nfrom tinysight.cli import main\n"
         "code = main(['predict', 'pics/dark.png', '--model', 'model'])\n"
         "slow = {'torch', 'pydantic', 'rich', 'yaml', 'logging', 'numpy.random', 'annotated_types',\n"
         "        'importlib.metadata', 'concurrent.futures', 'shutil', 'tempfile', 'difflib', 'onnx',\n"
         "        'tinysight.fetch', 'tinysight.compat.paddle'}\n"
-        "found = slow & set(sys.modules)\nassert not found, found\nsys.exit(code)"
+        "found = slow & set(sys.modules)\nassert not found, found\n"
+        "ours = sorted(m for m in sys.modules if m.split('.')[0] == 'tinysight')\n"
+        "assert len(ours) <= 30, ours\nsys.exit(code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=place, env={**os.environ, "PYTHONPATH": SRC},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code, cwd=place)
+    assert done.code == 0, done.err
 
 
 def test_a_detector_prints_a_line_a_box(place: Path, tmp_path: Path) -> None:
     tiny_detector(tmp_path / "detector")
     words = ("pics/dark.png", "pics/=sum(a).png", "--model", tmp_path / "detector")
     done = run(*words, cwd=place)
-    assert done.stdout == (
+    assert done.out == (
         "pics/dark.png: nothing found\npics/=sum(a).png: bright 0.78431 2.2 1.1 6.8 5.6\n"
     )
-    answers = [json.loads(line) for line in run(*words, "--json", cwd=place).stdout.splitlines()]
+    answers = [json.loads(line) for line in run(*words, "--json", cwd=place).out.splitlines()]
     assert [a["boxes_xyxy"] for a in answers] == [[], [pytest.approx([2.25, 1.125, 6.75, 5.625])]]
     for word, message in (("--csv", "are its boxes; use --json"), ("--topk=1", "are its boxes")):
         done = run(*words, word, cwd=place)
-        assert done.returncode == 2
-        assert message in done.stderr
+        assert done.code == 2
+        assert message in done.err
 
 
 def test_a_recognition_network_prints_its_vector(place: Path, tmp_path: Path) -> None:
@@ -191,8 +181,8 @@ def test_a_recognition_network_prints_its_vector(place: Path, tmp_path: Path) ->
     tiny_bundle(tmp_path / "b", postprocess=spec, labels=("", ""), threshold=None)
     done = run("pics/dark.png", "--model", tmp_path / "b", cwd=place)
     assert re.fullmatch(
-        r"embedding: 2 numbers, \d\.\d{6} \d\.\d{6}, filename: pics/dark.png\n", done.stdout
+        r"embedding: 2 numbers, \d\.\d{6} \d\.\d{6}, filename: pics/dark.png\n", done.out
     )
     done = run("pics/dark.png", "--model", tmp_path / "b", "--json", cwd=place)
-    vector = json.loads(done.stdout)["embedding"]
+    vector = json.loads(done.out)["embedding"]
     assert sum(v * v for v in vector) == pytest.approx(1)

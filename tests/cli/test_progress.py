@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
 from support.bundles import tiny_bundle
-from tinysight.cli.progress import Progress
+from support.commands import start
+from tinysight.cli.progress import ProgressLine
 
 
 class Clock:
@@ -29,7 +27,7 @@ class Clock:
 
 def test_the_time_left_follows_the_latest_pace() -> None:
     out, clock = io.StringIO(), Clock()
-    bar = Progress(lambda: 1000, out, clock=clock)
+    bar = ProgressLine(lambda: 1000, out, clock=clock)
     for _ in range(100):  # ten a second
         clock.now += 0.1
         bar.step()
@@ -44,7 +42,7 @@ def test_the_time_left_follows_the_latest_pace() -> None:
 
 def test_what_an_earlier_run_did_is_not_its_pace() -> None:
     out, clock = io.StringIO(), Clock()
-    bar = Progress(lambda: 100_000, out, done=90_000, clock=clock)
+    bar = ProgressLine(lambda: 100_000, out, done=90_000, clock=clock)
     for _ in range(100):
         clock.now += 0.1
         bar.step()
@@ -54,7 +52,7 @@ def test_what_an_earlier_run_did_is_not_its_pace() -> None:
 
 def test_a_stream_without_an_end_has_no_time_left() -> None:
     clock = Clock()
-    bar = Progress(lambda: None, io.StringIO(), clock=clock)
+    bar = ProgressLine(lambda: None, io.StringIO(), clock=clock)
     for _ in range(50):
         clock.now += 0.1
         bar.step()
@@ -63,7 +61,7 @@ def test_a_stream_without_an_end_has_no_time_left() -> None:
 
 def test_a_short_run_shows_nothing() -> None:
     out, clock = io.StringIO(), Clock()
-    bar = Progress(lambda: 10, out, clock=clock)
+    bar = ProgressLine(lambda: 10, out, clock=clock)
     for _ in range(10):
         clock.now += 0.1
         bar.step()
@@ -82,10 +80,8 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     for i in range(400):
         (tmp_path / "pics" / f"{i}.jpg").symlink_to(tmp_path / "a.jpg")
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "tinysight", "predict", "pics", "--model=model", "--json",
-               "--output=out.jsonl"]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinysight.__file__).parent.parent)}
-    with subprocess.Popen(command, cwd=tmp_path, stderr=theirs, env=environment) as process:
+    words = ("-m", "tinysight", "predict", "pics", "--model=model", "--json", "--output=out.jsonl")
+    with start(*words, cwd=tmp_path, stderr=theirs) as process:
         os.close(theirs)
         seen = b""
         while True:

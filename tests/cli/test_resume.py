@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,10 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
 from support.bundles import tiny_bundle
+from support.commands import start, tinysight
 
-SRC = str(Path(tinysight.__file__).parent.parent)
 COUNT = 3000
 
 
@@ -40,21 +36,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "tinysight", "predict", *map(str, words)]
-
-
-def start(place: Path, *words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*words), cwd=place, env={**os.environ, "PYTHONPATH": SRC}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
 def whole(place: Path, *words: object) -> tuple[int, str]:
-    process = start(place, *words)
-    _, errors = process.communicate()
-    return process.returncode, errors
+    done = tinysight("predict", *words, cwd=place)
+    return done.code, done.err
 
 
 def part_of(out: Path) -> Path:
@@ -65,7 +49,7 @@ def part_of(out: Path) -> Path:
 def stopped(place: Path, out: Path, how: signal.Signals, *words: object) -> tuple[int, str]:
     """Start, wait until some lines are there, stop; once more if it was over before, as on a busy machine."""
     for _ in range(10):
-        process = start(place, *words)
+        process = start("-m", "tinysight", "predict", *words, cwd=place)
         while process.poll() is None:
             parts = list(out.parent.glob(f"{out.name}.*.part"))
             if parts and parts[0].stat().st_size > 20_000:
@@ -171,7 +155,7 @@ def test_another_command_does_not_go_on_with_it(place: Path, tmp_path: Path) -> 
 def test_two_processes_do_not_write_the_same_answers(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     words = ("many", "--model=model", "--json", "--output", out)
-    first = start(place, *words)
+    first = start("-m", "tinysight", "predict", *words, cwd=place)
     while first.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*.part")):
         time.sleep(0.005)
     first.send_signal(signal.SIGSTOP)

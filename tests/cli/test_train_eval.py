@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,15 +16,19 @@ from support.bundles import tiny_bundle
 from support.tiny import make_images, write_recipe
 from tinysight.cli import main
 from tinysight.config import load_recipe
-from tinysight.export import export_bundle
+from tinysight.export.bundle import export_bundle
+from tinysight.training import FitResult
+from tinysight.training.finish import finish
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    tiny_images: Path, tiny_run: FitResult, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder with `images/` and a finished `run/`; no test may change either."""
     root = tmp_path_factory.mktemp("cli")
-    recipe = write_recipe(make_images(root / "pictures"))
-    assert main(["train", "-c", str(recipe), "--out", str(root / "run")]) == 0
+    (root / "images").symlink_to(tiny_images)
+    finish(shutil.copytree(tiny_run.out, root / "run"))
     return root
 
 
@@ -41,7 +46,7 @@ def bright_images(root: Path) -> Path:
 def test_train_tells_the_best_epoch_and_the_folder(
     trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, out = str(trained / "pictures" / "recipe.yaml"), str(tmp_path / "run")
+    recipe, out = str(trained / "images" / "recipe.yaml"), str(tmp_path / "run")
     capfd.readouterr()
     assert main(["train", "-c", recipe, "-o", "train.epochs=1", "--out", out]) == 0
     shown = capfd.readouterr()
@@ -55,7 +60,7 @@ def test_train_writes_to_runs_by_default(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = str(trained / "pictures" / "recipe.yaml")
+    recipe = str(trained / "images" / "recipe.yaml")
     assert main(["train", "-c", recipe, "-o", "train.epochs=1", "train.seed=3"]) == 0
     assert load_recipe(tmp_path / "runs" / "tiny" / "recipe.yaml").train.seed == 3
 
@@ -63,7 +68,7 @@ def test_train_writes_to_runs_by_default(
 def test_train_refuses_a_folder_with_a_run(
     trained: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = str(trained / "pictures" / "recipe.yaml")
+    recipe = str(trained / "images" / "recipe.yaml")
     assert main(["train", "-c", recipe, "--out", str(trained / "run")]) == 2
     assert "pass --resume to resume it" in capfd.readouterr().err
 
@@ -97,7 +102,7 @@ def test_eval_with_another_recipe_and_overrides(
     found = json.loads(capfd.readouterr().out)
     assert found["pictures"] == 21
     assert list(found["metrics"]) == ["top1", "top2"]
-    recipe = str(trained / "pictures" / "recipe.yaml")
+    recipe = str(trained / "images" / "recipe.yaml")
     last = str(trained / "run" / "checkpoints" / "last.safetensors")
     assert main(["eval", "--run", last, "-c", recipe, "-o", "data.eval.limit=3", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["pictures"] == 3
@@ -109,7 +114,7 @@ def test_eval_of_a_run_and_of_its_bundle_agree(
     export_bundle(trained / "run", tmp_path / "bundle")
     answers = []
     for model in (["--run", str(trained / "run")], ["--bundle", str(tmp_path / "bundle")]):
-        listed = ["--list", str(trained / "pictures" / "train.txt")]
+        listed = ["--list", str(trained / "images" / "train.txt")]
         assert main(["eval", *model, *listed, "--json"]) == 0
         answers.append(json.loads(capfd.readouterr().out))
     assert answers[0]["confusion"] == answers[1]["confusion"]

@@ -15,7 +15,7 @@ from support.nasty import by_pillow, cloud, edge_case_files
 from tinysight.bundle import MODEL, SHIPPED, Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.errors import TinysightError
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.tasks.results import Result, result_from_json
 
 CLARITY = SHIPPED / "clarity_assessment"

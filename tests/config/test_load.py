@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from support.commands import python
 from tinysight.config import list_recipes, load_recipe, recipe_yaml
 from tinysight.config.json_schema import recipe_schema
 from tinysight.errors import ConfigError
@@ -145,5 +144,5 @@ def test_a_native_recipe_imports_nothing_of_another_framework() -> None:
         "import sys; from tinysight.config import load_recipe; load_recipe('pulc/safety_helmet')\n"
         "assert not [name for name in sys.modules if 'compat' in name and 'tinysight' in name]"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code)
+    assert done.code == 0, done.err

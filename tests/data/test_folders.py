@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tinysight.data.folders import folder_names, read_class_folders
-from tinysight.data.lines import Form
+from tinysight.data.folders import folder_names, read_folder
 from tinysight.data.samples import Gathered, SampleList
+from tinysight.data.targets import Form
 from tinysight.errors import DataError
 
 
@@ -21,7 +21,7 @@ def tree(folder: Path, *files: str) -> Path:
 
 def read(folder: Path, *names: str, form: Form | None = None) -> SampleList:
     into = Gathered()
-    read_class_folders(folder, form or Form(names=names), into)
+    read_folder(folder, form or Form(names=names), into)
     return into.done()
 
 

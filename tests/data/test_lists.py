@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from support.tiny import recipe_tree
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
-from tinysight.data.lines import BadLines
 from tinysight.data.lists import SampleList, read_list, read_split
+from tinysight.data.rows import BadLines
 from tinysight.errors import ConfigError, DataError
-from tinysight.tasks import task_of_labels
+from tinysight.tasks.base import task_of_labels
 
 
 def label_ratio(samples: SampleList, num_classes: int) -> np.ndarray:

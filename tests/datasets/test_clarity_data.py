@@ -28,6 +28,24 @@ def _load(name: str) -> ModuleType:
 build, fetch = _load("build"), _load("fetch")
 
 
+@pytest.mark.parametrize("radius", [0, 0.3, 1, 1.7, 2.5, 6, 13.2, 20])
+def test_disk_kernel(radius: float) -> None:
+    kernel = build.disk_kernel(radius)
+    assert len(kernel) % 2 == 1
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(kernel, kernel.T)
+    if radius >= 1:
+        expected = radius**2 / 4 + 1 / 12  # a disk's own variance and a pixel's
+        away = np.arange(len(kernel)) - len(kernel) // 2
+        assert kernel.sum(axis=0) @ away**2 == pytest.approx(expected, abs=0.15)
+
+
+def test_down_up_by_one_is_nothing() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    assert build.down_up(image, 1.0) is image
+    assert build.down_up(image[:1, :1], 50.0).shape == (1, 1, 3)
+
+
 @pytest.mark.parametrize("family", ["gaussian", "motion", "disk", "rescale"])
 def test_blur_keeps_size_and_brightness_and_loses_sharpness(family: str) -> None:
     rng = np.random.default_rng(0)

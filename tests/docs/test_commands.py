@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from support.commands import execute
 from support.cpp import BUILD
 
 REPO = Path(__file__).resolve().parents[2]
@@ -52,10 +52,7 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "blurred")
     (tmp_path / "build").symlink_to(BUILD)
     make_images(tmp_path / "images")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for language, text in BLOCK.findall(page.read_text("utf-8")):
         if name := re.match(r"# (\S+\.(?:yaml|py))\n", text):
             (tmp_path / name[1]).write_text(text, encoding="utf-8")
@@ -65,9 +62,5 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
             built = [word for word in words if word.startswith("build/")]
             if words[0] in SET_UP or not all((tmp_path / word).is_file() for word in built):
                 continue
-            done = subprocess.run(
-                words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, (
-                f"{page.name}: {' '.join(words)}\n{done.stdout}{done.stderr}"
-            )
+            done = execute(words, cwd=tmp_path, PATH=path)
+            assert done.code == 0, f"{page.name}: {' '.join(words)}\n{done.out}{done.err}"

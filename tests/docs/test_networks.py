@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from support.commands import python
 from tinysight.compat.paddle.catalog import find
 from tinysight.errors import UnknownName
 from tinysight.files import read_yaml
@@ -87,15 +86,12 @@ def test_the_benchmark_times_a_network_and_rewrites_only_its_table(tmp_path: Pat
     )
     script = str(REPO / "benchmarks" / "models.py")
     options = ["--only=mobilenetv1_x0_25", "--rounds=1", f"--json={tmp_path / 'times.json'}"]
-    done = subprocess.run(
-        [sys.executable, script, *options, f"--pages={tmp_path}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python(script, *options, f"--pages={tmp_path}")
+    assert done.code == 0, done.err
     text = page.read_text("utf-8")
     assert text.startswith("before\n<!-- networks: ") and text.endswith("networks -->\nafter\n")
     assert "old" not in text
     (row,) = cells(page).values()
     least, median = map(float, row[6].split(", "))
     assert 0 < least <= median
-    assert "| `mobilenetv1_x0_25` | 470,072 | 41,030,272 | 224 |" in done.stdout
+    assert "| `mobilenetv1_x0_25` | 470,072 | 41,030,272 | 224 |" in done.out

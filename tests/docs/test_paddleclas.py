@@ -7,12 +7,9 @@ The published configurations and their images are not part of this project: see 
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +17,10 @@ from typing import NamedTuple
 
 import pytest
 
+from support.commands import python
 from support.exports import tar_of
 from support.file_server import FileServer, Page
-from support.golden import GOLDEN
+from support.golden import own_path
 from support.paddleclas import (
     CONFIGS,
     DEPLOY,
@@ -36,7 +34,7 @@ from tinysight.cli import main
 from tinysight.compat.paddle.catalog import find
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "paddleclas.md"
-EXPORT = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"
+EXPORT = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
 LAUNCHER = ("torchrun", "-m")
 HEAVY = ("Person", "Clarity", "PP-HGNetV2")  # train several networks
 
@@ -241,22 +239,8 @@ def test_torchrun_takes_the_command_of_the_document(checkout: Path) -> None:
     row = next(row for row in SCENARIOS["Clarity"] if row.command.startswith("torchrun"))
     words = shlex.split(row.command)
     here = _prepared(words[words.index("tinysight") + 1 :], checkout)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=29577",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, "-m", "tinysight", *here],
-        cwd=checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("best epoch 1") == 1
+    command = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29577")
+    done = python(*command, "-m", "tinysight", *here, cwd=checkout, CUDA_VISIBLE_DEVICES="")
+    assert done.code == 0, done.out + done.err
+    assert done.out.count("best epoch 1") == 1
     assert (checkout / "output" / "PPLCNet_x1_0" / "checkpoints" / "best.safetensors").is_file()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support.bundles import SIDE, tiny_onnx
+from support.commands import python
 from tinysight.engines import (
     ALIASES,
     OnnxNetwork,
@@ -71,5 +70,5 @@ def test_an_engine_is_imported_when_it_is_asked_for() -> None:
         "assert ours == {'base', 'ncnn'}, ours\n"
         "assert not {'ncnn', 'torch', 'onnxruntime'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code)
+    assert done.code == 0, done.err

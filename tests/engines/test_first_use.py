@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from support.bundles import SIDE, tiny_onnx
+from support.commands import execute
 
 FIRST_CALLS = f"""
 import sys, threading
@@ -50,6 +50,7 @@ def test_threads_that_begin_together_never_hang(
         pytest.importorskip("openvino")
     model = tmp_path / "model.onnx"
     model.write_bytes(tiny_onnx())
-    words = [sys.executable, "-c", FIRST_CALLS, str(model), engine, call]
+    words = [sys.executable, "-c", FIRST_CALLS, model, engine, call]
     for _ in range(processes):
-        subprocess.run(words, timeout=60, check=True)
+        done = execute(words, timeout=60)
+        assert done.code == 0, done.err

@@ -10,6 +10,7 @@ import pytest
 from tinysight.data.lists import Sample
 from tinysight.errors import ConfigError, DataError, ImageError
 from tinysight.evaluation.predictor import compute_metrics, evaluate
+from tinysight.tasks.base import Scored
 from tinysight.transforms import Compose
 
 PREPARE = Compose.from_specs([{"name": "resize", "size": [8, 8]}, {"name": "normalize"}])
@@ -43,7 +44,7 @@ def test_the_result_is_in_the_order_of_the_list(tmp_path: Path) -> None:
     assert np.argsort(found.scores[:, 1]).tolist() == np.argsort(greys).tolist()
     assert found.scores.shape == (7, 2)
     assert found.unreadable == ()
-    assert np.asarray(found.confusion()).tolist() == [[3, 0], [0, 4]]
+    assert found.task.confusion(Scored(found.scores, found.labels)).tolist() == [[3, 0], [0, 4]]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])

@@ -11,9 +11,8 @@ from support.bundles import tiny_manifest
 from tinysight.config.schema import Component, Export, OperatingPoint
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.evaluation.report import report_of_bundle
+from tinysight.evaluation.report import report_of
 from tinysight.evaluation.threshold import (
-    apply_threshold,
     check_operating_point,
     choose_threshold,
     describe_rule,
@@ -23,7 +22,7 @@ from tinysight.evaluation.threshold import (
     with_threshold,
 )
 from tinysight.metrics.operating_point import expected_fpr
-from tinysight.tasks import task_of_target
+from tinysight.tasks.base import task_of_target
 
 LABELS = ("dark", "bright")
 
@@ -148,11 +147,13 @@ def test_a_bundle_keeps_what_a_promise_needs() -> None:
     assert fpr_on_new_images(tiny_manifest(), 250) is None
 
     found = two_classes(800, seed=7)
-    report = report_of_bundle(found, manifest)
-    assert report.threshold == apply_threshold(manifest, found)._replace(interval=decision.interval)  # type: ignore[union-attr]
+    report = report_of(found, manifest.labels, manifest=manifest)
+    applied = choose_threshold(found, None, manifest.postprocess, manifest.labels)
+    assert applied and report.threshold == applied._replace(interval=decision.interval)
     assert report.threshold and report.threshold.fpr and report.expected_fpr
     assert report.expected_fpr.low <= report.threshold.fpr.value <= report.expected_fpr.high
-    assert report.predicted().tolist() == (found.scores[:, 1] >= point.value).astype(int).tolist()
+    predicted = report.task.predicted(report.scored)
+    assert predicted.tolist() == (found.scores[:, 1] >= point.value).astype(int).tolist()
     assert report.confusion()[0, 1] == report.threshold.counts.false_positives
     tree = report.to_json()
     assert tree["threshold"]["promised_fpr"] == list(report.expected_fpr)
@@ -161,7 +162,7 @@ def test_a_bundle_keeps_what_a_promise_needs() -> None:
 
 def test_a_bundle_without_a_threshold_has_no_point() -> None:
     manifest = tiny_manifest(postprocess={"name": "topk"}, threshold=None)
-    report = report_of_bundle(two_classes(), manifest)
+    report = report_of(two_classes(), manifest.labels, manifest=manifest)
     assert report.threshold is None
     assert report.chosen == "none: the post-processor is topk"
     assert report.to_json()["threshold"] is None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,25 +14,32 @@ import pytest
 import torch
 from torch import nn
 
+from support.commands import python
 from support.tiny import LABELS, make_images, recipe_tree, tiny_recipe
 from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
+from tinysight.certificate.compare import installed_engines
 from tinysight.certificate.record import read_certificate
 from tinysight.certificate.verify import verify
 from tinysight.cli import main
 from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
 from tinysight.errors import BundleError, CheckpointError, ConfigError, ExportError
-from tinysight.export import export_bundle
-from tinysight.export.bundle import shipped_transforms
+from tinysight.export.bundle import (
+    compare_images,
+    export_bundle,
+    shipped_transforms,
+    torch_side,
+)
 from tinysight.export.onnx import to_onnx
 from tinysight.files import sha256
 from tinysight.models import create_model
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import engines
-from tinysight.tasks import task_of_target
+from tinysight.tasks.base import task_of_target
 from tinysight.training import fit, load_predictor
 from tinysight.training.checkpoint import load_checkpoint, save_checkpoint
 from tinysight.training.predictor import predictor
+from tinysight.transforms import Compose
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +103,13 @@ def test_a_broken_transform_makes_the_export_fail(run: Path, tmp_path: Path) -> 
     tree = copy.deepcopy(checkpoint.recipe)
     tree["transforms"]["eval"][-1]["name"] = "forgetful"
     save_checkpoint(tmp_path / "c.safetensors", replace(checkpoint, recipe=tree))
-    done = subprocess.run(
-        [sys.executable, "-c", WRONG, "export", "--run", tmp_path / "c.safetensors",
-         "--out", tmp_path / "out"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert f"certificate of {tmp_path / 'out'}: " in done.stderr
-    assert "onnxruntime, tiny: " in done.stderr
-    assert "accepted are 0 and 0.001" in done.stderr
+    done = python(
+        "-c", WRONG, "export", "--run", tmp_path / "c.safetensors", "--out", tmp_path / "out"
+    )
+    assert done.code == 2, done.err
+    assert f"certificate of {tmp_path / 'out'}: " in done.err
+    assert "onnxruntime, tiny: " in done.err
+    assert "accepted are 0 and 0.001" in done.err
     assert not (tmp_path / "out").exists()
 
 
@@ -266,18 +269,12 @@ class Scaled(nn.Module):
 
 
 def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
-    from tinysight.export.parity import measure
-    from tinysight.training.predictor import predictor
-
-    images = sorted((run.parent / "data").glob("val_*.png"))
+    images = list(map(str, sorted((run.parent / "data").glob("val_*.png"))))
     torch.manual_seed(0)
-    found = measure(
-        predictor(Scaled().eval(), task_of_target("class")),
-        bundle.manifest,
-        bundle.folder,
-        images,
-        {},
-    )
+    other = predictor(Scaled().eval(), task_of_target("class"))
+    transforms = Compose.from_specs(bundle.manifest.transforms)
+    shipped = installed_engines(bundle)[0]["onnxruntime"]
+    found = compare_images(torch_side(other, transforms, bundle.manifest), shipped, images)
     assert found.max_score_difference > 0.01
 
 

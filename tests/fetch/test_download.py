@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import sys
 import textwrap
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import python, start
 from support.fetching import BODY, QUICK, SHA, refused
 from support.file_server import FileServer, Page
 from tinysight.fetch import download
@@ -189,10 +189,8 @@ def test_a_disk_that_fills_up_is_one_line_and_the_part_is_kept(
         except FetchError as error:
             print(error)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
-    )
-    assert "the disk is full" in done.stdout, done.stderr
+    done = python("-c", textwrap.dedent(code))
+    assert "the disk is full" in done.out, done.err
     assert not (tmp_path / "f").exists()
     assert download(f"{server.url}/f", tmp_path / "f", policy=QUICK).sha256 == SHA
     assert server.requests[-1].range.startswith("bytes=")
@@ -223,10 +221,7 @@ def test_two_processes_fetch_one_file_once(server: FileServer, tmp_path: Path) -
         "import sys; from pathlib import Path; from tinysight.fetch import download\n"
         f"print(download({f'{server.url}/f'!r}, Path({str(tmp_path / 'f')!r})))"
     )
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [start("-c", code) for _ in range(2)]
     answers = [p.communicate(timeout=20)[0] for p in both]
     assert all(SHA in a for a in answers)
     assert sorted("fresh=True" in a for a in answers) == [False, True]
@@ -242,7 +237,7 @@ def test_a_killed_process_frees_its_lock_and_its_part_is_resumed(
         "from pathlib import Path; from tinysight.fetch import download\n"
         f"download({f'{server.url}/f'!r}, Path({str(tmp_path / 'f')!r}), report=lambda n, t: print(n, flush=True))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = start("-c", code)
     assert process.stdout is not None
     while int(process.stdout.readline()) < 300_000:
         pass

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import time
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.commands import python, start
 from support.file_server import FileServer, Page
 from tinysight.cli import main
 from tinysight.compat.paddle.catalog import find
@@ -275,10 +275,10 @@ def test_list_networks_says_what_it_needs() -> None:
         "import sys; sys.modules['torch'] = None; from tinysight.cli import main\n"
         "sys.exit(main(['models', 'list', '--networks']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: tinysight models: needs torch")
-    assert done.stderr.count("\n") == 1
+    done = python("-c", code)
+    assert done.code == 2
+    assert done.err.startswith("error: tinysight models: needs torch")
+    assert done.err.count("\n") == 1
 
 
 def test_list_networks_counts_parameters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,13 +293,8 @@ def test_a_terminal_shows_size_and_rate_while_a_slow_file_comes(server: FileServ
 
     server.pages["/slow.bin"] = Page(BODY * 10, pause=0.06)
     ours, theirs = pty.openpty()
-    code = f"import sys; from tinysight.cli import main; sys.exit(main(['models', 'fetch', '{server.url}/slow.bin']))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-    )
+    words = ("-m", "tinysight", "models", "fetch", f"{server.url}/slow.bin")
+    process = start(*words, stderr=theirs, TERM="xterm", COLUMNS="100")
     os.close(theirs)
     shown = b""
     while True:
@@ -313,7 +308,7 @@ def test_a_terminal_shows_size_and_rate_while_a_slow_file_comes(server: FileServ
     os.close(ours)
     out, _ = process.communicate(timeout=10)
     assert process.returncode == 0
-    assert b"slow.bin: fetched 1.02 MB" in out
+    assert "slow.bin: fetched 1.02 MB" in out
     partial = re.findall(r"(\d+\.\d+)/1\.0 MB", shown.decode("utf-8", "replace"))
     assert any(0 < float(p) < 1 for p in partial), shown
     assert b"B/s" in shown

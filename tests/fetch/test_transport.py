@@ -6,12 +6,12 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from support.commands import python
 from support.fetching import BODY, QUICK, SHA, refused
 from support.file_server import FileServer, Page
 from tinysight.fetch import download
@@ -174,5 +174,5 @@ def test_importing_touches_no_network() -> None:
         "from tinysight.compat.paddle.catalog import artifacts; artifacts()\n"
         "assert not {'torch', 'numpy', 'pydantic', 'rich', 'requests'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code)
+    assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""Every recorded loss: values and gradients of the reference framework."""
+"""Every recorded loss: values and gradients of PaddleClas."""
 
 from __future__ import annotations
 
@@ -10,31 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from support.golden import cases, ids, not_built, read_npz
+from support.golden import Case, each_case, not_built
 from support.reference_losses import BUILDERS, Ours
 
-pytestmark = pytest.mark.golden
-CASES = [c for c in cases("losses") if not c["id"].startswith("head_")]  # tests/models
 # Recorded in float32 with exponents up to 64: 1.7e-6 away from the same formula in float64.
 ROUGH = {"PairwiseCosface": 2.0}
 
 
-@pytest.fixture(scope="module")
-def data() -> dict[str, np.ndarray]:
-    return read_npz("losses", "data.npz")
-
-
-def test_fixtures_are_there() -> None:
-    assert CASES
-
-
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_loss(case: dict[str, Any], data: dict[str, np.ndarray]) -> None:
-    arrays = {
-        tuple(key.split("|")[1:]): value
-        for key, value in data.items()
-        if key.startswith(f"{case['id']}|")
-    }
+@each_case("losses", lambda case: not case["id"].startswith("head_"))  # those: tests/models
+def test_loss(case: Case) -> None:
+    arrays = {tuple(key.split("|")): value for key, value in case.arrays.items()}
     if case["name"] == "ContrastiveLoss":
         _check_broadcast_labels(case, arrays)
         return
@@ -115,7 +100,7 @@ def _set_parameters(ours: Ours, arrays: dict[tuple[str, ...], np.ndarray]) -> No
 def _check_broadcast_labels(
     case: dict[str, Any], arrays: dict[tuple[str, ...], np.ndarray]
 ) -> None:
-    """The reference's plain contrastive loss compares labels (N, 1) where it means (N,).
+    """PaddleClas' plain contrastive loss compares labels (N, 1) where it means (N,).
 
     A row of cosines then counts as a whole: as positives once for every sample of its label, as
     negatives for every other sample. That is what was recorded, as shown here, and no loss that

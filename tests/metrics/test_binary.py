@@ -163,9 +163,9 @@ def test_roc_curve_by_hand_and_against_its_area() -> None:
 
 def test_precision_recall_by_hand() -> None:
     curve = precision_recall_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
-    assert curve.thresholds.tolist() == [0.9, 0.7, 0.2]
-    assert curve.precision.tolist() == pytest.approx([1, 2 / 3, 1 / 2])
-    assert curve.recall.tolist() == [0.5, 1, 1]
+    expected = ([1, 2 / 3, 1 / 2], [0.5, 1, 1], [0.9, 0.7, 0.2])
+    for ours, known in zip(curve, expected, strict=True):
+        assert ours.tolist() == pytest.approx(known)
     with pytest.raises(DataError, match="no positives"):
         precision_recall_curve(np.array([0.5]), np.array([0]))
 
@@ -177,6 +177,6 @@ def test_precision_recall_as_in_scikit_learn(rows: list[tuple[float, bool]]) -> 
     assume(labels.any())
     curve = precision_recall_curve(scores, labels)
     precision, recall, thresholds = sklearn.metrics.precision_recall_curve(labels, scores)
-    np.testing.assert_allclose(curve.precision, precision[-2::-1])
-    np.testing.assert_allclose(curve.recall, recall[-2::-1])
-    np.testing.assert_array_equal(curve.thresholds, thresholds[::-1])
+    np.testing.assert_allclose(curve[0], precision[-2::-1])
+    np.testing.assert_allclose(curve[1], recall[-2::-1])
+    np.testing.assert_array_equal(curve[2], thresholds[::-1])

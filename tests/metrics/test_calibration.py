@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
 
 from tinysight.errors import DataError
-from tinysight.metrics.binary import pr_area, precision_recall_curve
+from tinysight.metrics.binary import pr_area
 from tinysight.metrics.calibration import (
-    brier,
     calibration,
     confidences,
     fit_temperature,
     reliability,
     soften,
-    soften_each,
 )
 
 
@@ -65,18 +63,10 @@ def test_as_scikit_learn() -> None:
     assert calibration(scores, labels)["nll"] == pytest.approx(log_loss(labels, scores))
     logits, labels = drawn(300, 2)
     scores = softmax(logits)
-    assert brier(scores, labels) == pytest.approx(2 * brier_score_loss(labels, scores[:, 1]))
+    expected = 2 * brier_score_loss(labels, scores[:, 1])
+    assert calibration(scores, labels)["brier"] == pytest.approx(expected)
     ties = scores[:, 1].round(1)
     assert pr_area(ties, labels) == pytest.approx(average_precision_score(labels, ties))
-
-
-def test_pr_curve_by_hand() -> None:
-    curve = precision_recall_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([1, 0, 1, 0]))
-    assert curve.thresholds.tolist() == [0.9, 0.7, 0.2]
-    assert curve.precision == pytest.approx([1, 2 / 3, 1 / 2])
-    assert curve.recall.tolist() == [0.5, 1, 1]
-    with pytest.raises(DataError, match="no positives"):
-        precision_recall_curve(np.array([0.5]), np.array([0]))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -97,7 +87,7 @@ def test_several_labels_at_once() -> None:
     labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.int8)
     scores = 1 / (1 + np.exp(-2 * logits))
     assert fit_temperature(scores, labels) == pytest.approx(2, rel=0.06)
-    assert soften_each(scores, 2.0) == pytest.approx(1 / (1 + np.exp(-logits)))
+    assert soften(scores, 2.0, each=True) == pytest.approx(1 / (1 + np.exp(-logits)))
     assert calibration(scores, labels)["ece"] > 0.05
     labels[5:] = -1  # not known
     confidence, hit = confidences(scores, labels)

@@ -52,7 +52,7 @@ def test_class_report_is_scikit_learn(seed: int, n: int) -> None:
     labels, predicted = np.random.default_rng(seed).integers(0, 4, (2, n))
     report = class_report(confusion_matrix(labels, predicted, 4))
     oracle = precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=0)
-    for ours, theirs in zip(report, oracle, strict=True):
+    for ours, theirs in zip((*report[1:], report.support), oracle, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import pytest
 
-from support.golden import cases, ids, not_built, read_npz
+from support.golden import Case, each_case, not_built
 from tinysight.errors import DataError
 from tinysight.metrics.binary import tpr_at_fpr
 from tinysight.metrics.classification import topk
 from tinysight.metrics.multilabel import mean_accuracy
 from tinysight.registry import metrics
 
-pytestmark = pytest.mark.golden
-CASES = [c for c in cases("metrics") if c.get("kind") is None]  # others: test_golden_retrieval
 TOPK = ("TopkAcc", "DistillationTopkAcc", "GoogLeNetTopkAcc")  # all of the recorded logits
 GRID = 10_000
 MULTILABEL = {
@@ -28,50 +25,38 @@ MULTILABEL = {
 WORDS = {"start_threshold": "start", "end_threshold": "end", "num_iterations": "steps"}
 
 
-@pytest.fixture(scope="module")
-def data() -> dict[str, np.ndarray]:
-    return read_npz("metrics", "data.npz")
-
-
-def test_there_are_cases() -> None:
-    assert CASES
-
-
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_recorded(case: dict[str, Any], data: dict[str, np.ndarray]) -> None:
+@each_case("metrics", lambda case: case.get("kind") is None)  # others: test_golden_retrieval
+def test_recorded(case: Case) -> None:
     if case["name"] in TOPK:
-        check_topk(case, batches(case, data))
+        check_topk(case, batches(case))
     elif case["name"] == "TprAtFpr":
-        check_tpr(case, batches(case, data))
+        check_tpr(case, batches(case))
     elif case["name"] == "ATTRMetric":
-        check_attributes(case, batches(case, data))
+        check_attributes(case, batches(case))
     elif case["name"] in MULTILABEL:
-        check_multilabel(case, batches(case, data))
+        check_multilabel(case, batches(case))
     else:
         not_built(case["name"])
 
 
-def batches(
-    case: dict[str, Any], data: dict[str, np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    found = []
+def batches(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
+    arrays, found = case.arrays, []
     for i in range(case["batches"]):
-        labels = data[f"{case['id']}|label#{i}"]
+        labels = arrays[f"label#{i}"]
         if labels.ndim == 3:  # the second row holds ratios
             labels = labels[:, 0]
-        found.append(
-            (data[f"{case['id']}|x#{i}"], labels.ravel() if labels.shape[-1] == 1 else labels)
-        )
+        labels = labels.ravel() if labels.shape[-1] == 1 else labels
+        found.append((arrays[f"x#{i}"], labels))
     return found
 
 
-def check_attributes(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def check_attributes(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
     found = mean_accuracy(*joined(parts), **case["kwargs"], f1_of_mean_recall=True)
     values = [found["mA" if key == "ma" else key] for key in case["res_keys"]]
     assert values == pytest.approx(case["res"], abs=1e-6)
 
 
-def check_multilabel(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def check_multilabel(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
     logits, labels = joined(parts)
     options = dict(case["kwargs"])
     if "map_type" in options:
@@ -95,10 +80,10 @@ def check_multilabel(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndar
             assert next(iter(measure(x, y).values())) == pytest.approx(value, abs=1e-6)
 
 
-def check_topk(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def check_topk(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
     k = case["kwargs"]["topk"]
     k = (k,) if isinstance(k, int) else tuple(k)
-    if "ties" in case["id"]:  # the reference's order is arbitrary there: bounds only
+    if "ties" in case["id"]:  # PaddleClas' order is arbitrary there: bounds only
         found = topk(*joined(parts), k)
         assert all(0 <= found[name] <= 1 for name in case["avg_meters"])
         assert sorted(found.values()) == [found[f"top{n}"] for n in sorted(k)]
@@ -108,7 +93,7 @@ def check_topk(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]])
     assert topk(*joined(parts), k) == pytest.approx(case["avg_meters"], abs=1e-6)
 
 
-def check_tpr(case: dict[str, Any], parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def check_tpr(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
     logits, labels = joined(parts)
     scores = softmax(logits)
     max_fpr = case["kwargs"].get("max_fpr", 1e-3)

@@ -1,4 +1,4 @@
-"""Every recorded retrieval metric, evaluation and re-ranking of the reference."""
+"""Every recorded retrieval metric, evaluation and re-ranking of PaddleClas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.golden import cases, ids, not_built, read_npz
+from support.golden import Case, each_case, not_built
 from tinysight.errors import DataError
 from tinysight.metrics.retrieval import (
     mean_average_precision,
@@ -20,27 +20,14 @@ from tinysight.metrics.retrieval import (
     rerank,
 )
 
-pytestmark = pytest.mark.golden
 KINDS = ("argsort", "rerank", "retrieval", "retrieval_eval")
-CASES = [c for c in cases("metrics") if c.get("kind") in KINDS]
-# Equal similarities: the reference's order among them is arbitrary. Codes of signs give many.
+# Equal similarities: PaddleClas' order among them is arbitrary. Codes of signs give many.
 TIES = ("ties", "sign")
 
 
-@pytest.fixture(scope="module")
-def data() -> dict[str, np.ndarray]:
-    return read_npz("metrics", "data.npz")
-
-
-def test_there_are_cases() -> None:
-    assert CASES
-
-
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_recorded(case: dict[str, Any], data: dict[str, np.ndarray]) -> None:
-    arrays = {
-        key.split("|")[1]: value for key, value in data.items() if key.startswith(f"{case['id']}|")
-    }
+@each_case("metrics", lambda case: case.get("kind") in KINDS)
+def test_recorded(case: Case) -> None:
+    arrays = case.arrays
     if case["kind"] == "argsort":
         check_order(arrays)
     elif case["kind"] == "rerank":
@@ -82,7 +69,7 @@ def tied(similarity: np.ndarray, wanted: np.ndarray, sign: int) -> np.ndarray:
     return np.asarray(rank.reshape(similarity.shape) * 3 + sign * wanted, np.float64)
 
 
-def check_metric(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def check_metric(case: Case, arrays: dict[str, np.ndarray]) -> None:
     query, gallery = arrays["query"], arrays["gallery"]
     similarity = arrays["sim"] if case["kwargs"].get("descending", True) else -arrays["sim"]
     keep = arrays.get("keep")
@@ -107,7 +94,7 @@ def check_metric(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     assert measured(case["name"], case["kwargs"], hits) == pytest.approx(case["outputs"], abs=1e-6)
 
 
-def check_evaluation(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def check_evaluation(case: Case, arrays: dict[str, np.ndarray]) -> None:
     config = case["config_global"]
     features = [arrays["query_feat"], arrays["gallery_feat"]]
     if config.get("feature_normalize", True):
@@ -152,7 +139,7 @@ def blocks(
     keep: np.ndarray | None,
     config: dict[str, Any],
 ) -> dict[str, float]:
-    """Mean of blocks of queries, weighted by their sizes, as the reference's evaluation does it."""
+    """Mean of blocks of queries, weighted by their sizes, as PaddleClas' evaluation does it."""
     size, total = config.get("sim_block_size", 64), len(query)
     result: dict[str, float] = {}
     for start in range(0, total, size):

@@ -1,10 +1,7 @@
-"""Every recorded network: entries, counts, logits and feature vectors of the reference
-framework.
-"""
+"""Every recorded network: entries, counts, logits and feature vectors of PaddleClas."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,59 +9,29 @@ import pytest
 import torch
 from torch import nn
 
-from support.golden import (
-    GOLDEN,
-    not_built,
-    read_json,
-    read_npz,
-    synth,
-    synth_columns,
-    synth_input,
-)
+from support.golden import Case, each_case, not_built, synth, synth_columns
 from support.networks import fill, recorded_input, recorded_options, recorded_recognizer
 from tinysight.errors import UnknownName
 from tinysight.models import Backbone, count_parameters, create_model, normalize
 from tinysight.models.weights import load_reference, reference_entries
 
-pytestmark = pytest.mark.golden
-NAMES = sorted(p.stem for p in (GOLDEN / "models").glob("*.json") if p.stem != "index")
-RULE = read_json("rule_check.json") if (GOLDEN / "rule_check.json").is_file() else {}
 LOOSE = {"MobileNetV3_large_x1_0": 1e-3}  # ill-conditioned: float32 and float64 differ by 1.4e-4
 
 
-def test_fixtures_are_there() -> None:
-    assert NAMES
-    assert RULE
-
-
-@pytest.mark.parametrize("name", sorted(RULE))
-def test_weight_rule(name: str) -> None:
-    """The rule that everything else here rests on."""
-    record = RULE[name]
-    shape = tuple(record["shape"])
-    if "input" in name:
-        value = synth_input(*(shape[i] for i in (0, 2, 3, 1)), name=name.split(":")[-1])
-    else:
-        value = synth(name, shape)
-    assert value is not None
-    assert hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest() == record["sha256"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_network(name: str) -> None:
-    record = read_json("models", f"{name}.json")
+@each_case("models")
+def test_network(case: Case) -> None:
+    record, arrays = case, case.arrays
     if "arch" in record:
         check = _check_containers if "models" in record["arch"] else _check_recognition
-        check(record, read_npz("models", f"{name}.npz"))
+        check(record, arrays)
         return
     model = _build(record["model"], record["constructor_args"])
     _check_entries(record, model, "")
     assert count_parameters(model) == record["num_parameters_without_bn_statistics"]
     assert count_parameters(model, batch_norm_statistics=True) == record["num_parameters"]
     fill(model)
-    arrays = read_npz("models", f"{name}.npz")
     model.eval()
-    limit = LOOSE.get(name, 1e-4)
+    limit = LOOSE.get(case["id"], 1e-4)
     with torch.inference_mode():
         images = recorded_input(record["input"])
         feature = model.pre_logits(model.forward_features(images))
@@ -150,7 +117,7 @@ def _build(name: str, arguments: dict[str, Any]) -> Backbone:
 
 
 def _check_entries(record: dict[str, Any], model: nn.Module, prefix: str) -> None:
-    """The reference's state dict, name by name: what a weight file of it would hold."""
+    """PaddleClas' state dict, name by name: what a weight file of it would hold."""
     recorded = {n: tuple(s) for n, s, _ in record["entries"] if n.startswith(prefix)}
     assert {prefix + e.name: e.shape for e in reference_entries(model)} == recorded
 

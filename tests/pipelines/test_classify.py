@@ -14,13 +14,13 @@ import pytest
 
 import tinysight
 from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
-from support.golden import GOLDEN
+from support.golden import own_path
 from tinysight.bundle import MODEL, Bundle
 from tinysight.errors import BundleError, ConfigError, DataError
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.tasks.results import Unreadable
 
-FORMATS = GOLDEN / "preprocess" / "inputs"
+FORMATS = own_path("preprocess", "inputs")
 
 
 def grey(level: int, shape: tuple[int, int] = (10, 12)) -> np.ndarray:

@@ -9,9 +9,8 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_detector
 from tinysight.errors import BundleError, ConfigError
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import Detector
-from tinysight.pipelines.pipeline import open_bundle
+from tinysight.pipelines.pipeline import Classifier, open_bundle
 from tinysight.registry import postprocesses
 
 BRIGHT = np.full(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from support.bundles import tiny_bundle
-from support.golden import GOLDEN
+from support.golden import own_path
 from tinysight.engines import onnx_engines
 from tinysight.errors import ConfigError
-from tinysight.pipelines.classify import Classifier
+from tinysight.pipelines.pipeline import Classifier
 
-FILES = sorted((GOLDEN / "preprocess" / "inputs").iterdir())
+FILES = sorted(own_path("preprocess", "inputs").iterdir())
 
 
 @pytest.mark.golden

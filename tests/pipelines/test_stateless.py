@@ -20,8 +20,7 @@ from support.bundles import tiny_bundle, tiny_detector
 from tinysight.bundle import Bundle
 from tinysight.engines import onnx_engines
 from tinysight.errors import ConfigError, DataError, ImageError
-from tinysight.pipelines.classify import Classifier
-from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
+from tinysight.pipelines.pipeline import BundlePipeline, Classifier, open_bundle
 from tinysight.tasks.results import Unreadable
 
 IMAGES = [np.full((9, 9 + i, 3), 6 * i, np.uint8) for i in range(40)]

@@ -6,13 +6,15 @@ import io
 import tarfile
 from pathlib import Path
 
-from support.paddle import write_case
+from support.golden import case_named
+from support.paddle import write_program
 
 CASE = "PPLCNet_x0_5"  # ten classes
 
 
 def export(folder: Path, case: str = CASE, file: str = "inference.pdmodel") -> Path:
-    write_case(case, file, folder)
+    """Lay out the recorded program `case` in `folder`."""
+    write_program(case_named("programs", case), file, folder)
     return folder
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from support.golden import not_built, synth, synth_input
 from tinysight.errors import UnknownName
-from tinysight.models import Backbone, Recognizer, create_model
+from tinysight.models import Recognizer
 from tinysight.models.recognizer import build_recognizer
 from tinysight.models.weights import load_reference, reference_entries
 from tinysight.registry import backbones
@@ -80,13 +80,6 @@ def fill(model: nn.Module, prefix: str = "") -> dict[str, np.ndarray]:
 def recorded_input(spec: dict[str, Any]) -> torch.Tensor:
     """The batch that a fixture's `input` describes."""
     return torch.from_numpy(synth_input(spec["n"], spec["h"], spec["w"], name=spec["name"]))
-
-
-def build(name: str, **options: Any) -> Backbone:
-    """The network `name`, filled by the rule, in evaluation mode."""
-    model = create_model(name, **options)
-    fill(model)
-    return model.eval()
 
 
 def _fold(name: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from support.golden import GOLDEN, synth
+from support.golden import Case, cases, each, synth
 
 CODES = {
     "bool": 0,
@@ -246,26 +247,33 @@ def _write_pir(folder: Path, form: Form, inputs: Any, names: Any, arrays: Any, c
     (folder / "inference.pdiparams").write_bytes(b"\0")
 
 
-def program_cases() -> list[tuple[str, str]]:
-    """(case, program file) of every exported program among the golden fixtures, both forms."""
-    files = ("inference.json", "inference.pdmodel")
-    folders = sorted((GOLDEN / "programs").glob("*/case.json"))
-    return [(p.parent.name, f) for p in folders for f in files if (p.parent / f).is_file()]
+FORMS = ("inference.json", "inference.pdmodel")
+
+
+def each_program(quick: Callable[[Case], bool] = lambda _: True) -> Callable[[Any], Any]:
+    """Run the test for each recorded program in both forms, as its argument `program` (a case and the file's name).
+
+    Those that are not `quick` are marked `slow`.
+    """
+    found = [
+        pytest.param((c, f), id=f"{c['id']}-{f}", marks=() if quick(c) else pytest.mark.slow)
+        for c in cases("programs")
+        for f in FORMS
+        if (c.folder / f).is_file()
+    ]
+    return each("program", found, "programs")
 
 
 @lru_cache(maxsize=2)
-def _weights(case: str, legacy: bool) -> bytes:
-    folder = GOLDEN / "programs" / case
-    described = json.loads((folder / "case.json").read_text("utf-8"))
+def _weights(folder: Path, legacy: bool) -> bytes:
+    case = json.loads((folder / "case.json").read_text("utf-8"))
     constants: dict[str, np.ndarray] = {}
     if (folder / "constants.npz").is_file():
         with np.load(folder / "constants.npz", allow_pickle=False) as data:
             constants = {key: data[key] for key in data.files}
-    prefix = "legacy|" if legacy and "records_legacy" in described else ""
+    prefix = "legacy|" if legacy else ""
     parts = []
-    for internal, name, shape, dtype, source in described[
-        "records_legacy" if prefix else "records"
-    ]:
+    for internal, name, shape, dtype, source in case["records_legacy" if legacy else "records"]:
         if source == "constants":
             array = constants[prefix + internal if prefix + internal in constants else internal]
         else:
@@ -278,12 +286,10 @@ def _weights(case: str, legacy: bool) -> bytes:
     return b"".join(parts)
 
 
-def write_case(case: str, file: str, folder: Path) -> bytes:
-    """Lay out one golden program with the weights of its rule; gives the weight file's bytes."""
-    described = json.loads((GOLDEN / "programs" / case / "case.json").read_text("utf-8"))
-    legacy = file.endswith(".pdmodel") and "records_legacy" in described
-    data = _weights(case, legacy)
+def write_program(case: Case, file: str, folder: Path) -> bytes:
+    """Lay out one recorded program with the weights of its rule; gives the weight file's bytes."""
+    data = _weights(case.folder, file.endswith(".pdmodel") and "records_legacy" in case)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inference.pdiparams").write_bytes(data)
-    (folder / file).write_bytes((GOLDEN / "programs" / case / file).read_bytes())
+    (folder / file).write_bytes((case.folder / file).read_bytes())
     return data

@@ -1,8 +1,8 @@
 """PaddleClas' preprocessing operators in terms of ours, for the recorded cases.
 
-`specs` translates an operator and its arguments; one that is not in the table is reported as not
-built. The draws of random operators come from Python's and numpy's global streams there; the
-classes below offer those streams under the names that our transforms call.
+The dialect translates an operator and its arguments; one that it does not know is reported as not built. The draws of
+random operators come from Python's and numpy's global streams there; the classes below offer those streams under the
+names that our transforms call.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from support.golden import GOLDEN, not_built, read_npz
+from support.golden import Case, not_built
+from tinysight.compat.paddle.dialect.operators import transform
+from tinysight.compat.paddle.dialect.rules import Reader, tables
+from tinysight.errors import ConfigError
+from tinysight.transforms import decode
 
-IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-INPUTS = GOLDEN / "preprocess" / "inputs"
-SCALES = {"1.0/255.0": 1 / 255, None: 1 / 255}
+READ = "cv2.imread(path)[:, :, ::-1]"  # how the deployed predictors decode
+NOT_TRANSFORMS = ("DecodeImage", READ, "ToCHWImage")  # with us: `decode` and `to_batch`
 
 
 def split(op: Any) -> tuple[str, dict[str, Any]]:
@@ -29,154 +32,26 @@ def split(op: Any) -> tuple[str, dict[str, Any]]:
     return name, dict(arguments or {})
 
 
-def sizes(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
-
-
-def resize(a: dict[str, Any]) -> list[dict[str, Any]]:
-    backend = {"cv2": "cv2", "pil": "pillow"}[a.get("backend", "cv2")]
-    spec = {"name": "resize", "backend": backend}
-    spec["interpolation"] = a.get("interpolation") or "bilinear"
-    if "resize_short" in a:  # it wins over size
-        return [{**spec, "short": a["resize_short"]}]
-    return [{**spec, **({"size": sizes(a["size"])} if "size" in a else {})}]
-
-
-def normalize(a: dict[str, Any]) -> list[dict[str, Any]]:
-    scale = a.get("scale")
-    spec = {"name": "normalize", "scale": SCALES.get(scale, scale)}
-    spec |= {"mean": a.get("mean", IMAGENET["mean"]), "std": a.get("std", IMAGENET["std"])}
-    found, more = [spec], a.get("channel_num", 3)
-    if more != 3:
-        found.append({"name": "append_channels", "channels": more})
-    if a.get("output_fp16"):
-        found.append({"name": "cast", "dtype": "float16"})
-    return found
-
-
-def random_resized_crop(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "random_resized_crop", "size": sizes(a["size"])}
-    spec["scale"] = a.get("scale", [0.08, 1.0])
-    spec["ratio"] = a.get("ratio", [3 / 4, 4 / 3])
-    spec["log_ratio"] = a.get("use_log_aspect", False)
-    same = resize({k: a[k] for k in ("interpolation", "backend") if k in a})[0]
-    return [{**spec, "interpolation": same["interpolation"], "backend": same["backend"]}]
-
-
-def flip(a: dict[str, Any]) -> list[dict[str, Any]]:
-    direction = {1: "horizontal", 0: "vertical", -1: "both"}[a.get("flip_code", 1)]
-    return [{"name": "random_flip", "p": 0.5, "direction": direction}]
-
-
-def kernel_blur(a: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": "kernel_blur",
-            "p": a.get("ratio", 0.5),
-            "stretch": True,
-            "normalize_kernel": False,
-        }
-    ]
-
-
-def erasing(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "random_erasing", "p": number(a.get("EPSILON", 0.5))}
-    spec["area"] = [number(a.get("sl", 0.02)), number(a.get("sh", 0.4))]
-    spec |= {"aspect": number(a.get("r1", 0.3)), "log_aspect": a.get("use_log_aspect", False)}
-    spec |= {"attempts": a.get("attempt", 100), "mode": a.get("mode", "const")}
-    return [{**spec, "value": a.get("mean", [0.0, 0.0, 0.0])}]
-
-
-def number(value: float | str) -> float:
-    """The recipes write `1.0/3.0` here and there."""
-    if not isinstance(value, str):
-        return value
-    over, _, under = value.partition("/")
-    return float(over) / float(under or 1)
-
-
-def color_jitter(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "color_jitter", "p": min(a.get("prob", 2), 1.0)}
-    return [{**spec, **{k: v for k, v in a.items() if k != "prob"}}]
-
-
-def rotation(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "random_rotation", "p": a.get("prob", 0.5), "degrees": a.get("degrees", 90)}
-    return [{**spec, "interpolation": a.get("interpolation", "bilinear")}]
-
-
-def pad(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "pad", "border": sizes(a["padding"]), "fill": [a.get("fill", 0)]}
-    return [{**spec, "mode": a.get("padding_mode", "constant")}]
-
-
-def pad_to(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec: dict[str, Any] = {"name": "pad", "fill": list(a.get("fill_value", [127.5] * 3))}
-    if a.get("size"):
-        spec["size"] = sizes(a["size"])
-    elif a.get("size") is not None:
-        spec["multiple"] = a.get("size_divisor", 32)
-    modes = {0: "start", 1: "center", 2: "end", -1: a.get("offsets")}
-    return [{"name": "cast"}, {**spec, "at": modes[a.get("pad_mode", 0)]}]
-
-
-def timm(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "rand_augment", "p": a.get("prob", 1.0)}
-    spec["spec"] = a.get("config_str", "rand-m9-mstd0.5-inc1")
-    spec["interpolation"] = a.get("interpolation", "bicubic")
-    mean = a.get("mean", IMAGENET["mean"])
-    return [{**spec, "fill": [min(255, round(255 * x)) for x in mean]}]
-
-
-def classic(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"operations": a.get("num_layers", 2), "magnitude": a.get("magnitude", 5)}
-    return [{"name": "classic_rand_augment", **spec, "fill": sizes(a.get("fillcolor", [128] * 3))}]
-
-
-def center_square(a: dict[str, Any]) -> list[dict[str, Any]]:
-    spec = {"name": "center_square", "size": a["size"], "share": a["size"] / (a["size"] + a["pad"])}
-    return [{**spec, "interpolation": a.get("interpolation", "bilinear")}]
-
-
-TABLE: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
-    "ResizeImage": resize,
-    "CropImage": lambda a: [{"name": "center_crop", "size": sizes(a["size"])}],
-    "NormalizeImage": normalize,
-    "RandCropImage": random_resized_crop,
-    "RandomCropImage": lambda a: [{"name": "random_crop", "size": sizes(a["size"])}],
-    "RandFlipImage": flip,
-    "BlurImage": kernel_blur,
-    "AutoAugment": lambda a: [{"name": "classic_auto_augment"}],
-    "ColorJitter": color_jitter,
-    "CropImageAtRatio": center_square,
-    "CropWithPadding": lambda a: [{"name": "crop_with_padding"}],  # fails in PaddleClas
-    "Cutout": lambda a: [{"name": "cutout"}],  # likewise
-    "HideAndSeek": lambda a: [{"name": "hide_and_seek"}],
-    "PCALighting": lambda a: [{"name": "pca_lighting"}],
-    "Pad": pad,
-    "Padv2": pad_to,
-    "RandAugment": classic,
-    "RandCropImageV2": lambda a: [{"name": "random_crop", "size": sizes(a["size"])}],
-    "RandomErasing": erasing,
-    "RandomInterpolationAugment": lambda a: [{"name": "random_resampling", "p": a["prob"]}],
-    "RandomRot90": lambda a: [{"name": "random_turn"}],
-    "RandomRotation": rotation,
-    "TimmAutoAugment": timm,
-}
-READ = "cv2.imread(path)[:, :, ::-1]"  # how the deployed predictors decode
-NOT_TRANSFORMS = ("DecodeImage", READ, "ToCHWImage")  # with us: `decode` and `to_batch`
-
-
 def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
-    """Our specs for the operators between decoding and the change of axes."""
-    found: list[dict[str, Any]] = []
+    """What the dialect makes of the operators between decoding and the change of axes; raises ConfigError."""
+    reader, found = Reader(), list[dict[str, Any]]()
     for op in ops:
         name, arguments = split(op)
         if name in NOT_TRANSFORMS:
             continue
-        if name not in TABLE:
+        if name not in tables()["operators"]:
             not_built(name)
-        found += TABLE[name](arguments)
+        # The dialect refuses two options of normalisation; the transforms that do it are there.
+        channels, half = arguments.pop("channel_num", 3), arguments.pop("output_fp16", False)
+        if arguments.get("size") == []:  # Padv2 then goes by its divisor; it fails without the key
+            del arguments["size"]
+        elif name == "Padv2" and "size" not in arguments:
+            reader.wrong(name, "no size")
+        found += transform(reader, name, name, arguments)
+        found += [{"name": "append_channels", "channels": channels}] if channels != 3 else []
+        found += [{"name": "cast", "dtype": "float16"}] if half else []
+    if reader.problems:
+        raise ConfigError.of("the recorded operators", reader.problems)
     return found
 
 
@@ -252,19 +127,14 @@ DRAWS: dict[str, Callable[[int, int], Draws]] = {
 }
 
 
-def photo(
-    name: str, arrays: dict[str, np.ndarray] | None = None, upright: bool = True
-) -> np.ndarray:
+def photo(case: Case, upright: bool = True) -> np.ndarray:
     """The recorded input: a file of `inputs`, or `array:<key>`, and what the note behind says."""
-    from tinysight.transforms import decode
-
-    name, _, note = name.partition(" ")
+    name, _, note = case["input"].partition(" ")
     if name.startswith("array:"):
         key, divide = name.removeprefix("array:"), "/255" in name
-        data = read_npz("preprocess", "data.npz") if arrays is None else arrays
-        image = data[key.removesuffix("/255")]
+        image = case.file_arrays[key.removesuffix("/255")]
         return (image / 255.0).astype(np.float32) if divide else image.astype(note or image.dtype)
-    image = decode(INPUTS / name, upright=upright)
+    image = decode(case.folder / "inputs" / name, upright=upright)
     return np.ascontiguousarray(image.transpose(2, 0, 1)) if note == "(CHW)" else image
 
 

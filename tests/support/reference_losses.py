@@ -135,7 +135,7 @@ _TAM = {
     "an_value": "negative_bound",
     "start_iter": "start",
     "xbm_size": "size",
-    "xbm_weight": "weight",
+    "xbm_weight": "memory_weight",
     "feat_dim": "features",
 }
 
@@ -153,7 +153,7 @@ def _triplet(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dshsd(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    loss = ours.build("dshsd", **_words(kwargs, alpha="weight"))
+    loss = ours.build("dshsd", **_words(kwargs, alpha="distance_weight"))
     return lambda preds, batch: {
         "": loss(preds["features"], _labels(batch).flatten(), preds["logits"])
     }
@@ -303,7 +303,7 @@ BUILDERS: dict[str, Builder] = {
     "CenterLoss": _embedding("center", num_classes="num_classes", feat_dim="features"),
     "CombinedLoss": _combined,
     "ContrastiveLoss_XBM": _embedding("contrastive_xbm", **{**_TAM, **_XBM}),
-    "DCHLoss": _embedding("dch", gamma="gamma", _lambda="weight"),
+    "DCHLoss": _embedding("dch", gamma="gamma", _lambda="code_weight"),
     "DMLLoss": _bare("dml", _dml),
     "DSHSDLoss": _dshsd,
     "DistanceLoss": _bare("distance", _distance),
@@ -322,7 +322,7 @@ BUILDERS: dict[str, Builder] = {
     "InterDomainShuffleLoss": _domain("domain_shuffle"),
     "IntraDomainScatterLoss": _domain("domain_scatter"),
     "KLDivLoss": _bare("kl_div", _TEMPERATURE),
-    "LCDSHLoss": _embedding("lcdsh", _lambda="weight"),
+    "LCDSHLoss": _embedding("lcdsh", _lambda="sign_weight"),
     "MSMLoss": _embedding("msm", **_MINED),
     "MultiLabelAsymmetricLoss": _asymmetric,
     "MultiLabelLoss": _multilabel,

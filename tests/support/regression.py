@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from tinysight.data.targets import Target
 from tinysight.errors import ConfigError
 from tinysight.registry import losses, metrics, postprocesses, tasks
-from tinysight.tasks.base import Activation, Scored, Section, Task
+from tinysight.tasks.base import Scored, Task, TaskTable
 from tinysight.tasks.results import Result
 
 _GROUPS = 4
@@ -56,7 +55,7 @@ class Number:
 
     scale: float = 1.0
 
-    result: ClassVar[type[Result]] = NumberResult
+    result = NumberResult
 
     def __call__(self, scores: np.ndarray) -> list[NumberResult]:
         """Results for the outputs (N, 1)."""
@@ -69,19 +68,19 @@ class Number:
 class RegressionTask(Task):
     """One number an image; a line of a list is `path number`."""
 
-    activation: ClassVar[Activation] = "identity"
-    output: ClassVar[str] = "value"
-    postprocesses: ClassVar[tuple[str, ...]] = ("number",)
-    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "absolute_error"},)
+    activation = "identity"
+    output = "value"
+    postprocesses = ("number",)
+    default_metrics = ({"name": "absolute_error"},)
 
     def targets(self) -> Mapping[str, Target]:
         return {"number": Target()}
 
-    def sections(self, of: Scored) -> list[Section]:
+    def sections(self, of: Scored) -> list[TaskTable]:
         order = np.argsort(of.labels, kind="stable")
         rows = []
         for part in np.array_split(order, _GROUPS):
             low, high = of.labels[part].min(), of.labels[part].max()
             error = np.abs(of.scores[part, 0] - of.labels[part]).mean()
             rows.append((f"{low:.3g} to {high:.3g}", str(len(part)), f"{error:.3g}"))
-        return [Section("Mean absolute error", ("number", "images", "error"), tuple(rows))]
+        return [TaskTable("Mean absolute error", ("number", "images", "error"), tuple(rows))]

@@ -21,7 +21,7 @@ from tinysight.errors import ConfigError
 from tinysight.files import to_yaml
 from tinysight.metrics.retrieval import retrieval
 from tinysight.registry import REGISTRIES
-from tinysight.tasks import task_of_bundle, task_of_recipe
+from tinysight.tasks.base import task_of_bundle, task_of_recipe
 from tinysight.training import fit
 
 

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from support.golden import GOLDEN, cases, ids, not_built, read_npz
+from support.golden import Case, each_case, not_built
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-from tinysight.tasks import (
-    AllScores,
-    Binarize,
+from tinysight.tasks.attributes import (
     FaceAttribute,
-    MultiLabel,
     PersonAttribute,
     TableAttribute,
-    Threshold,
-    TopK,
     VehicleAttribute,
 )
+from tinysight.tasks.classification import AllScores, Threshold, TopK
+from tinysight.tasks.embedding import Binarize
+from tinysight.tasks.multilabel import MultiLabel
 from tinysight.tasks.postprocess import has_scores
 from tinysight.tasks.results import Result
 
-CASES = cases("postprocess")
 NAMES = {
     "Binarize": "binarize",
     "FaceAttribute": "face_attribute",
@@ -46,18 +44,13 @@ WORDS = {
 KEYS = {"attr": "attributes", "pred": "output"}  # the training side of VehicleAttribute
 
 
-@pytest.mark.golden
-def test_there_are_recorded_cases() -> None:
-    assert CASES, f"no postprocess cases in {GOLDEN}"
-
-
-def _label_map(name: str, delimiter: str) -> tuple[str, ...]:
-    lines = (GOLDEN / "postprocess" / name).read_text("utf-8").splitlines()
+def _label_map(path: Path, delimiter: str) -> tuple[str, ...]:
+    lines = path.read_text("utf-8").splitlines()
     rows = dict(line.split(delimiter, 1) for line in lines if line)
     return tuple(rows[str(i)] for i in range(len(rows)))
 
 
-def _ours(case: dict[str, Any]) -> Any:
+def _ours(case: Case) -> Any:
     """The post-processor of ours that a recorded case asks for."""
     name, options = case["name"], dict(case["kwargs"])
     if name == "build_postprocess":  # several side by side: one of them answers
@@ -65,7 +58,7 @@ def _ours(case: dict[str, Any]) -> Any:
         options = dict(options[name])
     labels: tuple[str, ...] = ()
     if file := options.pop("class_id_map_file", None):
-        labels = _label_map(file, options.pop("delimiter", None) or " ")
+        labels = _label_map(case.folder / file, options.pop("delimiter", None) or " ")
     if "label_0" in options:
         labels = (options.pop("label_0"), options.pop("label_1"))
     if name not in NAMES:
@@ -80,11 +73,10 @@ def _ours(case: dict[str, Any]) -> Any:
     return postprocesses.build(checked, labels=labels)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_as_recorded(case: dict[str, Any]) -> None:
+@each_case("postprocess")
+def test_as_recorded(case: Case) -> None:
     ours = _ours(case)
-    scores = read_npz("postprocess", "data.npz")[case["id"]]
+    scores = case.file_arrays[case["id"]]
     if case["side"] == "train":  # that side is given logits
         scores = _activated(scores, case["name"])
     answers = [plain(result) for result in ours(scores)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from support import together
+from support.commands import Completed, execute
 from support.tiny import make_images, make_weights, tiny_recipe, write_recipe
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.training import fit
@@ -22,18 +22,15 @@ from tinysight.training.run import build_run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 
 
 def steps(folder: Path, world: int) -> dict[str, torch.Tensor]:
     """The weights after three steps on `world` processes."""
     out = folder / f"{world}.safetensors"
-    command = [sys.executable, together.__file__, str(world), str(out)]
-    done = subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    words = [sys.executable, together.__file__, world, out]
+    done = execute(words, timeout=120, PYTHONPATH=os.pathsep.join(sys.path))
+    assert done.code == 0, done.err
     return load_file(out)
 
 
@@ -50,11 +47,9 @@ def test_processes_make_the_step_of_one(tmp_path: Path) -> None:
     assert one["totals"][1].item() == 23 + 24 + 3
 
 
-def launch(root: Path, *words: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LAUNCH, *words], cwd=root, env=ENVIRONMENT, capture_output=True, text=True,
-        check=False, timeout=timeout,
-    )  # fmt: skip
+def launch(root: Path, *words: str, timeout: int = 120) -> Completed:
+    path = os.pathsep.join(sys.path)
+    return execute([*LAUNCH, *words], cwd=root, timeout=timeout, PYTHONPATH=path)
 
 
 def curve(run: Path) -> list[dict[str, Any]]:
@@ -82,9 +77,9 @@ def test_torchrun_trains_the_same_curve(
     options += ("model.backbone.dropout=0",)  # which draws otherwise in each process
     words = ["-m", "tinysight", "train", "-c", str(recipe), "--out", "two"]
     done = launch(tmp_path, *words, "-o", *options, "data.batch_size=16")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("best epoch") == 1  # the first process tells
-    assert done.stderr.count("16 x 2 (processes) x 1 (accumulate) = 32, so the rate is") == 1
+    assert done.code == 0, done.err
+    assert done.out.count("best epoch") == 1  # the first process tells
+    assert done.err.count("16 x 2 (processes) x 1 (accumulate) = 32, so the rate is") == 1
     fit(tiny_recipe(tmp_path / "pictures", *options, "data.batch_size=32"), tmp_path / "one")
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert [line["lr"] for line in two] == [line["lr"] for line in one]
@@ -123,11 +118,11 @@ def test_a_process_that_dies_ends_the_run_with_the_real_error(
     recipe = write_recipe(make_images(tmp_path / "pictures"))
     (tmp_path / "fault.py").write_text(FAULT.format(what=what))
     done = launch(tmp_path, "fault.py", "train", "-c", str(recipe), "--out", "run")
-    assert done.returncode != 0
-    assert told in done.stderr
-    cause = done.stderr.split("Root Cause")[1]
+    assert done.code != 0
+    assert told in done.err
+    cause = done.err.split("Root Cause")[1]
     assert "rank      : 1" in cause
-    assert "[rank0]: Traceback" not in done.stderr  # the process that was left alone says why
+    assert "[rank0]: Traceback" not in done.err  # the process that was left alone says why
 
 
 def test_an_environment_that_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Three recorded training steps: the forward, backward, optimiser and statistics of the reference.
+"""Three recorded training steps: the forward, backward, optimiser and statistics of PaddleClas.
 
 Step 0 is the strict test. Later steps amplify rounding, so they are held to five times the
 difference that the recording measured between float32 and float64.
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.golden import GOLDEN, not_built, read_json, read_npz, rng_for, synth_input
+from support.golden import Case, each_case, not_built, rng_for, synth_input
 from support.networks import fill, find_network
 from support.reference import translate_schedule
 from tinysight.models import Backbone, create_model, set_batch_norm_variance
@@ -21,30 +21,23 @@ from tinysight.models.weights import reference_name, to_reference
 from tinysight.registry import losses, optimizers, schedules
 from tinysight.training.optim import clip_each_norm, param_groups, set_lr
 
-pytestmark = pytest.mark.golden
-NAMES = sorted(p.stem for p in (GOLDEN / "train").glob("*.json") if p.stem != "index")
 FLOOR = 2e-6  # of the change of the weights: what rounding alone does in three steps
 ROUNDING = 6e-8  # of one float32 value near 1
 
 
-def test_fixtures_are_there() -> None:
-    assert NAMES
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_steps_in_float64(name: str) -> None:
-    record = read_json("train", f"{name}.json")
-    expected = record["float32_vs_float64"].get("loss64")
+@each_case("train")
+def test_steps_in_float64(case: Case) -> None:
+    expected = case["float32_vs_float64"].get("loss64")
     if expected is None:
-        pytest.skip("the reference has no float64 run of this")
-    run = _Run(record, torch.float64)
+        pytest.skip("PaddleClas has no float64 run of this")
+    run = _Run(case, torch.float64)
     found = [float(run.step(i)[1]) for i in range(len(expected))]
     assert found == pytest.approx(expected, rel=2e-7)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_steps(name: str) -> None:
-    record, arrays = read_json("train", f"{name}.json"), read_npz("train", f"{name}.npz")
+@each_case("train")
+def test_steps(case: Case) -> None:
+    record, arrays = case, case.arrays
     run = _Run(record, torch.float32)
     conditioning = record["float32_vs_float64"]
     limit = _limit(record)

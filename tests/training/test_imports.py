@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from support.tiny import make_images, write_recipe
+from support.commands import python
 
 LIMIT = 100
 
@@ -19,13 +17,11 @@ sys.exit(code)
 """
 
 
-def test_a_native_run_imports_no_more_than_it_uses(tmp_path: Path) -> None:
-    recipe = write_recipe(make_images(tmp_path / "pictures"))
-    words = ["train", "-c", str(recipe), "--out", str(tmp_path / "run"), "-o", "train.epochs=1"]
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    names = done.stderr.splitlines()[-1].split()
+def test_a_native_run_imports_no_more_than_it_uses(tiny_images: Path, tmp_path: Path) -> None:
+    recipe = tiny_images / "recipe.yaml"
+    words = ["train", "-c", recipe, "--out", tmp_path / "run", "-o", "train.epochs=1"]
+    done = python("-c", CODE, *words)
+    assert done.code == 0, done.err
+    names = done.err.splitlines()[-1].split()
     assert [name for name in names if name.startswith("tinysight.compat")] == []
     assert len(names) <= LIMIT, "\n".join(sorted(names))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support import killing
+from support import commands, killing
 from support.tiny import make_images, write_recipe
 from tinysight.models import create_model
 from tinysight.training.checkpoint import load_checkpoint
@@ -64,16 +63,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def execute(root: Path, jobs: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
     """What the jobs came to, and what they wrote to standard error."""
     (root / "jobs.json").write_text(json.dumps(jobs))
-    done = subprocess.run(
-        [sys.executable, killing.__file__, str(root / "jobs.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+    path = os.pathsep.join(sys.path)
+    words = [sys.executable, killing.__file__, root / "jobs.json"]
+    done = commands.execute(words, timeout=900, PYTHONPATH=path)
+    assert done.code == 0, done.err
+    return json.loads(done.out.splitlines()[-1]), done.err
 
 
 def folder(runs: dict[str, Any], name: str) -> Path:

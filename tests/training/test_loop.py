@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,22 @@ from tinysight.training.step import seed
 from tinysight.transforms import Compose
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("pictures"))
+@pytest.fixture
+def images(tiny_images: Path) -> Path:
+    return tiny_images
 
 
-@pytest.fixture(scope="module")
-def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
-    """A run of two epochs; no test may change its folder."""
-    return fit(tiny_recipe(images), tmp_path_factory.mktemp("runs") / "run")
+@pytest.fixture
+def finished(tiny_run: FitResult) -> FitResult:
+    return tiny_run
+
+
+@pytest.fixture
+def copied(tiny_run: FitResult, tmp_path: Path) -> FitResult:
+    """The finished run in a folder of its own, to be changed."""
+    out = shutil.copytree(tiny_run.out, tmp_path / "run")
+    best, last = (out / path.relative_to(tiny_run.out) for path in (tiny_run.best, tiny_run.last))
+    return replace(tiny_run, out=out, best=best, last=last)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -171,14 +180,12 @@ def test_a_run_is_resumed_with_fields_that_are_new_since_it_began(
     assert fit(recipe, run, resume=True).epoch == 1
 
 
-def test_a_finished_run_resumes_to_itself(images: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(images)
-    first = fit(recipe, tmp_path / "run")
-    before = first.last.read_bytes()
-    again = fit(recipe, tmp_path / "run", resume=True)
+def test_a_finished_run_resumes_to_itself(images: Path, copied: FitResult) -> None:
+    first, before = copied, copied.last.read_bytes()
+    again = fit(tiny_recipe(images), first.out, resume=True)
     assert first.last.read_bytes() == before
     assert (again.epoch, again.metrics) == (first.epoch, first.metrics)
-    assert [line["epoch"] for line in lines(tmp_path / "run")] == [1, 2]
+    assert [line["epoch"] for line in lines(first.out)] == [1, 2]
 
 
 def test_resume_begins_where_there_is_no_run(
@@ -201,17 +208,16 @@ def test_moved_images_are_the_same_run_and_another_list_is_not(tmp_path: Path) -
         fit(recipe, tmp_path / "run", resume=True)
 
 
-def test_a_damaged_checkpoint_says_what_to_do(images: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(images)
-    whole = fit(recipe, tmp_path / "run")
+def test_a_damaged_checkpoint_says_what_to_do(images: Path, copied: FitResult) -> None:
+    recipe, whole = tiny_recipe(images), copied
     weights = last_weights(whole.out)
     whole.last.write_bytes(whole.last.read_bytes()[:-100])
     with pytest.raises(CheckpointError) as caught:
-        fit(recipe, tmp_path / "run", resume=True)
+        fit(recipe, whole.out, resume=True)
     assert str(whole.last) in str(caught.value)
     assert "delete it, and --resume continues from previous.safetensors" in str(caught.value)
     whole.last.unlink()  # what it says
-    fit(recipe, tmp_path / "run", resume=True)
+    fit(recipe, whole.out, resume=True)
     assert same(last_weights(whole.out), weights)
     assert [line["step"] for line in lines(whole.out)] == [5, 10]
 
@@ -388,14 +394,15 @@ def test_frozen_parts_are_as_they_were(images: Path, tmp_path: Path) -> None:
     assert moved == {"last_conv.weight", "fc.weight", "fc.bias"}
 
 
-def test_averaged_weights_are_kept_and_the_others_go_on(images: Path, tmp_path: Path) -> None:
+def test_averaged_weights_are_kept_and_the_others_go_on(
+    images: Path, finished: FitResult, tmp_path: Path
+) -> None:
     options = ("train.ema.decay=0.5", "train.ema.warmup=false")
     fit(tiny_recipe(images, *options), tmp_path / "run")
     last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.safetensors")
     assert last.model.keys() == last.training.keys()
     assert not same(last.model, last.training)
-    fit(tiny_recipe(images), tmp_path / "plain")
-    assert same(last.training, last_weights(tmp_path / "plain"))  # averaging does not steer
+    assert same(last.training, last_weights(finished.out))  # averaging does not steer
     best = load_checkpoint(tmp_path / "run" / "checkpoints" / "best.safetensors")
     assert best.training == {}
 

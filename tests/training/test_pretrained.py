@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from support.tiny import make_images, tiny_recipe
+from support.tiny import tiny_recipe
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.models import Backbone, create_model
-from tinysight.training import fit
+from tinysight.training import FitResult, fit
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.pretrained import load_pretrained
 
@@ -116,10 +116,11 @@ def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
         load_pretrained(network(), tmp_path / "gone.safetensors")
 
 
-def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+def test_a_run_begins_with_the_weights_of_another(
+    tiny_images: Path, tiny_run: FitResult, tmp_path: Path
+) -> None:
     """With every stage frozen and the learning rate tiny, the trunk stays what was loaded."""
-    root = make_images(tmp_path / "pictures")
-    first = fit(tiny_recipe(root, "train.epochs=1"), tmp_path / "first")
+    root, first = tiny_images, tiny_run
     frozen = "model.backbone.lr_mults=[0, 0, 0, 0, 0, 0]"
     recipe = tiny_recipe(root, "train.epochs=1", f"model.pretrained={first.last}", frozen)
     second = fit(recipe, tmp_path / "second")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.golden import cases, ids, not_built
+from support.golden import Case, each_case, not_built
 from support.reference import translate_schedule
 from tinysight.registry import schedules
 from tinysight.training.schedule import (
@@ -21,17 +21,9 @@ from tinysight.training.schedule import (
     warm_up,
 )
 
-CURVES = cases("lr", "curves.json")
 
-
-@pytest.mark.golden
-def test_fixtures_are_there() -> None:
-    assert CURVES
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("case", CURVES, ids=ids)
-def test_curve(case: dict[str, Any]) -> None:
+@each_case("lr")
+def test_curve(case: Case) -> None:
     translated = translate_schedule(case["config"])
     if translated is None:
         not_built(f"schedule {case['config']['name']}")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors import safe_open
 
 from support.file_server import FileServer, Page
-from support.golden import GOLDEN, read_json, synth_input
+from support.golden import own_path, read_json, synth_input
 from support.tiny import make_images, tiny_recipe
 from tinysight.errors import CheckpointError, ConfigError, FetchError, TinysightError, WeightsError
 from tinysight.graph.weights import read_onnx_weights
@@ -25,7 +25,7 @@ from tinysight.training.import_weights import KEY, import_weights
 from tinysight.training.networks import initial_model
 from tinysight.training.pretrained import find_pretrained, load_pretrained
 
-PADDLE = GOLDEN / "pdparams" / "PPLCNet_x0_25_cls2.pdparams"
+PADDLE = own_path("pdparams", "PPLCNet_x0_25_cls2.pdparams")
 
 
 def network(num_classes: int = 2, seed: int = 0) -> Backbone:

@@ -96,7 +96,7 @@ def test_interpolation_is_drawn_after_the_sign_where_it_is_random() -> None:
 
 
 def test_published_weights_never_choose_posterize_or_invert_and_never_repeat() -> None:
-    shares = auto_augment._shares(0)
+    shares = auto_augment._SHARES
     assert shares.sum() == pytest.approx(1.0)
     zero = {c for c, w in zip(auto_augment._CHOICES, shares, strict=True) if w == 0}
     assert zero == {"posterize", "invert"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tinysight.errors import ConfigError
 from tinysight.registry import transforms
-from tinysight.transforms import blur
+from tinysight.transforms.augment import blur
 
 RGB = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
 
@@ -57,28 +57,10 @@ def test_motion_angle_is_counter_clockwise() -> None:
     assert kernel[:middle, :middle].sum() < 1e-6
 
 
-@settings(max_examples=100, deadline=None)
-@given(radius=st.floats(0, 20))
-def test_disk_kernel(radius: float) -> None:
-    kernel = blur.disk_kernel(radius)
-    assert len(kernel) % 2 == 1
-    assert kernel.sum() == pytest.approx(1, abs=1e-5)
-    _, covariance = moments(kernel)
-    np.testing.assert_allclose(kernel, kernel.T)
-    if radius >= 1:
-        expected = radius**2 / 4 + 1 / 12  # a disk's own variance and a pixel's
-        assert covariance[0, 0] == pytest.approx(expected, abs=0.15)
-
-
 @pytest.mark.parametrize(
     "blurred",
-    [
-        blur.gaussian_blur(RGB, 2.0),
-        blur.motion_blur(RGB, 9.0, 30.0),
-        blur.disk_blur(RGB, 3.0),
-        blur.down_up(RGB, 3.0),
-    ],
-    ids=["gaussian", "motion", "disk", "down_up"],
+    [blur.gaussian_blur(RGB, 2.0), blur.motion_blur(RGB, 9.0, 30.0)],
+    ids=["gaussian", "motion"],
 )
 def test_blur_smooths_and_keeps_the_level(blurred: np.ndarray) -> None:
     assert blurred.shape == RGB.shape
@@ -93,11 +75,6 @@ def test_gaussian_has_the_deviation_asked_for() -> None:
     _, covariance = moments(blur.gaussian_blur(point, 3.0))
     np.testing.assert_allclose(covariance, np.diag([9.0, 9.0]), atol=0.2)
     assert blur.gaussian_blur(RGB, 0) is RGB
-
-
-def test_down_up_by_one_is_nothing() -> None:
-    assert blur.down_up(RGB, 1.0) is RGB
-    assert blur.down_up(RGB[:1, :1], 50.0).shape == (1, 1, 3)
 
 
 def test_the_reference_kernel_darkens_and_ours_does_not() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from support.commands import python
 from tinysight.errors import ConfigError, ImageError
 from tinysight.transforms import Compose, InputPipeline, to_batch
 
@@ -83,9 +82,9 @@ try:
 except MissingDependency as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code)
     wanted = "a random transform: needs PIL, which is not installed; pip install 'tinysight[train]'"
-    assert done.stdout.strip() == wanted
+    assert done.out.strip() == wanted
 
 
 def test_failure_names_the_step_and_what_it_was_given() -> None:
@@ -160,5 +159,5 @@ Compose.from_specs({EVAL!r})
 slow = {{"numpy.random", "pydantic", "annotated_types", "torch", "tinysight.transforms.augment"}}
 print(sorted(slow & (set(sys.modules) - before)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = python("-c", code)
+    assert done.out.strip() == "[]"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.golden import cases, ids, not_built, read_json, read_npz
+from support.golden import Case, each_case, not_built
 from support.preprocess import (
     DRAWS,
     READ,
@@ -20,58 +20,44 @@ from support.preprocess import (
 from tinysight.errors import TinysightError
 from tinysight.registry import transforms
 from tinysight.transforms import Compose, to_batch
-from tinysight.transforms.blur import kernel_motion_kernel
-
-pytestmark = pytest.mark.golden
-CASES = cases("preprocess")
-FAILED = read_json("preprocess", "cases.json")["failed"] if CASES else []
+from tinysight.transforms.augment.blur import kernel_motion_kernel
 
 
-@pytest.fixture(scope="module")
-def arrays() -> dict[str, np.ndarray]:
-    return read_npz("preprocess", "data.npz")
-
-
-def test_there_are_cases() -> None:
-    assert CASES
-
-
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_recorded(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    result, label = run(case, arrays)
+@each_case("preprocess")
+def test_recorded(case: Case) -> None:
+    result, label = apply(case)
     expected = case["output"]
     same = digest(result) == expected["sha256"]
     if not same and reads_as_pillow(case):
         not_built("decode as Pillow does")  # CMYK to the last level, 16 bits cut at 255
     assert (str(result.dtype), list(result.shape)) == (expected["dtype"], expected["shape"])
-    assert same, f"{different(case, result, arrays)} of the recorded values differ"
+    assert same, f"{different(case, result)} of the recorded values differ"
     if "extra_outputs" in case:
         assert label == case["extra_outputs"]["blur_image"]
 
 
-@pytest.mark.parametrize("case", FAILED, ids=ids)
-def test_refused_by_the_reference(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    specs(case["ops"])  # reports what is not built, before anything is called an error
+@each_case("preprocess", key="failed")
+def test_refused_by_the_reference(case: Case) -> None:
     with pytest.raises(TinysightError) as caught:
-        run(case, arrays)
+        apply(case)
     assert caught.value.problems[0].what
 
 
-def run(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, int | None]:
+def apply(case: Case) -> tuple[np.ndarray, int | None]:
     """The case's image through our counterpart of its operators, and the label if one is set."""
     names = [split(op)[0] for op in case["ops"]]
     first, arguments = split(case["ops"][0])
     if first in ("motion_blur", "gaussian_blur"):
-        return run_blur(case, first, arrays), None
+        return run_blur(case, first), None
     if first == "HideAndSeek":
-        return run_hide_and_seek(case, arrays), None
+        return run_hide_and_seek(case), None
     if first == "ToCHWImage":
-        return to_batch([photo(case["input"])])[0], None
+        return to_batch([photo(case)])[0], None
     if first in ("DecodeImage", READ) and len(names) == 1:
-        image = photo(case["input"], upright=not reads_as_pillow(case))
+        image = photo(case, upright=not reads_as_pillow(case))
         return (image if arguments.get("to_rgb", True) else image[:, :, ::-1]), None
     compose = Compose.from_specs(specs(case["ops"]))
-    image = photo(case["input"], arrays)
+    image = photo(case)
     chw = case["input"].endswith("(CHW)")
     image = image.transpose(1, 2, 0) if chw else image
     if compose.sets_label:
@@ -81,19 +67,19 @@ def run(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[np.ndarray
     return (to_batch([image])[0] if chw or "ToCHWImage" in names else image), None
 
 
-def run_blur(case: dict[str, Any], op: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def run_blur(case: Case, op: str) -> np.ndarray:
     blur = transforms.build({"name": "kernel_blur", "stretch": True, "normalize_kernel": False})
     rng = Draws(0, case["np_seed"], "integers")
     if op == "gaussian_blur":
-        return blur.gaussian(photo(case["input"]), rng)
+        return blur.gaussian(photo(case), rng)
     kernel = kernel_motion_kernel(case["degree"], case["angle"], normalize=False)
-    np.testing.assert_allclose(kernel, arrays[case["kernel"]], atol=1e-7)
-    return blur.motion(photo(case["input"]), rng)
+    np.testing.assert_allclose(kernel, case.file_arrays[case["kernel"]], atol=1e-7)
+    return blur.motion(photo(case), rng)
 
 
-def run_hide_and_seek(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """The reference takes (H, W, C) for (C, H, W): it covers a corner as wide as there are channels."""
-    image = photo(case["input"], arrays).copy()
+def run_hide_and_seek(case: Case) -> np.ndarray:
+    """PaddleClas takes (H, W, C) for (C, H, W): it covers a corner as wide as there are channels."""
+    image = photo(case).copy()
     depth, height, width = image.shape
     side = min(height, width)
     seen = np.zeros((height, width, depth), image.dtype)
@@ -103,22 +89,22 @@ def run_hide_and_seek(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> np
     return image
 
 
-def draws(case: dict[str, Any], names: list[str]) -> Any:
+def draws(case: Case, names: list[str]) -> Any:
     if "py_seed" not in case:
         return None
     kind = next((DRAWS[name] for name in names if name in DRAWS), Draws)
     return kind(case["py_seed"], case["np_seed"])
 
 
-def reads_as_pillow(case: dict[str, Any]) -> bool:
+def reads_as_pillow(case: Case) -> bool:
     name, arguments = split(case["ops"][0])
     return name == "DecodeImage" and arguments.get("backend") == "pil"
 
 
-def different(case: dict[str, Any], result: np.ndarray, arrays: dict[str, np.ndarray]) -> float:
+def different(case: Case, result: np.ndarray) -> float:
     """Share of the stored values that differ, for the message."""
     stored = case["output"]["stored"]
     if stored["kind"] == "strided":
         for axis in stored["axes"]:
             result = result.take(range(0, result.shape[axis], stored["stride"]), axis)
-    return float((result != arrays[case["id"]]).mean())
+    return float((result != case.file_arrays[case["id"]]).mean())

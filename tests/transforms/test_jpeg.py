@@ -13,12 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from support.golden import GOLDEN
+from support.golden import each_file
 from tinysight.errors import ImageError
 from tinysight.transforms import decode
 from tinysight.transforms.decode import _simplejpeg, decode_jpeg, denominator
-
-INPUTS = GOLDEN / "preprocess" / "inputs"
 
 
 def smooth(height: int, width: int) -> np.ndarray:
@@ -70,8 +68,7 @@ def test_both_decoders_give_the_same_pixels(size: tuple[int, int], kind: str, by
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("path", sorted(INPUTS.glob("*.jpg")), ids=lambda p: p.name)
+@each_file("preprocess", "inputs/*.jpg")
 def test_both_decoders_agree_on_real_files_or_refuse_alike(path: Any) -> None:
     def outcome() -> Any:
         try:

@@ -7,8 +7,8 @@ import pytest
 
 from tinysight.errors import ConfigError, ImageError
 from tinysight.registry import transforms
+from tinysight.transforms.augment.blur import gaussian_blur
 from tinysight.transforms.augment.photometric import jpeg
-from tinysight.transforms.blur import gaussian_blur
 from tinysight.transforms.photometric import IMAGENET_MEAN, IMAGENET_STD, normalize
 
 RGB = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)

@@ -75,9 +75,8 @@ def _connect(ray: Any) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS", "local")
-    own: dict[str, Any] = {}
-    if address == "local":
-        own = {"num_cpus": usable_cores(), "include_dashboard": False}
+    here: dict[str, Any] = {"num_cpus": usable_cores(), "include_dashboard": False}
+    own = here if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -92,10 +91,8 @@ def _spread(
     processors = options["threads"]
     count = max(1, int(ray.cluster_resources().get("CPU", 1)) // processors)
     remote = ray.remote(num_cpus=processors)(Worker)
-    sent = ray.put(bundle)
-    folder = str(Path.cwd())
-    waiting = deque(shards)
-    died: Counter[int] = Counter()
+    sent, folder = ray.put(bundle), str(Path.cwd())
+    waiting, died = deque(shards), Counter[int]()
     running: dict[Any, tuple[Shard, Any]] = {}
     while waiting or running:
         while waiting and len(running) < count:

@@ -11,17 +11,20 @@ import hashlib
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.errors import DataError
-from tinysight.files import lock_file, write_atomic
+from tinysight.errors import MissingDependency
+from tinysight.files import lock_file, write_atomic, writing
 from tinysight.tasks.results import csv_table, json_lines, result_from_json
 
 Row = dict[str, Any]  # what `predict --json` writes about one image
+_ROWS = 10_000  # of a group in a Parquet file: some megabytes at a time
+_NUMBERS = ("class_ids", "output", "code")
+_TEXTS = ("label_names", "attributes")
 
 
 class Shard(NamedTuple):
@@ -44,10 +47,8 @@ Predict = Callable[[Sequence[Shard]], Iterator[tuple[Shard, list[Row]]]]
 def shards(names: Iterable[str], size: int) -> Iterator[Shard]:
     """All images in order, `size` of them in each shard but the last."""
     rest = iter(names)
-    number = 0
-    while some := tuple(islice(rest, size)):
-        yield Shard(number, some)
-        number += 1
+    lists = iter(lambda: tuple(islice(rest, size)), ())
+    return (Shard(number, some) for number, some in enumerate(lists))
 
 
 def pending(folder: Path, plan: Iterable[Shard]) -> list[Shard]:
@@ -105,8 +106,10 @@ def run(
     plan = list(shards(names, size))
     total = sum(len(shard.names) for shard in plan)
     folder = output.with_name(f"{output.name}.{key}.shards")
-    try:
-        with _locked(folder, str(output)):
+    with writing(output):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("a") as lock:
+            lock_file(lock, str(output))
             missing = pending(folder, plan)
             done = total - sum(len(shard.names) for shard in missing)
             progress(done)
@@ -114,38 +117,62 @@ def run(
                 save(folder, shard, rows)
                 done += len(rows)
                 progress(done)
-            draft = folder / "answers"
+            draft = folder / "results"
             write(draft, load(folder, plan))
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             failed = sum("error" in row for row in load(folder, plan))
             draft.replace(output)
         shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise DataError(str(output), f"cannot be written: {error.strerror}") from None
     return total, failed
-
-
-@contextmanager
-def _locked(folder: Path, output: str) -> Iterator[None]:
-    """The folder of the shards, for this process alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
-        lock_file(file, output)
-        yield
 
 
 def _writer(output: Path) -> Callable[[Path, Iterable[Row]], None]:
     if output.suffix == ".parquet":
-        from tinysight.batch.parquet import writer
-
-        return writer()
+        return _parquet_writer()
     table = csv_table if output.suffix == ".csv" else json_lines
 
     def write(path: Path, rows: Iterable[Row]) -> None:
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
-            write_row = table(out)
-            for row in rows:
-                write_row(result_from_json(row))
+            deque(map(table(out), map(result_from_json, rows)), maxlen=0)
 
     return write
+
+
+def _parquet_writer() -> Callable[[Path, Iterable[Row]], None]:
+    """What writes rows to a Parquet file, lists where a result has several parts.
+
+    Every table has the same columns, empty where they do not apply.
+
+    Raises:
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependency("pyarrow", "ray", "a Parquet table") from error
+    text = pyarrow.string()
+    kinds = {
+        "filename": text,
+        **dict.fromkeys(_NUMBERS, pyarrow.list_(pyarrow.int64())),
+        "scores": pyarrow.list_(pyarrow.float64()),
+        **dict.fromkeys(_TEXTS, pyarrow.list_(text)),
+        "error": text,
+    }
+    schema = pyarrow.schema(list(kinds.items()))
+
+    def write(path: Path, rows: Iterable[Row]) -> None:
+        rest = iter(rows)
+        with pyarrow.parquet.ParquetWriter(path, schema) as table:
+            while group := [_cells(row) for row in islice(rest, _ROWS)]:
+                table.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+    return write
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    """Texts alone as a list of one; a file name that is no Unicode with its bytes escaped."""
+    lists = {name: [row[name]] for name in _TEXTS if isinstance(row.get(name), str)}
+    name = row["filename"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return {**row, **lists, "filename": name}

@@ -22,7 +22,7 @@ VERBS = {
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
-    "verify": "prove again that a bundle answers as the validated network",
+    "verify": "prove again that a bundle gives the results of the validated network",
     "data": "check images and lists, make them of annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show, compare and convert recipes",
@@ -85,13 +85,12 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 def _run(words: list[str]) -> int:
     from tinysight import __version__
 
+    verbs = "\n".join(f"  {verb:9s} {text}" for verb, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same answer everywhere.",
         formatter_class=_Help,
-        epilog="verbs:\n"
-        + "\n".join(f"  {v:9s} {text}" for v, text in VERBS.items())
-        + "\n\n`tinysight VERB --help` explains one.",
+        epilog=f"verbs:\n{verbs}\n\n`tinysight VERB --help` explains one.",
     )
     parser.add_argument("--version", action="version", version=f"tinysight {__version__}")
     parser.add_argument("verb", metavar="VERB", help="what to do")
@@ -100,11 +99,8 @@ def _run(words: list[str]) -> int:
     if known.verb not in VERBS:
         raise UnknownName("verb", known.verb, VERBS, "tinysight")
     module = importlib.import_module(f"tinysight.cli.{known.verb}")
-    verb = argparse.ArgumentParser(
-        prog=f"tinysight {known.verb}",
-        description=module.__doc__,
-        formatter_class=_Help,
-    )
+    name, text = f"tinysight {known.verb}", module.__doc__
+    verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=_Help)
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
     plain = known.verb in ("data", "predict")

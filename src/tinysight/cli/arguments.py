@@ -15,16 +15,13 @@ if TYPE_CHECKING:
     from tinysight.config import RunConfig
 
 
-def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = "") -> None:
+_RECIPE = "a shipped recipe's name, a recipe file, or a PaddleClas configuration"
+
+
+def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = _RECIPE) -> None:
     """`-c RECIPE` and `-o KEY=VALUE`; `--config` is PaddleClas' spelling."""
-    parser.add_argument(
-        "-c",
-        "--recipe",
-        "--config",
-        required=required,
-        metavar="RECIPE",
-        help=text or "a shipped recipe's name, a recipe file, or a PaddleClas configuration",
-    )
+    names = ("-c", "--recipe", "--config")
+    parser.add_argument(*names, required=required, metavar="RECIPE", help=text)
     add_override(parser)
     add_plugin(parser)
 
@@ -32,25 +29,16 @@ def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = "
 def add_override(parser: argparse.ArgumentParser) -> None:
     """`-o KEY=VALUE ...`, as often as wanted."""
     parser.add_argument(
-        "-o",
-        "--override",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
+        "-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="change one value, for example -o train.epochs=5 or -o transforms.train.0.size=96",
-    )
+    )  # fmt: skip
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:
     """`--plugin FILE.py`, as often as wanted; the command line loads them before the verb runs."""
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="run a Python file that registers components of your own; may be repeated",
-    )
+    add = parser.add_argument
+    text = "run a Python file that registers components of your own; may be repeated"
+    add("--plugin", action="append", default=[], metavar="FILE.py", help=text)
 
 
 def read_config(args: argparse.Namespace) -> RunConfig:
@@ -82,8 +70,7 @@ def log_to_stderr() -> Iterator[None]:
     """Show what the package logs, for as long as this command runs."""
     import logging  # a prediction does without
 
-    package = logging.getLogger("tinysight")
-    handler = logging.StreamHandler(sys.stderr)
+    package, handler = logging.getLogger("tinysight"), logging.StreamHandler(sys.stderr)
     before = package.level
     package.addHandler(handler)
     package.setLevel(logging.INFO)

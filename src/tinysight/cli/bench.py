@@ -14,17 +14,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
+import numpy as np
+
+from tinysight import __version__
+from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import utc_now
+from tinysight.bundle.sealed import as_tree
 from tinysight.cli.arguments import add_engine
+from tinysight.concurrency import usable_cores
+from tinysight.engines import engine_of, get_engine
 from tinysight.errors import BundleError, ConfigError
+from tinysight.files import write_atomic, writing
+from tinysight.pipelines import bench, reduced_decode
+from tinysight.pipelines.latency_card import machine, read_card
+from tinysight.pipelines.pipeline import CARD_FILE
+from tinysight.pipelines.sources import iter_images
 
-if TYPE_CHECKING:
-    from tinysight.bundle import Bundle
+_Outcome = tuple[dict[str, Any], list[str], bool]  # for programs, for people, whether it passed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,114 +62,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 if `--verify` fails or `--admit` refuses."""
-    from tinysight.bundle import Bundle
-    from tinysight.pipelines.bench import make_images
-
     if args.limit < 1 or args.seconds < 0 or args.tolerance < 0:
         raise ConfigError("--limit, --seconds, --tolerance", "should not be negative")
     bundle = Bundle.load(args.bundle)
     if args.admit:
-        return _admit(args, bundle)
-    with tempfile.TemporaryDirectory(prefix="tinysight-bench-") as folder:
-        made = args.images is None
-        paths = make_images(Path(folder)) if made else _paths(args.images, args.limit)
-        if args.verify:
-            return _verify(args, bundle, paths)
-        card = _measure(args, bundle, paths)
-    print(json.dumps(card, indent=2) if args.json else _table(card))
+        tree, lines, passed = _admit(args, bundle)
+    else:
+        with tempfile.TemporaryDirectory(prefix="tinysight-bench-") as folder:
+            made = args.images is None
+            paths = bench.make_images(Path(folder)) if made else _paths(args.images, args.limit)
+            tree, lines, passed = (_verify if args.verify else _measure)(args, bundle, paths)
+    print(json.dumps(tree, indent=2) if args.json else "\n".join(lines))
     if args.card:
-        from tinysight.files import write_atomic
-        from tinysight.pipelines.pipeline import CARD_FILE
-
-        path = bundle.folder / CARD_FILE
-        try:
-            write_atomic(path, json.dumps(card, indent=2) + "\n")
-        except OSError as error:
-            raise BundleError(str(path), f"cannot be written: {error.strerror}") from None
-    return 0
+        with writing(path := bundle.folder / CARD_FILE, BundleError):
+            write_atomic(path, json.dumps(tree, indent=2) + "\n")
+    return int(not passed)
 
 
-def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> dict[str, Any]:
+def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _Outcome:
     """Everything, as the card says it."""
-    from tinysight.bundle.manifest import utc_now
-    from tinysight.concurrency import usable_cores
-    from tinysight.pipelines import bench
-    from tinysight.pipelines.latency_card import machine
-
     cores = usable_cores()
     settings = bench.Settings(args.engine, args.precision, args.exact, workers=cores)
     paths = bench.readable(bundle, settings, paths)
     cold = bench.cold_start(bundle, settings, paths[0])
     one = bench.one_at_a_time(bundle, settings, paths, args.seconds)
-    tried = [settings] if args.no_sweep else list(bench.sweep(settings, cores))
     many = [
-        {
-            **{k: getattr(s, k) for k in ("workers", "threads", "batch_size")},
-            **bench.many_at_a_time(bundle, s, paths, args.seconds),
-        }
-        for s in tried
+        {**_parallel(s._asdict()), **bench.many_at_a_time(bundle, s, paths, args.seconds)}
+        for s in ([settings] if args.no_sweep else bench.sweep(settings, cores))
     ]
     best = min(many, key=lambda row: float(row["ms"]))
-    chosen = {k: best[k] for k in ("workers", "threads", "batch_size")}
-    return {
+    sizes = sorted(Path(path).stat().st_size for path in paths)
+    images = {"median_bytes": sizes[len(sizes) // 2], "largest_bytes": sizes[-1]}
+    words = ["tinysight", "bench", args.bundle, "--engine", args.engine, "--precision"]
+    words += [args.precision, *(["--images", args.images] if args.images else [])]
+    card = {
         "task": bundle.manifest.task,
         "model_sha256": bundle.manifest.files["model.onnx"].sha256,
         "machine": machine(),
-        "settings": {**settings._asdict(), **chosen},
-        "pictures": _described(args, paths),
+        "settings": {**settings._asdict(), **_parallel(best)},
+        "pictures": {"source": args.images or "made", "count": len(sizes), **images},
         "one": one,
         "many": many,
         "best": {"ms": best["ms"], "per_second": best["per_second"]},
         "cold": cold,
         "peak_mib": bench.memory(),
-        "command": shlex.join(["tinysight", "bench", args.bundle, *_options(args)]),
+        "command": shlex.join([*words, *(["--exact"] if args.exact else [])]),
         "versions": _versions(bundle, args.engine),
         "created": utc_now(),
     }
+    return card, _table(card), True
 
 
-def _described(args: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any]:
-    sizes = sorted(Path(p).stat().st_size for p in paths)
-    return {
-        "source": args.images or "made",
-        "count": len(sizes),
-        "median_bytes": sizes[len(sizes) // 2],
-        "largest_bytes": sizes[-1],
-    }
-
-
-def _options(args: argparse.Namespace) -> list[str]:
-    words = ["--engine", args.engine, "--precision", args.precision]
-    words += ["--images", args.images] if args.images else []
-    return [*words, *(["--exact"] if args.exact else [])]
+def _parallel(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in ("workers", "threads", "batch_size")}
 
 
 def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    import cv2
-    import numpy as np
-
-    from tinysight import __version__
-    from tinysight.engines import engine_of, get_engine
-
     variant = bundle.manifest.variants.get(engine.removeprefix("target/"))
     packages = variant.made_with if variant else get_engine(engine_of(engine)).packages
-    found = {"tinysight": __version__, "python": platform.python_version()}
-    found |= {"numpy": np.__version__, "cv2": cv2.__version__}
-    return found | {package: version(package) for package in packages}
+    versions = {"tinysight": __version__, "python": platform.python_version()}
+    versions |= {"numpy": np.__version__, "cv2": cv2.__version__}
+    return versions | {package: version(package) for package in packages}
 
 
-def _table(card: dict[str, Any]) -> str:
+def _table(card: dict[str, Any]) -> list[str]:
     """The figures for people."""
     where, images = card["machine"], card["pictures"]
+    how, median = card["settings"], images["median_bytes"] / 1000
     lines = [
-        f"{card['task']} with {card['settings']['engine']} {card['settings']['precision']} on "
-        f"{where['processor']}, {where['cores']} cores",
-        f"{images['count']} images ({images['source']}), median "
-        f"{images['median_bytes'] / 1000:.0f} kB",
-        "",
+        f"{card['task']} with {how['engine']} {how['precision']} on {where['processor']}, "
+        f"{where['cores']} cores",
+        f"{images['count']} images ({images['source']}), median {median:.0f} kB\n",
         "one image, one thread, ms     mean     p50     p90     p99",
     ]
     for name, row in card["one"].items():
@@ -169,19 +148,13 @@ def _table(card: dict[str, Any]) -> str:
     cold = card["cold"]
     memory = f", {cold['peak_mib']:.0f} MiB at its peak" if "peak_mib" in cold else ""
     lines += ["", f"one image, cold, whole process: {cold['seconds'] * 1e3:.0f} ms{memory}"]
-    return "\n".join(lines)
+    return lines
 
 
-def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> int:
+def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _Outcome:
     """Measure what the card says again, with its settings."""
-    from tinysight.pipelines import bench
-    from tinysight.pipelines.latency_card import machine, read_card
-    from tinysight.pipelines.pipeline import CARD_FILE
-
     card = read_card(bundle.folder)
     path = str(bundle.folder / CARD_FILE)
-    if card is None:
-        raise BundleError(path, "missing", "tinysight bench BUNDLE --card makes it")
     if card.get("model_sha256") != bundle.manifest.files["model.onnx"].sha256:
         raise BundleError(path, "is about another network", "make it again with --card")
     try:
@@ -194,69 +167,51 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> i
     except (KeyError, TypeError) as error:
         raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
     paths = bench.readable(bundle, settings, paths)
-    found = (
+    here = (
         bench.one_at_a_time(bundle, settings, paths, args.seconds)["total"]["p50"],
         bench.many_at_a_time(bundle, settings, paths, args.seconds)["ms"],
         bench.cold_start(bundle, settings, paths[0])["seconds"],
     )
     rows = [
         {"figure": name, "card": was, "here": now, "pass": now <= was * (1 + args.tolerance)}
-        for (name, was), now in zip(expected.items(), found, strict=True)
+        for (name, was), now in zip(expected.items(), here, strict=True)
     ]
-    passed = all(row["pass"] for row in rows)
     same = card["machine"] == machine()
-    if args.json:
-        print(json.dumps({"pass": passed, "same_machine": same, "figures": rows}, indent=2))
-        return 0 if passed else 1
-    if not same:
-        print(f"the card was made on {card['machine'].get('processor')}; this is another machine")
+    other = f"the card was made on {card['machine'].get('processor')}; this is another machine"
+    lines = [] if same else [other]
     for row in rows:
         word = "pass" if row["pass"] else "FAIL"
-        print(f"{word}  {row['figure']:24s} card {row['card']:9.3f}   here {row['here']:9.3f}")
-    return 0 if passed else 1
+        figures = f"card {row['card']:9.3f}   here {row['here']:9.3f}"
+        lines.append(f"{word}  {row['figure']:24s} {figures}")
+    passed = all(row["pass"] for row in rows)
+    return {"pass": passed, "same_machine": same, "figures": rows}, lines, passed
 
 
-def _admit(args: argparse.Namespace, bundle: Bundle) -> int:
+def _admit(args: argparse.Namespace, bundle: Bundle) -> _Outcome:
     """Try the margins from the fastest on; record the first that is accepted, or none."""
-    from tinysight.pipelines import reduced_decode
-
     if args.images is None:
-        least = reduced_decode.LEAST_IMAGES
-        raise ConfigError("--images", f"--admit compares at least {least} images")
+        what = f"--admit compares at least {reduced_decode.LEAST_IMAGES} images"
+        raise ConfigError("--images", what)
     paths = _paths(args.images)
-    tried, chosen = [], None
+    tried, lines, chosen = [], [], None
     for margin in reduced_decode.MARGINS:
-        tried.append(reduced_decode.measure(bundle, paths, margin))
-        if reduced_decode.is_acceptable(tried[-1]):
-            chosen = tried[-1]
-            break
-    try:
-        reduced_decode.write_reduced_decode(bundle, chosen)
-    except OSError as error:
-        where = str(bundle.folder)
-        raise BundleError(where, f"cannot be written: {error.strerror}") from None
-    if args.json:
-        from tinysight.bundle.sealed import as_tree
-
-        rows = [as_tree(found) for found in tried]
-        print(json.dumps({"decode": rows[-1] if chosen else None, "tried": rows}, indent=2))
-        return 0 if chosen else 1
-    for found in tried:
-        print(
+        found = reduced_decode.measure(bundle, paths, margin)
+        chosen = found if reduced_decode.is_acceptable(found) else None
+        tried.append(as_tree(found))
+        lines.append(
             f"margin {found.margin:g}: {found.images} of {len(paths)} images are reduced, "
-            f"{found.label_flips} labels change, "
-            f"scores by up to {found.max_score_difference:.3g}: "
-            f"{'admitted' if found is chosen else 'refused'}"
+            f"{found.label_flips} labels change, scores by up to {found.max_score_difference:.3g}: "
+            f"{'admitted' if chosen else 'refused'}"
         )
-    if chosen is None:
-        print("JPEGs are decoded whole")
-    return 0 if chosen else 1
+        if chosen:
+            break
+    else:
+        lines.append("JPEGs are decoded whole")
+    with writing(bundle.folder, BundleError):
+        reduced_decode.write_reduced_decode(bundle, chosen)
+    return {"decode": tried[-1] if chosen else None, "tried": tried}, lines, chosen is not None
 
 
 def _paths(source: str, limit: int | None = None) -> list[str]:
-    from itertools import islice
-
-    from tinysight.pipelines.sources import iter_images
-
     images = (image.data for image in iter_images(source) if isinstance(image.data, str))
     return list(islice(images, limit))

@@ -23,7 +23,8 @@ from tinysight.cli.arguments import add_override, add_recipe
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tinysight.data.audit import Audit, SplitSide
+    from tinysight.data.audit.audit import Audit
+    from tinysight.data.audit.sources import SplitSide
 
 _SHOWN = 10  # items of a kind in the table
 
@@ -32,44 +33,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="what is wrong with the images")
-    check.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="a recipe; or list files or folders (of classes, or of images without labels): one for each side of "
-        "the split",
-    )
-    check.add_argument("--root", metavar="DIR", help="folder of the images (default: the list's)")
-    check.add_argument("--target", metavar="TARGET", help="as data.target in a recipe (class)")
-    check.add_argument("--labels", metavar="FILE", help="label names, `id name` or one a line")
-    check.add_argument("--delimiter", help="between path and label (default: the last blank)")
-    check.add_argument(
-        "--min-size",
-        type=int,
-        metavar="PX",
-        help="shorter side that an image should have (default: the input of the recipe's network)",
-    )
-    check.add_argument("--no-near", action="store_true", help="compare files byte by byte only")
-    check.add_argument("--threads", type=int, metavar="N", help="default: one for each processor")
-    check.add_argument("--json", metavar="FILE", help="write everything to FILE; - prints it")
+    add = check.add_argument
+    sources = "a recipe; or list files or folders (of classes, or of images without labels): one for each side of "
+    add("sources", nargs="+", metavar="SOURCE", help=sources + "the split")
+    add("--root", metavar="DIR", help="folder of the images (default: the list's)")
+    add("--target", metavar="TARGET", help="what a line says after the path (default: class)")
+    add("--labels", metavar="FILE", help="label names, `id name` or one a line")
+    add("--delimiter", help="between path and label (default: the last blank)")
+    side = "shorter side that an image should have (default: the input of the recipe's network)"
+    add("--min-size", type=int, metavar="PX", help=side)
+    add("--no-near", action="store_true", help="compare files byte by byte only")
+    add("--threads", type=int, metavar="N", help="default: one for each processor")
+    add("--json", metavar="FILE", help="write everything to FILE; - prints it")
     add_override(check)
     data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
-    preview.add_argument(
-        "--out", required=True, metavar="FILE", help="a .png or .jpg file to write"
-    )
-    preview.add_argument("--rows", type=int, default=6, metavar="N", help="images (default: 6)")
-    preview.add_argument("--seed", type=int, default=0, help="of the images and the transforms")
+    add = preview.add_argument
+    add("--out", required=True, metavar="FILE", help="a .png or .jpg file to write")
+    add("--rows", type=int, default=6, metavar="N", help="images (default: 6)")
+    add("--seed", type=int, default=0, help="of the images and the transforms")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it."""
-    if args.action == "prepare":
-        return data_prepare.run(args)
-    if args.action == "preview":
-        return _preview(args)
-    return _check(args)
+    """Run one action; 1 if something is wrong with the data."""
+    return {"check": _check, "prepare": data_prepare.run, "preview": _preview}[args.action](args)
 
 
 def _preview(args: argparse.Namespace) -> int:
@@ -92,7 +80,7 @@ def _preview(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tinysight.data.audit import audit_images
+    from tinysight.data.audit.audit import audit_images
     from tinysight.files import write_atomic
 
     sides, labels, min_size = _of_lists(args) if _are_lists(args.sources) else _of_recipe(args)
@@ -122,19 +110,19 @@ def _are_lists(sources: list[str]) -> bool:
 
 def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
     from tinysight.config import load_recipe
-    from tinysight.data.audit import sides_of_recipe
+    from tinysight.data.audit.sources import sides_of_recipe
 
     for option in ("target", "labels", "delimiter"):
         if getattr(args, option):
-            hint = f"-o data.{option}=... changes it"
-            raise ConfigError(f"--{option}", "is said by the recipe", hint)
+            what = "the recipe gives it"
+            raise ConfigError(f"--{option}", what, f"-o data.{option}=... changes it")
     recipe = load_recipe(args.sources[0], args.override)
     data = recipe.data.model_copy(update={"root": args.root}) if args.root else recipe.data
     return *sides_of_recipe(data), min(recipe.eval_transforms().output_shape()[:2])
 
 
 def _of_lists(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
-    from tinysight.data.audit import sides_of_lists
+    from tinysight.data.audit.sources import sides_of_lists
     from tinysight.data.labels import read_label_names
 
     if args.override:

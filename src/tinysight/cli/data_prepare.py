@@ -33,29 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", type=Path, metavar="SOURCE", help="the annotations, or the list")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add("--images", type=Path, metavar="DIR", help="folder of the images (default: SOURCE's)")
-    add(
-        "--classes",
-        nargs="+",
-        metavar="NAME[=BOX,...]",
-        help="labels by class id, each with the names of the boxes that it stands for (default: its own name)",
-    )
+    boxes = "labels by class id, each with the names of the boxes that it stands for (default: its own name)"
+    add("--classes", nargs="+", metavar="NAME[=BOX,...]", help=boxes)
     add("--scale", type=float, default=1.0, help="factor of the boxes, about their centres")
     add("--min-size", type=int, default=1, metavar="PX", help="least shorter side of a crop")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--test-fraction",
-        type=float,
-        default=0.2,
-        metavar="F",
-        help="share of every class (default: 0.2)",
+    how = parser.add_mutually_exclusive_group().add_argument
+    share = "share of every class (default: 0.2)"
+    how("--test-fraction", dest="fraction", type=float, default=0.2, metavar="F", help=share)
+    how("--test-per-class", dest="per_class", type=int, metavar="N", help="N images of every class")
+    together = (
+        "what must stay on one side, by its path: a regular expression, such as '^(cam[0-9]+)/'"
     )
-    how.add_argument("--test-per-class", type=int, metavar="N", help="N images of every class")
-    add(
-        "--group",
-        metavar="PATTERN",
-        help="what must stay on one side, by its path: a regular expression, such as '^(cam[0-9]+)/'"
-        " (default: all crops of a photograph)",
-    )
+    add("--group", metavar="PATTERN", help=together + " (default: all crops of a photograph)")
     add("--seed", type=int, default=0, help="seed of the split")
     add("--resume", action="store_true", help="continue a folder that is not finished")
     add("--threads", type=int, metavar="N", help="default: one for each processor")
@@ -63,14 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make it; 1 if something could not be read."""
-    for option, value, high in (
-        ("scale", args.scale, 100),
-        ("test-fraction", args.test_fraction, 1),
-    ):
+    ranges = (("scale", args.scale, 100), ("test-fraction", args.fraction, 1))
+    for option, value, high in ranges:
         if not 0 < value < high:
             raise ConfigError(f"--{option}", f"should be between 0 and {high}, got {value:g}")
-    if args.test_per_class is not None and args.test_per_class < 1:
-        raise ConfigError("--test-per-class", f"should be at least 1, got {args.test_per_class}")
+    if args.per_class is not None and args.per_class < 1:
+        raise ConfigError("--test-per-class", f"should be at least 1, got {args.per_class}")
     if args.form == "split" and (args.scale != 1 or args.min_size != 1):
         raise ConfigError("--scale", "split makes no crops")
     try:
@@ -79,10 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--group", f"not a regular expression: {error}") from None
     from tinysight.data.prepare import Plan, prepare
 
-    plan = Plan(
-        args.form, args.source, args.out, args.images, args.classes, args.scale, args.min_size,
-        args.test_fraction, args.test_per_class, args.group, args.seed,
-    )  # fmt: skip
+    plan = Plan(*(getattr(args, name) for name in Plan._fields))
     made = prepare(plan, resume=args.resume, threads=args.threads)
     print("\n".join(_table(made)))
     return 1 if made.problems else 0

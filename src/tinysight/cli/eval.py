@@ -63,15 +63,13 @@ def _subject(args: argparse.Namespace) -> Subject:
 
         return subject_of_weights(resolve_labels(config.recipe), config.trained_weights)
     # The recipe in the run's folder knows where the data was moved to.
-    own = Path(args.run) / "recipe.yaml" if args.run else None
+    own = args.run and Path(args.run) / "recipe.yaml"
     source = args.recipe or (own if own and own.is_file() else None)
     if args.override and not source:
         raise ConfigError("-o", "there is no recipe to change", "add -c RECIPE")
-    recipe = None
-    if source:
-        from tinysight.config import load_recipe
+    from tinysight.config import load_recipe
 
-        recipe = load_recipe(source, args.override)
+    recipe = load_recipe(source, args.override) if source else None
     if args.run:
         from tinysight.training.predictor import subject_of_run
 
@@ -82,9 +80,7 @@ def _subject(args: argparse.Namespace) -> Subject:
     return subject_of_bundle(Bundle.load(args.bundle), recipe)
 
 
-def _write_page(
-    args: argparse.Namespace, report: EvaluationReport, subject: Subject
-) -> Path | None:
+def _write_page(args: argparse.Namespace, report: EvaluationReport, of: Subject) -> Path | None:
     """Write the page if it is asked for, or if a run was evaluated as it is."""
     from tinysight.report import Page, write_page, write_report
 
@@ -95,7 +91,7 @@ def _write_page(
     if args.report is None:
         return None
     path = Path(args.report or "report.html")
-    about = subject.manifest or subject.recipe
+    about = of.manifest or of.recipe
     name, text = (about.task, about.description) if about else ("evaluation", "")
     write_page(path, report, Page(name, text, _command(args)))
     return path
@@ -146,13 +142,10 @@ def _threshold(report: EvaluationReport, result: ThresholdResult) -> list[str]:
             ends = f"(95 %: {rate.low:.4g} to {rate.high:.4g})"
             lines.append(f"  {name:15}  {rate.value:.4g}, {hits} of {total} {ends}")
     if expected := report.expected_fpr:
-        rate = result.fpr
-        kept = rate is not None and expected.low <= rate.value <= expected.high
-        word = "as" if kept else "not as"
-        lines.append(
-            f"  {word} expected from the images that the threshold was chosen on: "
-            f"{expected.low:.4g} to {expected.high:.4g} false positives (95 %)"
-        )
+        kept = result.fpr and expected.low <= result.fpr.value <= expected.high
+        word = "as expected" if kept else "not as expected"
+        ends = f"{expected.low:.4g} to {expected.high:.4g} false positives (95 %)"
+        lines.append(f"  {word} from the images that the threshold was chosen on: {ends}")
     return [*lines, *(f"  warning: {warning}" for warning in result.warnings)]
 
 

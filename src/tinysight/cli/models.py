@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from tinysight.cli import importing
+from tinysight.cli.importing import say
 from tinysight.cli.progress import download_progress
 from tinysight.compat.paddle.catalog import KINDS, describe, fetch_named, find, network_of, search
 from tinysight.errors import ConfigError, UnknownName
@@ -31,24 +31,19 @@ from tinysight.fetch import cached
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("action", choices=("list", "show", "fetch", "import"))
-    parser.add_argument(
+    add = parser.add_argument
+    add("action", choices=("list", "show", "fetch", "import"))
+    add(
         "name",
         nargs="?",
         metavar="NAME",
-        help="a name; for list, a part of it or a pattern with *; for import, a file or a folder too",
+        help="a name; list: a part or a pattern; import: a file, too",
     )
-    parser.add_argument("--kind", choices=KINDS, help="only files of this kind")
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="cache folder (default: TINYSIGHT_CACHE)"
-    )
-    parser.add_argument("--networks", action="store_true", help="list: networks instead of files")
-    parser.add_argument(
-        "--accept-change",
-        action="store_true",
-        help="fetch: forget the recorded hash and trust what comes now",
-    )
-    parser.add_argument("--json", action="store_true", help="for machines")
+    add("--kind", choices=KINDS, help="only files of this kind")
+    add("--cache", type=Path, metavar="DIR", help="cache folder (default: TINYSIGHT_CACHE)")
+    add("--networks", action="store_true", help="list: networks instead of files")
+    add("--accept-change", action="store_true", help="fetch: forget the hash, trust what comes now")
+    add("--json", action="store_true", help="for machines")
     importing.add_arguments(parser)
 
 
@@ -57,13 +52,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action != "list" and not args.name:
         where, hint = f"tinysight models {args.action}", "`tinysight models list` shows them"
         raise ConfigError(where, "takes a NAME", hint)
-    if args.action == "fetch":
-        return _fetch(args)
-    if args.action == "show":
-        return _show(args)
-    if args.action == "import":
-        return importing.run(args)
-    return _networks(args) if args.networks else _list(args)
+    verbs = {"fetch": _fetch, "show": _show, "import": importing.run}
+    return verbs.get(args.action, _networks if args.networks else _list)(args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -71,8 +61,7 @@ def _list(args: argparse.Namespace) -> int:
     if not rows:
         raise ConfigError("tinysight models list", f"nothing matches {args.name!r}")
     if args.json:
-        print(json.dumps([describe(row, args.cache) for row in rows], indent=1, ensure_ascii=False))
-        return 0
+        return say(args, [describe(row, args.cache) for row in rows])
     width = max(len(row.name) for row in rows)
     for row in rows:
         mark = "in the cache" if cached(row, args.cache) else ""
@@ -87,19 +76,10 @@ def _networks(args: argparse.Namespace) -> int:
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
     width, costs = max(map(len, names)), {}
     for name in names:
-        costs[name] = _cost(models, name)
+        costs[name] = models.cost_of(name)._asdict()
         if not args.json:
             print(f"{name:{width}s}  {_in_words(costs[name])}", flush=True)
-    if args.json:
-        print(json.dumps(costs, indent=1))
-    return 0
-
-
-def _cost(models: Any, name: str) -> dict[str, int]:
-    """Of the network as it is exported; built without memory, so that the largest one takes a moment too."""
-    model = models.create_model_without_weights(name)
-    model.reparameterize()
-    return dict(models.cost(model)._asdict())
+    return say(args, costs) if args.json else 0
 
 
 def _in_words(cost: dict[str, int]) -> str:
@@ -107,10 +87,11 @@ def _in_words(cost: dict[str, int]) -> str:
     return f"{parameters:7.2f} M parameters  {macs:9.1f} M MACs at {cost['size']} px"
 
 
-def _cost_if_known(name: str) -> dict[str, int]:
+def _cost_if_known(name: str) -> dict[str, Any]:
     """The cost of a network; empty without torch, or if it is none of ours."""
     try:
-        return _cost(importlib.import_module("tinysight.models"), name) if name else {}
+        models = importlib.import_module("tinysight.models") if name else None
+        return models.cost_of(name)._asdict() if models else {}
     except UnknownName:
         return {}
     except ModuleNotFoundError as error:
@@ -131,33 +112,23 @@ def _show(args: argparse.Namespace) -> int:
         plain, cost = {"name": args.name}, _cost_if_known(network_of(args.name))
         if not cost:
             raise
-    if args.json:
-        print(json.dumps({**plain, **cost}, indent=1, ensure_ascii=False))
-        return 0
-    if cost:
-        plain["network"] = " ".join(_in_words(cost).split())
-    for key, value in plain.items():
-        if value not in (None, "", [], False):
-            print(f"{key + ':':11s}{', '.join(value) if isinstance(value, list) else value}")
-    return 0
+    words = {**plain, "network": " ".join(_in_words(cost).split())} if cost else plain
+    shown = ((k, v) for k, v in words.items() if v not in (None, "", [], False))
+    lines = (f"{k + ':':11s}{', '.join(v) if isinstance(v, list) else v}" for k, v in shown)
+    return say(args, {**plain, **cost}, *lines)
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    started = time.monotonic()
+    started, again = time.monotonic(), args.accept_change
     with download_progress(args.name) as report:
         done = fetch_named(
-            args.name, args.kind, cache=args.cache, report=report, accept_change=args.accept_change
+            args.name, args.kind, cache=args.cache, report=report, accept_change=again
         )
-    seconds = time.monotonic() - started
-    if args.json:
-        plain = {"name": done.artifact.name, "url": done.url, "path": str(done.path), "file": str(done.file),
-                 "sha256": done.sha256, "size": done.size, "fresh": done.fresh}  # fmt: skip
-        print(json.dumps(plain, indent=1))
-        return 0
-    size = f"{done.size / 1e6:.2f} MB"
+    seconds, name, megabytes = time.monotonic() - started, done.artifact.name, done.size / 1e6
+    state = f"{megabytes:.2f} MB, in the cache and unchanged"
     if done.fresh:
-        rate = f"in {seconds:.1f} s, {done.size / 1e6 / max(seconds, 1e-3):.1f} MB/s"
-        print(f"{done.artifact.name}: fetched {size} {rate}: {done.path}")
-    else:
-        print(f"{done.artifact.name}: {size}, in the cache and unchanged: {done.path}")
-    return 0
+        rate = megabytes / max(seconds, 1e-3)
+        state = f"fetched {megabytes:.2f} MB in {seconds:.1f} s, {rate:.1f} MB/s"
+    plain = {"name": name, "url": done.url, "path": str(done.path), "file": str(done.file),
+             "sha256": done.sha256, "size": done.size, "fresh": done.fresh}  # fmt: skip
+    return say(args, plain, f"{name}: {state}: {done.path}")

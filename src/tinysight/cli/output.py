@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
-from tinysight.errors import DataError
 from tinysight.tasks.results import Unreadable, csv_name, csv_table, json_lines, read_csv_rows
 
 if TYPE_CHECKING:
@@ -25,14 +24,9 @@ if TYPE_CHECKING:
     from tinysight.tasks.results import Result
 
 _Write = Callable[["Result | Unreadable"], None]
-
-
-class Recorded(NamedTuple):
-    """A line that an earlier run wrote: the image, whether it failed, and where the line ends."""
-
-    name: str
-    failed: bool
-    end: int
+_Recorded = tuple[
+    str, bool, int
+]  # by an earlier run: the image, whether it failed, where its line ends
 
 
 class Output:
@@ -58,8 +52,7 @@ class Output:
         """One image, in the form that was asked for; on its way at once."""
         self.done += 1
         self.failed += isinstance(item, Unreadable)
-        if self._row is None:
-            self._row = self._begin()
+        self._row = self._row or self._begin()
         self._row(item)
         self._out.flush()
 
@@ -73,15 +66,15 @@ class Output:
             return images
         end = 0
         with self.part.open("rb") as file:
-            for line in _recorded(file, self._form):
+            for recorded, failed, line_end in _recorded(file, self._form):
                 image = next(images, None)
                 name = image and (csv_name(image.name) if self._form == "csv" else image.name)
-                if image is None or name != line.name:
+                if image is None or name != recorded:
                     images = chain([image] if image else [], images)
                     break
-                end = line.end
+                end = line_end
                 self.done += 1
-                self.failed += line.failed
+                self.failed += failed
         self._out.seek(end)
         self._out.truncate(end)
         return images
@@ -104,18 +97,17 @@ class Output:
             self._out.write(text + "\n")
 
 
-def _recorded(file: IO[bytes], form: str) -> Iterator[Recorded]:
+def _recorded(file: IO[bytes], form: str) -> Iterator[_Recorded]:
     """The whole lines of an interrupted run; a line that was cut off ends them."""
     if form == "csv":
-        for row, end in read_csv_rows(file):
-            yield Recorded(row[0], bool(row[-1]), end)
+        yield from ((row[0], bool(row[-1]), end) for row, end in read_csv_rows(file))
         return
     end = 0
     for line in file:
         end += len(line)
         try:
             row = json.loads(line)
-            yield Recorded(row["filename"], "error" in row, end)
+            yield row["filename"], "error" in row, end
         except (ValueError, KeyError, TypeError):
             return
 
@@ -136,21 +128,20 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         yield Output(sys.stdout, form)
         return
-    from tinysight.files import lock_file
+    from tinysight.files import lock_file, writing
 
     resumable = form in ("json", "csv")
     part = Path(f"{path}.{key() if resumable else os.getpid()}.part")
     try:
-        with part.open("a+" if resumable else "w", encoding="utf-8",
-                       errors="surrogateescape", newline="") as file:  # fmt: skip
-            if resumable:
-                lock_file(file, path)
-            output = Output(file, form, part if resumable else None)
-            yield output
-            output.finish()
-        part.replace(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be written: {error.strerror}") from None
+        with writing(path):
+            with part.open("a+" if resumable else "w", encoding="utf-8",
+                           errors="surrogateescape", newline="") as file:  # fmt: skip
+                if resumable:
+                    lock_file(file, path)
+                output = Output(file, form, part if resumable else None)
+                yield output
+                output.finish()
+            part.replace(path)
     finally:
         if not resumable or (part.exists() and not part.stat().st_size):
             part.unlink(missing_ok=True)

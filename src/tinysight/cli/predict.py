@@ -20,7 +20,9 @@ import argparse
 import gc
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.cli.arguments import add_engine, add_plugin
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
     from tinysight.bundle import Bundle
     from tinysight.bundle.manifest import Manifest
     from tinysight.cli.output import Output
-    from tinysight.cli.progress import Progress
+    from tinysight.cli.progress import ProgressLine
     from tinysight.pipelines.pipeline import BundlePipeline
     from tinysight.pipelines.sources import ImageInput
 
+_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 _OPTIONS = ("batch_size", "threads", "workers", "engine", "precision", "exact", "topk", "threshold")
 
 
@@ -42,24 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", nargs="*", metavar="SOURCE", help="image, folder, 'pattern*', or list (.txt)")
     add("--infer_imgs", metavar="SOURCE", help="one more source")
-    add(
-        "--model", "--model_name", "--bundle", metavar="NAME|FOLDER",
-        help="a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched",
-    )  # fmt: skip
-    add(
-        "-c", "--config", metavar="YAML", help="a PaddleClas deploy configuration; prints its lines"
+    text = (
+        "a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched"
     )
-    add(
-        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
-        help="change one value of it, as often as wanted",
-    )  # fmt: skip
+    add("--model", "--model_name", "--bundle", metavar="NAME|FOLDER", help=text)
+    text = "a PaddleClas deploy configuration; prints its lines"
+    add("-c", "--config", metavar="YAML", help=text)
+    text = "change one value of it, as often as wanted"
+    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help=text)
     add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
     add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="images a batch")
     add("--threads", type=int, default=1, metavar="N", help="threads of one run of the network")
-    add(
-        "--workers", type=int, metavar="N",
-        help="images worked on at the same time; default: as many as processors",
-    )  # fmt: skip
+    text = "images worked on at the same time; default: as many as processors"
+    add("--workers", type=int, metavar="N", help=text)
     add_engine(parser)
     add_plugin(parser)
     choice = parser.add_mutually_exclusive_group()
@@ -84,10 +82,7 @@ def run(args: argparse.Namespace) -> int:
         kind = bundle.manifest.postprocess["name"]
         raise ConfigError("--csv", f"the results of this bundle are its {kind}", "use --json")
     if args.on:
-        from tinysight.cli.predict_ray import run_on_ray
-
-        key = _key(args, bundle.manifest)
-        total, failed = run_on_ray(args, bundle, options, images, key, _progress(args, 0))
+        total, failed = _on_ray(args, bundle, options, images)
     else:
         pipeline = open_bundle(bundle, **options)
         # What is imported from here on is imported while the session is opened.
@@ -99,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         total, failed = out.done, out.failed
     if failed:
         print(f"{failed} of {total} images could not be read", file=sys.stderr)
-    return 1 if failed else 0
+    return int(failed > 0)
 
 
 def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
@@ -118,7 +113,7 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     loading = None
     if args.model and is_local(args.model):  # read and hashed beside the imports
         loading = Deferred(lambda: Bundle.load(args.model))
-    from tinysight.pipelines import classify  # noqa: F401 - what most bundles need
+    import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
     images = [iter_images(source, root=args.root) for source in args.source]
@@ -126,11 +121,50 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     return bundle, chain.from_iterable(images)
 
 
+def _on_ray(
+    args: argparse.Namespace, bundle: Bundle, options: dict[str, Any], images: Iterator[ImageInput]
+) -> tuple[int, int]:
+    """By many processes or machines; the numbers of images and of those that could not be read."""
+    from tinysight.batch.on_ray import predict_shards
+    from tinysight.batch.shards import run
+
+    output = _table(args, bundle.manifest)
+    if args.shard < 1:
+        raise ConfigError("--shard", f"should be 1 or more, got {args.shard}")
+    bar = _progress(args, 0)
+    predict = partial(predict_shards, bundle, options)
+    names = (image.name for image in images)
+    key, reach = _key(args, bundle.manifest), bar.reach if bar else lambda done: None
+    try:
+        return run(names, output, key, args.shard, predict, reach)
+    finally:
+        if bar:
+            bar.clear()
+
+
+def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
+    """The file for the results; its ending decides their form, as far as `--json` or `--csv` does not."""
+    from tinysight.tasks.postprocess import result_type
+
+    if not args.output:
+        raise ConfigError("--on", "needs a file for the results", "add --output results.jsonl")
+    output = Path(args.output)
+    if output.suffix not in _FORMATS:
+        what = f"{output.name}: which form?"
+        raise ConfigError("--output", what, f"one of {', '.join(_FORMATS)}")
+    if (args.csv and output.suffix != ".csv") or (args.json and "json" not in output.suffix):
+        raise ConfigError("--output", f"{output.name} is not of the form that is asked for")
+    if not result_type(manifest.postprocess).table and "json" not in output.suffix:
+        what = f"the results of this bundle are its {manifest.postprocess['name']}"
+        raise ConfigError("--output", what, "use .jsonl")
+    return output
+
+
 def _write_all(
     pipeline: BundlePipeline[Any],
     images: Iterator[ImageInput],
     out: Output,
-    bar: Progress | None,
+    bar: ProgressLine | None,
 ) -> None:
     from tinysight.tasks.results import Unreadable
 
@@ -148,8 +182,8 @@ def _write_all(
                 bar.step()
     except KeyboardInterrupt:
         if out.part:
-            text = f"{out.done} images are done, in {out.part}; the same command resumes"
-            print(f"\n{text}", file=sys.stderr)
+            text = f"\n{out.done} images are done, in {out.part}; the same command resumes"
+            print(text, file=sys.stderr)
         raise
     finally:
         if bar:
@@ -166,18 +200,18 @@ def _key(args: argparse.Namespace, manifest: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _progress(args: argparse.Namespace, done: int) -> Progress | None:
+def _progress(args: argparse.Namespace, done: int) -> ProgressLine | None:
     """A bar, where there is a terminal that does not show the results themselves."""
     if not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
         return None
-    from tinysight.cli.progress import Progress
+    from tinysight.cli.progress import ProgressLine
     from tinysight.pipelines.sources import count
 
     def total() -> int | None:
         counts = [count(source, root=args.root) for source in args.source]
         return None if None in counts else sum(filter(None, counts))
 
-    return Progress(total, sys.stderr, done=done)
+    return ProgressLine(total, sys.stderr, done=done)
 
 
 def _configured(args: argparse.Namespace) -> Bundle | None:
@@ -201,7 +235,7 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
 def _fetched(name: str) -> str:
     """A public model becomes a bundle in the cache, unless it is there already."""
     from tinysight.cli.progress import download_progress
-    from tinysight.foreign import hooks
+    from tinysight.foreign import find_bundle
 
     with download_progress(name) as report:
-        return str(hooks().find_bundle(name, report))
+        return str(find_bundle(name, report))

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
 from tinysight.concurrency import Deferred
@@ -19,7 +20,11 @@ _EVERY = 0.2
 _WINDOW = 60  # seconds over which the rate is taken
 
 
-class Progress:
+_Count = Callable[[], int | None]
+_Seconds = Callable[[], float]
+
+
+class ProgressLine:
     """`1,204 of 100,000 images  312/s  5:17 left` on one line that is drawn again and again.
 
     The rate is that of the last minute, so the time left follows a change of pace; images that an
@@ -33,12 +38,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        count: Callable[[], int | None],
-        out: TextIO,
-        *,
-        done: int = 0,
-        clock: Callable[[], float] = time.monotonic,
+        self, count: _Count, out: TextIO, done: int = 0, clock: _Seconds = time.monotonic
     ) -> None:
         self._count, self._out, self._clock, self._done = count, out, clock, done
         self._start = self._drawn = clock()
@@ -57,8 +57,7 @@ class Progress:
         if now - self._drawn < _EVERY or now - self._start < _QUIET:
             return
         self._drawn = now
-        if self._counting is None:
-            self._counting = Deferred(self._count)
+        self._counting = self._counting or Deferred(self._count)
         if self._total is None and self._counting.done():
             self._total = self._counting.result()
         self._marks.append((now, self._done))
@@ -92,32 +91,14 @@ def _clock(seconds: float) -> str:
 @contextmanager
 def download_progress(name: str) -> Iterator[Report | None]:
     """A bar with size and rate on stderr where that is a terminal and rich is installed; else nothing."""
-    try:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-    except ImportError:
+    if not sys.stderr.isatty() or find_spec("rich") is None:
         yield None
         return
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    from rich import progress
+    from rich.console import Console
+
+    size, rate = progress.DownloadColumn(), progress.TransferSpeedColumn()
+    columns = "{task.description}", progress.BarColumn(), size, rate, progress.TimeRemainingColumn()
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name.rsplit("/", 1)[-1], total=None)
-
-        def report(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield report
+        yield lambda done, total: bar.update(task, completed=done, total=total)

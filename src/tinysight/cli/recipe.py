@@ -33,11 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 1 when `diff` finds a difference."""
-    wanted = {"list": 0, "schema": 0, "diff": 2}.get(args.action, 1)
-    if len(args.recipes) != wanted:
-        raise ConfigError(
-            f"tinysight recipe {args.action}", f"takes {wanted} recipes, got {len(args.recipes)}"
-        )
+    count = {"list": 0, "schema": 0, "diff": 2}.get(args.action, 1)
+    if len(args.recipes) != count:
+        what = f"takes {count} recipes, got {len(args.recipes)}"
+        raise ConfigError(f"tinysight recipe {args.action}", what)
     match args.action:
         case "list":
             print("\n".join(list_recipes()))
@@ -72,9 +71,8 @@ def _converted(path: Path, overrides: Sequence[str]) -> str:
 
 
 def _diff(first: str, second: str, overrides: list[str]) -> int:
-    a, b = (
-        dict(leaves(load_recipe(r, overrides).model_dump(mode="json"))) for r in (first, second)
-    )
+    trees = (load_recipe(r, overrides).model_dump(mode="json") for r in (first, second))
+    a, b = (dict(leaves(tree)) for tree in trees)
     changed = [k for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
     for key in changed:
         print(f"{key}: {a.get(key, '(absent)')} -> {b.get(key, '(absent)')}")

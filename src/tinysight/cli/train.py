@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         config = read_config(args)
         from tinysight.data.labels import label_names
         from tinysight.evaluation.threshold import check_operating_point
-        from tinysight.tasks import task_of_recipe
+        from tinysight.tasks.base import task_of_recipe
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
         from tinysight.training.finish import finish

@@ -11,8 +11,7 @@ from tinysight.registry import REGISTRIES, Registry
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a recipe file; needs the training extra, since it lists the networks too."""
     schema = Recipe.model_json_schema()
-    definitions = schema.setdefault("$defs", {})
-    definitions.pop("Component", None)
+    schema["$defs"].pop("Component", None)
     schema = _with_kinds(schema)
     for kind in _kinds(schema):
         schema["$defs"][kind] = _component_schema(REGISTRIES[kind])
@@ -23,26 +22,21 @@ def recipe_schema() -> dict[str, Any]:
     record = schema["properties"]["plugins"]["items"]
     schema["properties"]["plugins"]["items"] = {"anyOf": [{"type": "string"}, record]}
     schema.pop("required", None)  # a parent may hold any section
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "tinysight recipe",
-        **{k: v for k, v in schema.items() if k != "title"},
-    }
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**head, **schema, "title": "tinysight recipe"}
 
 
 def _component_schema(registry: Registry[Any]) -> dict[str, Any]:
     choices = []
     for name in registry:
         properties = registry.schema(name).model_json_schema()
-        choices.append(
-            {
-                "type": "object",
-                "description": registry.summary(name),
-                "properties": {"name": {"const": name}, **properties.get("properties", {})},
-                "required": ["name", *properties.get("required", [])],
-                "additionalProperties": False,
-            }
-        )
+        choices.append({
+            "type": "object",
+            "description": registry.summary(name),
+            "properties": {"name": {"const": name}, **properties.get("properties", {})},
+            "required": ["name", *properties.get("required", [])],
+            "additionalProperties": False,
+        })  # fmt: skip
     return {"description": f"One {registry.kind}", "oneOf": choices}
 
 

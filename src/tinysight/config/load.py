@@ -44,7 +44,7 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The recipe of `load_recipe`, and what a command needs besides it."""
     path = find_recipe(str(source))
     if foreign.is_foreign(path):
-        config = foreign.hooks().read_config(path, overrides)
+        config = foreign.read_config(path, overrides)
         config.recipe = _with_plugins(config.recipe)
         return config
     tree = _read(path)
@@ -80,9 +80,7 @@ def _with_plugins(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"plugins": (*recipe.plugins, *records)})
 
 
-def apply_override(
-    tree: dict[str, Any], text: str, read: Callable[[str, str], Any] = parse_yaml
-) -> str:
+def apply_override(tree: Tree, text: str, read: Callable[[str, str], Any] = parse_yaml) -> str:
     """Apply one `key.path=value` to `tree` in place; a missing section is made.
 
     Args:
@@ -103,15 +101,12 @@ def apply_override(
         raise ConfigError(where, "expected KEY=VALUE", "for example -o train.epochs=5")
     here: Any = tree
     for i, part in enumerate(parents):
-        if isinstance(here, list):
-            here = here[_index(here, part, where)]
-        else:
-            if here.get(part) is None:
-                here[part] = {}
-            here = here[part]
+        if isinstance(here, dict) and here.get(part) is None:
+            here[part] = {}
+        here = here[_index(here, part, where)]
         if not isinstance(here, dict | list):
             raise ConfigError(where, f"{'.'.join(parents[: i + 1])} is a value, not a section")
-    here[_index(here, last, where) if isinstance(here, list) else last] = read(value, where)
+    here[_index(here, last, where)] = read(value, where)
     return key
 
 
@@ -142,18 +137,16 @@ def minimal_yaml(recipe: Recipe) -> str:
 def _read(path: Path, depth: int = 0) -> Tree:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
-        raise ConfigError(
-            str(path), "a recipe is a mapping of sections", "see `tinysight recipe list`"
-        )
+        what = "a recipe is a mapping of sections"
+        raise ConfigError(str(path), what, "see `tinysight recipe list`")
     if isinstance(entries := tree.get("plugins"), list):
         tree["plugins"] = plugins.load_all(entries, path.parent)
     base = tree.pop("base", None)
     if base is None:
         return tree
     if depth == _MAX_BASES:
-        raise ConfigError(
-            str(path), f"base: more than {_MAX_BASES} levels", "merge two of the files"
-        )
+        what = f"base: more than {_MAX_BASES} levels"
+        raise ConfigError(str(path), what, "merge two of the files")
     parent = next((p for p in (path.parent / str(base), RECIPES / str(base)) if p.is_file()), None)
     if parent is None:
         raise ConfigError(str(path), f"base: no such file {base!r}", "it is relative to this file")
@@ -168,24 +161,23 @@ def _merged(parent: Tree, child: Tree) -> Tree:
     """Mappings merge; lists, numbers, words and components of another name replace."""
     result = dict(parent)
     for key, value in child.items():
-        old = result.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            same = value.get("name") in (None, old.get("name"))
-            result[key] = _merged(old, value) if same else value
-        else:
-            result[key] = value
+        old: Any = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        same = both and value.get("name") in (None, old.get("name"))
+        result[key] = _merged(old, value) if same else value
     return result
 
 
 def _from_override(problem: Problem, changed: Sequence[str]) -> Problem:
     """The problem, marked if an override caused it."""
-    for key in changed:
-        if problem.where == key or problem.where.startswith(f"{key}."):
-            return problem._replace(where=f"-o {problem.where}")
-    return problem
+    caused = any(f"{problem.where}.".startswith(f"{key}.") for key in changed)
+    return problem._replace(where=f"-o {problem.where}") if caused else problem
 
 
-def _index(items: list[Any], part: str, where: str) -> int:
+def _index(items: Tree | list[Any], part: str, where: str) -> Any:
+    """The key `part` of a mapping, or the index that it is of a list."""
+    if isinstance(items, dict):
+        return part
     if not part.isdecimal() or int(part) >= len(items):
         what = f"{part!r} is no index of a list of {len(items)}"
         raise ConfigError(where, what, "the first is 0")

@@ -29,18 +29,12 @@ if TYPE_CHECKING:
     from tinysight.transforms import Compose
 
 
-def doc(description: str, default: Any = ..., **limits: Any) -> Any:
-    """A field with its help, its default (none: it has to be given) and what `Field` checks of its values."""
-    extra = _of_first if default is None else None
-    return Field(default, description=description, json_schema_extra=extra, **limits)
+def doc(text: str, default: Any = ..., **bounds: Any) -> Any:
+    """A field with its description; required where there is no default."""
+    return Field(default, description=text, **bounds)
 
 
-def _of_first(schema: dict[str, Any]) -> None:
-    """The help of a field that may be null describes the other values."""
-    schema["anyOf"][0]["description"] = schema.pop("description")
-
-
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     """A mapping of a recipe."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
@@ -68,10 +62,12 @@ class Kind:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         inner = handler(source)
-        write = core_schema.wrap_serializer_function_ser_schema
-        check = core_schema.no_info_after_validator_function
-        writer = write(self._written, info_arg=True, schema=inner)
-        return check(self._checked, inner, serialization=writer)
+        writer = core_schema.wrap_serializer_function_ser_schema(
+            self._written, info_arg=True, schema=inner
+        )
+        return core_schema.no_info_after_validator_function(
+            self._checked, inner, serialization=writer
+        )
 
     def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
         return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
@@ -98,7 +94,7 @@ def plugins_of(value: Any) -> set[str]:
     """Sources of the plugins that registered a component in a section, a mapping or a tuple of them."""
     if isinstance(value, Component):
         return {value._plugin} if value._plugin else set()
-    if isinstance(value, Section):
+    if isinstance(value, RecipeSection):
         value = {name: getattr(value, name) for name in type(value).model_fields}
     if isinstance(value, dict):
         value = tuple(value.values())
@@ -109,8 +105,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-Paths: TypeAlias = str | tuple[str, ...]
 Transform = Annotated[Component, Kind("transform")]
+Texts: TypeAlias = str | tuple[str, ...]
 
 
 def _targets() -> list[str]:
@@ -132,18 +128,13 @@ class _TargetSchema:
 Target = Annotated[str, AfterValidator(_is_target), _TargetSchema()]
 
 
-class Split(Section):
+class Split(RecipeSection):
     """Images: list files, or a folder with one folder per class; exactly one of the two."""
 
-    list: (
-        Annotated[Paths, doc("List file or files, relative to data.root; a line is `path label`")]
-        | None
-    ) = None
+    list: Texts | None = doc("List files, relative to data.root; a line is `path label`", None)
     folder: str | None = doc("Folder with one folder per class, relative to data.root", None)
-    unlabelled: tuple[str, ...] = doc(
-        "More list files whose labels, if any, are not used; for distillation", ()
-    )
-    root: Annotated[Paths, doc("Instead of data.root, for this split")] | None = None
+    unlabelled: tuple[str, ...] = doc("List files whose labels are not used; for distillation", ())
+    root: Texts | None = doc("Instead of data.root, for this split", None)
     target: Literal["class", "transform"] | None = doc(
         "Instead of data.target, for this split", None
     )
@@ -162,17 +153,13 @@ def _one_or_named(value: Any) -> str:
     return "(named)" if inner and all(isinstance(v, dict | Split) for v in inner) else "(one)"
 
 
-class Data(Section):
+class Data(RecipeSection):
     """Where the images are and how they become batches."""
 
-    root: Paths = doc("Folder that the paths in the lists are relative to; one, or one a list")
-    labels: (
-        Annotated[
-            tuple[str, ...] | str,
-            doc("Label names by class id, or a file with `id name` lines; default: the folders"),
-        ]
-        | None
-    ) = None
+    root: Texts = doc("Folder that the paths in the lists are relative to; one, or one a list")
+    labels: Texts | None = doc(
+        "Label names by class id, or a file with `id name` lines; default: the folders", None
+    )
     target: Target = doc(
         "What a line says after the path: one class id; 0 or 1 for every label; an identity and"
         " perhaps a camera; nothing, for a transform sets the label",
@@ -183,7 +170,8 @@ class Data(Section):
     eval: Annotated[
         Annotated[Split, Tag("(one)")] | Annotated[dict[str, Split], Tag("(named)")],
         Discriminator(_one_or_named),
-    ] = doc("One split, or several by name, the first of which picks the best epoch")
+        Field(description="One split, or several by name, the first of which picks the best epoch"),
+    ]
     delimiter: str | None = doc(
         "Between path and label; default: the last blank or tab", None, min_length=1
     )
@@ -191,9 +179,7 @@ class Data(Section):
     batch_size: Annotated[int, Field(ge=1)] = 64
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
     workers: int = doc("Loader processes; 0 loads in the main one", 2, ge=0)
-    max_bad_fraction: float = doc(
-        "Stop when more images than this are unreadable", 0.01, ge=0, le=1
-    )
+    max_bad_fraction: float = doc("Stop when more images are unreadable", 0.01, ge=0, le=1)
 
     @property
     def eval_splits(self) -> dict[str, Split]:
@@ -206,7 +192,7 @@ class Data(Section):
         return next(iter(self.eval_splits.values()))
 
 
-class Pixels(Section):
+class Pixels(RecipeSection):
     """From decoded image to network input. `eval` travels in the bundle."""
 
     train: tuple[Transform, ...]
@@ -216,21 +202,15 @@ class Pixels(Section):
     eval: Annotated[tuple[Transform, ...], Field(min_length=1)]
 
 
-class Model(Section):
+class Model(RecipeSection):
     """The network."""
 
     backbone: Annotated[Component, Kind("backbone")]
     neck: Annotated[Component, Kind("neck")] | None = None
     head: Annotated[Component, Kind("head")] | None = None
-    pretrained: (
-        Annotated[
-            bool | str,
-            doc(
-                "Weights to begin with: true, ssld, ssld_stage1 (published ones), a file, an address"
-            ),
-        ]
-        | None
-    ) = None
+    pretrained: bool | str | None = doc(
+        "Weights to begin with: true, ssld, ssld_stage1 (published ones), a file, an address", None
+    )
     skip: tuple[str, ...] = doc(
         "Parts that keep fresh weights: `classifier`, or the beginning of an entry's name", ()
     )
@@ -241,8 +221,7 @@ class Model(Section):
         "Parts that do not learn: beginnings of names, such as `stem`, `stages.0`", ()
     )
     freeze_statistics: bool = doc(
-        "Batch normalisation keeps the statistics that it came with, in fine-tuning on few images",
-        False,
+        "Batch normalisation keeps its statistics, as for fine-tuning on few images", False
     )
     batch_norm_variance: Literal["unbiased", "biased"] = doc(
         "Batch variance that enters the running one; PaddlePaddle: biased", "unbiased"
@@ -262,29 +241,29 @@ class Model(Section):
         return self
 
 
-class Ema(Section):
+class Ema(RecipeSection):
     """A running mean of the weights, which is evaluated and exported in their place."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.9999
     warmup: bool = doc("Begin with a smaller decay: min(decay, (1 + step) / (10 + step))", True)
 
 
-class EarlyStopping(Section):
+class EarlyStopping(RecipeSection):
     """End the run when the first metric has not risen for a while."""
 
-    patience: int = doc("Epochs without a better one", ge=1)
-    min_delta: float = doc("What counts as better", 0.0, ge=0)
+    patience: Annotated[int, Field(ge=1, description="Epochs without a better one")]
+    min_delta: Annotated[float, Field(ge=0, description="What counts as better")] = 0.0
 
 
-class Train(Section):
+class Train(RecipeSection):
     """The run."""
 
     epochs: Annotated[int, Field(ge=1)]
     optimizer: Annotated[Component, Kind("optimizer")]
     schedule: Annotated[Component, Kind("schedule")] = Component(name="cosine")
-    lr: float = doc("Peak rate, after warm-up; see lr_batch_size", gt=0)
+    lr: Annotated[float, Field(gt=0, description="Peak rate, after warm-up; see lr_batch_size")]
     lr_batch_size: int | None = doc(
-        "The batch that lr is meant for; the rate grows with the real one. Default: lr is used as it is",
+        "Batch size that lr is meant for: lr grows with the real one; default: lr is used as it is",
         None,
         ge=1,
     )
@@ -294,9 +273,7 @@ class Train(Section):
     ema: Ema | None = None
     early_stopping: EarlyStopping | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    deterministic: bool = doc(
-        "Same bits on a GPU too; slower. A CPU run always gives the same", False
-    )
+    deterministic: bool = doc("Same bits on a GPU, too; slower. On a CPU they always are", False)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
     compile: bool = doc("Compile the network: minutes once, faster steps", False)
@@ -308,7 +285,7 @@ class Train(Section):
     )
 
 
-class OperatingPoint(Section):
+class OperatingPoint(RecipeSection):
     """How the threshold is chosen on the validation images; exactly one of the three."""
 
     target_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -317,13 +294,12 @@ class OperatingPoint(Section):
 
     @model_validator(mode="after")
     def _one(self) -> OperatingPoint:
-        fields = type(self).model_fields
-        if sum(getattr(self, name) is not None for name in fields) != 1:
-            raise ValueError(f"exactly one of {', '.join(fields)} is needed")
+        if sum(value is not None for _, value in self) != 1:
+            raise ValueError(f"exactly one of {', '.join(type(self).model_fields)} is needed")
         return self
 
 
-class Export(Section):
+class Export(RecipeSection):
     """The bundle."""
 
     postprocess: Annotated[Component, Kind("postprocess")]
@@ -334,7 +310,7 @@ class Export(Section):
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
-class PluginRecord(Section):
+class PluginRecord(RecipeSection):
     """A file or package that registered components, as a run records it; a recipe may give the path alone."""
 
     name: str
@@ -342,10 +318,10 @@ class PluginRecord(Section):
     file: str | None = None
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """A training run, complete: the same recipe, data and seed give the same weights."""
 
-    task: str = doc("Name of the model it makes", pattern=r"^[a-z0-9_]+$")
+    task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]
     description: str = ""
     plugins: tuple[PluginRecord, ...] = doc(
         "Python files that register components; relative to this file", ()
@@ -355,9 +331,7 @@ class Recipe(Section):
     model: Model
     loss: Annotated[Component, Kind("loss")] | None = None
     losses: tuple[Annotated[Component, Kind("loss_term")], ...] = doc(
-        "A weighted sum instead of `loss`: each also has `of`, the output that it is computed from,"
-        " and `weight`",
-        (),
+        "A weighted sum instead of `loss`; `of`: the output it is computed from, and `weight`", ()
     )
     train: Train
     metrics: tuple[Annotated[Component, Kind("metric")], ...] = doc(

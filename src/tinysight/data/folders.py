@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from tinysight.data.lines import Form
 from tinysight.data.samples import UNLABELLED, Gathered
-from tinysight.data.targets import NoTarget
+from tinysight.data.targets import Form, NoTarget
 from tinysight.errors import DataError, Problem, nearest
 from tinysight.transforms.base import EXTENSIONS
 
@@ -41,8 +40,8 @@ def has_folders(folder: Path) -> bool:
     return not found or any(p.is_dir() for p in found)
 
 
-def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
-    """Add the images of every class to `into`, in the order of the names.
+def read_folder(folder: Path, form: Form, into: Gathered) -> None:
+    """Add the images of every class to `into`, in the order of the names; without labels, all images below the folder.
 
     Hidden files and files that are no images by their names are left out; the log says how many.
 
@@ -50,49 +49,41 @@ def read_class_folders(folder: Path, form: Form, into: Gathered) -> None:
         DataError: a folder is not named like a label, a class has no image, or nothing is there.
     """
     into.begin(folder, folder, 0)
-    kind = form.kind
-    if isinstance(kind, NoTarget):
-        read_images(folder, into)
-        return
-    if not kind.by_folder:
+    others: list[str] = []
+    if isinstance(form.kind, NoTarget):
+        if not _add(folder, "", UNLABELLED, into, others):
+            raise DataError(str(folder), "no image in this folder or below it")
+    elif form.kind.by_folder:
+        _add_classes(folder, form, into, others)
+    else:
         raise DataError(str(folder), f"folders give one label; data.target is {form.target}")
+    if others:
+        names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        logger.info("%s: %d files are no images: %s", folder, len(others), names)
+
+
+def _add_classes(folder: Path, form: Form, into: Gathered, others: list[str]) -> None:
     found = folder_names(folder)
     ids = {name: i for i, name in enumerate(form.names or found)}
-    problems = [
-        Problem(str(folder / name), "this folder is not named like a label", nearest(name, ids))
-        for name in found
-        if name not in ids
-    ]
-    others: list[str] = []
-    for name in sorted(set(found) & set(ids), key=lambda n: ids[n]):
-        before = len(into)
-        _add(folder, name, ids[name], into, others)
-        if len(into) == before:
+    what = "this folder is not named like a label"
+    strange = [name for name in found if name not in ids]
+    problems = [Problem(str(folder / name), what, nearest(name, ids)) for name in strange]
+    for name in sorted(set(found) & set(ids), key=ids.__getitem__):
+        if not _add(folder, name, ids[name], into, others):
             problems.append(Problem(str(folder / name), "no image in this folder"))
     if problems:
         raise DataError.of(str(folder), problems)
-    _tell(folder, others)
 
 
-def read_images(folder: Path, into: Gathered) -> None:
-    """Add every image below `folder`, without labels.
-
-    Raises:
-        DataError: there is none.
-    """
-    before, others = len(into), list[str]()
-    _add(folder, "", UNLABELLED, into, others)
-    if len(into) == before:
-        raise DataError(str(folder), "no image in this folder or below it")
-    _tell(folder, others)
-
-
-def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> None:
+def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> int:
+    """Add the images in `folder`/`below`, note the other files; returns the number of images."""
+    before = len(into)
     for path in _files(folder, below):
         if path.lower().endswith(EXTENSIONS):
             into.add(os.fsencode(path), label)
         else:
             others.append(path)
+    return len(into) - before
 
 
 def _files(folder: Path, below: str) -> Iterator[str]:
@@ -102,17 +93,9 @@ def _files(folder: Path, below: str) -> Iterator[str]:
             shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise DataError(str(folder / below), f"cannot be listed: {error.strerror}") from None
-    for entry in shown:
-        if entry.is_file():
-            yield f"{below}/{entry.name}" if below else entry.name
+    start = f"{below}/" if below else ""
+    yield from (start + entry.name for entry in shown if entry.is_file())
     for entry in shown:
         # A link to a folder could lead back up; one that is followed once is a class of its own.
         if entry.is_dir(follow_symlinks=not below):
-            yield from _files(folder, f"{below}/{entry.name}" if below else entry.name)
-
-
-def _tell(folder: Path, others: Sequence[str]) -> None:
-    if others:
-        more = ", ..." if len(others) > _SHOWN else ""
-        names = ", ".join(others[:_SHOWN])
-        logger.info("%s: %d files are no images: %s%s", folder, len(others), names, more)
+            yield from _files(folder, start + entry.name)

@@ -13,8 +13,6 @@ from tinysight.tasks.base import target_of
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Recipe, Split
 
-_NUMBERED = re.compile(r"(\d{1,9})[ \t]+(\S.*)")
-
 
 def resolve_labels(recipe: Recipe) -> Recipe:
     """`recipe` with `data.labels` as a tuple of names, whatever it was; raises as `label_names`."""
@@ -39,7 +37,9 @@ def label_names(data: Data) -> tuple[str, ...]:
     if isinstance(data.labels, tuple):
         names = data.labels
     elif isinstance(data.labels, str):
-        names = read_label_names(_find(data, data.labels))
+        # Relative to a root, or to where the command runs.
+        places = [*(root / data.labels for root in roots(data)), Path(data.labels)]
+        names = read_label_names(next((p for p in places if p.is_file()), places[0]))
     elif data.train.folder is not None:
         names = folder_names(roots(data, data.train)[0] / data.train.folder)
     else:
@@ -73,29 +73,16 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
         raise ConfigError(str(path), "no such file of label names") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"labels cannot be read: {error}") from None
-    names = [(number, line) for number, line in enumerate(lines, 1) if line]
-    if not names:
+    named = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not named:
         raise ConfigError(str(path), "no label in it")
-    found = [(number, _numbered(line, delimiter)) for number, line in names]
-    if not all(pair for _, pair in found):
-        return tuple(line for _, line in names)
-    ids = sorted((*pair, number) for number, pair in found if pair)
+    split = r"[ \t]+" if delimiter is None else rf"\s*{re.escape(delimiter)}\s*"
+    pairs = [re.fullmatch(rf"(\d{{1,9}}){split}(\S.*)", line) for _, line in named]
+    if not all(pairs):
+        return tuple(line for _, line in named)
+    ids = sorted((int(p[1]), p[2], n) for (n, _), p in zip(named, pairs, strict=True) if p)
     for due, (index, _, number) in enumerate(ids):
         if index != due:
             hint = "a line is `id name`, with every id from 0 on, once"
             raise ConfigError(f"{path}:{number}", f"class {index} where {due} is due", hint)
     return tuple(name for _, name, _ in ids)
-
-
-def _numbered(line: str, delimiter: str | None) -> tuple[int, str] | None:
-    if delimiter is None:
-        match = _NUMBERED.fullmatch(line)
-        return (int(match[1]), match[2].strip()) if match else None
-    first, _, rest = line.partition(delimiter)
-    return (int(first), rest.strip()) if first.isdecimal() and rest.strip() else None
-
-
-def _find(data: Data, name: str) -> Path:
-    """A file of names lies relative to a root, or to where the command runs."""
-    places = [root / name for root in roots(data)] + [Path(name)]
-    return next((p for p in places if p.is_file()), places[0])

@@ -7,16 +7,16 @@ here, which would take minutes on a network disk: a missing one is counted when 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinysight.data.folders import read_class_folders, read_images
+from tinysight.data.folders import read_folder
 from tinysight.data.labels import label_names, roots
-from tinysight.data.lines import BadLines, Form, read_lines
+from tinysight.data.rows import BadLines, is_csv, read_rows
 from tinysight.data.samples import Gathered, Sample, SampleList
+from tinysight.data.targets import Form
 from tinysight.errors import ConfigError, DataError
 from tinysight.tasks.base import target_of
 
@@ -40,14 +40,14 @@ def read_list(
     """Read one list file in UTF-8: an image a line, or a `.csv` file whose header names columns.
 
     Args:
-        path: the list file.
+        path: list file.
         root: folder that the paths in it are relative to; absolute ones stay as they are.
         num_classes: K; a class id is a whole number from 0 to K - 1. None: any, and K of several
             labels is that of the first line.
         delimiter: text between path and label, its last place in the line counts. Default: the last
             run of blanks or tabs, so that a path may contain blanks.
-        limit: read the first lines only.
-        target: what a line says after the path (`lines.Form`).
+        limit: number of images to read, the first ones.
+        target: name of the target: what a line says after the path.
         names: label names, which a CSV file may use in place of ids.
         bad: takes the bad lines, which are left out then, instead of an error.
 
@@ -56,10 +56,9 @@ def read_list(
             without a label or with several, labels out of range, text that is not UTF-8. Names file
             and lines, the first ten of a kind.
     """
-    path, root = Path(path), Path(root)
     form = Form(target, num_classes, delimiter, names=names)
     into = form.gathered()
-    _read(path, root, form, into, limit, bad)
+    _read(Path(path), Path(root), form, into, limit, bad)
     return _some(into)
 
 
@@ -71,59 +70,52 @@ def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> S
 
     Raises:
         ConfigError: neither lists nor a folder, or more lists than roots.
-        DataError: a file or folder is wrong, as `read_list` and `read_class_folders` say.
+        DataError: a file or folder is wrong, as `read_list` and `read_folder` say.
     """
     kind = target_of(data.target)
     raw = data.relabel or (kind.open_set and split is not data.train)
     names = label_names(data)
-    known = len(names) if kind.wide or not raw else None
-    form = Form(split.target or data.target, known, data.delimiter, names=names)
-    found = _read_split(data, split, form, bad)
+    found = _read_split(data, split, len(names) if kind.wide or not raw else None, names, bad)
     return _relabelled(data, split, found) if data.relabel else found
 
 
 def read_first(data: Data) -> SampleList:
     """The first image of the training lists; raises as `read_split`."""
-    split = data.train.model_copy(update={"limit": 1})
-    return _read_split(data, split, Form(data.train.target or data.target, None, data.delimiter))
+    return _read_split(data, data.train.model_copy(update={"limit": 1}))
 
 
 def occurring_ids(data: Data) -> np.ndarray:
     """The class ids or identities that the training lists name, sorted, each once."""
-    form = Form(data.train.target or data.target, None, data.delimiter)
-    labels = _read_split(data, data.train, form).labels
+    labels = _read_split(data, data.train).labels
     return np.unique(labels[labels >= 0])
 
 
 def _read_split(
-    data: Data, split: Split, form: Form, bad: list[BadLines] | None = None
+    data: Data,
+    split: Split,
+    num_classes: int | None = None,
+    names: Sequence[str] = (),
+    bad: list[BadLines] | None = None,
 ) -> SampleList:
-    limit, places, lists = split.limit, roots(data, split), _names(split)
+    limit, places = split.limit, roots(data, split)
+    lists = (split.list,) if isinstance(split.list, str) else split.list or ()
     wanted = len(lists) + len(split.unlabelled)
     if not lists and split.folder is None:
         raise ConfigError("data", "a split needs `list` or `folder`")
+    form = Form(split.target or data.target, num_classes, data.delimiter, names=names)
     into = form.gathered()
     if split.folder is not None:
-        read_class_folders(places[0] / split.folder, form, into)
-    if len(places) > 1 and wanted > len(places):
+        read_folder(places[0] / split.folder, form, into)
+    if 1 < len(places) < wanted:
         raise ConfigError("data.root", f"{len(places)} roots for {wanted} lists", "name one a list")
     per_list = list(places) if len(places) > 1 else list(places) * wanted
-    for name, root in zip(lists, per_list, strict=False):
-        _read(root / name, root, form, into, limit, bad)
-    bare = form._replace(labelled=False)
-    for name, root in zip(split.unlabelled, per_list[len(lists) :], strict=False):
-        if (root / name).is_dir():
-            into.begin(root / name, root / name, 0)
-            read_images(root / name, into)
+    for i, (name, root) in enumerate(zip((*lists, *split.unlabelled), per_list, strict=False)):
+        of_list = form._replace(labelled=i < len(lists))
+        if i >= len(lists) and (root / name).is_dir():
+            read_folder(root / name, of_list, into)
         else:
-            _read(root / name, root, bare, into, limit, bad)
+            _read(root / name, root, of_list, into, limit, bad)
     return _some(into, limit)
-
-
-def _names(split: Split) -> tuple[str, ...]:
-    if split.list is None:
-        return ()
-    return (split.list,) if isinstance(split.list, str) else split.list
 
 
 def _some(into: Gathered, limit: int | None = None) -> SampleList:
@@ -139,27 +131,19 @@ def _read(
     form: Form,
     into: Gathered,
     limit: int | None,
-    bad: list[BadLines] | None = None,
+    bad: list[BadLines] | None,
 ) -> None:
     """Add one list file."""
-    rest = None if limit is None else max(0, limit - len(into))
-    found = BadLines(path)
+    into.begin(path, root, 2 if is_csv(path) else 1)
     try:
-        if path.suffix.lower() == ".csv":
-            from tinysight.data.csv_lists import read_csv
-
-            into.begin(path, root, 2)
-            read_csv(path, form, into, found, limit)
-        else:
-            with path.open("rb") as file:
-                into.begin(path, root)
-                read_lines(islice(file, rest), form, into, found)
+        found = read_rows(path, form, into, limit)
     except FileNotFoundError:
         raise _missing(path, root) from None
     except OSError as error:
         raise DataError(str(path), f"cannot read this list file: {error.strerror}") from None
     if found.count and bad is None:
-        raise found.error()
+        problems = found.problems()
+        raise DataError.of(str(path), problems) if problems[1:] else DataError(*problems[0])
     if found.count and bad is not None:
         bad.append(found)
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,15 +72,7 @@ class Share(NamedTuple):
         return np.concatenate([units[i] for i in own])
 
 
-class _Piped(NamedTuple):
-    """A batch as it goes through a pipe."""
-
-    images: np.ndarray
-    targets: np.ndarray
-    unreadable: tuple[tuple[int, str], ...]
-    failure: Problem | None
-
-
+@dataclass(eq=False)
 class TrainingBatches(Dataset[Batch]):
     """Batch `number` of a run, from 0 to epochs * per_epoch - 1.
 
@@ -98,31 +91,18 @@ class TrainingBatches(Dataset[Batch]):
         channels_last: lay the images out channels last in the loader process, which saves the step the work.
     """
 
-    def __init__(
-        self,
-        samples: SampleList,
-        transforms: Compose,
-        batch_size: int,
-        epochs: int,
-        seed: int,
-        *,
-        sampler: Sampler | None = None,
-        mix: Sequence[BatchTransform] = (),
-        num_classes: int = 0,
-        share: Share | None = None,
-        channels_last: bool = False,
-    ) -> None:
-        self.samples = samples
-        self.transforms = transforms
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.seed = seed
-        self._sampler = sampler or Shuffle()
-        self._mix = mix
-        self._num_classes = num_classes
-        self._share = share or Share()
-        self._channels_last = channels_last
-        self._cached: tuple[int, list[np.ndarray], list[np.ndarray]] | None = None
+    samples: SampleList
+    transforms: Compose
+    batch_size: int
+    epochs: int
+    seed: int
+    _: KW_ONLY
+    sampler: Sampler = Shuffle()
+    mix: Sequence[BatchTransform] = ()
+    num_classes: int = 0
+    share: Share = Share()
+    channels_last: bool = False
+    _cached: tuple[int, list[np.ndarray], list[np.ndarray]] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         return self.epochs * self.per_epoch
@@ -140,10 +120,10 @@ class TrainingBatches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         epoch, k = divmod(number, self.per_epoch)
         indices, repeats = (part[k] for part in self._epoch(epoch))
-        labels = self.samples.labels[indices] if self._sampler.whole_identities else None
+        labels = self.samples.labels[indices] if self.sampler.whole_identities else None
         images, targets, unreadable = [], [], []
         try:
-            for place in self._share.of(np.arange(len(indices)), labels):
+            for place in self.share.of(np.arange(len(indices)), labels):
                 index, repeat = int(indices[place]), int(repeats[place])
                 rng = np.random.default_rng((_PIXELS, self.seed, epoch, index, repeat))
                 try:
@@ -166,16 +146,16 @@ class TrainingBatches(Dataset[Batch]):
         values = np.asarray(labels)
         continuous = has_many(values) or values.dtype.kind == "f"
         targets = torch.from_numpy(values.astype(np.float32 if continuous else np.int64))
-        rng = np.random.default_rng((_MIX, self.seed, number, self._share.rank))
-        images, targets = apply_one(self._mix, images, targets, rng, self._num_classes)
-        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        rng = np.random.default_rng((_MIX, self.seed, number, self.share.rank))
+        images, targets = apply_one(self.mix, images, targets, rng, self.num_classes)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout), targets
 
     def _epoch(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The batches of an epoch; and how often each image came before its place, so that it looks different then."""
         if self._cached is None or self._cached[0] != epoch:
             rng = np.random.default_rng((_ORDER, self.seed, epoch))
-            parts = self._sampler.batches(self.samples.labels, self.batch_size, rng)
+            parts = self.sampler.batches(self.samples.labels, self.batch_size, rng)
             order = np.concatenate(parts).astype(np.int32)
             ends = np.cumsum([len(part) for part in parts])[:-1]
             self._cached = (epoch, np.split(order, ends), np.split(_repeats(order), ends))
@@ -194,27 +174,31 @@ def batches(
     if not numbers:
         return
     by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
+    # Forks share the list of images and start at once.
+    context = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     with warnings.catch_warnings():
         # More processes than processors are the user's choice: they hide a slow disk.
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         # Python 3.12 warns of forks in a process with threads. A loader process starts no thread
         # pool: PyTorch gives it one thread, `_start_worker` does the same to OpenCV.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        loader: DataLoader[Batch] = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=None,  # an item is a batch
             sampler=numbers,
             num_workers=workers,
             collate_fn=_as_it_is if by_memory else _through_pipe,
             worker_init_fn=partial(_start_worker, os.getpid()),
-            multiprocessing_context=_context() if workers else None,
+            multiprocessing_context=context if workers else None,
             pin_memory=pin,
             generator=torch.Generator(),  # of its own: it would draw from the global one
         )
         iterator = iter(loader)
     try:
-        for item in iterator:
-            batch = item if by_memory else _from_pipe(item)
+        for batch in iterator:
+            if not by_memory:
+                pixels, targets = torch.from_numpy(batch.images), torch.from_numpy(batch.targets)
+                batch = batch._replace(images=pixels, targets=targets)
             if batch.failure:
                 raise DataError(*batch.failure)
             yield batch
@@ -222,9 +206,8 @@ def batches(
         if "DataLoader worker" not in str(error):
             raise
         what = f"a loader process was killed: {str(error).splitlines()[0]}"
-        raise DataError(
-            "data.workers", what, "out of memory? lower it or data.batch_size"
-        ) from None
+        hint = "out of memory? lower it or data.batch_size"
+        raise DataError("data.workers", what, hint) from None
 
 
 def _repeats(order: np.ndarray) -> np.ndarray:
@@ -235,11 +218,6 @@ def _repeats(order: np.ndarray) -> np.ndarray:
     found = np.empty_like(by_value)
     found[by_value] = np.arange(len(order)) - first
     return found
-
-
-def _context() -> str:
-    """Fork where it exists: it shares the list of images and starts at once."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def _start_worker(main: int, _: int) -> None:
@@ -269,10 +247,6 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _through_pipe(batch: Any) -> _Piped:
-    return _Piped(batch.images.numpy(), batch.targets.numpy(), batch.unreadable, batch.failure)
-
-
-def _from_pipe(item: _Piped) -> Batch:
-    images, targets = torch.from_numpy(item.images), torch.from_numpy(item.targets)
-    return Batch(images, targets, item.unreadable, item.failure)
+def _through_pipe(batch: Any) -> Any:
+    """A batch whose arrays go through a pipe byte by byte."""
+    return batch._replace(images=batch.images.numpy(), targets=batch.targets.numpy())

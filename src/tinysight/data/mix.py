@@ -65,11 +65,8 @@ def apply_one(
         return images, targets
     total = math.fsum(t.p for t in transforms)
     if total > 1 + 1e-9:
-        raise ConfigError(
-            "transforms.batch",
-            f"the probabilities p add up to {total:g}",
-            "at most one is applied to a batch, so they may add up to 1",
-        )
+        hint = "at most one is applied to a batch, so they may add up to 1"
+        raise ConfigError("transforms.batch", f"the probabilities p add up to {total:g}", hint)
     draw = rng.random()
     for transform in transforms:
         if draw < transform.p:
@@ -90,24 +87,34 @@ def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
         return targets.float()
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < num_classes:
         wrong = targets[(targets < 0) | (targets >= num_classes)][0]
-        raise DataError(
-            "", f"label {int(wrong)}, but there are {num_classes} classes, 0 to {num_classes - 1}"
-        )
+        known = f"there are {num_classes} classes, 0 to {num_classes - 1}"
+        raise DataError("", f"label {int(wrong)}, but {known}")
     rows = torch.zeros(len(targets), num_classes, device=targets.device)
     return rows.scatter_(1, targets.long()[:, None], 1.0)
 
 
-def _blend(targets: torch.Tensor, partners: torch.Tensor, share: float) -> torch.Tensor:
-    return targets * share + targets[partners] * (1 - share)
+class _Mixing:
+    """Mixes each image with its partner, and their targets by the share of the image that stays."""
 
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
+    ) -> Mixed:
+        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows = soft(targets, num_classes)
+        partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+        mixed, share = self.mix(images, images[partners], rng)
+        return mixed, rows * share + rows[partners] * (1 - share)
 
-def _partners(images: torch.Tensor, rng: Generator) -> torch.Tensor:
-    return torch.from_numpy(rng.permutation(len(images))).to(images.device)
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
+    ) -> tuple[torch.Tensor, float]:
+        """Images (N, C, H, W) with something of the `others`, and the share of theirs that stays."""
+        raise NotImplementedError
 
 
 @batch_transforms.register("mixup")
 @dataclass(frozen=True)
-class Mixup:
+class Mixup(_Mixing):
     """Add each image and its partner, weighted by a share drawn from Beta(alpha, alpha).
 
     Source: arXiv 1710.09412; as PaddleClas' MixupOperator, with equal results for equal draws
@@ -121,21 +128,19 @@ class Mixup:
     alpha: Annotated[float, Gt(0)] = 1.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
-        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
-        rows = soft(targets, num_classes)
-        partners = _partners(images, rng)
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
+    ) -> tuple[torch.Tensor, float]:
+        """Images and the share of them that stays."""
         share = float(rng.beta(self.alpha, self.alpha))
         mixed = images * share
-        mixed += images[partners] * (1 - share)
-        return mixed, _blend(rows, partners, share)
+        mixed += others * (1 - share)
+        return mixed, share
 
 
 @batch_transforms.register("cutmix")
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(_Mixing):
     """Replace a rectangle by the partner's; labels mix by the area that was replaced.
 
     The rectangle has the image's proportions, a middle drawn uniformly, and is cut at the border.
@@ -150,18 +155,15 @@ class CutMix:
     alpha: Annotated[float, Gt(0)] = 0.2
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
-        """Images (N, C, H, W) and targets (N,) or (N, K) to the same and (N, K) float32."""
-        rows = soft(targets, num_classes)
-        partners = _partners(images, rng)
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
+    ) -> tuple[torch.Tensor, float]:
+        """Images and the share of them that stays."""
         height, width = images.shape[-2:]
         top, left, bottom, right = box(height, width, float(rng.beta(self.alpha, self.alpha)), rng)
         mixed = images.clone()
-        mixed[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
-        replaced = (bottom - top) * (right - left) / (height * width)
-        return mixed, _blend(rows, partners, 1 - replaced)
+        mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+        return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def box(height: int, width: int, share: float, rng: Generator) -> tuple[int, int, int, int]:
@@ -169,17 +171,13 @@ def box(height: int, width: int, share: float, rng: Generator) -> tuple[int, int
     side = math.sqrt(1.0 - share)
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
     row, column = int(rng.integers(0, height)), int(rng.integers(0, width))
-    return (
-        max(row - half_height, 0),
-        max(column - half_width, 0),
-        min(row + half_height, height),
-        min(column + half_width, width),
-    )
+    top, left = max(row - half_height, 0), max(column - half_width, 0)
+    return top, left, min(row + half_height, height), min(column + half_width, width)
 
 
 @batch_transforms.register("fmix")
 @dataclass(frozen=True)
-class FMix:
+class FMix(_Mixing):
     """Replace irregular patches by the partner's; labels mix by the area that was replaced.
 
     The patches are where random noise, with its high frequencies damped, is low. Source: arXiv
@@ -196,18 +194,15 @@ class FMix:
     decay: Annotated[float, Ge(0)] = 3.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
-        """Images (N, C, H, W) and targets (N,) or (N, K) to the same and (N, K) float32."""
-        rows = soft(targets, num_classes)
-        partners = _partners(images, rng)
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
+    ) -> tuple[torch.Tensor, float]:
+        """Images and the share of them that stays."""
         height, width = images.shape[-2:]
         share = float(rng.beta(self.alpha, self.alpha))
         mask = patches(height, width, share, self.decay, rng)
         stays = torch.from_numpy(mask).to(images.device)
-        mixed = torch.where(stays, images, images[partners])
-        return mixed, _blend(rows, partners, float(mask.mean()))
+        return torch.where(stays, images, others), float(mask.mean())
 
 
 def patches(height: int, width: int, share: float, decay: float, rng: Generator) -> np.ndarray:

@@ -74,9 +74,8 @@ class Balanced(Sampler):
             raise ConfigError("data.sampler.name", what, "weighted takes a weight for each label")
         _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
         wanted = _apportion(counts ** (1.0 - self.power), len(labels))
-        chosen = [
-            _repeated(np.flatnonzero(members == c), n, rng) for c, n in enumerate(wanted.tolist())
-        ]
+        places = [np.flatnonzero(members == c) for c in range(len(counts))]
+        chosen = [_repeated(of, n, rng) for of, n in zip(places, wanted.tolist(), strict=True)]
         return rng.permutation(np.concatenate(chosen))
 
 
@@ -150,17 +149,12 @@ class PerIdentity(Sampler):
         found = []
         while len(heap) >= width:
             chosen = [heapq.heappop(heap) for _ in range(width)]
-            found.append(
-                np.concatenate([_group(members[i], -left - 1, each) for left, _, i in chosen])
-            )
+            groups = [members[i][(-left - 1) * each : -left * each] for left, _, i in chosen]
+            found.append(np.concatenate(groups))
             for left, _, i in chosen:
                 if left + 1:
                     heapq.heappush(heap, (left + 1, rng.random(), i))
         return [found[i] for i in rng.permutation(len(found))]
-
-
-def _group(members: np.ndarray, number: int, size: int) -> np.ndarray:
-    return members[number * size : (number + 1) * size]
 
 
 def _chances(labels: np.ndarray, weights: np.ndarray, background: float) -> np.ndarray:

@@ -6,6 +6,7 @@ import bisect
 import hashlib
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -50,6 +51,7 @@ class ListSection(NamedTuple):
     line: int = 1
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class SampleList(Sequence[Sample]):
     """The images of one split, in the order of its lists.
 
@@ -57,30 +59,23 @@ class SampleList(Sequence[Sample]):
     handful of objects, which forked loader processes share and spawned ones receive in one piece.
 
     Attributes:
+        sections: the lists and folders, in order; there is at least one.
+        paths: the paths, one after the other.
+        ends: place in `paths` where each one ends, (N,) int64.
         labels: class ids or identities, (N,) int32, numbers, (N,) float32, or 0 and 1 by label,
             (N, K) int8; -1 for an image without a label.
-        cameras: (N,) int32 where the list names cameras, else None.
-        sections: the lists and folders, in order; there is at least one.
+        cameras: ids of cameras, (N,) int32; None where the list names none.
     """
 
-    def __init__(
-        self,
-        sections: Sequence[ListSection],
-        paths: bytes,
-        ends: np.ndarray,
-        labels: np.ndarray,
-        cameras: np.ndarray | None = None,
-    ) -> None:
-        self.sections = tuple(sections)
-        self.labels = labels
-        self.cameras = cameras
-        self._starts = [section.start for section in self.sections]
-        self._paths = paths
-        self._ends = ends  # (N,) int64: where each path ends in `_paths`
+    sections: tuple[ListSection, ...]
+    paths: bytes
+    ends: np.ndarray
+    labels: np.ndarray
+    cameras: np.ndarray | None = None
 
     @property
     def source(self) -> Path:
-        """The first list file or folder: where a message says the trouble is."""
+        """The first list file or folder: where a message says the problem is."""
         return self.sections[0].source
 
     def __len__(self) -> int:
@@ -95,24 +90,24 @@ class SampleList(Sequence[Sample]):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]  # raises IndexError, counts from the end
         section = self.section(i)
-        start = self._ends[i - 1] if i else 0
-        path = self._paths[start : self._ends[i]].decode("utf-8", "surrogateescape")
+        start = self.ends[i - 1] if i else 0
+        path = self.paths[start : self.ends[i]].decode("utf-8", "surrogateescape")
         label = self.labels[i]
         line = section.line + i - section.start if section.line else 0
         return Sample(section.root / path, label if label.ndim else label.item(), line)
 
     def section(self, index: int) -> ListSection:
         """The list or folder that image `index`, from 0, came from."""
-        return self.sections[bisect.bisect_right(self._starts, index) - 1]
+        return self.sections[bisect.bisect_right(self.sections, index, key=lambda s: s.start) - 1]
 
     def with_labels(self, labels: np.ndarray) -> SampleList:
         """The same images with other labels, (N,) int32 or (N, K) int8."""
-        return SampleList(self.sections, self._paths, self._ends, labels, self.cameras)
+        return replace(self, labels=labels)
 
     def fingerprint(self) -> str:
         """SHA-256 of paths and labels: two lists with the same one train the same."""
-        digest = hashlib.sha256(self._paths)
-        digest.update(self._ends.astype("<i8").tobytes())
+        digest = hashlib.sha256(self.paths)
+        digest.update(self.ends.astype("<i8").tobytes())
         number = "<f4" if self.labels.dtype.kind == "f" else "<i4"
         digest.update(self.labels.astype(number).tobytes())
         return digest.hexdigest()
@@ -150,10 +145,10 @@ class Gathered:
         self.cameras.append(camera)
         if self.num_labels is None:
             self.labels.append(label)  # type: ignore[arg-type]
-        else:
-            several = label if isinstance(label, Sequence) else [int(label)] * self.num_labels
-            self.num_labels = self.num_labels or len(several)
-            self.labels.extend(several)
+            return
+        several = label if isinstance(label, Sequence) else [int(label)] * self.num_labels
+        self.num_labels = self.num_labels or len(several)
+        self.labels.extend(several)
 
     def done(self, limit: int | None = None) -> SampleList:
         """Everything that was added, or the first `limit` of it."""
@@ -163,7 +158,7 @@ class Gathered:
         ends = np.array(self.ends, np.int64)[:limit]
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
-        return SampleList(self.sections, paths, ends, labels, known)
+        return SampleList(tuple(self.sections), paths, ends, labels, known)
 
 
 def read_sample(
@@ -177,13 +172,9 @@ def read_sample(
     Raises:
         ImageError: the file is missing, not an image, or not one that the transforms can take.
     """
+    image = decode(sample.path)
     try:
-        image = decode(sample.path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ImageError(str(sample.path), str(error)) from None
-    try:
-        result, label = transforms.with_label(image, sample.label, rng)
+        return transforms.with_label(image, sample.label, rng)
     except ImageError as error:
         where, what, hint = error.problems[0]
         raise ImageError(str(sample.path), f"{where}: {what}", hint) from None
-    return result, label

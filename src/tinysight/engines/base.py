@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -67,15 +66,13 @@ class OnnxNetwork:
     Args:
         model: contents of an ONNX file, images to scores.
         shape: shape of one image, (C, H, W).
-        typical: typical images as the transforms give them, each (N, C, H, W) float32; for int8.
+        typical: typical images as the transforms give them, (N, C, H, W) float32; for int8.
     """
 
     def __init__(
-        self, model: bytes, shape: tuple[int, int, int], typical: Sequence[np.ndarray] = ()
+        self, model: bytes, shape: tuple[int, int, int], typical: np.ndarray | None = None
     ) -> None:
-        self.model = model
-        self.shape = shape
-        self._typical = typical
+        self.model, self.shape, self._typical = model, shape, typical
 
     @cached_property
     def graph(self) -> OnnxModel:
@@ -93,7 +90,7 @@ class OnnxNetwork:
         """
         from tinysight.engines.int8 import quantize
 
-        return quantize(self.model, self._typical)
+        return quantize(self.model, np.empty(0) if self._typical is None else self._typical)
 
 
 class Engine(Protocol):
@@ -288,6 +285,8 @@ def convert(
     Raises:
         ExportError: it fails, takes too long or writes no such file.
     """
+    import tempfile  # a prediction does without
+
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "network.onnx").write_bytes(model)
         try:

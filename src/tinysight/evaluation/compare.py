@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinysight.tasks.results import Difference, Result, ScoreResult
+from tinysight.tasks.results import Difference, Result
 
 
 class Comparison(NamedTuple):
@@ -35,13 +35,9 @@ class Comparison(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers by name; files and JSON say `pictures`, as they did from the first version."""
-        row = {
-            "pictures": self.images,
-            "label_flips": self.label_flips or 0,
-            "max_score_difference": self.max_score_difference,
-        }
-        boxes = self.max_box_difference
-        return row if boxes is None else {**row, "max_box_difference": boxes}
+        row = self._asdict() | {"pictures": self.images, "label_flips": self.label_flips or 0}
+        keys = ("pictures", "label_flips", "max_score_difference", "max_box_difference")
+        return {key: row[key] for key in keys if row[key] is not None}
 
     def cell(self) -> str:
         """Short, for a table.
@@ -57,22 +53,16 @@ class Comparison(NamedTuple):
         images, flips, score, _, box = self
         if flips is None:
             return f"the vectors of {images} images differ by up to {score:.3g}"
+        scores = f"scores differ by up to {score:.3g}"
         if box is None:
-            return f"{flips} of {images} labels change, scores differ by up to {score:.3g}"
-        return (
-            f"other boxes in {flips} of {images} images, scores differ by up to {score:.3g}, "
-            f"corners by up to {box:.3g} of the image"
-        )
+            return f"{flips} of {images} labels change, {scores}"
+        corners = f"corners by up to {box:.3g} of the image"
+        return f"other boxes in {flips} of {images} images, {scores}, {corners}"
 
 
 def compare(expected: Iterable[Result], found: Iterable[Result]) -> Comparison:
     """Two results for each image, in the same order."""
     return summarize(a.difference(b) for a, b in zip(expected, found, strict=True))
-
-
-def compare_scores(expected: np.ndarray, found: np.ndarray) -> Comparison:
-    """Scores (N, K) of two runs; the decision is the best class."""
-    return compare(*([ScoreResult("", row) for row in rows] for rows in (expected, found)))
 
 
 def summarize(differences: Iterable[Difference]) -> Comparison:

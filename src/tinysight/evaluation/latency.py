@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,30 +45,29 @@ def measure_latency(
         transforms: from a decoded image to one input.
         images: how many to time; a few more go first to warm up.
     """
-    step = max(1, len(paths) // images)
-    chosen = list(paths)[::step][:images]
+
+    def prepare(image: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(0) if transforms.random else None
+        return to_batch([transforms.with_label(image, 0, rng)[0]])
+
+    chosen = list(paths)[:: max(1, len(paths) // images)][:images]
     rows = []
     for i, path in enumerate((*chosen[:_WARM], *chosen)):
-        try:
-            times = _one(predict, path, transforms)
-        except ImageError:
-            continue
-        if i >= min(_WARM, len(chosen)):
-            rows.append(times)
+        with suppress(ImageError):
+            times = time_steps((decode, prepare, predict), path)
+            if i >= min(_WARM, len(chosen)):
+                rows.append([*times, sum(times)])
     if not rows:
         return None
-    table = 1e3 * np.array(rows)
-    columns = (*table.T, table.sum(axis=1))
-    spreads = [Percentiles(*map(float, np.quantile(column, [0.5, 0.95]))) for column in columns]
-    return Latency(len(rows), *spreads)
+    spreads = np.quantile(1e3 * np.array(rows), [0.5, 0.95], axis=0).T
+    return Latency(len(rows), *(Percentiles(*spread) for spread in spreads.tolist()))
 
 
-def _one(predict: Predict, path: str | Path, transforms: Compose) -> tuple[float, float, float]:
-    start = time.perf_counter()
-    image = decode(path)
-    decoded = time.perf_counter()
-    rng = np.random.default_rng(0) if transforms.random else None
-    batch = to_batch([transforms.with_label(image, 0, rng)[0]])
-    prepared = time.perf_counter()
-    predict(batch)
-    return decoded - start, prepared - decoded, time.perf_counter() - prepared
+def time_steps(steps: Sequence[Callable[[Any], Any]], value: Any) -> list[float]:
+    """Seconds that each of these takes, called with what the one before it gave, the first with `value`."""
+    seconds = []
+    for step in steps:
+        start = time.perf_counter()
+        value = step(value)
+        seconds.append(time.perf_counter() - start)
+    return seconds

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,7 +22,7 @@ from tinysight.data.lists import Sample
 from tinysight.data.samples import read_sample
 from tinysight.errors import DataError, ImageError
 from tinysight.registry import metrics as metric_registry
-from tinysight.tasks.base import Scored, Task, task_of_labels
+from tinysight.tasks.base import Task, task_of_labels
 from tinysight.transforms import Compose, to_batch
 from tinysight.transforms.base import Label
 
@@ -72,10 +73,6 @@ class Evaluation:
         if self.task is None:
             object.__setattr__(self, "task", task_of_labels(self.labels))
 
-    def confusion(self) -> np.ndarray | None:
-        """Counts (K, K): row = label, column = class with the highest score; None of other tasks."""
-        return self.task.confusion(Scored(self.scores, self.labels))
-
 
 def evaluate(
     predict: Predict,
@@ -106,15 +103,19 @@ def evaluate(
         ConfigError: `predict` returns another number of classes, or a metric cannot be computed.
     """
     started = time.perf_counter()
-    checks = task or task_of_labels(np.asarray([0]))
+    check = (task or task_of_labels(np.asarray([0]))).check_scores
 
     def checked(images: np.ndarray) -> np.ndarray:
-        return checks.check_scores(predict(images), len(images), labels)
+        return check(predict(images), len(images), labels)
 
     found = predict_all(checked, samples, transforms, batch_size, threads)
     unreadable = tuple((str(samples[i].path), reason) for i, reason in found.unreadable)
     if not len(found.outputs):
-        raise _nothing_read(samples, unreadable)
+        if not unreadable:
+            raise DataError("evaluation", "there are no images to evaluate")
+        path, reason = unreadable[0]
+        what = f"none of the {len(samples)} images could be read; the first: {reason}"
+        raise DataError(path, what, "is data.root right?")
     task = task or task_of_labels(found.targets)
     values = compute_metrics(metrics, found.outputs, found.targets)
     seconds = time.perf_counter() - started
@@ -144,16 +145,19 @@ def predict_all(
 
     workers = threads or min(4, os.cpu_count() or 1)
     reading = ordered_map(read, range(len(samples)), workers, 2 * batch_size)
-    with _one_opencv_thread(), closing(reading):
+    with ExitStack() as after, closing(reading):
+        # Each reading thread works alone: OpenCV's own threads inside them only get in the way.
+        after.callback(cv2.setNumThreads, cv2.getNumThreads())
+        cv2.setNumThreads(1)
         for batch in grouped(reading, batch_size, lambda r: not isinstance(r[1], ImageError)):
             images = []
             for i, image, label in batch:
                 if isinstance(image, ImageError):
                     unreadable.append((i, image.problems[0].what))
-                    continue
-                images.append(image)
-                targets.append(label)
-                paths.append(str(samples[i].path))
+                else:
+                    images.append(image)
+                    targets.append(label)
+                    paths.append(str(samples[i].path))
             if images:
                 outputs.append(predict(to_batch(images)))
     found = np.concatenate(outputs) if outputs else np.empty((0, 0), np.float32)
@@ -182,28 +186,6 @@ def compute_metrics(
     for i, spec in enumerate(specs):
         found = metric_registry.build(spec, f"metrics.{i}", scores=scores, labels=labels)
         for key, value in found.items():
-            name, n = key, 1
-            while name in values:
-                n += 1
-                name = f"{key}_{n}"
-            values[name] = float(value)
+            names = (key if n == 1 else f"{key}_{n}" for n in count(1))
+            values[next(name for name in names if name not in values)] = float(value)
     return values
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    """Each reading thread works alone: OpenCV's own threads inside them only get in the way."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _nothing_read(samples: Sequence[Sample], unreadable: Sequence[tuple[str, str]]) -> DataError:
-    if not unreadable:
-        return DataError("evaluation", "there are no images to evaluate")
-    path, reason = unreadable[0]
-    what = f"none of the {len(samples)} images could be read; the first: {reason}"
-    return DataError(path, what, "is data.root right?")

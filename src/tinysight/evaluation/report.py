@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,33 +15,18 @@ from tinysight.bundle.manifest import Manifest
 from tinysight.data.labels import label_names
 from tinysight.data.lists import Sample, read_list, read_split
 from tinysight.errors import ConfigError, DataError
+from tinysight.evaluation import threshold as thresholds
 from tinysight.evaluation.latency import Latency, measure_latency
 from tinysight.evaluation.predictor import Evaluation, Predict, compute_metrics, evaluate
-from tinysight.evaluation.threshold import (
-    apply_threshold,
-    choose_threshold,
-    describe_rule,
-    fpr_on_new_images,
-    threshold_scores,
-)
+from tinysight.metrics.classification import LabelRates
 from tinysight.metrics.intervals import Interval
 from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.registry import engines
-from tinysight.tasks.base import (
-    BinaryScores,
-    LabelRates,
-    Misclassification,
-    Scored,
-    Section,
-    Task,
-    task_of_bundle,
-    task_of_recipe,
-)
+from tinysight.tasks import base as tasks
+from tinysight.tasks.base import Misclassification, Scored, Task, TaskTable
 from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tinysight.config import Recipe
 
 
@@ -85,7 +71,7 @@ class EvaluationReport:
 
     labels: tuple[str, ...]
     evaluation: Evaluation
-    binary: BinaryScores | None
+    binary: tasks.BinaryScores | None
     threshold: ThresholdResult | None
     chosen: str
     calibration: dict[str, float]
@@ -100,32 +86,30 @@ class EvaluationReport:
         return self.evaluation.task
 
     @property
-    def _scored(self) -> Scored:
+    def scored(self) -> Scored:
+        """What the task is asked with, at the threshold in force."""
         found, name = self.evaluation, self.binary.name if self.binary else None
         threshold = self.threshold.threshold if self.threshold else None
         positive = self.labels.index(name) if name in self.labels else None
         return Scored(found.scores, found.labels, self.labels, threshold, positive)
 
-    def predicted(self) -> np.ndarray:
-        """Class ids (N,) as the threshold decides, or those with the highest score without one."""
-        return self.task.predicted(self._scored)
-
     def confusion(self) -> np.ndarray | None:
         """Counts (K, K): row = label, column = prediction; None where an image has not one class."""
-        return self.task.confusion(self._scored)
+        return self.task.confusion(self.scored)
 
     def label_rates(self) -> list[tuple[str, LabelRates]]:
         """Each label with its rates; empty where there are none."""
-        rates = self.task.label_rates(self._scored)
+        rates = self.task.label_rates(self.scored)
         return list(zip(self.labels, rates, strict=True)) if rates else []
 
     def misclassified(self) -> tuple[list[Misclassification], int]:
         """All wrong decisions, the surest first, and the number of decisions."""
-        return self.task.misclassified(self._scored)
+        wrong, total = self.task.misclassified(self.scored)
+        return sorted(wrong, key=lambda decision: -decision.gap), total
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[TaskTable]:
         """Tables of the task's own."""
-        return self.task.sections(self._scored)
+        return self.task.sections(self.scored)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the scores, as plain data."""
@@ -147,12 +131,9 @@ class EvaluationReport:
 
     def labels_json(self) -> dict[str, Any]:
         """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
-        rows = {}
-        for name, rates in self.label_rates():
-            row = rates._asdict()
-            rows[name] = {"pictures": row.pop("support"), **row}
-        tree, confusion = {"labels": rows}, self.confusion()
-        return tree if confusion is None else {**tree, "confusion": confusion.tolist()}
+        keys, confusion = ("pictures", *LabelRates._fields[1:]), self.confusion()
+        rows = {name: dict(zip(keys, row, strict=True)) for name, row in self.label_rates()}
+        return {"labels": rows} | ({} if confusion is None else {"confusion": confusion.tolist()})
 
     def _threshold_json(self) -> dict[str, Any] | None:
         if self.threshold is None:
@@ -180,7 +161,7 @@ def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
     about = bundle.manifest
     session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(about.transforms, "transforms")
-    task = task_of_recipe(recipe) if recipe else task_of_bundle(about)
+    task = tasks.task_of_recipe(recipe) if recipe else tasks.task_of_bundle(about)
     return Subject(session.run, transforms, about.labels, task, recipe, about)
 
 
@@ -191,7 +172,7 @@ def subject_of_recipe(predict: Predict, recipe: Recipe) -> Subject:
         predict: (N, C, H, W) float32 to scores.
         recipe: of the run, or with other images and metrics.
     """
-    labels, task = label_names(recipe.data), task_of_recipe(recipe)
+    labels, task = label_names(recipe.data), tasks.task_of_recipe(recipe)
     return Subject(predict, recipe.eval_transforms(), labels, task, recipe)
 
 
@@ -211,8 +192,6 @@ def images_of(
     """
     recipe, labels = subject.recipe, subject.labels
     if list_file:
-        from pathlib import Path
-
         target = recipe.data.target if recipe else next(iter(subject.task.targets()))
         delimiter = recipe.data.delimiter if recipe else None
         root = root or Path(list_file).parent
@@ -243,78 +222,61 @@ def assess(
         DataError: the evaluation list cannot be read, or no image of it.
     """
     predict, transforms, labels, task, recipe, manifest = subject
+    samples = images_of(subject) if samples is None else samples
+    metrics = [m.spec for m in recipe.metrics] if recipe else task.default_metrics
+    size = recipe.data.eval_batch_size if recipe else 64
     found = evaluate(
-        predict,
-        images_of(subject) if samples is None else samples,
-        transforms,
-        [m.spec for m in recipe.metrics] if recipe else task.default_metrics,
-        batch_size=recipe.data.eval_batch_size if recipe else 64,
-        labels=labels,
-        task=task,
+        predict, samples, transforms, metrics, batch_size=size, labels=labels, task=task
     )
     times = measure_latency(predict, found.paths, transforms) if latency else None
-    if manifest:
-        return report_of_bundle(found, manifest, latency=times)
-    assert recipe is not None  # only a bundle goes without
-    return report_of_recipe(found, recipe, labels, latency=times)
+    return report_of(found, labels, recipe, manifest, times)
 
 
-def report_of_recipe(
-    evaluation: Evaluation,
-    recipe: Recipe,
+def report_of(
+    found: Evaluation,
     labels: Sequence[str],
-    *,
+    recipe: Recipe | None = None,
+    manifest: Manifest | None = None,
     latency: Latency | None = None,
 ) -> EvaluationReport:
-    """The report on a trained network; its threshold is chosen on these images, see `assess`.
+    """The report on an evaluation.
+
+    Args:
+        found: the evaluation.
+        labels: the K label names.
+        recipe: of a trained network; its threshold is chosen on these images, see `assess`.
+        manifest: of a bundle; it has its own threshold. One of the two is needed.
+        latency: of one image. Default: not measured.
 
     Raises:
         ConfigError: the recipe asks for an operating point that is not supported.
     """
-    section, task, found = recipe.export, evaluation.task, evaluation
+    task, shipped, calibrate, point, expected = found.task, None, False, None, None
     temperature = task.fit_temperature(found.scores, found.labels)
-    if section.calibrate and temperature is not None:
-        scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
-        specs = [m.spec for m in recipe.metrics]
-        found = replace(found, scores=scores, metrics=compute_metrics(specs, scores, found.labels))
-    spec, point = section.postprocess.spec, section.operating_point
+    if manifest:
+        spec, shipped = manifest.postprocess, manifest.threshold
+    else:
+        assert recipe is not None  # only a bundle goes without
+        spec, point = recipe.export.postprocess.spec, recipe.export.operating_point
+        calibrate = recipe.export.calibrate
+        if calibrate and temperature is not None:
+            scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
+            values = compute_metrics([m.spec for m in recipe.metrics], scores, found.labels)
+            found = replace(found, scores=scores, metrics=values)
+    chosen = shipped.chosen if shipped else f"none: the post-processor is {spec['name']}"
     try:
-        result = choose_threshold(found, point, spec, labels)
-        chosen = describe_rule(result, point is not None) if result else _none(spec)
+        result = thresholds.choose_threshold(found, point, spec, labels)
     except DataError as error:
         result, chosen = None, str(error)
+    if result and manifest:
+        ends = shipped.interval if shipped else None
+        result = result._replace(interval=ends and Interval(*ends))
+        expected = thresholds.fpr_on_new_images(manifest, result.counts.negatives)
+    elif result:
+        chosen = thresholds.describe_rule(result, point is not None)
+    binary = thresholds.threshold_scores(found, spec, labels)
+    calibration = task.calibration(found.scores, found.labels)
     return EvaluationReport(
-        tuple(labels),
-        found,
-        threshold_scores(found, spec, labels),
-        result,
-        chosen,
-        task.calibration(found.scores, found.labels),
-        temperature,
-        section.calibrate,
-        latency,
-    )
-
-
-def report_of_bundle(
-    evaluation: Evaluation, manifest: Manifest, *, latency: Latency | None = None
-) -> EvaluationReport:
-    """The report on a bundle: its own threshold on these images, beside what is expected of it."""
-    result, point, found = apply_threshold(manifest, evaluation), manifest.threshold, evaluation
-    if result and point:
-        result = result._replace(interval=point.interval and Interval(*point.interval))
-    return EvaluationReport(
-        manifest.labels,
-        found,
-        threshold_scores(found, manifest.postprocess, manifest.labels),
-        result,
-        point.chosen if point else _none(manifest.postprocess),
-        found.task.calibration(found.scores, found.labels),
-        found.task.fit_temperature(found.scores, found.labels),
-        latency=latency,
-        expected_fpr=fpr_on_new_images(manifest, result.counts.negatives) if result else None,
-    )
-
-
-def _none(postprocess: Mapping[str, Any]) -> str:
-    return f"none: the post-processor is {postprocess['name']}"
+        tuple(labels), found, binary, result, chosen,
+        calibration, temperature, calibrate, latency, expected,
+    )  # fmt: skip

@@ -8,24 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinysight.bundle import manifest as bundle_manifest
-from tinysight.bundle.manifest import Manifest
+from tinysight.bundle.manifest import Manifest, ShippedThreshold
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Evaluation
+from tinysight.metrics import operating_point as points
 from tinysight.metrics.intervals import Interval
-from tinysight.metrics.operating_point import (
-    Counts,
-    ThresholdResult,
-    at_target_fpr,
-    at_target_precision,
-    at_threshold,
-    expected_fpr,
-)
+from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.tasks.base import BinaryScores, Scored, Task
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Export, OperatingPoint
 
+_RULES = {"target_fpr": points.at_target_fpr, "target_precision": points.at_target_precision}
 PREFIX = "operating_point."  # begins the names of a bundle's metrics that belong to its threshold
 
 
@@ -35,10 +29,9 @@ def check_operating_point(export: Export, labels: Sequence[str], task: Task) -> 
     Raises:
         ConfigError: an `operating_point` or `calibrate` that is not supported; with what would be.
     """
-    if export.operating_point is not None:
-        what, hint = task.no_threshold(export.postprocess.spec, len(labels))
-        if what:
-            raise ConfigError("export.operating_point", what, hint)
+    problem = task.no_threshold(export.postprocess.spec, len(labels))
+    if export.operating_point and problem:
+        raise problem
     if export.calibrate and not task.calibrates:
         raise ConfigError("export.calibrate", "this task has no probabilities", "set it to false")
 
@@ -74,19 +67,14 @@ def choose_threshold(
     """
     binary = threshold_scores(evaluation, postprocess, labels)
     if binary is None:
-        if point is None:
-            return None
-        what, hint = evaluation.task.no_threshold(postprocess, len(labels))
-        raise ConfigError("export.operating_point", what, hint)
-    scores, truth, clusters = binary[:3]
-    if point and point.target_fpr is not None:
-        return at_target_fpr(scores, truth, point.target_fpr, clusters=clusters)
-    if point and point.target_precision is not None:
-        return at_target_precision(scores, truth, point.target_precision, clusters=clusters)
-    given = postprocess.get("threshold", 0.5)
-    if point and point.threshold is not None:
-        given = point.threshold
-    return at_threshold(scores, truth, float(given), clusters=clusters)
+        problem = evaluation.task.no_threshold(postprocess, len(labels))
+        if point and problem:
+            raise problem
+        return None
+    given = {"threshold": float(postprocess.get("threshold", 0.5))}
+    ((rule, value),) = (point.model_dump(exclude_none=True) if point else given).items()
+    at = _RULES.get(rule, points.at_threshold)
+    return at(binary.scores, binary.truth, value, clusters=binary.clusters)
 
 
 def with_threshold(
@@ -105,24 +93,19 @@ def describe_rule(result: ThresholdResult, from_point: bool) -> str:
         from_point: True if `export.operating_point` asked for it, False if it is the post-processor's.
     """
     counts = result.counts
-    on = f"on {counts.negatives} negatives and {counts.positives} positives"
-    if result.rule == "target_fpr":
-        return f"target_fpr {result.target:g} {on}"
-    if result.rule == "target_precision":
-        return f"target_precision {result.target:g} {on}"
+    if result.target is not None:
+        on = f"on {counts.negatives} negatives and {counts.positives} positives"
+        return f"{result.rule} {result.target:g} {on}"
     where = "operating_point" if from_point else "postprocess"
     return f"set in the recipe (export.{where}.threshold)"
 
 
 def threshold_to_manifest(
     result: ThresholdResult, from_point: bool
-) -> tuple[bundle_manifest.ShippedThreshold, dict[str, float]]:
+) -> tuple[ShippedThreshold, dict[str, float]]:
     """The manifest's entry of a threshold, and its counts and rates as metrics of the manifest."""
     numbers: dict[str, float] = {
-        "positives": result.counts.positives,
-        "negatives": result.counts.negatives,
-        "true_positives": result.counts.true_positives,
-        "false_positives": result.counts.false_positives,
+        **result.counts._asdict(),
         "allowed": result.allowed,
         "effective_negatives": result.effective,
     }
@@ -130,9 +113,7 @@ def threshold_to_manifest(
         if rate := getattr(result, name):
             numbers |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
     ends = result.interval and (result.interval.low, result.interval.high)
-    entry = bundle_manifest.ShippedThreshold(
-        result.threshold, describe_rule(result, from_point), ends
-    )
+    entry = ShippedThreshold(result.threshold, describe_rule(result, from_point), ends)
     return entry, {PREFIX + name: float(value) for name, value in numbers.items()}
 
 
@@ -146,26 +127,10 @@ def fpr_on_new_images(manifest: Manifest, negatives: int) -> Interval | None:
     Returns:
         None if the bundle does not say what its threshold was chosen on, or there are no negatives.
     """
-    numbers = {
-        key.removeprefix(PREFIX): value
-        for key, value in manifest.metrics.items()
-        if key.startswith(PREFIX)
-    }
+    metrics = manifest.metrics.items()
+    numbers = {k.removeprefix(PREFIX): v for k, v in metrics if k.startswith(PREFIX)}
     if not numbers.get("negatives") or not negatives:
         return None
-    counts = Counts(*(int(numbers[name]) for name in Counts._fields))
-    return expected_fpr(
-        counts,
-        negatives,
-        allowed=int(numbers["allowed"]),
-        effective=numbers["effective_negatives"],
-    )
-
-
-def apply_threshold(manifest: Manifest, evaluation: Evaluation) -> ThresholdResult | None:
-    """Rates of the bundle's threshold on these images; None if it has none."""
-    binary = threshold_scores(evaluation, manifest.postprocess, manifest.labels)
-    if binary is None:
-        return None
-    threshold = float(manifest.postprocess.get("threshold", 0.5))
-    return at_threshold(binary.scores, binary.truth, threshold, clusters=binary.clusters)
+    counts = points.Counts(*(int(numbers[name]) for name in points.Counts._fields))
+    allowed, effective = int(numbers["allowed"]), numbers["effective_negatives"]
+    return points.expected_fpr(counts, negatives, allowed=allowed, effective=effective)

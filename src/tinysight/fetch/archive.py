@@ -89,6 +89,12 @@ def extract(archive: Path, folder: Path, limits: Limits = DEFAULT) -> list[str]:
     return names
 
 
+def content_of(folder: Path) -> Path:
+    """Where the content of an unpacked archive lies: in its only sub-folder, if that is all there is."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith("._")]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+
+
 def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
     packed = max(archive.stat().st_size, 1)
     allowed = min(limits.total, max(int(packed * limits.ratio), limits.ratio_from))
@@ -116,11 +122,10 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
 
 
 def _copy(source: IO[bytes], file: IO[bytes], size: int, where: str) -> None:
-    left = size
-    while left >= 0 and (piece := source.read(min(_CHUNK, left + 1))):
-        left -= len(piece)
+    while size >= 0 and (piece := source.read(min(_CHUNK, size + 1))):
+        size -= len(piece)
         file.write(piece)
-    if left:
+    if size:
         raise FetchError(where, "is longer or shorter than the archive says")
     file.flush()
     os.fsync(file.fileno())
@@ -132,11 +137,9 @@ def _members(archive: Path, allowed: int) -> Iterator[_Member]:
         file.seek(0)
         if start in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _zip_members(file)
-        elif start[:2] == b"\x1f\x8b":
-            with gzip.open(file) as stream:
-                yield from _tar_members(_Bounded(archive, stream, allowed))
         else:
-            yield from _tar_members(_Bounded(archive, file, allowed))
+            plain = gzip.GzipFile(fileobj=file) if start[:2] == b"\x1f\x8b" else file
+            yield from _tar_members(_Bounded(archive, plain, allowed))
 
 
 class _Bounded:
@@ -175,13 +178,13 @@ def _tar_members(bounded: Any) -> Iterator[_Member]:
     with tar:
         while (info := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
-            problem = ""
-            if info.size < 0:
-                problem = "has a negative size"
-            elif info.issym() or info.islnk():
-                problem = f"links to {info.linkname!r}; links are refused"
-            elif not (info.isdir() or info.type in (b"0", b"\0")) or info.issparse():
-                problem = _NEITHER
+            plain = info.isdir() or info.type in (b"0", b"\0")
+            linked = info.issym() or info.islnk()
+            problem = _first({
+                "has a negative size": info.size < 0,
+                f"links to {info.linkname!r}; links are refused": linked,
+                _NEITHER: not plain or info.issparse(),
+            })  # fmt: skip
             size = 0 if info.isdir() else info.size
             yield _Member(info.name, problem, info.isdir(), size, partial(tar.extractfile, info))
         bounded.finish(tar.offset)  # tarfile takes any broken header after the first for the end
@@ -191,21 +194,16 @@ def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as packed:
         for info in packed.infolist():
             name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
-            problem = ""
             if not (info.flag_bits & 0x800 or name.isascii()):
-                try:  # zipfile reads names that are not marked as UTF-8 as CP437
-                    name = name.encode("cp437").decode("utf-8")
-                except UnicodeError:
-                    problem = "its name is not UTF-8"
-            folder = name.endswith("/")
-            if kind == stat.S_IFLNK:
-                problem = "is a link; links are refused"
-            elif kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
-                problem = _NEITHER
-            elif info.flag_bits & 0x1:
-                problem = "is encrypted"
-            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                problem = f"is packed by method {info.compress_type}"
+                # zipfile reads names that are not marked as UTF-8 as CP437.
+                name = name.encode("cp437").decode("utf-8", "surrogateescape")
+            folder, method = name.endswith("/"), info.compress_type
+            problem = _first({
+                "is a link; links are refused": kind == stat.S_IFLNK,
+                _NEITHER: kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG),
+                "is encrypted": bool(info.flag_bits & 0x1),
+                f"is packed by method {method}": method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            })  # fmt: skip
             size = 0 if folder else info.file_size
             yield _Member(name, problem, folder, size, partial(packed.open, info))
 
@@ -231,16 +229,18 @@ def name_problem(raw: str) -> str:
     except UnicodeEncodeError:
         return "its name is not UTF-8"
     parts = PurePosixPath(raw).parts
-    if any(unicodedata.category(c) == "Cc" for c in raw):
-        return "its name has control characters"
-    if raw.startswith("/"):
-        return "its name is absolute"
-    if "\\" in raw or ":" in raw:
-        return "its name has a backslash or a colon, which Windows takes for a folder or a drive"
-    if ".." in parts:
-        return "its name leads out of the folder"
-    if length > 1000 or len(parts) > 32 or any(len(p.encode("utf-8")) > 255 for p in parts):
-        return "its name is too long"
-    if any(p != p.rstrip(". ") or _DEVICES.fullmatch(p) for p in parts):
-        return "its name cannot exist on Windows"
-    return ""
+    longest = max((len(part.encode("utf-8")) for part in parts), default=0)
+    backslash = "its name has a backslash or a colon, which Windows takes for a folder or a drive"
+    return _first({
+        "its name has control characters": any(unicodedata.category(c) == "Cc" for c in raw),
+        "its name is absolute": raw.startswith("/"),
+        backslash: bool(set("\\:") & set(raw)),
+        "its name leads out of the folder": ".." in parts,
+        "its name is too long": length > 1000 or len(parts) > 32 or longest > 255,
+        "its name cannot exist on Windows": any(p != p.rstrip(". ") or _DEVICES.fullmatch(p) for p in parts),
+    })  # fmt: skip
+
+
+def _first(problems: dict[str, bool]) -> str:
+    """The first of the problems that there is, or an empty text."""
+    return next((what for what, there in problems.items() if there), "")

@@ -34,17 +34,14 @@ class Record(NamedTuple):
 
 def cache_folder() -> Path:
     """`TINYSIGHT_CACHE`, else `XDG_CACHE_HOME/tinysight`, else the cache folder of the operating system."""
-    if chosen := os.environ.get("TINYSIGHT_CACHE"):
+    home, get = Path.home(), os.environ.get
+    if chosen := get("TINYSIGHT_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tinysight" / "cache"
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(xdg).is_absolute():
-        return Path(xdg) / "tinysight"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tinysight"
-    return Path.home() / ".cache" / "tinysight"
+        return Path(get("LOCALAPPDATA") or home / "AppData" / "Local") / "tinysight" / "cache"
+    usual = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    xdg = Path(get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else usual) / "tinysight"
 
 
 def offline() -> bool:
@@ -65,20 +62,13 @@ def path_for(url: str, folder: Path) -> Path:
     return folder.joinpath(*safe)
 
 
-def digest_of(file: Path) -> tuple[hashlib._Hash, int]:
-    """SHA-256 and size of a file, read in pieces."""
-    digest, size = hashlib.sha256(), 0
+def digest_of(file: Path) -> hashlib._Hash:
+    """SHA-256 of a file, read in pieces; more may follow."""
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
         while piece := stream.read(_CHUNK):
             digest.update(piece)
-            size += len(piece)
-    return digest, size
-
-
-def hash_file(file: Path) -> tuple[str, int]:
-    """Hexadecimal SHA-256 and size of a file."""
-    digest, size = digest_of(file)
-    return digest.hexdigest(), size
+    return digest
 
 
 def recorded(url: str, folder: Path) -> Record | None:
@@ -101,11 +91,8 @@ def record(url: str, folder: Path, entry: Record | None) -> None:
 def _read(folder: Path) -> dict[str, Record]:
     file = folder / "hashes.json"
     try:
-        plain = json.loads(file.read_text("utf-8"))
-        return {
-            str(url): Record(str(e["sha256"]), int(e["size"]), str(e["date"]))
-            for url, e in plain.items()
-        }
+        rows = json.loads(file.read_text("utf-8")).items()
+        return {u: Record(str(e["sha256"]), int(e["size"]), str(e["date"])) for u, e in rows}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinysight.errors import FetchError
-from tinysight.fetch.cache import digest_of, hash_file, locked, offline
+from tinysight.fetch.cache import digest_of, locked, offline
 from tinysight.fetch.transport import DEFAULT, Again, Policy, check_address, explain, open_url
 from tinysight.files import write_atomic
 
@@ -75,9 +75,9 @@ def download(
     # A file that is there was placed whole: no lock, so a cache may be read-only.
     with nullcontext() if path.is_file() else locked(path):
         if path.is_file():
-            found, size = hash_file(path)
+            found = digest_of(path).hexdigest()
             _compare(str(path), found, sha256)
-            return Downloaded(found, size, fresh=False)
+            return Downloaded(found, path.stat().st_size, fresh=False)
         part = _Part(url, path, policy, report or (lambda done, total: None))
         part.complete(sized=sha256 is None)
         found = part.digest.hexdigest()
@@ -110,7 +110,7 @@ class _Part:
         try:
             notes = json.loads(self.notes.read_text("utf-8"))
             if notes["url"] == url and notes["version"]:
-                self.digest, self.size = digest_of(self.file)
+                self.digest, self.size = digest_of(self.file), self.file.stat().st_size
                 self.version = str(notes["version"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -119,11 +119,12 @@ class _Part:
         """Begin again with this version of the remote file."""
         self.version, self.size, self.digest = version, 0, hashlib.sha256()
 
-    def drop(self) -> None:
-        """Forget what has arrived."""
+    def drop(self, why: str = "") -> Again:
+        """Forget what has arrived; the reason to ask for all of it."""
         self.start("")
         self.file.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
+        return Again(why)
 
     def complete(self, *, sized: bool) -> None:
         """Try until the file is whole, or `policy.attempts` tries in a row have brought no new byte."""
@@ -153,8 +154,7 @@ class _Part:
             answer = open_url(self.url, headers, self.policy)
         except FetchError as error:
             if error.status == 416 and resume:  # as long as the file or longer: not to be trusted
-                self.drop()
-                raise Again("the server cannot resume there") from None
+                raise self.drop("the server cannot resume there") from None
             raise
         with answer:
             total = self.check(answer, resumed=resume)
@@ -163,16 +163,15 @@ class _Part:
                 raise FetchError(self.url, what)
             try:
                 self.receive(answer, total)
-            except http.client.HTTPException as error:
-                raise explain(self.url, error, self.policy) from None
-            except OSError as error:
-                if error.errno in _FULL:
-                    what = f"the disk is full: {error.strerror}"
+            except (OSError, http.client.HTTPException) as error:
+                where, why = getattr(error, "filename", None), getattr(error, "strerror", "")
+                if getattr(error, "errno", None) in _FULL:
                     hint = f"{_FREE}; {self.size} bytes are kept in {self.file}"
-                    raise FetchError(str(self.file.parent), what, hint) from None
-                if error.filename is not None:
-                    what = f"cannot be written: {error.strerror}"
-                    raise FetchError(str(error.filename), what) from None
+                    raise FetchError(
+                        str(self.file.parent), f"the disk is full: {why}", hint
+                    ) from None
+                if where is not None:
+                    raise FetchError(str(where), f"cannot be written: {why}") from None
                 raise explain(self.url, error, self.policy) from None
         if total is not None and self.size != total:
             raise Again(f"cut after {self.size} of {total} bytes")
@@ -186,15 +185,12 @@ class _Part:
             raise FetchError(self.url, f"the server answers {answer.status} {answer.reason}")
         total = answer.length
         if answer.status == 206:
-            said = answer.headers.get("Content-Range", "")
-            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", said)
-            first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
+            said = re.findall(r"^bytes (\d+)-(\d+)/(\d+)$", answer.headers.get("Content-Range", ""))
+            first, last, total = map(int, said[0]) if said else (-1, -1, -1)
             if not resumed or first != self.size or last != total - 1:
-                self.drop()
-                raise Again("the server sends another part than the one asked for")
+                raise self.drop("the server sends another part than the one asked for")
             if _version(answer) not in ("", self.version):
-                self.drop()
-                raise Again("the file has changed on the server since its first part")
+                raise self.drop("the file has changed on the server since its first part")
         most, free = self.policy.max_bytes, shutil.disk_usage(self.file.parent).free
         if total is not None and total > most:
             raise FetchError(self.url, f"is {total} bytes, more than the limit of {most}")
@@ -205,20 +201,19 @@ class _Part:
 
     def receive(self, answer: http.client.HTTPResponse, total: int | None) -> None:
         """Append the body, or write it from the start where it is the whole file."""
-        if answer.status == 200:
+        whole = answer.status == 200
+        if whole:
             self.start(_version(answer))
-        with self.file.open("wb" if answer.status == 200 else "ab") as stream:
-            if answer.status == 200:
-                notes = {"url": self.url, "version": self.version}
-                write_atomic(self.notes, json.dumps(notes))
+        with self.file.open("wb" if whole else "ab") as stream:
+            if whole:
+                write_atomic(self.notes, json.dumps({"url": self.url, "version": self.version}))
             self.report(self.size, total)
             while piece := answer.read1(_CHUNK):
                 stream.write(piece)
                 self.digest.update(piece)
                 self.size += len(piece)
-                if self.size > self.policy.max_bytes:
-                    what = f"is more than the limit of {self.policy.max_bytes} bytes"
-                    raise FetchError(self.url, what)
+                if self.size > (most := self.policy.max_bytes):
+                    raise FetchError(self.url, f"is more than the limit of {most} bytes")
                 self.report(self.size, total)
 
 

@@ -19,18 +19,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tinysight.errors import FetchError
-from tinysight.fetch.archive import Limits, extract
-from tinysight.fetch.cache import (
-    Record,
-    cache_folder,
-    hash_file,
-    locked,
-    offline,
-    path_for,
-    record,
-    recorded,
-)
-from tinysight.fetch.download import Report, download
+from tinysight.fetch import cache as place
+from tinysight.fetch.archive import Limits, content_of, extract
+from tinysight.fetch.cache import Record, cache_folder, path_for
+from tinysight.fetch.download import Downloaded, Report, download
 from tinysight.fetch.transport import DEFAULT, Policy, check_address
 
 log = logging.getLogger(__name__)
@@ -114,43 +106,35 @@ def fetch(
     else:
         stem = urlsplit(source).path.rsplit("/", 1)[-1]
         row, asked = Artifact(stem or source, kind, (source,), ""), source
-    folder = cache_folder() if cache is None else cache
-    url = _in_cache(row, folder) or row.urls[0]
+    folder = cache or cache_folder()
+    first, *others = sorted(row.urls, key=lambda url: not path_for(url, folder).is_file())
     if accept_change:
-        path_for(url, folder).unlink(missing_ok=True)
-        record(url, folder, None)
-    for i, candidate in enumerate([url, *(u for u in row.urls if u != url)]):
+        path_for(first, folder).unlink(missing_ok=True)
+        place.record(first, folder, None)
+    for url in (first, *others):
         try:
-            sha256, size, fresh = _file(candidate, asked, folder, policy, report)
+            done = _file(url, asked, folder, policy, report)
+            break
         except FetchError as error:
-            if error.status == 404 and i + 1 < len(row.urls):
-                log.info("%s; trying the next address", error)
-                continue
-            raise
-        file = path_for(candidate, folder)
-        path = _unpacked(file, sha256, row) if file.name.lower().endswith(_ARCHIVES) else file
-        return Fetched(row, candidate, path, file, sha256, size, fresh)
-    raise AssertionError("unreachable: the last address returns or raises")
+            if error.status != 404 or url == (first, *others)[-1]:
+                raise
+            log.info("%s; trying the next address", error)
+    file = path_for(url, folder)
+    path = _unpacked(file, done.sha256, row) if file.name.lower().endswith(_ARCHIVES) else file
+    return Fetched(row, url, path, file, *done)
 
 
 def cached(row: Artifact, cache: Path | None = None) -> Path | None:
     """The file of a row if it is in the cache, unverified."""
-    folder = cache_folder() if cache is None else cache
-    url = _in_cache(row, folder)
-    return path_for(url, folder) if url else None
+    paths = (path_for(url, cache or cache_folder()) for url in row.urls)
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _in_cache(row: Artifact, folder: Path) -> str | None:
-    return next((u for u in row.urls if path_for(u, folder).is_file()), None)
-
-
-def _file(
-    url: str, name: str, folder: Path, policy: Policy, report: Report | None
-) -> tuple[str, int, bool]:
+def _file(url: str, name: str, folder: Path, policy: Policy, report: Report | None) -> Downloaded:
     check_address(url)
-    known, file = recorded(url, folder), path_for(url, folder)
-    if known and file.is_file() and hash_file(file)[0] != known.sha256:
-        if offline():
+    known, file = place.recorded(url, folder), path_for(url, folder)
+    if known and file.is_file() and place.digest_of(file).hexdigest() != known.sha256:
+        if place.offline():
             hint = "delete it, and fetch it again with a network"
             raise FetchError(str(file), f"is not what was fetched on {known.date}", hint)
         log.warning("%s is not what was fetched on %s: fetching it again", file, known.date)
@@ -158,16 +142,14 @@ def _file(
     done = download(_mirrored(url), file, policy=policy, report=report)
     if known and done.sha256 != known.sha256:
         file.unlink(missing_ok=True)
-        raise FetchError(
-            url,
-            f"has changed since it was first fetched on {known.date} (SHA-256 {known.sha256[:12]}..., "
-            f"{known.size} bytes; now {done.sha256[:12]}..., {done.size} bytes); not used",
-            f"if you trust the new file: tinysight models fetch {name} --accept-change",
-        )
+        was, now = (f"{about.sha256[:12]}..., {about.size} bytes" for about in (known, done))
+        what = f"has changed since it was first fetched on {known.date} (SHA-256 {was}; now {now})"
+        hint = f"if you trust the new file: tinysight models fetch {name} --accept-change"
+        raise FetchError(url, f"{what}; not used", hint)
     if not known:
         today = time.strftime("%Y-%m-%d", time.gmtime())
-        record(url, folder, Record(done.sha256, done.size, today))
-    return done.sha256, done.size, done.fresh
+        place.record(url, folder, Record(done.sha256, done.size, today))
+    return done
 
 
 def _mirrored(url: str) -> str:
@@ -179,8 +161,7 @@ def _unpacked(file: Path, sha256: str, row: Artifact) -> Path:
     """The folder of an archive's content; unpacked once for each content."""
     folder = file.with_name(f"{file.name}.{sha256[:12]}")
     if not folder.is_dir():
-        with locked(folder):
+        with place.locked(folder):
             if not folder.is_dir():
                 extract(file, folder, _DATA_LIMITS if row.kind == "data" else Limits())
-    inside = [p for p in folder.iterdir() if not p.name.startswith("._")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+    return content_of(folder)

@@ -31,9 +31,7 @@ _HINTS = {
     410: "the publisher has removed it",
 }
 _CLOCK = "check the clock; behind an inspecting proxy, set SSL_CERT_FILE to its certificate"
-_NETWORK = (
-    "is there a network? a proxy is read from https_proxy; TINYSIGHT_OFFLINE=1 uses the cache alone"
-)
+_NETWORK = "is there a network? https_proxy names a proxy; TINYSIGHT_OFFLINE=1 uses the cache alone"
 
 
 class Policy(NamedTuple):
@@ -101,22 +99,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, url: str, policy: Policy) -> None:
         self.url, self.policy, self.hops = url, policy, 0
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, *rest: Any
-    ) -> urllib.request.Request | None:
-        here, there = req.full_url, str(rest[-1])
+    def redirect_request(self, req: Any, fp: Any, *rest: Any) -> urllib.request.Request | None:
+        fp.close()  # its body says nothing
+        here, there, most = req.full_url, str(rest[-1]), self.policy.max_redirects
         scheme = urlsplit(there).scheme
         self.hops += 1
-        try:
-            if self.hops > self.policy.max_redirects:
-                what = f"more than {self.policy.max_redirects} redirects; gave up"
-                raise FetchError(self.url, what)
-            if urlsplit(here).scheme == "https" and scheme != "https":
-                raise FetchError(here, f"redirects from https to {scheme}; not followed")
-            check_address(there, f"{here} redirects to {there}")
-        except FetchError:
-            fp.close()
-            raise
+        if self.hops > most:
+            raise FetchError(self.url, f"more than {most} redirects; gave up")
+        if urlsplit(here).scheme == "https" and scheme != "https":
+            raise FetchError(here, f"redirects from https to {scheme}; not followed")
+        check_address(there, f"{here} redirects to {there}")
         return super().redirect_request(req, fp, *rest)
 
 
@@ -136,61 +128,47 @@ def open_url(url: str, headers: Mapping[str, str], policy: Policy) -> http.clien
     check_address(url)
     headers = {"User-Agent": f"tinysight/{__version__}", **headers}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked
-    opener = urllib.request.OpenerDirector()  # without the handlers of file:, ftp: and data:
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=_context(*map(os.environ.get, _CERTIFICATES))),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(url, policy),
-    ):
-        opener.add_handler(handler)
+    https = urllib.request.HTTPSHandler(context=_context(*map(os.environ.get, _CERTIFICATES)))
+    opener = urllib.request.build_opener(https, _Redirects(url, policy))
     try:
         answer: http.client.HTTPResponse = opener.open(request, timeout=policy.timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _of_status(url, error) from None
     except (OSError, http.client.HTTPException) as error:
         raise explain(url, error, policy) from None
     return answer
 
 
-def _of_status(url: str, error: urllib.error.HTTPError) -> FetchError | Again:
-    what = f"the server answers {error.code} {error.reason or ''}".rstrip()
-    if error.code in _WORTH_A_TRY:
-        wait = error.headers.get("Retry-After") or ""
-        return Again(what, float(wait) if wait.isdecimal() else 0.0)
-    final = FetchError(url, what, _HINTS.get(error.code, ""))
-    final.status = error.code
-    return final
-
-
 def explain(url: str, error: BaseException, policy: Policy) -> FetchError | Again:
-    """What a failure of the network means, in one line."""
+    """What a failure of the network, or a status that is none of success, means, in one line."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        what = f"the server answers {error.code} {error.reason or ''}".rstrip()
+        if error.code in _WORTH_A_TRY:
+            wait = error.headers.get("Retry-After") or ""
+            return Again(what, float(wait) if wait.isdecimal() else 0.0)
+        final = FetchError(url, what, _HINTS.get(error.code, ""))
+        final.status = error.code
+        return final
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    host = urlsplit(url).hostname
+    host, hint = urlsplit(url).hostname, _NETWORK
     match reason:
-        case ssl.SSLCertVerificationError():
-            what = f"the certificate of {host} is not valid: {reason.verify_message}"
-            return FetchError(url, what, _CLOCK)
         case TimeoutError():
             return Again(f"no answer within {policy.timeout:g} s")
         case ConnectionRefusedError():
-            return FetchError(url, f"{host} refuses the connection", _NETWORK)
+            what = f"{host} refuses the connection"
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionError():
             return Again("the connection was cut")
         case http.client.IncompleteRead():
             return Again("the answer was cut")
         case http.client.HTTPException():
             return Again(f"the server does not speak HTTP ({type(reason).__name__})")
+        case ssl.SSLCertVerificationError():
+            what, hint = f"the certificate of {host} is not valid: {reason.verify_message}", _CLOCK
         case ssl.SSLError():
             said = (reason.reason or str(reason)).replace("_", " ").lower()
-            return FetchError(
-                url, f"no encrypted connection to {host}: {said}", "is a proxy in between?"
-            )
+            what, hint = f"no encrypted connection to {host}: {said}", "is a proxy in between?"
         case socket.gaierror():
-            return FetchError(url, f"the name {host} cannot be looked up", _NETWORK)
-    what = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return FetchError(url, f"{host} cannot be reached: {what}", _NETWORK)
+            what = f"the name {host} cannot be looked up"
+        case _:
+            said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+            what = f"{host} cannot be reached: {said}"
+    return FetchError(url, what, hint)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,14 +24,8 @@ OPSET = 18
 FAR = 2**31 - 1  # the end of a slice that reaches the end of its axis
 # What a graph that makes no sense runs into.
 NONSENSE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError
+)  # fmt: skip
 _MAX_NODES = 100_000
 
 
@@ -78,11 +74,8 @@ class Graph:
         """Declare an input; an open first side is the batch of the first input, so that inputs share it."""
         if any(side >= 2**24 for side in shape):
             raise Unsupported(f"an input of shape {list(shape)}")
-        batch = self.inputs[0].name if self.inputs else name
-        sides = [
-            dim(batch if axis == 0 else name, axis) if side < 0 else side
-            for axis, side in enumerate(shape)
-        ]
+        owners = [self.inputs[0].name if self.inputs else name, *[name] * len(shape)]
+        sides = (dim(owners[axis], axis) if side < 0 else side for axis, side in enumerate(shape))
         tensor = GraphTensor(name, np.dtype(dtype), tuple(sides))
         self.inputs.append(tensor)
         self.tensors[name] = tensor
@@ -115,9 +108,8 @@ class Graph:
             key = (value.dtype.str, value.shape, value.tobytes())
         if key not in self._names:
             self._names[key] = self.fresh("constant")
-            self.constants[self._names[key]] = (
-                value  # also keeps the array alive, so its id stays its own
-            )
+            # This also keeps the array alive, so its id stays its own.
+            self.constants[self._names[key]] = value
         return self._names[key]
 
     def emit(self, op: str, *inputs: Value | None, **attributes: Any) -> Value:
@@ -144,26 +136,22 @@ class Graph:
         names = [self.ref(v) for v in inputs]
         key = (op, *names, repr(sorted(attributes.items(), key=str)))
         if key not in self._made:
-            outputs: list[Value] = []
-            for dtype, shape in made:
-                name = self.fresh(op.lower())
-                sides = tuple(dim(name, i) if s is None else s for i, s in enumerate(shape))
-                outputs.append(self.tensors.setdefault(name, GraphTensor(name, dtype, sides)))
-            self.nodes.append(
-                Operation(
-                    op, names, [t.name for t in outputs if isinstance(t, GraphTensor)], attributes
-                )
-            )
-            self._made[key] = outputs
+            outputs = [self._tensor(op, *one) for one in made]
+            self.nodes.append(Operation(op, names, [t.name for t in outputs], attributes))
+            self._made[key] = [*outputs]
         return self._made[key]
 
     def emit_identity(self, value: Value) -> GraphTensor:
         """A tensor of its own with `value` in it."""
-        dtype, shape = known(value)
-        tensor = GraphTensor(self.fresh("identity"), dtype, shape)
-        self.tensors[tensor.name] = tensor
+        tensor = self._tensor("Identity", *known(value))
         self.nodes.append(Operation("Identity", [self.ref(value)], [tensor.name]))
         return tensor
+
+    def _tensor(self, op: str, dtype: np.dtype[Any], shape: Sequence[Side | None]) -> GraphTensor:
+        """A new tensor, named after the operator that makes it; an unknown side is named after the tensor."""
+        name = self.fresh(op.lower())
+        sides = tuple(dim(name, i) if s is None else s for i, s in enumerate(shape))
+        return self.tensors.setdefault(name, GraphTensor(name, dtype, sides))
 
     def _fold(
         self, op: str, arrays: list[np.ndarray], attributes: Mapping[str, Any], made: Any
@@ -187,16 +175,9 @@ class Graph:
     def materialise(self, values: np.ndarray) -> GraphTensor:
         """An array of sides as a tensor that the model computes when it runs, int64."""
         parts: list[Value] = []
-        run: list[int] = []
-        for side in [*values.ravel().tolist(), None]:
-            if isinstance(side, int):
-                run.append(side)
-                continue
-            if run:
-                parts.append(np.array(run, np.int64))
-                run = []
-            if side is not None:
-                parts.append(self._side(side))
+        for plain, run in groupby(values.ravel().tolist(), lambda side: isinstance(side, int)):
+            sides = [*run]
+            parts += [np.array(sides, np.int64)] if plain else map(self._side, sides)
         vector = parts[0] if len(parts) == 1 else self.emit("Concat", *parts, axis=0)
         if values.shape != (vector.shape[0],):
             vector = self.emit("Reshape", vector, np.array(values.shape, np.int64))
@@ -215,10 +196,7 @@ class Graph:
                     factors.append(self.emit("Gather", shape, np.array([axis]), axis=0))
                 case Call(op=op, left=left, right=right):
                     factors.append(self.emit(op, self._side(left), self._side(right)))
-        total = factors[0]
-        for factor in factors[1:]:
-            total = self.emit("Mul", total, factor)
-        return total
+        return reduce(lambda total, factor: self.emit("Mul", total, factor), factors)
 
 
 def known(value: Value) -> Known:
@@ -264,15 +242,15 @@ def reshape(graph: Graph, x: Value, sides: Sequence[Side]) -> Value:
     rest = quotient(product(old), product(s for s in sides if not is_open(s)))
     if rest is not None:
         sides = [rest if is_open(s) else s for s in sides]
-    if tuple(sides) == tuple(old):
+    if tuple(sides) == old:
         return x
     target = list(sides)
     if not isinstance(x, np.ndarray):
         free = [i for i, s in enumerate(sides) if isinstance(s, Sym) or is_open(s)]
-        for i in free:
-            if len(free) > 1 and i < len(old) and old[i] == sides[i] and not is_open(sides[i]):
+        for i in [i for i in free if i < len(old) and old[i] == sides[i] and not is_open(sides[i])]:
+            if len(free) > 1:
                 target[i] = 0
-                free = [f for f in free if f != i]
+                free.remove(i)
         if len(free) == 1:
             target[free[0]] = -1
     return graph.emit("Reshape", x, as_vector(target))
@@ -295,11 +273,9 @@ def to_model(graph: Graph) -> OnnxModel:
     def renamed(old: Sequence[str]) -> tuple[str, ...]:
         return tuple(rename.get(name, name) for name in old)
 
+    nodes = ((n, renamed(n.inputs), renamed(n.outputs)) for n in graph.nodes)
     return OnnxModel(
-        nodes=tuple(
-            Node(n.op, renamed(n.inputs), (made := renamed(n.outputs)), n.attributes, made[0])
-            for n in graph.nodes
-        ),
+        nodes=tuple(Node(n.op, given, made, n.attributes, made[0]) for n, given, made in nodes),
         constants={rename.get(name, name): array for name, array in graph.constants.items()},
         inputs=tuple(_port(t, t.name, graph) for t in graph.inputs),
         outputs=tuple(_port(t, name, graph) for name, t in graph.outputs),

@@ -50,10 +50,8 @@ class Rewriter:
 
     def set_input(self, node: Operation, index: int, name: str) -> None:
         """Let `node` take `name` as its input number `index`."""
-        while len(node.inputs) <= index:
-            node.inputs.append("")
-        old = node.inputs[index]
-        if old:
+        node.inputs += [""] * (index + 1 - len(node.inputs))
+        if old := node.inputs[index]:
             self.users[old].remove(node)
         node.inputs[index] = name
         self.users[name].append(node)
@@ -68,12 +66,9 @@ class Rewriter:
             maker.outputs[maker.outputs.index(source)] = made
             self.makers[made] = maker
         else:
-            for user in list(self.users[made]):
-                for index, name in enumerate(user.inputs):
-                    if name == made:
-                        user.inputs[index] = source
-                        self.users[source].append(user)
-            self.users[made] = []
+            for user in self.users.pop(made, []):  # once for each input
+                user.inputs[user.inputs.index(made)] = source
+                self.users[source].append(user)
         for name in node.inputs:
             if node in self.users[name]:
                 self.users[name].remove(node)
@@ -84,7 +79,7 @@ class Rewriter:
         """Drop removed nodes, then those that no output needs, then constants that nobody takes."""
         wanted, nodes = set(self.kept), []
         for node in reversed(self.graph.nodes):
-            if id(node) not in self.gone and any(name in wanted for name in node.outputs):
+            if id(node) not in self.gone and not wanted.isdisjoint(node.outputs):
                 nodes.append(node)
                 wanted.update(node.inputs)
         self.graph.nodes = nodes[::-1]
@@ -96,15 +91,14 @@ class Cleanup(Rewriter):
 
     def simplify(self, node: Operation) -> None:
         """Remove or join one node, where that is possible."""
-        if node.op == "Reshape":
-            self.join_reshape(node)
-        elif node.op == "Transpose":
-            self.join_transpose(node)
-        elif node.op in ("Conv", "MaxPool"):
-            self.join_pad(node)
-        elif node.op == "Pad":
-            pads = self.constant(node.inputs[1])
-            if pads is not None and not np.any(pads):
+        match node.op:
+            case "Reshape":
+                self.join_reshape(node)
+            case "Transpose":
+                self.join_transpose(node)
+            case "Conv" | "MaxPool":
+                self.join_pad(node)
+            case "Pad" if not np.any(self.graph.constants.get(node.inputs[1], True)):
                 self.bypass(node, node.inputs[0])
 
     def join_transpose(self, node: Operation) -> None:
@@ -133,19 +127,16 @@ class Cleanup(Rewriter):
         maker = self.makers.get(node.inputs[0])
         if maker is None or maker.op != "Pad" or maker.outputs[0] in self.kept:
             return
-        pads = self.constant(maker.inputs[1])
-        fill: np.ndarray | None = np.zeros(())
-        if len(maker.inputs) > 2 and maker.inputs[2]:
-            fill = self.constant(maker.inputs[2])
-        if fill is None or any(maker.inputs[3:]):
+        source, sides, *rest = maker.inputs
+        pads = self.constant(sides)
+        fill = self.constant(rest[0]) if any(rest[:1]) else np.zeros(())
+        plain = maker.attributes.get("mode", "constant") == "constant" and not any(rest[1:])
+        if pads is None or fill is None or not plain or np.any(pads < 0):
             return
-        if maker.attributes.get("mode", "constant") != "constant" or pads is None:
+        start, end = np.split(pads, 2)
+        if any(start[:2]) or any(end[:2]):
             return
-        rank = len(pads) // 2
-        if any(pads[[0, 1, rank, rank + 1]]) or np.any(pads < 0):
-            return
-        source = maker.inputs[0]
-        more = [*pads[2:rank].tolist(), *pads[rank + 2 :].tolist()]
+        more = [*start[2:].tolist(), *end[2:].tolist()]
         users = list(self.users[maker.outputs[0]])
         if not all(self.can_pad(user, source, more, float(fill)) for user in users):
             return
@@ -162,15 +153,10 @@ class Cleanup(Rewriter):
             return fill == 0 and user.inputs[1] not in self.makers  # so the tensor is its image
         if user.op != "MaxPool":
             return False
-        maker, kernel = self.makers.get(source), user.attributes["kernel_shape"]
-        positive = maker is not None and (
-            maker.op == "Relu" or (maker.op == "Clip" and self.at_least_zero(maker.inputs[1]))
-        )
+        maker, kernel, positive = self.makers.get(source), user.attributes["kernel_shape"], False
+        if maker is not None and maker.op in ("Relu", "Clip"):
+            low = self.constant(maker.inputs[1]) if maker.op == "Clip" else np.zeros(())
+            positive = low is not None and bool(np.all(low >= 0))
         # Each window has to see a value of the image, whose padding is below all values.
         own = zip(user.attributes["pads"], more, [*kernel, *kernel], strict=True)
         return all(a + b < k for a, b, k in own) and (fill == -np.inf or (fill == 0 and positive))
-
-    def at_least_zero(self, name: str) -> bool:
-        """Whether `name` is a constant without negative values."""
-        low = self.constant(name)
-        return low is not None and bool(np.all(low >= 0))

@@ -40,8 +40,7 @@ def _div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(a / b)
     if not np.all(b):
         raise ValueError("a division of whole numbers by zero")
-    quotient: np.ndarray = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
-    return quotient
+    return np.asarray(np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b))
 
 
 def _slice(x: np.ndarray, starts: Any, ends: Any, axes: Any, steps: Any) -> np.ndarray:
@@ -79,35 +78,24 @@ def _gather(x: np.ndarray, indices: np.ndarray, *, axis: int) -> Any:
         raise ValueError("an index outside its axis") from None
 
 
+_SAME_NAME = "Add Abs Sqrt Exp Log Reciprocal Floor Ceil Tanh Equal Less Greater Where"
+_REDUCTIONS = "Sum Mean Max Min Prod"
 FOLDS: Mapping[str, Callable[..., Any]] = {
-    "Add": np.add,
+    **{name: getattr(np, name.lower()) for name in _SAME_NAME.split()},
+    **{name: getattr(np, f"logical_{name.lower()}") for name in ("Not", "And", "Or")},
+    **{f"Reduce{name}": _reduce(getattr(np, name.lower())) for name in _REDUCTIONS.split()},
     "Sub": np.subtract,
     "Mul": np.multiply,
     "Div": _div,
     "Mod": lambda a, b, fmod=0: np.fmod(a, b) if fmod else a % b,
     "Pow": np.power,
     "Neg": np.negative,
-    "Abs": np.abs,
-    "Sqrt": np.sqrt,
-    "Exp": np.exp,
-    "Log": np.log,
-    "Reciprocal": np.reciprocal,
-    "Floor": np.floor,
-    "Ceil": np.ceil,
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: (1 / (1 + np.exp(-x))).astype(x.dtype),
-    "Tanh": np.tanh,
     "Max": np.maximum,
     "Min": np.minimum,
-    "Equal": np.equal,
-    "Less": np.less,
-    "Greater": np.greater,
     "LessOrEqual": np.less_equal,
     "GreaterOrEqual": np.greater_equal,
-    "Not": np.logical_not,
-    "And": np.logical_and,
-    "Or": np.logical_or,
-    "Where": np.where,
     "Cast": _cast,
     "Reshape": _reshape,
     "Transpose": lambda x, *, perm: np.transpose(x, perm),
@@ -121,9 +109,4 @@ FOLDS: Mapping[str, Callable[..., Any]] = {
     "Tile": lambda x, repeats: np.tile(x, repeats.tolist()),
     "Range": np.arange,
     "MatMul": np.matmul,
-    "ReduceSum": _reduce(np.sum),
-    "ReduceMean": _reduce(np.mean),
-    "ReduceMax": _reduce(np.max),
-    "ReduceMin": _reduce(np.min),
-    "ReduceProd": _reduce(np.prod),
 }

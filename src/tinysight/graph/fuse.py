@@ -15,6 +15,7 @@ from tinysight.graph.builder import Graph, Operation
 from tinysight.graph.cleanup import Cleanup
 from tinysight.graph.sides import Side
 
+_ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 _LINEAR = ("Reshape", "Transpose", "GlobalAveragePool", "AveragePool")
 
 
@@ -52,15 +53,11 @@ class _Fuser(Cleanup):
             if vector is None:
                 return None
             axis, values = vector
-            match node.op:
-                case "Mul":
-                    return _Affine(source, axis, values, 0.0)
-                case "Div":
-                    return _Affine(source, axis, 1 / values, 0.0) if np.all(values) else None
-                case "Add":
-                    return _Affine(source, axis, 1.0, values)
-                case _:
-                    return _Affine(source, axis, 1.0, -values)
+            if node.op in ("Add", "Sub"):
+                return _Affine(source, axis, 1.0, values if node.op == "Add" else -values)
+            if node.op == "Div":
+                return _Affine(source, axis, 1 / values, 0.0) if np.all(values) else None
+            return _Affine(source, axis, values, 0.0)
         return None
 
     @staticmethod
@@ -83,21 +80,15 @@ class _Fuser(Cleanup):
         maker = self.only(found.source) if found else None
         if found is None or maker is None:
             return
-        along_last = found.axis in (-1, len(self.shape(found.source)) - 1)
-        match maker.op:
-            case "Relu" | "Clip" | "LeakyRelu":
-                done = self.before_activation(maker, found)
-            case "Conv" | "ConvTranspose" | "Gemm":
-                done = found.axis in (-1, 1) and self.into(maker, found)
-            case "MatMul":
-                done = along_last and self.into(maker, found)
-            case "Add":
-                done = along_last and not np.any(found.offset) and self.through_bias(maker, found)
-            case "Reshape":
-                done = along_last and self.through_reshape(maker, found)
-            case _:
-                done = False
-        if done:
+        last = len(self.shape(found.source)) - 1
+        way, axes = {
+            **dict.fromkeys(_ACTIVATIONS, (self.before_activation, (found.axis,))),
+            **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (self.into, (-1, 1))),
+            "MatMul": (self.into, (-1, last)),
+            "Add": (self.through_bias, (-1, last)),
+            "Reshape": (self.through_reshape, (-1, last)),
+        }.get(maker.op, (self.into, ()))
+        if found.axis in axes and way(maker, found):
             self.bypass(node, found.source)
 
     def before_activation(self, activation: Operation, found: _Affine) -> bool:
@@ -117,10 +108,10 @@ class _Fuser(Cleanup):
             return False
         low, high = 0.0, np.inf
         if activation.op == "Clip":
-            bounds = [self.constant(name) for name in activation.inputs[1:]]
-            if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
+            bounds = [b for n in activation.inputs[1:] if (b := self.constant(n)) is not None]
+            if len(bounds) != 2:
                 return False
-            low, high = float(bounds[0]), float(bounds[1])
+            low, high = map(float, bounds)
         dtype = self.graph.tensors[activation.outputs[0]].dtype
         largest = float(np.finfo(dtype).max)
         ends = np.sort(np.array([low, high]) * found.scale + offset).clip(-largest, largest)
@@ -144,33 +135,27 @@ class _Fuser(Cleanup):
             if weight.ndim != 2 or (offset_given and not two):
                 return False
             maker.op = "Gemm" if offset_given else "MatMul"
-        tail = [1] * (weight.ndim - 2)
-        match maker.op:
-            case "Conv":
-                channels, rows = weight.shape[0], weight
-                shape: list[int] = [-1, 1, *tail]
-            case "ConvTranspose":
-                group = maker.attributes["group"]
-                channels = weight.shape[1] * group
-                rows = weight.reshape(group, -1, *weight.shape[1:])
-                shape = [group, 1, -1, *tail]
-            case _:
-                channels, rows, shape = weight.shape[1], weight, [1, -1]
+        tail, channels, rows = [1] * (weight.ndim - 2), weight.shape[1], weight
+        shape: list[int] = [1, -1]
+        if maker.op == "Conv":
+            channels, shape = weight.shape[0], [-1, 1, *tail]
+        elif maker.op == "ConvTranspose":
+            group = maker.attributes["group"]
+            channels, shape = channels * group, [group, 1, -1, *tail]
+            rows = weight.reshape(group, -1, *weight.shape[1:])
         if np.any(found.scale != 1):
             factor = np.broadcast_to(found.scale, channels).reshape(shape)
             scaled = (rows * factor).reshape(weight.shape).astype(weight.dtype)
             self.set_input(maker, 1, self.new_constant(maker.inputs[1], scaled))
         if bias_name or offset_given:
             offset = np.broadcast_to(bias, channels) * found.scale + found.offset
-            name = self.new_constant(
-                bias_name or f"{maker.inputs[1]}_bias", offset.astype(weight.dtype)
-            )
-            self.set_input(maker, 2, name)
+            wish = bias_name or f"{maker.inputs[1]}_bias"
+            self.set_input(maker, 2, self.new_constant(wish, offset.astype(weight.dtype)))
         return True
 
     def through_bias(self, add: Operation, found: _Affine) -> bool:
         """`(x W + b) s`: into W and b."""
-        inner = self.affine(add)
+        inner = None if np.any(found.offset) else self.affine(add)
         product = self.only(inner.source) if inner else None
         if inner is None or product is None or product.op != "MatMul":
             return False
@@ -199,10 +184,9 @@ class _Fuser(Cleanup):
             name = self.graph.fresh("add")
             self.graph.tensors[name] = replace(self.graph.tensors[source], name=name)
             bias = self.new_constant("bias", np.asarray(found.offset).astype(weight.dtype))
-            add = Operation("Add", [source, bias], [name])
-            self.users[source].append(add)
-            self.users[bias].append(add)
-            self.makers[name] = add
+            self.makers[name] = add = Operation("Add", [source, bias], [name])
+            for taken in add.inputs:
+                self.users[taken].append(add)
             self.graph.nodes.insert(self.graph.nodes.index(maker) + 1, add)
             self.set_input(reshape, 0, name)
         return True
@@ -213,8 +197,7 @@ class _Fuser(Cleanup):
         found = self.affine(node)
         if found is None or found.axis != -1 or found.offset or node.op not in ("Mul", "Div"):
             return
-        maker = self.makers.get(found.source)
-        if maker is not None and maker.op == "Mul":
+        if found.source in self.makers and self.makers[found.source].op == "Mul":
             return  # the half at the end of a GELU, which engines know by its whole spelling
         name = node.outputs[0]
         while len(self.users[name]) == 1 and name not in self.kept:
@@ -234,9 +217,7 @@ class _Fuser(Cleanup):
 
     def simplify(self, node: Operation) -> None:
         super().simplify(node)
-        if id(node) in self.gone:
-            return
-        found = self.affine(node)
+        found = None if id(node) in self.gone else self.affine(node)
         if found and np.all(np.equal(found.scale, 1)) and not np.any(found.offset):
             self.bypass(node, found.source)
 
@@ -244,12 +225,12 @@ class _Fuser(Cleanup):
 def fuse(graph: Graph) -> None:
     """Rewrite `graph` in place until nothing more is found."""
     for _ in range(4):
-        before = [(node.op, tuple(node.inputs)) for node in graph.nodes]
+        before = [(node.op, [*node.inputs]) for node in graph.nodes]
         for name in ("simplify", "fold_affine", "fold_factor"):
             fuser = _Fuser(graph)
             for node in list(graph.nodes):
                 if id(node) not in fuser.gone:
                     getattr(fuser, name)(node)
             fuser.sweep()
-        if before == [(node.op, tuple(node.inputs)) for node in graph.nodes]:
+        if before == [(node.op, node.inputs) for node in graph.nodes]:
             return

@@ -8,6 +8,7 @@ Source: the field numbers of the public `onnx.proto`, IR version 8; the files ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -19,21 +20,9 @@ from tinysight.graph.protobuf import Buffer, Draft, Message, WireError
 IR_VERSION = 8
 MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB
 
-# TensorProto.DataType, and the field that holds the values of a type where they are not raw.
-_CODES = {
-    "float32": 1,
-    "uint8": 2,
-    "int8": 3,
-    "uint16": 4,
-    "int16": 5,
-    "int32": 6,
-    "int64": 7,
-    "bool": 9,
-    "float16": 10,
-    "float64": 11,
-    "uint32": 12,
-    "uint64": 13,
-}
+# TensorProto.DataType by rising number.
+_NAMES = "float32 uint8 int8 uint16 int16 int32 int64 string bool float16 float64 uint32 uint64"
+_CODES = {name: code for code, name in enumerate(_NAMES.split(), 1) if name != "string"}
 _DTYPES = {code: np.dtype(name) for name, code in _CODES.items()}
 _FLOAT, _INT, _STRING, _TENSOR, _FLOATS, _INTS, _STRINGS = 1, 2, 3, 4, 6, 7, 8
 
@@ -132,21 +121,17 @@ def _attribute(name: str, value: Attribute | np.dtype[Any]) -> Draft:
 def _tensor(array: np.ndarray, name: str = "") -> Draft:
     draft = Draft().integer(1, *array.shape).integer(2, _CODES[array.dtype.name])
     draft.data(8, *([name] if name else []))
-    little = array.dtype.newbyteorder("<")
-    flat = np.ascontiguousarray(array, little).reshape(-1)
+    flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1)
     return draft.data(9, flat.view(np.uint8).data)
 
 
 def _port(port: Port) -> Draft:
     shape = Draft()
     for side in port.shape:
-        match side:
-            case int():
-                shape.message(1, Draft().integer(1, side))
-            case str():
-                shape.message(1, Draft().data(2, side))
-            case None:
-                shape.message(1, Draft())
+        written = Draft()
+        if side is not None:
+            written = written.data(2, side) if isinstance(side, str) else written.integer(1, side)
+        shape.message(1, written)
     assert port.dtype is not None, "a port to write has a type"
     kind = Draft().integer(1, _CODES[port.dtype.name]).message(2, shape)
     return Draft().data(1, port.name).message(2, Draft().message(1, kind))
@@ -198,7 +183,7 @@ def _read_attribute(a: Message) -> Any:
         case 2:
             return a.integer(3)
         case 3:
-            return str(bytes(a.raws(4)[-1]) if a.raws(4) else b"", "utf-8", "replace")
+            return str(b"".join(a.raws(4)[-1:]), "utf-8", "replace")
         case 4:
             return _read_tensor(a.message(5))
         case 6:
@@ -206,7 +191,7 @@ def _read_attribute(a: Message) -> Any:
         case 7:
             return a.integers(8)
         case 8:
-            return [str(bytes(raw), "utf-8", "replace") for raw in a.raws(9)]
+            return [str(raw, "utf-8", "replace") for raw in a.raws(9)]
     return None
 
 
@@ -216,13 +201,10 @@ def _read_tensor(tensor: Message) -> np.ndarray | None:
     dtype, shape = _DTYPES.get(tensor.integer(2)), tensor.integers(1)
     if dtype is None:
         return None
-    count = 1
-    for side in shape:
-        if side < 0:
-            raise WireError(f"a tensor of shape {shape}")
-        count *= side
-    raws = tensor.raws(9)
-    if raws:
+    if any(side < 0 for side in shape):
+        raise WireError(f"a tensor of shape {shape}")
+    count = math.prod(shape)
+    if raws := tensor.raws(9):
         if len(raws[-1]) != count * dtype.itemsize:
             raise WireError(f"{len(raws[-1])} bytes for {count} values of {dtype}")
         return np.frombuffer(raws[-1], dtype.newbyteorder("<")).reshape(shape)
@@ -234,23 +216,15 @@ def _read_tensor(tensor: Message) -> np.ndarray | None:
 
 def _values(tensor: Message, dtype: np.dtype[Any]) -> np.ndarray:
     """What is kept in a field of its own type: float16 as the number of its bits, short integers as int32."""
-    match dtype.name:
-        case "float32":
-            return np.array(tensor.floats(4), dtype)
-        case "float64":
-            return np.array(tensor.floats(10, "d"), dtype)
-        case "int64":
-            return np.array(tensor.integers(7), dtype)
-        case "uint32" | "uint64":
-            return np.array(tensor.integers(11), np.int64).astype(dtype)
-        case "float16":
-            return np.array(tensor.integers(5), np.int64).astype(np.uint16).view(dtype)
-    return np.array(tensor.integers(5), np.int64).astype(dtype)
+    if dtype.kind == "f" and dtype.itemsize > 2:
+        return np.array(tensor.floats(4) if dtype.itemsize == 4 else tensor.floats(10, "d"), dtype)
+    numbered = {"int64": 7, "uint32": 11, "uint64": 11}.get(dtype.name, 5)
+    values = np.array(tensor.integers(numbered), np.int64)
+    return values.astype(np.uint16).view(dtype) if dtype.kind == "f" else values.astype(dtype)
 
 
 def _read_port(port: Message) -> Port:
     kind = port.message(2).message(1)
-    sides: list[int | str | None] = []
-    for side in kind.message(2).messages(1):
-        sides.append(side.integer(1) if side.fields.get(1) else side.text(2) or None)
+    found = kind.message(2).messages(1)
+    sides = [s.integer(1) if s.fields.get(1) else s.text(2) or None for s in found]
     return Port(port.text(1), _DTYPES.get(kind.integer(1)), tuple(sides))

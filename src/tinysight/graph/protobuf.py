@@ -46,9 +46,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             continue
         if wire == 2:
             size, at = _varint(data, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
+        elif (size := {1: 8, 5: 4}.get(wire, 0)) == 0:
             raise WireError(f"wire type {wire}")
         if size > len(data) - at:
             raise WireError(f"truncated: a field of {size} bytes, {len(data) - at} left")
@@ -83,8 +81,7 @@ class Message:
 
     def message(self, number: int) -> Message:
         """The message of a field; an empty one when absent."""
-        raws = self.raws(number)
-        return Message(raws[-1] if raws else memoryview(b""))
+        return Message((self.raws(number) or [memoryview(b"")])[-1])
 
     def texts(self, number: int) -> list[str]:
         """All texts of a field."""
@@ -95,8 +92,7 @@ class Message:
 
     def text(self, number: int) -> str:
         """The text of a field; empty when absent."""
-        texts = self.texts(number)
-        return texts[-1] if texts else ""
+        return (self.texts(number) or [""])[-1]
 
     def integers(self, number: int) -> list[int]:
         """All signed numbers of a field, packed or not."""
@@ -111,10 +107,9 @@ class Message:
                 found.append(_signed(one))
         return found
 
-    def integer(self, number: int, default: int = 0) -> int:
-        """The signed number of a field."""
-        found = self.integers(number)
-        return found[-1] if found else default
+    def integer(self, number: int) -> int:
+        """The signed number of a field; 0 when absent."""
+        return (self.integers(number) or [0])[-1]
 
     def floats(self, number: int, form: str = "f") -> list[float]:
         """All floats of a field, packed or not; `form` "d" for doubles."""
@@ -127,8 +122,7 @@ class Message:
 
     def number(self, number: int, form: str = "f") -> float:
         """The float of a field; 0 when absent."""
-        found = self.floats(number, form)
-        return found[-1] if found else 0.0
+        return (self.floats(number, form) or [0.0])[-1]
 
 
 Buffer: TypeAlias = bytes | memoryview

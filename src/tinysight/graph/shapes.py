@@ -6,8 +6,9 @@ model computes it when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,11 +38,10 @@ def broadcast(*shapes: Sequence[Side]) -> tuple[Side, ...]:
     for shape in shapes:
         for axis, side in enumerate(shape, rank - len(shape)):
             old = result[axis]
-            if side == 1 or side == old or (isinstance(side, Sym) and old != 1):
-                continue
-            if isinstance(old, int) and old != 1:
+            if old == 1 or (isinstance(old, Sym) and side != 1 and not isinstance(side, Sym)):
+                result[axis] = side
+            elif not isinstance(side, Sym) and side not in (1, old):
                 raise ValueError(f"shapes {text(*shapes)} do not go together")
-            result[axis] = side
     return tuple(result)
 
 
@@ -58,11 +58,6 @@ class Applied:
     known: list[Known]
     values: list[Any]
     attributes: Mapping[str, Any]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the first input."""
-        return self.known[0][0]
 
     @property
     def x(self) -> tuple[Side, ...]:
@@ -83,9 +78,8 @@ class Applied:
 
     def unknown(self, index: int) -> Sides:
         """A shape of which only the rank is known: the length of input `index`, which computes it."""
-        length = self.shape(index)[0]
-        assert isinstance(length, int), "ranks are known"
-        return (None,) * length
+        length: Any = self.shape(index)[0]  # ranks are known
+        return (None,) * int(length)
 
     def broadcast(self) -> Sides:
         """Common shape of all inputs."""
@@ -115,7 +109,7 @@ def _reshape(a: Applied) -> Sides:
     x, target = a.x, a.array(1)
     if target is None:
         return a.unknown(1)
-    sides: list[Side] = list(target.tolist())
+    sides: list[Side] = target.tolist()
     sides = [x[i] if s == 0 and i < len(x) and product(x) != 0 else s for i, s in enumerate(sides)]
     known = product(s for s in sides if s != -1)
     rest = quotient(product(x), known)
@@ -144,13 +138,13 @@ def _slice(a: Applied) -> Sides:
             sides[axis] = None
             continue
         start, end = starts[i], ends[i]
-        if any(isinstance(n, Sym) for n in (side, start, end)):
+        if isinstance(side, Sym) or isinstance(start, Sym) or isinstance(end, Sym):
             far = not isinstance(end, Sym) and end >= 2**31 - 1
             whole = start == 0 and step == 1 and (end == side or far)
             sides[axis] = side if whole else _span(start, end) if step == 1 else None
         else:
             stop = None if step < 0 and end <= -(2**31) else int(end)
-            sides[axis] = len(range(*slice(int(start or 0), stop, step).indices(side)))  # type: ignore[arg-type]
+            sides[axis] = len(range(side)[int(start) : stop : step])
     return tuple(sides)
 
 
@@ -170,26 +164,26 @@ def _unsqueeze(a: Applied) -> Sides:
 
 
 def _tile(a: Applied) -> Sides:
-    times = a.array(1)
-    if times is None:
+    if (times := a.array(1)) is None:
         return (None,) * len(a.x)
     return tuple(s * r for s, r in zip(a.x, times.tolist(), strict=True))
 
 
 def _reduce(a: Applied) -> Sides:
     axes = a.attributes.get("axes") if len(a.values) < 2 else a.values[1].tolist()
-    places = {n % len(a.x) for n in axes} if axes is not None else set(range(len(a.x)))
-    keep = a["keepdims"]
-    return tuple(1 if i in places else s for i, s in enumerate(a.x) if keep or i not in places)
+    return _dropped(a, range(len(a.x)) if axes is None else axes, *[1] * a["keepdims"])
+
+
+def _dropped(a: Applied, axes: Iterable[int], *left: int) -> Sides:
+    """The sides but for those of `axes`, in the place of each of which stands `left`."""
+    places = {int(n) % len(a.x) for n in axes}
+    return tuple(s for i, side in enumerate(a.x) for s in (left if i in places else (side,)))
 
 
 def _pad(a: Applied) -> Sides:
-    pads, rank = a.values[1].tolist(), len(a.x)
-    more = (pads[i] + pads[rank + i] for i in range(rank))
-    return tuple(
-        s if m == 0 else s + m if isinstance(s, int) else None
-        for s, m in zip(a.x, more, strict=True)
-    )
+    more = np.sum(np.split(a.values[1], 2), axis=0).tolist()
+    sides = zip(a.x, more, strict=True)
+    return tuple(s if m == 0 else s + m if isinstance(s, int) else None for s, m in sides)
 
 
 def _resize(a: Applied) -> Sides:
@@ -198,17 +192,15 @@ def _resize(a: Applied) -> Sides:
         return tuple(sizes.tolist())
     if scales is None:
         return (*a.x[:2], *[None] * (len(a.x) - 2))
-    return tuple(
-        s if f == 1 else int(np.floor(np.float64(s) * float(f))) if isinstance(s, int) else None
-        for s, f in zip(a.x, scales.tolist(), strict=True)
-    )
+    sides = zip(a.x, scales.tolist(), strict=True)
+    return tuple(s if f == 1 else int(s * f) if isinstance(s, int) else None for s, f in sides)
 
 
 def _top_k(a: Applied) -> Made:
     count = a.array(1)
     k = int(count[0]) if count is not None and count.dtype != object else None
     sides = a.replace(a["axis"] % len(a.x), k)
-    return [(a.dtype, sides), (_INT64, sides)]
+    return [(a.known[0][0], sides), (_INT64, sides)]
 
 
 def _range(a: Applied) -> Sides:
@@ -255,11 +247,9 @@ def _windows(a: Applied, channels: Side, kernel: Sequence[int]) -> Sides:
         return (a.x[0], channels, *[None] * rank)
     usual = {"pads": [0] * 2 * rank, "strides": [1] * rank, "dilations": [1] * rank}
     pads, strides, dilations = (a.attributes.get(name, values) for name, values in usual.items())
-    windows = (
-        _window(a.x[2 + i], kernel[i], strides[i], pads[i] + pads[rank + i], dilations[i])
-        for i in range(rank)
-    )
-    return (a.x[0], channels, *windows)
+    both = np.sum(np.split(np.array(pads), 2), axis=0).tolist()
+    windows = zip(a.x[2:], kernel, strides, both, dilations, strict=True)
+    return (a.x[0], channels, *starmap(_window, windows))
 
 
 def _conv(a: Applied) -> Sides:
@@ -294,15 +284,9 @@ RULES: dict[str, Rule] = {  # sides alone: one output of the first input's data 
     **dict.fromkeys(_BROADCAST.split(), lambda a: a.broadcast()),
     **dict.fromkeys(_COMPARE.split(), lambda a: [(_BOOL, a.broadcast())]),
     **dict.fromkeys(_REDUCE.split(), _reduce),
-    **dict.fromkeys(
-        ("ArgMax", "ArgMin"), lambda a: [(_INT64, a.replace(a["axis"], *[1] * a["keepdims"]))]
-    ),
-    **dict.fromkeys(
-        ("MaxPool", "AveragePool"), lambda a: _windows(a, a.x[1], list(a["kernel_shape"]))
-    ),
-    **dict.fromkeys(
-        ("GlobalAveragePool", "GlobalMaxPool"), lambda a: (*a.x[:2], *[1] * (len(a.x) - 2))
-    ),
+    **dict.fromkeys(("ArgMax", "ArgMin"), lambda a: [(_INT64, _dropped(a, [a["axis"]], *[1] * a["keepdims"]))]),
+    **dict.fromkeys(("MaxPool", "AveragePool"), lambda a: _windows(a, a.x[1], list(a["kernel_shape"]))),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), lambda a: (*a.x[:2], *[1] * (len(a.x) - 2))),
     "BatchNormalization": _batch_norm,
     "Cast": lambda a: [(np.dtype(a["to"]), a.x)],
     "Col2Im": _col2im,
@@ -327,10 +311,8 @@ RULES: dict[str, Rule] = {  # sides alone: one output of the first input's data 
     "Resize": _resize,
     "Shape": lambda a: [(_INT64, (len(a.x),))],
     "Slice": _slice,
-    "Split": lambda a: [(a.dtype, a.replace(a["axis"], int(size))) for size in a.values[1]],
-    "Squeeze": lambda a: tuple(
-        s for i, s in enumerate(a.x) if i not in {int(n) % len(a.x) for n in a.values[1]}
-    ),
+    "Split": lambda a: [(a.known[0][0], a.replace(a["axis"], int(size))) for size in a.values[1]],
+    "Squeeze": lambda a: _dropped(a, a.values[1]),
     "Tile": _tile,
     "TopK": _top_k,
     "Transpose": lambda a: tuple(a.x[i] for i in a["perm"]),

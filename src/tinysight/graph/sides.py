@@ -6,8 +6,10 @@ NumPy object arrays, so the same code folds plain and symbolic shapes, and only 
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,21 +50,17 @@ class Sym:
     __rmul__ = __mul__
 
     def __add__(self, other: Side) -> Side:
-        if isinstance(other, Sym):
-            if other.parts == self.parts:
-                return _product(self.factor + other.factor, self.parts)
-        elif int(other) == 0:
-            return self
-        return _call("Add", self, other)
+        return self._plus(other, 1, "Add")
 
     __radd__ = __add__
 
     def __sub__(self, other: Side) -> Side:
-        if isinstance(other, Sym):
-            if other.parts == self.parts:
-                return _product(self.factor - other.factor, self.parts)
-            return _call("Sub", self, other)
-        return self if int(other) == 0 else _call("Sub", self, other)
+        return self._plus(other, -1, "Sub")
+
+    def _plus(self, other: Side, sign: int, op: str) -> Side:
+        if isinstance(other, Sym) and other.parts == self.parts:
+            return _product(self.factor + sign * other.factor, self.parts)
+        return self if not isinstance(other, Sym) and other == 0 else _call(op, self, other)
 
     def __rsub__(self, other: int) -> Side:
         return _call("Sub", other, self)
@@ -98,11 +96,10 @@ def _call(op: str, left: Side, right: Side) -> Sym:
 
 
 def _size(part: Dim | Call) -> int:
-    if isinstance(part, Dim):
-        return 1
-    if part.size > _MAX_PARTS:
+    size = 1 if isinstance(part, Dim) else part.size
+    if size > _MAX_PARTS:
         raise ValueError("a shape computation without end")
-    return part.size
+    return size
 
 
 def _plain(side: Side) -> Side:
@@ -126,10 +123,7 @@ def quotient(left: Side, right: Side) -> Side | None:
 
 def product(sides: Any) -> Side:
     """The product of sides."""
-    total: Side = 1
-    for side in sides:
-        total = total * side
-    return total
+    return reduce(operator.mul, sides, 1)
 
 
 def as_vector(sides: Any) -> np.ndarray:

@@ -12,19 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinysight.graph.builder import (
-    NONSENSE,
-    Graph,
-    GraphTensor,
-    Unsupported,
-    Value,
-    cast,
-    known,
-    reduce_mean,
-    reshape,
-    shape_of,
-    to_model,
-)
+from tinysight.graph import builder
+from tinysight.graph.builder import NONSENSE, Graph, GraphTensor, Unsupported, Value, cast, known
 from tinysight.graph.fuse import fuse
 from tinysight.graph.onnx_file import OnnxModel, dtype_of_code
 
@@ -56,7 +45,7 @@ def simplify(model: OnnxModel) -> OnnxModel:
         with np.errstate(all="ignore"):
             _replay(model, graph)
             fuse(graph)
-            made = to_model(graph)
+            made = builder.to_model(graph)
     except (Unsupported, *NONSENSE):
         return model
     return replace(made, opset=model.opset, metadata=model.metadata)
@@ -88,7 +77,7 @@ def _replay(model: OnnxModel, graph: Graph) -> None:
 
 
 def _shape(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
-    return shape_of(inputs[0])[attributes.get("start", 0) : attributes.get("end")]
+    return builder.shape_of(inputs[0])[attributes.get("start", 0) : attributes.get("end")]
 
 
 def _reshape(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
@@ -96,17 +85,17 @@ def _reshape(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> 
     if attributes or not isinstance(target, np.ndarray):
         return graph.emit("Reshape", x, target, **attributes)
     old = known(x)[1]
-    zero = [isinstance(side, int) and side == 0 for side in target.tolist()]
-    sides = [old[i] if zero[i] else side for i, side in enumerate(target.tolist())]
-    return reshape(graph, x, sides)
+    wanted = enumerate(target.tolist())
+    sides = [old[i] if isinstance(s, int) and s == 0 else s for i, s in wanted]
+    return builder.reshape(graph, x, sides)
 
 
 def _squeeze(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
     x, *axes = inputs
     sides = known(x)[1]
-    given = {int(a) % len(sides) for a in axes[0]} if axes else None
-    gone = {i for i, s in enumerate(sides) if s == 1} if given is None else given
-    return reshape(graph, x, [s for i, s in enumerate(sides) if i not in gone])
+    places = axes[0] if axes else [i for i, s in enumerate(sides) if s == 1]
+    gone = {int(a) % len(sides) for a in places}
+    return builder.reshape(graph, x, [s for i, s in enumerate(sides) if i not in gone])
 
 
 def _mean(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
@@ -116,8 +105,8 @@ def _mean(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Val
     places = sorted(int(a) % len(sides) for a in axes) if axes is not None else []
     if len(sides) != 4 or places != [2, 3]:
         return graph.emit("ReduceMean", *inputs, **attributes)
-    pooled = reduce_mean(graph, x, places, keep=True)
-    return pooled if keep else reshape(graph, pooled, sides[:2])
+    pooled = builder.reduce_mean(graph, x, places, keep=True)
+    return pooled if keep else builder.reshape(graph, pooled, sides[:2])
 
 
 def _gemm(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:

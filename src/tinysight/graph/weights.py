@@ -15,14 +15,9 @@ from tinysight.graph.onnx_file import ExternalData, Node, OnnxModel, read_onnx
 from tinysight.graph.protobuf import WireError
 
 KINDS = ("conv", "norm", "linear")
-_PASS = (
-    "Identity",
-    "Reshape",
-    "Unsqueeze",
-    "Squeeze",
-    "Flatten",
-    "Cast",
-)  # keep a constant's values
+_KIND_OF = {"Conv": "conv", "BatchNormalization": "norm", "Gemm": "linear", "MatMul": "linear"}
+# Operators that keep a constant's values.
+_PASS = ("Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Cast")
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -82,30 +77,24 @@ class _Graph:
         for node in self.model.nodes:
             if node.op == "Add":
                 self._bias(node, makes)
-                continue
-            layer = self._layer(node)
-            if layer:
+            elif layer := self._layer(node):
                 layers.append(layer)
                 if layer.kind != "norm" and "bias" not in layer.arrays:
                     makes[node.outputs[0]] = layer
-        spare = [n for n, a in self.constants.items() if n not in self.used and _is_weight(a)]
+        unused = ((n, a) for n, a in self.constants.items() if n not in self.used)
+        spare = [name for name, a in unused if a.dtype.kind == "f" and a.size > 1]
         shape = self.model.inputs[0].shape if self.model.inputs else ()
         sides = tuple(side if isinstance(side, int) else 0 for side in shape[1:])
         return OnnxWeights(layers, spare, sides)
 
     def _layer(self, node: Node) -> Layer | None:
-        kind = {"Conv": "conv", "BatchNormalization": "norm", "Gemm": "linear", "MatMul": "linear"}
-        if node.op not in kind or self._array(node.inputs[1]) is None:
+        if node.op not in _KIND_OF or self._array(node.inputs[1]) is None:
             return None
+        kind, name = _KIND_OF[node.op], node.name or node.outputs[0]
         values = [self._take(name) for name in node.inputs[1:] if name]
-        name = node.name or node.outputs[0]
-        if node.op == "BatchNormalization":
-            return Layer("norm", name, dict(zip(_NORM, values, strict=True)))
-        weight = values[0]
-        if kind[node.op] == "linear" and not node.attributes.get("transB"):
-            weight = weight.T
-        arrays = dict(zip(("weight", "bias"), [weight, *values[1:]], strict=False))
-        return Layer(kind[node.op], name, arrays)
+        if kind == "linear" and not node.attributes.get("transB"):
+            values[0] = values[0].T
+        return Layer(kind, name, dict(zip(_NORM, values, strict=kind == "norm")))
 
     def _bias(self, node: Node, makes: dict[str, Layer]) -> None:
         for here, there in (node.inputs, node.inputs[::-1]):
@@ -124,7 +113,3 @@ class _Graph:
     def _take(self, value: str) -> np.ndarray:
         self.used.add(self._name(value))
         return self.constants[self._name(value)]
-
-
-def _is_weight(array: np.ndarray) -> bool:
-    return array.dtype.kind == "f" and array.size > 1

@@ -7,6 +7,7 @@ positives are the samples of its label, itself among them unless a loss says oth
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Annotated, NamedTuple, TypeAlias
@@ -163,6 +164,11 @@ class PairLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.measure, self.normalize, self.memory = measure, normalize, memory
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of what the loss is called with besides embeddings and labels."""
+        return tuple(inspect.signature(self.measure).parameters)[1:]
 
     def forward(self, embeddings: Tensor, labels: Tensor, *more: Tensor) -> Tensor:
         """Embeddings (N, D), labels (N,) int64, and what the loss needs besides -> ().
@@ -339,7 +345,7 @@ def triplet_angular_margin_xbm(
     features: Count,
     size: Count = 8192,
     start: Annotated[int, Ge(0)] = 0,
-    weight: Weight = 1.0,
+    memory_weight: Weight = 1.0,
     margin: Weight = 0.5,
     normalize: bool = True,
     absolute_weight: Weight = 0.0,
@@ -353,7 +359,7 @@ def triplet_angular_margin_xbm(
         features: width of the embedding.
         size: embeddings that are remembered.
         start: batches before the memory is used.
-        weight: of the second part.
+        memory_weight: weight of the pairs with the memory.
         margin: see `triplet_angular_margin`, also for the rest.
         normalize: embeddings of length 1.
         absolute_weight: of the absolute term.
@@ -361,7 +367,7 @@ def triplet_angular_margin_xbm(
         negative_bound: what the most similar negative should not exceed.
         count_satisfied: a negative within its bound adds 1 to the absolute term.
     """
-    bounds, memory = (positive_bound, negative_bound), Memory(size, features, start, weight)
+    bounds, memory = (positive_bound, negative_bound), Memory(size, features, start, memory_weight)
     return PairLoss(_angular(margin, absolute_weight, *bounds, count_satisfied), normalize, memory)
 
 
@@ -395,7 +401,7 @@ def contrastive_xbm(
     features: Count,
     size: Count = 8192,
     start: Annotated[int, Ge(0)] = 0,
-    weight: Positive = 1.0,
+    memory_weight: Positive = 1.0,
     margin: float = 0.5,
     normalize: bool = True,
     identical: Weight = 1e-5,
@@ -406,12 +412,12 @@ def contrastive_xbm(
         features: width of the embedding.
         size: embeddings that are remembered.
         start: batches before the memory is used.
-        weight: of the second part.
+        memory_weight: weight of the pairs with the memory.
         margin: cosine up to which a negative counts nothing.
         normalize: embeddings of length 1.
         identical: positives nearer to 1 than this are taken for the same sample, and left out.
     """
-    memory = Memory(size, features, start, weight)
+    memory = Memory(size, features, start, memory_weight)
     return PairLoss(_contrastive(margin, identical), normalize, memory)
 
 
@@ -551,13 +557,13 @@ def domain_shuffle(normalize: bool = True) -> PairLoss:
 
 
 @embedding_losses.register("dshsd")
-def dshsd(weight: Weight = 0.05) -> PairLoss:
+def dshsd(distance_weight: Weight = 0.05) -> PairLoss:
     """Deep saliency hashing: squared distances, up to a margin of twice the width.
 
     Called with embeddings, labels and logits (N, K): their cross-entropy is the other part.
 
     Args:
-        weight: of the distances.
+        distance_weight: weight of the distances.
 
     Source: PaddleClas' `DSHSDLoss`, for single labels.
     """
@@ -566,17 +572,17 @@ def dshsd(weight: Weight = 0.05) -> PairLoss:
         distance = pairs.squared
         apart = (2.0 * pairs.x.shape[1] - distance).clamp(min=0.0)
         value = torch.where(pairs.positive, distance, apart).mean() / 2.0
-        return F.cross_entropy(logits, pairs.labels) + weight * value
+        return F.cross_entropy(logits, pairs.labels) + distance_weight * value
 
     return PairLoss(measure, normalize=False)
 
 
 @embedding_losses.register("lcdsh")
-def lcdsh(weight: Weight = 3.0) -> PairLoss:
+def lcdsh(sign_weight: Weight = 3.0) -> PairLoss:
     """Locality-constrained deep supervised hashing: likelihood of pairs, and of those of the signs.
 
     Args:
-        weight: of the difference between embeddings and their signs.
+        sign_weight: weight of the difference between embeddings and their signs.
 
     Source: PaddleClas' `LCDSHLoss`.
     """
@@ -586,18 +592,18 @@ def lcdsh(weight: Weight = 3.0) -> PairLoss:
         product = (pairs.cosine * 0.5).clamp(-50.0, 50.0)
         codes = pairs.x.detach().sign()
         difference = product.sigmoid() - (codes @ codes.T * 0.5).sigmoid()
-        return F.softplus(-sign * product).mean() + weight * difference.square().mean()
+        return F.softplus(-sign * product).mean() + sign_weight * difference.square().mean()
 
     return PairLoss(measure, normalize=False)
 
 
 @embedding_losses.register("dch")
-def dch(gamma: Positive = 20.0, weight: Weight = 0.1) -> PairLoss:
+def dch(gamma: Positive = 20.0, code_weight: Weight = 0.1) -> PairLoss:
     """Deep Cauchy hashing, CVPR 2018: distances of codes on a Cauchy scale, both kinds of pairs equal.
 
     Args:
         gamma: scale of the distance, in bits.
-        weight: of how far the embeddings are from codes.
+        code_weight: weight of how far the embeddings are from codes.
 
     Source: PaddleClas' `DCHLoss`.
     """
@@ -611,7 +617,7 @@ def dch(gamma: Positive = 20.0, weight: Weight = 0.1) -> PairLoss:
         # log(1 + gamma / d), and for pairs that belong together log(d / gamma) more
         cauchy = together * (distance / gamma).log() + (1.0 + gamma / distance).log()
         codes = (1.0 + _bits(x.abs(), torch.ones_like(x)) / gamma).log()
-        return (scale * cauchy).mean() + weight * codes.mean()
+        return (scale * cauchy).mean() + code_weight * codes.mean()
 
     return PairLoss(measure, normalize=False)
 

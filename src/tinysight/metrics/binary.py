@@ -5,12 +5,12 @@ Scores are those of the positive class: (N,), or column 1 of (N, K). Any label b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from tinysight.errors import DataError
-from tinysight.metrics.checks import Array, Binary, binary
+from tinysight.metrics.checks import Array, binary
 from tinysight.registry import metrics
 
 if TYPE_CHECKING:
@@ -47,51 +47,26 @@ def tpr_at_fpr(
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or no negatives (without `grid`).
     """
-    sides = binary(scores, labels, "tpr_at_fpr")
-    if grid is not None:
-        return _on_grid(sides, max_fpr, grid)
-    positives, negatives = sides
-    if not len(negatives):
+    positives, negatives = sides = binary(scores, labels, "tpr_at_fpr")
+    if grid is None and not len(negatives):
         raise DataError("tpr_at_fpr", "no negatives, so there is no false-positive rate")
-    thresholds = np.unique(np.concatenate([positives, negatives]))
-    allowed = thresholds[_share_from(negatives, thresholds) <= max_fpr]
-    if not len(positives) or not len(allowed) or positives[-1] < allowed[0]:
-        return _nothing(sides)
-    at = allowed[0]  # thresholds ascend: the first allowed one catches most
-    return {
-        "tpr": float(_share_from(positives, at)),
-        "fpr": float(_share_from(negatives, at)),
-        "threshold": float(at),
-    }
-
-
-def _on_grid(sides: Binary, max_fpr: float, grid: int) -> dict[str, float]:
-    positives, negatives = sides
-    thresholds = (np.arange(grid) / grid).astype(positives.dtype)  # compared in the scores' type
-    tpr = _share_above(positives, thresholds)
-    fpr = _share_above(negatives, thresholds)
+    tried = np.unique(np.concatenate(sides)) if grid is None else np.arange(grid) / grid
+    thresholds = tried.astype(positives.dtype)  # compared in the scores' type
+    tpr, fpr = (_share(side, thresholds, above=grid is not None) for side in sides)
     tpr = np.where(fpr <= max_fpr, tpr, 0.0)
     best = int(tpr.argmax())  # the first, so the lowest threshold
     if tpr[best] == 0.0:
-        return _nothing(sides)
-    return {"tpr": float(tpr[best]), "fpr": float(fpr[best]), "threshold": best / grid}
+        top = max(side[-1] for side in sides if len(side))
+        kind = np.result_type(top, np.float16).type  # the next number up in the scores' precision
+        return {"tpr": 0.0, "fpr": 0.0, "threshold": float(np.nextafter(kind(top), kind(np.inf)))}
+    return {"tpr": float(tpr[best]), "fpr": float(fpr[best]), "threshold": float(tried[best])}
 
 
-def _share_from(scores: Array, thresholds: Array) -> Array:
+def _share(scores: Array, thresholds: Array, *, above: bool = False) -> Array:
+    """Share of ascending scores from each threshold on, or above it."""
     # A ratio of counts: 1 - 999 / 1000 would exceed a limit of 1e-3.
-    return (len(scores) - np.searchsorted(scores, thresholds)) / len(scores)
-
-
-def _share_above(scores: Array, thresholds: Array) -> Array:
-    above = len(scores) - np.searchsorted(scores, thresholds, side="right")
-    return above / max(len(scores), 1)
-
-
-def _nothing(sides: Binary) -> dict[str, float]:
-    top = max(side[-1] for side in sides if len(side))
-    kind = np.result_type(top, np.float16).type  # the next number up in the scores' own precision
-    above = np.nextafter(kind(top), kind(np.inf))
-    return {"tpr": 0.0, "fpr": 0.0, "threshold": float(above)}
+    below = np.searchsorted(scores, thresholds, side="right" if above else "left")
+    return (len(scores) - below) / max(len(scores), 1)
 
 
 @metrics.register("roc_auc")
@@ -107,29 +82,23 @@ def roc_auc(scores: Array, labels: Array) -> dict[str, float]:
     """
     positives, negatives = binary(scores, labels, "roc_auc")
     if not (len(positives) and len(negatives)):
-        raise DataError(
-            "roc_auc",
-            f"needs both classes: {len(positives)} positives, {len(negatives)} negatives",
-        )
+        what = f"needs both classes: {len(positives)} positives, {len(negatives)} negatives"
+        raise DataError("roc_auc", what)
     below = np.searchsorted(negatives, positives, side="left").sum()
     not_above = np.searchsorted(negatives, positives, side="right").sum()
     return {"roc_auc": float(below + not_above) / (2 * len(positives) * len(negatives))}
 
 
-class RocCurve(NamedTuple):
-    """Rates at every distinct threshold, from above every score (both 0) to the lowest (both 1)."""
-
-    fpr: Array
-    tpr: Array
-    thresholds: Array
-
-
-def roc_curve(scores: Array, labels: Array) -> RocCurve:
+def roc_curve(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
     """The receiver operating characteristic; a score equal to the threshold is positive.
 
     Args:
         scores: (N,) or (N, K).
         labels: (N,).
+
+    Returns:
+        False-positive rate, true-positive rate and threshold, (T,) each, from above every score
+        (both rates 0) to the lowest one (both 1).
 
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or only one class.
@@ -139,20 +108,10 @@ def roc_curve(scores: Array, labels: Array) -> RocCurve:
         raise DataError("roc_curve", "only one class, so there is no curve")
     falling = np.unique(np.concatenate([positives, negatives]))[::-1]
     thresholds = np.concatenate([[np.inf], falling])
-    return RocCurve(
-        _share_from(negatives, thresholds), _share_from(positives, thresholds), thresholds
-    )
+    return _share(negatives, thresholds), _share(positives, thresholds), thresholds
 
 
-class PrecisionRecallCurve(NamedTuple):
-    """Shares at every distinct threshold, from the highest score down to the lowest (recall 1)."""
-
-    precision: Array
-    recall: Array
-    thresholds: Array
-
-
-def precision_recall_curve(scores: Array, labels: Array) -> PrecisionRecallCurve:
+def precision_recall_curve(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
     """What share of those above a threshold are positive, and what share of the positives is above.
 
     A score equal to the threshold is positive. There is no point above every score, where the
@@ -161,6 +120,9 @@ def precision_recall_curve(scores: Array, labels: Array) -> PrecisionRecallCurve
     Args:
         scores: (N,) or (N, K).
         labels: (N,).
+
+    Returns:
+        Precision, recall and threshold, (T,) each, from the highest score to the lowest (recall 1).
 
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or no positives.
@@ -171,7 +133,7 @@ def precision_recall_curve(scores: Array, labels: Array) -> PrecisionRecallCurve
     thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
     hits = len(positives) - np.searchsorted(positives, thresholds)
     above = hits + len(negatives) - np.searchsorted(negatives, thresholds)
-    return PrecisionRecallCurve(hits / above, hits / len(positives), thresholds)
+    return hits / above, hits / len(positives), thresholds
 
 
 def pr_area(scores: Array, labels: Array) -> float:

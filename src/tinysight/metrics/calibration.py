@@ -42,7 +42,9 @@ def calibration(scores: Array, labels: Array, bins: Annotated[int, Ge(1)] = 15) 
     """How far probabilities are from what they say, four ways; lower is better.
 
     `ece` is the expected calibration error in bins of equal width, `ece_mass` the same in bins of
-    equal numbers; `brier` the squared distance to the truth, `nll` the negative log-likelihood.
+    equal numbers. `brier` is the mean squared distance to the truth, summed over the classes of an
+    image; of (N, K) labels, the mean over all that are known. `nll` is the mean of -log of the
+    probability that the truth was given, at most 27.6 (for a probability of 0).
 
     Args:
         scores: probabilities, (N, K).
@@ -56,11 +58,14 @@ def calibration(scores: Array, labels: Array, bins: Annotated[int, Ge(1)] = 15) 
     sum over the classes).
     """
     confidence, hit = confidences(scores, labels)
+    checked = any_labels(scores, labels, "calibration")
+    table, truth, known = checked
+    squares = (table - truth) ** 2
     return {
         "ece": reliability(confidence, hit, bins).ece,
         "ece_mass": reliability(confidence, hit, bins, equal_mass=True).ece,
-        "brier": brier(scores, labels),
-        "nll": negative_log_likelihood(scores, labels),
+        "brier": float(squares.sum(axis=1).mean() if known is None else squares[known].mean()),
+        "nll": _nll(checked),
     }
 
 
@@ -94,10 +99,9 @@ def reliability(
             equal numbers, equal confidences never apart.
         equal_mass: which of the two.
     """
+    edges = np.arange(1, bins) / bins
     if equal_mass:
-        edges = np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf")
-    else:
-        edges = np.arange(1, bins) / bins
+        edges = np.quantile(confidence, edges, method="inverted_cdf")
     place = np.searchsorted(edges, confidence, side="left")
     count = np.bincount(place, minlength=bins)
     used = count > 0
@@ -106,54 +110,27 @@ def reliability(
     return Reliability(mean, share, count[used])
 
 
-def brier(scores: Array, labels: Array) -> float:
-    """Mean squared distance between probabilities and truth, summed over the classes of an image.
-
-    Of (N, K) labels: the mean over all that are known.
-
-    Raises:
-        DataError: as `calibration`.
-    """
-    table, truth, known = any_labels(scores, labels, "calibration")
-    squares = (table - truth) ** 2
-    return float(squares.sum(axis=1).mean() if known is None else squares[known].mean())
-
-
-def negative_log_likelihood(scores: Array, labels: Array) -> float:
-    """Mean of -log of the probability that the truth was given; at most 27.6, for a probability of 0.
-
-    Raises:
-        DataError: as `calibration`.
-    """
-    return _nll(any_labels(scores, labels, "calibration"))
-
-
 def _nll(checked: Truth) -> float:
     table, truth, known = checked
     given = table[truth] if known is None else np.where(truth, table, 1 - table)[known]
     return float(-np.log(np.maximum(given, _FLOOR)).mean())
 
 
-def soften_each(scores: Array, temperature: float) -> Array:
-    """As `soften`, of probabilities that sigmoid made of the logits."""
-    table = np.asarray(scores, np.float64)
-    logits = np.log(np.maximum(table, _LEAST)) - np.log(np.maximum(1 - table, _LEAST))
-    result: Array = 1 / (1 + np.exp(-logits / temperature))
-    return result
-
-
-def soften(scores: Array, temperature: float) -> Array:
-    """Probabilities (N, K) as if the logits had been divided by `temperature` before softmax.
+def soften(scores: Array, temperature: float, *, each: bool = False) -> Array:
+    """Probabilities (N, K) as if the logits had been divided by `temperature`.
 
     Args:
-        scores: probabilities that softmax made of the logits, (N, K).
+        scores: probabilities that softmax or sigmoid made of the logits, (N, K).
         temperature: above 0; above 1 makes them less sure.
+        each: True if sigmoid made each by itself, False for softmax.
     """
-    logits = np.log(np.maximum(np.asarray(scores, np.float64), _LEAST))
-    logits = (logits - logits.max(axis=1, keepdims=True)) / temperature
-    powers = np.exp(logits)
-    result: Array = powers / powers.sum(axis=1, keepdims=True)
-    return result
+    table = np.asarray(scores, np.float64)
+    logits = np.log(np.maximum(table, _LEAST))
+    if each:
+        logits -= np.log(np.maximum(1 - table, _LEAST))
+        return np.asarray(1 / (1 + np.exp(-logits / temperature)))
+    powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def fit_temperature(scores: Array, labels: Array) -> float:
@@ -171,10 +148,11 @@ def fit_temperature(scores: Array, labels: Array) -> float:
     Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
     checked = any_labels(scores, labels, "calibration")
-    scaled = soften if checked.known is None else soften_each
+    each = checked.known is not None
 
     def loss(log_t: float) -> float:
-        return _nll(checked._replace(table=scaled(checked.table, float(np.exp(log_t)))))
+        table = soften(checked.table, float(np.exp(log_t)), each=each)
+        return _nll(checked._replace(table=table))
 
     # Convex in 1/t, so it has one valley in log t too: golden sections.
     low, high = np.log(_LIMITS)

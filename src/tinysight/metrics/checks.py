@@ -11,13 +11,6 @@ from tinysight.errors import DataError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Binary(NamedTuple):
-    """Scores of the positives and of the negatives, each in ascending order."""
-
-    positives: Array
-    negatives: Array
-
-
 def score_table(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:
     """Scores (N, K) and labels (N,) as they are, once they fit together.
 
@@ -61,8 +54,8 @@ def any_labels(scores: Array, labels: Array, where: str) -> Truth:
     return Truth(scores.astype(np.float64), labels[:, None] == np.arange(scores.shape[1]), None)
 
 
-def binary(scores: Array, labels: Array, where: str) -> Binary:
-    """Scores by side, from (N,) or column 1 of (N, K).
+def binary_columns(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:
+    """Scores (N,), of (N, K) those of column 1, and whether each is positive, (N,) bool.
 
     Raises:
         DataError: wrong shapes, no rows, or NaN.
@@ -73,7 +66,13 @@ def binary(scores: Array, labels: Array, where: str) -> Binary:
     if scores.ndim != 1:
         raise DataError(where, f"scores should be (N,) or (N, K) with K from 2, got {scores.shape}")
     _check_pair(scores, labels, where)
-    return Binary(np.sort(scores[labels != 0]), np.sort(scores[labels == 0]))
+    return scores, labels != 0
+
+
+def binary(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:
+    """Scores of the positives and of the negatives, each in ascending order; as `binary_columns`."""
+    values, truth = binary_columns(scores, labels, where)
+    return np.sort(values[truth]), np.sort(values[~truth])
 
 
 def label_table(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -14,20 +14,29 @@ if TYPE_CHECKING:
     from annotated_types import Ge, MinLen
 
 
-class ClassReport(NamedTuple):
-    """Per class or label, each (K,): rates are 0 where they would be 0/0; `support` counts labels."""
+class LabelRates(NamedTuple):
+    """Quality of one class or label, or arrays (K,) for each of K; a rate that would be 0/0 is 0.
 
-    precision: Array
-    recall: Array
-    f1: Array
-    support: Array
+    Attributes:
+        support: number of images that have the label.
+        precision: share of right ones among the images that were given the label, from 0 to 1.
+        recall: share of the images with the label that were given it, from 0 to 1.
+        f1: harmonic mean of precision and recall.
+    """
+
+    support: Any
+    precision: Any
+    recall: Any
+    f1: Any
+
+    def rows(self) -> list[LabelRates]:
+        """One for each of the K."""
+        return [LabelRates(*row) for row in zip(*(c.tolist() for c in self), strict=True)]
 
 
 @metrics.register("topk")
 def topk(
-    scores: Array,
-    labels: Array,
-    k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,),
+    scores: Array, labels: Array, k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,)
 ) -> dict[str, float]:
     """Share of samples whose label is among the `k` highest scores, as `top1`, `top5`, ...
 
@@ -77,9 +86,8 @@ def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.ndim != 1 or labels.shape != predicted.shape:
-        raise DataError(
-            "confusion_matrix", f"labels {labels.shape} beside predictions {predicted.shape}"
-        )
+        what = f"labels {labels.shape} beside predictions {predicted.shape}"
+        raise DataError("confusion_matrix", what)
     both = np.concatenate([labels, predicted])
     if both.size and (both.min() < 0 or both.max() >= num_classes):
         raise DataError("confusion_matrix", f"an id outside 0 to {num_classes - 1}")
@@ -88,22 +96,21 @@ def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array
     return counts.reshape(num_classes, num_classes)
 
 
-def class_report(matrix: Array) -> ClassReport:
-    """Precision, recall and F1 of every class of a confusion matrix (K, K)."""
+def class_report(matrix: Array) -> LabelRates:
+    """The rates of every class of a confusion matrix (K, K)."""
     return report_of(np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
 
 
-def report_of(hits: Array, support: Array, called: Array) -> ClassReport:
-    """The report of K classes or labels by their counts, each (K,).
+def report_of(hits: Array, support: Array, called: Array) -> LabelRates:
+    """The rates of K classes or labels by their counts, each (K,).
 
     Args:
         hits: images that have the label and were given it.
         support: images that have it.
         called: images that were given it.
     """
-    return ClassReport(
-        ratio(hits, called), ratio(hits, support), ratio(2 * hits, called + support), support
-    )
+    f1 = ratio(2 * hits, called + support)
+    return LabelRates(support, ratio(hits, called), ratio(hits, support), f1)
 
 
 @metrics.register("class_report")
@@ -121,6 +128,5 @@ def macro_rates(scores: Array, labels: Array) -> dict[str, float]:
     """
     scores, labels = score_table(scores, labels, "class_report")
     report = class_report(confusion_matrix(labels, scores.argmax(axis=1), scores.shape[1]))
-    there = report.support > 0
-    rates = {"f1": report.f1, "precision": report.precision, "recall": report.recall}
-    return {f"macro_{name}": float(rate[there].mean()) for name, rate in rates.items()}
+    there, names = report.support > 0, ("f1", "precision", "recall")
+    return {f"macro_{name}": float(getattr(report, name)[there].mean()) for name in names}

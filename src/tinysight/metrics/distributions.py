@@ -6,6 +6,7 @@ A few microseconds to milliseconds each: they are asked for a handful of times a
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -74,14 +75,8 @@ def beta_quantile(share: float, a: float, b: float) -> float:
 
 def binomial_quantile(share: float, total: int, chance: float) -> int:
     """The smallest k with P(X <= k) >= `share` for X ~ Binomial(total, chance)."""
-    low, high = 0, total
-    while low < high:
-        middle = (low + high) // 2
-        if 1.0 - beta_cdf(chance, middle + 1, total - middle) >= share:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    chances = range(total)
+    return bisect_left(chances, share, key=lambda k: 1.0 - beta_cdf(chance, k + 1, total - k))
 
 
 def beta_binomial_quantile(share: float, total: int, a: float, b: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -60,11 +61,9 @@ def exact_interval(successes: float, total: float, confidence: float = 0.95) -> 
     """
     from tinysight.metrics.distributions import beta_quantile
 
-    tail = (1 - confidence) / 2
-    rest = total - successes
-    return Interval(
-        beta_quantile(tail, successes, rest + 1), beta_quantile(1 - tail, successes + 1, rest)
-    )
+    tail, rest = (1 - confidence) / 2, total - successes
+    low = beta_quantile(tail, successes, rest + 1)
+    return Interval(low, beta_quantile(1 - tail, successes + 1, rest))
 
 
 def effective_number(hits: Array, clusters: Array) -> float:
@@ -84,12 +83,10 @@ def effective_number(hits: Array, clusters: Array) -> float:
     _, index = np.unique(clusters, return_inverse=True)
     sizes = np.bincount(index).astype(np.float64)
     share = float(hits.mean())
-    if len(sizes) == len(hits) or len(sizes) == 1:
-        return float(len(sizes))
-    if share in (0.0, 1.0):
-        return float(len(sizes))
-    residual = np.bincount(index, weights=hits) - share * sizes
     groups, count = len(sizes), len(hits)
+    if groups in (1, count) or share in (0.0, 1.0):
+        return float(groups)
+    residual = np.bincount(index, weights=hits) - share * sizes
     variance = float((residual**2).sum()) * groups / (groups - 1) / count**2
     return min(float(count), share * (1 - share) / variance) if variance else float(count)
 
@@ -121,34 +118,19 @@ def bootstrap_interval(
     if count < 1 or (clusters is not None and len(clusters) != count):
         raise DataError("bootstrap_interval", f"{count} rows do not go with these clusters")
     rng = np.random.default_rng(seed)
-    groups = _groups(count, clusters)
-    values = []
+    index = np.arange(count)
+    if clusters is not None:
+        _, index = np.unique(clusters, return_inverse=True)
+    order, sizes = np.argsort(index, kind="stable"), np.bincount(index)
+    starts, values = sizes.cumsum() - sizes, []
     for _ in range(repeats):
-        drawn = rng.integers(0, len(groups), len(groups))
-        rows = (
-            groups[drawn]
-            if isinstance(groups, np.ndarray)
-            else np.concatenate([groups[i] for i in drawn])
-        )
-        try:
-            values.append(statistic(rows))
-        except DataError:
-            continue
+        drawn = rng.integers(0, len(sizes), len(sizes))
+        number = sizes[drawn]  # the rows of each drawn cluster lie one after another in `order`
+        shift = np.repeat(starts[drawn] - (number.cumsum() - number), number)
+        with contextlib.suppress(DataError):
+            values.append(statistic(order[shift + np.arange(len(shift))]))
     if 2 * len(values) < repeats or not values:
-        raise DataError(
-            "bootstrap_interval",
-            f"the statistic is defined in only {len(values)} of {repeats} samples",
-            "collect more samples of the rare class",
-        )
+        what = f"the statistic is defined in only {len(values)} of {repeats} samples"
+        raise DataError("bootstrap_interval", what, "collect more samples of the rare class")
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(high))
-
-
-def _groups(count: int, clusters: Array | None) -> Array | list[Array]:
-    """What is drawn: row numbers, or a list of the rows of each cluster."""
-    if clusters is None:
-        return np.arange(count)
-    _, index = np.unique(clusters, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(index))[:-1])
+    return Interval(*map(float, np.quantile(values, [tail, 1 - tail])))

@@ -5,26 +5,17 @@ Scores are probabilities (N, K), labels (N, K) of 1 (present), 0 (absent) and be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from tinysight.errors import DataError
 from tinysight.metrics.checks import Array, label_table, ratio
-from tinysight.metrics.classification import ClassReport, report_of
+from tinysight.metrics.classification import LabelRates, report_of
 from tinysight.registry import metrics
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, Lt
-
-
-class LabelCounts(NamedTuple):
-    """Known labels by what is true and what is said, along one axis."""
-
-    hits: Array
-    misses: Array
-    false_alarms: Array
-    rejections: Array
 
 
 @metrics.register("mean_accuracy")
@@ -58,23 +49,21 @@ def mean_accuracy(
     Source: PaddleClas' `ATTRMetric`; D. Li et al., arXiv:1603.07054 (the RAP data set).
     """
     scores, labels = label_table(scores, labels, "mean_accuracy")
-    by_label, by_image = (_counts(scores > threshold, labels, axis) for axis in (0, 1))
-    present = ratio(by_label.hits, by_label.hits + by_label.misses)
-    absent = ratio(by_label.rejections, by_label.rejections + by_label.false_alarms)
-    report = _report(by_label)
-    f1 = report.f1
+    called = scores > threshold
+    hits, misses, alarms, rejections = _counts(called, labels, 0)
+    present, absent = ratio(hits, hits + misses), ratio(rejections, rejections + alarms)
+    _, shares, _, f1 = report_of(hits, hits + misses, hits + alarms)
     if f1_of_mean_recall:
-        f1 = ratio(2 * report.precision * present.mean(), report.precision + present.mean())
-    precision = ratio(by_image.hits, by_image.hits + by_image.false_alarms).mean()
-    recall = ratio(by_image.hits, by_image.hits + by_image.misses).mean()
-    union = by_image.hits + by_image.misses + by_image.false_alarms
+        f1 = ratio(2 * shares * present.mean(), shares + present.mean())
+    hits, misses, alarms, _ = _counts(called, labels, 1)
+    precision, recall = ratio(hits, hits + alarms).mean(), ratio(hits, hits + misses).mean()
     found = {
         "mA": ((present + absent) / 2).mean(),
         "label_f1": f1.mean(),
         "label_pos_recall": present.mean(),
         "label_neg_recall": absent.mean(),
         "instance_f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        "instance_acc": ratio(by_image.hits, union).mean(),
+        "instance_acc": ratio(hits, hits + misses + alarms).mean(),
         "instance_prec": precision,
         "instance_recall": recall,
     }
@@ -99,11 +88,11 @@ def multilabel_map(
     scores, labels = label_table(scores, labels, "multilabel_map")
     if not (labels > 0).any():
         raise DataError("multilabel_map", "no label occurs in any sample")
-    values = []
-    for own, truth in zip(scores.T, labels.T, strict=True):
-        if (truth > 0).any():
-            known = truth >= 0
-            values.append(average_precision(own[known], truth[known] > 0, points))
+    values = [
+        average_precision(own[truth >= 0], truth[truth >= 0] > 0, points)
+        for own, truth in zip(scores.T, labels.T, strict=True)
+        if (truth > 0).any()
+    ]
     return {"mAP": float(np.mean(values))}
 
 
@@ -206,8 +195,8 @@ def multilabel_accuracy(
     return {"accuracy": float(value)}
 
 
-def label_report(called: Array, labels: Array) -> ClassReport:
-    """Precision, recall and F1 of every label; unknown labels are left out.
+def label_report(called: Array, labels: Array) -> LabelRates:
+    """The rates of every label; unknown labels are left out.
 
     Args:
         called: whether each label is said to be present, (N, K) bool.
@@ -217,19 +206,11 @@ def label_report(called: Array, labels: Array) -> ClassReport:
         DataError: shapes that do not fit, or no samples.
     """
     called, labels = label_table(called, labels, "label_report")
-    return _report(_counts(called, labels, 0))
+    hits, misses, alarms, _ = _counts(called, labels, 0)
+    return report_of(hits, hits + misses, hits + alarms)
 
 
-def _counts(called: Array, labels: Array, axis: int) -> LabelCounts:
-    present, absent = labels > 0, labels == 0
-    return LabelCounts(
-        (present & called).sum(axis),
-        (present & ~called).sum(axis),
-        (absent & called).sum(axis),
-        (absent & ~called).sum(axis),
-    )
-
-
-def _report(counts: LabelCounts) -> ClassReport:
-    support = counts.hits + counts.misses
-    return report_of(counts.hits, support, counts.hits + counts.false_alarms)
+def _counts(called: Array, labels: Array, axis: int) -> list[Array]:
+    """Known labels along one axis: hits, misses, false alarms, and those rightly not given."""
+    sides = [(truth, said) for truth in (labels > 0, labels == 0) for said in (called, ~called)]
+    return [(truth & said).sum(axis) for truth, said in sides]

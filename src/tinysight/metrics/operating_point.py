@@ -29,18 +29,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tinysight.errors import ConfigError, DataError
-from tinysight.metrics.checks import Array, Binary, binary
-from tinysight.metrics.distributions import (
-    beta_binomial_quantile,
-    beta_quantile,
-    binomial_quantile,
-)
-from tinysight.metrics.intervals import (
-    Interval,
-    bootstrap_interval,
-    effective_number,
-    exact_interval,
-)
+from tinysight.metrics import distributions, intervals
+from tinysight.metrics.checks import Array, binary_columns
+from tinysight.metrics.intervals import Interval, exact_interval
 
 _TAIL = 0.025  # left out at each end
 _DRAWS = 200  # repetitions of the choice by precision
@@ -111,8 +102,7 @@ def at_threshold(
     Raises:
         DataError: shapes that do not fit, no samples, NaN.
     """
-    sides = binary(scores, labels, "threshold")
-    return _decision(sides, threshold, ("threshold", None), _worth(scores, labels, clusters))
+    return _decision(_samples(scores, labels, clusters, "threshold"), threshold, "threshold", None)
 
 
 def at_target_fpr(
@@ -134,8 +124,9 @@ def at_target_fpr(
     """
     if not 0 < target < 1:
         raise ConfigError("target_fpr", f"should be between 0 and 1, got {target}")
-    sides = binary(scores, labels, "target_fpr")
-    negatives, n = sides.negatives, len(sides.negatives)
+    of = _samples(scores, labels, clusters, "target_fpr")
+    negatives = np.sort(of.scores[~of.truth])
+    n = len(negatives)
     if not n:
         raise DataError("target_fpr", "no negatives, so there is no false-positive rate")
     allowed = _allowed(target, n)
@@ -144,14 +135,16 @@ def at_target_fpr(
         many = int((negatives >= 1.0).sum())
         what = f"no threshold keeps it: {many} of {n} negatives have a score of 1"
         raise DataError("target_fpr", what, "look at them first: their labels may be wrong")
-    higher = np.concatenate(sides)
-    higher = higher[higher > refused]
-    threshold = between(refused, float(higher.min()) if len(higher) else 1.0)
-    worth = _worth(scores, labels, clusters)
-    found = _decision(sides, threshold, ("target_fpr", target), worth, allowed)
-    ends = _order_interval(negatives, target, found.effective)
-    ends = Interval(min(ends.low, threshold), max(ends.high, threshold))
-    return found._replace(interval=ends, warnings=(*_few_negatives(found, target), *found.warnings))
+    threshold = between(refused, float(of.scores.min(initial=1.0, where=of.scores > refused)))
+    found = _decision(of, threshold, "target_fpr", target, allowed)
+    needed, few = needed_negatives(target), ""
+    if found.effective < needed and found.fpr:
+        worth = "" if found.effective == n else f", worth {found.effective:.0f} independent ones"
+        few = (
+            f"{n} negatives{worth} cannot support target_fpr {target:g}: the rate on new images may"
+            f" be up to {found.fpr.high:.2g}; {needed} would keep it below twice the target"
+        )
+    return _with(found, _order_interval(negatives, target, found.effective), few)
 
 
 def at_target_precision(
@@ -171,33 +164,38 @@ def at_target_precision(
     """
     if not 0 < target <= 1:
         raise ConfigError("target_precision", f"should be above 0 and at most 1, got {target}")
-    sides = binary(scores, labels, "target_precision")
-    falling = np.unique(np.concatenate(sides))[::-1]
-    hits = len(sides.positives) - np.searchsorted(sides.positives, falling)
-    called = hits + len(sides.negatives) - np.searchsorted(sides.negatives, falling)
+    of = _samples(scores, labels, clusters, "target_precision")
+    falling = np.unique(of.scores)[::-1]
+    rank = np.searchsorted(-falling, -of.scores)
+
+    def counted(rows: Array) -> tuple[Array, Array]:
+        """Of these rows, hits and those called positive at each threshold."""
+        kinds = (of.truth[rows], None)
+        hits, called = (np.bincount(rank[rows], kind, len(falling)).cumsum() for kind in kinds)
+        return hits, called
+
+    hits, called = counted(np.arange(len(rank)))
     place = _last_precise(hits, called, target)
     if place is None:
         what = f"no threshold reaches a precision of {target:g}"
         best = f"the best is {(hits / called).max():.4g}: lower the target, or train longer"
         raise DataError("target_precision", what, best)
     lower = float(falling[place + 1]) if place + 1 < len(falling) else 0.0
-    threshold = between(lower, float(falling[place]))
-    worth = _worth(scores, labels, clusters)
-    found = _decision(sides, threshold, ("target_precision", target), worth)
-
-    values = np.asarray(scores)[:, 1] if np.ndim(scores) == 2 else np.asarray(scores)
-    rank = np.searchsorted(-falling, -values)
-    positive = np.asarray(labels) != 0
+    found = _decision(of, between(lower, float(falling[place])), "target_precision", target)
 
     def again(rows: Array) -> float:
-        hit = np.bincount(rank[rows], weights=positive[rows], minlength=len(falling)).cumsum()
-        drawn = np.bincount(rank[rows], minlength=len(falling)).cumsum()
-        at = _last_precise(hit, drawn, target)
+        at = _last_precise(*counted(rows), target)
         return 1.0 if at is None else float(falling[at])
 
-    ends = bootstrap_interval(again, len(values), clusters=clusters, repeats=_DRAWS)
-    ends = Interval(min(ends.low, threshold), max(ends.high, threshold))
-    return found._replace(interval=ends, warnings=(*_few_called(found, target), *found.warnings))
+    ends = intervals.bootstrap_interval(again, len(rank), clusters=clusters, repeats=_DRAWS)
+    rate, needed, few = found.precision, needed_for_rate(target), ""
+    count = found.counts.true_positives + found.counts.false_positives
+    if rate and rate.value - rate.low > _ROOM and count < needed:
+        few = (
+            f"{count} images called positive cannot support target_precision {target:g}: the precision"
+            f" on new ones may be as low as {rate.low:.2g}; {needed} would tell it to 5 points"
+        )
+    return _with(found, ends, few)
 
 
 def expected_fpr(
@@ -222,8 +220,8 @@ def expected_fpr(
     low = counts.false_positives * scale
     high = (counts.false_positives if allowed is None else allowed) * scale
     return Interval(
-        beta_binomial_quantile(_TAIL, m, low, n - low + 1) / m,
-        beta_binomial_quantile(1 - _TAIL, m, high + 1, n - high) / m,
+        distributions.beta_binomial_quantile(_TAIL, m, low, n - low + 1) / m,
+        distributions.beta_binomial_quantile(1 - _TAIL, m, high + 1, n - high) / m,
     )
 
 
@@ -231,7 +229,9 @@ def expected_fpr(
 def needed_negatives(target: float) -> int:
     """Fewest negatives with which the interval of the rate ends at twice `target` or below."""
     k = 1
-    while beta_quantile(1 - _TAIL, k + 1, math.ceil(k / target) - k) > min(2 * target, 1.0):
+    while distributions.beta_quantile(1 - _TAIL, k + 1, math.ceil(k / target) - k) > min(
+        2 * target, 1.0
+    ):
         k += 1
     return math.ceil(k / target)
 
@@ -258,60 +258,61 @@ def _allowed(target: float, n: int) -> int:
     return near if near / n <= target else near - 1
 
 
-class _Worth(NamedTuple):
-    """What (N,) samples are worth; None: each one counts."""
+class _Samples(NamedTuple):
+    """(N,) each: scores of the positive class, whether it is positive, and clusters; None: none."""
 
-    labels: Array
     scores: Array
+    truth: Array
     clusters: Array | None
 
-    def of(self, among: Array, hit: Array) -> float:
+    def worth(self, among: Array, hit: Array) -> float:
         """Effective number of the samples `among` (N,) bool, of which those in `hit` count."""
         if self.clusters is None or not among.any():
             return float(among.sum())
-        return effective_number(hit[among], self.clusters[among])
+        return intervals.effective_number(hit[among], self.clusters[among])
 
 
-def _worth(scores: Array, labels: Array, clusters: Array | None) -> _Worth:
-    values = np.asarray(scores)[:, 1] if np.ndim(scores) == 2 else np.asarray(scores)
+def _samples(scores: Array, labels: Array, clusters: Array | None, where: str) -> _Samples:
+    values, truth = binary_columns(scores, labels, where)
     if clusters is not None and len(clusters) != len(values):
         raise DataError("clusters", f"{len(clusters)} ids for {len(values)} samples")
-    return _Worth(np.asarray(labels) != 0, values, clusters)
+    return _Samples(values, truth, clusters)
 
 
 def _decision(
-    sides: Binary,
-    threshold: float,
-    rule: tuple[Rule, float | None],
-    worth: _Worth,
-    allowed: int | None = None,
+    of: _Samples, threshold: float, rule: Rule, target: float | None, allowed: int | None = None
 ) -> ThresholdResult:
-    hit = worth.scores >= threshold
-    tp, fp = int((hit & worth.labels).sum()), int((hit & ~worth.labels).sum())
-    counts = Counts(len(sides.positives), len(sides.negatives), tp, fp)
+    hit, truth = of.scores >= threshold, of.truth
+    tp, fp = int((hit & truth).sum()), int((hit & ~truth).sum())
+    counts = Counts(int(truth.sum()), int((~truth).sum()), tp, fp)
     limit = fp if allowed is None else allowed
-    negatives = worth.of(~worth.labels, hit)
-    fpr = _rate(fp, counts.negatives, negatives)
+    effective = of.worth(~truth, hit)
+    fpr = _rate(fp, counts.negatives, effective)
     if fpr and limit > fp:  # ties kept the threshold from using up what the rule allows
         share = limit / counts.negatives
-        fpr = fpr._replace(high=exact_interval(share * negatives, negatives).high)
-    found = ThresholdResult(
-        threshold,
-        *rule,
-        None,
-        counts,
-        limit,
-        negatives,
-        fpr,
-        _rate(tp, counts.positives, worth.of(worth.labels, hit)),
-        _rate(tp, tp + fp, worth.of(hit, worth.labels)),
-        tuple(
-            f"no {kind} among the {len(hit)} images, so nothing is known about their share"
-            for kind, number in (("negatives", counts.negatives), ("positives", counts.positives))
-            if not number
-        ),
+        fpr = fpr._replace(high=exact_interval(share * effective, effective).high)
+    tpr = _rate(tp, counts.positives, of.worth(truth, hit))
+    precision = _rate(tp, tp + fp, of.worth(hit, truth))
+    warnings = [
+        f"no {kind} among the {len(hit)} images, so nothing is known about their share"
+        for kind in ("negatives", "positives")
+        if not getattr(counts, kind)
+    ]
+    if tpr and tpr.high - tpr.low > 4 * _ROOM:
+        warnings.append(
+            f"{counts.positives} positives tell little: the share of them that is found may be anywhere"
+            f" from {tpr.low:.2g} to {tpr.high:.2g}; {needed_for_rate(tpr.value)} would tell it to 5 points"
+        )
+    return ThresholdResult(
+        threshold, rule, target, None, counts, limit, effective, fpr, tpr, precision, (*warnings,)
     )
-    return found._replace(warnings=(*found.warnings, *_few_positives(found)))
+
+
+def _with(found: ThresholdResult, ends: Interval, few: str) -> ThresholdResult:
+    """The result with the interval of its threshold, and what is too little of the data."""
+    ends = Interval(min(ends.low, found.threshold), max(ends.high, found.threshold))
+    warnings = (few, *found.warnings) if few else found.warnings
+    return found._replace(interval=ends, warnings=warnings)
 
 
 def _rate(hits: int, total: int, effective: float) -> Rate | None:
@@ -325,8 +326,8 @@ def _order_interval(negatives: Array, target: float, effective: float) -> Interv
     """95 % for the threshold whose rate is `target`; the ends of [0, 1] where the sample has none."""
     n, worth = len(negatives), max(1, round(effective))
     scale = n / worth
-    beyond = math.ceil(binomial_quantile(1 - _TAIL, worth, target) * scale)
-    within = math.floor(binomial_quantile(_TAIL, worth, target) * scale)
+    beyond = math.ceil(distributions.binomial_quantile(1 - _TAIL, worth, target) * scale)
+    within = math.floor(distributions.binomial_quantile(_TAIL, worth, target) * scale)
     low = float(negatives[n - beyond - 1]) if beyond < n else 0.0
     high = float(negatives[n - within]) if within > 0 else 1.0
     return Interval(low, high)
@@ -336,37 +337,3 @@ def _last_precise(hits: Array, called: Array, target: float) -> int | None:
     """The last place where enough of those called are hits; rates of nothing do not count."""
     enough = np.flatnonzero((called > 0) & (hits > 0) & (hits >= target * called * (1 - 1e-12)))
     return int(enough[-1]) if len(enough) else None
-
-
-def _few_negatives(found: ThresholdResult, target: float) -> tuple[str, ...]:
-    needed, fpr = needed_negatives(target), found.fpr
-    if found.effective >= needed or fpr is None:
-        return ()
-    count = found.counts.negatives
-    worth = "" if found.effective == count else f", worth {found.effective:.0f} independent ones"
-    return (
-        f"{count} negatives{worth} cannot support target_fpr {target:g}: the rate on new images may"
-        f" be up to {fpr.high:.2g}; {needed} would keep it below twice the target",
-    )
-
-
-def _few_positives(found: ThresholdResult) -> tuple[str, ...]:
-    rate = found.tpr
-    if rate is None or rate.high - rate.low <= 4 * _ROOM:
-        return ()
-    return (
-        f"{found.counts.positives} positives tell little: the share of them that is found may be"
-        f" anywhere from {rate.low:.2g} to {rate.high:.2g}; {needed_for_rate(rate.value)} would tell"
-        " it to 5 points",
-    )
-
-
-def _few_called(found: ThresholdResult, target: float) -> tuple[str, ...]:
-    precision, needed = found.precision, needed_for_rate(target)
-    called = found.counts.true_positives + found.counts.false_positives
-    if precision is None or precision.value - precision.low <= _ROOM or called >= needed:
-        return ()
-    return (
-        f"{called} images called positive cannot support target_precision {target:g}: the precision"
-        f" on new ones may be as low as {precision.low:.2g}; {needed} would tell it to 5 points",
-    )

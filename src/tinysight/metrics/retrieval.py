@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 @metrics.register("retrieval")
 def retrieval(
-    scores: Array,
-    labels: Array,
-    k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,),
+    scores: Array, labels: Array, k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,)
 ) -> dict[str, float]:
     """Recall at each `k` and mAP of every image as a query among all the others, as `recall1`, ..., `mAP`.
 

@@ -22,13 +22,14 @@ from tinysight.models.recognizer import Recognizer, create_recognizer, normalize
 from tinysight.registry import backbones
 
 if TYPE_CHECKING:
-    from tinysight.models.count import Cost, cost, count_parameters
+    from tinysight.models.count import Cost, cost, cost_of, count_parameters
 
-_COUNTING = ("Cost", "cost", "count_parameters")
+_COUNTING = ("Cost", "cost", "cost_of", "count_parameters")
 
 __all__ = [
-    "Backbone", "Cost", "Outputs", "Recognizer", "cost", "count_parameters", "create_model",
-    "create_model_without_weights", "create_recognizer", "list_models", "normalize", "run_network",
+    "Backbone", "Cost", "Outputs", "Recognizer", "cost", "cost_of", "count_parameters",
+    "create_model", "create_model_without_weights", "create_recognizer", "list_models",
+    "normalize", "run_network",
     "set_batch_norm_variance",
 ]  # fmt: skip
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.errors import UnknownName
+from tinysight.errors import UnknownName, join
 from tinysight.models.base import Backbone
 from tinysight.models.outputs import Outputs
 from tinysight.registry import backbones, fold, heads, necks
-from tinysight.validation import join
 
 if TYPE_CHECKING:
     from tinysight.models.heads import Head, Neck

@@ -1,1 +1,1 @@
-"""From images, wherever they are, to answers."""
+"""From images, wherever they are, to results."""

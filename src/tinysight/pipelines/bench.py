@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.errors import DataError
+from tinysight.evaluation.latency import time_steps
 from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
 from tinysight.tasks.results import Unreadable
 
@@ -42,6 +44,7 @@ code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(time.perf_counter() - start, 0, 0, code)
 """
 _COMMAND = "from tinysight.cli import script; script()"
+_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # of the system's unit of memory
 
 
 class Settings(NamedTuple):
@@ -68,35 +71,25 @@ def one_at_a_time(
         bundle: what is measured.
         settings: engine, precision, exact and threads are used.
         paths: readable images, taken in turn.
-        seconds: to go on for; every image is taken once in any case.
+        seconds: least time to measure for; every image is taken at least once.
 
     Returns:
         For each of `PARTS` and "total" the mean and the percentiles, as `{"mean": ..., "p50": ...}`.
     """
     steps = settings._replace(batch_size=1, workers=1).pipeline(bundle).steps
-    times: list[list[float]] = []
+    chain = (steps.decode, steps.prepare, lambda row: steps.run([row]), steps.decide)
+    turn, times = cycle(paths), list[list[float]]()
+    for path in islice(turn, _WARM_UP):
+        time_steps(chain, path)
     started = time.perf_counter()
-    for i, path in enumerate(cycle(paths)):
-        a = time.perf_counter()
-        pixels = steps.decode(path)
-        b = time.perf_counter()
-        row = steps.prepare(pixels)
-        c = time.perf_counter()
-        scores = steps.run([row])
-        d = time.perf_counter()
-        steps.decide(scores)
-        e = time.perf_counter()
-        if i >= _WARM_UP:
-            times.append([b - a, c - b, d - c, e - d, e - a])
-        elif i == _WARM_UP - 1:
-            started = e
-        if len(times) >= len(paths) and e - started >= seconds:
-            break
-    columns = np.array(times).T * 1e3
-    return {
-        name: {"mean": float(column.mean()), **_percentiles(column)}
-        for name, column in zip((*PARTS, "total"), columns, strict=True)
-    }
+    while len(times) < len(paths) or time.perf_counter() - started < seconds:
+        times.append(time_steps(chain, next(turn)))
+    columns = 1e3 * np.array(times).T
+    figures = {}
+    for name, column in zip((*PARTS, "total"), (*columns, columns.sum(axis=0)), strict=True):
+        percentiles = zip(PERCENTILES, np.percentile(column, PERCENTILES).tolist(), strict=True)
+        figures[name] = {"mean": float(column.mean()), **{f"p{p}": v for p, v in percentiles}}
+    return figures
 
 
 def many_at_a_time(
@@ -112,13 +105,11 @@ def many_at_a_time(
         passes: at least.
     """
     pipeline = settings.pipeline(bundle)
-    for _ in pipeline.stream(list(paths[: max(_WARM_UP, 2 * settings.batch_size)])):
-        pass
+    deque(pipeline.stream(paths[: max(_WARM_UP, 2 * settings.batch_size)]), maxlen=0)
     walls: list[float] = []
     while len(walls) < passes or sum(walls) < seconds:
         started = time.perf_counter()
-        for _ in pipeline.stream(list(paths)):
-            pass
+        deque(pipeline.stream(paths), maxlen=0)
         walls.append(time.perf_counter() - started)
     each = float(np.median(walls)) / len(paths)
     return {"ms": each * 1e3, "per_second": 1 / each, "passes": len(walls)}
@@ -126,7 +117,8 @@ def many_at_a_time(
 
 def sweep(settings: Settings, cores: int) -> Iterator[Settings]:
     """The settings worth comparing: workers up to the cores, all cores in one run, and batches."""
-    for workers in sorted({1, *_doubled(cores), cores, cores + 1}):
+    doubled = (2**i for i in range(cores.bit_length()))
+    for workers in sorted({*doubled, cores, cores + 1}):
         yield settings._replace(workers=workers, threads=1, batch_size=1)
     if cores > 1:
         yield settings._replace(workers=1, threads=cores, batch_size=1)
@@ -134,7 +126,7 @@ def sweep(settings: Settings, cores: int) -> Iterator[Settings]:
 
 
 def cold_start(bundle: Bundle, settings: Settings, path: str, runs: int = 5) -> dict[str, float]:
-    """Whole processes that answer one image: median wall-clock seconds, and memory at its peak.
+    """Whole processes that predict one image: median wall-clock seconds, and memory at its peak.
 
     Returns:
         seconds and, where the system tells, peak_mib.
@@ -145,10 +137,10 @@ def cold_start(bundle: Bundle, settings: Settings, path: str, runs: int = 5) -> 
         *(["--exact"] if settings.exact else []),
     ]
     watched = [watch(command) for _ in range(runs + 1)][1:]  # the first brings files into memory
-    found = {"seconds": float(np.median([w.seconds for w in watched]))}
+    figures = {"seconds": float(np.median([w.seconds for w in watched]))}
     if watched[0].peak_mib is not None:
-        found["peak_mib"] = float(np.median([w.peak_mib or 0 for w in watched]))
-    return found
+        figures["peak_mib"] = float(np.median([w.peak_mib or 0 for w in watched]))
+    return figures
 
 
 class Watched(NamedTuple):
@@ -176,26 +168,21 @@ def watch(command: Sequence[str]) -> Watched:
     seconds, cpu, peak, code = map(float, done.stdout.split()) if done.stdout else (0, 0, 0, 1)
     if code:
         raise DataError(" ".join(command), f"fails: {done.stderr.strip()}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Watched(seconds, cpu, peak * unit / 2**20 if peak else None)
+    return Watched(seconds, cpu, peak / _PER_MIB if peak else None)
 
 
 def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[str]:
-    """Those of `paths` that this bundle answers.
+    """Those of `paths` that this bundle gives a result for.
 
     Raises:
         DataError: none of them.
         TinysightError: the bundle cannot be run so.
     """
-    pipeline = settings.pipeline(bundle)
-    kept = [
-        item["filename"]
-        for item in pipeline.stream(list(paths))
-        if not isinstance(item, Unreadable)
-    ]
-    if not kept:
+    results = zip(paths, settings.pipeline(bundle).stream(paths), strict=True)
+    usable = [path for path, result in results if not isinstance(result, Unreadable)]
+    if not usable:
         raise DataError("--images", "none of the images can be read")
-    return kept
+    return usable
 
 
 def memory() -> float | None:
@@ -204,8 +191,7 @@ def memory() -> float | None:
         import resource
     except ImportError:  # Windows
         return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PER_MIB
 
 
 def make_images(folder: Path, count: int = 24) -> list[str]:
@@ -225,19 +211,7 @@ def make_images(folder: Path, count: int = 24) -> list[str]:
             coarse = rng.normal(0, weight, (cells, cells, 3)).astype(np.float32)
             image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         path = str(folder / f"{i:03d}.jpg")
-        ok, data = cv2.imencode(".jpg", np.clip(image + 128, 0, 255).astype(np.uint8))
-        assert ok
+        _, data = cv2.imencode(".jpg", np.clip(image + 128, 0, 255).astype(np.uint8))
         Path(path).write_bytes(data.tobytes())
         paths.append(path)
     return paths
-
-
-def _percentiles(values: np.ndarray) -> dict[str, float]:
-    return {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
-
-
-def _doubled(limit: int) -> Iterator[int]:
-    n = 1
-    while n <= limit:
-        yield n
-        n *= 2

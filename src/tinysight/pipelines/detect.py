@@ -7,8 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tinysight.pipelines.network import Network
-from tinysight.pipelines.pipeline import BundlePipeline
+from tinysight.pipelines.pipeline import BundlePipeline, Network
 from tinysight.tasks.results import BoxResult
 
 

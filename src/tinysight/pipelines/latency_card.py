@@ -1,6 +1,6 @@
 """What a bundle takes on a machine: `latency.json`, which lies in the bundle's folder.
 
-It is about a machine, not about answers, so it is no part of what the manifest seals: it may be
+It is about a machine, not about results, so it is no part of what the manifest seals: it may be
 missing, replaced or made again without changing the bundle. The only thing that is taken from it
 without measuring again is how many images to work on at the same time.
 """
@@ -29,11 +29,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def read_card(folder: Path) -> dict[str, Any] | None:
-    """The card in `folder`; None where there is none.
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card in `folder`.
 
     Raises:
-        BundleError: it cannot be understood.
+        BundleError: there is none, or it cannot be understood.
     """
     import json
 
@@ -41,18 +41,15 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     try:
         if path.stat().st_size > _MAX_SIZE:
             raise ValueError("far too large")
-        card = json.loads(path.read_bytes())
-        known = isinstance(card, dict) and isinstance(card["machine"], dict)
-        if not known or type(card["settings"]["workers"]) is not int:
+        card: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(card["machine"], dict) or type(card["settings"]["workers"]) is not int:
             raise ValueError("not a latency card")
     except FileNotFoundError:
-        return None
+        raise BundleError(str(path), "missing", "tinysight bench BUNDLE --card makes it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            str(path), f"not readable: {error}", "make it again: tinysight bench BUNDLE --card"
-        ) from None
-    found: dict[str, Any] = card
-    return found
+        what = f"not readable: {error}"
+        raise BundleError(str(path), what, "make it again: tinysight bench BUNDLE --card") from None
+    return card
 
 
 def recorded_workers(folder: Path) -> int | None:
@@ -61,7 +58,7 @@ def recorded_workers(folder: Path) -> int | None:
         card = read_card(folder)
     except BundleError:
         return None  # `bench` says what is wrong with it; a prediction does without
-    if card is None or card["settings"].get("threads") != 1 or card["machine"] != machine():
+    if card["settings"].get("threads") != 1 or card["machine"] != machine():
         return None
     return int(min(max(1, card["settings"]["workers"]), _MAX_WORKERS))
 
@@ -72,6 +69,6 @@ def _processor() -> str:
             for line in lines:
                 if line.startswith("model name"):
                     return line.partition(":")[2].strip()
-    except OSError:
+    except OSError:  # not Linux
         pass
     return os.environ.get("PROCESSOR_IDENTIFIER", "") or platform.processor() or "unknown"

@@ -1,22 +1,25 @@
-"""Images in, results out: one pipeline for every network, and the one that a bundle determines.
+"""Images in, results out: one pipeline for every network, and those that a bundle determines.
 
 A pipeline holds no state between calls. It may be called from any number of threads, in a process that was forked
-after it was made, and, with a bundle, in another process that it was sent to.
+after it was made, and, with a bundle, in another process that it was sent to. A bundle's network is opened in its
+engine once in each process.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.concurrency import grouped, ordered_map, usable_cores
-from tinysight.errors import ConfigError, ImageError
-from tinysight.pipelines.network import Network
+from tinysight.engines import Engine, Normalization, open_engine
+from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.pipelines.sources import ImageInput, ImageSource, Source, iter_images, one_image
 from tinysight.registry import postprocesses
 from tinysight.tasks.postprocess import override, result_type
@@ -24,12 +27,13 @@ from tinysight.tasks.results import BoxResult, Result, Unreadable
 
 if TYPE_CHECKING:
     from tinysight.bundle.manifest import Manifest
+    from tinysight.transforms.photometric import Normalize
 
 R = TypeVar("R", bound=Result)
-OnUnreadable = Callable[[Unreadable], None]
 
 _AHEAD = 8  # results that wait for a slow image before them, for each worker
 CARD_FILE = "latency.json"  # see `latency_card`
+_engines: WeakSet[Engine] = WeakSet()
 
 
 class Steps(NamedTuple):
@@ -124,7 +128,7 @@ class Pipeline(Generic[R]):
         return self._stream(iter_images(input_data))
 
     def predict(
-        self, input_data: Source, *, on_unreadable: OnUnreadable = log_unreadable
+        self, input_data: Source, *, on_unreadable: Callable[[Unreadable], None] = log_unreadable
     ) -> Iterator[list[R]]:
         """Results, one list per batch, in the order of the images.
 
@@ -145,11 +149,21 @@ class Pipeline(Generic[R]):
         )
 
     def scores(
-        self, input_data: Source, *, on_unreadable: OnUnreadable = log_unreadable
+        self, input_data: Source, *, on_unreadable: Callable[[Unreadable], None] = log_unreadable
     ) -> Iterator[tuple[list[str], Any]]:
         """As `predict`, but the names and the network's outputs, such as probabilities (N, K) float32."""
+
+        def given(images: Iterator[ImageInput]) -> Iterator[tuple[list[str], Any]]:
+            with closing(self._batches(images)) as batches:
+                for batch in batches:
+                    for image in batch.images:
+                        if isinstance(image, Unreadable):
+                            on_unreadable(image)
+                    if batch.outputs is not None:
+                        yield [i for i in batch.images if isinstance(i, str)], batch.outputs
+
         images = iter_images(input_data)  # a missing path is an error here, not at the first batch
-        return self._scores(images, on_unreadable)
+        return given(images)
 
     def _stream(self, images: Iterator[ImageInput]) -> Iterator[R | Unreadable]:
         with closing(self._batches(images)) as batches:
@@ -157,17 +171,6 @@ class Pipeline(Generic[R]):
                 results = iter(() if batch.outputs is None else self.steps.decide(batch.outputs))
                 for image in batch.images:
                     yield image if isinstance(image, Unreadable) else next(results).named(image)
-
-    def _scores(
-        self, images: Iterator[ImageInput], on_unreadable: OnUnreadable
-    ) -> Iterator[tuple[list[str], Any]]:
-        with closing(self._batches(images)) as batches:
-            for batch in batches:
-                for image in batch.images:
-                    if isinstance(image, Unreadable):
-                        on_unreadable(image)
-                if batch.outputs is not None:
-                    yield [i for i in batch.images if isinstance(i, str)], batch.outputs
 
     def _batches(self, images: Iterator[ImageInput]) -> Generator[_Batch, None, None]:
         if self.batch_size == 1:
@@ -203,6 +206,77 @@ class Pipeline(Generic[R]):
         rows = [image[1] for image in images if not isinstance(image, Unreadable)]
         names = [image if isinstance(image, Unreadable) else image[0] for image in images]
         return _Batch(names, self.steps.run(rows) if rows else None)
+
+
+def _keep_engines() -> None:
+    """In a forked child: never close what the parent opened, which would wait for threads that are not here."""
+    import ctypes
+
+    for engine in _engines:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_engines)
+
+
+class Network:
+    """A network of one input and one output, (N, K).
+
+    Args:
+        bundle: that the network is from.
+        engine: name of the engine, or of a variant; see `engines.open_engine`.
+        options: `precision`, `threads` and `streams` of `engines.open_engine`.
+    """
+
+    gives_boxes: ClassVar[bool] = False
+
+    def __init__(self, bundle: Bundle, engine: str, **options: Any) -> None:
+        self._bundle, self._name, self._options = bundle, engine, options
+        self._normalization: Normalization | None = None  # what the engine does itself
+        self._engines = {os.getpid(): self._open()}
+
+    def take_pixels(self, normalization: Normalize) -> bool:
+        """Whether the engine takes pixels from now on and normalises them itself."""
+        given = Normalization(normalization.mean, normalization.std, normalization.scale)
+        took = self.opened().take_pixels(given)
+        self._normalization = given if took else None
+        return took
+
+    def opened(self) -> Engine:
+        """The engine of this process: its threads do not survive a fork."""
+        process = os.getpid()
+        if process not in self._engines:
+            engine = self._open()
+            if self._normalization:
+                engine.take_pixels(self._normalization)
+            self._engines.setdefault(process, engine)
+        return self._engines[process]
+
+    def row(self, row: np.ndarray, pixels: np.ndarray) -> Any:
+        """What `run` takes of one image.
+
+        Args:
+            row: prepared, (1, C, h, w) float32, or pixels (1, h, w, 3).
+            pixels: the image itself, (H, W, 3).
+        """
+        return row
+
+    def run(self, rows: list[Any]) -> Any:
+        """The outputs for N images."""
+        labels = len(self._bundle.manifest.labels)
+        scores = self.opened().run(rows[0] if len(rows) == 1 else np.concatenate(rows))
+        if scores.shape != (len(rows), labels or scores.shape[-1]):
+            raise self._wrong(f"{labels} labels, but the network's scores are {scores.shape}")
+        return scores
+
+    def _open(self) -> Engine:
+        engine = open_engine(self._bundle, self._name, **self._options)
+        _engines.add(engine)
+        return engine
+
+    def _wrong(self, what: str) -> BundleError:
+        return BundleError(str(self._bundle.folder), what, "export the bundle again")
 
 
 class BundlePipeline(Pipeline[R]):
@@ -245,7 +319,8 @@ class BundlePipeline(Pipeline[R]):
             what = "gives results of another kind than this pipeline"
             raise ConfigError(str(bundle.folder), what, "open_bundle makes the one that fits")
         # The session first: it is opened in the background while the rest is imported.
-        network = self.network(bundle, engine, precision, threads, workers)
+        options = {"precision": precision, "threads": threads, "streams": workers}
+        network = self.network(bundle, engine, **options)
         from tinysight.transforms import Compose, InputPipeline
         from tinysight.transforms.compose import min_decode_size
 
@@ -262,6 +337,39 @@ class BundlePipeline(Pipeline[R]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+class Classifier(BundlePipeline[Result]):
+    """A bundle of classes, labels, attributes or vectors, ready to predict.
+
+    Holds no state between calls: any number of threads and generators may use one classifier, and
+    it may be pickled and used after a fork.
+
+    Args:
+        model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
+        batch_size: images a batch, at least 1. The results do not depend on it.
+        threads: threads of one run of the network, at least 1.
+        workers: images that are worked on at the same time. Default: what the bundle's latency
+            card found fastest if it was made on this kind of machine, else the processors that this
+            process may use, divided by `threads`.
+        engine: what runs the network: "onnxruntime" or "openvino", or `target/<name>`, one of the
+            bundle's variants in its own engine.
+        precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
+        exact: decode every JPEG whole, whatever the bundle allows.
+        topk: number of best classes to give instead of the bundle's post-processing.
+        threshold: decision threshold instead of the bundle's own, in [0, 1].
+
+    Raises:
+        BundleError: the bundle is missing, altered, truncated or too new.
+        ConfigError: an argument is out of range, or the bundle is a detector's.
+
+    >>> classifier = Classifier("clarity_assessment")  # doctest: +SKIP
+    >>> classifier("photo.jpg").label_names  # doctest: +SKIP
+    ('blurred',)
+    >>> for batch in classifier.predict("holiday/"):  # doctest: +SKIP
+    ...     for result in batch:
+    ...         print(result.filename, result.label_names, result.scores)
+    """
 
 
 def default_workers(folder: Path, threads: int, engine: str) -> int:
@@ -294,6 +402,4 @@ def pipeline_for(manifest: Manifest) -> type[BundlePipeline[Any]]:
         from tinysight.pipelines.detect import Detector
 
         return Detector
-    from tinysight.pipelines.classify import Classifier
-
     return Classifier

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias, Union
@@ -99,10 +100,9 @@ def count(source: Source, *, root: str | Path | None = None) -> int | None:
     """
     if not isinstance(source, str | os.PathLike):
         return 1 if _items(source) is None else None
-    try:
+    with suppress(DataError):
         return sum(1 for _ in _of_path(os.fspath(source), root))
-    except DataError:
-        return None
+    return None
 
 
 def _items(source: Source) -> Iterable[Source] | None:
@@ -127,10 +127,10 @@ def _of_path(path: str, root: str | Path | None) -> Iterator[ImageInput]:
     if Path(path).is_dir():
         return _some(_walk(path, set()), path, "no image in this folder or below it")
     if Path(path).is_file():
-        if _is_list(path):
-            folder = Path(path).parent if root is None else Path(root)
-            return _some(_of_list(path, folder), path, "this list is empty")
-        return iter([ImageInput(path, path)])
+        if not _is_list(path):
+            return iter([ImageInput(path, path)])
+        folder = Path(path).parent if root is None else Path(root)
+        return _some(_of_list(path, folder), path, "this list is empty")
     if _is_pattern(path):
         import glob
 

@@ -47,7 +47,8 @@ def roc(report: EvaluationReport) -> Chart | None:
     about, result = report.binary, report.threshold
     if about is None or not 0 < about.truth.sum() < len(about.truth):
         return None
-    curve, title, x = roc_curve(about.scores, about.truth), "ROC", Axis("false-positive rate")
+    (rates, found, _), title = roc_curve(about.scores, about.truth), "ROC"
+    x = Axis("false-positive rate")
     note = f"Area {roc_auc(about.scores, about.truth)['roc_auc']:.4f}."
     marks = []
     if result and result.fpr and result.tpr:
@@ -58,7 +59,7 @@ def roc(report: EvaluationReport) -> Chart | None:
         if (result.target or fpr.value) <= _SMALL and result.rule != "target_precision":
             low = min(0.5 / int((~about.truth).sum()), result.target or 1.0)
             x = x._replace(low=low, log=True)
-    points = {"ROC": list(zip(curve.fpr.tolist(), curve.tpr.tolist(), strict=True))}
+    points = {"ROC": list(zip(rates.tolist(), found.tolist(), strict=True))}
     y = Axis("true-positive rate")
     return Chart(title, x, y, points, marks=marks, diagonal=not x.log, note=note)
 
@@ -68,8 +69,8 @@ def precision_recall(report: EvaluationReport) -> Chart | None:
     about, result = report.binary, report.threshold
     if about is None or not about.truth.any():
         return None
-    curve = precision_recall_curve(about.scores, about.truth)
-    points = {"PR": list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True))}
+    shares, found, _ = precision_recall_curve(about.scores, about.truth)
+    points = {"PR": list(zip(found.tolist(), shares.tolist(), strict=True))}
     marks = []
     if result and result.precision and result.tpr:
         precision, recall = result.precision, result.tpr.value

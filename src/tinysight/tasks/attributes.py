@@ -6,14 +6,13 @@ networks. An attribute is there if its probability exceeds the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from tinysight.registry import postprocesses
-from tinysight.tasks.faces import AGES, FACE, GENDERS, MALE, YOUNG
 from tinysight.tasks.postprocess import check_scores
 from tinysight.tasks.results import AttributeResult
 
@@ -27,18 +26,32 @@ _LOWER = ("LowerStripe", "LowerPattern", "LongCoat", "Trousers", "Shorts", "Skir
 _BAGS = ("HandBag", "ShoulderBag", "Backpack")  # from 15
 _YEARS = ("AgeLess18", "Age18-60", "AgeOver60")  # from 19
 _SIDES = ("Front", "Side", "Back")  # from 23
-_COLORS = (
-    "yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black",
-)  # fmt: skip
-_TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
+_COLORS = ["yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black"]
+_TYPES = ["sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate"]
 _TABLE = (
-    ("Scanned", "Photo"),
-    ("Little", "Numerous"),
-    ("Black-and-White", "Multicolor"),
-    ("Clear", "Blurry"),
-    ("Without-Obstacles", "With-Obstacles"),
-    ("Horizontal", "Tilted"),
-)
+    ("Scanned", "Photo"), ("Little", "Numerous"), ("Black-and-White", "Multicolor"),
+    ("Clear", "Blurry"), ("Without-Obstacles", "With-Obstacles"), ("Horizontal", "Tilted"),
+)  # fmt: skip
+# The 40 attributes of CelebA in PaddleClas' words, in the data set's order.
+_FACE = (
+    "CheekWhiskers", "ArchedEyebrows", "Attractive", "BagsUnderEyes", "Bald", "Bangs", "BigLips",
+    "BigNose", "BlackHair", "BlondHair", "Blurry", "BrownHair", "BushyEyebrows", "Chubby",
+    "DoubleChin", "Eyeglasses", "Goatee", "GrayHair", "HeavyMakeup", "HighCheekbones", "Male",
+    "MouthSlightlyOpen", "Mustache", "NarrowEyes", "NoBeard", "OvalFace", "PaleSkin",
+    "PointyNose", "RecedingHairline", "RosyCheeks", "Sideburns", "Smiling", "StraightHair",
+    "WavyHair", "WearingEarrings", "WearingHat", "WearingLipstick", "WearingNecklace",
+    "WearingNecktie", "Young",
+)  # fmt: skip
+_CHINESE_FACE = (
+    "刚长出的双颊胡须", "柳叶眉", "吸引人的", "眼袋", "秃头", "刘海", "大嘴唇", "大鼻子", "黑发", "金发",
+    "模糊的", "棕发", "浓眉", "圆胖的", "双下巴", "带眼镜", "山羊胡子", "灰发或白发", "浓妆", "高颧骨", "男性",
+    "微微张开嘴巴", "胡子", "细长的眼睛", "无胡子", "椭圆形的脸", "苍白的皮肤", "尖鼻子", "发际线后移", "红润的双颊",
+    "连鬓胡子", "微笑", "直发", "卷发", "戴着耳环", "戴着帽子", "涂了唇膏", "戴着项链", "戴着领带", "年轻人",
+)  # fmt: skip
+_EITHER = {  # always one of two, yes first
+    20: (("Male", "Female"), ("男性", "女性")),
+    39: (("Young", "Old"), ("年轻人", "老年人")),
+}
 
 
 @postprocesses.register("person_attribute")
@@ -60,18 +73,15 @@ class PersonAttribute:
 
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 26)."""
-        check_scores(scores, self.labels, 26)
-        limit = self.threshold if self.output_threshold is None else self.output_threshold
-        limits = np.full(26, limit)
+        rows = check_scores(scores, self.labels, 26)
+        output = self.output_threshold
+        limits = np.full(26, self.threshold if output is None else output)
         limits[_GLASSES], limits[_HOLD] = self.glasses_threshold, self.hold_threshold
-        return [
-            AttributeResult("", tuple(self._words(row)), row > limits)
-            for row in scores.astype(np.float64)
-        ]
+        return [AttributeResult("", tuple(self._words(row)), row > limits) for row in rows]
 
     def _words(self, row: np.ndarray) -> list[str]:
-        upper = [_long_or_short(row)]
-        upper += [w for w, p in zip(_UPPER, row[4:8], strict=True) if p > self.threshold]
+        sleeve = "LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"
+        upper = [w for w, p in zip(_UPPER, row[4:8], strict=True) if p > self.threshold]
         lower = [w for w, p in zip(_LOWER, row[8:14], strict=True) if p > self.threshold]
         bag = _BAGS[row[15:18].argmax()] if row[15:18].max() > self.threshold else "No bag"
         return [
@@ -82,7 +92,7 @@ class PersonAttribute:
             f"Hat: {row[_HAT] > self.threshold}",
             f"HoldObjectsInFront: {row[_HOLD] > self.hold_threshold}",
             bag,
-            f"Upper: {' '.join(upper)}",
+            f"Upper: {' '.join([sleeve, *upper])}",
             f"Lower:  {' '.join(lower or [_LOWER[row[8:14].argmax()]])}",
             "Boots" if row[_BOOTS] > self.threshold else "No boots",
         ]
@@ -101,10 +111,10 @@ class VehicleAttribute:
 
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 19); a best one at the threshold is known."""
-        check_scores(scores, self.labels, len(_COLORS) + len(_TYPES))
+        rows = check_scores(scores, self.labels, len(_COLORS) + len(_TYPES))
         limits = np.repeat([self.color_threshold, self.type_threshold], (10, 9))
         results = []
-        for row in scores.astype(np.float64):
+        for row in rows:
             color = _best("Color", _COLORS, row[:10], self.color_threshold)
             kind = _best("Type", _TYPES, row[10:], self.type_threshold)
             results.append(AttributeResult("", f"{color}, {kind}", row > limits))
@@ -133,31 +143,17 @@ class TableAttribute:
 
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 6)."""
-        check_scores(scores, self.labels, len(_TABLE))
-        limits = np.array(
-            [
-                self.source_threshold,
-                self.number_threshold,
-                self.color_threshold,
-                self.clarity_threshold,
-                self.obstruction_threshold,
-                self.angle_threshold,
-            ]
-        )
+        rows = check_scores(scores, self.labels, len(_TABLE))
+        limits = np.array([getattr(self, field.name) for field in fields(self)[: len(_TABLE)]])
         of_words = limits.copy()
         if self.number_decides:
             of_words[4:] = self.number_threshold
-        return [
-            AttributeResult(
-                "",
-                tuple(
-                    yes if p > limit else no
-                    for (yes, no), p, limit in zip(_TABLE, row, of_words, strict=True)
-                ),
-                row > limits,
-            )
-            for row in scores.astype(np.float64)
-        ]
+        results = []
+        for row in rows:
+            words = zip(_TABLE, row > of_words, strict=True)
+            said = tuple(yes if there else no for (yes, no), there in words)
+            results.append(AttributeResult("", said, row > limits))
+        return results
 
 
 @postprocesses.register("face_attribute")
@@ -176,26 +172,19 @@ class FaceAttribute:
 
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 40)."""
-        check_scores(scores, self.labels, len(FACE))
-        results = []
-        for row in scores.astype(np.float64):
-            output = row > self.threshold
-            words = []
-            for i, there in enumerate(output.tolist()):
-                if i in (MALE, YOUNG):
-                    words.append((GENDERS if i == MALE else AGES)[1 - there][self.chinese])
-                elif there:
-                    words.append(FACE[i][self.chinese])
-            results.append(AttributeResult("", tuple(words), output))
-        return results
+        said = check_scores(scores, self.labels, len(_FACE)) > self.threshold
+        return [AttributeResult("", tuple(self._words(row.tolist())), row) for row in said]
 
-
-def _long_or_short(row: np.ndarray) -> str:
-    return "LongSleeve" if row[_LONG] > row[_SHORT] else "ShortSleeve"
+    def _words(self, there: Sequence[bool]) -> Iterator[str]:
+        words = _CHINESE_FACE if self.chinese else _FACE
+        for i, yes in enumerate(there):
+            if i in _EITHER:
+                yield _EITHER[i][self.chinese][1 - yes]
+            elif yes:
+                yield words[i]
 
 
 def _best(title: str, words: Sequence[str], row: np.ndarray, limit: float) -> str:
     at = int(row.argmax())
-    if row[at] < limit:
-        return f"{title} unknown"
-    return f"{title}: ({words[at]}, prob: {float(row[at])})"
+    known = f"{title}: ({words[at]}, prob: {float(row[at])})"
+    return f"{title} unknown" if row[at] < limit else known

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tinysight.bundle.manifest import Manifest
     from tinysight.config import Recipe
     from tinysight.data.targets import Target
+    from tinysight.metrics.classification import LabelRates
 
 Activation = Literal["softmax", "sigmoid", "normalize", "identity"]
 
@@ -59,22 +60,6 @@ class BinaryScores(NamedTuple):
     groups: tuple[str, str]
 
 
-class LabelRates(NamedTuple):
-    """Quality of one label at the threshold in force; a rate of nothing is 0.
-
-    Attributes:
-        support: number of images that have the label.
-        precision: share of right ones among the images that were given the label.
-        recall: share of the images with the label that were given it.
-        f1: harmonic mean of precision and recall.
-    """
-
-    support: int
-    precision: float
-    recall: float
-    f1: float
-
-
 class Misclassification(NamedTuple):
     """One wrong decision.
 
@@ -93,7 +78,7 @@ class Misclassification(NamedTuple):
     gap: float
 
 
-class Section(NamedTuple):
+class TaskTable(NamedTuple):
     """A table of a task's own in the report.
 
     Attributes:
@@ -143,12 +128,16 @@ class Task:
         return {}
 
     def known(self, labels: np.ndarray) -> np.ndarray:
-        """True for each image that has a label, (N,) bool."""
-        return np.ones(len(labels), bool)
+        """True for each image that has a label, (N,) bool; whole numbers below 0 are no labels."""
+        known = (labels >= 0) | (labels.dtype.kind == "f")
+        return np.asarray(known if known.ndim == 1 else known.any(axis=1))
 
     def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         """Images that have each label, (K,); zeros where labels are no classes."""
-        return np.zeros(num_classes, np.int64)
+        if labels.ndim == 2:
+            return np.asarray((labels == 1).sum(axis=0, dtype=np.int64))
+        ids = labels[:0] if labels.dtype.kind == "f" else labels[labels >= 0]
+        return np.bincount(ids.astype(np.int64), minlength=num_classes)
 
     def label_ratio(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         """Share of the labelled images that have each label, (K,) float32; 0 where none has one."""
@@ -167,15 +156,18 @@ class Task:
         Raises:
             ConfigError: their shape is not that of these labels.
         """
-        if scores.shape != (rows, len(names)):
+        if not self.has_classes and (scores.ndim != 2 or len(scores) != rows):
+            what = f"expected vectors (N, D) of {rows} images, got shape {scores.shape}"
+            raise ConfigError("model", what)
+        if self.has_classes and scores.shape != (rows, len(names)):
             what = f"{len(names)} labels, but the model answers {scores.shape} for {rows} images"
             hint = "use the labels the model was trained with"
             raise ConfigError("data.labels", what, hint)
         return scores
 
-    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> tuple[str, str]:
-        """Why a threshold decides nothing here, and what to do; two empty texts if it does decide."""
-        return f"{postprocess['name']} has no threshold", ""
+    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> ConfigError | None:
+        """Why a threshold decides nothing here, and what to do; None if it does decide."""
+        return ConfigError("export.operating_point", f"{postprocess['name']} has no threshold")
 
     def binary_scores(self, of: Scored, postprocess: Mapping[str, Any]) -> BinaryScores | None:
         """The scores that the post-processor's threshold decides about; None if it has none."""
@@ -183,15 +175,21 @@ class Task:
 
     def fit_temperature(self, scores: np.ndarray, labels: np.ndarray) -> float | None:
         """The temperature that calibrates these scores best; None where there are no probabilities."""
-        return None
+        from tinysight.metrics.calibration import fit_temperature
+
+        return fit_temperature(scores, labels) if self.calibrates else None
 
     def apply_temperature(self, scores: np.ndarray, temperature: float) -> np.ndarray:
         """`scores` as if the network's outputs had been divided by `temperature`."""
-        return scores
+        from tinysight.metrics.calibration import soften
+
+        return soften(scores, temperature, each=self.activation == "sigmoid")
 
     def calibration(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """`ece`, `ece_mass`, `brier` and `nll`; empty where there are no probabilities."""
-        return {}
+        from tinysight.metrics.calibration import calibration
+
+        return calibration(scores, labels) if self.calibrates else {}
 
     # Report
 
@@ -204,14 +202,14 @@ class Task:
         return None
 
     def label_rates(self, of: Scored) -> list[LabelRates]:
-        """Quality of each of the K labels; empty where there are none."""
+        """Rates of each of the K labels at the threshold in force; empty where there are none."""
         return []
 
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
-        """All wrong decisions, the surest first, and the number of decisions; 0 where nothing is decided."""
+        """All wrong decisions, and the number of decisions; 0 where nothing is decided."""
         return [], 0
 
-    def sections(self, of: Scored) -> list[Section]:
+    def sections(self, of: Scored) -> list[TaskTable]:
         """Tables of the task's own for the report."""
         return []
 
@@ -249,15 +247,8 @@ def target_names() -> list[str]:
 
 
 def target_of(name: str) -> Target:
-    """The target that `data.target` names.
-
-    Raises:
-        UnknownName: no task has it.
-    """
-    for task in all_tasks().values():
-        if name in (known := task.targets()):
-            return known[name]
-    raise UnknownName("target", name, target_names(), "data.target")
+    """The target that `data.target` names; raises as `task_of_target`."""
+    return task_of_target(name).targets()[name]
 
 
 def task_of_target(target: str, postprocess: str = "") -> Task:
@@ -266,8 +257,9 @@ def task_of_target(target: str, postprocess: str = "") -> Task:
     Raises:
         UnknownName: no task reads it.
     """
-    target_of(target)
     fitting = [task for task in all_tasks().values() if target in task.targets()]
+    if not fitting:
+        raise UnknownName("target", target, target_names(), "data.target")
     return next((t for t in fitting if t.trainable and postprocess in t.postprocesses), fitting[0])
 
 
@@ -277,10 +269,10 @@ def task_of_postprocess(postprocess: str) -> Task:
     Raises:
         UnknownName: no task has such a post-processor.
     """
-    for task in all_tasks().values():
-        if postprocess in task.postprocesses:
-            return task
-    raise UnknownName("postprocess", postprocess, postprocesses.names(), "postprocess")
+    fitting = [task for task in all_tasks().values() if postprocess in task.postprocesses]
+    if not fitting:
+        raise UnknownName("postprocess", postprocess, postprocesses.names(), "postprocess")
+    return fitting[0]
 
 
 def task_of_recipe(recipe: Recipe) -> Task:

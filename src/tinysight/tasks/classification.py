@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses, tasks
-from tinysight.tasks.base import (
-    Activation,
-    BinaryScores,
-    LabelRates,
-    Misclassification,
-    Scored,
-    Task,
-)
-from tinysight.tasks.postprocess import check_scores, class_index
+from tinysight.tasks.base import BinaryScores, Misclassification, Scored, Task
+from tinysight.tasks.postprocess import check_scores, class_index, names_of
 from tinysight.tasks.results import ClassResult, ScoreResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
 
     from tinysight.data.targets import Target
+    from tinysight.metrics.classification import LabelRates
 
 
 @postprocesses.register("topk")
@@ -44,16 +38,12 @@ class TopK:
 
     def __call__(self, scores: np.ndarray) -> list[ClassResult]:
         """Results for scores (N, K), higher is better."""
-        check_scores(scores, self.labels)
+        table = check_scores(scores, self.labels)
         # Stable ascending order read backwards: the highest id first among equals.
         order = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, : self.k]
-        best = np.take_along_axis(scores, order, axis=1).astype(np.float64).round(self.decimals)
-        return [
-            ClassResult(
-                "", ids, values, tuple(self.labels[i] for i in ids.tolist()) if self.labels else ()
-            )
-            for ids, values in zip(order, best, strict=True)
-        ]
+        best = np.take_along_axis(table, order, axis=1).round(self.decimals)
+        rows = zip(order, best, strict=True)
+        return [ClassResult("", ids, row, names_of(ids, self.labels)) for ids, row in rows]
 
 
 @postprocesses.register("threshold")
@@ -84,25 +74,22 @@ class Threshold:
         check_scores(scores, self.labels)
         if scores.shape[1] < 2:
             raise ConfigError("postprocess", "a threshold needs two classes or more, got one score")
-        decide = self._one_of_two if scores.shape[1] == 2 else self._one_of_many
-        return [decide(row) for row in scores]
+        return [self._decide(row) for row in scores]
 
-    def _one_of_two(self, row: np.ndarray) -> ClassResult:
-        positive = class_index(self.positive, self.labels or ("", ""), "postprocess.positive")
-        score = row[positive]
-        if score < self.threshold:
-            return self._result(1 - positive, 1 - score, str(1 - positive))
-        return self._result(positive, score, str(positive))
-
-    def _one_of_many(self, row: np.ndarray) -> ClassResult:
-        best = int(row.argmax())
-        if not row[best] > self.threshold:
-            best = class_index(self.default, self.labels, "postprocess.default")
-        return self._result(best, row[best], "")
-
-    def _result(self, index: int, score: np.floating, name: str) -> ClassResult:
-        names = (self.labels[index] if self.labels else name,)
-        return ClassResult("", np.array([index]), np.array([score]), names)
+    def _decide(self, row: np.ndarray) -> ClassResult:
+        if len(row) == 2:
+            index = class_index(self.positive, self.labels or ("", ""), "postprocess.positive")
+            score = row[index]
+            if score < self.threshold:
+                index, score = 1 - index, 1 - score
+        else:
+            index = int(row.argmax())
+            if not row[index] > self.threshold:
+                index = class_index(self.default, self.labels, "postprocess.default")
+            score = row[index]
+        ids = np.array([index])
+        names = names_of(ids, self.labels) or (str(index) if len(row) == 2 else "",)
+        return ClassResult("", ids, np.array([score]), names)
 
 
 @postprocesses.register("scores")
@@ -117,8 +104,7 @@ class AllScores:
 
     def __call__(self, scores: np.ndarray) -> list[ScoreResult]:
         """Results for scores (N, K)."""
-        check_scores(scores, self.labels)
-        rounded = scores.astype(np.float64).round(self.decimals)
+        rounded = check_scores(scores, self.labels).round(self.decimals)
         return [ScoreResult("", row) for row in rounded]
 
 
@@ -126,58 +112,37 @@ class AllScores:
 class ClassificationTask(Task):
     """One class an image: softmax, class ids as labels, a threshold where there are two classes."""
 
-    activation: ClassVar[Activation] = "softmax"
-    postprocesses: ClassVar[tuple[str, ...]] = ("topk", "threshold", "scores")
-    one_class: ClassVar[bool] = True
-    calibrates: ClassVar[bool] = True
-    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "topk", "k": [1]},)
+    activation = "softmax"
+    postprocesses = ("topk", "threshold", "scores")
+    one_class = True
+    calibrates = True
+    default_metrics = ({"name": "topk", "k": [1]},)
 
     def targets(self) -> Mapping[str, Target]:
         from tinysight.data.targets import ClassTarget, IdentityTarget, NoTarget
 
         return {"class": ClassTarget(), "identity": IdentityTarget(), "transform": NoTarget()}
 
-    def known(self, labels: np.ndarray) -> np.ndarray:
-        return labels >= 0
-
-    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        return np.asarray(np.bincount(labels[labels >= 0], minlength=num_classes))
-
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         return np.asarray(np.eye(num_classes, dtype=np.float32)[labels])
 
-    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> tuple[str, str]:
-        name = postprocess["name"]
-        if name != "threshold":
+    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> ConfigError | None:
+        if (name := postprocess["name"]) != "threshold":
             hint = "two classes need export.postprocess {name: threshold}"
-            return f"{name} has no threshold", hint
+            return ConfigError("export.operating_point", f"{name} has no threshold", hint)
         if num_classes != 2:
             what = f"{num_classes} classes have no false-positive rate"
-            return what, "it needs two classes, or data.target: multilabel"
-        return "", ""
+            hint = "it needs two classes, or data.target: multilabel"
+            return ConfigError("export.operating_point", what, hint)
+        return None
 
     def binary_scores(self, of: Scored, postprocess: Mapping[str, Any]) -> BinaryScores | None:
         names = tuple(of.names)
-        if any(self.no_threshold(postprocess, len(names))):
+        if self.no_threshold(postprocess, len(names)):
             return None
         which = class_index(postprocess.get("positive", 1), names, "postprocess.positive")
         groups = (names[which], names[1 - which])
         return BinaryScores(of.scores[:, which], of.labels == which, None, names[which], groups)
-
-    def fit_temperature(self, scores: np.ndarray, labels: np.ndarray) -> float | None:
-        from tinysight.metrics.calibration import fit_temperature
-
-        return fit_temperature(scores, labels)
-
-    def apply_temperature(self, scores: np.ndarray, temperature: float) -> np.ndarray:
-        from tinysight.metrics.calibration import soften
-
-        return soften(scores, temperature)
-
-    def calibration(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        from tinysight.metrics.calibration import calibration
-
-        return calibration(scores, labels)
 
     def predicted(self, of: Scored) -> np.ndarray:
         if of.threshold is None or of.positive is None:
@@ -194,15 +159,13 @@ class ClassificationTask(Task):
     def label_rates(self, of: Scored) -> list[LabelRates]:
         from tinysight.metrics.classification import class_report
 
-        report = class_report(self.confusion(of))
-        columns = (report.support, report.precision, report.recall, report.f1)
-        return [LabelRates(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        return class_report(self.confusion(of)).rows()
 
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         predicted, wrong = self.predicted(of), []
         for i in np.flatnonzero(predicted != of.labels).tolist():
             said, truth = predicted[i], of.labels[i]
-            score = float(of.scores[i, said])
-            gap = float(of.scores[i, said] - of.scores[i, truth])
-            wrong.append(Misclassification(i, of.names[said], score, of.names[truth], gap))
-        return sorted(wrong, key=lambda m: -m.gap), len(of.labels)
+            score, gap = of.scores[i, said], float(of.scores[i, said] - of.scores[i, truth])
+            name, right = of.names[said], of.names[truth]
+            wrong.append(Misclassification(i, name, float(score), right, gap))
+        return wrong, len(of.labels)

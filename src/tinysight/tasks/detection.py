@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses, tasks
 from tinysight.tasks.base import Task
+from tinysight.tasks.postprocess import names_of
 from tinysight.tasks.results import BoxResult
 
 if TYPE_CHECKING:
@@ -38,17 +39,12 @@ class Boxes:
             ConfigError: other shapes, or a label id that has no label.
         """
         if isinstance(outputs, np.ndarray) or len(outputs) != 2:
-            raise ConfigError(
-                "postprocess", "boxes are the results of detectors", "topk, threshold"
-            )
+            what = "boxes are the results of detectors"
+            raise ConfigError("postprocess", what, "topk, threshold")
         rows, counts = outputs
         counts = counts.reshape(-1).astype(np.int64)
-        if (
-            rows.ndim != 2
-            or rows.shape[1] != 6
-            or counts.min(initial=0) < 0
-            or counts.sum() != len(rows)
-        ):
+        whole = counts.min(initial=0) >= 0 and counts.sum() == len(rows)
+        if rows.ndim != 2 or rows.shape[1] != 6 or not whole:
             what = f"expected rows of 6 and a count for each image, got {rows.shape} and {counts.tolist()}"
             raise ConfigError("boxes", what)
         return [self._result(part) for part in np.split(rows, np.cumsum(counts)[:-1])]
@@ -59,7 +55,7 @@ class Boxes:
         if self.labels and ids.max(initial=0) >= len(self.labels):
             what = f"{len(self.labels)} labels, and a box of class {ids.max()}"
             raise ConfigError("labels", what, "name as many as the network has classes")
-        names = tuple(self.labels[i] if self.labels else str(i) for i in ids.tolist())
+        names = names_of(ids, self.labels) or tuple(map(str, ids.tolist()))
         return BoxResult("", ids, rows[:, 1], names, rows[:, 2:])
 
 
@@ -67,7 +63,7 @@ class Boxes:
 class DetectionTask(Task):
     """Boxes around objects; a network that ends in non-maximum suppression."""
 
-    output: ClassVar[str] = "boxes"
-    postprocesses: ClassVar[tuple[str, ...]] = ("boxes",)
-    has_classes: ClassVar[bool] = False
-    trainable: ClassVar[bool] = False
+    output = "boxes"
+    postprocesses = ("boxes",)
+    has_classes = False
+    trainable = False

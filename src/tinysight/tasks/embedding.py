@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses, tasks
-from tinysight.tasks.base import Activation, Task
+from tinysight.tasks.base import Task
 from tinysight.tasks.postprocess import check_scores
 from tinysight.tasks.results import CodeResult, EmbeddingResult
 
@@ -64,30 +64,18 @@ class Binarize:
 class EmbeddingTask(Task):
     """An image as a vector: identities as labels, evaluated by searching every image among the others."""
 
-    source: ClassVar[Literal["logits", "embedding"]] = "embedding"
-    activation: ClassVar[Activation] = "normalize"
-    output: ClassVar[str] = "embedding"
-    postprocesses: ClassVar[tuple[str, ...]] = ("embedding", "binarize")
-    has_classes: ClassVar[bool] = False
-    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "retrieval"},)
+    source = "embedding"
+    activation = "normalize"
+    output = "embedding"
+    postprocesses = ("embedding", "binarize")
+    has_classes = False
+    default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:
         from tinysight.data.targets import IdentityTarget
 
         return {"identity": IdentityTarget()}
 
-    def known(self, labels: np.ndarray) -> np.ndarray:
-        return labels >= 0
-
-    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        return np.asarray(np.bincount(labels[labels >= 0], minlength=num_classes))
-
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         _, index = np.unique(labels, return_inverse=True)
         return np.asarray(np.eye(int(index.max(initial=0)) + 1, dtype=np.float32)[index])
-
-    def check_scores(self, scores: np.ndarray, rows: int, names: Sequence[str]) -> np.ndarray:
-        if scores.ndim != 2 or len(scores) != rows:
-            what = f"expected embeddings (N, D) of {rows} images, got shape {scores.shape}"
-            raise ConfigError("model", what)
-        return scores

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses, tasks
-from tinysight.tasks.base import (
-    Activation,
-    BinaryScores,
-    LabelRates,
-    Misclassification,
-    Scored,
-    Task,
-)
-from tinysight.tasks.postprocess import check_scores
+from tinysight.tasks.base import BinaryScores, Misclassification, Scored, Task
+from tinysight.tasks.postprocess import check_scores, names_of
 from tinysight.tasks.results import ClassResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
 
     from tinysight.data.targets import Target
+    from tinysight.metrics.classification import LabelRates
 
 
 @postprocesses.register("multilabel")
@@ -43,76 +38,50 @@ class MultiLabel:
 
     def __call__(self, scores: np.ndarray) -> list[ClassResult]:
         """Results for independent probabilities (N, K)."""
-        check_scores(scores, self.labels)
-        results = []
-        for row in scores:
-            ids = np.flatnonzero(row >= self.threshold)
-            values = row[ids].astype(np.float64).round(self.decimals)
-            names = tuple(self.labels[i] for i in ids.tolist()) if self.labels else ()
-            results.append(ClassResult("", ids, values, names))
-        return results
+        table = check_scores(scores, self.labels).round(self.decimals)
+        found = [np.flatnonzero(row >= self.threshold) for row in scores]
+        rows = zip(found, table, strict=True)
+        return [ClassResult("", ids, row[ids], names_of(ids, self.labels)) for ids, row in rows]
 
 
 @tasks.register("multilabel")
 class MultilabelTask(Task):
     """Several labels an image, each present, absent or unknown: a sigmoid and one threshold for all."""
 
-    activation: ClassVar[Activation] = "sigmoid"
-    postprocesses: ClassVar[tuple[str, ...]] = (
+    activation = "sigmoid"
+    postprocesses = (
         *("multilabel", "person_attribute", "vehicle_attribute", "table_attribute"),
         *("face_attribute", "scores", "topk", "threshold"),
     )
-    unit: ClassVar[str] = "decisions"
-    calibrates: ClassVar[bool] = True
-    default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ({"name": "mean_accuracy"},)
+    unit = "decisions"
+    calibrates = True
+    default_metrics = ({"name": "mean_accuracy"},)
 
     def targets(self) -> Mapping[str, Target]:
         from tinysight.data.targets import MultilabelTarget
 
         return {"multilabel": MultilabelTarget()}
 
-    def known(self, labels: np.ndarray) -> np.ndarray:
-        return np.asarray((labels >= 0).any(axis=1))
-
-    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        return np.asarray((labels == 1).sum(axis=0, dtype=np.int64))
-
-    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> tuple[str, str]:
+    def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> ConfigError | None:
         name = postprocess["name"]
         if name == "multilabel" and not isinstance(postprocess.get("threshold"), list | tuple):
-            return "", ""
+            return None
+        what = f"{name} has no threshold common to all labels"
         hint = "several labels need export.postprocess {name: multilabel} with one threshold"
-        return f"{name} has no threshold common to all labels", hint
+        return ConfigError("export.operating_point", what, hint)
 
     def binary_scores(self, of: Scored, postprocess: Mapping[str, Any]) -> BinaryScores | None:
-        if any(self.no_threshold(postprocess, len(of.names))):
+        if self.no_threshold(postprocess, len(of.names)):
             return None
         known = of.labels >= 0
         images = np.nonzero(known)[0]
         groups = ("has the label", "has it not")
         return BinaryScores(of.scores[known], of.labels[known] > 0, images, "any label", groups)
 
-    def fit_temperature(self, scores: np.ndarray, labels: np.ndarray) -> float | None:
-        from tinysight.metrics.calibration import fit_temperature
-
-        return fit_temperature(scores, labels)
-
-    def apply_temperature(self, scores: np.ndarray, temperature: float) -> np.ndarray:
-        from tinysight.metrics.calibration import soften_each
-
-        return soften_each(scores, temperature)
-
-    def calibration(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        from tinysight.metrics.calibration import calibration
-
-        return calibration(scores, labels)
-
     def label_rates(self, of: Scored) -> list[LabelRates]:
         from tinysight.metrics.multilabel import label_report
 
-        report = label_report(of.scores >= _cut(of), of.labels)
-        columns = (report.support, report.precision, report.recall, report.f1)
-        return [LabelRates(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        return label_report(of.scores >= _cut(of), of.labels).rows()
 
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         cut, wrong = _cut(of), []
@@ -122,7 +91,7 @@ class MultilabelTask(Task):
             words, score = (of.names[k], f"not {of.names[k]}"), float(of.scores[i, k])
             said, truth = words if called[i, k] else words[::-1]
             wrong.append(Misclassification(i, said, score, truth, abs(score - cut)))
-        return sorted(wrong, key=lambda m: -m.gap), int((of.labels >= 0).sum())
+        return wrong, int((of.labels >= 0).sum())
 
 
 def _cut(of: Scored) -> float:

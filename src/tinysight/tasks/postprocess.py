@@ -50,12 +50,10 @@ def override(
     Raises:
         ConfigError: out of range, both at once, or without meaning for these results.
     """
-    kind = result_type(spec)
     if topk is not None and threshold is not None:
         raise ConfigError("topk, threshold", "only one of the two makes sense")
-    if (threshold is not None and kind is EmbeddingResult) or (
-        topk is not None and not has_scores(spec)
-    ):
+    vector = threshold is not None and result_type(spec) is EmbeddingResult
+    if vector or (topk is not None and not has_scores(spec)):
         raise ConfigError("topk, threshold", f"the results of this bundle are its {spec['name']}")
     if topk is not None:
         if topk < 1:
@@ -104,8 +102,15 @@ def class_index(which: str | int, labels: tuple[str, ...], where: str) -> int:
     return which
 
 
-def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None) -> None:
-    """Refuse anything but (N, K) with a label, if there are labels, for each of the K classes.
+def names_of(class_ids: np.ndarray, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of some classes; none where the labels are not known."""
+    return tuple(labels[i] for i in class_ids.tolist()) if labels else ()
+
+
+def check_scores(
+    scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None
+) -> np.ndarray:
+    """Scores (N, K) as float64; each of the K classes has a label, if there are labels.
 
     Args:
         scores: of the network.
@@ -122,3 +127,4 @@ def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int | Non
     if outputs is not None and scores.shape[1] != outputs:
         what = f"these attributes are {outputs} outputs, the network has {scores.shape[1]}"
         raise ConfigError("postprocess", what)
+    return scores.astype(np.float64)

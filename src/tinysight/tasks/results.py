@@ -56,7 +56,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers under the names of PaddleClas, the file name last."""
-        row = {name: _plain(value) for name, value in self._values()}
+        row = {name: _plain(value) for name, value in self._values().items()}
         return {**row, "filename": self.filename}
 
     def to_text(self) -> str:
@@ -64,19 +64,21 @@ class Result:
         return ", ".join(f"{key}: {value}" for key, value in self.to_json().items())
 
     def to_deploy_text(self) -> str:
-        """The line that PaddleClas' deployment script prints."""
-        row = {name: _plain(value) for name, value in self._values()}
+        """The line that PaddleClas' deployment script prints; where it is no row, `to_text`."""
+        if not self.table:
+            return self.to_text()
+        row = {name: _plain(value) for name, value in self._values().items()}
         return f"{Path(self.filename).name}:\t {row}"
 
     def to_csv(self) -> list[str]:
         """Cells under `CSV_COLUMNS`; several values in one are separated by semicolons."""
-        numbers = [v for _, value in self._values() if _is_score(value) for v in _flat(value)]
-        return self._cells(scores=numbers)
+        scores = [number for part in self._scores() for number in part.tolist()]
+        return self._cells(scores=scores)
 
     def difference(self, other: Result) -> Difference:
         """How far `other`, the result of another engine for the same image, lies from this one."""
         flip = self.decision() != other.decision()
-        a, b = self._scores(), other._scores()
+        a, b = (np.concatenate([np.empty(0), *of._scores()]) for of in (self, other))
         if a.shape != b.shape:  # what differs is the decision, or all of it
             return Difference(flip, 0.0 if flip else np.inf, 0.0 if flip else np.inf)
         apart = np.abs(a - b)
@@ -84,7 +86,7 @@ class Result:
 
     def decision(self) -> Any:
         """What is said of the image, without how sure it is; comparable by `==`."""
-        return {name: _plain(value) for name, value in self._values() if not _is_score(value)}
+        return {k: _plain(v) for k, v in self._values().items() if not _is_score(v)}
 
     def __getitem__(self, key: str) -> Any:
         return self.to_json()[key]
@@ -94,29 +96,28 @@ class Result:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _values(self) -> list[tuple[str, Any]]:
+    def _values(self) -> dict[str, Any]:
         names = (field.name for field in fields(self) if field.name != "filename")
-        return [(name, getattr(self, name)) for name in names]
+        return {name: getattr(self, name) for name in names}
 
-    def _scores(self) -> np.ndarray:
-        numbers = [np.ravel(value) for _, value in self._values() if _is_score(value)]
-        return np.concatenate(numbers, dtype=np.float64) if numbers else np.empty(0)
+    def _scores(self) -> list[np.ndarray]:
+        return [np.ravel(value) for value in self._values().values() if _is_score(value)]
 
     def _cells(
         self, ids: Sequence[object] = (), scores: Sequence[object] = (), names: Sequence[str] = ()
     ) -> list[str]:
-        text = _safe(_joined(names), "'")
-        return [csv_name(self.filename), _joined(ids), _joined(scores), text, ""]
+        cells = [";".join(map(str, values)) for values in (ids, scores, names)]
+        return [csv_name(self.filename), *cells[:2], _safe(cells[2], "'"), ""]
 
     def _set(self, name: str, kind: type[np.number], axes: int = 1) -> np.ndarray:
         """The field as a read-only array of integers (`np.int64`) or numbers (`np.floating`)."""
         array: np.ndarray = np.asarray(getattr(self, name))
-        known = "iub" if kind is np.int64 else "iuf"
+        known, wide = ("iub", np.int64) if kind is np.int64 else ("iuf", np.float64)
         if array.ndim != axes or (array.size and array.dtype.kind not in known):
             what = f"expected numbers along {axes} axes, got {array.dtype} {array.shape}"
             raise DataError(f"{type(self).__name__}.{name}", what)
         if not np.issubdtype(array.dtype, kind):
-            array = array.astype(np.int64 if kind is np.int64 else np.float64)
+            array = array.astype(wide)
         array = array.view()
         array.flags.writeable = False
         object.__setattr__(self, name, array)
@@ -156,11 +157,9 @@ class ClassResult(Result):
         >>> ClassResult("d/a.jpg", np.array([1]), np.array([0.99]), ("x",)).to_deploy_text()
         "a.jpg:\tclass id(s): [1], score(s): [0.99], label_name(s): ['x']"
         """
-        scores = ", ".join(f"{score:.2f}" for score in self.scores.tolist())
-        return (
-            f"{Path(self.filename).name}:\tclass id(s): {self.class_ids.tolist()}, "
-            f"score(s): [{scores}], label_name(s): {list(self.label_names)}"
-        )
+        ids, scores = self.class_ids.tolist(), ", ".join(f"{v:.2f}" for v in self.scores.tolist())
+        texts = f"score(s): [{scores}], label_name(s): {list(self.label_names)}"
+        return f"{Path(self.filename).name}:\tclass id(s): {ids}, {texts}"
 
     def to_csv(self) -> list[str]:
         """Cells under `CSV_COLUMNS`."""
@@ -250,10 +249,6 @@ class EmbeddingResult(Result):
         first = " ".join(f"{v:.6f}" for v in numbers[:4]) + (" ..." if len(numbers) > 4 else "")
         return f"embedding: {len(numbers)} numbers, {first}, filename: {self.filename}"
 
-    def to_deploy_text(self) -> str:
-        """As `to_text`."""
-        return self.to_text()
-
     def difference(self, other: Result) -> Difference:
         """Differences of the numbers, as shares of this vector's length."""
         _, score, mean, _ = super().difference(other)
@@ -294,15 +289,10 @@ class BoxResult(Result):
         >>> BoxResult("a.jpg", np.array([0]), np.array([0.5]), ("dog",), box).to_text()
         'a.jpg: dog 0.50000 1.0 2.0 3.2 4.0'
         """
-        rows = zip(self.label_names, self.scores.tolist(), self.boxes_xyxy.tolist(), strict=True)
-        lines = [
-            f"{name} {score:.5f} " + " ".join(f"{v:.1f}" for v in box) for name, score, box in rows
-        ]
+        corners = [" ".join(f"{v:.1f}" for v in box) for box in self.boxes_xyxy.tolist()]
+        rows = zip(self.label_names, self.scores.tolist(), corners, strict=True)
+        lines = [f"{name} {score:.5f} {box}" for name, score, box in rows]
         return "\n".join(f"{self.filename}: {line}" for line in lines or ["nothing found"])
-
-    def to_deploy_text(self) -> str:
-        """As `to_text`."""
-        return self.to_text()
 
     def decision(self) -> Any:
         """The labels, whatever their order: of two boxes that are as good as equal, either may come first."""
@@ -366,10 +356,7 @@ def json_lines(out: TextIO) -> Callable[[Result | Unreadable], None]:
     """What writes one JSON object a line."""
     import json
 
-    def write(item: Result | Unreadable) -> None:
-        out.write(json.dumps(item.to_json()) + "\n")
-
-    return write
+    return lambda item: print(json.dumps(item.to_json()), file=out)
 
 
 def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unreadable], None]:
@@ -388,11 +375,7 @@ def csv_table(out: TextIO, *, heading: bool = True) -> Callable[[Result | Unread
     table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     if heading:
         table.writerow(CSV_COLUMNS)
-
-    def write(item: Result | Unreadable) -> None:
-        table.writerow(item.to_csv())
-
-    return write
+    return lambda item: table.writerow(item.to_csv())
 
 
 def csv_name(filename: str) -> str:
@@ -438,15 +421,6 @@ def _plain(value: Any) -> Any:
 
 def _is_score(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
-
-
-def _flat(value: Any) -> list[object]:
-    numbers: list[object] = np.ravel(value).tolist()
-    return numbers
-
-
-def _joined(values: Sequence[object]) -> str:
-    return ";".join(map(str, values))
 
 
 def _safe(text: str, prefix: str) -> str:

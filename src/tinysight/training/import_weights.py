@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import save
 
-from tinysight.fetch.cache import hash_file
+from tinysight.fetch.cache import digest_of
 from tinysight.files import write_atomic
 from tinysight.models import create_model
 from tinysight.registry import backbones
@@ -75,7 +75,7 @@ def import_weights(
         "options": options,
         "num_classes": classes,
         "source": source.name,
-        "sha256": hash_file(source)[0],
+        "sha256": digest_of(source).hexdigest(),
     }
     write_atomic(out, save(state, {KEY: json.dumps(about, sort_keys=True)}))
     numbers = sum(value.numel() for value in state.values())

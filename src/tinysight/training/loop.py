@@ -24,7 +24,7 @@ from tinysight.data.labels import resolve_labels
 from tinysight.data.loader import Batch, batches
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import evaluate
-from tinysight.tasks import task_of_recipe
+from tinysight.tasks.base import task_of_recipe
 from tinysight.training.callbacks import Callback, Progress
 from tinysight.training.checkpoint import TrainState, save_checkpoint
 from tinysight.training.distributed import processes

@@ -16,7 +16,7 @@ from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import Subject, assess, subject_of_recipe
 from tinysight.models.outputs import activate, network_output
-from tinysight.tasks import Task, task_of_recipe
+from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
 from tinysight.training.networks import build_model

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from tinysight import foreign
 from tinysight.errors import CheckpointError, ConfigError, nearest
-from tinysight.foreign import hooks
 from tinysight.models.recognizer import Network
 from tinysight.training.weights import read_weights
 
@@ -36,13 +36,13 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
     from tinysight.fetch import fetch  # most runs fetch nothing
 
     if wanted is True or wanted in _PUBLISHED:
-        return fetch(hooks().find_weights(backbone, wanted, where)).path
+        return fetch(foreign.find_weights(backbone, wanted, where)).path
     text = str(wanted)
     if "://" in text:
         return fetch(text).path
     path = Path(text)
     if not path.exists() and path.name == text and not path.suffix:
-        return fetch(hooks().find_artifact(text, "weights", where)).path
+        return fetch(foreign.find_artifact(text, "weights", where)).path
     return path
 
 

@@ -20,7 +20,7 @@ from tinysight.data.lists import Sample
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import Predict, predict_all
 from tinysight.models import Backbone
-from tinysight.tasks import Task
+from tinysight.tasks.base import Task
 from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from tinysight.data.loader import Share, TrainingBatches
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import compute_metrics
 from tinysight.registry import batch_transforms, optimizers, samplers, schedules
-from tinysight.tasks import task_of_recipe
+from tinysight.tasks.base import task_of_recipe
 from tinysight.training.callbacks import Callback
 from tinysight.training.checkpoint import (
     Checkpoint,

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinysight import foreign
 from tinysight.errors import CheckpointError
-from tinysight.foreign import hooks
 from tinysight.models.recognizer import Network
 from tinysight.models.weights import from_reference
 from tinysight.registry import engines
@@ -58,7 +58,7 @@ def read_weights(path: Path, model: Network, prefix: str = "") -> dict[str, Tens
             raise CheckpointError(str(path), "an ONNX file has no prefixes")
         return _from_onnx(path, model)
     if kind == "paddle":
-        return from_reference(model, _under(prefix, hooks().read_state(path), path))
+        return from_reference(model, _under(prefix, foreign.read_state(path), path))
     if kind == "torch":
         return _under(prefix, _plain_names(_load_torch(path)), path)
     metadata, tensors = read_safetensors(path)

@@ -72,12 +72,23 @@ def need(rng: Generator | None) -> Generator:
     return rng
 
 
+def bad_image(what: str, hint: str = "") -> ImageError:
+    """The error of an image that a transform cannot take; who called the transform names the image."""
+    return ImageError("", what, hint)
+
+
+def check_range(name: str, pair: tuple[float, float]) -> None:
+    """Raise `ValueError` unless both numbers are above 0 and the first is not the larger."""
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"{name} should be two positive numbers in ascending order")
+
+
 def same_axes(result: Image, image: Image) -> Image:
     """`result` with the last axis that OpenCV drops from an (H, W, 1) `image`."""
     return result if result.ndim == image.ndim else result[:, :, None]
 
 
-def shape_text(image: Image) -> str:
+def size_of(image: Image) -> str:
     """Width and height for a message."""
     return f"{image.shape[1]} x {image.shape[0]}"
 
@@ -108,7 +119,7 @@ class RandomTransform:
         """Raise `ImageError` where the transform cannot take `image`, whether it would apply or not."""
         if self.pixels != "any" and image.dtype != np.uint8:
             what = f"needs uint8 pixels, got {image.dtype}"
-            raise ImageError("", what, "put it before normalize")
+            raise bad_image(what, "put it before normalize")
 
     def apply(self, image: Image, rng: Generator) -> Any:
         """What a call gives where the transform applies."""
@@ -124,7 +135,7 @@ def as_rgb(image: Image) -> Image:
     if image.ndim == 3 and image.shape[2] == 3:
         return np.ascontiguousarray(image)
     if image.ndim == 3 and image.shape[2] != 1:
-        raise ImageError("", f"needs 1 or 3 channels, got {image.shape[2]}")
+        raise bad_image(f"needs 1 or 3 channels, got {image.shape[2]}")
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB))
 
 

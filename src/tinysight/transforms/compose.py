@@ -17,23 +17,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import cv2
 import numpy as np
 
-from tinysight.errors import ConfigError, ImageError, Problem
+from tinysight.errors import ConfigError, ImageError, Problem, join
 from tinysight.registry import transforms
-from tinysight.transforms.base import (
-    Image,
-    Label,
-    Transform,
-    is_random,
-    sets_label,
-    width_height,
-)
+from tinysight.transforms.base import Image, Label, Transform, is_random, sets_label, width_height
 from tinysight.transforms.decode import decode
 from tinysight.transforms.photometric import Normalize, channel_tables
-from tinysight.validation import join
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+_CROP = "end with a crop, or resize to a size"
 _PIXELS = ("resize", "center_crop")  # transforms after which uint8 RGB is still that
 _PROBES = ((1536, 2048), (2112, 1536))  # two proportions; larger than any network's input
 
@@ -128,11 +121,8 @@ class Compose:
         shapes = {self(image, np.random.default_rng(0)).shape for image in grey}
         shape = shapes.pop()
         if shapes or len(shape) != 3:
-            raise ConfigError(
-                self.where or "transforms",
-                "images of different proportions come out at different sizes",
-                "end with a crop, or resize to a size",
-            )
+            what = "images of different proportions come out at different sizes"
+            raise ConfigError(self.where or "transforms", what, _CROP)
         return shape[0], shape[1], shape[2]
 
     def _fail(self, index: int, image: Image, error: Exception) -> NoReturn:
@@ -156,11 +146,8 @@ def to_batch(images: Sequence[Image]) -> Image:
     first = images[0]
     for index, image in enumerate(images):
         if image.ndim != 3 or image.shape != first.shape or image.dtype != first.dtype:
-            raise ImageError(
-                f"batch[{index}]",
-                f"{image.shape} {image.dtype} beside {first.shape} {first.dtype}",
-                "end the transforms with a crop, or resize to a size",
-            )
+            what = f"{image.shape} {image.dtype} beside {first.shape} {first.dtype}"
+            raise ImageError(f"batch[{index}]", what, _CROP)
     height, width, channels = first.shape
     batch = np.empty((len(images), channels, height, width), first.dtype)
     for row, image in zip(batch, images, strict=True):
@@ -183,11 +170,9 @@ class InputPipeline:
         min_size: tuple[int, int] | None = None,
         take_pixels: Callable[[Normalize], bool] | None = None,
     ) -> None:
-        self._compose = compose
-        self._min_size = min_size
+        self._compose, self._min_size = compose, min_size
         specs, steps = compose.specs, compose.steps
-        last = steps[-1] if steps and isinstance(steps[-1], Normalize) else None
-        self._last = last
+        self._last = last = steps[-1] if steps and isinstance(steps[-1], Normalize) else None
         self._before = Compose(specs[:-1], steps[:-1], compose.where)
         only_pixels = all(spec["name"] in _PIXELS for spec in specs[:-1])
         self.gives_pixels = bool(last and only_pixels and take_pixels and take_pixels(last))

@@ -21,12 +21,7 @@ from tinysight.transforms.base import MAX_PIXELS, Image
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
 
 DENOMINATORS = (8, 4, 2)
-_REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+_REDUCED = {by: getattr(cv2, f"IMREAD_REDUCED_COLOR_{by}") for by in DENOMINATORS}
 # Those that every release of libjpeg-turbo decodes alike; the rest is left to OpenCV.
 _COLOURS = {("YCbCr", "444"), ("YCbCr", "422"), ("YCbCr", "420"), ("Gray", "Gray")}
 _simplejpeg: list[Any] = []  # the module, or None where it is not installed; looked for once
@@ -73,11 +68,9 @@ def decode(
     except HeaderError as error:
         raise ImageError(where, str(error), error.hint) from None
     if header.width * header.height > max_pixels:
-        raise ImageError(
-            where,
-            f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}",
-            "reduce the image or raise max_pixels",
-        )
+        size = f"{header.width} x {header.height} pixels"
+        hint = "reduce the image or raise max_pixels"
+        raise ImageError(where, f"{size} are more than the limit of {max_pixels}", hint)
     orientation = header.orientation if upright else 1
     return turn_upright(_pixels(header, where, min_size, orientation >= 5), orientation)
 
@@ -107,21 +100,17 @@ def _pixels(
     """
     try:
         if header.format == "JPEG":
-            by = 1
-            if min_size is not None:
-                needed = min_size[::-1] if swapped else min_size
-                by = denominator((header.width, header.height), needed)
+            needed = min_size[::-1] if min_size and swapped else min_size
+            by = denominator((header.width, header.height), needed) if needed else 1
             image = decode_jpeg(header.data, header.width, header.height, by)
         else:
             image = _by_opencv(header.data, header.width, header.height)
     except cv2.error as error:
-        raise ImageError(
-            where, f"OpenCV cannot decode this {header.format}: {error.err}"
-        ) from error
+        what = f"OpenCV cannot decode this {header.format}: {error.err}"
+        raise ImageError(where, what) from error
     if image is None:
-        raise ImageError(
-            where, f"the {header.format} is damaged", "copy or download the file again"
-        )
+        hint = "copy or download the file again"
+        raise ImageError(where, f"the {header.format} is damaged", hint)
     return image
 
 
@@ -163,7 +152,9 @@ def decode_jpeg(data: bytes, width: int, height: int, by: int = 1) -> Image | No
     """
     width, height = -(-width // by), -(-height // by)
     image = _by_simplejpeg(data, width, height)
-    return _by_opencv(data, width, height, _REDUCED[by]) if image is None else image
+    if image is None:
+        image = _by_opencv(data, width, height, _REDUCED.get(by, cv2.IMREAD_COLOR))
+    return image
 
 
 def _by_simplejpeg(data: bytes, width: int, height: int) -> Image | None:
@@ -189,22 +180,18 @@ def _by_simplejpeg(data: bytes, width: int, height: int) -> Image | None:
     return image if image.shape == (height, width, 3) else None
 
 
+_UPRIGHT = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: lambda image: cv2.transpose(image),
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
 def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
-    turned: Image = image
-    match orientation:
-        case 2:
-            turned = cv2.flip(image, 1)
-        case 3:
-            turned = cv2.rotate(image, cv2.ROTATE_180)
-        case 4:
-            turned = cv2.flip(image, 0)
-        case 5:
-            turned = cv2.transpose(image)
-        case 6:
-            turned = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
-        case 7:
-            turned = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
-        case 8:
-            turned = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    turned: Image = _UPRIGHT.get(orientation, lambda given: given)(image)
     return turned

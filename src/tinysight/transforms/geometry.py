@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cv2
 import numpy as np
 
-from tinysight.errors import ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.base import (
-    MAX_PIXELS,
-    Image,
-    same_axes,
-    shape_text,
-    width_height,
-)
+from tinysight.transforms.base import MAX_PIXELS, Image, bad_image, same_axes, size_of, width_height
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -62,16 +55,14 @@ def resize_to(
     if image.shape[:2] == (height, width):
         return image
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            "", f"an image of {shape_text(image)} would be enlarged to {width} x {height} pixels"
-        )
+        what = f"an image of {size_of(image)} would be enlarged to {width} x {height} pixels"
+        raise bad_image(what)
     if backend == "pillow":
         from tinysight.transforms.resample import resample  # most bundles do without
 
         return resample(image, width, height, interpolation)
-    return same_axes(
-        cv2.resize(image, (width, height), interpolation=CV2_INTERPOLATIONS[interpolation]), image
-    )
+    flag = CV2_INTERPOLATIONS[interpolation]
+    return same_axes(cv2.resize(image, (width, height), interpolation=flag), image)
 
 
 def short_size(image: Image, short: int) -> tuple[int, int]:
@@ -85,9 +76,8 @@ def check_interpolation(interpolation: str, backend: str) -> None:
     """Raise `ValueError` where the backend does not have that interpolation."""
     known = _KNOWN.get(backend, ())
     if interpolation not in known:
-        raise ValueError(
-            f"backend {backend!r} has no interpolation {interpolation!r}; it has {', '.join(known)}"
-        )
+        what = f"backend {backend!r} has no interpolation {interpolation!r}"
+        raise ValueError(f"{what}; it has {', '.join(known)}")
 
 
 def crop(image: Image, left: int, top: int, width: int, height: int) -> Image:
@@ -99,11 +89,8 @@ def room(image: Image, width: int, height: int) -> tuple[int, int]:
     """Columns and rows that a crop leaves over; `ImageError` where it does not fit."""
     spare = image.shape[1] - width, image.shape[0] - height
     if min(spare) < 0:
-        raise ImageError(
-            "",
-            f"an image of {shape_text(image)} is smaller than the crop of {width} x {height}",
-            "resize it first: short at least as long as the crop",
-        )
+        what = f"an image of {size_of(image)} is smaller than the crop of {width} x {height}"
+        raise bad_image(what, "resize it first: short at least as long as the crop")
     return spare
 
 
@@ -226,23 +213,21 @@ class Pad:
         left, top, right, bottom = self.sides(image)
         channels = image.shape[2] if image.ndim == 3 else 1
         if len(self.fill) not in (1, channels):
-            raise ImageError("", f"{channels} channels, but fill has {len(self.fill)}")
+            raise bad_image(f"{channels} channels, but fill has {len(self.fill)}")
         fill = np.broadcast_to(np.asarray(self.fill, np.float64), channels)
         if image.dtype == np.uint8 and np.any(fill != fill.astype(np.uint8)):
-            raise ImageError(
-                "", f"fill {list(self.fill)} does not fit uint8 pixels", "put a cast before"
-            )
+            what = f"fill {list(self.fill)} does not fit uint8 pixels"
+            raise bad_image(what, "put a cast before")
         if self.mode in ("reflect", "symmetric"):
             limit = [n - (self.mode == "reflect") for n in image.shape[:2]]
             if max(top, bottom) > limit[0] or max(left, right) > limit[1]:
-                raise ImageError("", f"an image of {shape_text(image)} has too little to mirror")
+                raise bad_image(f"an image of {size_of(image)} has too little to mirror")
+        height, width = image.shape[:2]
         if self.mode == "constant":
-            result = np.empty(
-                (image.shape[0] + top + bottom, image.shape[1] + left + right, *image.shape[2:]),
-                image.dtype,
-            )
+            size = height + top + bottom, width + left + right
+            result = np.empty((*size, *image.shape[2:]), image.dtype)
             result[:] = fill if image.ndim == 3 else fill[0]
-            result[top : top + image.shape[0], left : left + image.shape[1]] = image
+            result[top : top + height, left : left + width] = image
             return result
         grown = cv2.copyMakeBorder(image, top, bottom, left, right, _BORDERS[self.mode])
         return same_axes(grown, image)
@@ -265,7 +250,6 @@ class Pad:
         else:
             x, y = ({"start": 0, "center": n // 2, "end": n}[self.at] for n in spare)
         if not (0 <= x <= spare[0] and 0 <= y <= spare[1]):
-            raise ImageError(
-                "", f"an image of {shape_text(image)} does not fit into {wide} x {tall} there"
-            )
+            what = f"an image of {size_of(image)} does not fit into {wide} x {tall} there"
+            raise bad_image(what)
         return x, y, spare[0] - x, spare[1] - y

@@ -68,19 +68,13 @@ def read_header(data: bytes) -> ImageHeader:
     """
     if not data:
         raise HeaderError("the file is empty")
-    if data.startswith(b"\xff\xd8\xff"):
-        header = _jpeg(data)
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
-        header = _png(data)
-    elif data.startswith(b"BM"):
-        header = _bmp(data)
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        header = _webp(data)
-    else:
-        known = [name for at, magic, name in _OTHERS if data.startswith(magic, at)]
-        if known:
-            raise HeaderError(f"{known[0]} file, which is not read here", _CONVERT)
+    read = next((reader for start, reader in _READERS if re.match(start, data, re.DOTALL)), None)
+    if read is None:
+        for at, magic, name in _OTHERS:
+            if data.startswith(magic, at):
+                raise HeaderError(f"{name} file, which is not read here", _CONVERT)
         raise HeaderError("not a JPEG, PNG, BMP or WebP image")
+    header = read(data)
     if header.width < 1 or header.height < 1:
         raise HeaderError(f"the header says {header.width} x {header.height} pixels")
     return header
@@ -106,9 +100,8 @@ def _jpeg(data: bytes) -> ImageHeader:
         if length < 2 or at + length > len(data):
             raise _cut("JPEG", "a segment is incomplete")
         if code in _RARE_FRAMES or (code in _FRAMES and data[at + 2] != 8):
-            raise HeaderError(
-                "a JPEG of a kind that is not read here", "save it as baseline JPEG, 8 bits"
-            )
+            hint = "save it as baseline JPEG, 8 bits"
+            raise HeaderError("a JPEG of a kind that is not read here", hint)
         if code in _FRAMES and size is None:
             size = _uint(data, at + 5, 2, "big"), _uint(data, at + 3, 2, "big")
         elif code == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
@@ -193,6 +186,14 @@ def _webp(data: bytes) -> ImageHeader:
     return ImageHeader("WebP", *size, orientation, data)
 
 
+_READERS = (  # first bytes, as a pattern
+    (rb"\xff\xd8\xff", _jpeg),
+    (rb"\x89PNG\r\n\x1a\n", _png),
+    (rb"BM", _bmp),
+    (rb"RIFF.{4}WEBP", _webp),
+)
+
+
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 12
     while at + 8 <= len(data):
@@ -203,13 +204,9 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _orientation(tiff: bytes) -> int:
     """EXIF orientation, 1 (upright) to 8; 1 also where the block does not say or is damaged."""
-    order: ByteOrder
-    if tiff.startswith(b"II"):
-        order = "little"
-    elif tiff.startswith(b"MM"):
-        order = "big"
-    else:
+    if tiff[:2] not in (b"II", b"MM"):
         return 1
+    order: ByteOrder = "little" if tiff.startswith(b"II") else "big"
     table = _uint(tiff, 4, 4, order)
     for index in range(_uint(tiff, table, 2, order)):
         entry = table + 2 + 12 * index

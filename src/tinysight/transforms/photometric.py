@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cv2
 import numpy as np
 
-from tinysight.errors import ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, same_axes
+from tinysight.transforms.base import Image, bad_image, same_axes
 
 if TYPE_CHECKING:
     from annotated_types import Gt, MinLen
@@ -42,7 +41,7 @@ def normalize(image: Image, mean: tuple[float, ...], std: tuple[float, ...], sca
     """
     channels = image.shape[2] if image.ndim == 3 else 1
     if not {len(mean), len(std)} <= {1, channels}:
-        raise ImageError("", f"{channels} channels, but mean has {len(mean)} and std {len(std)}")
+        raise bad_image(f"{channels} channels, but mean has {len(mean)} and std {len(std)}")
     if image.dtype == np.uint8:
         return same_axes(cv2.LUT(image, _table(mean, std, scale, channels)), image)
     scaled: Image = image.astype(np.float32) * np.float32(scale)
@@ -55,10 +54,8 @@ def normalize(image: Image, mean: tuple[float, ...], std: tuple[float, ...], sca
 def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float, channels: int) -> Image:
     """The answer for each uint8 value and channel, (256, 1, C) float32."""
     values = np.arange(256, dtype=np.float32)[:, None].repeat(channels, axis=1)
-    table = (values * np.float32(scale) - np.asarray(mean, np.float32)) / np.asarray(
-        std, np.float32
-    )
-    return np.ascontiguousarray(table[:, None, :])
+    centred = values * np.float32(scale) - np.asarray(mean, np.float32)
+    return np.ascontiguousarray((centred / np.asarray(std, np.float32))[:, None, :])
 
 
 @lru_cache(maxsize=16)
@@ -111,7 +108,7 @@ class AppendChannels:
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """Image (H, W, C) to (H, W, channels), dtype kept."""
         if image.ndim != 3 or image.shape[2] > self.channels:
-            raise ImageError("", f"cannot make {self.channels} channels of {image.shape}")
+            raise bad_image(f"cannot make {self.channels} channels of {image.shape}")
         spare = self.channels - image.shape[2]
         return np.pad(image, ((0, 0), (0, 0), (0, spare)))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinysight.errors import ConfigError, ImageError
 from tinysight.files import write_atomic
-from tinysight.transforms.base import Image
+from tinysight.transforms.base import Image, as_rgb
 from tinysight.transforms.compose import Compose
 from tinysight.transforms.decode import decode
 from tinysight.transforms.geometry import resize_to
@@ -74,11 +74,9 @@ def contact_sheet(
     sheet = np.full(size, 255, np.uint8)
     for row, source in enumerate(sources):
         image = decode(source)
-        shown = [image]
-        for column in range(columns):
-            rng = np.random.default_rng((seed, row, column))
-            shown.append(visible(compose(image, rng), compose.specs))
-        for column, photo in enumerate(shown):
+        rngs = (np.random.default_rng((seed, row, column)) for column in range(columns))
+        augmented = (visible(compose(image, rng), compose.specs) for rng in rngs)
+        for column, photo in enumerate((image, *augmented)):
             small = _fit(photo, cell)
             top, left = _GAP + step * row, _GAP + step * column
             sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -95,9 +93,7 @@ def visible(pixels: Image, specs: Sequence[Mapping[str, Any]]) -> Image:
                 pixels += np.asarray(spec.get("mean", IMAGENET_MEAN))
                 pixels /= spec.get("scale", 1 / 255)
         pixels = np.rint(pixels).clip(0, 255).astype(np.uint8)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB))
-    return pixels
+    return as_rgb(pixels)
 
 
 def _fit(image: Image, cell: int) -> Image:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,21 +21,6 @@ from tinysight.transforms.base import Image, same_axes
 
 _BITS = 22
 _BLOCK = 16  # output pixels in one matrix product: few enough that most weights are not zero
-
-
-class Filter(NamedTuple):
-    """A kernel, as a function of the distance in pixels, and the distance at which it ends."""
-
-    weight: Callable[[Image], Image]
-    support: float
-
-
-class WeightBlock(NamedTuple):
-    """Weights (n, stop - first) from input rows first:stop to the next n output rows."""
-
-    first: int
-    stop: int
-    weights: Image
 
 
 def _box(x: Image) -> Image:
@@ -63,12 +47,13 @@ def _lanczos(x: Image) -> Image:
     return np.where(np.abs(x) < 3.0, np.sinc(x) * np.sinc(x / 3.0), 0.0)
 
 
-FILTERS = {
-    "box": Filter(_box, 0.5),
-    "bilinear": Filter(_bilinear, 1.0),
-    "hamming": Filter(_hamming, 1.0),
-    "bicubic": Filter(_bicubic, 2.0),
-    "lanczos": Filter(_lanczos, 3.0),
+# A kernel, as a function of the distance in pixels, and the distance at which it ends.
+FILTERS: dict[str, tuple[Callable[[Image], Image], float]] = {
+    "box": (_box, 0.5),
+    "bilinear": (_bilinear, 1.0),
+    "hamming": (_hamming, 1.0),
+    "bicubic": (_bicubic, 2.0),
+    "lanczos": (_lanczos, 3.0),
 }
 
 
@@ -111,8 +96,12 @@ def _rows(image: Image, height: int, interpolation: str) -> Image:
 
 
 @lru_cache(maxsize=64)
-def _blocks(old: int, new: int, interpolation: str) -> tuple[WeightBlock, ...]:
-    """The weights that take an axis of `old` pixels to `new` ones."""
+def _blocks(old: int, new: int, interpolation: str) -> tuple[tuple[int, int, Image], ...]:
+    """The weights that take an axis of `old` pixels to `new` ones.
+
+    Returns:
+        For each block of n output rows, in order: the first input row, the one behind the last, and weights (n, rows).
+    """
     weight, support = FILTERS[interpolation]
     scale = old / new
     stretch = max(scale, 1.0)
@@ -133,7 +122,7 @@ def _blocks(old: int, new: int, interpolation: str) -> tuple[WeightBlock, ...]:
         dense = np.zeros((rows.stop - rows.start, high - low))
         row, tap = np.nonzero(at[rows] < stop[rows, None])
         dense[row, at[rows][row, tap] - low] = taps[rows][row, tap]
-        blocks.append(WeightBlock(low, high, dense))
+        blocks.append((low, high, dense))
     return tuple(blocks)
 
 

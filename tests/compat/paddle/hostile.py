@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from support.golden import GOLDEN
+from support.golden import own_path
 from support.paddle import field, numbered, operator, program, record, variable
 
 STATE = pickle.dumps({"w": np.arange(4.0), "b": np.ones(2)}, 4)
@@ -562,7 +562,7 @@ def numbered_programs() -> Iterator[tuple[str, bytes]]:
 
 def truncations() -> Iterator[tuple[str, str, bytes]]:
     """(reader, name, bytes) of every format, cut at each twentieth."""
-    folder = GOLDEN / "pdparams"
+    folder = own_path("pdparams")
     sources: dict[str, tuple[str, Path]] = {
         "pdparams": ("pickle", folder / "tiny_checkpoint.pdparams"),
         "pdparams protocol 2": ("pickle", folder / "variety_protocol2.pdparams"),
@@ -592,7 +592,7 @@ def write_all(root: Path, canary: Path) -> list[tuple[str, str, Path]]:
         cases += [(reader, f"{reader}: {name}", data) for name, data in make()]
     cases.append(("pickle", "empty", b""))
     cases.append(("tensor", "empty", b""))
-    whole = GOLDEN / "pdparams/export_pir/PPLCNet_x0_25_cls2"
+    whole = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
     written = []
     for index, (reader, name, data) in enumerate(cases):
         place = root / str(index)

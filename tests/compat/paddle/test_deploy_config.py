@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from support.golden import cases, ids
+from support.golden import Case, each_case
 from support.preprocess import digest, photo, split
 from tinysight.compat.paddle.dialect.deploy import (
     SCALE,
@@ -89,11 +88,8 @@ def test_the_form_that_new_exports_carry(tmp_path: Path) -> None:
     assert (found.postprocess["k"], found.labels) == (2, ("a", "b"))
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "case", [c for c in cases("preprocess") if c["group"] == "pipeline"], ids=ids
-)
-def test_recorded_pipelines(case: dict[str, Any], tmp_path: Path) -> None:
+@each_case("preprocess", lambda case: case["group"] == "pipeline")
+def test_recorded_pipelines(case: Case, tmp_path: Path) -> None:
     ops = [op for op in case["ops"] if split(op)[0] != "cv2.imread(path)[:, :, ::-1]"]
     if any(
         split(op)[0] not in KNOWN
@@ -104,7 +100,7 @@ def test_recorded_pipelines(case: dict[str, Any], tmp_path: Path) -> None:
         pytest.skip("no pipeline of a deployed classifier")
     tree = {"PreProcess": {"transform_ops": ops}, "PostProcess": {"Topk": {"topk": 1}}}
     found = read_deploy_config(config(tmp_path, to_yaml(json.loads(json.dumps(tree)))))
-    image = Compose.from_specs(found.transforms)(photo(case["input"]))
+    image = Compose.from_specs(found.transforms)(photo(case))
     planar = any(split(op)[0] == "ToCHWImage" for op in ops)
     assert digest(to_batch([image])[0] if planar else image) == case["output"]["sha256"]
 

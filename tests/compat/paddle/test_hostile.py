@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -16,13 +14,13 @@ from typing import Any
 
 import pytest
 
-import tinysight
+from support.commands import execute
+from support.golden import own_path
 from tinysight.compat.paddle.pdparams import read_paddle_pickle
 from tinysight.compat.paddle.tensors import read_tensor
 from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.errors import WeightsError
 
-SOURCE = str(Path(tinysight.__file__).parents[1])
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
 assert _SPEC
 assert _SPEC.loader
@@ -64,23 +62,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("hostile")
     canary = root / "canary"
     files = hostile.write_all(root, canary)
-    done = subprocess.run(
-        [sys.executable, "-c", READER],
-        input=json.dumps([(reader, str(path)) for reader, _, path in files]),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=root,
-        env={
-            **os.environ,
-            "PYTHONPATH": SOURCE,
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        },
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout)
+    done = execute(
+        [sys.executable, "-c", READER], cwd=root, timeout=300, OPENBLAS_NUM_THREADS="1",
+        given=json.dumps([(reader, str(path)) for reader, _, path in files]),
+    )  # fmt: skip
+    assert done.code == 0, done.err[-2000:]
+    result = json.loads(done.out)
     by_name = {name: one for (_, name, _), one in zip(files, result["found"], strict=True)}
     return {"by_name": by_name, "grown": result["grown"], "canary": canary}
 
@@ -106,9 +93,9 @@ FUZZED = ["tiny_checkpoint.pdparams", "variety_protocol2.pdparams", "single_tens
 @pytest.mark.parametrize("name", [*FUZZED, "inference.pdmodel", "inference.json"])
 def test_random_damage(name: str, tmp_path: Path) -> None:
     """A few bytes changed, lost or added: what was read is an answer or a `WeightsError`, nothing else."""
-    source = next((hostile.GOLDEN / "pdparams").rglob(name)).read_bytes()
+    source = next(own_path("pdparams").rglob(name)).read_bytes()
     whole = (
-        hostile.GOLDEN / "pdparams/export_pir/PPLCNet_x0_25_cls2/inference.pdiparams"
+        own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2", "inference.pdiparams")
     ).read_bytes()
     random, path = Random(name), tmp_path / name
     if name in FUZZED:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
+from support.commands import tinysight
 from support.exports import export, tar_of
 from support.file_server import FileServer, Page
-from support.golden import GOLDEN
+from support.golden import own_path
 from support.paddle import operator, write_legacy
 from tinysight.bundle import Bundle
 from tinysight.compat.paddle.named_bundle import fetched_bundle
@@ -26,9 +23,8 @@ from tinysight.fetch import Policy
 
 pytestmark = pytest.mark.golden
 QUICK = Policy(attempts=2, backoff=0.005, timeout=2.0)
-SRC = str(Path(tinysight.__file__).parent.parent)
 PATH = "/paddleclas.bj.bcebos.com/models/PULC/safety_helmet_infer.tar"
-TWO_CLASSES = GOLDEN / "pdparams" / "export_legacy" / "PPLCNet_x0_25_cls2"
+TWO_CLASSES = own_path("pdparams", "export_legacy", "PPLCNet_x0_25_cls2")
 
 
 @pytest.fixture
@@ -66,7 +62,7 @@ def test_a_network_is_needed_only_the_first_time(
 
 def test_other_content_is_another_bundle(server: FileServer, tmp_path: Path) -> None:
     first = fetched_bundle("safety_helmet", policy=QUICK)
-    other = GOLDEN / "pdparams" / "export_pir" / "PPLCNet_x0_25_cls2"
+    other = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
     server.pages[PATH] = Page(tar_of(other, "safety_helmet_infer"), etag='"v2"')
     second = fetched_bundle("safety_helmet", cache=tmp_path / "elsewhere", policy=QUICK)
     assert second.name != first.name
@@ -118,22 +114,15 @@ def test_the_command_of_the_documents(server: FileServer, tmp_path: Path) -> Non
     cv2.imwrite(str(tmp_path / "photo.png"), image)
     words = ["--model_name=safety_helmet", "--infer_imgs=photo.png", "--json"]
     for expected in (1, 1):  # the second time from the cache
-        done = subprocess.run(
-            [sys.executable, "-m", "tinysight", "predict", *words], cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": SRC, "PYTHONWARNINGS": "error"},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr) == (0, "")
-        answer = json.loads(done.stdout)
+        done = tinysight("predict", *words, cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        answer = json.loads(done.out)
         assert answer["label_names"][0] in ("wearing_helmet", "unwearing_helmet")
         assert len([r for r in server.requests if r.path == PATH]) == expected
 
 
 def test_a_wrong_source_fetches_nothing(server: FileServer, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tinysight", "predict", "gone.jpg", "--model=safety_helmet"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": SRC}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: gone.jpg: no such file or folder")
+    done = tinysight("predict", "gone.jpg", "--model=safety_helmet", cwd=tmp_path)
+    assert done.code == 2
+    assert done.err.startswith("error: gone.jpg: no such file or folder")
     assert server.requests == []

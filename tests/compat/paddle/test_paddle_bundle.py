@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-import tinysight
+from support.commands import python
 from support.exports import CASE, export, tar_of
-from support.golden import GOLDEN, read_json, read_npz, synth_input
-from support.paddle import program_cases
+from support.golden import Case, own_path, read_npz, synth_input
+from support.paddle import each_program, write_program
 from tinysight.bundle import Bundle
 from tinysight.compat.paddle.bundle import Imported, import_paddle
 from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms
 from tinysight.errors import BundleError, ConfigError, WeightsError
-from tinysight.pipelines.classify import Classifier
 from tinysight.pipelines.detect import Detector
+from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import engines
 from tinysight.transforms import Compose
 
@@ -35,7 +32,7 @@ SAMPLE = (
     "PPLCNet_x1_0_textline",
     "MicroNet_M0",
 )
-BINARY = GOLDEN / "pdparams"
+BINARY = own_path("pdparams")
 
 
 def scores(bundle: Bundle, images: np.ndarray) -> np.ndarray:
@@ -51,19 +48,14 @@ def test_the_recorded_export(form: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found, recorded[name], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("case", "file"),
-    [
-        pytest.param(case, file, marks=() if case in SAMPLE else pytest.mark.slow)
-        for case, file in program_cases()
-    ],
-)
-def test_programs(case: str, file: str, tmp_path: Path) -> None:
+@each_program(quick=lambda case: case["id"] in SAMPLE)
+def test_programs(program: tuple[Case, str], tmp_path: Path) -> None:
     """Every program among the fixtures becomes a bundle with the recorded answers."""
-    export(tmp_path / "export", case, file)
+    case, file = program
+    write_program(case, file, tmp_path / "export")
     bundle = import_paddle(tmp_path / "export", tmp_path / "b").bundle
-    n, _, h, w = read_json("programs", case, "case.json")["input"]
-    recorded = read_npz("programs", case, "outputs.npz")
+    n, _, h, w = case["input"]
+    recorded = case.arrays
     output, about = recorded["output"], bundle.manifest
     assert about.input.shape == (None, 3, h, w)
     session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
@@ -261,13 +253,10 @@ def test_it_needs_neither_onnx_nor_torch(tmp_path: Path) -> None:
         "import sys; sys.modules['torch'] = sys.modules['onnx'] = None\n"
         "from tinysight.cli import main\nsys.exit(main(['models', 'import', 'e', '--out', 'b']))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinysight.__file__).parent.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python("-c", code, cwd=tmp_path)
+    assert done.code == 0, done.err
     assert Bundle.load(tmp_path / "b").manifest.task == "e"
 
 
 def test_case_is_among_the_fixtures() -> None:
-    assert CASE in {case for case, _ in program_cases()}
+    assert own_path("programs", CASE).is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from support.golden import GOLDEN, read_json, read_npz, synth, synth_input
+from support.golden import each_file, own_path, read_json, synth, synth_input
 from tinysight.compat.paddle.folder import PaddleModel, read_paddle_inference
 from tinysight.compat.paddle.pdparams import (
     read_paddle_pickle,
@@ -22,9 +23,7 @@ from tinysight.compat.paddle.to_onnx.translate import to_model
 from tinysight.errors import WeightsError
 
 pytestmark = pytest.mark.golden
-FOLDER = GOLDEN / "pdparams"
-PICKLES = sorted(p.name for p in FOLDER.glob("*.pd*") if p.suffix != ".pdtensor")
-EXPORTS = sorted(str(p.parent.relative_to(FOLDER)) for p in FOLDER.glob("*/*/inference.pdiparams"))
+FOLDER = own_path("pdparams")
 
 
 def agree(got: Any, expected: Any) -> None:
@@ -57,8 +56,10 @@ def agree(got: Any, expected: Any) -> None:
         assert type(got) is type(expected)
 
 
-def described(name: str) -> Any:
-    info, stem = read_json("pdparams", "info.json"), name.split(".")[0].removesuffix("_numpy1")
+def described(path: Path) -> Any:
+    """What the `info.json` beside it says of a file."""
+    info = json.loads(path.with_name("info.json").read_text("utf-8"))
+    name, stem = path.name, path.name.split(".")[0].removesuffix("_numpy1")
     if name in info:
         return info[name] if "logits" not in info[name] else None
     if stem.startswith("variety"):
@@ -66,15 +67,10 @@ def described(name: str) -> Any:
     return info["tiny_checkpoint"][name.split(".")[1]] if stem.startswith("tiny") else None
 
 
-def test_there_are_files() -> None:
-    assert len(PICKLES) >= 11
-    assert len(EXPORTS) >= 2
-
-
-@pytest.mark.parametrize("name", PICKLES)
-def test_every_pickle_reads(name: str) -> None:
-    got = read_paddle_pickle(FOLDER / name)
-    expected = described(name)
+@each_file("pdparams", "*.pd[pos]*")  # but not *.pdtensor
+def test_every_pickle_reads(path: Path) -> None:
+    got = read_paddle_pickle(path)
+    expected = described(path)
     if isinstance(got, dict):
         got.pop("StructuredToParameterName@@", None)
     if expected is not None:
@@ -82,10 +78,8 @@ def test_every_pickle_reads(name: str) -> None:
 
 
 def test_binary_tensor() -> None:
-    agree(
-        read_tensor(FOLDER / "single_tensor_binary.pdtensor"),
-        described("single_tensor_binary.pdtensor"),
-    )
+    path = FOLDER / "single_tensor_binary.pdtensor"
+    agree(read_tensor(path), described(path))
 
 
 def test_checkpoint_holds_the_rule_weights() -> None:
@@ -105,12 +99,12 @@ def run(model: Any, images: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 
-@pytest.mark.parametrize("folder", EXPORTS)
-def test_exported_forms(folder: str) -> None:
-    recorded = read_npz("pdparams", folder, "outputs.npz")
-    found = run(paddle_to_onnx(FOLDER / folder), synth_input(2))
-    for key in ("dygraph", "reloaded", "predictor"):
-        np.testing.assert_allclose(found, recorded[key], rtol=0, atol=1e-5)
+@each_file("pdparams", "*/*/outputs.npz")
+def test_exported_forms(path: Path) -> None:
+    found = run(paddle_to_onnx(path.parent), synth_input(2))
+    with np.load(path, allow_pickle=False) as recorded:
+        for key in ("dygraph", "reloaded", "predictor"):
+            np.testing.assert_allclose(found, recorded[key], rtol=0, atol=1e-5)
 
 
 def test_checkpoint_gives_the_recorded_logits() -> None:

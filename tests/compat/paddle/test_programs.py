@@ -11,8 +11,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from support.golden import read_json, read_npz, synth_input
-from support.paddle import program_cases, write_case
+from support.exports import export
+from support.golden import Case, synth_input
+from support.paddle import FORMS, each_program, write_program
 from tinysight.compat.paddle.folder import read_paddle_inference
 from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.files import sha256
@@ -53,40 +54,32 @@ def centred(values: np.ndarray) -> np.ndarray:
     return values - values.mean(1, keepdims=True)
 
 
-def test_there_are_cases() -> None:
-    assert {file for _, file in program_cases()} == {"inference.json", "inference.pdmodel"}
-
-
-@pytest.mark.parametrize(("case", "file"), program_cases())
-def test_program(case: str, file: str, tmp_path: Path) -> None:
-    described, recorded = (
-        read_json("programs", case, "case.json"),
-        read_npz("programs", case, "outputs.npz"),
-    )
-    weights = write_case(case, file, tmp_path)
-    assert sha256(weights) == described["forms"][file]["pdiparams_sha256"]
+@each_program()
+def test_program(program: tuple[Case, str], tmp_path: Path) -> None:
+    case, file = program
+    recorded, limit = case.arrays, LOOSE.get(case["id"], 2e-5)
+    weights = write_program(case, file, tmp_path)
+    assert sha256(weights) == case["forms"][file]["pdiparams_sha256"]
     model = paddle_to_onnx(tmp_path)
     checked(model)
     runner = session(model)
     names = [i.name for i in runner.get_inputs()]
-    n, _, h, w = described["input"]
+    n, _, h, w = case["input"]
     feeds = {names[0]: synth_input(n, h, w), **{name: recorded[name] for name in names[1:]}}
     found = runner.run(None, feeds)
     output = recorded["output"]
     assert found[0].shape == output.shape
-    last = described["last_operation"]
+    last = case["last_operation"]
     if last in ("softmax", "sigmoid"):
         logits = recorded["logits"]
-        np.testing.assert_allclose(found[0], output, rtol=0, atol=LOOSE.get(case, 2e-5))
+        np.testing.assert_allclose(found[0], output, rtol=0, atol=limit)
         with np.errstate(divide="ignore"):
             back = np.log(found[0]) if last == "softmax" else np.log(found[0] / (1 - found[0]))
         got, expected = (centred(back), centred(logits)) if last == "softmax" else (back, logits)
         np.testing.assert_allclose(got, expected, rtol=0, atol=3e-4 * logits.std())
         for row in range(n):  # the batch is open, and no image sees another
             alone = runner.run(None, {k: v[row : row + 1] for k, v in feeds.items()})[0]
-            np.testing.assert_allclose(
-                alone, output[row : row + 1], rtol=0, atol=LOOSE.get(case, 2e-5)
-            )
+            np.testing.assert_allclose(alone, output[row : row + 1], rtol=0, atol=limit)
     else:
         np.testing.assert_allclose(found[0], output, rtol=0, atol=1e-4 * np.abs(output).max())
     if last == "multiclass_nms3":
@@ -95,9 +88,9 @@ def test_program(case: str, file: str, tmp_path: Path) -> None:
         assert np.array_equal(other, recorded[f"output_{index}"])
 
 
-@pytest.mark.parametrize("file", ["inference.json", "inference.pdmodel"])
+@pytest.mark.parametrize("file", FORMS)
 def test_facts_and_fusion(file: str, tmp_path: Path) -> None:
-    write_case("PPLCNet_x0_5", file, tmp_path)
+    export(tmp_path, "PPLCNet_x0_5", file)
     paddle = read_paddle_inference(tmp_path)
     assert paddle.input_shape == (-1, 3, 224, 224)
     assert paddle.last_operation == "softmax"
@@ -133,7 +126,7 @@ def test_facts_and_fusion(file: str, tmp_path: Path) -> None:
     ],
 )
 def test_lean(case: str, absent: set[str], tmp_path: Path) -> None:
-    write_case(case, "inference.pdmodel", tmp_path)
+    export(tmp_path, case)
     model = paddle_to_onnx(tmp_path)
     assert not absent & {node.op for node in model.nodes}
     used = {name for node in model.nodes for name in node.inputs}

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tinysight.data.audit import Duplicate, find_duplicates, groups
 from tinysight.data.audit import candidates as candidates_module
 from tinysight.data.audit.candidates import WINDOWS, Candidate, candidates, describe
+from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups
 from tinysight.data.audit.inspect import inspect
 from tinysight.data.audit.match import SAME, agreement
 

@@ -176,7 +176,7 @@ def test_nothing_is_overwritten_and_a_broken_run_goes_on(
     tree = json.loads(manifest.read_text("utf-8"))
     manifest.write_text(json.dumps({**tree, "complete": False}), "utf-8")
     assert prepare(*words) == 2
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "--resume continues it" in capsys.readouterr().err
     assert prepare(*words, "--resume", "--scale", "2") == 2
     assert "begun with other arguments" in capsys.readouterr().err
     kept = out / "images" / "p0_1.jpg"

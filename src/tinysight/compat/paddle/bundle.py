@@ -20,6 +20,7 @@ from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
 from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
+from tinysight.fetch.archive import content_of
 from tinysight.files import sha256
 from tinysight.graph.onnx_file import OnnxModel
 from tinysight.registry import engines, postprocesses
@@ -68,6 +69,40 @@ def import_paddle(
         ConfigError: labels, transforms and network do not fit together.
         BundleError: `out` exists and may not be replaced.
     """
+    notes: list[str] = []
+    name = Path(source).name
+    found, kind, model, origin = _translated(source, labels, deploy, row)
+    use = found or _usual(kind, row, notes)
+    height, width = _size(use.transforms, kind.height, kind.width)
+    names = _labels(labels or use.labels or (row.labels if row else ()), kind, notes)
+    postprocess = _postprocess(use.postprocess, kind, names, notes)
+    data = _with_size(model, kind.image, height, width)
+    _try(data, (height, width), kind, str(source))
+    threshold, (output, *more) = postprocess.get("threshold"), OUTPUTS[kind.output]
+    python, numpy = platform.python_version(), str(np.__version__)
+    manifest = Manifest(
+        task=task or (row.name if row else name.split(".")[0].removesuffix("_infer")),
+        description=f"Translated from the PaddlePaddle export {name}",
+        licence=row.licence if row else "",
+        input=Input(INPUT, (None, 3, height, width), "float32"),
+        output=output,
+        transforms=use.transforms,
+        postprocess=postprocess,
+        labels=names,
+        threshold=None if threshold is None else ShippedThreshold(threshold, _chosen(found, row)),
+        recipe={"source": name, "sha256": origin, **({"url": row.urls[0]} if row else {})},
+        made_with={"tinysight": __version__, "python": python, "numpy": numpy},
+        created=utc_now(),
+        feeds=dict(kind.feeds),
+        more_outputs=tuple(more),
+    )
+    return Imported(Bundle.write(out, manifest, {MODEL: data}, overwrite=overwrite), tuple(notes))
+
+
+def _translated(
+    source: Path | str, labels: Sequence[str] | None, deploy: Deploy | None, row: Artifact | None
+) -> tuple[Deploy | None, ExportKind, OnnxModel, dict[str, str]]:
+    """The deploy configuration, if there is one, the kind of the network, its translation, the hashes of its files."""
     from tinysight.compat.paddle.to_onnx.translate import to_model
 
     with opened(source) as folder:
@@ -80,49 +115,29 @@ def import_paddle(
         inputs = [INPUT if i == kind.image else p.name for i, p in enumerate(paddle.program.inputs)]
         model = to_model(paddle, inputs, OUTPUTS[kind.output])
         origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
-        if kind.output != "boxes" and not kind.columns:
-            kind = replace(kind, columns=_columns(model, str(source)))
+    if kind.output != "boxes" and not kind.columns:
+        match model.outputs[0].shape:
+            case (_, int(count)) if count >= 1:
+                kind = replace(kind, columns=count)
+            case _:
+                raise WeightsError(str(source), "its number of classes cannot be told")
     if found and kind.output != "scores":
         what = f"is a classifier's, but the network returns {kind.output}"
         raise ConfigError("deploy configuration", what)
-    notes: list[str] = []
-    use = found or _usual(kind, row, notes)
-    height, width = _size(use.transforms, kind.height, kind.width)
-    names = _labels(labels, use.labels, row, kind, notes)
-    postprocess, problems = postprocesses.check(use.postprocess, "postprocess")
+    return found, kind, model, origin
+
+
+def _postprocess(
+    spec: dict[str, Any], kind: ExportKind, names: tuple[str, ...], notes: list[str]
+) -> dict[str, Any]:
+    """The post-processor with its defaults; checked against the labels."""
+    checked, problems = postprocesses.check(spec, "postprocess")
     if problems:
         raise ConfigError.of("postprocess", problems)
-    postprocesses.build(postprocess, "postprocess", labels=names)
-    if kind.independent and postprocess["name"] == "topk":
+    postprocesses.build(checked, "postprocess", labels=names)
+    if kind.independent and checked["name"] == "topk":
         notes.append("the classes are independent (sigmoid); only the highest are shown")
-    data = _with_size(model, kind.image, height, width)
-    _try(data, (height, width), kind, str(source))
-    threshold = postprocess.get("threshold")
-    manifest = Manifest(
-        task=task or (row.name if row else Path(source).name.split(".")[0].removesuffix("_infer")),
-        description=f"Translated from the PaddlePaddle export {Path(source).name}",
-        licence=row.licence if row else "",
-        input=Input(INPUT, (None, 3, height, width), "float32"),
-        output=OUTPUTS[kind.output][0],
-        transforms=use.transforms,
-        postprocess=postprocess,
-        labels=names,
-        threshold=None if threshold is None else ShippedThreshold(threshold, _chosen(found, row)),
-        recipe={
-            "source": Path(source).name,
-            "sha256": origin,
-            **({"url": row.urls[0]} if row else {}),
-        },
-        made_with={
-            "tinysight": __version__,
-            "python": platform.python_version(),
-            "numpy": str(np.__version__),
-        },
-        created=utc_now(),
-        feeds=dict(kind.feeds),
-        more_outputs=OUTPUTS[kind.output][1:],
-    )
-    return Imported(Bundle.write(out, manifest, {MODEL: data}, overwrite=overwrite), tuple(notes))
+    return checked
 
 
 @contextmanager
@@ -137,18 +152,9 @@ def opened(source: Path | str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tinysight-") as work:
         folder = Path(work) / "content"
         extract(path, folder)
-        while len(inside := [p for p in folder.iterdir() if not p.name.startswith("._")]) == 1 and (
-            inside[0].is_dir()
-        ):
-            folder = inside[0]
+        while (inner := content_of(folder)) != folder:
+            folder = inner
         yield folder
-
-
-def _columns(model: OnnxModel, where: str) -> int:
-    match model.outputs[0].shape:
-        case (_, int(count)) if count >= 1:
-            return count
-    raise WeightsError(where, "its number of classes cannot be told")
 
 
 def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
@@ -172,10 +178,8 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
     elif row and row.threshold is not None and kind.columns == 2:
         spec = {"name": "threshold", "threshold": row.threshold, "positive": 1}
     if row is None:
-        through = ", ".join(_in_words(step) for step in steps)
-        notes.append(
-            f"no --deploy-config: images go through {through}; check that training did the same"
-        )
+        through = f"{', '.join(map(_in_words, steps))}; check that training did the same"
+        notes.append(f"no --deploy-config: images go through {through}")
         notes.append(f"no --deploy-config: the result is {shown}")
     return Deploy(steps, spec, None)
 
@@ -196,33 +200,22 @@ def _size(steps: Sequence[dict[str, Any]], height: int, width: int) -> tuple[int
     return got[0], got[1]
 
 
-def _labels(
-    given: Sequence[str] | None,
-    configured: Sequence[str] | None,
-    row: Artifact | None,
-    kind: ExportKind,
-    notes: list[str],
-) -> tuple[str, ...]:
-    names = given or configured or (row.labels if row else ())
-    classes = kind.columns
+def _labels(names: Sequence[str], kind: ExportKind, notes: list[str]) -> tuple[str, ...]:
+    classes, boxes = kind.columns, kind.output == "boxes"
     if kind.output == "embedding":
         return ()
-    if kind.output == "boxes":
-        if not names:
-            notes.append("no --labels: the classes of the boxes are called by their ids")
-        return tuple(names)
     if not names:
-        notes.append(f"no --labels: the {classes} classes are called by their ids")
-        return tuple(map(str, range(classes)))
-    if len(names) != classes:
+        which = "classes of the boxes" if boxes else f"{classes} classes"
+        notes.append(f"no --labels: the {which} are called by their ids")
+        names = [] if boxes else [*map(str, range(classes))]
+    if len(names) != classes and not boxes:
         raise ConfigError("labels", f"{len(names)} labels for {classes} classes")
     return tuple(names)
 
 
 def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
     inputs = list(model.inputs)
-    shape = (*inputs[image].shape[:2], height, width)
-    inputs[image] = inputs[image]._replace(shape=shape)
+    inputs[image] = inputs[image]._replace(shape=(*inputs[image].shape[:2], height, width))
     return replace(model, inputs=tuple(inputs)).to_bytes()
 
 

@@ -10,18 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight import __version__
 from tinysight.bundle import MANIFEST, Bundle
 from tinysight.bundle.manifest import ShippedThreshold
-from tinysight.compat.paddle.bundle import import_paddle, opened
+from tinysight.compat.paddle.bundle import opened
 from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.dialect.deploy import Deploy, deploy_of, main_indicator
 from tinysight.compat.paddle.dialect.rules import Reader
 from tinysight.compat.paddle.dialect.tree import Tree, read_tree
 from tinysight.compat.paddle.folder import find_files
+from tinysight.compat.paddle.named_bundle import made_once
 from tinysight.errors import ConfigError, UnknownName, WeightsError, nearest
 from tinysight.fetch import cache_folder
-from tinysight.fetch.cache import locked
 from tinysight.files import sha256
 
 logger = logging.getLogger(__name__)
@@ -51,10 +50,8 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
     overrides = _where_they_belong(reader, read_tree(path), overrides)
     tree = read_tree(path, overrides)
     if "Arch" in tree:
-        hint = "`tinysight infer -c` takes it"
-        raise ConfigError(
-            str(path), "a training configuration, which has no exported network", hint
-        )
+        what = "a training configuration, which has no exported network"
+        raise ConfigError(str(path), what, "`tinysight infer -c` takes it")
     deploy = deploy_of(reader, tree, path)
     for key in tree:
         if key not in _PARTS:
@@ -66,14 +63,10 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
         raise ConfigError.of(str(path), reader.problems)
     for note in reader.notes:
         logger.warning("%s: %s", path, note)
-    return DeployRun(
-        deploy,
-        found.get("infer_imgs"),
-        found["inference_model_dir"],
-        max(found["batch_size"], 1),
-        max(1, min(found["cpu_num_threads"], os.cpu_count() or 1)),
-        any(key.partition("=")[0].endswith(f".{_THRESHOLD}") for key in overrides),
-    )
+    images, model = found.get("infer_imgs"), found["inference_model_dir"]
+    threads = max(1, min(found["cpu_num_threads"], os.cpu_count() or 1))
+    fixed = any(key.partition("=")[0].endswith(f".{_THRESHOLD}") for key in overrides)
+    return DeployRun(deploy, images, model, max(found["batch_size"], 1), threads, fixed)
 
 
 def deployed_bundle(run: DeployRun) -> Bundle:
@@ -97,12 +90,7 @@ def _translated(folder: Path, deploy: Deploy) -> Path:
     with opened(folder) as inside:
         parts = [path.read_bytes() for path in find_files(inside)]
     digest = sha256("".join([*map(sha256, parts), repr(deploy)]).encode())
-    place = cache_folder() / "bundles" / f"{folder.name}-{digest[:16]}-{__version__}"
-    if not (place / MANIFEST).is_file():
-        with locked(place):
-            if not (place / MANIFEST).is_file():
-                import_paddle(folder, place, deploy=deploy)
-    return place
+    return made_once(folder, folder.name, digest, cache_folder(), deploy=deploy)
 
 
 def _as_configured(bundle: Bundle, run: DeployRun) -> Bundle:
@@ -138,13 +126,11 @@ def _alike(a: Any, b: Any) -> bool:
 def _where_they_belong(reader: Reader, tree: Tree, overrides: Sequence[str]) -> list[str]:
     """`Infer.PostProcess.threshold=...`, as PaddleClas' documents say, is `PostProcess.<Name>.threshold`."""
     section, wrong = tree.get("PostProcess"), "Infer.PostProcess."
-    found = []
-    for override in overrides:
+    found = [*overrides]
+    for i, override in enumerate(overrides):
         if override.startswith(wrong) and isinstance(section, dict):
-            right = f"PostProcess.{main_indicator(section)}.{override.removeprefix(wrong)}"
-            reader.note(override.partition("=")[0], f"is {right.partition('=')[0]} here")
-            override = right
-        found.append(override)
+            found[i] = f"PostProcess.{main_indicator(section)}.{override.removeprefix(wrong)}"
+            reader.note(override.partition("=")[0], f"is {found[i].partition('=')[0]} here")
     return found
 
 

@@ -44,18 +44,14 @@ def find_files(folder: Path) -> tuple[Path, Path]:
     Raises:
         WeightsError: either is missing; says what was looked for.
     """
-    if folder.is_file():
-        program = folder
-    else:
-        names = [f"{stem}{suffix}" for stem in _STEMS for suffix in (".pdmodel", ".json")]
-        choices = [folder / name for name in [*names, "__model__"]]
-        nested = (f"*/inference{suffix}" for suffix in (".pdmodel", ".json"))
-        others = sorted(path for name in ("*.pdmodel", *nested) for path in folder.glob(name))
-        found = next((path for path in [*choices, *others] if path.is_file()), None)
-        if found is None:
-            hint = "it needs inference.pdmodel or inference.json, and inference.pdiparams"
-            raise WeightsError(str(folder), "no exported program", hint)
-        program = found
+    names = [f"{stem}{suffix}" for stem in _STEMS for suffix in (".pdmodel", ".json")]
+    choices = [folder, *(folder / name for name in [*names, "__model__"])]
+    nested = ("*.pdmodel", "*/inference.pdmodel", "*/inference.json")
+    others = sorted(path for name in nested for path in folder.glob(name))
+    program = next((path for path in [*choices, *others] if path.is_file()), None)
+    if program is None:
+        hint = "it needs inference.pdmodel or inference.json, and inference.pdiparams"
+        raise WeightsError(str(folder), "no exported program", hint)
     beside = [program.with_suffix(".pdiparams"), *(program.parent / name for name in _WEIGHTS)]
     weights = next((path for path in beside if path.is_file()), None)
     if weights is None:

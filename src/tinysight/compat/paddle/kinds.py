@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tinysight.bundle.manifest import FEEDS
-from tinysight.compat.paddle.program import NamedValue, Program
+from tinysight.compat.paddle.program import Program
 from tinysight.errors import WeightsError
 
 _ALONE = "translate it alone: --out NAME.onnx"
 _NMS = ("multiclass_nms", "multiclass_nms2", "multiclass_nms3")
-OUTPUTS: Mapping[str, tuple[str, ...]] = {
-    "scores": ("scores",),
-    "embedding": ("embedding",),
-    "boxes": ("boxes", "counts"),
-}
+OUTPUTS = {"scores": ("scores",), "embedding": ("embedding",), "boxes": ("boxes", "counts")}
 
 
 @dataclass(frozen=True)
@@ -55,15 +51,15 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
     shapes = [tuple(program.types[port.value].shape) for port in program.inputs]
     images = [i for i, shape in enumerate(shapes) if len(shape) == 4 and shape[1] == 3]
     if len(images) != 1:
-        inputs = ", ".join(
-            f"{p.name} {list(s)}" for p, s in zip(program.inputs, shapes, strict=True)
-        )
+        both = zip(program.inputs, shapes, strict=True)
+        inputs = ", ".join(f"{port.name} {list(shape)}" for port, shape in both)
         raise WeightsError(where, f"takes no images, or several: its inputs are {inputs}", _ALONE)
     height, width = (max(side, 0) for side in shapes[images[0]][2:])
     last = program.last_operation
     feeds = {p.name: p.name for i, p in enumerate(program.inputs) if i != images[0]}
     unknown = sorted(set(feeds) - set(FEEDS))
-    sides = [_sides(program, port) for port in program.outputs]
+    types = [program.types.get(port.value) for port in program.outputs]
+    sides = [kind.shape if kind else () for kind in types]  # empty where the program does not say
     if last in _NMS and len(sides) == 2 and not unknown:
         return ExportKind("boxes", images[0], height, width, feeds=feeds)
     if feeds:
@@ -78,9 +74,3 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
         what = f"ends in {last}, so its outputs are no probabilities"
         raise WeightsError(where, what, f"export it with softmax, or {_ALONE}")
     return ExportKind("embedding", 0, height, width, columns)
-
-
-def _sides(program: Program, port: NamedValue) -> tuple[int, ...]:
-    """Empty where the program does not say."""
-    kind = program.types.get(port.value)
-    return tuple(kind.shape) if kind else ()

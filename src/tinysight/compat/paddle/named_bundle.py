@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tinysight import __version__
 from tinysight.bundle import MANIFEST, list_bundles
 from tinysight.compat.paddle.bundle import import_paddle
 from tinysight.compat.paddle.catalog import fetch_named, find, search
 from tinysight.errors import BundleError, ConfigError, UnknownName, nearest
-from tinysight.fetch import Artifact, Fetched, cache_folder, fetch
+from tinysight.fetch import Artifact, cache_folder, fetch
 from tinysight.fetch.cache import locked, recorded
 from tinysight.fetch.download import Report
 from tinysight.fetch.transport import DEFAULT, Policy
-
-_FOLDER = "bundles"
 
 
 def fetched_bundle(
@@ -36,36 +35,33 @@ def fetched_bundle(
         FetchError: it is not in the cache and cannot be fetched.
         WeightsError: the program is no classifier, or holds operators that are not covered.
     """
-    folder = cache_folder() if cache is None else cache
-    row = _row(name)
-    for url in row.urls:
-        known = recorded(url, folder)
-        if known and (made := _place(row, known.sha256, folder) / MANIFEST).is_file():
-            return made.parent
-    return _make(row, fetch(row, cache=folder, policy=policy, report=report), folder)
-
-
-def _row(name: str) -> Artifact:
+    folder = cache or cache_folder()
     try:
-        return find(name, "inference")
+        row = find(name, "inference")
     except UnknownName:
-        known = [*list_bundles(), *(row.name for row in search(kind="inference"))]
-        close = nearest(name, known)
+        close = nearest(name, [*list_bundles(), *(row.name for row in search(kind="inference"))])
         hint = close if close.startswith("did") else "`tinysight models list` shows the public ones"
         raise BundleError(name, "no such bundle, and no public model of that name", hint) from None
+    for url in row.urls:
+        known = recorded(url, folder)
+        if known and (made := _place(row.name, known.sha256, folder) / MANIFEST).is_file():
+            return made.parent
+    done = fetch(row, cache=folder, policy=policy, report=report)
+    return made_once(done.path, row.name, done.sha256, folder, row=row)
 
 
-def _place(row: Artifact, sha256: str, folder: Path) -> Path:
-    return folder / _FOLDER / f"{row.name}-{sha256[:16]}-{__version__}"
-
-
-def _make(row: Artifact, done: Fetched, folder: Path) -> Path:
-    place = _place(row, done.sha256, folder)
+def made_once(source: Path, name: str, sha256: str, folder: Path, **given: Any) -> Path:
+    """The bundle of that name and content in the cache `folder`; translated from `source` where it is not there."""
+    place = _place(name, sha256, folder)
     if not (place / MANIFEST).is_file():
         with locked(place):
             if not (place / MANIFEST).is_file():
-                import_paddle(done.path, place, row=row)
+                import_paddle(source, place, **given)
     return place
+
+
+def _place(name: str, sha256: str, folder: Path) -> Path:
+    return folder / "bundles" / f"{name}-{sha256[:16]}-{__version__}"
 
 
 def locate(

@@ -34,10 +34,10 @@ class _Resolver:
         key = id(value)
         if key in self.done:
             return self.done[key]
-        if key in self.open or depth > _MAX_DEPTH:
-            deep = f"is nested beyond {_MAX_DEPTH} levels"
-            kind = "contains itself" if key in self.open else deep
-            raise WeightsError(self.where, f"a value that {kind}")
+        if key in self.open:
+            raise WeightsError(self.where, "a value that contains itself")
+        if depth > _MAX_DEPTH:
+            raise WeightsError(self.where, f"a value that is nested beyond {_MAX_DEPTH} levels")
         self.open.add(key)
         plain, size = self._one(value, depth)
         self.open.discard(key)
@@ -49,19 +49,17 @@ class _Resolver:
     def _one(self, value: Any, depth: int) -> tuple[Any, int]:
         if isinstance(value, memoryview):
             return bytes(value), 1 + len(value) // 16
-        if isinstance(value, Global) or (isinstance(value, Unfinished) and value.kind == "dtype"):
-            raise WeightsError(self.where, "holds a name where a value belongs")
-        if isinstance(value, Unfinished):
+        if isinstance(value, Global | Unfinished):
+            if isinstance(value, Global) or value.kind == "dtype":
+                raise WeightsError(self.where, "holds a name where a value belongs")
             if value.value is None:
                 raise WeightsError(self.where, "damaged: a tensor without content")
             return value.value, 1
         if isinstance(value, dict):
             pairs = {k: self.resolve(v, depth + 1) for k, v in value.items()}
             return {k: v for k, (v, _) in pairs.items()}, 1 + sum(n + 1 for _, n in pairs.values())
-        items = [
-            self.resolve(v, depth + 1)
-            for v in (value.items if isinstance(value, Called) else value)
-        ]
+        inside = value.items if isinstance(value, Called) else value
+        items = [self.resolve(v, depth + 1) for v in inside]
         size = 1 + sum(n for _, n in items)
         if isinstance(value, list):
             return [v for v, _ in items], size
@@ -82,8 +80,8 @@ def read_paddle_pickle(path: Path | str) -> Any:
         WeightsError: truncated, damaged, or asks for anything but arrays and plain data. Nothing of it was executed.
     """
     data = map_file(Path(path))
-    machine = Machine(data, str(path))
-    return _Resolver(len(data), str(path)).resolve(machine.run())[0]
+    value = Machine(data, str(path)).run()
+    return _Resolver(len(data), str(path)).resolve(value)[0]
 
 
 def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:
@@ -100,10 +98,8 @@ def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:
         raise WeightsError(str(path), "holds no dict of tensors", "is it a .pdopt or one tensor?")
     content.pop(_STRUCTURED, None)
     state = _rejoin(content, str(path))
-    wrong = [
-        str(k) for k, v in state.items() if not (isinstance(v, np.ndarray) and isinstance(k, str))
-    ]
-    if wrong:
+    good = ((k, isinstance(v, np.ndarray) and isinstance(k, str)) for k, v in state.items())
+    if wrong := [str(key) for key, is_good in good if not is_good]:
         raise WeightsError(str(path), f"entries that are not tensors: {', '.join(wrong[:8])}")
     return state
 

@@ -9,6 +9,7 @@ Source: `pickletools` reads the opcodes; protocols 2-5, numpy 1 and 2 spellings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pickletools import genops
@@ -19,9 +20,7 @@ import numpy as np
 from tinysight.errors import WeightsError
 
 _MAX_STEPS = 1_000_000  # the largest published checkpoint needs fewer than 100,000
-_DTYPES = frozenset(
-    ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
-)
+_DTYPES = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()  # noqa: SIM905 - a table
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +28,6 @@ class Global:
     """A name that the file asked for: one of `_GLOBALS`, never an imported object."""
 
     name: str
-
-
-class _Mark:
-    """Where an opcode began to collect its items."""
 
 
 class Unfinished:
@@ -51,18 +46,16 @@ class Called:
     items: tuple[Any, ...]
 
 
-_MARK = _Mark()
+_MARK = object()  # where an opcode began to collect its items
 _GLOBALS = {
-    "numpy._core.multiarray _reconstruct": "reconstruct",
-    "numpy.core.multiarray _reconstruct": "reconstruct",
-    "numpy._core.numeric _frombuffer": "frombuffer",  # protocol 5
-    "numpy.core.numeric _frombuffer": "frombuffer",
-    "numpy ndarray": "ndarray",
-    "numpy dtype": "dtype",
-    "builtins tuple": "tuple",
-    "__builtin__ tuple": "tuple",
-    "builtins bytes": "bytes",
-    "__builtin__ bytes": "bytes",
+    **{f"numpy.{core}.multiarray _reconstruct": "reconstruct" for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric _frombuffer": "frombuffer" for core in ("core", "_core")},
+    **{f"numpy {kind}": kind for kind in ("ndarray", "dtype")},
+    **{
+        f"{home} {kind}": kind
+        for home in ("builtins", "__builtin__")
+        for kind in ("tuple", "bytes")
+    },
     "_codecs encode": "encode",
 }
 
@@ -121,11 +114,11 @@ class Machine:
 
     def pop_mark(self) -> list[Any]:
         """Take everything above the last mark, and the mark."""
-        for index in range(len(self.stack) - 1, -1, -1):
-            if self.stack[index] is _MARK:
-                items = self.stack[index + 1 :]
-                del self.stack[index:]
-                return items
+        items: list[Any] = []
+        while self.stack:
+            if (item := self.stack.pop()) is _MARK:
+                return items[::-1]
+            items.append(item)
         return self.fail("damaged: ends a group that was never begun")
 
     def last(self, kind: type) -> Any:
@@ -136,10 +129,9 @@ class Machine:
 
     def name(self, words: str) -> Global:
         """The global that the file asks for (module and name), if it is a known one."""
-        known = _GLOBALS.get(words)
-        if known is None:
+        if words not in _GLOBALS:
             self.fail(f"unsafe: asks for {words.replace(' ', '.')[:120]!r}; only arrays are read")
-        return Global(known)
+        return Global(_GLOBALS[words])
 
     def run(self) -> Any:
         """Execute until STOP.
@@ -172,9 +164,7 @@ class Machine:
         if type(function) is not Global or type(arguments) is not tuple:
             self.fail("unsafe: calls what is not a known function")
         match function.name, arguments:
-            case "reconstruct", (Global("ndarray"), (0,), memoryview()):
-                self.stack.append(Unfinished("array"))
-            case "reconstruct", (Global("ndarray"), (0,), bytes()):
+            case "reconstruct", (Global("ndarray"), (0,), memoryview() | bytes()):
                 self.stack.append(Unfinished("array"))
             case "dtype", (str(code), _, _) if code in _DTYPES:
                 self.stack.append(Unfinished("dtype", np.dtype(code)))
@@ -186,9 +176,8 @@ class Machine:
                 shape,
                 order,
             ):
-                self.stack.append(
-                    Unfinished("array", self.array(raw, dtype.value, shape, order == "F"))
-                )
+                value = self.array(raw, dtype.value, shape, order == "F")
+                self.stack.append(Unfinished("array", value))
             case "tuple", (tuple(items),):
                 self.stack.append(Called(items))
             case "bytes", ():
@@ -211,13 +200,8 @@ class Machine:
         match box.kind, state:
             case "dtype", (int(), ("<" | ">" | "|" | "=") as order, None, None, None, -1, -1, 0):
                 box.value = box.value.newbyteorder(order)
-            case "array", (
-                int(),
-                tuple(shape),
-                Unfinished(kind="dtype") as dtype,
-                bool(fortran),
-                raw,
-            ) if box.value is None and isinstance(raw, memoryview | bytes):
+            case "array", (int(), tuple(shape), Unfinished(kind="dtype") as dtype, bool(fortran),
+                           memoryview() | bytes() as raw) if box.value is None:  # fmt: skip
                 box.value = self.array(raw, dtype.value, shape, fortran)
             case kind, _:
                 self.fail(f"damaged or unsafe: a state that no {kind} of numbers has")
@@ -226,11 +210,9 @@ class Machine:
         """A view of `raw`; its size must be exactly what `shape` and `dtype` need."""
         if not isinstance(shape, tuple) or len(shape) > 32:
             self.fail("damaged: a tensor without a shape")
-        size = dtype.itemsize
-        for side in shape:
-            if type(side) is not int or not 0 <= side < 2**48:
-                self.fail("damaged: a tensor with an impossible side")
-            size *= side
+        if not all(type(side) is int and 0 <= side < 2**48 for side in shape):
+            self.fail("damaged: a tensor with an impossible side")
+        size = math.prod(shape) * dtype.itemsize
         if size != len(raw):
             self.fail(f"damaged: a tensor of {size} bytes by its shape has {len(raw)}")
         self.spend("tensors", size)

@@ -13,20 +13,10 @@ from tinysight.compat.paddle.program import NamedValue, Op, Program, TensorType
 from tinysight.errors import WeightsError
 
 _DTYPES = {
-    "bool": "bool",
-    "i8": "int8",
-    "ui8": "uint8",
-    "i16": "int16",
-    "i32": "int32",
-    "i64": "int64",
-    "index": "int64",
-    "f16": "float16",
-    "bf16": "bfloat16",
-    "f32": "float32",
-    "f64": "float64",
-    "c64": "complex64",
-    "c128": "complex128",
-}
+    "bool": "bool", "i8": "int8", "ui8": "uint8", "i16": "int16", "i32": "int32", "i64": "int64",
+    "index": "int64", "f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64",
+    "c64": "complex64", "c128": "complex128",
+}  # fmt: skip
 _NOT_FINITE = {"nan", "inf", "-inf", "+inf"}
 
 
@@ -61,22 +51,17 @@ class _Reader:
             case "1.data" | "1.feed":
                 if made[0] not in self.types:
                     self.fail("an input without a type")
-                self.inputs.append(
-                    NamedValue(str(attributes.get("name", f"input_{made[0]}")), made[0])
-                )
+                name = str(attributes.get("name", f"input_{made[0]}"))
+                self.inputs.append(NamedValue(name, made[0]))
             case "1.fetch":
                 name = str(attributes.get("name", f"output_{made[0]}"))
                 self.outputs.append((int(attributes.get("col", 0)), NamedValue(name, used[0][0])))
             case str():
                 dialect, _, name = kind.partition(".")
-                self.ops.append(
-                    Op(
-                        type={"0": f"builtin.{name}", "1": name}.get(dialect, kind),
-                        inputs={str(i): value for i, value in enumerate(used)},
-                        outputs={str(i): (value,) if value else () for i, value in enumerate(made)},
-                        attributes=attributes,
-                    )
-                )
+                plain = {"0": f"builtin.{name}", "1": name}.get(dialect, kind)
+                inputs = {str(i): value for i, value in enumerate(used)}
+                results = {str(i): (value,) if value else () for i, value in enumerate(made)}
+                self.ops.append(Op(plain, inputs, results, attributes))
             case _:
                 self.fail("an operator without a name")
 
@@ -90,8 +75,7 @@ class _Reader:
         if name in self.defined:
             self.fail(f"value {name} is made twice")
         self.defined.add(name)
-        found = self.tensor_type(output.get("TT"))
-        if found:
+        if found := self.tensor_type(output.get("TT")):
             self.types[name] = found
         return name
 
@@ -145,7 +129,7 @@ def parse_pir(data: bytes, where: str) -> Program:
             "base_code": {"magic": "pir"},
             "program": {"regions": [{"blocks": [{"ops": [*ops]}]}]},
         }:
-            pass
+            pass  # fmt: skip
         case _:
             raise WeightsError(where, "is JSON, but not an exported program")
     reader = _Reader(where)
@@ -155,11 +139,6 @@ def parse_pir(data: bytes, where: str) -> Program:
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
         what = f"operator {len(reader.ops)}: {type(error).__name__} {str(error)[:80]}"
         raise WeightsError(where, f"damaged program: {what}") from None
-    return Program(
-        form="pir",
-        ops=tuple(reader.ops),
-        inputs=tuple(reader.inputs),
-        outputs=tuple(port for _, port in sorted(reader.outputs, key=lambda pair: pair[0])),
-        parameters=reader.parameters,
-        types=reader.types,
-    )
+    outputs = tuple(port for _, port in sorted(reader.outputs, key=lambda pair: pair[0]))
+    made = tuple(reader.ops), tuple(reader.inputs), outputs
+    return Program("pir", *made, reader.parameters, reader.types)

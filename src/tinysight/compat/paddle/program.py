@@ -8,7 +8,7 @@ dialect and are not translated here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,7 @@ def read_program(path: Path) -> Program:
     """
     data = map_file(path)
     if len(data) > MAX_PROGRAM_BYTES:
-        what = f"a program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES}"
-        raise WeightsError(str(path), what)
+        raise WeightsError(str(path), f"has {len(data)} bytes, more than {MAX_PROGRAM_BYTES}")
     if path.suffix == ".json":
         from tinysight.compat.paddle.pir import parse_pir
 
@@ -119,27 +118,19 @@ def _parse_legacy(data: memoryview, where: str) -> Program:
         ops = [_operator(op) for op in blocks[0].messages(4)]
     except WireError as error:
         raise WeightsError(where, f"truncated or damaged program: {error}") from None
-    feeds = sorted(
-        (int(op.attributes.get("col", 0)), op.outputs["Out"][0])
-        for op in ops
-        if op.type == "feed" and op.outputs.get("Out")
-    )
-    fetches = sorted(
-        (int(op.attributes.get("col", 0)), op.inputs["X"][0])
-        for op in ops
-        if op.type == "fetch" and op.inputs.get("X")
-    )
-    missing = [name for _, name in feeds if name not in types]
+    feeds = _ports((op, op.outputs.get("Out")) for op in ops if op.type == "feed")
+    fetches = _ports((op, op.inputs.get("X")) for op in ops if op.type == "fetch")
+    missing = [port.name for port in feeds if port.name not in types]
     if missing:
         raise WeightsError(where, f"damaged program: inputs without a type: {', '.join(missing)}")
-    return Program(
-        form="legacy",
-        ops=tuple(op for op in ops if op.type not in ("feed", "fetch")),
-        inputs=tuple(NamedValue(name, name) for _, name in feeds),
-        outputs=tuple(NamedValue(name, name) for _, name in fetches),
-        parameters=parameters,
-        types=types,
-    )
+    rest = tuple(op for op in ops if op.type not in ("feed", "fetch"))
+    return Program("legacy", rest, feeds, fetches, parameters, types)
+
+
+def _ports(found: Iterable[tuple[Op, Sequence[str] | None]]) -> tuple[NamedValue, ...]:
+    """The ports of the program in the order of their columns."""
+    names = sorted((int(op.attributes.get("col", 0)), slot[0]) for op, slot in found if slot)
+    return tuple(NamedValue(name, name) for _, name in names)
 
 
 def _variable(var: Message, types: dict[str, TensorType], parameters: dict[str, str]) -> None:
@@ -156,22 +147,16 @@ def _variable(var: Message, types: dict[str, TensorType], parameters: dict[str, 
 
 
 def _operator(op: Message) -> Op:
-    return Op(
-        type=op.text(3),
-        inputs={slot.text(1): tuple(slot.texts(2)) for slot in op.messages(1)},
-        outputs={slot.text(1): tuple(slot.texts(2)) for slot in op.messages(2)},
-        attributes=dict(_attributes(op)),
+    inputs, outputs = (
+        {slot.text(1): tuple(slot.texts(2)) for slot in op.messages(field)} for field in (1, 2)
     )
+    return Op(op.text(3), inputs, outputs, dict(_attributes(op)))
 
 
 def _attributes(op: Message) -> Iterator[tuple[str, Any]]:
     for attribute in op.messages(4):
-        name, kind = attribute.text(1), attribute.integer(2)
-        reader = _ATTRIBUTES.get(kind)
-        if reader is not None:
-            yield name, reader(attribute)
-        elif kind == 8:  # a block of control flow: kept so that the translator can name it
-            yield name, ("block", attribute.integer(12))
+        if reader := _ATTRIBUTES.get(attribute.integer(2)):
+            yield attribute.text(1), reader(attribute)
 
 
 def _scalar(message: Message) -> bool | int | float:
@@ -190,6 +175,10 @@ _ATTRIBUTES: Mapping[int, Any] = {
     5: lambda a: a.texts(8),
     6: lambda a: bool(a.integer(10)),
     7: lambda a: [bool(i) for i in a.integers(11)],
+    8: lambda a: (
+        "block",
+        a.integer(12),
+    ),  # of control flow: kept so that the translator can name it
     9: lambda a: a.integer(13),
     11: lambda a: a.integers(15),
     12: lambda a: a.floats(16, "d"),

@@ -7,6 +7,7 @@ file holds the parameters of a program in the order of their internal names sort
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Sequence
@@ -20,19 +21,9 @@ from tinysight.graph.protobuf import Message, WireError
 
 # Data type codes of PaddleClas' framework.proto. bfloat16 has no NumPy type: its bits come back as uint16.
 DTYPES = {
-    0: "bool",
-    1: "int16",
-    2: "int32",
-    3: "int64",
-    4: "float16",
-    5: "float32",
-    6: "float64",
-    20: "uint8",
-    21: "int8",
-    22: "bfloat16",
-    23: "complex64",
-    24: "complex128",
-}
+    0: "bool", 1: "int16", 2: "int32", 3: "int64", 4: "float16", 5: "float32", 6: "float64",
+    20: "uint8", 21: "int8", 22: "bfloat16", 23: "complex64", 24: "complex128",
+}  # fmt: skip
 
 
 def storage(dtype: str) -> np.dtype[Any]:
@@ -63,11 +54,15 @@ class _Records:
         self.path, self.data, self.at = path, map_file(path), 0
 
     def take(self, size: int, what: str) -> memoryview:
-        left = len(self.data) - self.at
-        if not 0 <= size <= left:
-            raise self.error(f"truncated or damaged: {what} of {size} bytes, {left} left")
+        if not 0 <= size <= self.left:
+            raise self.error(f"truncated or damaged: {what} of {size} bytes, {self.left} left")
         self.at += size
         return self.data[self.at - size : self.at]
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not taken yet."""
+        return len(self.data) - self.at
 
     def number(self, form: str, what: str) -> int:
         return int(struct.unpack("<" + form, self.take(struct.calcsize(form), what))[0])
@@ -77,16 +72,13 @@ class _Records:
 
     def record(self) -> np.ndarray:
         """The next tensor, a read-only view of the file."""
-        version = self.number("I", "a version")
-        if version:
+        if version := self.number("I", "a version"):
             raise self.error(f"damaged, or not a tensor file: version {version}")
-        levels = self.number("Q", "a count of tables")
-        if levels > 8:
+        if (levels := self.number("Q", "a count of tables")) > 8:
             raise self.error(f"damaged: {levels} level-of-detail tables")
         for _ in range(levels):
             self.take(self.number("Q", "a table's length"), "a level-of-detail table")
-        version = self.number("I", "a version")
-        if version:
+        if version := self.number("I", "a version"):
             raise self.error(f"damaged: tensor version {version}")
         description = self.take(self.number("i", "a description's length"), "a description")
         try:
@@ -97,13 +89,11 @@ class _Records:
         if code not in DTYPES:
             raise self.error(f"damaged: data type {code}")
         dtype = storage(DTYPES[code])
-        size = dtype.itemsize
-        for side in sides:
-            if not 0 <= side < 2**48:
-                raise self.error(f"damaged: a side of {side}")
-            size *= side
+        if wrong := [side for side in sides if not 0 <= side < 2**48]:
+            raise self.error(f"damaged: a side of {wrong[0]}")
         if len(sides) > 32:
             raise self.error(f"damaged: a tensor with {len(sides)} axes")
+        size = math.prod(sides) * dtype.itemsize
         raw = self.take(size, f"a tensor {sides}")
         value = np.frombuffer(raw, dtype) if size else np.empty(0, dtype)
         return value.reshape(sides)
@@ -117,8 +107,8 @@ def read_tensor(path: Path | str) -> np.ndarray:
     """
     records = _Records(Path(path))
     value = records.record()
-    if records.at != len(records.data):
-        raise records.error(f"{len(records.data) - records.at} bytes after the tensor")
+    if records.left:
+        raise records.error(f"{records.left} bytes after the tensor")
     return value
 
 
@@ -135,11 +125,10 @@ def read_tensors(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray
     records = _Records(Path(path))
     found: dict[str, np.ndarray] = {}
     for name in sorted(names):
-        if records.at == len(records.data):
+        if not records.left:
             what = f"{len(found)} tensors where the program has {len(names)} parameters"
             raise records.error(f"truncated: {what}")
         found[name] = records.record()
-    if records.at != len(records.data):
-        left = len(records.data) - records.at
+    if left := records.left:
         raise records.error(f"{left} bytes more than the program's {len(names)} parameters need")
     return found

@@ -12,17 +12,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tinysight.concurrency import usable_cores
-from tinysight.data.audit.duplicates import Duplicate, duplicates_among, groups
+from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
 from tinysight.data.audit.sources import SplitSide
 from tinysight.data.samples import UNLABELLED, has_many
 
 Severity = Literal["error", "warning"]
 _ERRORS = ("bad line", "missing", "unreadable", "both sides", "label conflict")
-_WARNINGS = (
-    *("empty class", "imbalance", "small", "listed twice", "duplicate", "near-duplicate"),
-    "nothing shown",
-)
+_WARNINGS = ("empty class", "imbalance", "small", "listed twice", "duplicate", "near-duplicate")
+_KINDS: dict[str, Severity] = {
+    **dict.fromkeys(_ERRORS, "error"),
+    **dict.fromkeys((*_WARNINGS, "nothing shown"), "warning"),
+}
 _IMBALANCE = 100  # times as many images of one class as of another, from which there is a warning
 _NO_LABEL = "(no label)"
 
@@ -89,27 +90,25 @@ def audit_images(
     """
     threads = max(1, threads or usable_cores())
     entries = _Entries(sides)
+    files = entries.files
 
     def tell(stage: str, done: int) -> None:
         if progress:
-            progress(stage, done, len(entries.files))
+            progress(stage, done, len(files))
 
-    infos = [
-        info if near else info._replace(thumb=None)
-        for info in inspect_all(entries.files, threads, partial(tell, "read"))
-    ]
-    pairs = duplicates_among(entries.files, infos, threads, near, partial(tell, "compared"))
+    infos = list(inspect_all(files, threads, partial(tell, "read"), thumbs=near))
+    pairs = find_duplicates(
+        files, infos, threads=threads, near=near, progress=partial(tell, "compared")
+    )
     balance = _balance(sides, labels)
     items: Items = defaultdict(list)
     for side in sides:
-        for problem in (p for bad in side.bad for p in bad.problems()):
-            items["bad line"].append({"side": side.name, **problem._asdict()})
+        problems = [problem for bad in side.bad for problem in bad.problems()]
+        items["bad line"] += [{"side": side.name, **problem._asdict()} for problem in problems]
     _note_files(items, entries, infos, min_size)
     _note_same(items, entries, pairs)
     _note_balance(items, sides[0].name, balance)
-    kinds: list[tuple[str, Severity]] = [(kind, "error") for kind in _ERRORS]
-    kinds += [(kind, "warning") for kind in _WARNINGS]
-    findings = [Finding(kind, severity, items[kind]) for kind, severity in kinds if items[kind]]
+    findings = [Finding(kind, how, items[kind]) for kind, how in _KINDS.items() if items[kind]]
     return Audit({side.name: len(side.samples) for side in sides}, balance, findings)
 
 
@@ -124,17 +123,13 @@ class _Entries:
 
     def __init__(self, sides: Sequence[SplitSide]) -> None:
         self.sides = sides
-        self.places: list[tuple[int, int]] = []
-        self.file: list[int] = []
+        self.places = [(s, i) for s, side in enumerate(sides) for i in range(len(side.samples))]
         number: dict[str, int] = {}
-        for s, side in enumerate(sides):
-            for i, sample in enumerate(side.samples):
-                name = os.path.normpath(os.path.abspath(sample.path))  # noqa: PTH100 - keeps links
-                self.places.append((s, i))
-                self.file.append(number.setdefault(name, len(number)))
+        names = (os.path.abspath(sides[s].samples[i].path) for s, i in self.places)  # noqa: PTH100 - keeps links
+        self.file = [number.setdefault(name, len(number)) for name in names]
         self.files = [Path(name) for name in number]
 
-    def item(self, entry: int) -> dict[str, Any]:
+    def item(self, entry: int, what: str = "") -> dict[str, Any]:
         """One entry as plain data."""
         s, i = self.places[entry]
         samples = self.sides[s].samples
@@ -144,6 +139,7 @@ class _Entries:
             "where": f"{source}:{sample.line}" if sample.line else source,
             "path": str(sample.path),
             "label": np.asarray(sample.label).tolist(),
+            **({"what": what} if what else {}),
         }
 
 
@@ -151,14 +147,14 @@ def _note_files(items: Items, entries: _Entries, infos: Sequence[ImageInfo], min
     for entry, file in enumerate(entries.file):
         info = infos[file]
         if info.problem:
-            kind, what = "missing" if info.missing else "unreadable", info.problem
-            items[kind].append({**entries.item(entry), "what": what})
+            kind = "missing" if info.missing else "unreadable"
+            items[kind].append(entries.item(entry, info.problem))
             continue
         if min(info.width, info.height) < min_size:
             what = f"{info.width} x {info.height} pixels, smaller than {min_size}"
-            items["small"].append({**entries.item(entry), "what": what})
+            items["small"].append(entries.item(entry, what))
         if info.thumb is not None and np.ptp(info.thumb) < 3:
-            items["nothing shown"].append({**entries.item(entry), "what": "all of one colour"})
+            items["nothing shown"].append(entries.item(entry, "all of one colour"))
 
 
 def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> None:
@@ -169,32 +165,27 @@ def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> N
     how = {file: pair.how for pair in pairs for file in (pair.b, pair.a)}
     exact = {file for pair in pairs if pair.how == "exact" for file in (pair.a, pair.b)}
     sets = groups(pairs)
-    grouped = {file for same in sets for file in same}
-    sets += [[file] for file, of in listed.items() if len(of) > 1 and file not in grouped]
+    sets += [[file] for file, of in listed.items() if len(of) > 1 and file not in how]
     for same in sets:
-        members = sorted(entry for file in same for entry in listed[file])
         words = sorted({how[file] for file in same if file in how}) or ["listed twice"]
-        shown = [entries.item(member) for member in members]
-        shared = {"how": ", ".join(words), "pictures": shown}
         by_side: dict[int, list[int]] = defaultdict(list)
-        for member in members:
+        for member in sorted(entry for file in same for entry in listed[file]):
             by_side[entries.places[member][0]].append(member)
-        if len(by_side) > 1:
+        shown = {s: [entries.item(m) for m in of_side] for s, of_side in sorted(by_side.items())}
+        pictures = [item for of_side in shown.values() for item in of_side]
+        shared = {"how": ", ".join(words), "pictures": pictures}
+        if len(shown) > 1:
             items["both sides"].append(shared)
-        labels = {str(item["label"]) for item in shown if not _unknown(item["label"])}
-        if len(labels) > 1:
+        labels = [item["label"] for item in pictures]
+        if len({str(label) for label in labels if UNLABELLED not in np.ravel(label)}) > 1:
             items["label conflict"].append(shared)
-        for _, of_side in sorted(by_side.items()):
+        for s, of_side in shown.items():
+            files = {entries.file[m] for m in by_side[s]}
+            copied = files <= exact and words == ["exact"]
+            kind = "duplicate" if copied else "near-duplicate"
             if len(of_side) > 1:
-                files = {entries.file[m] for m in of_side}
-                copied = files <= exact and words == ["exact"]
-                kind = "duplicate" if copied else "near-duplicate"
                 kind = kind if len(files) > 1 else "listed twice"
-                items[kind].append({**shared, "pictures": [entries.item(m) for m in of_side]})
-
-
-def _unknown(label: int | list[int]) -> bool:
-    return label == UNLABELLED or (isinstance(label, list) and UNLABELLED in label)
+                items[kind].append({**shared, "pictures": of_side})
 
 
 def _balance(sides: Sequence[SplitSide], labels: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -206,20 +197,16 @@ def _balance(sides: Sequence[SplitSide], labels: Sequence[str]) -> dict[str, dic
         else:
             ids, numbers = np.unique(values, return_counts=True)
         counts[side.name] = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
-    known = sorted({i for of_side in counts.values() for i in of_side} | set(range(len(labels))))
-    names = [_NO_LABEL if i < 0 else labels[i] if i < len(labels) else str(i) for i in known]
-    return {
-        name: {side: of_side.get(i, 0) for side, of_side in counts.items()}
-        for i, name in zip(known, names, strict=True)
-    }
+    known = sorted(set(range(len(labels))).union(*counts.values()))
+    names = {i: _NO_LABEL if i < 0 else labels[i] if i < len(labels) else str(i) for i in known}
+    return {names[i]: {side: of.get(i, 0) for side, of in counts.items()} for i in known}
 
 
 def _note_balance(items: Items, side: str, balance: dict[str, dict[str, int]]) -> None:
     """What the first side, the training, has of each label."""
     counts = {name: by_side[side] for name, by_side in balance.items() if name != _NO_LABEL}
-    for name, count in counts.items():
-        if not count:
-            items["empty class"].append({"side": side, "what": f"no image of {name}"})
+    empty = [f"no image of {name}" for name, count in counts.items() if not count]
+    items["empty class"] += [{"side": side, "what": what} for what in empty]
     some = {name: count for name, count in counts.items() if count}
     if some:
         most, least = max(some, key=some.__getitem__), min(some, key=some.__getitem__)

@@ -35,31 +35,27 @@ class Duplicate(NamedTuple):
 
 
 def find_duplicates(
-    paths: Sequence[Path], *, threads: int | None = None, near: bool = True
-) -> list[Duplicate]:
-    """The pairs of files that hold the same image; files that cannot be read are passed over.
-
-    Args:
-        paths: image files.
-        threads: number of threads, >= 1; default: one for each processor.
-        near: compare pixels, too, and not only bytes.
-    """
-    threads = max(1, threads or usable_cores())
-    return duplicates_among(paths, list(inspect_all(paths, threads)), threads, near)
-
-
-def duplicates_among(
     paths: Sequence[Path],
-    infos: Sequence[ImageInfo],
-    threads: int,
+    infos: Sequence[ImageInfo] | None = None,
+    *,
+    threads: int | None = None,
     near: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[Duplicate]:
-    """As `find_duplicates`, of images that were inspected.
+    """The pairs of files that hold the same image; files that cannot be read are passed over.
 
     Of files with the same bytes, each is paired with the first one, which alone is compared with
-    other images. `progress` is called with the number of images that are compared.
+    other images.
+
+    Args:
+        paths: image files.
+        infos: what each file holds, where that is known already.
+        threads: number of threads, >= 1; default: one for each processor.
+        near: compare pixels, too, and not only bytes.
+        progress: called with the number of images that are compared.
     """
+    threads = max(1, threads or usable_cores())
+    infos = list(inspect_all(paths, threads)) if infos is None else infos
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for i, info in enumerate(infos):
         if info.digest:
@@ -110,12 +106,8 @@ def _near(
                 continue
             if (value := agreement(one, other, way)) >= SAME:
                 a, b = sorted((places[way.a], places[way.b]))
-                return Duplicate(a, b, _how(way), round(value, 3))
+                words = [word for word in ("cropped" if way.window else "", _HOW[way.flip]) if word]
+                return Duplicate(a, b, " and ".join(words) or "similar", round(value, 3))
         return None
 
     return [same for same in ordered_map(best, by_pair.values(), threads, 8 * threads) if same]
-
-
-def _how(pair: Candidate) -> str:
-    words = [word for word in ("cropped" if pair.window else "", _HOW[pair.flip]) if word]
-    return " and ".join(words) or "similar"

@@ -13,13 +13,11 @@ import numpy as np
 from tinysight.concurrency import ordered_map
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
-from tinysight.transforms.decode import read_file, turn_upright
+from tinysight.transforms.decode import DENOMINATORS, read_file, turn_upright
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
 
 THUMB = 64  # pixels, both sides, whatever the proportions
 _AHEAD = 64  # results that may wait for the ones before them
-_REDUCED = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
-            (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))  # fmt: skip
 
 
 class ImageInfo(NamedTuple):
@@ -65,15 +63,17 @@ def inspect(path: Path, side: int = THUMB) -> ImageInfo:
     if grey is None:
         return ImageInfo(f"the {header.format} is damaged", digest=digest)
     grey = turn_upright(grey, header.orientation)
-    width, height = header.width, header.height
-    if header.orientation >= 5:
-        width, height = height, width
+    width, height = (header.width, header.height)[:: -1 if header.orientation >= 5 else 1]
     thumb = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
     return ImageInfo("", False, width, height, digest, thumb)
 
 
 def inspect_all(
-    paths: Sequence[Path], threads: int, progress: Callable[[int], None] | None = None
+    paths: Sequence[Path],
+    threads: int,
+    progress: Callable[[int], None] | None = None,
+    *,
+    thumbs: bool = True,
 ) -> Iterator[ImageInfo]:
     """`inspect` of each file, in order.
 
@@ -81,12 +81,13 @@ def inspect_all(
         paths: image files.
         threads: number of threads, >= 1.
         progress: called with the number of files that are done.
+        thumbs: False leaves the thumbnails out, which take 4 KB each.
     """
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # each thread works alone
     try:
         for done, info in enumerate(ordered_map(inspect, paths, threads, _AHEAD), 1):
-            yield info
+            yield info if thumbs else info._replace(thumb=None)
             if progress:
                 progress(done)
     finally:
@@ -95,10 +96,9 @@ def inspect_all(
 
 def _grey(header: ImageHeader, side: int) -> np.ndarray | None:
     """Grey levels as stored, perhaps reduced; None if the pixels are damaged."""
-    flag, by = cv2.IMREAD_GRAYSCALE, 1
-    if header.format == "JPEG":
-        shorter = min(header.width, header.height)
-        by, flag = next(((b, f) for b, f in _REDUCED if shorter >= 2 * side * b), (by, flag))
+    shorter = min(header.width, header.height) if header.format == "JPEG" else 0
+    by = next((by for by in DENOMINATORS if shorter >= 2 * side * by), 1)
+    flag = getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{by}") if by > 1 else cv2.IMREAD_GRAYSCALE
     try:
         data = np.frombuffer(header.data, np.uint8)
         grey = cv2.imdecode(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)

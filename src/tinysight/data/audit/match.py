@@ -37,7 +37,8 @@ def agreement(one: np.ndarray, other: np.ndarray, pair: Candidate) -> float:
     size = one.shape[0]
     closely = size > THUMB
     soft, least = (1.2, -1.0) if closely else (0.7, _HOPELESS)
-    a, b = _channels(one, soft), _channels(_mirrored(other, pair.flip), soft)
+    mirrored = np.asarray(cv2.flip(other, (1, 0, -1)[pair.flip - 1])) if pair.flip else other
+    a, b = _channels(one, soft), _channels(mirrored, soft)
     warp = _warp(pair.window, size)
     rough = _median(a, b, warp)
     if not least < rough <= _SURE:
@@ -50,7 +51,9 @@ def agreement(one: np.ndarray, other: np.ndarray, pair: Candidate) -> float:
         )
     except cv2.error:  # it does not converge: there is no such alignment
         return rough
-    if _moved(warp, finer, size) > _FARTHEST * size / THUMB:  # one line was laid over another
+    corners = np.array([(x, y, 1) for x in (0, size) for y in (0, size)], np.float64)
+    moved = np.linalg.norm(corners @ (finer - warp).T, axis=1).max()
+    if moved > _FARTHEST * size / THUMB:  # one line was laid over another
         return rough
     return max(rough, _median(a, b, finer))
 
@@ -79,12 +82,6 @@ def _median(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
     return min(everywhere, float(np.median(worse[shown]))) if closely else everywhere
 
 
-def _moved(before: np.ndarray, after: np.ndarray, size: int) -> float:
-    """How far the corner that moves most does, in pixels."""
-    corners = np.array([(x, y, 1) for x in (0, size) for y in (0, size)], np.float64)
-    return float(np.linalg.norm(corners @ (after - before).T, axis=1).max())
-
-
 def _channels(thumb: np.ndarray, softness: float) -> np.ndarray:
     """Grey levels, the evened steps across and down, and the steps as they are: (5, S, S)."""
     grey = thumb.astype(np.float32)
@@ -101,17 +98,10 @@ def _tiles(channels: np.ndarray) -> np.ndarray:
     return np.asarray(cut.reshape(len(channels), count**2, -1))
 
 
-def _mirrored(thumb: np.ndarray, flip: int) -> np.ndarray:
-    return np.asarray(cv2.flip(thumb, (1, 0, -1)[flip - 1]) if flip else thumb)
-
-
 def _warp(window: int, size: int) -> np.ndarray:
     """From places in the whole to places in the image that it is a window of; (2, 3) float32."""
     y, x = divmod(window, len(WINDOWS))
-    rows = []
-    for axis, (start, stop) in enumerate((WINDOWS[x], WINDOWS[y])):
-        scale = stop - start
-        row = [0.0, 0.0, start * size + (scale - 1) / 2]
-        row[axis] = scale
-        rows.append(row)
-    return np.array(rows, np.float32)
+    (left, right), (top, bottom) = WINDOWS[x], WINDOWS[y]
+    wide, tall = right - left, bottom - top
+    shift = left * size + (wide - 1) / 2, top * size + (tall - 1) / 2
+    return np.array([[wide, 0.0, shift[0]], [0.0, tall, shift[1]]], np.float32)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tinysight.data.folders import folder_names, has_folders, read_class_folders
+from tinysight.data.folders import folder_names, has_folders, read_folder
 from tinysight.data.labels import label_names
-from tinysight.data.lines import BadLines, Form
 from tinysight.data.lists import read_list, read_split
+from tinysight.data.rows import BadLines
 from tinysight.data.samples import Gathered, SampleList
+from tinysight.data.targets import Form
 from tinysight.errors import ConfigError
 from tinysight.tasks.base import target_of
 
@@ -67,11 +68,10 @@ def sides_of_lists(
     for name, source in zip(names, sources, strict=True):
         bad: list[BadLines] = []
         if source.is_dir():
-            labelled = target or labels or has_folders(source)
-            kind = target or "class" if labelled else "transform"
+            kind = target or ("class" if labels or has_folders(source) else "transform")
             labels = labels or (folder_names(source) if target_of(kind).by_folder else ())
             into = Gathered()
-            read_class_folders(source, Form(kind, len(labels), names=labels), into)
+            read_folder(source, Form(kind, len(labels), names=labels), into)
             sides.append(SplitSide(name, into.done()))
         else:
             folder, count = root or source.parent, len(labels) or None

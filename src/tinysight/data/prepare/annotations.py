@@ -71,11 +71,11 @@ def read_coco(annotations: Path, images: Path) -> Read:
     Raises:
         DataError: the file is missing, or not of this form.
     """
+    boxes: dict[Any, list[Box]] = defaultdict(list)
+    photographs, bad = [], []
     try:
-        tree = json.loads(annotations.read_text("utf-8"))
+        tree = json.loads(_read_text(annotations))
         names = {c["id"]: str(c["name"]) for c in tree["categories"]}
-        boxes: dict[Any, list[Box]] = defaultdict(list)
-        bad = []
         for i, found in enumerate(tree["annotations"]):
             if found.get("iscrowd"):
                 continue
@@ -86,17 +86,15 @@ def read_coco(annotations: Path, images: Path) -> Read:
                 bad.append(Problem(f"{annotations}: annotation {i}", f"no such box: {error!r}"))
                 continue
             boxes[found["image_id"]].append(Box(name, x, y, x + width, y + height))
-        photographs = [
-            Photograph(
+        for image in tree["images"]:
+            path, size = (
                 images / image["file_name"],
-                tuple(boxes[image["id"]]),
-                (int(image.get("width", 0)), int(image.get("height", 0))),
+                (image.get("width", 0), image.get("height", 0)),
             )
-            for image in tree["images"]
-        ]
-    except FileNotFoundError:
-        raise DataError(str(annotations), "no such file") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            photographs.append(
+                Photograph(path, tuple(boxes[image["id"]]), (int(size[0]), int(size[1])))
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(str(annotations), f"not readable as COCO: {error!r}") from None
     return photographs, bad
 
@@ -109,25 +107,26 @@ def read_boxes(annotations: Path, images: Path) -> Read:
     """
     boxes: dict[str, list[Box]] = defaultdict(list)
     bad = []
-    try:
-        lines = annotations.read_text("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(str(annotations), "no such list file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(annotations), f"not readable as a list: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_read_text(annotations).splitlines(), 1):
         if not line.strip():
             continue
-        fields = line.rsplit(None, 5)
         try:
-            path, *edges, name = fields
+            path, *edges, name = line.rsplit(None, 5)
             x0, y0, x1, y1 = map(float, edges)
         except ValueError:
-            where = f"{annotations}:{number}"
-            bad.append(Problem(where, "expected a path, four numbers and a name"))
+            what = "expected a path, four numbers and a name"
+            bad.append(Problem(f"{annotations}:{number}", what))
             continue
         boxes[path].append(Box(name, x0, y0, x1, y1))
     return [Photograph(images / path, tuple(found)) for path, found in boxes.items()], bad
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"not readable: {error}"
+        raise DataError(str(path), what) from None
 
 
 class _Plain(ElementTree.TreeBuilder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -26,7 +27,7 @@ class Crop(NamedTuple):
 
     path: str
     label: int
-    photograph: str
+    photograph: Path
 
 
 class Cut(NamedTuple):
@@ -46,13 +47,12 @@ def enlarged(box: Box, scale: float, width: int, height: int) -> tuple[int, int,
         width: width of the image, pixels.
         height: height of the image, pixels.
     """
-    edges = []
-    for low, high, limit in ((box.x0, box.x1, width), (box.y0, box.y1, height)):
+
+    def edges(low: float, high: float, limit: int) -> list[int]:
         middle, half = (low + high) / 2, (high - low) * scale / 2
-        edges.append(
-            [min(max(math.floor(e + 0.5), 0), limit) for e in (middle - half, middle + half)]
-        )
-    (x0, x1), (y0, y1) = edges
+        return [min(max(math.floor(e + 0.5), 0), limit) for e in (middle - half, middle + half)]
+
+    (x0, x1), (y0, y1) = edges(box.x0, box.x1, width), edges(box.y0, box.y1, height)
     return x0, y0, x1, y1
 
 
@@ -61,10 +61,10 @@ def cut(
     images: Path,
     folder: Path,
     classes: Mapping[str, int],
+    scale: float,
+    min_size: int,
     *,
-    scale: float = 1.0,
-    min_size: int = 1,
-    threads: int = 2,
+    threads: int,
 ) -> Cut:
     """Write a crop for every box that counts below `folder`/images; one that is there is kept.
 
@@ -78,11 +78,11 @@ def cut(
         threads: number of threads that decode and write, >= 1.
     """
     done = Cut([], [], Counter())
-    jobs = zip(photographs, _names(photographs, images), strict=True)
 
     def one(job: tuple[Photograph, str]) -> Cut:
         return _cut_one(*job, folder, classes, scale, min_size)
 
+    jobs = zip(photographs, _names(photographs, images), strict=True)
     for made in ordered_map(one, jobs, threads, threads * _AHEAD):
         done.crops.extend(made.crops)
         done.problems.extend(made.problems)
@@ -91,67 +91,52 @@ def cut(
 
 
 def _cut_one(
-    photograph: Photograph,
-    name: str,
-    folder: Path,
-    classes: Mapping[str, int],
-    scale: float,
-    min_size: int,
+    photo: Photograph, name: str, folder: Path, classes: Mapping[str, int], scale: float, least: int
 ) -> Cut:
     made = Cut([], [], Counter())
-    counted = [box for box in photograph.boxes if box.name in classes]
-    others = len(photograph.boxes) - len(counted)
-    if others:
+    counted = [box for box in photo.boxes if box.name in classes]
+    if others := len(photo.boxes) - len(counted):
         made.skipped["of another class"] += others
     if not counted:
         return made
-    where = str(photograph.path)
+    where = str(photo.path)
     try:
-        image = decode(photograph.path)
+        image = decode(photo.path)
     except ImageError as error:
         made.problems.append(error.problems[0])
         return made
     height, width = image.shape[:2]
-    if photograph.size[0] > 0 and photograph.size != (width, height):
-        said = "{} x {}".format(*photograph.size)
-        what = f"the annotation says {said} pixels, the image has {width} x {height}"
+    if photo.size[0] > 0 and photo.size != (width, height):
+        given = "{} x {}".format(*photo.size)
+        what = f"the annotation says {given} pixels, the image has {width} x {height}"
         made.problems.append(Problem(where, what, "is it turned by its EXIF orientation?"))
         return made
     for n, box in enumerate(counted, 1):
-        finite = all(map(math.isfinite, box[1:]))
-        x0, y0, x1, y1 = enlarged(box, scale, width, height) if finite else (0, 0, 0, 0)
-        if not finite or box.x1 <= box.x0 or box.y1 <= box.y0 or x1 <= x0 or y1 <= y0:
+        valid = all(map(math.isfinite, box[1:])) and box.x0 < box.x1 and box.y0 < box.y1
+        x0, y0, x1, y1 = enlarged(box, scale, width, height) if valid else (0, 0, 0, 0)
+        if x1 <= x0 or y1 <= y0:
             edges = ", ".join(f"{e:g}" for e in box[1:])
             made.problems.append(Problem(where, f"the box {edges} of {box.name} holds nothing"))
             continue
-        if min(x1 - x0, y1 - y0) < min_size:
+        if min(x1 - x0, y1 - y0) < least:
             made.skipped["too small"] += 1
             continue
         path = f"images/{name}_{n}.jpg"
         if not (folder / path).is_file():
-            write_atomic(folder / path, _jpeg(image[y0:y1, x0:x1]))
-        made.crops.append(Crop(path, classes[box.name], where))
+            bgr = np.ascontiguousarray(image[y0:y1, x0:x1, ::-1])
+            _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            write_atomic(folder / path, bytes(data))
+        made.crops.append(Crop(path, classes[box.name], photo.path))
     return made
-
-
-def _jpeg(pixels: np.ndarray) -> bytes:
-    bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return bytes(data)
 
 
 def _names(photographs: Sequence[Photograph], images: Path) -> list[str]:
     """A name for each photograph's crops; no two are the same, also where case does not count."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for photograph in photographs:
-        path = photograph.path
+    names: dict[str, str] = {}  # by what is compared
+    for path in (photograph.path for photograph in photographs):
         below = path.relative_to(images) if path.is_relative_to(images) else Path(path.name)
         name = re.sub(r'[\\/:*?"<>|\s]+', "_", str(below.with_suffix(""))).strip("._") or "picture"
-        unique, n = name, 1
-        while unique.casefold() in taken:
-            n += 1
-            unique = f"{name}-{n}"
-        taken.add(unique.casefold())
-        names.append(unique)
-    return names
+        tries = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+        unique = next(t for t in tries if t.casefold() not in names)
+        names[unique.casefold()] = unique
+    return list(names.values())

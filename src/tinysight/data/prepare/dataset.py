@@ -8,23 +8,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tinysight.concurrency import usable_cores
 from tinysight.data.lists import read_list
-from tinysight.data.prepare.annotations import Read, read_boxes, read_coco, read_voc
+from tinysight.data.prepare.annotations import read_boxes, read_coco, read_voc
 from tinysight.data.prepare.crops import cut
 from tinysight.data.prepare.splits import Division, divide
 from tinysight.errors import ConfigError, DataError, Problem, nearest
 from tinysight.files import write_atomic
 
-_READERS: dict[str, Callable[[Path, Path], Read]] = {
-    "voc": read_voc,
-    "coco": read_coco,
-    "boxes": read_boxes,
-}
+_MANIFEST = "manifest.json"  # of what a data set was made, how, and whether it is complete
+_READERS = {"voc": read_voc, "coco": read_coco, "boxes": read_boxes}
 
 
 class Plan(NamedTuple):
@@ -96,22 +93,19 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         labels = samples.labels.tolist()
         names = names or tuple(map(str, range(max(labels) + 1)))
         division = _divide(plan, labels, paths)
-        manifest = _Manifest(plan, resume)
+        _begin(plan, resume)
     else:
         photographs, problems = _READERS[plan.form](plan.source, root)
         names, classes = _classes(plan, {box.name for p in photographs for box in p.boxes})
-        manifest = _Manifest(plan, resume)
-        made = cut(
-            photographs, root, plan.out, classes,
-            scale=plan.scale, min_size=plan.min_size, threads=max(1, threads or usable_cores()),
-        )  # fmt: skip
+        _begin(plan, resume)
+        threads = max(1, threads or usable_cores())
+        made = cut(photographs, root, plan.out, classes, plan.scale, plan.min_size, threads=threads)
         problems, skipped = problems + made.problems, dict(made.skipped)
         if not made.crops:
             first = next(map(str, problems), "")
             raise DataError(str(plan.source), "no crop could be made", first)
         paths, labels = [crop.path for crop in made.crops], [crop.label for crop in made.crops]
-        originals = [_below(Path(crop.photograph), root) for crop in made.crops]
-        division = _divide(plan, labels, originals)
+        division = _divide(plan, labels, [_below(crop.photograph, root) for crop in made.crops])
     counts = {}
     for side, places in (("train", division.train), ("val", division.test)):
         text = "".join(f"{paths[i]}\t{labels[i]}\n" for i in places)
@@ -121,22 +115,22 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
     text = "".join(f"{i} {name}\n" for i, name in enumerate(names))
     write_atomic(plan.out / "labels.txt", text)
     prepared = Prepared(counts, [paths[i] for i in division.left_out], skipped, problems)
-    manifest.finish(prepared)
+    split = {**_share(plan), "group": plan.group}
+    listed = [problem._asdict() for problem in problems]
+    _write(plan, {"complete": True, "split": split, **prepared._asdict(), "problems": listed})
     return prepared
 
 
 def _classes(plan: Plan, known: set[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Label names by class id, and the class id of each box name."""
-    if not plan.classes:
-        if len(known) < 2:
-            what = f"only boxes of {next(iter(known))}" if known else "no boxes"
-            raise DataError(str(plan.source), what, "a classifier needs two classes")
-        return tuple(sorted(known)), {name: i for i, name in enumerate(sorted(known))}
+    if not plan.classes and len(known) < 2:
+        what = f"only boxes of {next(iter(known))}" if known else "no boxes"
+        raise DataError(str(plan.source), what, "a classifier needs two classes")
     names, classes = [], {}
-    for i, text in enumerate(plan.classes):
-        name, _, boxes = text.partition("=")
+    for i, text in enumerate(plan.classes or sorted(known)):
+        name, _, boxes = text.partition("=") if plan.classes else (text, "", "")
         names.append(name)
-        for box in (boxes or name).split(","):
+        for box in boxes.split(",") if boxes else [name]:
             if box not in known:
                 raise ConfigError("--classes", f"no box is named {box!r}", nearest(box, known))
             classes[box] = i
@@ -165,51 +159,40 @@ def _below(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-class _Manifest:
-    """`manifest.json` of a data set that is being made: of what, how, and whether complete.
+def _begin(plan: Plan, resume: bool) -> None:
+    """Write the manifest of a data set that is not complete yet.
 
     Raises:
-        DataError: from the constructor: the folder holds something that may not be overwritten.
+        DataError: the folder holds something that may not be overwritten.
     """
+    folder = str(plan.out)
+    other = "choose another folder with --out"
+    try:
+        there = json.loads((plan.out / _MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        if plan.out.is_dir() and any(plan.out.iterdir()):
+            raise DataError(folder, "this folder is not empty", other) from None
+    except (OSError, ValueError):
+        raise DataError(folder, f"{_MANIFEST} cannot be read", other) from None
+    else:
+        there = there if isinstance(there, dict) else {}
+        if there.get("complete"):
+            raise DataError(folder, "already made", other)
+        if not resume:
+            raise DataError(folder, "begun, not finished", "--resume continues it")
+        if there.get("settings") != _settings(plan):
+            hint = f"resume with the same arguments, or {other}"
+            raise DataError(folder, "begun with other arguments", hint)
+    _write(plan, {"complete": False})
 
-    def __init__(self, plan: Plan, resume: bool) -> None:
-        folder, self.path, self.plan = plan.out, plan.out / "manifest.json", plan
-        # What the crops depend on; how they are divided may change until they are all there.
-        kept = {key: getattr(plan, key) for key in ("form", "classes", "scale", "min_size")}
-        paths = {"source": str(plan.source), "images": str(plan.images or "")}
-        self._settings = json.loads(json.dumps({**paths, **kept}))
-        there = self._there()
-        if there is None and folder.is_dir() and any(folder.iterdir()):
-            raise DataError(str(folder), "this folder is not empty", "choose another with --out")
-        if there is not None:
-            if there.get("complete"):
-                raise DataError(str(folder), "already made", "choose another folder with --out")
-            if not resume:
-                raise DataError(str(folder), "begun, not finished", "--resume goes on")
-            if there.get("settings") != self._settings:
-                hint = "resume with the same arguments, or choose another folder with --out"
-                raise DataError(str(folder), "begun with other arguments", hint)
-        self._write({"complete": False})
 
-    def finish(self, made: Prepared) -> None:
-        """The data set is complete."""
-        tree = {
-            "complete": True,
-            "split": {**_share(self.plan), "group": self.plan.group},
-            **made._asdict(),
-            "problems": [problem._asdict() for problem in made.problems],
-        }
-        self._write(tree)
+def _settings(plan: Plan) -> Any:
+    """What the crops depend on; how they are divided may change until they are all there."""
+    paths = {"source": str(plan.source), "images": str(plan.images or "")}
+    kept = {key: getattr(plan, key) for key in ("form", "classes", "scale", "min_size")}
+    return json.loads(json.dumps({**paths, **kept}))
 
-    def _there(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
-    def _write(self, tree: Mapping[str, Any]) -> None:
-        text = json.dumps({"settings": self._settings, **tree}, indent=2, ensure_ascii=False)
-        write_atomic(self.path, text + "\n")
+def _write(plan: Plan, tree: Mapping[str, Any]) -> None:
+    text = json.dumps({"settings": _settings(plan), **tree}, indent=2, ensure_ascii=False)
+    write_atomic(plan.out / _MANIFEST, text + "\n")

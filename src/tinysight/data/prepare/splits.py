@@ -50,10 +50,10 @@ def divide(
     if per_class is not None:
         chosen, kept = _per_class(known, members, order, per_class)
     else:
-        chosen, kept = _by_fraction(known, members, order, fraction or 0.0), None
+        chosen = _by_fraction(known, members, order, fraction or 0.0)
+        kept = {i for group in chosen for i in members[group]}
     side = np.array([group in chosen for group in groups])
-    test = np.flatnonzero(side) if kept is None else np.array(sorted(kept), np.int64)
-    train = np.flatnonzero(~side)
+    test, train = np.array(sorted(kept), np.int64), np.flatnonzero(~side)
     left = np.setdiff1d(np.flatnonzero(side), test)
     for c in np.flatnonzero(counts).tolist():
         have = int((known[test] == c).sum())

@@ -16,7 +16,7 @@ from tinysight.models import Recognizer
 from tinysight.models.recognizer import Network
 from tinysight.registry import loss_terms
 from tinysight.registry import losses as loss_registry
-from tinysight.tasks import task_of_recipe
+from tinysight.tasks.base import task_of_recipe
 from tinysight.training.networks import freeze, initial_model
 from tinysight.training.objective.base import Objective, Term, Terms, check_output
 
@@ -45,11 +45,7 @@ class Supervised(Objective):
         super().__init__({"model": network}, losses, frozen=frozen)
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
         self._terms = dict(losses)
-        self._with_logits = {
-            name
-            for name, term in losses.items()
-            if "logits" in list(inspect.signature(term.loss.forward).parameters)[1:]
-        }
+        self._with_logits = {name for name, term in losses.items() if "logits" in _more(term.loss)}
         wanted = {term.of for term in losses.values()} | (
             {"logits"} if self._with_logits else set()
         )
@@ -59,8 +55,8 @@ class Supervised(Objective):
         """Each loss of the output that it is of."""
         outputs, terms = self.outputs("model", batch, self._wanted), {}
         for name, (loss, of, weight) in self._terms.items():
-            more = {"logits": outputs.logits} if name in self._with_logits else {}
-            value: Tensor = loss(outputs.get(of), batch.targets, **more)
+            more = (outputs.get("logits"),) if name in self._with_logits else ()
+            value: Tensor = loss(outputs.get(of), batch.targets, *more)
             terms[name] = Term(weight, value)
         return terms
 
@@ -106,7 +102,18 @@ def _term(spec: dict[str, Any], where: str, network: Network, sizes: Mapping[str
         "pooled": backbone.features,
     }
     more = {"features": int(widths[of])} if of in widths else {}
-    return LossTerm(loss_terms.build(spec, where, **sizes, **more), of, weight)
+    loss = loss_terms.build(spec, where, **sizes, **more)
+    if others := set(_more(loss)) - {"logits"}:
+        what = f"needs {', '.join(sorted(others))}, which a list does not give"
+        raise ConfigError(where, what)
+    return LossTerm(loss, of, weight)
+
+
+def _more(loss: nn.Module) -> list[str]:
+    """Names of what a loss is called with besides an output and the targets."""
+    parameters = list(inspect.signature(loss.forward).parameters.values())
+    named = [p.name for p in parameters[2:] if p.kind is not p.VAR_POSITIONAL]
+    return list(getattr(loss, "extras", named))
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:

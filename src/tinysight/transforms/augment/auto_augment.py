@@ -16,18 +16,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from tinysight.registry import transforms
+from tinysight.transforms.augment import policies
 from tinysight.transforms.augment.pillow import Colour, Filter
-from tinysight.transforms.augment.policies import (
-    FACTORS,
-    FALLING,
-    MOVES,
-    OPERATIONS,
-    ORIGINAL,
-    POLICIES,
-    RISING,
-    STRONGEST,
-    Level,
-)
+from tinysight.transforms.augment.policies import FACTORS, OPERATIONS, STRONGEST, Level
 from tinysight.transforms.base import Image, RandomTransform
 
 if TYPE_CHECKING:
@@ -42,10 +33,9 @@ _CHOICES = (
     "color", "contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x",
     "translate_y",
 )  # fmt: skip
-# Set 0, the only one there is: how often each choice comes, without repeating one.
-_WEIGHTS = (
-    (0.025, 0.005, 0, 0.3, 0, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2, 0.2, 0.1, 0.1),
-)
+# `w0`, the only set there is: how often each choice comes, without repeating one.
+_WEIGHTS = (0.025, 0.005, 0, 0.3, 0, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2, 0.2, 0.1, 0.1)
+_SHARES = np.array(_WEIGHTS) / np.array(_WEIGHTS).sum()
 
 
 class Strength(NamedTuple):
@@ -76,27 +66,21 @@ def parse_spec(spec: str) -> Strength:
     for section in sections:
         match = re.fullmatch(r"(mstd|inc|m|n|w)(\d+(?:\.\d+)?)", section)
         if not match or (match[1] != "mstd" and "." in match[2]):
-            raise ValueError(
-                f"unknown section {section!r} in {spec!r}; there are mN, nN, mstdX, incN, wN"
-            )
+            known = "there are mN, nN, mstdX, incN, wN"
+            raise ValueError(f"unknown section {section!r} in {spec!r}; {known}")
         if match[1] in found:
             raise ValueError(f"section {match[1]!r} is there twice in {spec!r}")
         found[match[1]] = float(match[2])
-    if found.get("m", 0) > STRONGEST:
-        raise ValueError(f"m should be 0 to 10, got {found['m']:g} in {spec!r}")
-    if found.get("w", 0) >= len(_WEIGHTS):
-        raise ValueError(f"w should be 0, got {found['w']:g} in {spec!r}")
-    operations = int(found.get("n", 2))
-    possible = np.count_nonzero(_WEIGHTS[0]) if "w" in found else np.inf
-    if not 1 <= operations <= possible:
-        raise ValueError(f"n should be at least 1{' and at most 13' if 'w' in found else ''}")
-    return Strength(
-        int(found.get("m", 10)),
-        operations,
-        found.get("mstd", 0.0),
-        bool(found.get("inc", 0)),
-        int(found["w"]) if "w" in found else None,
-    )
+    magnitude, operations, weights = found.get("m", 10), found.get("n", 2), found.get("w")
+    if magnitude > STRONGEST:
+        raise ValueError(f"m should be 0 to 10, got {magnitude:g} in {spec!r}")
+    if weights:
+        raise ValueError(f"w should be 0, got {weights:g} in {spec!r}")
+    if not 1 <= operations <= (np.inf if weights is None else np.count_nonzero(_WEIGHTS)):
+        raise ValueError(f"n should be at least 1{'' if weights is None else ' and at most 13'}")
+    deviation, rising = found.get("mstd", 0.0), bool(found.get("inc"))
+    set_ = None if weights is None else 0
+    return Strength(int(magnitude), int(operations), deviation, rising, set_)
 
 
 class _FromPolicy(RandomTransform):
@@ -142,23 +126,16 @@ class RandAugment(_FromPolicy):
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
         strength = parse_spec(self.spec)
-        weights = None if strength.weights is None else _shares(strength.weights)
-        chosen = rng.choice(
-            len(_CHOICES), strength.operations, replace=weights is None, p=weights
-        )  # one draw of them all, as in the published code
-        table = RISING if strength.rising else FALLING
+        shares = None if strength.weights is None else _SHARES
+        # One draw of them all, as in the published code.
+        chosen = rng.choice(len(_CHOICES), strength.operations, replace=shares is None, p=shares)
+        table = policies.RISING if strength.rising else policies.FALLING
         for index in chosen:
             if rng.random() > 0.5:
                 continue
-            level = table[_CHOICES[index]]
-            magnitude, deviation = strength.magnitude, strength.deviation
-            image = _step(image, level, magnitude, self, rng, deviation)
+            level, deviation = table[_CHOICES[index]], strength.deviation
+            image = _step(image, level, strength.magnitude, self, rng, deviation)
         return image
-
-
-def _shares(index: int) -> np.ndarray:
-    weights = np.array(_WEIGHTS[index])
-    return np.asarray(weights / weights.sum())
 
 
 @transforms.register("auto_augment")
@@ -182,17 +159,23 @@ class AutoAugment(_FromPolicy):
     fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MEAN_COLOUR
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise ValueError(f"policy should be one of {', '.join(POLICIES)}, got {self.policy!r}")
+        if self.policy not in policies.POLICIES:
+            raise ValueError(
+                f"policy should be one of {', '.join(policies.POLICIES)}, got {self.policy!r}"
+            )
         super().__post_init__()
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        policy = POLICIES[self.policy]
+        policy = policies.POLICIES[self.policy]
         for name, p, strength in policy[int(rng.integers(0, len(policy)))]:
             if p < 1 and rng.random() > p:
                 continue
-            level = RISING["posterize"] if name == "posterize_rising" else FALLING[name]
+            level = (
+                policies.RISING["posterize"]
+                if name == "posterize_rising"
+                else policies.FALLING[name]
+            )
             image = _step(image, level, strength, self, rng, self.deviation)
         return image
 
@@ -213,31 +196,29 @@ def _step(
         value = -value
     value += level.centre
     filter_: Filter = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
-    if settings.interpolation == "random" and level.operation in MOVES:
+    if settings.interpolation == "random" and level.operation in policies.MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
     return OPERATIONS[level.operation](image, value, filter_, settings.fill)
 
 
 _SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y")
-_LARGEST = {
-    **dict.fromkeys(("shear_x", "shear_y"), 0.3),
-    **dict.fromkeys(("translate_x", "translate_y"), 150 / 331),
-    **dict.fromkeys(FACTORS, 0.9),
-    "rotate": 30.0,
-}
+_LARGEST = {"shear": 0.3, "translate": 150 / 331, "rotate": 30.0, **dict.fromkeys(FACTORS, 0.9)}
+_RANGES = {"posterize": (8.0, 4.0), "solarize": (256.0, 0.0)}  # those that do not begin at 0
 _CLASSIC_CHOICES = (
     "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "color", "posterize", "solarize",
     "contrast", "sharpness", "brightness", "autocontrast", "equalize", "invert",
 )  # fmt: skip
 
 
+def _largest(name: str) -> float:
+    return _LARGEST.get(name.split("_")[0], 0.0)
+
+
 def _policy_value(name: str, level: int) -> float:
     """What level 0 to 9 of an AutoAugment policy means."""
-    if name == "posterize":
-        return float(np.linspace(8, 4, 10).round()[level])
-    if name == "solarize":
-        return float(np.linspace(256, 0, 10)[level])
-    return float(np.linspace(0, _LARGEST.get(name, 0.0), 10)[level])
+    start, stop = _RANGES.get(name, (0.0, _largest(name)))
+    value = float(np.linspace(start, stop, 10)[level])
+    return round(value) if name == "posterize" else value
 
 
 def _magnitude_value(name: str, magnitude: float) -> float:
@@ -245,7 +226,7 @@ def _magnitude_value(name: str, magnitude: float) -> float:
     share = magnitude / 10
     if name == "posterize":
         return int(4.0 * share)
-    return (256.0 if name == "solarize" else _LARGEST.get(name, 0.0)) * share
+    return (256.0 if name == "solarize" else _largest(name)) * share
 
 
 def _apply(image: Image, name: str, value: float, fill: Colour, rng: Generator) -> Image:
@@ -272,11 +253,10 @@ class ClassicAutoAugment(_FromPolicy):
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        for name, p, level in ORIGINAL[int(rng.integers(0, len(ORIGINAL)))]:
+        for name, p, level in policies.ORIGINAL[int(rng.integers(0, len(policies.ORIGINAL)))]:
             if rng.random() < p:
                 name = name.removesuffix("_4_to_8")
-                value = _policy_value(name, level)
-                image = _apply(image, name, value, self.fill, rng)
+                image = _apply(image, name, _policy_value(name, level), self.fill, rng)
         return image
 
 
@@ -302,6 +282,5 @@ class ClassicRandAugment(_FromPolicy):
         """Uint8 image to uint8 of the same shape."""
         for _ in range(self.operations):
             name = _CLASSIC_CHOICES[int(rng.choice(len(_CLASSIC_CHOICES)))]
-            value = _magnitude_value(name, self.magnitude)
-            image = _apply(image, name, value, self.fill, rng)
+            image = _apply(image, name, _magnitude_value(name, self.magnitude), self.fill, rng)
         return image

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from tinysight.errors import ImageError
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, RandomTransform
+from tinysight.transforms.base import Image, RandomTransform, bad_image, check_range
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -47,18 +46,15 @@ class RandomErasing(RandomTransform):
     value: Annotated[tuple[float, ...], MinLen(1)] = (0.0,)
 
     def __post_init__(self) -> None:
-        if not 0 < self.area[0] <= self.area[1]:
-            raise ValueError("area should be two positive numbers in ascending order")
+        check_range("area", self.area)
 
     def check(self, image: Image) -> None:
         """Refuse pixels that `mode` or `value` are not for."""
         channels = image.shape[2] if image.ndim == 3 else 1
         if self.mode != "const" and image.dtype == np.uint8:
-            raise ImageError(
-                "", f"mode {self.mode} is for normalised pixels", "put normalize before"
-            )
+            raise bad_image(f"mode {self.mode} is for normalised pixels", "put normalize before")
         if len(self.value) not in (1, channels):
-            raise ImageError("", f"{channels} channels, but value has {len(self.value)}")
+            raise bad_image(f"{channels} channels, but value has {len(self.value)}")
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to the same shape and dtype."""

@@ -1,33 +1,26 @@
-"""Random windows, sizes and mirror images. Sizes in pixels; `size` is a side or [width, height]."""
+"""Random windows, sizes, mirror images and rotations. Sizes in pixels; `size` is a side or [width, height]."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, RandomTransform, same_axes, width_height
-from tinysight.transforms.geometry import (
-    CV2_INTERPOLATIONS,
-    Backend,
-    Interpolation,
-    check_interpolation,
-    crop,
-    resize_to,
-    room,
-    short_size,
-)
+from tinysight.transforms import geometry
+from tinysight.transforms.base import Image, RandomTransform, check_range, same_axes, width_height
+from tinysight.transforms.geometry import Backend, Interpolation, crop, resize_to
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
     from numpy.random import Generator
 
+_USUAL: tuple[Interpolation, ...] = ("bilinear", "area", "bicubic")
 _FLIPS = {"horizontal": 1, "vertical": 0, "both": -1}
-_RESAMPLINGS = tuple(CV2_INTERPOLATIONS.values())  # whose order decides what a draw means
+_RESAMPLINGS = tuple(geometry.CV2_INTERPOLATIONS.values())  # whose order decides what a draw means
 
 
 @transforms.register("random_crop")
@@ -54,7 +47,7 @@ class RandomCrop(RandomTransform):
         if self.pad:
             image = np.pad(image, ((self.pad,) * 2, (self.pad,) * 2, (0, 0))[: image.ndim])
         width, height = width_height(self.size)
-        spare_width, spare_height = room(image, width, height)
+        spare_width, spare_height = geometry.room(image, width, height)
         top = int(rng.integers(0, spare_height + 1))
         left = int(rng.integers(0, spare_width + 1))
         return crop(image, left, top, width, height)
@@ -89,10 +82,9 @@ class RandomResizedCrop(RandomTransform):
 
     def __post_init__(self) -> None:
         width_height(self.size)
-        check_interpolation(self.interpolation, self.backend)
-        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
-            if not 0 < low <= high:
-                raise ValueError(f"{name} should be two positive numbers in ascending order")
+        geometry.check_interpolation(self.interpolation, self.backend)
+        check_range("scale", self.scale)
+        check_range("ratio", self.ratio)
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
@@ -103,18 +95,15 @@ class RandomResizedCrop(RandomTransform):
         """(left, top, width, height) of a window in an image of `width` x `height`."""
         low, high = self.ratio
         if self.log_ratio:
-            root = math.sqrt(math.exp(rng.uniform(math.log(low), math.log(high))))
-        else:
-            root = math.sqrt(rng.uniform(low, high))
-        wide, tall = root, 1.0 / root
+            low, high = math.log(low), math.log(high)
+        ratio = rng.uniform(low, high)
+        wide = math.sqrt(math.exp(ratio) if self.log_ratio else ratio)
+        tall = 1.0 / wide
         fits = min(width / height / wide**2, height / width / tall**2)
         share = rng.uniform(min(self.scale[0], fits), min(self.scale[1], fits))
         side = math.sqrt(width * height * share)
-        w = min(max(int(side * wide), 1), width)
-        h = min(max(int(side * tall), 1), height)
-        left = int(rng.integers(0, width - w + 1))
-        top = int(rng.integers(0, height - h + 1))
-        return left, top, w, h
+        w, h = min(max(int(side * wide), 1), width), min(max(int(side * tall), 1), height)
+        return int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1)), w, h
 
 
 @transforms.register("random_resize")
@@ -126,25 +115,21 @@ class RandomResize(RandomTransform):
     """
 
     short: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
-    interpolations: Annotated[tuple[Interpolation, ...], MinLen(1)] = (
-        "bilinear",
-        "area",
-        "bicubic",
-    )
+    interpolations: Annotated[tuple[Interpolation, ...], MinLen(1)] = _USUAL
 
     def __post_init__(self) -> None:
         low, high = width_height(self.short)
         if low > high:
             raise ValueError("short should be in ascending order")
         for interpolation in self.interpolations:
-            check_interpolation(interpolation, "cv2")
+            geometry.check_interpolation(interpolation, "cv2")
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
         low, high = width_height(self.short)
         short = int(rng.integers(low, high + 1))
         interpolation = self.interpolations[int(rng.integers(0, len(self.interpolations)))]
-        return resize_to(image, *short_size(image, short), interpolation)
+        return resize_to(image, *geometry.short_size(image, short), interpolation)
 
 
 @transforms.register("random_flip")
@@ -177,8 +162,7 @@ class RandomResampling(RandomTransform):
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError("scale should be two positive numbers in ascending order")
+        check_range("scale", self.scale)
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to the same shape and dtype."""
@@ -187,3 +171,56 @@ class RandomResampling(RandomTransform):
         small = cv2.resize(image, (side, side), interpolation=down)
         back = cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=up)
         return same_axes(back, image)
+
+
+@transforms.register("random_rotation")
+@dataclass(frozen=True)
+class RandomRotation(RandomTransform):
+    """Turn about the middle by an angle drawn uniformly; size kept, corners cut, gaps filled.
+
+    OpenCV's rotation, as PaddlePaddle's RandomRotation has it, with equal results for equal draws
+    and the same OpenCV.
+
+    Args:
+        degrees: largest angle either way, or [smallest, largest]; counter-clockwise.
+        p: probability.
+        interpolation: "nearest", "bilinear", "bicubic", "area" or "lanczos".
+        fill: colour of the gaps, one number or one per channel, in the unit of the pixels.
+    """
+
+    degrees: Annotated[float, Ge(0), Le(360)] | tuple[float, float] = 90.0
+    p: Annotated[float, Ge(0), Le(1)] = 0.5
+    interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] = "bilinear"
+    fill: Annotated[tuple[float, ...], MinLen(1)] = (0.0,)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.degrees, tuple) and self.degrees[0] > self.degrees[1]:
+            raise ValueError("degrees should be in ascending order")
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        both = self.degrees if isinstance(self.degrees, tuple) else (-self.degrees, self.degrees)
+        height, width = image.shape[:2]
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(*both), 1)
+        colour = self.fill if len(self.fill) > 1 else self.fill * 4
+        flags = geometry.CV2_INTERPOLATIONS[self.interpolation]
+        turned = cv2.warpAffine(image, turn, (width, height), flags=flags, borderValue=colour)
+        return same_axes(turned, image)
+
+
+@transforms.register("random_turn")
+@dataclass(frozen=True)
+class RandomRotate90(RandomTransform):
+    """Turn by a number of quarters drawn from `quarters`, counter-clockwise; sets the label to it.
+
+    For learning which way up an image is (PaddleClas' RandomRot90). Exact: no pixel changes.
+    """
+
+    sets_label: ClassVar[bool] = True
+
+    quarters: Annotated[tuple[Annotated[int, Ge(0), Le(3)], ...], MinLen(1)] = (0, 1, 2, 3)
+
+    def apply(self, image: Image, rng: Generator) -> tuple[Image, int]:
+        """Image (H, W, C) to (H, W, C) or (W, H, C), and the label."""
+        quarters = self.quarters[int(rng.integers(0, len(self.quarters)))]
+        return np.ascontiguousarray(np.rot90(image, quarters)), quarters

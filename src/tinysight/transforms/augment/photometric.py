@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import cv2
 import numpy as np
 
-from tinysight.errors import ImageError
 from tinysight.registry import transforms
 from tinysight.transforms.augment import tone
 from tinysight.transforms.augment.pillow import shift_hue
-from tinysight.transforms.base import Image, RandomTransform, same_axes
+from tinysight.transforms.base import Image, RandomTransform, bad_image, same_axes
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 _VALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 _VECTORS = np.array(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]],
-    np.float32,
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
 )  # of ImageNet's colours on a scale of 0 to 1; AlexNet, 2012
 
 
@@ -102,18 +100,13 @@ class ColorJitter(RandomTransform):
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
-        factors = (
-            (self.brightness, tone.brightness),
-            (self.contrast, tone.contrast),
-            (self.saturation, tone.color),
-        )
+        changes = (self.brightness, self.contrast, self.saturation, self.hue)
         for which in rng.permutation(4):
-            if which == 3:
-                if self.hue:
-                    image = shift_hue(image, int(rng.uniform(-self.hue, self.hue) * 255))
-                continue
-            change, factor = factors[which]
-            if change:
+            change = changes[which]
+            if change and which == 3:
+                image = shift_hue(image, int(rng.uniform(-change, change) * 255))
+            elif change:
+                factor = (tone.brightness, tone.contrast, tone.color)[which]
                 image = factor(image, rng.uniform(max(0.0, 1 - change), 1 + change))
         return image
 
@@ -150,7 +143,7 @@ class PcaLighting(RandomTransform):
     def apply(self, image: Image, rng: Generator) -> Image:
         """Float32 image (H, W, 3) to the same shape and dtype."""
         if image.dtype == np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ImageError("", "needs three channels of float pixels", "put normalize before")
+            raise bad_image("needs three channels of float pixels", "put normalize before")
         draw = rng.normal(0.0, self.deviation, 3).astype(np.float32)
         shift = (_VECTORS * draw * _VALUES).sum(axis=1)
         shifted: Image = (image + shift).astype(image.dtype)
@@ -164,9 +157,9 @@ def jpeg(image: Image, quality: int) -> Image:
         ImageError: not 1 or 3 channels, or a side over JPEG's 65,500 pixels.
     """
     if image.ndim == 3 and image.shape[2] not in (1, 3):
-        raise ImageError("", f"JPEG takes 1 or 3 channels, got {image.shape[2]}")
+        raise bad_image(f"JPEG takes 1 or 3 channels, got {image.shape[2]}")
     if max(image.shape[:2]) > 65_500:
-        raise ImageError("", "JPEG takes at most 65500 pixels a side")
+        raise bad_image("JPEG takes at most 65500 pixels a side")
     colour = image.ndim == 3 and image.shape[2] == 3
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colour else image
     _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -63,10 +63,9 @@ class PaddleConfig(RunConfig):
         Raises:
             CheckpointError: there is none, or it holds another framework's state.
         """
-        name = self.run.checkpoints
+        name, where = self.run.checkpoints, "Global.checkpoints"
         if name is None:
             return None
-        where = "Global.checkpoints"
         path = Path(name).with_name("latest")  # of an epoch that is named we keep the last one
         try:
             found = Path(self._find(str(path), where))
@@ -74,9 +73,8 @@ class PaddleConfig(RunConfig):
             raise CheckpointError(name, error.problems[0].what, error.problems[0].hint) from None
         if found.suffix == _SUFFIX:
             what = f"{where}: holds the state of another framework's optimiser"
-            raise CheckpointError(
-                str(found), what, "Global.pretrained_model begins with its weights"
-            )
+            hint = "Global.pretrained_model begins with its weights"
+            raise CheckpointError(str(found), what, hint)
         return found.parent.parent
 
     @property
@@ -115,12 +113,9 @@ class PaddleConfig(RunConfig):
         """That a published learning rate is for several devices, unless the user has set another one."""
         train = self.recipe.train
         published = _DEVICES.get(train.optimizer.name, 4)
-        if self._own_rate or processes == published:
-            return []
-        return [
-            f"Optimizer.lr.learning_rate: {train.lr:g} is used as it is; published rates are for "
-            f"{published} cards, here is {processes}"
-        ]
+        rate = f"Optimizer.lr.learning_rate: {train.lr:g} is used as it is"
+        note = f"{rate}; published rates are for {published} cards, here is {processes}"
+        return [] if self._own_rate or processes == published else [note]
 
     @property
     def _named_weights(self) -> Path | str | None:
@@ -141,9 +136,8 @@ class PaddleConfig(RunConfig):
         if "://" in name:
             return name
         looked = list(dict.fromkeys(self._places(name)))
-        found = next((path for path in looked if path.is_file()), None)
-        if found is not None:
-            return found
+        if found := [path for path in looked if path.is_file()]:
+            return found[0]
         if Path(name).name == name and not Path(name).suffix:
             return name  # published weights, perhaps
         best = self.run_folder / "checkpoints" / _CHECKPOINTS["best_model"]

@@ -57,20 +57,18 @@ def deploy_of(reader: Reader, tree: Mapping[str, Any], path: Path) -> Deploy:
     """
     section = tree.get("PreProcess")
     if not isinstance(section, dict):
-        parts = [key for key in _PIPELINES if key in tree]
-        what = "no deploy configuration of a classifier: it has no PreProcess"
-        if parts:
-            what = f"{what}, but {', '.join(parts)}; that {REASONS['recognition']}"
-            raise ConfigError(str(path), what)
-        raise ConfigError(str(path), what, "those of PaddleClas lie in deploy/configs")
+        what, hint = "it has no PreProcess", "those of PaddleClas lie in deploy/configs"
+        if parts := [key for key in _PIPELINES if key in tree]:
+            what, hint = f"{what}, but {', '.join(parts)}", f"that {REASONS['recognition']}"
+        raise ConfigError(str(path), f"no deploy configuration of a classifier: {what}", hint)
     steps = _transforms(reader, section.get("transform_ops"), "PreProcess.transform_ops")
     section, labels = tree.get("PostProcess"), None
     spec: Spec = {}
     if isinstance(section, dict):
         name = main_indicator(section)
         place = f"PostProcess.{name}"
-        made = reader.component("post-processor", "postprocessors", name, section.get(name), place)
-        if made:
+        given = section.get(name)
+        if made := reader.component("post-processor", "postprocessors", name, given, place):
             spec, problems = postprocesses.check(made[0], place)
             reader.problems += problems
             labels = _labels(reader, made[1], f"{place}.class_id_map_file", path.parent)
@@ -136,19 +134,16 @@ def _transforms(reader: Reader, ops: Any, place: str) -> list[Spec]:
     return found
 
 
-def _labels(
-    reader: Reader, found: dict[str, Any], place: str, folder: Path
-) -> tuple[str, ...] | None:
+def _labels(reader: Reader, found: Spec, place: str, folder: Path) -> tuple[str, ...] | None:
     name = found.get("class_id_map_file")
     if not name or "label_list" in found:
-        names = written_names(found)
-        return tuple(names) if names else None
-    for path in (folder / name, Path(name)):
-        if path.is_file():
-            try:
-                return read_label_names(path, found.get("delimiter") or " ")
-            except ConfigError as error:
-                reader.problems += error.problems
-                return None
-    reader.note(place, f"no such file: {name}")
-    return None
+        return tuple(written_names(found)) or None
+    paths = [path for path in (folder / name, Path(name)) if path.is_file()]
+    if not paths:
+        reader.note(place, f"no such file: {name}")
+        return None
+    try:
+        return read_label_names(paths[0], found.get("delimiter") or " ")
+    except ConfigError as error:
+        reader.problems += error.problems
+        return None

@@ -75,15 +75,12 @@ def transform(reader: Reader, where: str, name: str, arguments: Any) -> list[Spe
     if made is None:
         return []
     spec, found = made
-    if found.get("backend") == "pillow" and spec["name"] is None:
-        note_decoder(reader, f"{where}.backend")
     if spec["name"] is None:
+        if found.get("backend") == "pillow":
+            note_decoder(reader, f"{where}.backend")
         return []
-    if (
-        "size" in tables()["operators"][name][1]
-        and name not in _SIZE_OPTIONAL
-        and "size" not in spec
-    ):
+    sized = "size" in tables()["operators"][name][1] and name not in _SIZE_OPTIONAL
+    if sized and "size" not in spec:
         reader.wrong(f"{where}.size", "is needed")
     return _FINISH[name](reader, where, found, spec) if name in _FINISH else [spec]
 
@@ -95,8 +92,7 @@ def note_decoder(reader: Reader, where: str) -> None:
 
 def batch_transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
     """Our batch transforms for `batch_transform_ops`; of an `OpSampler` at most one is drawn for a batch."""
-    found: list[Spec] = []
-    listed = reader.items(ops, where)
+    found, listed = list[Spec](), reader.items(ops, where)
     if len(listed) > 1:
         what = "several operators, one after the other, are not available"
         reader.wrong(where, what, "use OpSampler")

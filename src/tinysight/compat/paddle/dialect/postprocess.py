@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,13 @@ def infer_section(
         beside: the YAML file, for paths in it.
     """
     found = reader.section(values, "Infer", "Infer")
-    post = found.get("PostProcess")
-    where, labels = "Infer.PostProcess", None
+    post, where = found.get("PostProcess"), "Infer.PostProcess"
     spec: Spec = {"name": "topk", "k": 5}
+    labels: list[str] | str | None = None
     if isinstance(post, dict) and post.get("name") is not None:
         name = str(post["name"])
-        made = reader.component("post-processor", "postprocessors", name, post, where)
-        if made:
-            spec = made[0]
-            labels = _class_names(reader, made[1], where, classes, beside)
+        if made := reader.component("post-processor", "postprocessors", name, post, where):
+            spec, labels = made[0], _class_names(reader, made[1], where, classes, beside)
     elif post is not None:
         reader.wrong(where, "expected a mapping with a name")
     put(native, "export.postprocess", spec)
@@ -41,21 +38,16 @@ def infer_section(
     if prepare and prepare != native.get("transforms", {}).get("eval"):
         what = "differ from those of DataLoader.Eval; images are prepared as in the evaluation"
         reader.note("Infer.transforms", what)
-    return LabelSource(
-        found.get("infer_imgs"),
-        found.get("infer_list"),
-        max(found.get("batch_size", 1), 1),
-        found.get("save_dir"),
-    )
+    images, listed, folder = (found.get(key) for key in ("infer_imgs", "infer_list", "save_dir"))
+    return LabelSource(images, listed, max(found.get("batch_size", 1), 1), folder)
 
 
-def written_names(found: dict[str, Any]) -> list[str] | None:
-    """Names of the classes that a post-processor's own keys hold."""
+def written_names(found: dict[str, Any]) -> list[str]:
+    """Names of the classes that a post-processor's own keys hold; empty where they hold none."""
     if isinstance(found.get("label_list"), list):
         return [str(name) for name in found["label_list"]]
-    if {"label_0", "label_1"} & found.keys():
-        return [found.get("label_0", "0"), found.get("label_1", "1")]
-    return None
+    pair = {"label_0", "label_1"} & found.keys()
+    return [found.get("label_0", "0"), found.get("label_1", "1")] if pair else []
 
 
 def _class_names(
@@ -69,11 +61,16 @@ def _class_names(
     if not name:
         return None
     place = f"{where}.class_id_map_file"
-    path = next((p for p in _places(name, beside) if p.is_file()), None)
+    # The file itself, or seen from a folder that the YAML lies in: its paths start at PaddleClas' root.
+    places = (Path(name), *(folder / name for folder in beside.resolve().parents))
+    path = next((p for p in places if p.is_file()), None)
     if path is None:
         reader.note(place, f"no such file ({name}), so classes are called by their ids")
         return None
-    lines = [line for line in _lines(path) if line.strip()]
+    try:
+        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        lines = []
     if len(lines) != classes:
         what = f"names {len(lines)} classes, Arch.class_num is {classes}; classes are called by their ids"
         reader.note(place, what)
@@ -81,17 +78,3 @@ def _class_names(
     if found.get("delimiter") in (None, " "):
         return str(path)
     return [line.strip().partition(found["delimiter"])[2] for line in lines]
-
-
-def _places(name: str, beside: Path) -> Iterable[Path]:
-    """The file itself, or seen from a folder that the YAML lies in: its paths start at PaddleClas' root."""
-    yield Path(name)
-    for folder in beside.resolve().parents:
-        yield folder / name
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []

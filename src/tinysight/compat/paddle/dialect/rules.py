@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.compat.paddle.dialect.values import kind
-from tinysight.errors import Problem, nearest
+from tinysight.errors import Problem, join, nearest
 from tinysight.files import read_yaml
-from tinysight.validation import join
 
 _LATER = "comes with {}, which this version does not have yet"
 REASONS = {name: _LATER.format(name) for name in ("recognition", "distillation", "search")}
@@ -74,13 +73,13 @@ class Reader:
             place, value = join(where, key), values.get(key)
             match rule:
                 case {"is": spec}:
-                    taken = (
-                        rule.get("default") if value is None else self._value(value, place, spec)
-                    )
-                    if taken is not None:
-                        found[key] = taken
-                        if into is not None and "to" in rule:
-                            put(into, rule["to"], taken)
+                    given = value is not None
+                    taken = self._value(value, place, spec) if given else rule.get("default")
+                    if taken is None:
+                        continue
+                    found[key] = taken
+                    if into is not None and "to" in rule:
+                        put(into, rule["to"], taken)
                 case {"dead": why} if key in values:
                     self.note(place, why)
                 case {"only": allowed, "why": why} if value is not None and value not in allowed:
@@ -108,11 +107,10 @@ class Reader:
             spec: Spec = {"name": native, **(fixed[0] if fixed else {})}
             return spec, self.section(arguments, where, keys, spec)
         named = where.endswith(f".{name}")  # then the place says the name already
-        place = where if named else f"{where}.name"
+        wrong, hint = row if named else f"{name}: {row}", ""
         if row is None:
-            self.wrong(place, f"unknown {what} {name!r}", nearest(name, rows))
-        else:
-            self.wrong(place, row if named else f"{name}: {row}")
+            wrong, hint = f"unknown {what} {name!r}", nearest(name, rows)
+        self.wrong(where if named else f"{where}.name", wrong, hint)
         return None
 
     def items(self, value: Any, where: str) -> list[tuple[str, str, Mapping[str, Any]]]:

@@ -139,11 +139,11 @@ def data_section(reader: Reader, values: Any, native: Spec) -> bool:
     if train.target == "multilabel":
         data["target"] = train.target
     for name, part in (("train", train), ("eval", eval_)):
-        split: Spec = {} if part.root == train.root else {"root": part.root}
+        data[name] = {} if part.root == train.root else {"root": part.root}
         if part.target == "transform":
-            split["target"] = part.target
+            data[name]["target"] = part.target
         lists = [_below(part.root, path) for path in part.lists]
-        data[name] = {**split, "list": lists[0] if len(lists) == 1 else lists}
+        data[name]["list"] = lists[0] if len(lists) == 1 else lists
     delimiters = {part.found.get("delimiter") for part in (train, eval_)} - {None, " "}
     if delimiters:
         data["delimiter"] = delimiters.pop()
@@ -168,10 +168,9 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
     found = reader.section(sections["dataset"], place, "dataset")
     ops = f"{place}.transform_ops"
     put(native, f"transforms.{name}", transforms(reader, found.get("transform_ops"), ops))
-    mix = found.get("batch_transform_ops") or sections.get("batch_transform_ops")
-    if mix and name == "train":
-        specs = batch_transforms(reader, mix, f"{place}.batch_transform_ops")
-        put(native, "transforms.batch", specs)
+    ops = "batch_transform_ops"
+    if name == "train" and (mix := found.get(ops) or sections.get(ops)):
+        put(native, "transforms.batch", batch_transforms(reader, mix, f"{place}.{ops}"))
     _sampler(reader, sections.get("sampler"), f"{where}.sampler", native, name)
     workers = reader.section(sections.get("loader"), f"{where}.loader", "loader").get("num_workers")
     if workers is not None and name == "train":
@@ -192,14 +191,14 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
 def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -> None:
     found = reader.section(values, where, "sampler")
     reader.component("sampler", "samplers", found.get("name", ""), None, where)
+    train = part == "train"
     if "batch_size" in found:
-        key = "data.batch_size" if part == "train" else "data.eval_batch_size"
-        put(native, key, found["batch_size"])
+        put(native, f"data.{'' if train else 'eval_'}batch_size", found["batch_size"])
     else:
         reader.wrong(f"{where}.batch_size", "is needed")
-    if part == "train" and found.get("shuffle") is False:
+    if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
-    if part == "train" and found.get("drop_last"):
+    if train and found.get("drop_last"):
         what = "the last, smaller batch of an epoch is used all the same"
         reader.note(f"{where}.drop_last", what)
 

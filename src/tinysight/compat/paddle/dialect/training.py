@@ -120,13 +120,11 @@ def _schedule(reader: Reader, values: Any, native: Spec) -> None:
 def metric_section(reader: Reader, tree: dict[str, Any], native: Spec) -> None:
     """Write `Metric.Eval`; the first value of the first one picks the best epoch, as there."""
     found = reader.section(tree.get("Metric"), "Metric", "Metric")
-    specs = []
+    specs: list[Spec] = []
     for where, name, arguments in reader.items(found.get("Eval"), "Metric.Eval"):
         made = reader.component("metric", "metrics", name, arguments, where)
-        if made is None:
-            continue
-        if name == "ATTRMetric":
+        specs += made[:1] if made else ()
+        if made and name == "ATTRMetric":
             what = "compares probabilities; PaddleClas takes the outputs before the sigmoid"
             reader.note(where, what)
-        specs.append(made[0])
     native["metrics"] = specs or [{"name": "topk", "k": [1]}]

@@ -59,11 +59,6 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def anything(value: Any) -> Any:
-    """Checked by whoever takes it."""
-    return value
-
-
 def several(kind: Kind, count: int | None = None) -> Kind:
     """A list of a kind, `count` long if that is given; one value counts as a list of one."""
 
@@ -76,12 +71,15 @@ def several(kind: Kind, count: int | None = None) -> Kind:
     return read
 
 
-def size(value: Any) -> int | list[int]:
-    """A side, or [width, height], in pixels."""
-    if isinstance(value, list | tuple):
-        sides: list[int] = several(integer, 2)(value)
-        return sides
-    return integer(value)
+def one_or_list(kind: Kind, *lengths: int) -> Kind:
+    """A value of a kind, or a list of them that has one of some lengths."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return kind(value)
+        return several(kind, len(value) if len(value) in lengths else lengths[0])(value)
+
+    return read
 
 
 def one_of(**words: Any) -> Kind:
@@ -102,27 +100,6 @@ def interpolation(value: Any) -> str:
     return text(value).lower()
 
 
-def angle(value: Any) -> float | list[float]:
-    """Degrees, or [lowest, highest]."""
-    if isinstance(value, list | tuple):
-        ends: list[float] = several(number, 2)(value)
-        return ends
-    return number(value)
-
-
-def sides(value: Any) -> int | list[int]:
-    """A width in pixels, [horizontal, vertical], or [left, top, right, bottom]."""
-    if isinstance(value, list | tuple) and len(value) == 4:
-        found: list[int] = several(integer, 4)(value)
-        return found
-    return size(value)
-
-
-def seed(value: Any) -> int:
-    """A whole number; False is 0."""
-    return 0 if value is False else integer(value)
-
-
 def kind(spec: Any) -> Kind:
     """The kind that a rule names: a name, [kind], [kind, count], or {theirs: ours}."""
     if isinstance(spec, dict):
@@ -132,9 +109,15 @@ def kind(spec: Any) -> Kind:
     return _KINDS[spec]
 
 
+size = one_or_list(integer, 2)  # pixels: a side, or [width, height]
 _KINDS: dict[str, Kind] = {
-    function.__name__: function
-    for function in (number, integer, flag, text, anything, size, interpolation, angle, sides, seed)
+    **{kind.__name__: kind for kind in (number, integer, flag, text, interpolation)},
+    "anything": lambda value: value,  # checked by whoever takes it
+    "seed": lambda value: 0 if value is False else integer(value),
+    "size": size,
+    "angle": one_or_list(number, 2),  # degrees, or [lowest, highest]
+    # A width in pixels, [horizontal, vertical], or [left, top, right, bottom].
+    "sides": one_or_list(integer, 2, 4),
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
-from tinysight.graph.builder import Unsupported, Value, known, shape_of
+from tinysight.graph.builder import FAR, Unsupported, Value, known, shape_of
 from tinysight.graph.folding import MAX_ELEMENTS
 from tinysight.graph.sides import Sym, as_vector
 
@@ -19,9 +20,7 @@ def filled(v: OpContext, shape: Value, value: float, dtype: np.dtype[Any]) -> Va
         one: np.ndarray = np.asarray(value).astype(dtype)
     if not isinstance(shape, np.ndarray) or shape.dtype == object:
         return v.emit("Expand", one, shape)
-    size = 1
-    for side in shape.tolist():
-        size *= side
+    size = math.prod(shape.ravel().tolist())
     if not 0 <= size <= MAX_ELEMENTS or shape.ndim != 1 or len(shape) > 16:
         raise Unsupported(f"a constant of shape {shape.tolist()!r:.60}")
     return np.full(shape.tolist(), one, dtype)
@@ -60,8 +59,7 @@ def _full_batch_size_like(v: OpContext) -> Value:
 
 @op("assign_value", "")
 def _assign_value(v: OpContext) -> Value:
-    dtype = v.dtype("dtype")
-    return np.array(_numbers(v), dtype).reshape(v.integers("shape"))
+    return np.array(_numbers(v), v.dtype("dtype")).reshape(v.integers("shape"))
 
 
 def _numbers(v: OpContext) -> list[Any]:
@@ -82,8 +80,7 @@ def _linspace(v: OpContext) -> Value:
     start, stop, count = (v.scalar(n, n) for n in ("Start", "Stop", "Num"))
     if not 0 < count < MAX_ELEMENTS:
         raise Unsupported(f"{count} steps")
-    dtype = v.dtype("dtype")
-    return np.linspace(start, stop, int(count)).astype(dtype)
+    return np.linspace(start, stop, int(count)).astype(v.dtype("dtype"))
 
 
 @op("tril_triu tril triu", "X")
@@ -102,7 +99,7 @@ def _one_hot(v: OpContext) -> Value:
     depth = int(v.scalar("depth", "depth_tensor"))
     if not 0 < depth <= MAX_ELEMENTS:
         raise Unsupported(f"depth {depth}")
-    places = v.emit("Unsqueeze", v.cast(v["X"], np.int64), np.array([len(v.sides(v["X"]))]))
+    places = v.unsqueeze(v.cast(v["X"], np.int64), len(v.sides(v["X"])))
     return v.cast(v.emit("Equal", places, np.arange(depth)), np.float32)
 
 
@@ -131,20 +128,15 @@ def _write(v: OpContext, x: Value, value: Value) -> Value:
         # The value lacks this axis; those behind it stay aligned.
         behind, rank = len(v.sides(x)) - axis - 1, len(v.sides(value))
         if rank > behind:
-            value = v.emit("Unsqueeze", value, np.array([rank - behind]))
-    spans = {}
+            value = v.unsqueeze(value, rank - behind)
+    spans, place = {}, [slice(None)] * len(v.sides(x))
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        side = v.sides(x)[axis]
-        if isinstance(side, Sym):
-            if start != 0 or end < 2**31 - 1 or step != 1:
-                raise Unsupported("an assignment to part of a side that is not known")
-            continue
-        spans[axis] = range(side)[slice(start, end, step)]
-    known_now = isinstance(x, np.ndarray) and x.dtype != object
-    if known_now and isinstance(value, np.ndarray) and value.dtype != object:
-        place = [slice(None)] * len(v.sides(x))
-        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-            place[axis] = slice(start, end, step)
+        side, place[axis] = v.sides(x)[axis], slice(start, end, step)
+        if not isinstance(side, Sym):
+            spans[axis] = range(side)[place[axis]]
+        elif start != 0 or end < FAR or step != 1:
+            raise Unsupported("an assignment to part of a side that is not known")
+    if all(isinstance(a, np.ndarray) and a.dtype != object for a in (x, value)):
         result: np.ndarray = np.array(x)
         result[tuple(place)] = value
         return result
@@ -159,11 +151,12 @@ def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, ra
     if any(len(span) == 0 for _, span in partial):
         return x
     if not partial:
-        same = len(v.sides(value)) == len(v.sides(x)) and v.sides(value) == v.sides(x)
         extra = len(v.sides(value)) - len(v.sides(x))
         if extra > 0:
             value = v.reshape(value, v.sides(value)[extra:])
-        return value if same else v.emit("Expand", value, shape_of(x))
+        elif v.sides(value) == v.sides(x):
+            return value
+        return v.emit("Expand", value, shape_of(x))
     (axis, span), *rest = partial
     side = v.sides(x)[axis]
 

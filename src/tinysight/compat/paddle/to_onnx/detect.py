@@ -11,10 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
-from tinysight.graph.builder import Unsupported, Value, shape_of
+from tinysight.graph.builder import FAR, Unsupported, Value, shape_of
 from tinysight.graph.sides import Sym
 
-_ALL = 2**31 - 1
 _NEVER = np.float32(-3e38)
 
 
@@ -22,11 +21,10 @@ def _column(v: OpContext, x: Value, index: int) -> Value:
     return v.emit("Gather", x, np.array(index), axis=1)
 
 
-@op(
-    "multiclass_nms3 multiclass_nms2 multiclass_nms",
-    "BBoxes Scores RoisNum",
-    "Out Index NmsRoisNum",
-)
+_NAMES = "multiclass_nms3 multiclass_nms2 multiclass_nms"
+
+
+@op(_NAMES, "BBoxes Scores RoisNum", "Out Index NmsRoisNum")
 def _multiclass_nms(v: OpContext) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
@@ -36,26 +34,20 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
         raise Unsupported("nms_eta below 1")
     best, keep = (v.get(n, -1) for n in ("nms_top_k", "keep_top_k"))
     candidates = _candidates(v, scores, best)
-    limit = min(k if k > 0 else _ALL for k in (best, keep))
+    limit = min(k if k > 0 else FAR for k in (best, keep))
     compared = boxes
     if not v.get("normalized", True):
         compared = v.emit("Add", boxes, np.array([0, 0, 1, 1], np.float32))
-    chosen = v.emit(
-        "NonMaxSuppression",
-        compared,
-        candidates,
-        np.array([limit]),
-        np.array([v.get("nms_threshold", 0.3)], np.float32),
-        np.array([v.get("score_threshold", 0.0)], np.float32),
-    )
+    levels = (("nms_threshold", 0.3), ("score_threshold", 0.0))
+    thresholds = (np.array([v.get(*level)], np.float32) for level in levels)
+    limits = (np.array([limit]), *thresholds)
+    chosen = v.emit("NonMaxSuppression", compared, candidates, *limits)
     value = v.emit("GatherND", scores, chosen)
     if keep > 0:
         chosen, value = _best_of_image(v, chosen, value, boxes, keep)
     image, label, index = (_column(v, chosen, i) for i in range(3))
-    place = v.emit(
-        "Concat", *(v.emit("Unsqueeze", c, np.array([1])) for c in (image, index)), axis=1
-    )
-    columns = [v.emit("Unsqueeze", c, np.array([1])) for c in (v.cast(label, np.float32), value)]
+    place = v.emit("Concat", *(v.unsqueeze(column, 1) for column in (image, index)), axis=1)
+    columns = [v.unsqueeze(column, 1) for column in (v.cast(label, np.float32), value)]
     rows = v.emit("Concat", *columns, v.emit("GatherND", boxes, place), axis=1)
     counts = v.emit("ReduceSum", _one_hot(v, image, boxes), np.array([0]), keepdims=0)
     # Place of a row among all boxes of all images.
@@ -63,11 +55,7 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
     flat = index
     if not isinstance(count, Sym):
         flat = v.emit("Add", v.emit("Mul", image, np.array(count)), index)
-    return [
-        rows,
-        v.emit("Unsqueeze", v.cast(flat, np.int32), np.array([1])),
-        v.cast(counts, np.int32),
-    ]
+    return [rows, v.unsqueeze(v.cast(flat, np.int32), 1), v.cast(counts, np.int32)]
 
 
 def _candidates(v: OpContext, scores: Value, best: int) -> Value:
@@ -83,7 +71,7 @@ def _candidates(v: OpContext, scores: Value, best: int) -> Value:
     if isinstance(count, Sym):
         size = v.emit("Min", shape_of(scores)[2:], size)  # type: ignore[assignment]
     top = v.graph.emit_all("TopK", scores, size, axis=2, largest=1, sorted=1)[0]
-    last = v.emit("Slice", top, *(np.array([n]) for n in (-1, _ALL, 2, 1)))
+    last = v.slice(top, 2, -1, FAR)
     return v.emit("Where", v.emit("Less", scores, last), _NEVER, scores)
 
 
@@ -91,11 +79,7 @@ def _one_hot(v: OpContext, image: Value, boxes: Value) -> Value:
     """Rows to images: (rows, images) of 0 and 1."""
     batch = shape_of(boxes)[:1].reshape(())
     images = v.emit("Range", np.array(0), batch, np.array(1))
-    same = v.emit(
-        "Equal",
-        v.emit("Unsqueeze", image, np.array([1])),
-        v.emit("Unsqueeze", images, np.array([0])),
-    )
+    same = v.emit("Equal", v.unsqueeze(image, 1), v.unsqueeze(images, 0))
     return v.cast(same, np.int64)
 
 
@@ -107,12 +91,8 @@ def _best_of_image(
     order = v.graph.emit_all("TopK", value, rows, axis=0, largest=1, sorted=1)[1]
     by_score = v.emit("Gather", chosen, order, axis=0)
     member = _one_hot(v, _column(v, by_score, 0), boxes)
-    rank = v.emit(
-        "ReduceSum",
-        v.emit("Mul", v.emit("CumSum", member, np.array(0)), member),
-        np.array([1]),
-        keepdims=0,
-    )
+    counted = v.emit("Mul", v.emit("CumSum", member, np.array(0)), member)
+    rank = v.emit("ReduceSum", counted, np.array([1]), keepdims=0)
     kept = v.emit("Compress", order, v.emit("LessOrEqual", rank, np.array(keep)), axis=0)
     kept = v.graph.emit_all("TopK", kept, shape_of(kept), axis=0, largest=0, sorted=1)[0]
     return v.emit("Gather", chosen, kept, axis=0), v.emit("Gather", value, kept, axis=0)

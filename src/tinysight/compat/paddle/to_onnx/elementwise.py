@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import numpy as np
 
@@ -19,24 +20,12 @@ def aligned(v: OpContext) -> tuple[Value, Value]:
     axis, rank_x, rank_y = v.get("axis", -1), len(v.sides(x)), len(v.sides(y))
     behind = rank_x - axis - rank_y
     if axis >= 0 and rank_y and behind > 0:
-        ones = np.arange(rank_y, rank_y + behind)
-        y = v.emit("Unsqueeze", y, ones)
-    a, b = known(x)[0], known(y)[0]
-    if a != b:
-        wide = np.promote_types(a, b)
-        x, y = v.cast(x, wide), v.cast(y, wide)
-    return x, y
+        y = v.unsqueeze(y, *range(rank_y, rank_y + behind))
+    wide = np.promote_types(known(x)[0], known(y)[0])
+    return v.cast(x, wide), v.cast(y, wide)
 
 
-def _binary(onnx: str, names: str) -> None:
-    op(names, "X Y")(lambda v: v.emit(onnx, *aligned(v)))
-
-
-def _unary(onnx: str, names: str) -> None:
-    op(names, "X")(lambda v: v.emit(onnx, v["X"]))
-
-
-for _onnx, _names in {
+_BINARY = {
     "Add": "add elementwise_add grad_add",
     "Sub": "subtract elementwise_sub",
     "Mul": "multiply elementwise_mul",
@@ -51,14 +40,15 @@ for _onnx, _names in {
     "GreaterOrEqual": "greater_equal",
     "And": "logical_and",
     "Or": "logical_or",
-}.items():
-    _binary(_onnx, _names)
+}
 _SAME_NAME = (
     "relu sigmoid tanh erf sqrt exp log abs floor ceil round reciprocal sign sin cos softsign"
 )
-for _name in _SAME_NAME.split():
-    _unary(_name.capitalize(), _name)
-_unary("Not", "logical_not")
+_UNARY = {**{name.capitalize(): name for name in _SAME_NAME.split()}, "Not": "logical_not"}
+for _onnx, _names in _BINARY.items():
+    op(_names, "X Y")(lambda v, onnx=_onnx: v.emit(onnx, *aligned(v)))
+for _onnx, _names in _UNARY.items():
+    op(_names, "X")(lambda v, onnx=_onnx: v.emit(onnx, v["X"]))
 
 
 @op("floor_divide elementwise_floordiv", "X Y")
@@ -106,26 +96,9 @@ def _other_log(v: OpContext) -> Value:
 
 
 @op("add_n sum_list", "X")
-def _add_n(v: OpContext) -> Value:
-    total, *rest = v.all("X")
-    for value in rest:
-        total = v.emit("Add", total, value)
-    return total
-
-
-@op("masked_fill", "X Mask Value")
-def _masked_fill(v: OpContext) -> Value:
-    return v.emit("Where", v.cast(v["Mask"], bool), v["Value"], v["X"])
-
-
-@op("where", "Condition X Y")
-def _where(v: OpContext) -> Value:
-    return v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])
-
-
-@op("clip", "X Min Max")
-def _clip(v: OpContext) -> Value:
-    return bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
+def summed(v: OpContext) -> Value:
+    """The sum of several tensors."""
+    return reduce(lambda total, value: v.emit("Add", total, value), v.all("X"))
 
 
 def bounded(v: OpContext, x: Value, low: float, high: float) -> Value:
@@ -185,8 +158,7 @@ def _prelu(v: OpContext) -> Value:
     x, slope = v["X"], v["Alpha"]
     mode = v.get("mode", "all")
     if mode == "channel":
-        tail = [1] * (len(v.sides(x)) - 2)
-        slope = v.emit("Reshape", slope, np.array([-1, *tail]))
+        slope = v.emit("Reshape", slope, np.array([-1, *[1] * (len(v.sides(x)) - 2)]))
     elif mode == "element" and not isinstance(slope, np.ndarray):
         raise Unsupported("prelu with a computed slope")
     return v.emit("PRelu", x, slope)
@@ -194,12 +166,20 @@ def _prelu(v: OpContext) -> Value:
 
 @op("softmax log_softmax", "X")
 def _softmax(v: OpContext) -> Value:
-    x = v["X"]
-    axis = v.axis(v.get("axis", -1), x)
+    x, axis = v["X"], v.own_axis(v["X"])
     name = "Softmax" if v.type == "softmax" else "LogSoftmax"
     return v.emit(name, x, axis=-1 if axis == len(v.sides(x)) - 1 else axis)
 
 
+op("masked_fill", "X Mask Value")(
+    lambda v: v.emit("Where", v.cast(v["Mask"], bool), v["Value"], v["X"])
+)
+op("where", "Condition X Y")(
+    lambda v: v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])
+)
+op("clip", "X Min Max")(
+    lambda v: bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
+)
 op("not_equal", "X Y")(lambda v: v.emit("Not", v.emit("Equal", *aligned(v))))
 op("square", "X")(lambda v: v.emit("Mul", v["X"], v["X"]))
 op("rsqrt", "X")(lambda v: v.emit("Reciprocal", v.emit("Sqrt", v["X"])))
@@ -221,6 +201,5 @@ _with_options("Elu", "elu", alpha=("alpha", 1.0))
 _with_options("LeakyRelu", "leaky_relu", alpha=("alpha negative_slope", 0.02))
 _with_options("HardSigmoid", "hardsigmoid", alpha=("slope", 1 / 6), beta=("offset", 0.5))
 _with_options("HardSigmoid", "hard_sigmoid", alpha=("slope", 0.2), beta=("offset", 0.5))
-_with_options(
-    "Selu", "selu", alpha=("alpha", 1.6732632423543772), gamma=("scale", 1.0507009873554805)
-)
+_SELU = ("alpha", 1.6732632423543772), ("scale", 1.0507009873554805)
+_with_options("Selu", "selu", alpha=_SELU[0], gamma=_SELU[1])

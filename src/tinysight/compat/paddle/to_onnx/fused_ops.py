@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tinysight.compat.paddle.to_onnx.layers import batch_norm, swap_last
+from tinysight.compat.paddle.to_onnx.layers import batch_norm, product_of, swap_last
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
 from tinysight.graph.builder import Unsupported, Value
 
@@ -26,10 +26,7 @@ def _batch_norm_and_activation(v: OpContext) -> Value:
 
 @op("fused_gemm_epilogue", "X Y Bias")
 def _linear_and_activation(v: OpContext) -> Value:
-    x = swap_last(v, v["X"]) if v.get("trans_x", False) else v["X"]
-    y = swap_last(v, v["Y"]) if v.get("trans_y", False) else v["Y"]
-    result = v.emit("Add", v.emit("MatMul", x, y), v["Bias"])
-    return _activated(v, result, v.get("activation", "none"))
+    return _activated(v, v.emit("Add", product_of(v), v["Bias"]), v.get("activation", "none"))
 
 
 @op("swiglu", "X Y")
@@ -39,10 +36,10 @@ def _swiglu(v: OpContext) -> Value:
         y = v["Y"]
     else:
         axis = len(v.sides(x)) - 1
-        side = v.side(x, axis)
-        if side % 2:
+        half, odd = divmod(v.side(x, axis), 2)
+        if odd:
             raise Unsupported("half of a side that is odd")
-        x, y = v.graph.emit_all("Split", x, np.array([side // 2] * 2), axis=axis)
+        x, y = v.graph.emit_all("Split", x, np.array([half, half]), axis=axis)
     return v.emit("Mul", v.emit("Mul", x, v.emit("Sigmoid", x)), y)
 
 

@@ -22,16 +22,13 @@ def _interpolate(v: OpContext) -> Value:
     x = v["X"]
     if v.get("data_layout data_format", "NCHW") not in ("NCHW", "NCW"):
         raise Unsupported("layout")
-    mode = _MODES[v.get("interp_method", v.type.partition("_")[0])]
-    sides = v.sides(x)
-    attributes: dict[str, Any] = {"mode": mode}
+    mode, sides = _MODES[v.get("interp_method", v.type.partition("_")[0])], v.sides(x)
+    coordinates, nearest = "half_pixel", ""
     if v.get("align_corners", True):
         coordinates, nearest = "align_corners", "round_prefer_ceil"
     elif mode == "nearest" or (mode == "linear" and v.get("align_mode", 1) == 1):
         coordinates, nearest = "asymmetric", "floor"
-    else:
-        coordinates, nearest = "half_pixel", ""
-    attributes["coordinate_transformation_mode"] = coordinates
+    attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
     if mode == "nearest":
         attributes["nearest_mode"] = nearest
     if mode == "cubic":
@@ -68,7 +65,7 @@ def _fold(v: OpContext) -> Value:
     """Columns back to windows; where windows do not overlap, by moving them."""
     x, size = v["X"], v.integers("output_sizes")
     kernel, strides = v.integers("kernel_sizes"), v.integers("strides", [1, 1])
-    dilations, pads = (v.integers("dilations", [1, 1]), v.integers("paddings", [0, 0]))
+    dilations, pads = v.integers("dilations", [1, 1]), v.integers("paddings", [0, 0])
     pads = pads * 2 if len(pads) == 2 else pads
     n, columns, _ = v.sides(x)
     (kh, kw), (h, w) = kernel, size
@@ -87,8 +84,7 @@ def _unfold(v: OpContext) -> Value:
     x = v["X"]
     kernel, strides = v.integers("kernel_sizes"), v.integers("strides")
     dilations, pads = v.integers("dilations"), v.integers("paddings")
-    if len(pads) == 2:
-        pads = pads * 2
+    pads = pads * 2 if len(pads) == 2 else pads
     n, c = v.sides(x)[:2]
     sides = v.numbers(v.sides(x)[2:])
     if any(pads):
@@ -142,11 +138,6 @@ def _padded(v: OpContext, before: list[int], after: list[int], mode: str, value:
     return v.emit("Pad", x, np.array(before + after), *fill, mode=onnx)
 
 
-@op("pixel_shuffle", "X")
-def _pixel_shuffle(v: OpContext) -> Value:
-    return v.emit("DepthToSpace", v["X"], blocksize=v.get("upscale_factor", 1), mode="CRD")
-
-
 @op("pixel_unshuffle", "X")
 def _pixel_unshuffle(v: OpContext) -> Value:
     factor = v.get("downscale_factor", 1)
@@ -164,3 +155,8 @@ def _channel_shuffle(v: OpContext) -> Value:
     split = v.reshape(v["X"], [n, groups, c // groups, *rest])
     moved = v.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(sides) + 1)])
     return v.reshape(moved, sides)
+
+
+op("pixel_shuffle", "X")(
+    lambda v: v.emit("DepthToSpace", v["X"], blocksize=v.get("upscale_factor", 1), mode="CRD")
+)

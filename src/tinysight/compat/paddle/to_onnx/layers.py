@@ -10,9 +10,10 @@ import numpy as np
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
 from tinysight.graph.builder import Unsupported, Value, known
 from tinysight.graph.folding import MAX_ELEMENTS
-from tinysight.graph.sides import Side, Sym
+from tinysight.graph.sides import Side, Sym, product
 
 Single: TypeAlias = Callable[[OpContext], Value]
+Ints: TypeAlias = Sequence[int]
 
 
 def either_layout(image: str) -> Callable[[Single], Single]:
@@ -42,22 +43,19 @@ def _channels_first(v: OpContext) -> None:
         raise Unsupported("a program that was already fused for one engine")
 
 
-def _pads(
-    v: OpContext, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> dict[str, Any]:
+def _pads(v: OpContext, x: Value, kernel: Ints, strides: Ints, dilations: Ints) -> dict[str, Any]:
     """`pads` (or `auto_pad`, where sides are not known) from `paddings` and `padding_algorithm`."""
     algorithm, rank = v.get("padding_algorithm", "EXPLICIT"), len(kernel)
     if algorithm == "VALID":
         return {"pads": [0] * 2 * rank}
     if algorithm == "SAME":
-        before, after = [], []
-        for side, k, s, d in zip(v.sides(x)[2:], kernel, strides, dilations, strict=True):
-            if isinstance(side, Sym):
-                return {"auto_pad": "SAME_UPPER"}
-            total = max((-(-side // s) - 1) * s + d * (k - 1) + 1 - side, 0)
-            before.append(total // 2)  # the odd one goes to the end
-            after.append(total - total // 2)
-        return {"pads": before + after}
+        sides = v.sides(x)[2:]
+        if any(isinstance(side, Sym) for side in sides):
+            return {"auto_pad": "SAME_UPPER"}
+        windows = zip(v.numbers(sides), kernel, strides, dilations, strict=True)
+        totals = [max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0) for n, k, s, d in windows]
+        # The odd one goes to the end.
+        return {"pads": [n // 2 for n in totals] + [n - n // 2 for n in totals]}
     given = v.integers("paddings", [0] * rank)
     if len(given) == rank:
         return {"pads": given * 2}
@@ -78,8 +76,8 @@ def _convolution(v: OpContext) -> Value:
         dilations = [1] * len(kernel)  # as PaddleClas does
     pads = _pads(v, x, kernel, strides, dilations)
     attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **pads}
-    bias = [v["Bias"]] if "Bias" in v else []
-    return v.emit("Conv", x, w, *bias, group=v.get("groups", 1) or 1, **attributes)
+    inputs = [x, w, v["Bias"]] if "Bias" in v else [x, w]
+    return v.emit("Conv", *inputs, group=v.get("groups", 1) or 1, **attributes)
 
 
 @op("conv2d_transpose depthwise_conv2d_transpose", "Input Filter OutputSize", "Output")
@@ -127,7 +125,7 @@ def _pool(v: OpContext) -> Value:
 
 
 def _ceil(
-    pads: dict[str, Any], sides: Sequence[Side], kernel: Sequence[int], strides: Sequence[int]
+    pads: dict[str, Any], sides: Sequence[Side], kernel: Ints, strides: Ints
 ) -> dict[str, Any]:
     """Round the number of windows up by padding the end: engines differ in how they read `ceil_mode`."""
     if "pads" not in pads or any(isinstance(s, Sym) for s in sides):
@@ -142,29 +140,23 @@ def _ceil(
 def _adaptive(v: OpContext, x: Value, size: Sequence[int], average: bool) -> Value:
     if all(s == 1 for s in size):
         return v.emit("GlobalAveragePool" if average else "GlobalMaxPool", x)
-    sides = v.sides(x)[2:]
-    known_sides = v.numbers(sides)
-    if tuple(known_sides) == tuple(size):
+    both = [*zip(v.numbers(v.sides(x)[2:]), size, strict=True)]
+    if all(side == out for side, out in both):
         return x
     if not all(0 < out <= 4096 for out in size):
         raise Unsupported(f"adaptive pooling to {list(size)}")
-    if all(side % out == 0 for side, out in zip(known_sides, size, strict=True)):
-        steps = [side // out for side, out in zip(known_sides, size, strict=True)]
+    if all(side % out == 0 for side, out in both):
+        steps = [side // out for side, out in both]
         name = "AveragePool" if average else "MaxPool"
         return v.emit(name, x, kernel_shape=steps, strides=steps, pads=[0] * 2 * len(steps))
-    for axis, (side, out) in enumerate(zip(known_sides, size, strict=True), 2):
+    name = "ReduceMean" if average else "ReduceMax"
+    for axis, (side, out) in enumerate(both, 2):
         # Windows of uneven length; the mean over a rectangle is the mean of the means of its rows.
-        parts = [
-            _band(v, x, axis, i * side // out, -(-(i + 1) * side // out), average)
-            for i in range(out)
-        ]
+        ends = ((i * side // out, -(-(i + 1) * side // out)) for i in range(out))
+        bands = (v.slice(x, axis, start, end) for start, end in ends)
+        parts = [v.emit(name, band, np.array([axis]), keepdims=1) for band in bands]
         x = v.emit("Concat", *parts, axis=axis)
     return x
-
-
-def _band(v: OpContext, x: Value, axis: int, start: int, end: int, average: bool) -> Value:
-    band = v.slice(x, axis, start, end)
-    return v.emit("ReduceMean" if average else "ReduceMax", band, np.array([axis]), keepdims=1)
 
 
 def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
@@ -200,9 +192,8 @@ def _layer_norm(v: OpContext) -> Value:
     if "Scale" not in v and np.prod(shape, dtype=float) > MAX_ELEMENTS:
         raise Unsupported(f"normalised sides {tail}")
     scale = v["Scale"] if "Scale" in v else np.ones(tail, known(x)[0])
-    parts = [v.emit("Reshape", scale, shape)]
-    if "Bias" in v:
-        parts.append(v.emit("Reshape", v["Bias"], shape))
+    given = [scale, v["Bias"]] if "Bias" in v else [scale]
+    parts = [v.emit("Reshape", value, shape) for value in given]
     epsilon = float(v.get("epsilon", 1e-05))
     last = axis == len(v.sides(x)) - 1
     return v.emit("LayerNormalization", x, *parts, axis=-1 if last else axis, epsilon=epsilon)
@@ -233,7 +224,7 @@ def _group_norm(v: OpContext) -> Value:
 @op("norm l2_normalize", "X")
 def _l2_normalise(v: OpContext) -> Value:
     x = v["X"]
-    axes, epsilon = (np.array([v.axis(v.get("axis", -1), x)]), v.get("epsilon", 1e-10))
+    axes, epsilon = np.array([v.own_axis(x)]), v.get("epsilon", 1e-10)
     total = v.emit("ReduceSum", v.emit("Mul", x, x), axes, keepdims=1)
     return v.emit("Div", x, v.emit("Sqrt", v.emit("Add", total, v.like(epsilon, x))))
 
@@ -241,26 +232,30 @@ def _l2_normalise(v: OpContext) -> Value:
 def swap_last(v: OpContext, x: Value) -> Value:
     """`x` with its last two axes exchanged; vectors stay."""
     rank = len(v.sides(x))
-    if rank < 2:
-        return x
-    return v.emit("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
+    order = [*range(rank - 2), rank - 1, rank - 2]
+    return x if rank < 2 else v.emit("Transpose", x, perm=order)
 
 
 @op("matmul matmul_v2 bmm", "X Y")
 def _matmul(v: OpContext) -> Value:
+    result, alpha = product_of(v), v.get("alpha", 1.0)
+    return result if alpha == 1 else v.emit("Mul", result, v.like(alpha, result))
+
+
+def product_of(v: OpContext) -> Value:
+    """The matrix product of X and Y, each with its last two axes exchanged first where that is asked for."""
     x, y = v["X"], v["Y"]
     if v.get("trans_x transpose_x transpose_X", False):
         x = swap_last(v, x)
     if v.get("trans_y transpose_y transpose_Y", False):
         y = swap_last(v, y)
-    result, alpha = v.emit("MatMul", x, y), v.get("alpha", 1.0)
-    return result if alpha == 1 else v.emit("Mul", result, v.like(alpha, result))
+    return v.emit("MatMul", x, y)
 
 
 @op("mul", "X Y")
 def _flat_matmul(v: OpContext) -> Value:
     x, y = v["X"], v["Y"]
-    split_x, split_y = (v.get("x_num_col_dims", 1), v.get("y_num_col_dims", 1))
+    split_x, split_y = v.get("x_num_col_dims", 1), v.get("y_num_col_dims", 1)
     head, tail = v.sides(x)[:split_x], v.sides(y)[split_y:]
     if split_y != 1 or len(v.sides(y)) != 2:
         y = _flat(v, y, split_y)
@@ -270,8 +265,6 @@ def _flat_matmul(v: OpContext) -> Value:
 
 
 def _flat(v: OpContext, x: Value, split: int) -> Value:
-    from tinysight.graph.sides import product
-
     sides = v.sides(x)
     return v.reshape(x, [product(sides[:split]), product(sides[split:])])
 

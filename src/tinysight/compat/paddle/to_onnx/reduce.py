@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_letters
-from typing import Any
 
 import numpy as np
 
+from tinysight.compat.paddle.to_onnx.elementwise import summed
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
 from tinysight.graph.builder import Unsupported, Value, reduce_mean
 from tinysight.graph.folding import MAX_ELEMENTS
-from tinysight.graph.sides import Sym
+from tinysight.graph.sides import as_vector
 
 _REDUCTIONS = {
-    "mean": "ReduceMean",
-    "sum": "ReduceSum",
-    "max": "ReduceMax",
-    "min": "ReduceMin",
-    "prod": "ReduceProd",
-    "amax": "ReduceMax",
-    "amin": "ReduceMin",
-    "logsumexp": "ReduceLogSumExp",
+    **{name: f"Reduce{name.capitalize()}" for name in ("mean", "sum", "max", "min", "prod")},
+    **{"amax": "ReduceMax", "amin": "ReduceMin", "logsumexp": "ReduceLogSumExp"},
 }
 
 
@@ -48,10 +42,7 @@ def _keep(v: OpContext) -> bool:
 @op(" ".join(f"{n} reduce_{n}" for n in _REDUCTIONS), "X Axis")
 def _reduce(v: OpContext) -> Value:
     if v.type == "sum" and not v.has("keepdim"):  # the legacy `sum` adds tensors
-        total, *rest = v.all("X")
-        for value in rest:
-            total = v.emit("Add", total, value)
-        return total
+        return summed(v)
     x = v["X"]
     if v.has_dtype("out_dtype dtype"):
         x = v.cast(x, v.dtype("out_dtype dtype"))
@@ -70,13 +61,11 @@ def _p_norm(v: OpContext) -> Value:
     order = float(v.get("porder", 2.0)) if v.type == "p_norm" else 2.0
     flat = v.get("asvector reduce_all", False)
     axes = [] if flat else _axes(v) or [-1]
-    match order:
-        case 1.0 | 2.0:
-            return reduced(v, f"ReduceL{int(order)}", x, axes, _keep(v))
-        case _ if np.isinf(order):
-            return reduced(
-                v, "ReduceMax" if order > 0 else "ReduceMin", v.emit("Abs", x), axes, _keep(v)
-            )
+    if order in (1, 2):
+        return reduced(v, f"ReduceL{int(order)}", x, axes, _keep(v))
+    if np.isinf(order):
+        name = "ReduceMax" if order > 0 else "ReduceMin"
+        return reduced(v, name, v.emit("Abs", x), axes, _keep(v))
     powers = v.emit("Pow", v.emit("Abs", x), v.like(order, x))
     return v.emit("Pow", reduced(v, "ReduceSum", powers, axes, _keep(v)), v.like(1 / order, x))
 
@@ -87,7 +76,7 @@ def _arg(v: OpContext) -> Value:
     axis = int(v.scalar("axis", "Axis", -1))
     keep = bool(v.get("keepdims", False))
     if v.get("flatten", False):
-        x, axis = v.emit("Reshape", x, np.array([-1])), 0
+        x, axis = v.flat(x), 0
     name = "ArgMax" if "max" in v.type else "ArgMin"
     found = v.emit(name, x, axis=v.axis(axis, x), keepdims=int(keep))
     wanted = v.get("dtype", "int64")
@@ -96,27 +85,25 @@ def _arg(v: OpContext) -> Value:
 
 @op("top_k top_k_v2 topk", "X K", "Out Indices")
 def _top_k(v: OpContext) -> list[Value]:
-    x, count = v["X"], np.array([int(v.scalar("k", "K", 1))])
-    axis = v.axis(v.get("axis", -1), x)
-    largest = int(v.get("largest", True))
-    return v.graph.emit_all("TopK", x, count, axis=axis, largest=largest, sorted=1)
+    return _sorted(v, np.array([int(v.scalar("k", "K", 1))]), v.get("largest", True))
+
+
+def _sorted(v: OpContext, count: Value, largest: bool) -> list[Value]:
+    axis, order = v.own_axis(v["X"]), int(largest)
+    return v.graph.emit_all("TopK", v["X"], count, axis=axis, largest=order, sorted=1)
 
 
 @op("argsort", "X", "Out Indices")
 def _argsort(v: OpContext) -> list[Value]:
-    x = v["X"]
-    axis = v.axis(v.get("axis", -1), x)
-    side = v.sides(x)[axis]
-    count: Any = np.array([side], object if isinstance(side, Sym) else np.int64)
-    largest = int(v.get("descending", False))
-    return v.graph.emit_all("TopK", x, count, axis=axis, largest=largest, sorted=1)
+    side = v.sides(v["X"])[v.own_axis(v["X"])]
+    return _sorted(v, as_vector([side]), v.get("descending", False))
 
 
 @op("cumsum", "X Axis")
 def _cumsum(v: OpContext) -> Value:
     x, axis = v["X"], int(v.scalar("axis", "Axis", -1))
     if v.get("flatten", False):
-        x, axis = v.emit("Reshape", x, np.array([-1])), 0
+        x, axis = v.flat(x), 0
     options = {name: int(v.get(name, False)) for name in ("exclusive", "reverse")}
     return v.emit("CumSum", x, np.array(v.axis(axis, x)), **options)
 
@@ -130,11 +117,6 @@ def _gather(v: OpContext) -> Value:
     return v.emit("Gather", x, index, axis=v.axis(axis, x))
 
 
-@op("index_select", "X Index")
-def _index_select(v: OpContext) -> Value:
-    return v.emit("Gather", v["X"], v["Index"], axis=v.axis(v.get("dim axis", 0), v["X"]))
-
-
 @op("lookup_table_v2 lookup_table embedding", "Ids W")
 def _embedding(v: OpContext) -> Value:
     index = v["Ids"]
@@ -145,16 +127,15 @@ def _embedding(v: OpContext) -> Value:
 
 @op("take_along_axis", "Input Index", "Result")
 def _take_along_axis(v: OpContext) -> Value:
-    axis = v.get("Axis axis", 0)
-    return v.emit("GatherElements", v["Input"], v["Index"], axis=v.axis(axis, v["Input"]))
+    axis = v.own_axis(v["Input"], 0, "Axis axis")
+    return v.emit("GatherElements", v["Input"], v["Index"], axis=axis)
 
 
 @op("einsum", "Operands")
 def _einsum(v: OpContext) -> Value:
     operands = v.all("Operands")
-    equation = str(v.get("equation", ""))
     ranks = [len(v.sides(operand)) for operand in operands]
-    return v.emit("Einsum", *operands, equation=explicit_einsum(equation, ranks))
+    return v.emit("Einsum", *operands, equation=explicit_einsum(str(v.get("equation", "")), ranks))
 
 
 def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
@@ -177,9 +158,8 @@ def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
     if max(hidden) > len(spare):
         raise Unsupported(f"equation {equation!r:.60} with too many axes")
     dots = "".join(spare[: max(hidden)])
-    written = [
-        part.replace("...", dots[len(dots) - n :]) for part, n in zip(parts, hidden, strict=True)
-    ]
+    both = zip(parts, hidden, strict=True)
+    written = [part.replace("...", dots[len(dots) - n :]) for part, n in both]
     if not arrow:
         plain = "".join(parts).replace("...", "")
         result = "..." + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
@@ -189,11 +169,14 @@ def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
 @op("repeat_interleave", "X")
 def _repeat_interleave(v: OpContext) -> Value:
     x, times = v["X"], v.get("Repeats repeats", 1)
-    axis = v.axis(v.get("dim axis", 0), x)
+    axis = v.own_axis(x, 0, "dim axis")
     side = v.side(x, axis)
     if not 0 < times * side <= MAX_ELEMENTS:
         raise Unsupported(f"{times} times {side}")
     return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)
 
 
+op("index_select", "X Index")(
+    lambda v: v.emit("Gather", v["X"], v["Index"], axis=v.own_axis(v["X"], 0, "dim axis"))
+)
 op("gather_nd", "X Index")(lambda v: v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64)))

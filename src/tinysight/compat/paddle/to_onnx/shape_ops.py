@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
@@ -18,12 +16,11 @@ def _reshape(v: OpContext) -> Value:
     x, target = v["X"], v.vector(name, "Shape", "ShapeTensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Reshape", x, target)
-    old = v.sides(x)
-    if any(not isinstance(s, Sym) and s == 0 and i >= len(old) for i, s in enumerate(target)):
-        raise Unsupported("a 0 in a shape that copies no side")
-    sides = [
-        old[i] if not isinstance(s, Sym) and s == 0 else s for i, s in enumerate(target.tolist())
-    ]
+    sides, old = target.tolist(), v.sides(x)
+    for i in [i for i, side in enumerate(sides) if not isinstance(side, Sym) and side == 0]:
+        if i >= len(old):
+            raise Unsupported("a 0 in a shape that copies no side")
+        sides[i] = old[i]
     if sum(is_open(s) for s in sides) > 1:
         raise Unsupported(f"shape {target.tolist()!r:.60}")
     return v.reshape(x, sides)
@@ -88,21 +85,18 @@ def _concat(v: OpContext) -> Value:
 
 @op("stack", "X", "Y")
 def _stack(v: OpContext) -> Value:
-    parts, axis = v.all("X"), v.get("axis", 0)
-    rank = len(v.sides(parts[0])) + 1
-    axis = axis % rank
-    return v.emit("Concat", *(v.emit("Unsqueeze", p, np.array([axis])) for p in parts), axis=axis)
+    parts = v.all("X")
+    axis = v.get("axis", 0) % (len(v.sides(parts[0])) + 1)
+    return v.emit("Concat", *(v.unsqueeze(part, axis) for part in parts), axis=axis)
 
 
 @op("split split_with_num", "X SectionsTensor AxisTensor")
 def _split(v: OpContext) -> list[Value]:
-    x = v["X"]
-    if v.type == "split_with_num":
-        [axis], sections = v.constants("axis", "SectionsTensor"), []
-    else:
-        [axis] = v.constants("axis", "AxisTensor")
-        given = v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")
-        sections = v.constants("sections", "SectionsTensor", "SectionsTensorList") if given else []
+    x, by_count, sections = v["X"], v.type == "split_with_num", list[int]()
+    [axis] = v.constants("axis", "SectionsTensor" if by_count else "AxisTensor")
+    given = v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")
+    if given and not by_count:
+        sections = v.constants("sections", "SectionsTensor", "SectionsTensorList")
     axis = v.axis(axis, x)
     side = v.side(x, axis)
     if not sections:
@@ -119,35 +113,23 @@ def _split(v: OpContext) -> list[Value]:
 
 @op("unbind unstack", "X", "Y")
 def _unbind(v: OpContext) -> list[Value]:
-    x = v["X"]
-    axis = v.axis(v.get("axis", 0), x)
+    x, axis = v["X"], v.own_axis(v["X"], 0)
     side = v.side(x, axis)
     if side > 4096:
         raise Unsupported(f"{side} parts")
     return [v.emit("Gather", x, np.array(i), axis=axis) for i in range(side)]
 
 
-@op("slice", "Input StartsTensor EndsTensor")
+@op("slice strided_slice", "Input StartsTensor EndsTensor StridesTensor")
 def _slice(v: OpContext) -> Value:
+    """Without the axes that `decrease_axis` names."""
+    x, whole = v["Input"], False
     starts = v.vector("starts", "StartsTensor", "StartsTensorList")
     ends = v.vector("ends", "EndsTensor", "EndsTensorList")
-    return cut(v, v["Input"], v.integers("axes"), starts, ends)
-
-
-@op("strided_slice", "Input StartsTensor EndsTensor StridesTensor")
-def _strided_slice(v: OpContext) -> Value:
-    starts = v.vector("starts", "StartsTensor", "StartsTensorList")
-    ends = v.vector("ends", "EndsTensor", "EndsTensorList")
-    steps = v.constants("strides", "StridesTensor", "StridesTensorList")
-    return cut(v, v["Input"], v.integers("axes"), starts, ends, steps)
-
-
-def cut(
-    v: OpContext, x: Value, axes: list[int], starts: Value, ends: Value, steps: Sequence[int] = ()
-) -> Value:
-    """A slice, without the axes that `decrease_axis` names."""
-    axes, steps, sides = [v.axis(a, x) for a in axes], steps or [1] * len(axes), v.sides(x)
-    whole = False
+    axes, sides = [v.axis(a, x) for a in v.integers("axes")], v.sides(x)
+    steps = [1] * len(axes)
+    if v.type == "strided_slice":
+        steps = v.constants("strides", "StridesTensor", "StridesTensorList") or steps
     if isinstance(starts, np.ndarray) and isinstance(ends, np.ndarray) and starts.dtype != object:
         # An end that says "the whole side", as the far end: that needs no value of the running model.
         far = [isinstance(e, Sym) and e == sides[a] for a, e in zip(axes, ends, strict=True)]
@@ -207,8 +189,7 @@ def _roll_op(v: OpContext) -> Value:
     x, shifts = v["X"], v.constants("shifts", "ShiftsTensor")
     axes = v.integers("axis", [])
     if not axes:
-        flat = v.emit("Reshape", x, np.array([-1]))
-        return v.reshape(_roll(v, flat, 0, shifts[0]), v.sides(x))
+        return v.reshape(_roll(v, v.flat(x), 0, shifts[0]), v.sides(x))
     for axis, shift in zip(axes, shifts, strict=True):
         x = _roll(v, x, v.axis(axis, x), shift)
     return x
@@ -227,26 +208,18 @@ def _roll(v: OpContext, x: Value, axis: int, shift: int) -> Value:
 @op("flip reverse", "X")
 def _flip(v: OpContext) -> Value:
     x, axes = v["X"], v.integers("axis")
-    far = np.array([-FAR - 1] * len(axes))
-    ones = np.array([-1] * len(axes))
+    ones, far = np.array([-1] * len(axes)), np.array([-FAR - 1] * len(axes))
     return v.emit("Slice", x, ones, far, np.array([v.axis(a, x) for a in axes]), ones)
-
-
-@op("assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output", "X")
-def _assign(v: OpContext) -> Value:
-    return v["X"]
 
 
 @op("meshgrid", "X")
 def _meshgrid(v: OpContext) -> list[Value]:
     parts = v.all("X")
     sides = [v.sides(part)[0] if v.sides(part) else 1 for part in parts]
-    target = as_vector(sides)
-    made = []
-    for axis, part in enumerate(parts):
-        shape = [side if i == axis else 1 for i, side in enumerate(sides)]
-        made.append(v.emit("Expand", v.reshape(part, shape), target))
-    return made
+    rank, target = len(parts), as_vector(sides)
+    shapes = ([1] * i + [side] + [1] * (rank - 1 - i) for i, side in enumerate(sides))
+    both = zip(parts, shapes, strict=True)
+    return [v.emit("Expand", v.reshape(part, shape), target) for part, shape in both]
 
 
 @op("broadcast_tensors", "X")
@@ -256,4 +229,7 @@ def _broadcast_tensors(v: OpContext) -> list[Value]:
     return [v.emit("Expand", part, target) for part in parts]
 
 
+op("assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output", "X")(
+    lambda v: v["X"]
+)
 op("shape shape64", "Input")(lambda v: shape_of(v["Input"]))

@@ -62,15 +62,13 @@ class OpContext:
         # An underscore marks one that works in place, which makes no difference here.
         self.type = operator.type if operator.type in TABLE else operator.type.rstrip("_")
         self._inputs: dict[str, list[Any]] = {}
+        numbered = {str(i): name for i, name in enumerate(entry.inputs)}
         for slot, names in operator.inputs.items():
-            name = slot
-            if slot.isdigit():
-                name = entry.inputs[int(slot)] if int(slot) < len(entry.inputs) else slot
             found: list[Any] = []
             for value in (values[n] for n in names):
-                found.extend(value) if isinstance(value, list) else found.append(value)
+                found += value if isinstance(value, list) else [value]
             if found:
-                self._inputs[name] = found
+                self._inputs[numbered.get(slot, slot)] = found
 
     def replaced(self, name: str, value: Value, **attributes: Any) -> OpContext:
         """The same operator with another input and other attributes."""
@@ -108,8 +106,6 @@ class OpContext:
     def integers(self, names: str, default: Sequence[int] | None = None) -> list[int]:
         """A list-of-integers attribute; a single number is a list of one."""
         value = self.get(names, default)
-        if value is None:
-            raise Unsupported(f"attribute {names} is missing")
         try:
             return [int(v) for v in (value if isinstance(value, list | tuple) else [value])]
         except (TypeError, ValueError):
@@ -120,10 +116,9 @@ class OpContext:
         if tensor in self and len(self.all(tensor)) == 1:
             value = self[tensor]
             if len(known(value)[1]) != 1:
-                value = self.emit("Reshape", value, np.array([-1]))
+                value = self.flat(value)
             return self.cast(value, np.int64)
-        parts = self.all(tensors) or self.all(tensor)
-        if parts:
+        if parts := self.all(tensors) or self.all(tensor):
             one = np.array([1])
             vectors = [self.cast(self.emit("Reshape", part, one), np.int64) for part in parts]
             return self.emit("Concat", *vectors, axis=0)
@@ -185,15 +180,24 @@ class OpContext:
         """The shape of a value."""
         return known(value)[1]
 
+    def unsqueeze(self, value: Value, *axes: int) -> Value:
+        """`value` with an axis of length 1 at each of `axes`."""
+        return self.emit("Unsqueeze", value, np.array(axes))
+
+    def flat(self, value: Value) -> Value:
+        """`value` with one axis."""
+        return self.emit("Reshape", value, np.array([-1]))
+
     def numbers(self, sides: Sequence[Side]) -> list[int]:
         """Sides that have to be known while translating.
 
         Raises:
             Unsupported: one of them depends on the input.
         """
-        if any(isinstance(side, Sym) for side in sides):
+        found = [int(side) for side in sides if not isinstance(side, Sym)]
+        if len(found) < len(sides):
             raise Unsupported("sides that are not known")
-        return [int(side) for side in sides if not isinstance(side, Sym)]
+        return found
 
     def side(self, value: Value, axis: int) -> int:
         """The size of one axis, which has to be known while translating."""
@@ -209,3 +213,7 @@ class OpContext:
         if not -rank <= number < max(rank, 1):
             raise Unsupported(f"axis {number} of a tensor with {rank} axes")
         return number % max(rank, 1)
+
+    def own_axis(self, value: Value, default: int = -1, names: str = "axis") -> int:
+        """The axis that an attribute names, counted from the front."""
+        return self.axis(self.get(names, default), value)

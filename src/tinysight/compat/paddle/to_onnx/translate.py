@@ -66,13 +66,12 @@ def to_model(
         try:
             fuse(graph)
             size = sum(c.nbytes for c in graph.constants.values())
-            if size > MAX_BYTES:
-                what = f"{size} bytes of weights do not fit one ONNX file"
-                raise WeightsError(str(paddle.folder), what)
-            return builder.to_model(graph)
+            if size <= MAX_BYTES:
+                return builder.to_model(graph)
+            what = f"{size} bytes of weights do not fit one ONNX file"
         except NONSENSE as error:
             what = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
-            raise WeightsError(str(paddle.folder), what) from error
+    raise WeightsError(str(paddle.folder), what)
 
 
 def covered(kind: str) -> Handler | None:
@@ -108,8 +107,8 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
             raise WeightsError(where, f"input {name}: {error}") from None
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
-            what, hint = f"parameter {name} is bfloat16", "export the network in float32"
-            raise WeightsError(where, what, hint)
+            hint = "export the network in float32"
+            raise WeightsError(where, f"parameter {name} is bfloat16", hint)
         values[value] = model.weights[name]
         graph.name_constant(values[value], name)
     for index, op in enumerate(ops):
@@ -119,9 +118,8 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
             what = f"operator {index} ({op.type}): {error}"
             raise WeightsError(where, what, "not covered") from None
         except NONSENSE as error:
-            why = f"{type(error).__name__} {str(error)[:100]}"
-            what = f"operator {index} ({op.type}) cannot be translated: {why}"
-            raise WeightsError(where, what) from None
+            why = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
+            raise WeightsError(where, f"operator {index} ({op.type}) {why}") from None
     _outputs(graph, program, values, outputs, where)
     return graph
 
@@ -139,8 +137,7 @@ def _needed(program: Program) -> list[Op]:
 
 def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
     used = [name for names in op.inputs.values() for name in names]
-    missing = [name for name in used if name not in values]
-    if missing:
+    if missing := [name for name in used if name not in values]:
         raise Unsupported(f"reads {missing[0][:80]!r}, which nothing has made")
     outputs = {slot: names for slot, names in op.outputs.items() if names}
     result: Any
