@@ -76,13 +76,9 @@ def load(folder: Path, plan: Iterable[Shard]) -> Iterator[Row]:
 
 
 def run(
-    names: Iterable[str],
-    output: Path,
-    key: str,
-    size: int,
-    predict: Predict,
+    names: Iterable[str], output: Path, key: str, size: int, predict: Predict,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[int, int]:
+) -> tuple[int, int]:  # fmt: skip
     """Predict every image and write the results, in order, to `output`.
 
     Until all are made they lie in a folder beside it, `OUTPUT.<key>.shards`.

@@ -144,12 +144,9 @@ def unseal(text: bytes, where: str, newest: int) -> tuple[int, dict[str, Any]]:
 
 
 def read_keys(
-    kind: Any,
-    tree: Mapping[str, Any],
-    where: str,
-    required: Collection[str],
+    kind: Any, tree: Mapping[str, Any], where: str, required: Collection[str],
     known: Collection[str],
-) -> Any:
+) -> Any:  # fmt: skip
     """The named tuple `kind` from the keys of a sealed file; absent keys take their defaults.
 
     Raises:

@@ -161,11 +161,9 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
 
 
 def _write_all(
-    pipeline: BundlePipeline[Any],
-    images: Iterator[ImageInput],
-    out: Output,
+    pipeline: BundlePipeline[Any], images: Iterator[ImageInput], out: Output,
     bar: ProgressLine | None,
-) -> None:
+) -> None:  # fmt: skip
     from tinysight.tasks.results import Unreadable
 
     try:

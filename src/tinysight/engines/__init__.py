@@ -73,13 +73,9 @@ def package_version(package: str) -> str:
 
 
 def open_engine(
-    bundle: Bundle,
-    name: str = "onnxruntime",
-    *,
-    precision: str = "f32",
-    threads: int = 1,
+    bundle: Bundle, name: str = "onnxruntime", *, precision: str = "f32", threads: int = 1,
     streams: int = 1,
-) -> Engine:
+) -> Engine:  # fmt: skip
     """Open a bundle's network in an engine.
 
     Args:

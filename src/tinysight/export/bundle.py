@@ -51,15 +51,10 @@ _IMAGES = 200  # of the evaluation list, evenly spread, for the parity check
 
 
 def export_bundle(
-    run_or_checkpoint: str | Path | None,
-    out: str | Path,
-    *,
-    recipe: Recipe | None = None,
-    images: Source | None = None,
-    tolerance: float = 1e-4,
-    overwrite: bool = False,
+    run_or_checkpoint: str | Path | None, out: str | Path, *, recipe: Recipe | None = None,
+    images: Source | None = None, tolerance: float = 1e-4, overwrite: bool = False,
     licence: str = "",
-) -> Bundle:
+) -> Bundle:  # fmt: skip
     """Make a bundle of a trained network and check that it gives the same results.
 
     Images of the run's evaluation list (up to 200, evenly spread) and those of `images` run from file

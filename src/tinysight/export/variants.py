@@ -66,17 +66,10 @@ def predict_images(manifest: Manifest, samples: Sequence[Sample], predict: Predi
 
 
 def add_variants(
-    bundle: Bundle,
-    names: Sequence[str],
-    checked_on: Sequence[Sample],
-    *,
-    precision: str = "fp32",
-    calibrate: Sequence[Sample] = (),
-    limit: float | None = None,
-    max_loss: float = 0.5,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-) -> Bundle:
+    bundle: Bundle, names: Sequence[str], checked_on: Sequence[Sample], *, precision: str = "fp32",
+    calibrate: Sequence[Sample] = (), limit: float | None = None, max_loss: float = 0.5,
+    out: str | Path | None = None, overwrite: bool = False,
+) -> Bundle:  # fmt: skip
     """Write the network of `bundle` in the formats of other engines, beside `model.onnx`.
 
     Every variant is loaded again from the files that were written, run on the images, and compared with
@@ -219,11 +212,9 @@ def _compare(
 
 
 def compare_variant(
-    variant: EngineVariant,
-    expected: np.ndarray,
-    scores: np.ndarray,
+    variant: EngineVariant, expected: np.ndarray, scores: np.ndarray,
     labels: np.ndarray | None = None,
-) -> EngineVariant:
+) -> EngineVariant:  # fmt: skip
     """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
     row = compare(*([ScoreResult("", one) for one in side] for side in (expected, scores)))
     mean = np.abs(expected.astype(np.float64) - scores).mean()  # of all scores at once

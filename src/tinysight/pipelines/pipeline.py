@@ -289,18 +289,10 @@ class BundlePipeline(Pipeline[R]):
     network: ClassVar[type[Network]] = Network
 
     def __init__(
-        self,
-        model: str | Path | Bundle,
-        *,
-        batch_size: int = 1,
-        threads: int = 1,
-        workers: int | None = None,
-        engine: str = "onnxruntime",
-        precision: str = "f32",
-        exact: bool = False,
-        topk: int | None = None,
-        threshold: float | None = None,
-    ) -> None:
+        self, model: str | Path | Bundle, *, batch_size: int = 1, threads: int = 1,
+        workers: int | None = None, engine: str = "onnxruntime", precision: str = "f32",
+        exact: bool = False, topk: int | None = None, threshold: float | None = None,
+    ) -> None:  # fmt: skip
         given = {"batch_size": batch_size, "threads": threads, "workers": workers}
         for name, value in given.items():
             if value is not None and value < 1:
