@@ -149,13 +149,10 @@ def _parquet_writer() -> Callable[[Path, Iterable[Row]], None]:
     except ModuleNotFoundError as error:
         raise MissingDependency("pyarrow", "ray", "a Parquet table") from error
     text = pyarrow.string()
-    kinds = {
-        "filename": text,
-        **dict.fromkeys(_NUMBERS, pyarrow.list_(pyarrow.int64())),
-        "scores": pyarrow.list_(pyarrow.float64()),
-        **dict.fromkeys(_TEXTS, pyarrow.list_(text)),
-        "error": text,
-    }
+    numbers, texts = pyarrow.list_(pyarrow.int64()), pyarrow.list_(text)
+    kinds = {"filename": text, **dict.fromkeys(_NUMBERS, numbers)}
+    kinds |= {"scores": pyarrow.list_(pyarrow.float64()), **dict.fromkeys(_TEXTS, texts)}
+    kinds["error"] = text
     schema = pyarrow.schema(list(kinds.items()))
 
     def write(path: Path, rows: Iterable[Row]) -> None:

@@ -101,15 +101,11 @@ def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> 
         "machine": machine(),
         "settings": {**settings._asdict(), **_parallel(best)},
         "pictures": {"source": args.images or "made", "count": len(sizes), **images},
-        "one": one,
-        "many": many,
-        "best": {"ms": best["ms"], "per_second": best["per_second"]},
-        "cold": cold,
-        "peak_mib": bench.memory(),
+        "one": one, "many": many, "best": {key: best[key] for key in ("ms", "per_second")},
+        "cold": cold, "peak_mib": bench.memory(),
         "command": shlex.join([*words, *(["--exact"] if args.exact else [])]),
-        "versions": _versions(bundle, args.engine),
-        "created": utc_now(),
-    }
+        "versions": _versions(bundle, args.engine), "created": utc_now(),
+    }  # fmt: skip
     return card, _table(card), True
 
 

@@ -33,12 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add = parser.add_argument
     add("action", choices=("list", "show", "fetch", "import"))
-    add(
-        "name",
-        nargs="?",
-        metavar="NAME",
-        help="a name; list: a part or a pattern; import: a file, too",
-    )
+    text = "a name; list: a part or a pattern; import: a file, too"
+    add("name", nargs="?", metavar="NAME", help=text)
     add("--kind", choices=KINDS, help="only files of this kind")
     add("--cache", type=Path, metavar="DIR", help="cache folder (default: TINYSIGHT_CACHE)")
     add("--networks", action="store_true", help="list: networks instead of files")

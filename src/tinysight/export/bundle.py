@@ -254,15 +254,11 @@ def _measured(path: Path, recipe: Recipe, chosen: _Chosen) -> dict[str, Any]:
     metrics = chosen.metrics or best.get("metrics", {})
     plugins = _plugins(recipe)
     origin = {
-        **({"plugins": plugins} if plugins else {}),
-        "sha256": sha256(recipe_yaml(recipe).encode()),
-        "backbone": recipe.model.backbone.name,
-        "seed": recipe.train.seed,
-        "epoch": best.get("epoch"),
-        "checkpoint_sha256": sha256(path.read_bytes()),
-        "target": recipe.data.target,
-        "temperature": chosen.temperature,
-    }
+        **({"plugins": plugins} if plugins else {}), "sha256": sha256(recipe_yaml(recipe).encode()),
+        "backbone": recipe.model.backbone.name, "seed": recipe.train.seed,
+        "epoch": best.get("epoch"), "checkpoint_sha256": sha256(path.read_bytes()),
+        "target": recipe.data.target, "temperature": chosen.temperature,
+    }  # fmt: skip
     # A threshold may be infinite (nothing is positive), which no manifest can hold.
     finite = {k: float(v) for k, v in metrics.items() if math.isfinite(v)}
     return {"metrics": finite, "recipe": origin}

@@ -223,12 +223,9 @@ def compare_variant(
         right = [int((s.argmax(axis=1) == labels).sum()) for s in (expected, scores)]
         lost = 100 * (right[0] - right[1]) / row.images
     return variant._replace(
-        images=row.images,
-        max_score_difference=row.max_score_difference,
-        mean_score_difference=float(mean),
-        label_flips=row.label_flips or 0,
-        lost_points=lost,
-    )
+        images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
+        mean_score_difference=float(mean), label_flips=row.label_flips or 0,
+    )  # fmt: skip
 
 
 def breach(
