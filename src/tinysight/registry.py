@@ -95,7 +95,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
-        self._load_installed()
+        _load_installed()
         return sorted(self._entries)
 
     def plugin(self, name: str) -> str | None:
@@ -119,7 +119,7 @@ class Registry(Generic[T]):
                 return name
         found = self._names.get(fold(name))
         # Its own family, then all, then what is installed beside.
-        for load in (partial(self._load, name), self._load, self._load_installed):
+        for load in (partial(self._load, name), self._load, _load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -162,11 +162,9 @@ class Registry(Generic[T]):
         except UnknownName as error:
             return {}, list(error.problems)
         options = {k: v for k, v in spec.items() if k != "name"}
-        problems = [
-            Problem(join(where, key), f"set by the program, not by a recipe (in {name})")
-            for key in self.runtime
-            if options.pop(key, None) is not None
-        ]
+        what = f"set by the program, not by a recipe (in {name})"
+        set_here = [key for key in self.runtime if options.pop(key, None) is not None]
+        problems = [Problem(join(where, key), what) for key in set_here]
         value, found = validate(self.schema(name), options, where)
         full = {} if value is None else {"name": name, **value.model_dump(mode="json")}
         return full, problems + found
@@ -184,10 +182,9 @@ class Registry(Generic[T]):
             ranges = {n: getattr(annotated_types, n) for n in annotated_types.__all__}
             ranges["annotated_types"] = annotated_types
             hints = get_type_hints(init, localns=ranges, include_extras=True)
+            own = (p for p in self._parameters(target) if p.name not in self.runtime)
             fields: dict[str, Any] = {
-                p.name: (hints[p.name], ... if p.default is p.empty else p.default)
-                for p in self._parameters(target)
-                if p.name not in self.runtime
+                p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in own
             }
             config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
             self._schemas[name] = create_model(name, __config__=config, **fields)
@@ -200,13 +197,6 @@ class Registry(Generic[T]):
     @staticmethod
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
-
-    @staticmethod
-    def _load_installed() -> None:
-        """Import what installed packages register."""
-        from tinysight.plugins import load_installed
-
-        load_installed()
 
     def _load(self, name: str = "") -> None:
         """Import the home of `name`; without one, all."""
@@ -265,6 +255,13 @@ class LossTerms(Registry[Any]):
         raise UnknownName("loss", name, self.names(), where)
 
 
+def _load_installed() -> None:
+    """Import what installed packages register."""
+    from tinysight.plugins import load_installed
+
+    load_installed()
+
+
 _plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
 _sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
 
@@ -292,11 +289,8 @@ def _frozen(value: Any) -> Any:
 def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:
     """Modules of a package by the beginnings of the names in them, `*` for all others; `names` are both."""
     starts = {**{name: name for name in names}, **modules}
-    return {
-        start.strip("*"): f"tinysight.{package}.{module}"
-        for module, several in starts.items()
-        for start in several.split()
-    }
+    pairs = ((start, module) for module, several in starts.items() for start in several.split())
+    return {start.strip("*"): f"tinysight.{package}.{module}" for start, module in pairs}
 
 
 _NAMED = ("mobilenetv1", "mobilenetv3", "pphgnet", "pphgnetv2", "pplcnet", "pplcnetv2", "res2net")
@@ -320,31 +314,22 @@ _TRANSFORMS = _homes(  # those of prediction are there with the package
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
 )  # fmt: skip
 
-backbones: Registry[Any] = Registry("backbone", _BACKBONES, ("num_classes",))
-batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
-distillation_losses: Registry[Any] = Registry(
-    "distillation_loss", "tinysight.losses.distillation", ("label_ratio",)
-)
-embedding_losses: Registry[Any] = Registry(
-    "embedding_loss", "tinysight.losses.embedding", ("features", "num_classes")
-)
-engines: Registry[Any] = Registry(
-    "engine", _homes("engines", *_ENGINES), ("model", "streams", "threads")
-)
-heads: Registry[Any] = Registry(
-    "head", _homes("models", margins="*", heads="arc fc"), ("in_features", "num_classes")
-)
-losses: Registry[Any] = Registry("loss", "tinysight.losses.classification", ("label_ratio",))
+_Reg = Registry[Any]
+backbones = _Reg("backbone", _BACKBONES, ("num_classes",))
+batch_transforms = _Reg("batch_transform", "tinysight.data.mix")
+distillation_losses = _Reg("distillation_loss", "tinysight.losses.distillation", ("label_ratio",))
+embedding_losses = _Reg("embedding_loss", "tinysight.losses.embedding", ("features", "num_classes"))
+engines = _Reg("engine", _homes("engines", *_ENGINES), ("model", "streams", "threads"))
+heads = _Reg("head", _homes("models", margins="*", heads="arc fc"), ("in_features", "num_classes"))
+losses = _Reg("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
-necks: Registry[Any] = Registry("neck", "tinysight.models.necks", ("in_features",))
-optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", ("params",))
-postprocesses: Registry[Any] = Registry("postprocess", _POSTPROCESSES, ("labels",))
-samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
-schedules: Registry[Any] = Registry(
-    "schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch")
-)
-tasks: Registry[Any] = Registry("task", _homes("tasks", *_TASKS))
-transforms: Registry[Any] = Registry("transform", _TRANSFORMS)
+necks = _Reg("neck", "tinysight.models.necks", ("in_features",))
+optimizers = _Reg("optimizer", "tinysight.training.optim", ("params",))
+postprocesses = _Reg("postprocess", _POSTPROCESSES, ("labels",))
+samplers = _Reg("sampler", "tinysight.data.samplers")
+schedules = _Reg("schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch"))
+tasks = _Reg("task", _homes("tasks", *_TASKS))
+transforms = _Reg("transform", _TRANSFORMS)
 
 REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

@@ -35,9 +35,8 @@ def validate(
     try:
         return model.model_validate_json(text, strict=True), []
     except ValidationError as error:
-        return None, [
-            p for e in error.errors(include_url=False) for p in _problems(model, e, where)
-        ]
+        errors = error.errors(include_url=False)
+        return None, [p for e in errors for p in _problems(model, e, where)]
 
 
 def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:

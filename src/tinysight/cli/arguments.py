@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tinysight.config import RunConfig
+    from tinysight.foreign import RunConfig
 
 
 _RECIPE = "a shipped recipe's name, a recipe file, or a PaddleClas configuration"

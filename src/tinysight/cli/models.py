@@ -115,11 +115,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    started, again = time.monotonic(), args.accept_change
-    with download_progress(args.name) as report:
-        done = fetch_named(
-            args.name, args.kind, cache=args.cache, report=report, accept_change=again
-        )
+    started, name, again = time.monotonic(), args.name, args.accept_change
+    with download_progress(name) as report:
+        done = fetch_named(name, args.kind, cache=args.cache, report=report, accept_change=again)
     seconds, name, megabytes = time.monotonic() - started, done.artifact.name, done.size / 1e6
     state = f"{megabytes:.2f} MB, in the cache and unchanged"
     if done.fresh:

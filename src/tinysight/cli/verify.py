@@ -28,10 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="a bundle that comes with tinysight, or a bundle's folder")
     add("--images", metavar="SOURCE", help="your images, too, compared between the engines")
-    add(
-        "--program", metavar="PATH",
-        help="one more column: a program that answers as `tinysight predict --json` does",
-    )  # fmt: skip
+    text = "one more column: a program that answers as `tinysight predict --json` does"
+    add("--program", metavar="PATH", help=text)
     add_plugin(parser)
     add("--json", action="store_true", help="the table as JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")

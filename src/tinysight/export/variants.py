@@ -205,10 +205,8 @@ def _compare(
     expected, *others = found.outputs.swapaxes(0, 1)
     labels = found.targets if (found.targets != UNLABELLED).all() else None
     variants = bundle.manifest.variants
-    return {
-        name: compare_variant(variants[name], expected, scores, labels)
-        for name, scores in zip(names, others, strict=True)
-    }
+    pairs = zip(names, others, strict=True)
+    return {n: compare_variant(variants[n], expected, scores, labels) for n, scores in pairs}
 
 
 def compare_variant(
