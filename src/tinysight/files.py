@@ -46,8 +46,7 @@ class _Yaml12Loader(_Base):  # type: ignore[misc]  # the C loader is an untyped 
             self._checked.add(id(node))
             seen: set[Hashable] = set()
             for key_node, _ in node.value:
-                merge = key_node.tag == _MERGE
-                key = "<<" if merge else self.construct_object(key_node, deep=True)
+                key = "<<" if key_node.tag == _MERGE else self.construct_object(key_node, deep=True)
                 known = isinstance(key, Hashable) and key in seen
                 if known or not isinstance(key, Hashable):
                     twice = f"key {key!r} appears twice"

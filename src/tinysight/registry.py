@@ -298,7 +298,7 @@ _BACKBONES = _homes(
     "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
     from_timm="timm",
 )  # fmt: skip
-_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript")
+_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
 _METRICS = _homes(
     "metrics", "calibration", "retrieval", classification="*", binary="rocauc tpratfpr",
     multilabel="bestmeanaccuracy hamming meanaccuracy multilabel",
@@ -319,7 +319,8 @@ backbones = _Reg("backbone", _BACKBONES, ("num_classes",))
 batch_transforms = _Reg("batch_transform", "tinysight.data.mix")
 distillation_losses = _Reg("distillation_loss", "tinysight.losses.distillation", ("label_ratio",))
 embedding_losses = _Reg("embedding_loss", "tinysight.losses.embedding", ("features", "num_classes"))
-engines = _Reg("engine", _homes("engines", *_ENGINES), ("model", "streams", "threads"))
+_HOMES = _homes("engines", *_ENGINES, torchscript="pt2 torchscript")
+engines = _Reg("engine", _HOMES, ("model", "streams", "threads"))
 heads = _Reg("head", _homes("models", margins="*", heads="arc fc"), ("in_features", "num_classes"))
 losses = _Reg("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})

@@ -63,8 +63,7 @@ def _problem(
 ) -> Problem:
     match error["type"]:
         case "extra_forbidden":
-            known = _keys_at(model, loc[:-1])
-            return Problem(place, "unknown key", nearest(str(loc[-1]), known))
+            return Problem(place, "unknown key", nearest(str(loc[-1]), _keys_at(model, loc[:-1])))
         case "missing":
             return Problem(place, "required key is missing")
         case "model_type" | "dataclass_type":

@@ -151,12 +151,10 @@ def read_keys(
     Raises:
         BundleError: an unknown or missing key, or a value of another type.
     """
-    for key in tree:
-        if key not in known:
-            raise BundleError(f"{where}: {key}", "unknown key", nearest(key, known))
-    for key in required:
-        if key not in tree:
-            raise BundleError(f"{where}: {key}", "required key is missing", EXPORT_AGAIN)
+    for key in (key for key in tree if key not in known):
+        raise BundleError(f"{where}: {key}", "unknown key", nearest(key, known))
+    for key in (key for key in required if key not in tree):
+        raise BundleError(f"{where}: {key}", "required key is missing", EXPORT_AGAIN)
     fields = {ON_DISK.get(name, name): name for name in kind._fields}
     hints = kind.__annotations__
     return kind(**{fields[k]: read(hints[fields[k]], v, f"{where}: {k}") for k, v in tree.items()})

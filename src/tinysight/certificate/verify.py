@@ -39,14 +39,12 @@ class VerificationReport(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain data."""
+        reduced = as_tree(self.reduced) if self.reduced else None
+        engines = {one.engine: one.to_json() for one in self.engines}
         return {
-            "reference": self.origin or None,
-            "pass": not self.problems,
-            "engines": {one.engine: one.to_json() for one in self.engines},
-            "absent": self.absent,
-            "reduced": as_tree(self.reduced) if self.reduced else None,
-            "problems": list(map(str, self.problems)),
-        }
+            "reference": self.origin or None, "pass": not self.problems, "engines": engines,
+            "absent": self.absent, "reduced": reduced, "problems": list(map(str, self.problems)),
+        }  # fmt: skip
 
 
 def verify(

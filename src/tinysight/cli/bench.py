@@ -42,6 +42,12 @@ from tinysight.pipelines.sources import iter_images
 
 _Outcome = tuple[dict[str, Any], list[str], bool]  # for programs, for people, whether it passed
 
+_FIGURES = (
+    "one image, p50 ms",
+    "many images, ms each",
+    "cold start, s",
+)  # that `--verify` compares
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -155,11 +161,7 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
         raise BundleError(path, "is about another network", "make it again with --card")
     try:
         settings = bench.Settings(**card["settings"])
-        expected = {
-            "one image, p50 ms": card["one"]["total"]["p50"],
-            "many images, ms each": card["best"]["ms"],
-            "cold start, s": card["cold"]["seconds"],
-        }
+        expected = (card["one"]["total"]["p50"], card["best"]["ms"], card["cold"]["seconds"])
     except (KeyError, TypeError) as error:
         raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
     paths = bench.readable(bundle, settings, paths)
@@ -170,15 +172,14 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
     )
     rows = [
         {"figure": name, "card": was, "here": now, "pass": now <= was * (1 + args.tolerance)}
-        for (name, was), now in zip(expected.items(), here, strict=True)
+        for name, was, now in zip(_FIGURES, expected, here, strict=True)
     ]
     same = card["machine"] == machine()
     other = f"the card was made on {card['machine'].get('processor')}; this is another machine"
     lines = [] if same else [other]
     for row in rows:
-        word = "pass" if row["pass"] else "FAIL"
         figures = f"card {row['card']:9.3f}   here {row['here']:9.3f}"
-        lines.append(f"{word}  {row['figure']:24s} {figures}")
+        lines.append(f"{'pass' if row['pass'] else 'FAIL'}  {row['figure']:24s} {figures}")
     passed = all(row["pass"] for row in rows)
     return {"pass": passed, "same_machine": same, "figures": rows}, lines, passed
 

@@ -80,8 +80,7 @@ def _write_page(args: argparse.Namespace, report: EvaluationReport, of: Subject)
     from tinysight.report import Page, write_page, write_report
 
     as_it_is = not (args.list or args.recipe or args.override)
-    own = args.run and Path(args.run).is_dir() and as_it_is
-    if own and not args.report:
+    if args.run and Path(args.run).is_dir() and as_it_is and not args.report:
         return write_report(Path(args.run), report)
     if args.report is None:
         return None

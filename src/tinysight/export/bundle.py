@@ -142,8 +142,7 @@ def torch_side(predict: Predict, transforms: Compose, manifest: Manifest) -> Sid
     """
     decide = registry.postprocesses.build(manifest.postprocess, labels=manifest.labels)
     pipeline = trained.network_pipeline(predict, transforms, decide, certificates.BATCH)
-    outputs = partial(certificates.engine_outputs, pipeline, manifest)
-    return Side(outputs, str(torch.__version__))
+    return Side(partial(certificates.engine_outputs, pipeline, manifest), str(torch.__version__))
 
 
 def compare_images(trained: Side, shipped: Side, images: Sequence[str]) -> Comparison:
@@ -188,8 +187,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[str]:
     except DataError as error:
         if images is None:
             what = "no image to compare on: the run's evaluation list cannot be read"
-            where = error.problems[0].where
-            raise ExportError(where, what, "name images with --images") from error
+            raise ExportError(error.problems[0].where, what, "name images with --images") from error
     found += [] if images is None else files_of(images)
     return list(dict.fromkeys(str(sample.path) for sample in found))
 
