@@ -298,7 +298,8 @@ _BACKBONES = _homes(
     "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
     from_timm="timm",
 )  # fmt: skip
-_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
+_FORMATS = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
+_ENGINES = _homes("engines", *_FORMATS, torchscript="pt2 torchscript")
 _METRICS = _homes(
     "metrics", "calibration", "retrieval", classification="*", binary="rocauc tpratfpr",
     multilabel="bestmeanaccuracy hamming meanaccuracy multilabel",
@@ -307,7 +308,7 @@ _POSTPROCESSES = _homes(
     "tasks", "multilabel", attributes="*", classification="scores threshold topk",
     detection="boxes", embedding="binarize embedding",
 )  # fmt: skip
-_TASKS = ("classification", "detection", "embedding", "multilabel")
+_TASKS = _homes("tasks", "classification", "detection", "embedding", "multilabel")
 _TRANSFORMS = _homes(  # those of prediction are there with the package
     "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
     blur="kernelblur randomblur", erasing="hideandseek randomerasing",
@@ -319,8 +320,7 @@ backbones = _Reg("backbone", _BACKBONES, ("num_classes",))
 batch_transforms = _Reg("batch_transform", "tinysight.data.mix")
 distillation_losses = _Reg("distillation_loss", "tinysight.losses.distillation", ("label_ratio",))
 embedding_losses = _Reg("embedding_loss", "tinysight.losses.embedding", ("features", "num_classes"))
-_HOMES = _homes("engines", *_ENGINES, torchscript="pt2 torchscript")
-engines = _Reg("engine", _HOMES, ("model", "streams", "threads"))
+engines = _Reg("engine", _ENGINES, ("model", "streams", "threads"))
 heads = _Reg("head", _homes("models", margins="*", heads="arc fc"), ("in_features", "num_classes"))
 losses = _Reg("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
@@ -330,7 +330,7 @@ optimizers = _Reg("optimizer", "tinysight.training.optim", ("params",))
 postprocesses = _Reg("postprocess", _POSTPROCESSES, ("labels",))
 samplers = _Reg("sampler", "tinysight.data.samplers")
 schedules = _Reg("schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch"))
-tasks = _Reg("task", _homes("tasks", *_TASKS))
+tasks = _Reg("task", _TASKS)
 transforms = _Reg("transform", _TRANSFORMS)
 
 REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

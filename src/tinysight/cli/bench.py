@@ -130,9 +130,9 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
 def _table(card: dict[str, Any]) -> list[str]:
     """The figures for people."""
     where, images = card["machine"], card["pictures"]
-    how, median = card["settings"], images["median_bytes"] / 1000
+    used, median = card["settings"], images["median_bytes"] / 1000
     lines = [
-        f"{card['task']} with {how['engine']} {how['precision']} on {where['processor']}, "
+        f"{card['task']} with {used['engine']} {used['precision']} on {where['processor']}, "
         f"{where['cores']} cores",
         f"{images['count']} images ({images['source']}), median {median:.0f} kB\n",
         "one image, one thread, ms     mean     p50     p90     p99",
@@ -143,10 +143,8 @@ def _table(card: dict[str, Any]) -> list[str]:
     lines += ["", "many images       workers threads  batch  ms/image   per second"]
     for row in card["many"]:
         mark = "  <- fastest" if row["ms"] == card["best"]["ms"] and len(card["many"]) > 1 else ""
-        lines.append(
-            f"{'':20s}{row['workers']:7d} {row['threads']:7d} {row['batch_size']:6d}"
-            f"{row['ms']:12.2f} {row['per_second']:12.0f}{mark}"
-        )
+        how = f"{row['workers']:7d} {row['threads']:7d} {row['batch_size']:6d}"
+        lines.append(f"{'':20s}{how}{row['ms']:12.2f} {row['per_second']:12.0f}{mark}")
     cold = card["cold"]
     memory = f", {cold['peak_mib']:.0f} MiB at its peak" if "peak_mib" in cold else ""
     lines += ["", f"one image, cold, whole process: {cold['seconds'] * 1e3:.0f} ms{memory}"]

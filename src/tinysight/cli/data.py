@@ -111,8 +111,8 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ..
 
     for option in ("target", "labels", "delimiter"):
         if getattr(args, option):
-            what = "the recipe gives it"
-            raise ConfigError(f"--{option}", what, f"-o data.{option}=... changes it")
+            hint = f"-o data.{option}=... changes it"
+            raise ConfigError(f"--{option}", "the recipe gives it", hint)
     recipe = load_recipe(args.sources[0], args.override)
     data = recipe.data.model_copy(update={"root": args.root}) if args.root else recipe.data
     return *sides_of_recipe(data), min(recipe.eval_transforms().output_shape()[:2])

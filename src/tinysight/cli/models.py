@@ -67,7 +67,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _networks(args: argparse.Namespace) -> int:
     models = importlib.import_module("tinysight.models")
-    names = models.list_models(_pattern(args.name))
+    part = args.name or ""
+    names = models.list_models(part if set("*?[") & set(part) else f"*{part}*")
     if not names:
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
     width, costs = max(map(len, names)), {}
@@ -94,10 +95,6 @@ def _cost_if_known(name: str) -> dict[str, Any]:
         if error.name != "torch":
             raise
         return {}
-
-
-def _pattern(name: str | None) -> str:
-    return name if name and set("*?[") & set(name) else f"*{name or ''}*"
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ with ONNX Runtime's. Needs neither PyTorch nor the network's maker. Exit code 1:
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_plugin
@@ -48,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
         write_edge_case_files(args.files)
     report = verify(bundle, images, args.program)
     if args.json:
-        import json
-
         print(json.dumps({"bundle": args.bundle, **report.to_json()}))
     else:
         _show(bundle, report)

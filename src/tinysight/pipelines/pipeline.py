@@ -142,11 +142,9 @@ class Pipeline(Generic[R]):
         Raises:
             DataError: a path that does not exist, or has no image in it.
         """
-        batches = self.scores(input_data, on_unreadable=on_unreadable)
-        return (
-            [result.named(name) for result, name in zip(self.steps.decide(s), names, strict=True)]
-            for names, s in batches
-        )
+        decide, batches = self.steps.decide, self.scores(input_data, on_unreadable=on_unreadable)
+        pairs = (zip(decide(outputs), names, strict=True) for names, outputs in batches)
+        return ([result.named(name) for result, name in rows] for rows in pairs)
 
     def scores(
         self, input_data: Source, *, on_unreadable: Callable[[Unreadable], None] = log_unreadable
