@@ -11,22 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Bundle": "tinysight.bundle",
-    "Classifier": "tinysight.pipelines.pipeline",
-    "Detector": "tinysight.pipelines.detect",
-    "Result": "tinysight.tasks.results",
-    "TinysightError": "tinysight.errors",
-    "Unreadable": "tinysight.tasks.results",
-    "create_model": "tinysight.models",
-    "decode": "tinysight.transforms",
-    "evaluate": "tinysight.evaluation.predictor",
-    "export_bundle": "tinysight.export.bundle",
-    "fit": "tinysight.training",
-    "list_models": "tinysight.models",
-    "load_plugin": "tinysight.plugins",
-    "load_recipe": "tinysight.config",
-    "open_bundle": "tinysight.pipelines.pipeline",
-}
+    "Bundle": "bundle", "Classifier": "pipelines.pipeline", "Detector": "pipelines.detect",
+    "Result": "tasks.results", "TinysightError": "errors", "Unreadable": "tasks.results",
+    "create_model": "models", "decode": "transforms", "evaluate": "evaluation.predictor",
+    "export_bundle": "export.bundle", "fit": "training", "list_models": "models",
+    "load_plugin": "plugins", "load_recipe": "config", "open_bundle": "pipelines.pipeline",
+}  # fmt: skip
 
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
@@ -43,27 +33,15 @@ if TYPE_CHECKING:
     from tinysight.transforms import decode
 
 __all__ = [
-    "Bundle",
-    "Classifier",
-    "Detector",
-    "Result",
-    "TinysightError",
-    "Unreadable",
-    "create_model",
-    "decode",
-    "evaluate",
-    "export_bundle",
-    "fit",
-    "list_models",
-    "load_plugin",
-    "load_recipe",
+    "Bundle", "Classifier", "Detector", "Result", "TinysightError", "Unreadable", "create_model",
+    "decode", "evaluate", "export_bundle", "fit", "list_models", "load_plugin", "load_recipe",
     "open_bundle",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(f"tinysight.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'tinysight' has no attribute {name!r}")
 
 

@@ -114,11 +114,8 @@ class MissingDependency(TinysightError):
     """
 
     def __init__(self, package: str, extra: str | None, needed_for: str) -> None:
-        super().__init__(
-            needed_for,
-            f"needs {package}, which is not installed",
-            f"pip install 'tinysight[{extra}]'" if extra else f"pip install {package}",
-        )
+        hint = f"pip install 'tinysight[{extra}]'" if extra else f"pip install {package}"
+        super().__init__(needed_for, f"needs {package}, which is not installed", hint)
 
 
 _TRAIN = ("PIL", "jinja2", "onnx", "onnxscript", "rich", "safetensors", "torch")

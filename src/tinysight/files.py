@@ -24,15 +24,12 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MAX_DEPTH = 50
 _MAX_EXPANDED = 10_000  # values that the aliases of a document may add to it
 _MERGE = "tag:yaml.org,2002:merge"
+_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "tag:yaml.org,2002:float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
+    ("tag:yaml.org,2002:float", _FLOAT, "-+0123456789."),
 )
 
 
@@ -49,13 +46,11 @@ class _Yaml12Loader(_Base):  # type: ignore[misc]  # the C loader is an untyped 
             self._checked.add(id(node))
             seen: set[Hashable] = set()
             for key_node, _ in node.value:
-                merge = key_node.tag == _MERGE
-                key = "<<" if merge else self.construct_object(key_node, deep=True)
+                key = "<<" if key_node.tag == _MERGE else self.construct_object(key_node, deep=True)
                 known = isinstance(key, Hashable) and key in seen
                 if known or not isinstance(key, Hashable):
-                    what = (
-                        f"key {key!r} appears twice" if known else "a key may not be a collection"
-                    )
+                    twice = f"key {key!r} appears twice"
+                    what = twice if known else "a key may not be a collection"
                     raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
                 seen.add(key)
         super().flatten_mapping(node)

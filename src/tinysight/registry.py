@@ -95,7 +95,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         self._load()
-        self._load_installed()
+        _load_installed()
         return sorted(self._entries)
 
     def plugin(self, name: str) -> str | None:
@@ -119,7 +119,7 @@ class Registry(Generic[T]):
                 return name
         found = self._names.get(fold(name))
         # Its own family, then all, then what is installed beside.
-        for load in (partial(self._load, name), self._load, self._load_installed):
+        for load in (partial(self._load, name), self._load, _load_installed):
             if found is None:
                 load()
                 found = self._names.get(fold(name))
@@ -162,11 +162,9 @@ class Registry(Generic[T]):
         except UnknownName as error:
             return {}, list(error.problems)
         options = {k: v for k, v in spec.items() if k != "name"}
-        problems = [
-            Problem(join(where, key), f"set by the program, not by a recipe (in {name})")
-            for key in self.runtime
-            if options.pop(key, None) is not None
-        ]
+        what = f"set by the program, not by a recipe (in {name})"
+        set_here = [key for key in self.runtime if options.pop(key, None) is not None]
+        problems = [Problem(join(where, key), what) for key in set_here]
         value, found = validate(self.schema(name), options, where)
         full = {} if value is None else {"name": name, **value.model_dump(mode="json")}
         return full, problems + found
@@ -184,10 +182,9 @@ class Registry(Generic[T]):
             ranges = {n: getattr(annotated_types, n) for n in annotated_types.__all__}
             ranges["annotated_types"] = annotated_types
             hints = get_type_hints(init, localns=ranges, include_extras=True)
+            own = (p for p in self._parameters(target) if p.name not in self.runtime)
             fields: dict[str, Any] = {
-                p.name: (hints[p.name], ... if p.default is p.empty else p.default)
-                for p in self._parameters(target)
-                if p.name not in self.runtime
+                p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in own
             }
             config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
             self._schemas[name] = create_model(name, __config__=config, **fields)
@@ -200,13 +197,6 @@ class Registry(Generic[T]):
     @staticmethod
     def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(target).parameters.values())
-
-    @staticmethod
-    def _load_installed() -> None:
-        """Import what installed packages register."""
-        from tinysight.plugins import load_installed
-
-        load_installed()
 
     def _load(self, name: str = "") -> None:
         """Import the home of `name`; without one, all."""
@@ -265,6 +255,13 @@ class LossTerms(Registry[Any]):
         raise UnknownName("loss", name, self.names(), where)
 
 
+def _load_installed() -> None:
+    """Import what installed packages register."""
+    from tinysight.plugins import load_installed
+
+    load_installed()
+
+
 _plugin: ContextVar[str | None] = ContextVar("plugin", default=None)
 _sources: dict[int, str] = {}  # of the components of plugins, by identity; a registry keeps each
 
@@ -292,11 +289,8 @@ def _frozen(value: Any) -> Any:
 def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:
     """Modules of a package by the beginnings of the names in them, `*` for all others; `names` are both."""
     starts = {**{name: name for name in names}, **modules}
-    return {
-        start.strip("*"): f"tinysight.{package}.{module}"
-        for module, several in starts.items()
-        for start in several.split()
-    }
+    pairs = ((start, module) for module, several in starts.items() for start in several.split())
+    return {start.strip("*"): f"tinysight.{package}.{module}" for start, module in pairs}
 
 
 _NAMED = ("mobilenetv1", "mobilenetv3", "pphgnet", "pphgnetv2", "pplcnet", "pplcnetv2", "res2net")
@@ -304,7 +298,8 @@ _BACKBONES = _homes(
     "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
     from_timm="timm",
 )  # fmt: skip
-_ENGINES = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "pt2", "torchscript")
+_FORMATS = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
+_ENGINES = _homes("engines", *_FORMATS, torchscript="pt2 torchscript")
 _METRICS = _homes(
     "metrics", "calibration", "retrieval", classification="*", binary="rocauc tpratfpr",
     multilabel="bestmeanaccuracy hamming meanaccuracy multilabel",
@@ -313,36 +308,35 @@ _POSTPROCESSES = _homes(
     "tasks", "multilabel", attributes="*", classification="scores threshold topk",
     detection="boxes", embedding="binarize embedding",
 )  # fmt: skip
-_TASKS = ("classification", "detection", "embedding", "multilabel")
+_TASKS = _homes("tasks", "classification", "detection", "embedding", "multilabel")
 _TRANSFORMS = _homes(  # those of prediction are there with the package
     "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
     blur="kernelblur randomblur", erasing="hideandseek randomerasing",
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
 )  # fmt: skip
 
-backbones: Registry[Any] = Registry("backbone", _BACKBONES, ("num_classes",))
-batch_transforms: Registry[Any] = Registry("batch_transform", "tinysight.data.mix")
-distillation_losses: Registry[Any] = Registry(
+_Components = Registry[Any]
+backbones = _Components("backbone", _BACKBONES, ("num_classes",))
+batch_transforms = _Components("batch_transform", "tinysight.data.mix")
+distillation_losses = _Components(
     "distillation_loss", "tinysight.losses.distillation", ("label_ratio",)
 )
-embedding_losses: Registry[Any] = Registry(
+embedding_losses = _Components(
     "embedding_loss", "tinysight.losses.embedding", ("features", "num_classes")
 )
-engines: Registry[Any] = Registry(
-    "engine", _homes("engines", *_ENGINES), ("model", "streams", "threads")
-)
-heads: Registry[Any] = Registry("head", "tinysight.models.heads", ("in_features", "num_classes"))
-losses: Registry[Any] = Registry("loss", "tinysight.losses.classification", ("label_ratio",))
+engines = _Components("engine", _ENGINES, ("model", "streams", "threads"))
+heads = _Components("head", "tinysight.models.heads", ("in_features", "num_classes"))
+losses = _Components("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
-necks: Registry[Any] = Registry("neck", "tinysight.models.heads", ("in_features",))
-optimizers: Registry[Any] = Registry("optimizer", "tinysight.training.optim", ("params",))
-postprocesses: Registry[Any] = Registry("postprocess", _POSTPROCESSES, ("labels",))
-samplers: Registry[Any] = Registry("sampler", "tinysight.data.samplers")
-schedules: Registry[Any] = Registry(
+necks = _Components("neck", "tinysight.models.heads", ("in_features",))
+optimizers = _Components("optimizer", "tinysight.training.optim", ("params",))
+postprocesses = _Components("postprocess", _POSTPROCESSES, ("labels",))
+samplers = _Components("sampler", "tinysight.data.samplers")
+schedules = _Components(
     "schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch")
 )
-tasks: Registry[Any] = Registry("task", _homes("tasks", *_TASKS))
-transforms: Registry[Any] = Registry("transform", _TRANSFORMS)
+tasks = _Components("task", _TASKS)
+transforms = _Components("transform", _TRANSFORMS)
 
 REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

@@ -35,9 +35,8 @@ def validate(
     try:
         return model.model_validate_json(text, strict=True), []
     except ValidationError as error:
-        return None, [
-            p for e in error.errors(include_url=False) for p in _problems(model, e, where)
-        ]
+        errors = error.errors(include_url=False)
+        return None, [p for e in errors for p in _problems(model, e, where)]
 
 
 def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -64,8 +63,7 @@ def _problem(
 ) -> Problem:
     match error["type"]:
         case "extra_forbidden":
-            known = _keys_at(model, loc[:-1])
-            return Problem(place, "unknown key", nearest(str(loc[-1]), known))
+            return Problem(place, "unknown key", nearest(str(loc[-1]), _keys_at(model, loc[:-1])))
         case "missing":
             return Problem(place, "required key is missing")
         case "model_type" | "dataclass_type":

@@ -76,13 +76,9 @@ def load(folder: Path, plan: Iterable[Shard]) -> Iterator[Row]:
 
 
 def run(
-    names: Iterable[str],
-    output: Path,
-    key: str,
-    size: int,
-    predict: Predict,
+    names: Iterable[str], output: Path, key: str, size: int, predict: Predict,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[int, int]:
+) -> tuple[int, int]:  # fmt: skip
     """Predict every image and write the results, in order, to `output`.
 
     Until all are made they lie in a folder beside it, `OUTPUT.<key>.shards`.
@@ -153,13 +149,10 @@ def _parquet_writer() -> Callable[[Path, Iterable[Row]], None]:
     except ModuleNotFoundError as error:
         raise MissingDependency("pyarrow", "ray", "a Parquet table") from error
     text = pyarrow.string()
-    kinds = {
-        "filename": text,
-        **dict.fromkeys(_NUMBERS, pyarrow.list_(pyarrow.int64())),
-        "scores": pyarrow.list_(pyarrow.float64()),
-        **dict.fromkeys(_TEXTS, pyarrow.list_(text)),
-        "error": text,
-    }
+    numbers, texts = pyarrow.list_(pyarrow.int64()), pyarrow.list_(text)
+    kinds = {"filename": text, **dict.fromkeys(_NUMBERS, numbers)}
+    kinds |= {"scores": pyarrow.list_(pyarrow.float64()), **dict.fromkeys(_TEXTS, texts)}
+    kinds["error"] = text
     schema = pyarrow.schema(list(kinds.items()))
 
     def write(path: Path, rows: Iterable[Row]) -> None:

@@ -174,8 +174,8 @@ def _check_free(target: Path, seal: str, overwrite: bool) -> None:
     if link or not (target / seal).is_file():
         raise BundleError(str(target), f"exists and is no {kind}", "choose another folder")
     if not overwrite:
-        what = f"a {kind} already exists here"
-        raise BundleError(str(target), what, "pass --force to replace it")
+        hint = "pass --force to replace it"
+        raise BundleError(str(target), f"a {kind} already exists here", hint)
 
 
 def _flush(folder: Path) -> None:

@@ -111,13 +111,9 @@ class System:
 
     @classmethod
     def write(
-        cls,
-        folder: str | Path,
-        manifest: SystemManifest,
-        members: Mapping[str, Bundle],
-        *,
+        cls, folder: str | Path, manifest: SystemManifest, members: Mapping[str, Bundle], *,
         overwrite: bool = False,
-    ) -> "System":
+    ) -> "System":  # fmt: skip
         """Copy bundles into a system and read it back; the folder appears whole or not at all.
 
         Args:

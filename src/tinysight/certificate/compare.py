@@ -113,13 +113,10 @@ class Compared(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The comparisons as plain data."""
-        return {
-            "version": self.version,
-            "precision": self.precision,
-            "read_otherwise": list(self.read_otherwise),
-            "total": self.total.to_json(),
-            "kinds": {kind: row.to_json() for kind, row in self.rows.items()},
-        }
+        kinds = {kind: row.to_json() for kind, row in self.rows.items()}
+        about = {"version": self.version, "precision": self.precision}
+        read = {"read_otherwise": list(self.read_otherwise)}
+        return {**about, **read, "total": self.total.to_json(), "kinds": kinds}
 
     def problems(self) -> list[Problem]:
         """Every breach, by kind of file; none is a pass."""

@@ -143,12 +143,11 @@ def _unpacked(data: bytes, classes: int, kept: int) -> np.ndarray:
 def table(engines: Sequence[Compared]) -> list[list[str]]:
     """Rows of cells: a heading, one row for each kind of file, and all of them together."""
     heading = ["files", "count", *map(_name, engines)]
-    kinds = list(dict.fromkeys(kind for one in engines for kind in one.rows))
-    rows = [
-        [kind, str(max(one.rows[kind].images for one in engines if kind in one.rows))]
-        + [one.rows[kind].cell() if kind in one.rows else "-" for one in engines]
-        for kind in kinds
-    ]
+    rows = []
+    for kind in dict.fromkeys(kind for one in engines for kind in one.rows):
+        most = max(one.rows[kind].images for one in engines if kind in one.rows)
+        cells = [one.rows[kind].cell() if kind in one.rows else "-" for one in engines]
+        rows.append([kind, str(most), *cells])
     count = max((one.total.images for one in engines), default=0)
     return [heading, *rows, ["all", str(count), *(one.total.cell() for one in engines)]]
 
@@ -177,5 +176,4 @@ def with_section(card: str, certificate: Certificate) -> str:
 
 
 def _name(one: Compared) -> str:
-    precision = one.precision.replace("fp32", "")
-    return " ".join(filter(None, (one.engine, one.version, precision)))
+    return " ".join(filter(None, (one.engine, one.version, one.precision.replace("fp32", ""))))

@@ -9,16 +9,9 @@ from typing import Any, NamedTuple
 from tinysight.bundle import CARD, Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.bundle.sealed import as_tree
-from tinysight.certificate import compare
+from tinysight.certificate import compare, record
 from tinysight.certificate.compare import Compared, EngineOutputs, Side, edge_case_inputs
 from tinysight.certificate.external import ExternalPredictor
-from tinysight.certificate.record import (
-    CERTIFICATE,
-    Certificate,
-    read_certificate,
-    to_files,
-    with_section,
-)
 from tinysight.errors import Problem
 from tinysight.pipelines import reduced_decode
 from tinysight.pipelines.pipeline import pipeline_for
@@ -46,14 +39,12 @@ class VerificationReport(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain data."""
+        reduced = as_tree(self.reduced) if self.reduced else None
+        engines = {one.engine: one.to_json() for one in self.engines}
         return {
-            "reference": self.origin or None,
-            "pass": not self.problems,
-            "engines": {one.engine: one.to_json() for one in self.engines},
-            "absent": self.absent,
-            "reduced": as_tree(self.reduced) if self.reduced else None,
-            "problems": list(map(str, self.problems)),
-        }
+            "reference": self.origin or None, "pass": not self.problems, "engines": engines,
+            "absent": self.absent, "reduced": reduced, "problems": list(map(str, self.problems)),
+        }  # fmt: skip
 
 
 def verify(
@@ -72,7 +63,7 @@ def verify(
         ConfigError: the program is missing, crashes, or prints something else.
     """
     other = ExternalPredictor.find(program, bundle) if program is not None else None
-    recorded = read_certificate(bundle)
+    recorded = record.read_certificate(bundle)
     ready, absent = compare.installed_engines(bundle)
     if other:
         name = str(other.path) if other.path.name in ready else other.path.name
@@ -96,16 +87,17 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
     The reference results stay what they were. A bundle without a certificate gets none.
     """
     files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
-    recorded = read_certificate(bundle)
+    recorded = record.read_certificate(bundle)
     if recorded is None:
         return files, ()
     certificate, reference = recorded
     ready, absent = compare.installed_engines(bundle)
     engines, problems = compare_all(ready, reference)
-    certificate = Certificate(certificate.origin, tuple(engines), absent)
-    files[CERTIFICATE] = to_files(bundle.manifest, certificate, reference)[CERTIFICATE]
+    certificate = record.Certificate(certificate.origin, tuple(engines), absent)
+    made = record.to_files(bundle.manifest, certificate, reference)
+    files[record.CERTIFICATE] = made[record.CERTIFICATE]
     if CARD in files:
-        files[CARD] = with_section(files[CARD].decode(), certificate).encode()
+        files[CARD] = record.with_section(files[CARD].decode(), certificate).encode()
     return files, tuple(problems)
 
 

@@ -38,14 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(words)
         sys.stdout.flush()
-    except TinysightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        missing = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
-        if missing is None:
+    except (TinysightError, ModuleNotFoundError) as error:
+        known: Exception | None = error
+        if isinstance(error, ModuleNotFoundError):
+            known = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
+        if known is None:
             raise
-        print(f"error: {missing}", file=sys.stderr)
+        print(f"error: {known}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tinysight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tinysight.config import RunConfig
+    from tinysight.foreign import RunConfig
 
 
 _RECIPE = "a shipped recipe's name, a recipe file, or a PaddleClas configuration"
@@ -28,10 +28,9 @@ def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = _
 
 def add_override(parser: argparse.ArgumentParser) -> None:
     """`-o KEY=VALUE ...`, as often as wanted."""
-    parser.add_argument(
-        "-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="change one value, for example -o train.epochs=5 or -o transforms.train.0.size=96",
-    )  # fmt: skip
+    add, given = parser.add_argument, "KEY=VALUE"
+    text = "change one value, for example -o train.epochs=5 or -o transforms.train.0.size=96"
+    add("-o", "--override", nargs="+", action="extend", default=[], metavar=given, help=text)
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:

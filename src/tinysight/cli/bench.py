@@ -42,6 +42,12 @@ from tinysight.pipelines.sources import iter_images
 
 _Outcome = tuple[dict[str, Any], list[str], bool]  # for programs, for people, whether it passed
 
+_FIGURES = (
+    "one image, p50 ms",
+    "many images, ms each",
+    "cold start, s",
+)  # that `--verify` compares
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -101,15 +107,11 @@ def _measure(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> 
         "machine": machine(),
         "settings": {**settings._asdict(), **_parallel(best)},
         "pictures": {"source": args.images or "made", "count": len(sizes), **images},
-        "one": one,
-        "many": many,
-        "best": {"ms": best["ms"], "per_second": best["per_second"]},
-        "cold": cold,
-        "peak_mib": bench.memory(),
+        "one": one, "many": many, "best": {key: best[key] for key in ("ms", "per_second")},
+        "cold": cold, "peak_mib": bench.memory(),
         "command": shlex.join([*words, *(["--exact"] if args.exact else [])]),
-        "versions": _versions(bundle, args.engine),
-        "created": utc_now(),
-    }
+        "versions": _versions(bundle, args.engine), "created": utc_now(),
+    }  # fmt: skip
     return card, _table(card), True
 
 
@@ -128,9 +130,9 @@ def _versions(bundle: Bundle, engine: str) -> dict[str, str]:
 def _table(card: dict[str, Any]) -> list[str]:
     """The figures for people."""
     where, images = card["machine"], card["pictures"]
-    how, median = card["settings"], images["median_bytes"] / 1000
+    used, median = card["settings"], images["median_bytes"] / 1000
     lines = [
-        f"{card['task']} with {how['engine']} {how['precision']} on {where['processor']}, "
+        f"{card['task']} with {used['engine']} {used['precision']} on {where['processor']}, "
         f"{where['cores']} cores",
         f"{images['count']} images ({images['source']}), median {median:.0f} kB\n",
         "one image, one thread, ms     mean     p50     p90     p99",
@@ -141,10 +143,8 @@ def _table(card: dict[str, Any]) -> list[str]:
     lines += ["", "many images       workers threads  batch  ms/image   per second"]
     for row in card["many"]:
         mark = "  <- fastest" if row["ms"] == card["best"]["ms"] and len(card["many"]) > 1 else ""
-        lines.append(
-            f"{'':20s}{row['workers']:7d} {row['threads']:7d} {row['batch_size']:6d}"
-            f"{row['ms']:12.2f} {row['per_second']:12.0f}{mark}"
-        )
+        how = f"{row['workers']:7d} {row['threads']:7d} {row['batch_size']:6d}"
+        lines.append(f"{'':20s}{how}{row['ms']:12.2f} {row['per_second']:12.0f}{mark}")
     cold = card["cold"]
     memory = f", {cold['peak_mib']:.0f} MiB at its peak" if "peak_mib" in cold else ""
     lines += ["", f"one image, cold, whole process: {cold['seconds'] * 1e3:.0f} ms{memory}"]
@@ -159,11 +159,7 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
         raise BundleError(path, "is about another network", "make it again with --card")
     try:
         settings = bench.Settings(**card["settings"])
-        expected = {
-            "one image, p50 ms": card["one"]["total"]["p50"],
-            "many images, ms each": card["best"]["ms"],
-            "cold start, s": card["cold"]["seconds"],
-        }
+        expected = (card["one"]["total"]["p50"], card["best"]["ms"], card["cold"]["seconds"])
     except (KeyError, TypeError) as error:
         raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
     paths = bench.readable(bundle, settings, paths)
@@ -174,15 +170,14 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
     )
     rows = [
         {"figure": name, "card": was, "here": now, "pass": now <= was * (1 + args.tolerance)}
-        for (name, was), now in zip(expected.items(), here, strict=True)
+        for name, was, now in zip(_FIGURES, expected, here, strict=True)
     ]
     same = card["machine"] == machine()
     other = f"the card was made on {card['machine'].get('processor')}; this is another machine"
     lines = [] if same else [other]
     for row in rows:
-        word = "pass" if row["pass"] else "FAIL"
         figures = f"card {row['card']:9.3f}   here {row['here']:9.3f}"
-        lines.append(f"{word}  {row['figure']:24s} {figures}")
+        lines.append(f"{'pass' if row['pass'] else 'FAIL'}  {row['figure']:24s} {figures}")
     passed = all(row["pass"] for row in rows)
     return {"pass": passed, "same_machine": same, "figures": rows}, lines, passed
 

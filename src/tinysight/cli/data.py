@@ -85,13 +85,10 @@ def _check(args: argparse.Namespace) -> int:
 
     sides, labels, min_size = _of_lists(args) if _are_lists(args.sources) else _of_recipe(args)
     audit = audit_images(
-        sides,
-        labels=labels,
-        min_size=min_size if args.min_size is None else args.min_size,
-        near=not args.no_near,
-        threads=args.threads,
+        sides, labels=labels, min_size=min_size if args.min_size is None else args.min_size,
+        near=not args.no_near, threads=args.threads,
         progress=_show_progress if sys.stderr.isatty() else None,
-    )
+    )  # fmt: skip
     text = json.dumps(audit.tree(), indent=2, ensure_ascii=False)
     print(text if args.json == "-" else "\n".join(_table(audit)))
     if args.json not in (None, "-"):
@@ -114,8 +111,8 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ..
 
     for option in ("target", "labels", "delimiter"):
         if getattr(args, option):
-            what = "the recipe gives it"
-            raise ConfigError(f"--{option}", what, f"-o data.{option}=... changes it")
+            hint = f"-o data.{option}=... changes it"
+            raise ConfigError(f"--{option}", "the recipe gives it", hint)
     recipe = load_recipe(args.sources[0], args.override)
     data = recipe.data.model_copy(update={"root": args.root}) if args.root else recipe.data
     return *sides_of_recipe(data), min(recipe.eval_transforms().output_shape()[:2])

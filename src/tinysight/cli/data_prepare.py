@@ -52,8 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make it; 1 if something could not be read."""
-    ranges = (("scale", args.scale, 100), ("test-fraction", args.fraction, 1))
-    for option, value, high in ranges:
+    for option, value, high in (("scale", args.scale, 100), ("test-fraction", args.fraction, 1)):
         if not 0 < value < high:
             raise ConfigError(f"--{option}", f"should be between 0 and {high}, got {value:g}")
     if args.per_class is not None and args.per_class < 1:

@@ -30,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, required=False, text="use the images and metrics of this recipe")
     parser.add_argument("--list", metavar="FILE", help="list file to evaluate on instead")
     parser.add_argument("--root", metavar="DIR", help="folder of its images (default: FILE's)")
-    parser.add_argument(
-        "--report", metavar="FILE", nargs="?", const="", help="write a page (default: report.html)"
-    )
+    text = "write a page (default: report.html)"
+    parser.add_argument("--report", metavar="FILE", nargs="?", const="", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -43,12 +42,8 @@ def run(args: argparse.Namespace) -> int:
     subject = _subject(args)
     report = assess(subject, images_of(subject, args.list, args.root), latency=True)
     page = _write_page(args, report, subject)
-    if args.json:
-        print(json.dumps(report.to_json() | report.labels_json()))
-    else:
-        print(_table(report))
-        if page:
-            print(f"\nreport: {page}")
+    shown = _table(report) + (f"\n\nreport: {page}" if page else "")
+    print(json.dumps(report.to_json() | report.labels_json()) if args.json else shown)
     return 1 if report.evaluation.unreadable else 0
 
 
@@ -85,8 +80,7 @@ def _write_page(args: argparse.Namespace, report: EvaluationReport, of: Subject)
     from tinysight.report import Page, write_page, write_report
 
     as_it_is = not (args.list or args.recipe or args.override)
-    own = args.run and Path(args.run).is_dir() and as_it_is
-    if own and not args.report:
+    if args.run and Path(args.run).is_dir() and as_it_is and not args.report:
         return write_report(Path(args.run), report)
     if args.report is None:
         return None

@@ -110,17 +110,13 @@ def _add_variants(args: argparse.Namespace, bundle: Bundle) -> None:
     from tinysight.export.variants import add_variants, evaluation_images, find_images
 
     classes = len(bundle.manifest.labels)
+    names = [name.strip() for name in args.to.split(",") if name.strip()]
+    images = find_images(args.images, classes) if args.images else evaluation_images(args.run)
+    typical = find_images(args.calibrate, classes) if args.calibrate else ()
     done = add_variants(
-        bundle,
-        [name.strip() for name in args.to.split(",") if name.strip()],
-        find_images(args.images, classes) if args.images else evaluation_images(args.run),
-        precision=args.precision,
-        calibrate=find_images(args.calibrate, classes) if args.calibrate else (),
-        limit=args.max_difference,
-        max_loss=args.max_loss,
-        out=args.out if args.bundle else None,
-        overwrite=args.force,
-    )
+        bundle, names, images, precision=args.precision, calibrate=typical, overwrite=args.force,
+        limit=args.max_difference, max_loss=args.max_loss, out=args.out if args.bundle else None,
+    )  # fmt: skip
     print(f"{'bundle':<15} {done.folder}")
     for name, variant in done.manifest.variants.items():
         size = sum(done.manifest.files[file].size for file in variant.files)

@@ -20,11 +20,8 @@ _OF_EXPORTS, _OF_WEIGHTS = ("labels", "deploy_config"), ("skip", "prefix", "opti
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the import."""
     add = parser.add_argument_group("import").add_argument
-    add(
-        "--out",
-        type=Path,
-        help="a bundle's folder; NAME.onnx (an export); NAME.safetensors (weights)",
-    )
+    text = "a bundle's folder; NAME.onnx (an export); NAME.safetensors (weights)"
+    add("--out", type=Path, help=text)
     add("--labels", metavar="FILE|A,B,C", help="an export: names of the classes, in order")
     add("--deploy-config", type=Path, metavar="YAML", help="an export: its PaddleClas deploy YAML")
     add("--network", metavar="NAME", help="weights: the network that they are for")
@@ -38,9 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import; the format is told from --network and --out."""
     if args.out is None:
-        raise ConfigError(
-            _HERE, "takes --out", "a folder for a bundle, NAME.safetensors for weights"
-        )
+        hint = "a folder for a bundle, NAME.safetensors for weights"
+        raise ConfigError(_HERE, "takes --out", hint)
     if args.out.suffix == ".safetensors" and not args.network:
         raise ConfigError(f"{_HERE} --network", "which network are the weights for?")
     what = "is for weights, which need --network too"
@@ -71,12 +67,10 @@ def _export(args: argparse.Namespace) -> int:
     if args.out.suffix == ".onnx":
         with opened(source) as folder:
             count = len(paddle_to_onnx(folder, args.out).nodes)
-        return say(
-            args, {"out": str(args.out), "operators": count}, f"{args.out}: {count} operators"
-        )
-    options: dict[str, Any] = {"labels": labels, "deploy": deploy, "row": row}
-    options["overwrite"] = args.force
-    done = import_paddle(source, args.out, **options)
+        plain: dict[str, Any] = {"out": str(args.out), "operators": count}
+        return say(args, plain, f"{args.out}: {count} operators")
+    given: dict[str, Any] = {"labels": labels, "deploy": deploy, "row": row}
+    done = import_paddle(source, args.out, overwrite=args.force, **given)
     about, notes = done.bundle.manifest, [*done.notes]
     plain = {"out": str(args.out), "task": about.task, "labels": [*about.labels], "notes": notes}
     _, _, height, width = about.input.shape

@@ -17,6 +17,7 @@ from typing import Any
 
 from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.errors import ConfigError
+from tinysight.files import write_atomic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,13 +50,7 @@ def run(args: argparse.Namespace) -> int:
         rows += lines
     for name, reason in failed:
         print(f"{name}: {reason}", file=sys.stderr)
-    if infer.save_dir:
-        _save(infer.save_dir, rows)
+    if file := infer.save_dir:
+        path = Path(file if file.endswith(".json") else f"{file}.json")
+        write_atomic(path, json.dumps(rows, ensure_ascii=False))
     return 1 if failed else 0
-
-
-def _save(name: str, rows: list[dict[str, Any]]) -> None:
-    from tinysight.files import write_atomic
-
-    path = Path(name if name.endswith(".json") else f"{name}.json")
-    write_atomic(path, json.dumps(rows, ensure_ascii=False))

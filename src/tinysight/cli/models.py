@@ -33,12 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add = parser.add_argument
     add("action", choices=("list", "show", "fetch", "import"))
-    add(
-        "name",
-        nargs="?",
-        metavar="NAME",
-        help="a name; list: a part or a pattern; import: a file, too",
-    )
+    text = "a name; list: a part or a pattern; import: a file, too"
+    add("name", nargs="?", metavar="NAME", help=text)
     add("--kind", choices=KINDS, help="only files of this kind")
     add("--cache", type=Path, metavar="DIR", help="cache folder (default: TINYSIGHT_CACHE)")
     add("--networks", action="store_true", help="list: networks instead of files")
@@ -71,7 +67,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _networks(args: argparse.Namespace) -> int:
     models = importlib.import_module("tinysight.models")
-    names = models.list_models(_pattern(args.name))
+    part = args.name or ""
+    names = models.list_models(part if set("*?[") & set(part) else f"*{part}*")
     if not names:
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
     width, costs = max(map(len, names)), {}
@@ -100,10 +97,6 @@ def _cost_if_known(name: str) -> dict[str, Any]:
         return {}
 
 
-def _pattern(name: str | None) -> str:
-    return name if name and set("*?[") & set(name) else f"*{name or ''}*"
-
-
 def _show(args: argparse.Namespace) -> int:
     try:
         row = find(args.name, args.kind, "tinysight models show")
@@ -119,11 +112,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    started, again = time.monotonic(), args.accept_change
-    with download_progress(args.name) as report:
-        done = fetch_named(
-            args.name, args.kind, cache=args.cache, report=report, accept_change=again
-        )
+    started, name, again = time.monotonic(), args.name, args.accept_change
+    with download_progress(name) as report:
+        done = fetch_named(name, args.kind, cache=args.cache, report=report, accept_change=again)
     seconds, name, megabytes = time.monotonic() - started, done.artifact.name, done.size / 1e6
     state = f"{megabytes:.2f} MB, in the cache and unchanged"
     if done.fresh:

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from tinysight.tasks.results import Result
 
 _Write = Callable[["Result | Unreadable"], None]
-_Recorded = tuple[
-    str, bool, int
-]  # by an earlier run: the image, whether it failed, where its line ends
+# By an earlier run: the image, whether it failed, where its line ends.
+_Recorded = tuple[str, bool, int]
 
 
 class Output:

@@ -110,9 +110,8 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     if not args.model and not configured:
         known = ", ".join(list_bundles()) or "none came with this installation"
         raise ConfigError("--model", "which bundle?", f"a folder, or one of: {known}")
-    loading = None
-    if args.model and is_local(args.model):  # read and hashed beside the imports
-        loading = Deferred(lambda: Bundle.load(args.model))
+    local = args.model and is_local(args.model)  # read and hashed beside the imports
+    loading = Deferred(lambda: Bundle.load(args.model)) if local else None
     import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
@@ -132,8 +131,7 @@ def _on_ray(
     if args.shard < 1:
         raise ConfigError("--shard", f"should be 1 or more, got {args.shard}")
     bar = _progress(args, 0)
-    predict = partial(predict_shards, bundle, options)
-    names = (image.name for image in images)
+    predict, names = partial(predict_shards, bundle, options), (image.name for image in images)
     key, reach = _key(args, bundle.manifest), bar.reach if bar else lambda done: None
     try:
         return run(names, output, key, args.shard, predict, reach)
@@ -150,8 +148,8 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
         raise ConfigError("--on", "needs a file for the results", "add --output results.jsonl")
     output = Path(args.output)
     if output.suffix not in _FORMATS:
-        what = f"{output.name}: which form?"
-        raise ConfigError("--output", what, f"one of {', '.join(_FORMATS)}")
+        hint = f"one of {', '.join(_FORMATS)}"
+        raise ConfigError("--output", f"{output.name}: which form?", hint)
     if (args.csv and output.suffix != ".csv") or (args.json and "json" not in output.suffix):
         raise ConfigError("--output", f"{output.name} is not of the form that is asked for")
     if not result_type(manifest.postprocess).table and "json" not in output.suffix:
@@ -161,11 +159,9 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
 
 
 def _write_all(
-    pipeline: BundlePipeline[Any],
-    images: Iterator[ImageInput],
-    out: Output,
+    pipeline: BundlePipeline[Any], images: Iterator[ImageInput], out: Output,
     bar: ProgressLine | None,
-) -> None:
+) -> None:  # fmt: skip
     from tinysight.tasks.results import Unreadable
 
     try:

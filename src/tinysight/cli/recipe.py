@@ -49,12 +49,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"{args.recipes[0]}: ok")
         case "show":
             print(recipe_yaml(load_recipe(args.recipes[0], args.override)), end="")
+        case "convert" if args.out:
+            write_atomic(Path(args.out), _converted(Path(args.recipes[0]), args.override))
         case "convert":
-            text = _converted(Path(args.recipes[0]), args.override)
-            if args.out:
-                write_atomic(Path(args.out), text)
-            else:
-                print(text, end="")
+            print(_converted(Path(args.recipes[0]), args.override), end="")
         case _:
             return _diff(args.recipes[0], args.recipes[1], args.override)
     return 0

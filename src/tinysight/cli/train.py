@@ -20,9 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight train`."""
     add_recipe(parser, required=True)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/<task>)")
-    parser.add_argument(
-        "--resume", action="store_true", help="resume from the last checkpoint in the run folder"
-    )
+    text = "resume from the last checkpoint in the run folder"
+    parser.add_argument("--resume", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ with ONNX Runtime's. Needs neither PyTorch nor the network's maker. Exit code 1:
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_plugin
@@ -28,10 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="a bundle that comes with tinysight, or a bundle's folder")
     add("--images", metavar="SOURCE", help="your images, too, compared between the engines")
-    add(
-        "--program", metavar="PATH",
-        help="one more column: a program that answers as `tinysight predict --json` does",
-    )  # fmt: skip
+    text = "one more column: a program that answers as `tinysight predict --json` does"
+    add("--program", metavar="PATH", help=text)
     add_plugin(parser)
     add("--json", action="store_true", help="the table as JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")
@@ -50,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
         write_edge_case_files(args.files)
     report = verify(bundle, images, args.program)
     if args.json:
-        import json
-
         print(json.dumps({"bundle": args.bundle, **report.to_json()}))
     else:
         _show(bundle, report)

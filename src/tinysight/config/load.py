@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tinysight import foreign, plugins
-from tinysight.config.run import RunConfig
 from tinysight.config.schema import PluginRecord, Recipe, plugins_of
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import parse_yaml, read_yaml, to_yaml
@@ -40,7 +39,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return load_run(source, overrides).recipe
 
 
-def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_run(source: str | Path, overrides: Sequence[str] = ()) -> foreign.RunConfig:
     """The recipe of `load_recipe`, and what a command needs besides it."""
     path = find_recipe(str(source))
     if foreign.is_foreign(path):
@@ -52,7 +51,7 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     recipe, problems = check_tree(tree, str(source))
     if recipe is None:
         raise ConfigError.of(str(source), [_from_override(p, changed) for p in problems])
-    return RunConfig(_with_plugins(recipe))
+    return foreign.RunConfig(_with_plugins(recipe))
 
 
 def check_tree(tree: Tree, where: str = "the recipe") -> tuple[Recipe | None, list[Problem]]:

@@ -73,13 +73,9 @@ def package_version(package: str) -> str:
 
 
 def open_engine(
-    bundle: Bundle,
-    name: str = "onnxruntime",
-    *,
-    precision: str = "f32",
-    threads: int = 1,
+    bundle: Bundle, name: str = "onnxruntime", *, precision: str = "f32", threads: int = 1,
     streams: int = 1,
-) -> Engine:
+) -> Engine:  # fmt: skip
     """Open a bundle's network in an engine.
 
     Args:
@@ -111,11 +107,8 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1, streams: int = 1) 
         there = ", ".join(sorted(bundle.manifest.variants)) or "none"
         hint = f"it has: {there}; tinysight export --to adds one"
         raise BundleError(str(bundle.folder), f"has no variant {name!r} of its network", hint)
-    files = VariantFiles(
-        {file: bundle.read(file) for file in variant.files},
-        variant.precision,
-        bundle.manifest.input.shape,
-        len(bundle.manifest.labels),
-    )
+    shape, classes = bundle.manifest.input.shape, len(bundle.manifest.labels)
+    contents = {file: bundle.read(file) for file in variant.files}
+    files = VariantFiles(contents, variant.precision, shape, classes)
     made: Engine = engines.build({"name": engine}, model=files, threads=threads, streams=streams)
     return made

@@ -264,12 +264,9 @@ def load_module(module: str, engine: str, package: str = "", extra: str = "") ->
 
 
 def convert(
-    engine: str,
-    command: Sequence[str],
-    model: bytes,
-    results: Mapping[str, str],
+    engine: str, command: Sequence[str], model: bytes, results: Mapping[str, str],
     seconds: float = 600,
-) -> dict[str, bytes]:
+) -> dict[str, bytes]:  # fmt: skip
     """Run a converter's program on `network.onnx` in an empty folder.
 
     Args:

@@ -30,8 +30,7 @@ class ExecuTorch(OneImageEngine):
             return {f"{stem}.pte": bytes(edge.to_executorch().buffer)}
 
     def _open(self, model: VariantFiles, threads: int) -> None:
-        torch_graph = load_module("tinysight.engines.torch_graph", "executorch", "torch")
-        with torch_graph.quiet():
+        with load_module("tinysight.engines.torch_graph", "executorch", "torch").quiet():
             runtime = load_module("executorch.runtime", "executorch").Runtime.get()
             self._data = model.ending(".pte")[1]  # the program refers to it
             self._program = runtime.load_program(self._data)

@@ -168,8 +168,7 @@ def quantized(graph: OnnxModel, ranges: Mapping[str, Range]) -> OnnxModel:
         names = (f"{weight}_int8", f"{weight}_scale", f"{weight}_zero")
         constants |= zip(names, rounded_weight(graph.constants[weight]), strict=True)
         nodes.append(Node("DequantizeLinear", names, (f"{weight}_rounded",), {"axis": 0}))
-        inputs = (rounded[source], f"{weight}_rounded", *node.inputs[2:])
-        nodes.append(node._replace(inputs=inputs))
+        nodes.append(node._replace(inputs=(rounded[source], f"{weight}_rounded", *node.inputs[2:])))
     return _without_unused(replace(graph, nodes=tuple(nodes), constants=constants))
 
 

@@ -40,8 +40,7 @@ class Mnn(OneImageEngine):
     def _open(self, model: VariantFiles, threads: int) -> None:
         mnn = load_module("MNN", "mnn", "MNN")
         self._expr = load_module("MNN.expr", "mnn", "MNN")
-        precision = _PRECISION[model.precision]
-        options = {"backend": "CPU", "numThread": threads, "precision": precision}
+        options = {"backend": "CPU", "numThread": threads, "precision": _PRECISION[model.precision]}
         self._manager = mnn.nn.create_runtime_manager((options,))
         # Large tiles save time and lose three digits of float32.
         self._manager.set_hint(_WINOGRAD, 0)

@@ -34,8 +34,7 @@ class Ncnn(OneImageEngine):
         shape = ",".join(map(str, (1, *network.shape)))
         half = f"fp16={int(precision == 'fp16')}"
         command = [pnnx.EXEC_PATH, "network.onnx", f"inputshape=[{shape}]", half]
-        ends = ("ncnn.param", "ncnn.bin")
-        results = {f"network.{end}": f"{stem}.{end}" for end in ends}
+        results = {f"network.{end}": f"{stem}.{end}" for end in ("ncnn.param", "ncnn.bin")}
         return convert("ncnn", command, with_offsets(network.graph).to_bytes(), results)
 
     def _open(self, model: VariantFiles, threads: int) -> None:

@@ -36,11 +36,9 @@ class OnnxRuntime:
     packages: ClassVar = ("onnxruntime",)
 
     def __init__(
-        self,
-        model: bytes | base.VariantFiles,
-        threads: Annotated[int, Ge(1)] = 1,
+        self, model: bytes | base.VariantFiles, threads: Annotated[int, Ge(1)] = 1,
         precision: Literal["f32"] = "f32",
-    ) -> None:
+    ) -> None:  # fmt: skip
         if precision != "f32":
             raise ConfigError("precision", f"{precision} is not for onnxruntime", "openvino has it")
         import onnxruntime

@@ -45,12 +45,9 @@ class OpenVino:
     packages: ClassVar = ("openvino",)
 
     def __init__(
-        self,
-        model: bytes | base.VariantFiles,
-        threads: Annotated[int, Ge(1)] = 1,
-        streams: Annotated[int, Ge(1)] = 1,
-        precision: Precision = "f32",
-    ) -> None:
+        self, model: bytes | base.VariantFiles, threads: Annotated[int, Ge(1)] = 1,
+        streams: Annotated[int, Ge(1)] = 1, precision: Precision = "f32",
+    ) -> None:  # fmt: skip
         openvino = base.load_module("openvino", "openvino")
         self._openvino = openvino
         self._file = "model.onnx"  # named by errors

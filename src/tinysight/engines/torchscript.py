@@ -1,4 +1,4 @@
-"""TorchScript, for libtorch."""
+"""TorchScript, for libtorch, and torch's own exported program, for whoever goes on from there in torch."""
 
 from __future__ import annotations
 
@@ -47,3 +47,21 @@ class TorchScript(TorchEngine):
 
     def _load(self, data: bytes) -> Any:
         return self._torch.jit.load(io.BytesIO(data))
+
+
+@engines.register("pt2")
+class Pt2(TorchEngine):
+    """A network as `.pt2`: what `torch.export` makes."""
+
+    @staticmethod
+    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
+        """`<stem>.pt2`."""
+        torch = load_module("torch", "pt2", "torch", "train")
+        torch_graph = load_module("tinysight.engines.torch_graph", "pt2")
+        into = io.BytesIO()
+        with torch_graph.quiet():
+            torch.export.save(torch_graph.exported(network), into)
+        return {f"{stem}.pt2": into.getvalue()}
+
+    def _load(self, data: bytes) -> Any:
+        return self._torch.export.load(io.BytesIO(data)).module()

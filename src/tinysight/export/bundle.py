@@ -51,15 +51,10 @@ _IMAGES = 200  # of the evaluation list, evenly spread, for the parity check
 
 
 def export_bundle(
-    run_or_checkpoint: str | Path | None,
-    out: str | Path,
-    *,
-    recipe: Recipe | None = None,
-    images: Source | None = None,
-    tolerance: float = 1e-4,
-    overwrite: bool = False,
+    run_or_checkpoint: str | Path | None, out: str | Path, *, recipe: Recipe | None = None,
+    images: Source | None = None, tolerance: float = 1e-4, overwrite: bool = False,
     licence: str = "",
-) -> Bundle:
+) -> Bundle:  # fmt: skip
     """Make a bundle of a trained network and check that it gives the same results.
 
     Images of the run's evaluation list (up to 200, evenly spread) and those of `images` run from file
@@ -147,8 +142,7 @@ def torch_side(predict: Predict, transforms: Compose, manifest: Manifest) -> Sid
     """
     decide = registry.postprocesses.build(manifest.postprocess, labels=manifest.labels)
     pipeline = trained.network_pipeline(predict, transforms, decide, certificates.BATCH)
-    outputs = partial(certificates.engine_outputs, pipeline, manifest)
-    return Side(outputs, str(torch.__version__))
+    return Side(partial(certificates.engine_outputs, pipeline, manifest), str(torch.__version__))
 
 
 def compare_images(trained: Side, shipped: Side, images: Sequence[str]) -> Comparison:
@@ -193,8 +187,7 @@ def _images(recipe: Recipe, images: Source | None) -> list[str]:
     except DataError as error:
         if images is None:
             what = "no image to compare on: the run's evaluation list cannot be read"
-            where = error.problems[0].where
-            raise ExportError(where, what, "name images with --images") from error
+            raise ExportError(error.problems[0].where, what, "name images with --images") from error
     found += [] if images is None else files_of(images)
     return list(dict.fromkeys(str(sample.path) for sample in found))
 
@@ -259,15 +252,11 @@ def _measured(path: Path, recipe: Recipe, chosen: _Chosen) -> dict[str, Any]:
     metrics = chosen.metrics or best.get("metrics", {})
     plugins = _plugins(recipe)
     origin = {
-        **({"plugins": plugins} if plugins else {}),
-        "sha256": sha256(recipe_yaml(recipe).encode()),
-        "backbone": recipe.model.backbone.name,
-        "seed": recipe.train.seed,
-        "epoch": best.get("epoch"),
-        "checkpoint_sha256": sha256(path.read_bytes()),
-        "target": recipe.data.target,
-        "temperature": chosen.temperature,
-    }
+        **({"plugins": plugins} if plugins else {}), "sha256": sha256(recipe_yaml(recipe).encode()),
+        "backbone": recipe.model.backbone.name, "seed": recipe.train.seed,
+        "epoch": best.get("epoch"), "checkpoint_sha256": sha256(path.read_bytes()),
+        "target": recipe.data.target, "temperature": chosen.temperature,
+    }  # fmt: skip
     # A threshold may be infinite (nothing is positive), which no manifest can hold.
     finite = {k: float(v) for k, v in metrics.items() if math.isfinite(v)}
     return {"metrics": finite, "recipe": origin}

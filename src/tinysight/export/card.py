@@ -6,6 +6,11 @@ from tinysight.bundle.manifest import Manifest, ShippedThreshold
 from tinysight.certificate.record import Certificate, section
 from tinysight.evaluation.threshold import PREFIX
 
+_PARITY = (
+    "On {0.images} images this bundle's scores differ from those of the trained network by at "
+    "most {0.max_score_difference:.2g}; {0.label_flips} of the labels differ."
+)
+
 
 def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
     """Markdown for `card.md`."""
@@ -28,12 +33,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
         lines += ["", "| measured on the evaluation images | |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
     if parity := manifest.parity:
-        lines += [
-            "",
-            f"On {parity.images} images this bundle's scores differ from those of the trained "
-            f"network by at most {parity.max_score_difference:.2g}; {parity.label_flips} of the "
-            "labels differ.",
-        ]
+        lines += ["", _PARITY.format(parity)]
     if certificate:
         lines += ["", section(certificate)]
     return "\n".join(lines) + "\n"

@@ -35,16 +35,10 @@ class _Scores(nn.Module):
 
 
 def to_onnx(
-    model: nn.Module,
-    shape: tuple[int, int, int],
-    *,
-    opset: int,
-    metadata: Mapping[str, str],
-    source: str = "logits",
-    activation: str = "softmax",
-    output: str = "scores",
+    model: nn.Module, shape: tuple[int, int, int], *, opset: int, metadata: Mapping[str, str],
+    source: str = "logits", activation: str = "softmax", output: str = "scores",
     temperature: float = 1.0,
-) -> bytes:
+) -> bytes:  # fmt: skip
     """`model` to scores as an ONNX file, in the form that engines run fastest.
 
     Batch normalisation, factors and offsets are folded into the weights; shapes that are known are constants. The same

@@ -66,17 +66,10 @@ def predict_images(manifest: Manifest, samples: Sequence[Sample], predict: Predi
 
 
 def add_variants(
-    bundle: Bundle,
-    names: Sequence[str],
-    checked_on: Sequence[Sample],
-    *,
-    precision: str = "fp32",
-    calibrate: Sequence[Sample] = (),
-    limit: float | None = None,
-    max_loss: float = 0.5,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-) -> Bundle:
+    bundle: Bundle, names: Sequence[str], checked_on: Sequence[Sample], *, precision: str = "fp32",
+    calibrate: Sequence[Sample] = (), limit: float | None = None, max_loss: float = 0.5,
+    out: str | Path | None = None, overwrite: bool = False,
+) -> Bundle:  # fmt: skip
     """Write the network of `bundle` in the formats of other engines, beside `model.onnx`.
 
     Every variant is loaded again from the files that were written, run on the images, and compared with
@@ -212,18 +205,14 @@ def _compare(
     expected, *others = found.outputs.swapaxes(0, 1)
     labels = found.targets if (found.targets != UNLABELLED).all() else None
     variants = bundle.manifest.variants
-    return {
-        name: compare_variant(variants[name], expected, scores, labels)
-        for name, scores in zip(names, others, strict=True)
-    }
+    pairs = zip(names, others, strict=True)
+    return {n: compare_variant(variants[n], expected, scores, labels) for n, scores in pairs}
 
 
 def compare_variant(
-    variant: EngineVariant,
-    expected: np.ndarray,
-    scores: np.ndarray,
+    variant: EngineVariant, expected: np.ndarray, scores: np.ndarray,
     labels: np.ndarray | None = None,
-) -> EngineVariant:
+) -> EngineVariant:  # fmt: skip
     """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
     row = compare(*([ScoreResult("", one) for one in side] for side in (expected, scores)))
     mean = np.abs(expected.astype(np.float64) - scores).mean()  # of all scores at once
@@ -232,12 +221,9 @@ def compare_variant(
         right = [int((s.argmax(axis=1) == labels).sum()) for s in (expected, scores)]
         lost = 100 * (right[0] - right[1]) / row.images
     return variant._replace(
-        images=row.images,
-        max_score_difference=row.max_score_difference,
-        mean_score_difference=float(mean),
-        label_flips=row.label_flips or 0,
-        lost_points=lost,
-    )
+        images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
+        mean_score_difference=float(mean), label_flips=row.label_flips or 0,
+    )  # fmt: skip
 
 
 def breach(

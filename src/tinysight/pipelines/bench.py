@@ -117,8 +117,7 @@ def many_at_a_time(
 
 def sweep(settings: Settings, cores: int) -> Iterator[Settings]:
     """The settings worth comparing: workers up to the cores, all cores in one run, and batches."""
-    doubled = (2**i for i in range(cores.bit_length()))
-    for workers in sorted({*doubled, cores, cores + 1}):
+    for workers in sorted({*(2**i for i in range(cores.bit_length())), cores, cores + 1}):
         yield settings._replace(workers=workers, threads=1, batch_size=1)
     if cores > 1:
         yield settings._replace(workers=1, threads=cores, batch_size=1)

@@ -56,11 +56,8 @@ def decide(manifest: Manifest, scores: np.ndarray, partial: bool = False) -> lis
     if decides_by_best_class(spec):
         spec = {"name": "topk", "k": 1}
     post = postprocesses.build(spec, labels=manifest.labels)
-    results = post(np.nan_to_num(scores, nan=0.0) if partial else scores)
-    return [
-        DecidedScores("", row, result.decision(), partial)
-        for row, result in zip(scores, results, strict=True)
-    ]
+    rows = zip(scores, post(np.nan_to_num(scores, nan=0.0) if partial else scores), strict=True)
+    return [DecidedScores("", row, result.decision(), partial) for row, result in rows]
 
 
 def comparable(result: Result, image: ImageInput | str) -> Result:

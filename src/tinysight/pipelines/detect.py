@@ -31,20 +31,17 @@ class BoxNetwork(Network):
         batch = np.concatenate([image.row for image in images])
         shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
         factors = np.asarray(shape, np.float32) / sizes  # of height and of width
-        known = {
-            "im_shape": np.broadcast_to(np.asarray(shape, np.float32), sizes.shape),
-            "scale_factor": factors,
-        }
+        shapes = np.broadcast_to(np.asarray(shape, np.float32), sizes.shape)
+        known = {"im_shape": shapes, "scale_factor": factors}
         about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
         outputs = self.opened().run_all({about.input.name: batch, **feeds})
         if len(outputs) != 2 or outputs[1].size != len(images):
-            shapes = [output.shape for output in outputs]
-            what = f"boxes and counts expected for {len(images)} images, the network gives {shapes}"
+            found = [output.shape for output in outputs]
+            what = f"boxes and counts expected for {len(images)} images, the network gives {found}"
             raise self._wrong(what)
-        if "scale_factor" not in about.feeds.values():
-            outputs = _in_the_image(outputs, factors)
-        return outputs
+        fed = "scale_factor" in about.feeds.values()
+        return outputs if fed else _in_the_image(outputs, factors)
 
 
 def _in_the_image(outputs: Sequence[np.ndarray], factors: np.ndarray) -> list[np.ndarray]:

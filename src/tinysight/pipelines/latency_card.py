@@ -22,11 +22,8 @@ _MAX_WORKERS = 256
 
 def machine() -> dict[str, Any]:
     """What tells this machine from others: processor, its cores that may be used, system."""
-    return {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+    system = f"{platform.system()} {platform.machine()}"
+    return {"processor": _processor(), "cores": usable_cores(), "system": system}
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -142,11 +142,9 @@ class Pipeline(Generic[R]):
         Raises:
             DataError: a path that does not exist, or has no image in it.
         """
-        batches = self.scores(input_data, on_unreadable=on_unreadable)
-        return (
-            [result.named(name) for result, name in zip(self.steps.decide(s), names, strict=True)]
-            for names, s in batches
-        )
+        decide, batches = self.steps.decide, self.scores(input_data, on_unreadable=on_unreadable)
+        pairs = (zip(decide(outputs), names, strict=True) for names, outputs in batches)
+        return ([result.named(name) for result, name in rows] for rows in pairs)
 
     def scores(
         self, input_data: Source, *, on_unreadable: Callable[[Unreadable], None] = log_unreadable
@@ -289,18 +287,10 @@ class BundlePipeline(Pipeline[R]):
     network: ClassVar[type[Network]] = Network
 
     def __init__(
-        self,
-        model: str | Path | Bundle,
-        *,
-        batch_size: int = 1,
-        threads: int = 1,
-        workers: int | None = None,
-        engine: str = "onnxruntime",
-        precision: str = "f32",
-        exact: bool = False,
-        topk: int | None = None,
-        threshold: float | None = None,
-    ) -> None:
+        self, model: str | Path | Bundle, *, batch_size: int = 1, threads: int = 1,
+        workers: int | None = None, engine: str = "onnxruntime", precision: str = "f32",
+        exact: bool = False, topk: int | None = None, threshold: float | None = None,
+    ) -> None:  # fmt: skip
         given = {"batch_size": batch_size, "threads": threads, "workers": workers}
         for name, value in given.items():
             if value is not None and value < 1:

@@ -13,9 +13,9 @@ from pathlib import Path
 from tinysight.compat.paddle.dialect.translate import Translation, translate
 from tinysight.compat.paddle.dialect.tree import to_source_paths
 from tinysight.config.load import check_tree
-from tinysight.config.run import LabelSource, RunConfig
 from tinysight.config.schema import Recipe
 from tinysight.errors import CheckpointError, ConfigError
+from tinysight.foreign import LabelSource, RunConfig
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinysight.compat.paddle.dialect.operators import transforms
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
-from tinysight.config.run import LabelSource
+from tinysight.foreign import LabelSource
 
 
 def infer_section(

@@ -12,8 +12,8 @@ from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, tables
 from tinysight.compat.paddle.dialect.sections import data_section, model_section, run_section
 from tinysight.compat.paddle.dialect.training import loss_section, metric_section, optimizer_section
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
-from tinysight.config.run import LabelSource
 from tinysight.errors import ConfigError, nearest
+from tinysight.foreign import LabelSource
 
 _SECTIONS = ("Global", "Arch", "Loss", "Optimizer", "DataLoader", "Metric", "Infer", "AMP", "EMA")
 _WRONG_KIND = {
