@@ -1,6 +1,6 @@
 """Heads: from embeddings (N, E) to one score for each identity (N, K), for the loss in training.
 
-Names and layouts follow PaddleClas' state dicts (PaddleClas, `FC` and `ArcMargin` of its
+Names and layouts follow PaddleClas' state dicts (`FC` and `ArcMargin` of its
 gears).
 """
 

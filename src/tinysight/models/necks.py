@@ -1,6 +1,6 @@
 """Necks: from a backbone's vector (N, D) to the embedding (N, E) that recognition compares.
 
-Names follow PaddleClas' state dicts (PaddleClas, `BNNeck` and `FC` of its gears), so that
+Names follow PaddleClas' state dicts (`BNNeck` and `FC` of its gears), so that
 `weights.py` maps them by rule.
 """
 
