@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import openvino
 from tinysight.bundle import Bundle
 from tinysight.engines.int8 import quantize
 from tinysight.engines.onnxruntime import OnnxRuntime
-from tinysight.export.variants import batches, find_images
+from tinysight.export.variants import find_images, predict_images
 
 Run = Callable[[np.ndarray], object]
 
@@ -53,14 +53,13 @@ def openvino_run(model: Any, hint: str = "f32") -> Run:
     return run
 
 
-def nncf_model(model: bytes, shown: Sequence[np.ndarray]) -> Any:
+def nncf_model(model: bytes, images: np.ndarray) -> Any:
     """NNCF's int8 network, or None where NNCF is not installed."""
     try:
         import nncf
     except ModuleNotFoundError:
         return None
     loaded = openvino.Core().read_model(model=model)
-    images = np.concatenate(shown)
     return nncf.quantize(
         loaded,
         nncf.Dataset([image[None] for image in images]),
@@ -102,7 +101,7 @@ def main() -> None:
     os.environ.setdefault("NNCFDEBUG", "0")
     bundle = Bundle.load(args.bundle)
     found = find_images(args.images, len(bundle.manifest.labels), 100)
-    shown = [batch for batch, _ in batches(bundle.manifest, found)]
+    shown = predict_images(bundle.manifest, found, lambda inputs: inputs).outputs
     int8 = quantize(bundle.model, shown)
     exact_ort, int8_ort = OnnxRuntime(bundle.model), OnnxRuntime(int8)
     runs: dict[str, Run] = {
@@ -117,7 +116,7 @@ def main() -> None:
             path = Path(folder, "nncf.xml")
             openvino.save_model(other, os.fspath(path), compress_to_fp16=False)
             runs["OpenVINO int8 by NNCF"] = openvino_run(openvino.Core().read_model(path))
-        race(runs, np.ascontiguousarray(shown[0][:1]), args.rounds, args.repeats)
+        race(runs, np.ascontiguousarray(shown[:1]), args.rounds, args.repeats)
 
 
 if __name__ == "__main__":

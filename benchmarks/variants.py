@@ -16,15 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest
+from tinysight.data.lists import Sample
 from tinysight.errors import TinysightError
-from tinysight.export.onnx import INPUT, OUTPUT, to_onnx
-from tinysight.export.variants import Images, add_variants, batches, find_images
+from tinysight.export.onnx import INPUT, to_onnx
+from tinysight.export.variants import add_variants, find_images, predict_images
 from tinysight.models import create_model
 from tinysight.training.pretrained import load_pretrained
 
@@ -42,21 +42,22 @@ def manifest(task: str) -> Manifest:
     return Manifest(
         task=task,
         input=Input(INPUT, (None, 3, 224, 224), "float32"),
-        output=OUTPUT,
+        output="scores",
         transforms=TRANSFORMS,
         postprocess={"name": "topk", "k": 1},
         labels=tuple(f"class {i}" for i in range(CLASSES)),
     )
 
 
-def network(name: str, found: Images, weights: Path | None) -> nn.Module:
+def network(name: str, found: list[Sample], weights: Path | None) -> nn.Module:
     """The network with trained weights, or with seeded ones that answer as variedly."""
     torch.manual_seed(0)
     model = create_model(name, num_classes=CLASSES)
     if weights:
         load_pretrained(model, weights)
         return model.eval()
-    shown = torch.from_numpy(np.concatenate([b for b, _ in batches(manifest(name), found)]))
+    inputs = predict_images(manifest(name), found, lambda inputs: inputs).outputs
+    shown = torch.from_numpy(inputs)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0

@@ -46,13 +46,12 @@ LEVEL = {
     "report": 7,
     "serving": 7,
     "training": 8,
-    "distill": 9,
     "search": 9,
     "export": 9,
     "compat": 10,
     "cli": 11,
 }
-TORCH_SHORE = ("distill", "export", "losses", "models", "search", "training")
+TORCH_SHORE = ("export", "losses", "models", "search", "training")
 TORCH_EXCEPTIONS = (  # the rest of their packages is NumPy
     *("data/loader.py", "data/mix.py"),
     "engines/torch_graph.py",

@@ -20,7 +20,7 @@ _HOMES = {
     "create_model": "tinysight.models",
     "decode": "tinysight.transforms",
     "evaluate": "tinysight.evaluation.predictor",
-    "export_bundle": "tinysight.export",
+    "export_bundle": "tinysight.export.bundle",
     "fit": "tinysight.training",
     "list_models": "tinysight.models",
     "load_plugin": "tinysight.plugins",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tinysight.config import load_recipe
     from tinysight.errors import TinysightError
     from tinysight.evaluation.predictor import evaluate
-    from tinysight.export import export_bundle
+    from tinysight.export.bundle import export_bundle
     from tinysight.models import create_model, list_models
     from tinysight.pipelines.detect import Detector
     from tinysight.pipelines.pipeline import Classifier, open_bundle

@@ -9,8 +9,12 @@ import pytest
 
 from support.bundles import tiny_bundle, tiny_manifest
 from tinysight.bundle.manifest import Manifest
-from tinysight.certificate.compare import Compared, compare_kinds, installed_engines
-from tinysight.certificate.files import edge_case_files
+from tinysight.certificate.compare import (
+    Compared,
+    compare_kinds,
+    edge_case_files,
+    installed_engines,
+)
 from tinysight.evaluation.compare import Comparison, compare
 from tinysight.pipelines.comparable import DecidedScores, comparable, decide
 from tinysight.pipelines.sources import ImageInput

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinysight.certificate.files import (
+from tinysight.certificate.compare import (
     EDITION,
     REFUSED,
     EdgeCaseFile,

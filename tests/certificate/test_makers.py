@@ -17,7 +17,7 @@ from edge_case_files.images import image
 from edge_case_files.jpeg import encode_jpeg, to_ycbcr
 from edge_case_files.jpegs import SAMPLINGS, adobe, tall
 from edge_case_files.lossless import chunk, encode_bmp, encode_png, encode_webp
-from tinysight.certificate.files import edge_case_files
+from tinysight.certificate.compare import edge_case_files
 from tinysight.transforms import decode
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -13,7 +13,7 @@ from support.bundles import tiny_detector, tiny_manifest, tiny_onnx
 from support.exports import export
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import ReducedDecode
-from tinysight.certificate.files import readable
+from tinysight.certificate.compare import readable
 from tinysight.certificate.verify import OWN, verify
 from tinysight.cli import main
 from tinysight.compat.paddle.bundle import import_paddle

@@ -13,8 +13,7 @@ import pytest
 from support.bundles import LABELS, TRANSFORMS, tiny_bundle, tiny_manifest, tiny_onnx
 from tinysight.bundle import CARD, MODEL, Bundle
 from tinysight.bundle.manifest import Manifest, ReducedDecode
-from tinysight.certificate.compare import engine_outputs
-from tinysight.certificate.files import edge_case_files, readable
+from tinysight.certificate.compare import edge_case_files, engine_outputs, readable
 from tinysight.certificate.record import (
     CERTIFICATE,
     REFERENCE,
@@ -35,7 +34,9 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny bundle with what it answers itself as the reference."""
     folder = tmp_path_factory.mktemp("certified")
     plain = Classifier(tiny_bundle(folder / "plain"), batch_size=8)
-    outputs = engine_outputs(plain, [ImageInput(f.name, f.data) for f in edge_case_files()])
+    outputs = engine_outputs(
+        plain, plain.manifest, [ImageInput(f.name, f.data) for f in edge_case_files()]
+    )
     files = to_files(plain.manifest, Certificate("a hand 1.0", (), {}), outputs)
     return Bundle.write(folder / "b", plain.manifest, {MODEL: tiny_onnx(), **files})
 
@@ -143,13 +144,12 @@ def test_a_variant_gets_a_column(tmp_path: Path) -> None:
     """The shipped bundle in the format of OpenVINO."""
     pytest.importorskip("openvino")
     pytest.importorskip("torch")
-    from tinysight.export.variants import Images, add_variants
+    from tinysight.export.variants import add_variants, files_of
 
     shutil.copytree(Bundle.load("clarity_assessment").folder, tmp_path / "b")
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((300, 300, 3), 80 * i, np.uint8))
-    shown = Images(tuple(sorted(tmp_path.glob("*.png"))))
-    bundle = add_variants(Bundle.load(tmp_path / "b"), ["openvino"], shown)
+    bundle = add_variants(Bundle.load(tmp_path / "b"), ["openvino"], files_of(tmp_path / "*.png"))
     recorded = read_certificate(bundle)
     assert recorded is not None
     (one,) = [one for one in recorded[0].engines if one.engine == "target/openvino"]

@@ -13,7 +13,7 @@ import pytest
 
 from support.bundles import tiny_bundle
 from support.commands import start
-from tinysight.cli.progress import Progress
+from tinysight.cli.progress import ProgressLine
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
 
 def test_the_time_left_follows_the_latest_pace() -> None:
     out, clock = io.StringIO(), Clock()
-    bar = Progress(lambda: 1000, out, clock=clock)
+    bar = ProgressLine(lambda: 1000, out, clock=clock)
     for _ in range(100):  # ten a second
         clock.now += 0.1
         bar.step()
@@ -42,7 +42,7 @@ def test_the_time_left_follows_the_latest_pace() -> None:
 
 def test_what_an_earlier_run_did_is_not_its_pace() -> None:
     out, clock = io.StringIO(), Clock()
-    bar = Progress(lambda: 100_000, out, done=90_000, clock=clock)
+    bar = ProgressLine(lambda: 100_000, out, done=90_000, clock=clock)
     for _ in range(100):
         clock.now += 0.1
         bar.step()
@@ -52,7 +52,7 @@ def test_what_an_earlier_run_did_is_not_its_pace() -> None:
 
 def test_a_stream_without_an_end_has_no_time_left() -> None:
     clock = Clock()
-    bar = Progress(lambda: None, io.StringIO(), clock=clock)
+    bar = ProgressLine(lambda: None, io.StringIO(), clock=clock)
     for _ in range(50):
         clock.now += 0.1
         bar.step()
@@ -61,7 +61,7 @@ def test_a_stream_without_an_end_has_no_time_left() -> None:
 
 def test_a_short_run_shows_nothing() -> None:
     out, clock = io.StringIO(), Clock()
-    bar = Progress(lambda: 10, out, clock=clock)
+    bar = ProgressLine(lambda: 10, out, clock=clock)
     for _ in range(10):
         clock.now += 0.1
         bar.step()

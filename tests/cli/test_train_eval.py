@@ -16,7 +16,7 @@ from support.bundles import tiny_bundle
 from support.tiny import make_images, write_recipe
 from tinysight.cli import main
 from tinysight.config import load_recipe
-from tinysight.export import export_bundle
+from tinysight.export.bundle import export_bundle
 from tinysight.training import FitResult
 from tinysight.training.finish import finish
 

@@ -15,9 +15,8 @@ import tinysight
 from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
 from support.cpp import BUILD
 from tinysight.bundle import MODEL, Bundle
-from tinysight.certificate.compare import Side
+from tinysight.certificate.compare import REFUSED, Side, edge_case_files
 from tinysight.certificate.external import ExternalPredictor
-from tinysight.certificate.files import REFUSED, edge_case_files
 from tinysight.certificate.record import read_certificate
 from tinysight.certificate.verify import OWN, compare_all, verify
 from tinysight.cli import main

@@ -17,14 +17,19 @@ from torch import nn
 from support.commands import python
 from support.tiny import LABELS, make_images, recipe_tree, tiny_recipe
 from tinysight.bundle import CARD, MANIFEST, MODEL, Bundle
+from tinysight.certificate.compare import installed_engines
 from tinysight.certificate.record import read_certificate
 from tinysight.certificate.verify import verify
 from tinysight.cli import main
 from tinysight.config import recipe_yaml
 from tinysight.config.load import check_tree
 from tinysight.errors import BundleError, CheckpointError, ConfigError, ExportError
-from tinysight.export import export_bundle
-from tinysight.export.bundle import shipped_transforms
+from tinysight.export.bundle import (
+    compare_images,
+    export_bundle,
+    shipped_transforms,
+    torch_side,
+)
 from tinysight.export.onnx import to_onnx
 from tinysight.files import sha256
 from tinysight.models import create_model
@@ -34,6 +39,7 @@ from tinysight.tasks.base import task_of_target
 from tinysight.training import fit, load_predictor
 from tinysight.training.checkpoint import load_checkpoint, save_checkpoint
 from tinysight.training.predictor import predictor
+from tinysight.transforms import Compose
 
 
 @pytest.fixture(scope="module")
@@ -263,18 +269,12 @@ class Scaled(nn.Module):
 
 
 def test_the_check_notices_another_network(run: Path, bundle: Bundle) -> None:
-    from tinysight.export.parity import measure
-    from tinysight.training.predictor import predictor
-
-    images = sorted((run.parent / "data").glob("val_*.png"))
+    images = list(map(str, sorted((run.parent / "data").glob("val_*.png"))))
     torch.manual_seed(0)
-    found = measure(
-        predictor(Scaled().eval(), task_of_target("class")),
-        bundle.manifest,
-        bundle.folder,
-        images,
-        {},
-    )
+    other = predictor(Scaled().eval(), task_of_target("class"))
+    transforms = Compose.from_specs(bundle.manifest.transforms)
+    shipped = installed_engines(bundle)[0]["onnxruntime"]
+    found = compare_images(torch_side(other, transforms, bundle.manifest), shipped, images)
     assert found.max_score_difference > 0.01
 
 

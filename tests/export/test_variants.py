@@ -25,7 +25,14 @@ from tinysight.engines.ncnn import with_offsets
 from tinysight.engines.onnxruntime import OnnxRuntime
 from tinysight.errors import BundleError, ConfigError, ExportError, UnknownName
 from tinysight.export.onnx import to_onnx
-from tinysight.export.variants import Images, add_variants, breach, find_images, measured
+from tinysight.export.variants import (
+    add_variants,
+    breach,
+    compare_variant,
+    files_of,
+    find_images,
+    spread,
+)
 from tinysight.graph.onnx_file import Node, OnnxModel, Port
 from tinysight.models import create_model
 from tinysight.pipelines.pipeline import Classifier
@@ -144,7 +151,7 @@ def test_a_form_that_answers_otherwise_is_refused_and_leaves_nothing(
     broken = Bundle.write(tmp_path / "broken", right.manifest, files)
     images = np.full((1, 3, SIDE, SIDE), 0.5, np.float32)
     expected, scores = (open_variant(b, "pt2").run(images) for b in (right, broken))
-    result = measured(right.manifest.variants["pt2"], expected, scores)
+    result = compare_variant(right.manifest.variants["pt2"], expected, scores)
     assert result.max_score_difference > 0.1
     assert re.search(
         r"scores differ by up to .* accepted: 0.001", str(breach("pt2", result, None, 0.5))
@@ -157,7 +164,7 @@ def test_a_form_that_answers_otherwise_is_refused_and_leaves_nothing(
 
 
 def compared(precision: str, *scores: Any) -> EngineVariant:
-    return measured(EngineVariant(("x",), precision, 0, 0.0, 0.0, 0, None, {}), *scores)
+    return compare_variant(EngineVariant(("x",), precision, 0, 0.0, 0.0, 0, None, {}), *scores)
 
 
 def test_int8_is_judged_by_its_labels() -> None:
@@ -169,10 +176,10 @@ def test_int8_is_judged_by_its_labels() -> None:
     assert unlabelled.mean_score_difference == pytest.approx(0.1)
     assert "50.00 % of the labels change on 4 images" in str(breach("x", unlabelled, None, 0.5))
     labels = [0, 0, 0, 1, 0]  # one flip costs a label, the second mends one, the third costs one
-    labelled = compared("int8", before[:4], after[:4], labels[:4])
+    labelled = compared("int8", before[:4], after[:4], np.array(labels[:4]))
     assert labelled.lost_points == 0
     assert breach("x", labelled, None, 0.5) is None
-    lost = compared("int8", before, after, labels)
+    lost = compared("int8", before, after, np.array(labels))
     assert "20.00 points of accuracy are lost on 5 images" in str(breach("x", lost, None, 0.5))
     assert breach("x", lost, None, 20) is None
     assert "scores differ by up to 0.2" in str(breach("x", lost, 0.1, 20))
@@ -195,7 +202,7 @@ def test_what_cannot_be_asked_for(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(ConfigError, match="there is no int4"):
         add_variants(bundle, ["pt2"], found, precision="int4")
     with pytest.raises(ExportError, match="none of the images can be read"):
-        add_variants(bundle, ["pt2"], Images((tmp_path / "absent.png",)))
+        add_variants(bundle, ["pt2"], files_of([tmp_path / "absent.png"]))
     assert add_variants(bundle, ["onnx"], found) is bundle
     for name in ("ncnn", "target/ncnn", "openvino-int8", "target/openvino"):
         with pytest.raises(BundleError, match="has no variant .*it has: none"):
@@ -244,7 +251,7 @@ def test_a_run_with_its_own_images(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_copy_of_a_bundle_that_came_with_the_package(tmp_path: Path, photos: Path) -> None:
-    shipped, found = Bundle.load("clarity_assessment"), find_images(photos, 2).spread(2)
+    shipped, found = Bundle.load("clarity_assessment"), spread(find_images(photos, 2), 2)
     with pytest.raises(ConfigError, match="stays as it is; name a folder for a copy"):
         add_variants(shipped, ["pt2"], found)
     copy = add_variants(shipped, ["pt2"], found, out=tmp_path / "copy")

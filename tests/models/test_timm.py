@@ -10,7 +10,7 @@ import torch
 
 from support.tiny import make_images, tiny_recipe
 from tinysight.errors import ConfigError, MissingDependency, UnknownName
-from tinysight.export import export_bundle
+from tinysight.export.bundle import export_bundle
 from tinysight.models import create_model, list_models
 from tinysight.training import fit
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tinysight.data.targets import Target
 from tinysight.errors import ConfigError
 from tinysight.registry import losses, metrics, postprocesses, tasks
-from tinysight.tasks.base import Scored, Section, Task
+from tinysight.tasks.base import Scored, Task, TaskTable
 from tinysight.tasks.results import Result
 
 _GROUPS = 4
@@ -76,11 +76,11 @@ class RegressionTask(Task):
     def targets(self) -> Mapping[str, Target]:
         return {"number": Target()}
 
-    def sections(self, of: Scored) -> list[Section]:
+    def sections(self, of: Scored) -> list[TaskTable]:
         order = np.argsort(of.labels, kind="stable")
         rows = []
         for part in np.array_split(order, _GROUPS):
             low, high = of.labels[part].min(), of.labels[part].max()
             error = np.abs(of.scores[part, 0] - of.labels[part]).mean()
             rows.append((f"{low:.3g} to {high:.3g}", str(len(part)), f"{error:.3g}"))
-        return [Section("Mean absolute error", ("number", "images", "error"), tuple(rows))]
+        return [TaskTable("Mean absolute error", ("number", "images", "error"), tuple(rows))]

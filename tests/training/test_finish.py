@@ -12,7 +12,7 @@ from support.tiny import make_images, tiny_recipe, write_recipe
 from tinysight.bundle import Bundle
 from tinysight.cli import main
 from tinysight.errors import ExportError
-from tinysight.export import export_bundle
+from tinysight.export.bundle import export_bundle
 from tinysight.pipelines.pipeline import Classifier
 from tinysight.training import fit
 from tinysight.training.finish import finish

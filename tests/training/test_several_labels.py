@@ -9,7 +9,7 @@ import numpy as np
 from support.tiny import make_images, recipe_tree
 from tinysight import Classifier
 from tinysight.config import load_recipe
-from tinysight.export import export_bundle
+from tinysight.export.bundle import export_bundle
 from tinysight.files import to_yaml
 from tinysight.training import fit
 from tinysight.training.finish import finish

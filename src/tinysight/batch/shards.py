@@ -17,10 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinysight.errors import MissingDependency
 from tinysight.files import lock_file, write_atomic, writing
 from tinysight.tasks.results import csv_table, json_lines, result_from_json
 
 Row = dict[str, Any]  # what `predict --json` writes about one image
+_ROWS = 10_000  # of a group in a Parquet file: some megabytes at a time
+_NUMBERS = ("class_ids", "output", "code")
+_TEXTS = ("label_names", "attributes")
 
 
 class Shard(NamedTuple):
@@ -125,9 +129,7 @@ def run(
 
 def _writer(output: Path) -> Callable[[Path, Iterable[Row]], None]:
     if output.suffix == ".parquet":
-        from tinysight.batch.parquet import writer
-
-        return writer()
+        return _parquet_writer()
     table = csv_table if output.suffix == ".csv" else json_lines
 
     def write(path: Path, rows: Iterable[Row]) -> None:
@@ -135,3 +137,42 @@ def _writer(output: Path) -> Callable[[Path, Iterable[Row]], None]:
             deque(map(table(out), map(result_from_json, rows)), maxlen=0)
 
     return write
+
+
+def _parquet_writer() -> Callable[[Path, Iterable[Row]], None]:
+    """What writes rows to a Parquet file, lists where a result has several parts.
+
+    Every table has the same columns, empty where they do not apply.
+
+    Raises:
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependency("pyarrow", "ray", "a Parquet table") from error
+    text = pyarrow.string()
+    kinds = {
+        "filename": text,
+        **dict.fromkeys(_NUMBERS, pyarrow.list_(pyarrow.int64())),
+        "scores": pyarrow.list_(pyarrow.float64()),
+        **dict.fromkeys(_TEXTS, pyarrow.list_(text)),
+        "error": text,
+    }
+    schema = pyarrow.schema(list(kinds.items()))
+
+    def write(path: Path, rows: Iterable[Row]) -> None:
+        rest = iter(rows)
+        with pyarrow.parquet.ParquetWriter(path, schema) as table:
+            while group := [_cells(row) for row in islice(rest, _ROWS)]:
+                table.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+    return write
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    """Texts alone as a list of one; a file name that is no Unicode with its bytes escaped."""
+    lists = {name: [row[name]] for name in _TEXTS if isinstance(row.get(name), str)}
+    name = row["filename"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return {**row, **lists, "filename": name}

@@ -80,13 +80,9 @@ class Bundle:
 
     @classmethod
     def write(
-        cls,
-        folder: str | Path,
-        manifest: Manifest,
-        files: Mapping[str, bytes],
-        *,
+        cls, folder: str | Path, manifest: Manifest, files: Mapping[str, bytes], *,
         overwrite: bool = False,
-    ) -> Bundle:
+    ) -> Bundle:  # fmt: skip
         """Write a bundle and read it back; the folder appears whole or not at all.
 
         Args:
@@ -171,17 +167,15 @@ def fill(draft: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
 
 
 def _check_free(target: Path, seal: str, overwrite: bool) -> None:
-    if not target.exists() and not target.is_symlink():
-        return
-    if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
+    link = target.is_symlink()
+    if not link and (not target.exists() or (target.is_dir() and not any(target.iterdir()))):
         return
     kind = "bundle" if seal == MANIFEST else "system"
-    if not (target / seal).is_file() or target.is_symlink():
+    if link or not (target / seal).is_file():
         raise BundleError(str(target), f"exists and is no {kind}", "choose another folder")
     if not overwrite:
-        raise BundleError(
-            str(target), f"a {kind} already exists here", "pass --force to replace it"
-        )
+        what = f"a {kind} already exists here"
+        raise BundleError(str(target), what, "pass --force to replace it")
 
 
 def _flush(folder: Path) -> None:
@@ -204,11 +198,8 @@ def _find(source: str | Path) -> Path:
         raise BundleError(str(source), f"this folder has no {MANIFEST}", EXPORT_AGAIN)
     if folder.exists():
         raise BundleError(str(source), "is a file; a bundle is a folder", "give its folder")
-    hint = (
-        nearest(str(source), list_bundles())
-        or "no bundle comes with this installation; give a folder"
-    )
-    raise BundleError(str(source), "no such bundle", hint)
+    none = "no bundle comes with this installation; give a folder"
+    raise BundleError(str(source), "no such bundle", nearest(str(source), list_bundles()) or none)
 
 
 def _shipped(source: str | Path) -> str | None:
@@ -253,9 +244,8 @@ def verified(folder: Path, name: str, entry: File, seal: str = MANIFEST) -> byte
         size = path.stat().st_size
         if size != entry.size:
             what = "truncated" if size < entry.size else "altered"
-            raise BundleError(
-                str(path), f"{what}: {size} bytes, sealed with {entry.size}", EXPORT_AGAIN
-            )
+            what = f"{what}: {size} bytes, sealed with {entry.size}"
+            raise BundleError(str(path), what, EXPORT_AGAIN)
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(str(path), _reason(error), EXPORT_AGAIN) from None
@@ -265,6 +255,5 @@ def verified(folder: Path, name: str, entry: File, seal: str = MANIFEST) -> byte
 
 
 def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    return (error.strerror or str(error)).lower()
+    missing = isinstance(error, FileNotFoundError)
+    return "missing" if missing else (error.strerror or str(error)).lower()

@@ -3,16 +3,8 @@
 # The annotations here are the schema of `bundle.yaml`, so they are not postponed (see `sealed`).
 from typing import Annotated, Any, NamedTuple
 
-from tinysight.bundle.sealed import (
-    EXPORT_AGAIN,
-    ON_DISK,
-    Rule,
-    as_tree,
-    read_keys,
-    sealed_text,
-    unseal,
-    wrong,
-)
+from tinysight.bundle import sealed
+from tinysight.bundle.sealed import EXPORT_AGAIN, ON_DISK, Rule
 from tinysight.errors import BundleError
 
 FORMAT = 2  # 1 where nothing of 2 is used, so that older versions read it
@@ -20,9 +12,8 @@ NO_CLASSES = ("boxes", "embedding")  # post-processors whose results are not cla
 FEEDS = ("im_shape", "scale_factor")  # what an input beside the image may take
 
 Feed = Annotated[str, Rule(lambda v: v in FEEDS, f"one of {', '.join(FEEDS)}")]
-Spec = Annotated[
-    dict[str, Any], Rule(lambda v: isinstance(v.get("name"), str), "a mapping with a name")
-]
+_Named = Rule(lambda v: isinstance(v.get("name"), str), "a mapping with a name")
+Spec = Annotated[dict[str, Any], _Named]
 
 
 class Input(NamedTuple):
@@ -157,10 +148,11 @@ class Manifest(NamedTuple):
         Raises:
             BundleError: a value that is not plain data or not finite.
         """
-        tree = as_tree(self)
+        tree = sealed.as_tree(self)
         later = [key for key in _FORMAT_2 if tree[key]]
         version = FORMAT if later or not self.labels else 1
-        return sealed_text(version, {key: tree[key] for key in (*_FORMAT_1, *later)}, self.task)
+        keys = (*_FORMAT_1, *later)
+        return sealed.sealed_text(version, {key: tree[key] for key in keys}, self.task)
 
 
 _FORMAT_1 = (
@@ -176,9 +168,8 @@ def utc_now() -> str:
     from datetime import datetime, timezone  # reading a bundle needs neither
 
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = (
-        datetime.fromtimestamp(int(fixed), timezone.utc) if fixed else datetime.now(timezone.utc)
-    )
+    utc = timezone.utc
+    moment = datetime.fromtimestamp(int(fixed), utc) if fixed else datetime.now(utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -189,17 +180,13 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         BundleError: not readable, made by a newer version, edited, or with a key that is unknown,
             missing or of the wrong type.
     """
-    version, tree = unseal(text, where, FORMAT)
+    version, tree = sealed.unseal(text, where, FORMAT)
     known = _FORMAT_1 if version == 1 else (*_FORMAT_1, *_FORMAT_2)
-    labels = tree.get("labels", True)
-    if version == 1 and labels is not True and not (isinstance(labels, list) and labels):
-        raise wrong(labels, f"{where}: labels", "a list of 1 or more")
-    manifest: Manifest = read_keys(Manifest, tree, where, _FORMAT_1, known)
+    manifest: Manifest = sealed.read_keys(Manifest, tree, where, _FORMAT_1, known)
     spec = manifest.postprocess
-    if not manifest.labels and spec["name"] not in NO_CLASSES:
-        raise wrong([], f"{where}: labels", "a list of 1 or more")
+    if not manifest.labels and (version == 1 or spec["name"] not in NO_CLASSES):
+        raise sealed.wrong([], f"{where}: labels", "a list of 1 or more")
     threshold = manifest.threshold
     if threshold and threshold.value != spec.get("threshold", threshold.value):
-        what = "differs from the post-processor's"
-        raise BundleError(f"{where}: threshold", what, EXPORT_AGAIN)
+        raise BundleError(f"{where}: threshold", "differs from the post-processor's", EXPORT_AGAIN)
     return manifest

@@ -13,14 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from tinysight.bundle.folder import (
-    MANIFEST,
-    Bundle,
-    check_name,
-    new_bundle,
-    read_sealed,
-    verified,
-)
+from tinysight.bundle import folder as files
+from tinysight.bundle.folder import MANIFEST, Bundle, new_bundle
 from tinysight.bundle.manifest import File
 from tinysight.bundle.sealed import Rule, as_tree, read_keys, sealed_text, unseal
 from tinysight.errors import BundleError
@@ -102,16 +96,16 @@ class System:
         """
         folder = Path(folder)
         where = str(folder / SYSTEM)
-        _, tree = unseal(read_sealed(folder, SYSTEM), where, FORMAT)
+        _, tree = unseal(files.read_sealed(folder, SYSTEM), where, FORMAT)
         keys = SystemManifest._fields
         manifest: SystemManifest = read_keys(SystemManifest, tree, where, keys, keys)
         members = {}
         for name, entry in manifest.members.items():
-            check_name(folder, name, SYSTEM)
+            files.check_name(folder, name, SYSTEM)
             if (folder / name).resolve().parent != folder.resolve():
                 what = "a link that leads out of the system"
                 raise BundleError(str(folder / name), what, "copy the bundle in")
-            verified(folder / name, MANIFEST, entry, SYSTEM)
+            files.verified(folder / name, MANIFEST, entry, SYSTEM)
             members[name] = Bundle.load(folder / name)
         return cls(folder, manifest, members)
 
@@ -141,10 +135,10 @@ class System:
         with new_bundle(folder, SYSTEM, overwrite=overwrite) as draft:
             entries = {}
             for name, bundle in members.items():
-                check_name(draft, name, SYSTEM)
+                files.check_name(draft, name, SYSTEM)
                 for file in bundle.manifest.files:
                     write_atomic(draft / name / file, bundle.read(file))
-                text = read_sealed(bundle.folder, MANIFEST)
+                text = files.read_sealed(bundle.folder, MANIFEST)
                 write_atomic(draft / name / MANIFEST, text)
                 entries[name] = File(len(text), sha256(text))
             tree = as_tree(manifest._replace(members=entries))

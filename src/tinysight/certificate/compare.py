@@ -1,27 +1,91 @@
-"""The same files through every engine that is installed here, and how far the results lie apart."""
+"""The same files through every engine that is installed here, and how far the results lie apart.
+
+The certificate's edge-case files are every kind of image that reaches a classifier, and some that must not. They are
+shipped as `edge_cases.zip`, so results that were recorded at an export can be compared anywhere.
+`tools/edge_case_files` makes them. `EDITION` changes whenever a file does.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tinysight.bundle import Bundle
+from tinysight.bundle.manifest import Manifest
 from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
-from tinysight.pipelines.comparable import comparable_results
-from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
+from tinysight.pipelines.comparable import comparable, decide
+from tinysight.pipelines.pipeline import Pipeline, open_bundle
 from tinysight.pipelines.sources import ImageInput
+from tinysight.tasks.postprocess import has_scores
 from tinysight.tasks.results import Result, Unreadable
 
+EDITION = 1
+REFUSED = "refused"  # the kind of invalid files, which every engine must reject
+_ARCHIVE = Path(__file__).with_name("edge_cases.zip")
 LIMIT = 1e-3  # how far a score may move between engines that calculate in 32 bits
-_BATCH = 16
+BATCH = 16
 
 # The result for each file that was read, by the file's name; see `pipelines.comparable`.
 EngineOutputs: TypeAlias = Mapping[str, Result]
+
+
+class EdgeCaseFile(NamedTuple):
+    """One file; those of the kind `REFUSED` hold no readable image.
+
+    Attributes:
+        name: unique name that says what is special, after the kind and an underscore.
+        kind: group in the certificate's table, such as "16 bits".
+        data: content.
+    """
+
+    name: str
+    kind: str
+    data: bytes
+
+
+@cache
+def edge_case_files() -> tuple[EdgeCaseFile, ...]:
+    """All files, always in the same order."""
+    with zipfile.ZipFile(_ARCHIVE) as archive:
+        names = archive.namelist()
+        return tuple(EdgeCaseFile(name, _kind(name), archive.read(name)) for name in names)
+
+
+def edge_case_inputs() -> list[ImageInput]:
+    """All files as images that are not yet read."""
+    return [ImageInput(file.name, file.data) for file in edge_case_files()]
+
+
+def kinds() -> dict[str, list[str]]:
+    """Names of the certificate's files by their kind, those that must be rejected left out."""
+    found: dict[str, list[str]] = {}
+    for name in readable():
+        found.setdefault(_kind(name), []).append(name)
+    return found
+
+
+def readable() -> list[str]:
+    """Names of the files that every engine must read, in their order."""
+    return [file.name for file in edge_case_files() if file.kind != REFUSED]
+
+
+def write_edge_case_files(folder: str | Path) -> list[Path]:
+    """Write the files to `folder`, which is made, for other programs to read."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for file in edge_case_files():
+        Path(folder, file.name).write_bytes(file.data)
+    return [Path(folder, file.name) for file in edge_case_files()]
+
+
+def _kind(name: str) -> str:
+    return name.split("_", 1)[0].replace("-", " ")
 
 
 class Compared(NamedTuple):
@@ -47,22 +111,28 @@ class Compared(NamedTuple):
         """All kinds together."""
         return total(list(self.rows.values()))
 
-    def problems(self, limit: float = LIMIT) -> list[Problem]:
+    def to_json(self) -> dict[str, Any]:
+        """The comparisons as plain data."""
+        return {
+            "version": self.version,
+            "precision": self.precision,
+            "read_otherwise": list(self.read_otherwise),
+            "total": self.total.to_json(),
+            "kinds": {kind: row.to_json() for kind, row in self.rows.items()},
+        }
+
+    def problems(self) -> list[Problem]:
         """Every breach, by kind of file; none is a pass."""
         found = []
         for kind, row in self.rows.items():
-            if self._breaks(row, limit):
-                accepted = f"{limit:g}" if row.label_flips is None else f"0 and {limit:g}"
+            breaks = bool(row.label_flips) or not row.worst <= LIMIT  # nan is no number
+            if breaks if self.precision == "fp32" else np.isnan(row.worst):
+                accepted = f"{LIMIT:g}" if row.label_flips is None else f"0 and {LIMIT:g}"
                 found.append(Problem(f"{self.engine}, {kind}", f"{row}; accepted are {accepted}"))
         if names := self.read_otherwise:
             what = f"{len(names)} files are read by one side and refused by the other: "
             found.append(Problem(self.engine, what + ", ".join(names[:5])))
         return found
-
-    def _breaks(self, row: Comparison, limit: float) -> bool:
-        if self.precision != "fp32":
-            return bool(np.isnan(row.worst))
-        return bool(row.label_flips) or not row.worst <= limit  # nan is no number
 
 
 class Side(NamedTuple):
@@ -80,11 +150,15 @@ class Side(NamedTuple):
 
 
 def engine_outputs(
-    pipeline: BundlePipeline[Any], images: Sequence[ImageInput | str]
+    pipeline: Pipeline[Any], manifest: Manifest, images: Sequence[ImageInput | str]
 ) -> EngineOutputs:
-    """The results for the images that the pipeline reads."""
-    results = comparable_results(pipeline, images)
-    return {r.filename: r for r in results if not isinstance(r, Unreadable)}
+    """The results for the images that the pipeline reads, decided as the bundle decides."""
+    steps = pipeline.steps
+    if has_scores(manifest.postprocess):
+        steps = steps._replace(decide=partial(decide, manifest))
+    same: Pipeline[Result] = Pipeline(steps, pipeline.batch_size, pipeline.workers)
+    results = zip(images, same.stream(images), strict=True)
+    return {r.filename: comparable(r, i) for i, r in results if not isinstance(r, Unreadable)}
 
 
 def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
@@ -99,11 +173,12 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     }
     for name, precision in precisions.items():
         try:
-            pipeline = open_bundle(bundle, engine=name, batch_size=_BATCH, exact=True)
+            pipeline = open_bundle(bundle, engine=name, batch_size=BATCH, exact=True)
         except MissingDependency:
             absent[name] = "not installed"
             continue
-        ready[name] = Side(partial(engine_outputs, pipeline), version(name), precision)
+        outputs = partial(engine_outputs, pipeline, bundle.manifest)
+        ready[name] = Side(outputs, version(name), precision)
     return ready, absent
 
 

@@ -14,7 +14,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,16 +24,12 @@ from tinysight.bundle import Bundle
 from tinysight.certificate.compare import EngineOutputs
 from tinysight.errors import ConfigError, DataError
 from tinysight.pipelines.comparable import DecidedScores, comparable
-from tinysight.pipelines.sources import ImageInput
+from tinysight.pipelines.sources import ImageInput, one_image
 from tinysight.tasks.postprocess import decides_by_best_class, has_scores
 from tinysight.tasks.results import ClassResult, Result, Unreadable, result_from_json
 
+_LIST = "files.txt"  # names a file in each line
 _HINT = "it is run as `tinysight predict LIST --model FOLDER --json --exact` and has to print the same lines"
-
-
-class _Files(NamedTuple):
-    listing: Path  # names one of them a line
-    by_path: dict[str, ImageInput | str]
 
 
 class ExternalPredictor(NamedTuple):
@@ -64,24 +60,26 @@ class ExternalPredictor(NamedTuple):
         """
         manifest = self.bundle.manifest
         with tempfile.TemporaryDirectory(prefix="tinysight-") as folder:
-            files = _written(images, Path(folder).resolve())
+            by_path = _write(images, Path(folder).resolve())
             if not has_scores(manifest.postprocess):
-                return self._ask(files)
-            classes = len(manifest.labels)
-            scores = self._ask(files, classes)
-            decided = scores if decides_by_best_class(manifest.postprocess) else self._ask(files)
+                return self._ask(folder, by_path)
+            scores = self._ask(folder, by_path, len(manifest.labels))
+            best = decides_by_best_class(manifest.postprocess)
+            decided = scores if best else self._ask(folder, by_path)
         if differs := sorted(scores.keys() ^ decided.keys()):
             what = f"answers about {differs[0]} with --topk or without, and refuses it otherwise"
             raise self._error(what)
         return {name: _with_scores(decided[name], scores[name]) for name in scores}
 
-    def _ask(self, files: _Files, classes: int | None = None) -> dict[str, Result]:
+    def _ask(
+        self, folder: str, by_path: Mapping[str, ImageInput], classes: int | None = None
+    ) -> dict[str, Result]:
         """The result for each file that the program reads, by the file's name; of `classes` all of them."""
-        out = files.listing.with_name("answers")
-        last = self._run(files.listing, out, ["--topk", str(classes)] if classes else [])
+        out = Path(folder, "answers")
+        last = self._run(Path(folder, _LIST), out, ["--topk", str(classes)] if classes else [])
         results: dict[str, Result] = {}
         labels = self.bundle.manifest.labels
-        left = dict(files.by_path)
+        left = dict(by_path)
         with out.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
@@ -89,16 +87,20 @@ class ExternalPredictor(NamedTuple):
                     image = left.pop(row["filename"])
                     if classes and "error" not in row:  # of these only ids and scores count
                         row["label_names"] = [labels[i] for i in row["class_ids"]]
-                    result = result_from_json({**row, "filename": _name(image)})
-                    if not isinstance(result, Unreadable):
-                        results[result.filename] = comparable(_checked(result, classes), image)
+                    result = result_from_json({**row, "filename": image.name})
+                    if isinstance(result, Unreadable):
+                        continue
+                    ids = sorted(result.class_ids) if isinstance(result, ClassResult) else None
+                    if classes and ids != list(range(classes)):
+                        raise ValueError(f"expected {classes} classes")
+                    results[result.filename] = comparable(result, image)
                 except (ValueError, LookupError, TypeError, RecursionError, DataError):
                     text = line[:100].decode("utf-8", "replace").rstrip("\n")
                     what = f"line {number} of what it prints is no answer about one of the files: "
                     raise self._error(what + repr(text)) from None
         if left:
-            names = ", ".join(map(_name, list(left.values())[:3]))
-            what = f"says nothing about {len(left)} of {len(files.by_path)} files: {names}"
+            names = ", ".join([image.name for image in left.values()][:3])
+            what = f"says nothing about {len(left)} of {len(by_path)} files: {names}"
             raise self._error(what + (f"; its last words: {last}" if last else ""))
         return results
 
@@ -109,20 +111,16 @@ class ExternalPredictor(NamedTuple):
         try:
             with out.open("wb") as target:
                 done = subprocess.run(
-                    [*words, *options],
-                    stdin=subprocess.DEVNULL,
-                    stdout=target,
-                    stderr=subprocess.PIPE,
-                    check=False,
-                )
+                    [*words, *options], stdin=subprocess.DEVNULL, stdout=target,
+                    stderr=subprocess.PIPE, check=False,
+                )  # fmt: skip
         except OSError as error:
             raise self._error(f"cannot be run: {error.strerror or error}") from None
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         last = lines[-1] if lines else ""
         if done.returncode not in (0, 1):  # 1: an image could not be read
-            how = f"ended with exit code {done.returncode}"
-            if done.returncode < 0:
-                how = f"was ended by signal {-done.returncode}"
+            how = "was ended by signal" if done.returncode < 0 else "ended with exit code"
+            how = f"{how} {abs(done.returncode)}"
             raise self._error(how + (f": {last}" if last else ""))
         return last
 
@@ -130,48 +128,32 @@ class ExternalPredictor(NamedTuple):
         return ConfigError(f"--program {self.path}", what, _HINT)
 
 
-def _written(images: Sequence[ImageInput | str], folder: Path) -> _Files:
-    """The images as files, those in memory in a folder of their own, and their list."""
+def _write(images: Sequence[ImageInput | str], folder: Path) -> dict[str, ImageInput]:
+    """Write the list of the images and those that are in memory; all of them by path."""
     (folder / "files").mkdir()
-    by_path: dict[str, ImageInput | str] = {}
-    for image in images:
-        if isinstance(image, str):
-            path = Path(image).absolute()
+    by_path: dict[str, ImageInput] = {}
+    for image in map(one_image, images):
+        if isinstance(image.data, str):
+            path = Path(image.data).absolute()
         else:
-            path = folder / "files" / image.name
             assert isinstance(image.data, bytes)
+            path = folder / "files" / image.name
             path.write_bytes(image.data)
         if set("\t\r\n") & set(str(path)) or str(path) != str(path).strip():
             what = "a line of a list cannot hold this name, which has a tab, a line end or a blank at its end"
             raise DataError(str(path), what, "rename the image")
         by_path[str(path)] = image
-    listing = folder / "files.txt"
     text = "".join(f"{path}\n" for path in by_path)
-    listing.write_text(text, "utf-8", errors="surrogateescape", newline="\n")
-    return _Files(listing, by_path)
-
-
-def _name(image: ImageInput | str) -> str:
-    return image if isinstance(image, str) else image.name
-
-
-def _checked(result: Result, classes: int | None) -> Result:
-    """The result, which has to be about every class if there are `classes`."""
-    if classes is None:
-        return result
-    if not isinstance(result, ClassResult) or sorted(result.class_ids) != list(range(classes)):
-        raise ValueError(f"expected {classes} classes")
-    return result
+    (folder / _LIST).write_text(text, "utf-8", errors="surrogateescape", newline="\n")
+    return by_path
 
 
 def _with_scores(decided: Result, scores: Result) -> DecidedScores:
     """All scores in the order of the classes, and the decision; of the best of all classes the first."""
     assert isinstance(scores, ClassResult)
     if decided is scores:
-        first = slice(1)
-        decided = ClassResult(
-            "", scores.class_ids[first], scores.scores[first], scores.label_names[first]
-        )
+        fields = (scores.class_ids, scores.scores, scores.label_names)
+        decided = ClassResult("", *(field[:1] for field in fields))  # type: ignore[arg-type]
     ordered = np.empty(len(scores.scores))
     ordered[scores.class_ids] = scores.scores
     return DecidedScores(scores.filename, ordered, decided.decision())

@@ -1,6 +1,6 @@
 """The certificate as two files of a bundle: `certificate.json`, which people read, and `reference.bin`.
 
-The second holds what the validated network gave for the files of `certificate.files`, so that
+The second holds what the validated network gave for the files of `certificate.compare`, so that
 the comparison can be repeated anywhere without it: the scores of all classes, (N, K) float32 little
 endian. Where only the best of more than 128 classes count, only the 16 best are kept: their numbers
 (N, 16) uint16, then their scores.
@@ -11,20 +11,25 @@ them to predict.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinysight.bundle import MANIFEST, Bundle
 from tinysight.bundle.manifest import Manifest
 from tinysight.bundle.sealed import laid_out
-from tinysight.certificate.compare import Compared, EngineOutputs
-from tinysight.certificate.files import EDITION, readable
+from tinysight.certificate.compare import EDITION, Compared, EngineOutputs, readable
 from tinysight.errors import BundleError
 from tinysight.evaluation.compare import Comparison
 from tinysight.pipelines.comparable import DecidedScores, decide
 from tinysight.tasks.postprocess import decides_by_best_class
 
+HEADING = "## The same answers on every engine"
+_SECTION = (
+    "Files of every kind, from their bytes to the label, compared with {origin}: labels that change "
+    "(flips) and the largest difference of a score. `tinysight verify` repeats it."
+)
 CERTIFICATE = "certificate.json"
 REFERENCE = "reference.bin"
 _ALL = 128  # classes, up to which every score is kept
@@ -56,29 +61,18 @@ def to_files(
         certificate: what was found.
         reference: results for `readable()`.
     """
-    rows = [reference[name] for name in readable()]
-    scores = np.stack([row.scores for row in rows if isinstance(row, DecidedScores)]).astype("<f4")
+    results = [reference[name] for name in readable()]
+    scores = np.stack([r.scores for r in results if isinstance(r, DecidedScores)]).astype("<f4")
     classes = scores.shape[1]
     kept = _BEST if decides_by_best_class(manifest.postprocess) and classes > _ALL else classes
-    tree = {
-        "edition": EDITION,
-        "reference": certificate.origin,
-        "classes": scores.shape[1],
-        "kept": kept,
-        "columns": ["pictures", "label_flips", "max_score_difference"],
-        "engines": {
-            one.engine: {
-                "version": one.version,
-                "precision": one.precision,
-                "kinds": {
-                    kind: [row.images, row.label_flips, float(f"{row.max_score_difference:.3g}")]
-                    for kind, row in one.rows.items()
-                },
-            }
-            for one in certificate.engines
-        },
-        "absent": certificate.absent,
-    }
+    engines: dict[str, Any] = {}
+    for one in certificate.engines:
+        rows = {kind: _cells(row) for kind, row in one.rows.items()}
+        engines[one.engine] = {"version": one.version, "precision": one.precision, "kinds": rows}
+    columns = ["pictures", "label_flips", "max_score_difference"]
+    tree: dict[str, Any] = {"edition": EDITION, "reference": certificate.origin}
+    tree |= {"classes": classes, "kept": kept, "columns": columns, "engines": engines}
+    tree["absent"] = certificate.absent
     return {CERTIFICATE: (laid_out(tree, 0) + "\n").encode(), REFERENCE: _packed(scores, kept)}
 
 
@@ -95,19 +89,12 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
         tree = json.loads((bundle.folder / CERTIFICATE).read_bytes())
         if tree["edition"] != EDITION:
             what = f"about edition {tree['edition']} of the files; this version makes edition {EDITION}"
-            raise BundleError(
-                where, what, "export the bundle again, or verify it with its own version"
-            )
-        engines = tuple(
-            Compared(
-                name,
-                str(one["version"]),
-                {kind: Comparison(*row) for kind, row in one["kinds"].items()},
-                precision=str(one["precision"]),
-            )
-            for name, one in tree["engines"].items()
-        )
-        certificate = Certificate(str(tree["reference"]), engines, dict(tree["absent"]))
+            raise BundleError(where, what, f"{_AGAIN}, or verify it with its own version")
+        engines = []
+        for name, one in tree["engines"].items():
+            rows = {kind: Comparison(*row) for kind, row in one["kinds"].items()}
+            engines.append(Compared(name, str(one["version"]), rows, (), str(one["precision"])))
+        certificate = Certificate(str(tree["reference"]), tuple(engines), dict(tree["absent"]))
         data = (bundle.folder / REFERENCE).read_bytes()
         scores = _unpacked(data, tree["classes"], tree["kept"])
     except OSError as error:
@@ -118,9 +105,12 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
     if scores.shape[1] != labels:
         what = f"about {scores.shape[1]} classes, but {MANIFEST} lists {labels}"
         raise BundleError(where, what, _AGAIN)
-    partial = tree["kept"] != tree["classes"]
-    results = decide(bundle.manifest, scores, partial)
+    results = decide(bundle.manifest, scores, partial=tree["kept"] != tree["classes"])
     return certificate, dict(zip(readable(), results, strict=True))
+
+
+def _cells(row: Comparison) -> list[Any]:
+    return [row.images, row.label_flips, float(f"{row.max_score_difference:.3g}")]
 
 
 def _packed(scores: np.ndarray, keep: int) -> bytes:
@@ -148,3 +138,44 @@ def _unpacked(data: bytes, classes: int, kept: int) -> np.ndarray:
     whole = np.full((count, classes), np.nan, np.float32)
     np.put_along_axis(whole, best, scores, axis=1)
     return whole
+
+
+def table(engines: Sequence[Compared]) -> list[list[str]]:
+    """Rows of cells: a heading, one row for each kind of file, and all of them together."""
+    heading = ["files", "count", *map(_name, engines)]
+    kinds = list(dict.fromkeys(kind for one in engines for kind in one.rows))
+    rows = [
+        [kind, str(max(one.rows[kind].images for one in engines if kind in one.rows))]
+        + [one.rows[kind].cell() if kind in one.rows else "-" for one in engines]
+        for kind in kinds
+    ]
+    count = max((one.total.images for one in engines), default=0)
+    return [heading, *rows, ["all", str(count), *(one.total.cell() for one in engines)]]
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def section(certificate: Certificate) -> str:
+    """What a bundle's card says about the certificate; Markdown."""
+    rows = table(certificate.engines)
+    heading, *cells = [f"| {' | '.join(row)} |" for row in rows]
+    text = _SECTION.format(origin=certificate.origin)
+    lines = [HEADING, "", text, "", heading, "|" + "---|" * len(rows[0]), *cells]
+    lines += [f"\nNot run: {name}, {why}." for name, why in certificate.absent.items()]
+    return "\n".join(lines)
+
+
+def with_section(card: str, certificate: Certificate) -> str:
+    """A card whose section about the certificate is this one; its other sections as they are."""
+    before, _, old = card.partition(HEADING)
+    _, after, rest = old.partition("\n## ")
+    return before.rstrip() + "\n\n" + section(certificate) + "\n" + (after and f"\n## {rest}")
+
+
+def _name(one: Compared) -> str:
+    precision = one.precision.replace("fp32", "")
+    return " ".join(filter(None, (one.engine, one.version, precision)))

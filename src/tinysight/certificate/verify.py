@@ -9,26 +9,19 @@ from typing import Any, NamedTuple
 from tinysight.bundle import CARD, Bundle
 from tinysight.bundle.manifest import ReducedDecode
 from tinysight.bundle.sealed import as_tree
-from tinysight.certificate.compare import (
-    Compared,
-    EngineOutputs,
-    Side,
-    compare_kinds,
-    installed_engines,
-)
+from tinysight.certificate import compare
+from tinysight.certificate.compare import Compared, EngineOutputs, Side, edge_case_inputs
 from tinysight.certificate.external import ExternalPredictor
-from tinysight.certificate.files import REFUSED, edge_case_files, kinds, readable
 from tinysight.certificate.record import (
     CERTIFICATE,
     Certificate,
     read_certificate,
     to_files,
+    with_section,
 )
-from tinysight.certificate.table import with_section
 from tinysight.errors import Problem
 from tinysight.pipelines import reduced_decode
 from tinysight.pipelines.pipeline import pipeline_for
-from tinysight.pipelines.sources import ImageInput
 
 OWN = "your images"
 
@@ -56,19 +49,10 @@ class VerificationReport(NamedTuple):
         return {
             "reference": self.origin or None,
             "pass": not self.problems,
-            "engines": {
-                one.engine: {
-                    "version": one.version,
-                    "precision": one.precision,
-                    "read_otherwise": list(one.read_otherwise),
-                    "total": one.total.to_json(),
-                    "kinds": {kind: row.to_json() for kind, row in one.rows.items()},
-                }
-                for one in self.engines
-            },
+            "engines": {one.engine: one.to_json() for one in self.engines},
             "absent": self.absent,
             "reduced": as_tree(self.reduced) if self.reduced else None,
-            "problems": [str(problem) for problem in self.problems],
+            "problems": list(map(str, self.problems)),
         }
 
 
@@ -89,9 +73,9 @@ def verify(
     """
     other = ExternalPredictor.find(program, bundle) if program is not None else None
     recorded = read_certificate(bundle)
-    ready, absent = installed_engines(bundle)
+    ready, absent = compare.installed_engines(bundle)
     if other:
-        name = other.path.name if other.path.name not in ready else str(other.path)
+        name = str(other.path) if other.path.name in ready else other.path.name
         ready[name] = Side(other.outputs)
     engines, problems = compare_all(ready, recorded[1] if recorded else None, images)
     reduced = None
@@ -100,13 +84,8 @@ def verify(
         reduced = reduced_decode.measure(bundle, images, decode.margin)
         if reduced.label_flips > reduced_decode.MAX_FLIPS * reduced.images:  # as when allowed
             what = f"{reduced.label_flips} of {reduced.images} labels change"
-            problems.append(
-                Problem(
-                    "reduced decoding",
-                    what,
-                    "predict with --exact, or decide again: tinysight bench --admit",
-                )
-            )
+            hint = "predict with --exact, or decide again: tinysight bench --admit"
+            problems.append(Problem("reduced decoding", what, hint))
     origin = recorded[0].origin if recorded else ""
     return VerificationReport(origin, tuple(engines), absent, reduced, tuple(problems))
 
@@ -121,20 +100,17 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
     if recorded is None:
         return files, ()
     certificate, reference = recorded
-    ready, absent = installed_engines(bundle)
+    ready, absent = compare.installed_engines(bundle)
     engines, problems = compare_all(ready, reference)
     certificate = Certificate(certificate.origin, tuple(engines), absent)
-    made = to_files(bundle.manifest, certificate, reference)
-    files[CERTIFICATE] = made[CERTIFICATE]
+    files[CERTIFICATE] = to_files(bundle.manifest, certificate, reference)[CERTIFICATE]
     if CARD in files:
         files[CARD] = with_section(files[CARD].decode(), certificate).encode()
     return files, tuple(problems)
 
 
 def compare_all(
-    ready: dict[str, Side],
-    reference: EngineOutputs | None,
-    images: Sequence[str] = (),
+    ready: dict[str, Side], reference: EngineOutputs | None, images: Sequence[str] = ()
 ) -> tuple[list[Compared], list[Problem]]:
     """Each engine on the certificate's files and on `images`, and every breach.
 
@@ -144,23 +120,23 @@ def compare_all(
             reference for `images`.
         images: more images, on disk.
     """
-    files = [ImageInput(file.name, file.data) for file in edge_case_files()]
-    refused = {file.name for file in edge_case_files() if file.kind == REFUSED}
+    files = edge_case_inputs()
+    refused = {f.name for f in compare.edge_case_files() if f.kind == compare.REFUSED}
     engines: list[Compared] = []
     own: EngineOutputs | None = None
     for name, side in ready.items():
         found = side.outputs(files)
         reference = reference or found
-        rows, apart = compare_kinds(reference, found, kinds())
+        rows, apart = compare.compare_kinds(reference, found, compare.kinds())
         apart += tuple(sorted(refused & found.keys()))
         if images:
             theirs = side.outputs(list(images))
             own = own or theirs
-            more, other = compare_kinds(own, theirs, {OWN: list(images)})
+            more, other = compare.compare_kinds(own, theirs, {OWN: list(images)})
             rows, apart = rows | more, apart + other
         engines.append(Compared(name, side.version, rows, apart, side.precision))
     problems = [problem for one in engines for problem in one.problems()]
-    missing = [name for name in readable() if reference and name not in reference]
+    missing = [name for name in compare.readable() if reference and name not in reference]
     if missing:
         what = f"{len(missing)} files that have to be read are refused: {', '.join(missing[:5])}"
         problems.append(Problem("reference", what))

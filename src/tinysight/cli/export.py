@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe, read_foreign_config
 from tinysight.errors import ConfigError
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.bundle:
         _add_variants(args, Bundle.load(args.bundle))
         return 0
-    bundle = _of_run(args) if args.run else _configured(args)
+    bundle = _export(args)
     _print(bundle)
     if args.to:
         _add_variants(args, bundle)
@@ -77,39 +77,28 @@ def _print(bundle: Bundle) -> None:
         print(f"{name:<10} {value:.6g}")
 
 
-def _of_run(args: argparse.Namespace) -> Bundle:
-    if args.recipe or args.override:
-        raise ConfigError("-c", "a run has a recipe of its own", "leave --run or -c out")
-    from tinysight.export import export_bundle
-    from tinysight.training.predictor import find_checkpoint
+def _export(args: argparse.Namespace) -> Bundle:
+    """Export a run, or the network and the weights of a PaddleClas configuration."""
+    weights, recipe, images, out = args.run, None, args.images, args.out
+    if args.run:
+        if args.recipe or args.override:
+            raise ConfigError("-c", "a run has a recipe of its own", "leave --run or -c out")
+        from tinysight.training.predictor import find_checkpoint
 
-    checkpoint = find_checkpoint(args.run)
-    run_folder = Path(args.run) if Path(args.run).is_dir() else checkpoint.parent
-    out = Path(args.out) if args.out else run_folder / "bundle"
-    return export_bundle(args.run, out, **_options(args, args.images))
+        folder = find_checkpoint(args.run).parent
+        out = out or (Path(args.run) if Path(args.run).is_dir() else folder) / "bundle"
+    else:
+        config = read_foreign_config(args, "--run")
+        weights, recipe, out = config.trained_weights, config.recipe, out or config.bundle_folder
+        images = images or config.label_source.images
+        if images and not Path(images).exists() and not args.images:
+            images = None
+    from tinysight.export.bundle import export_bundle
 
-
-def _configured(args: argparse.Namespace) -> Bundle:
-    """Export the network and the weights of a PaddleClas configuration."""
-    config = read_foreign_config(args, "--run")
-    from tinysight.export import export_bundle
-
-    out = Path(args.out or config.bundle_folder)
-    images = args.images or config.label_source.images
-    if images and not Path(images).exists() and not args.images:
-        images = None
     return export_bundle(
-        config.trained_weights, out, recipe=config.recipe, **_options(args, images)
-    )
-
-
-def _options(args: argparse.Namespace, images: str | None) -> dict[str, Any]:
-    return {
-        "images": images,
-        "tolerance": args.tolerance,
-        "overwrite": args.force,
-        "licence": args.licence,
-    }
+        weights, out, recipe=recipe, images=images, tolerance=args.tolerance,
+        overwrite=args.force, licence=args.licence,
+    )  # fmt: skip
 
 
 def _add_variants(args: argparse.Namespace, bundle: Bundle) -> None:
@@ -126,7 +115,7 @@ def _add_variants(args: argparse.Namespace, bundle: Bundle) -> None:
         [name.strip() for name in args.to.split(",") if name.strip()],
         find_images(args.images, classes) if args.images else evaluation_images(args.run),
         precision=args.precision,
-        calibrate=find_images(args.calibrate, classes) if args.calibrate else None,
+        calibrate=find_images(args.calibrate, classes) if args.calibrate else (),
         limit=args.max_difference,
         max_loss=args.max_loss,
         out=args.out if args.bundle else None,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tinysight.bundle import Bundle
     from tinysight.bundle.manifest import Manifest
     from tinysight.cli.output import Output
-    from tinysight.cli.progress import Progress
+    from tinysight.cli.progress import ProgressLine
     from tinysight.pipelines.pipeline import BundlePipeline
     from tinysight.pipelines.sources import ImageInput
 
@@ -156,7 +156,10 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
 
 
 def _write_all(
-    pipeline: BundlePipeline[Any], images: Iterator[ImageInput], out: Output, bar: Progress | None
+    pipeline: BundlePipeline[Any],
+    images: Iterator[ImageInput],
+    out: Output,
+    bar: ProgressLine | None,
 ) -> None:
     from tinysight.tasks.results import Unreadable
 
@@ -192,18 +195,18 @@ def _key(args: argparse.Namespace, manifest: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _progress(args: argparse.Namespace, done: int) -> Progress | None:
+def _progress(args: argparse.Namespace, done: int) -> ProgressLine | None:
     """A bar, where there is a terminal that does not show the results themselves."""
     if not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
         return None
-    from tinysight.cli.progress import Progress
+    from tinysight.cli.progress import ProgressLine
     from tinysight.pipelines.sources import count
 
     def total() -> int | None:
         counts = [count(source, root=args.root) for source in args.source]
         return None if None in counts else sum(filter(None, counts))
 
-    return Progress(total, sys.stderr, done=done)
+    return ProgressLine(total, sys.stderr, done=done)
 
 
 def _configured(args: argparse.Namespace) -> Bundle | None:

@@ -24,7 +24,7 @@ _Count = Callable[[], int | None]
 _Seconds = Callable[[], float]
 
 
-class Progress:
+class ProgressLine:
     """`1,204 of 100,000 images  312/s  5:17 left` on one line that is drawn again and again.
 
     The rate is that of the last minute, so the time left follows a change of pace; images that an

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare; 1 if anything differs, else 0."""
     from tinysight.bundle import Bundle
-    from tinysight.certificate.files import write_edge_case_files
+    from tinysight.certificate.compare import write_edge_case_files
     from tinysight.certificate.verify import verify
     from tinysight.pipelines.sources import iter_images
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(bundle: Bundle, report: VerificationReport) -> None:
-    from tinysight.certificate.table import as_text, table
+    from tinysight.certificate.record import as_text, table
 
     print(f"bundle     {bundle.folder}")
     print(f"reference  {report.origin or 'none in this bundle: compared with onnxruntime here'}")

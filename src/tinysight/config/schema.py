@@ -34,7 +34,7 @@ def doc(text: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, description=text, **bounds)
 
 
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     """A mapping of a recipe."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
@@ -94,7 +94,7 @@ def plugins_of(value: Any) -> set[str]:
     """Sources of the plugins that registered a component in a section, a mapping or a tuple of them."""
     if isinstance(value, Component):
         return {value._plugin} if value._plugin else set()
-    if isinstance(value, Section):
+    if isinstance(value, RecipeSection):
         value = {name: getattr(value, name) for name in type(value).model_fields}
     if isinstance(value, dict):
         value = tuple(value.values())
@@ -128,7 +128,7 @@ class _TargetSchema:
 Target = Annotated[str, AfterValidator(_is_target), _TargetSchema()]
 
 
-class Split(Section):
+class Split(RecipeSection):
     """Images: list files, or a folder with one folder per class; exactly one of the two."""
 
     list: Texts | None = doc("List files, relative to data.root; a line is `path label`", None)
@@ -153,7 +153,7 @@ def _one_or_named(value: Any) -> str:
     return "(named)" if inner and all(isinstance(v, dict | Split) for v in inner) else "(one)"
 
 
-class Data(Section):
+class Data(RecipeSection):
     """Where the images are and how they become batches."""
 
     root: Texts = doc("Folder that the paths in the lists are relative to; one, or one a list")
@@ -192,7 +192,7 @@ class Data(Section):
         return next(iter(self.eval_splits.values()))
 
 
-class Pixels(Section):
+class Pixels(RecipeSection):
     """From decoded image to network input. `eval` travels in the bundle."""
 
     train: tuple[Transform, ...]
@@ -202,7 +202,7 @@ class Pixels(Section):
     eval: Annotated[tuple[Transform, ...], Field(min_length=1)]
 
 
-class Model(Section):
+class Model(RecipeSection):
     """The network."""
 
     backbone: Annotated[Component, Kind("backbone")]
@@ -241,21 +241,21 @@ class Model(Section):
         return self
 
 
-class Ema(Section):
+class Ema(RecipeSection):
     """A running mean of the weights, which is evaluated and exported in their place."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.9999
     warmup: bool = doc("Begin with a smaller decay: min(decay, (1 + step) / (10 + step))", True)
 
 
-class EarlyStopping(Section):
+class EarlyStopping(RecipeSection):
     """End the run when the first metric has not risen for a while."""
 
     patience: Annotated[int, Field(ge=1, description="Epochs without a better one")]
     min_delta: Annotated[float, Field(ge=0, description="What counts as better")] = 0.0
 
 
-class Train(Section):
+class Train(RecipeSection):
     """The run."""
 
     epochs: Annotated[int, Field(ge=1)]
@@ -285,7 +285,7 @@ class Train(Section):
     )
 
 
-class OperatingPoint(Section):
+class OperatingPoint(RecipeSection):
     """How the threshold is chosen on the validation images; exactly one of the three."""
 
     target_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -299,7 +299,7 @@ class OperatingPoint(Section):
         return self
 
 
-class Export(Section):
+class Export(RecipeSection):
     """The bundle."""
 
     postprocess: Annotated[Component, Kind("postprocess")]
@@ -310,7 +310,7 @@ class Export(Section):
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
-class PluginRecord(Section):
+class PluginRecord(RecipeSection):
     """A file or package that registered components, as a run records it; a recipe may give the path alone."""
 
     name: str
@@ -318,7 +318,7 @@ class PluginRecord(Section):
     file: str | None = None
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """A training run, complete: the same recipe, data and seed give the same weights."""
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]

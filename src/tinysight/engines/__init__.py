@@ -16,19 +16,9 @@ if TYPE_CHECKING:
     from tinysight.bundle import Bundle
 
 __all__ = [
-    "ALIASES",
-    "Engine",
-    "Normalization",
-    "OnnxNetwork",
-    "Tensor",
-    "VariantFiles",
-    "engine_of",
-    "get_engine",
-    "onnx_engines",
-    "open_engine",
-    "open_variant",
-    "version",
-]
+    "ALIASES", "Engine", "Normalization", "OnnxNetwork", "Tensor", "VariantFiles", "engine_of",
+    "get_engine", "onnx_engines", "open_engine", "open_variant", "package_version", "version",
+]  # fmt: skip
 
 ALIASES = {"onnx": "onnxruntime"}  # engines by what their variants are called, where that differs
 _VARIANT = "target/"  # before the name of a variant, where an engine has the same
@@ -68,11 +58,16 @@ def version(name: str) -> str:
     Raises:
         UnknownName: there is no such engine.
     """
+    packages = get_engine(engine_of(name)).packages
+    return package_version(packages[0]) if packages else "unknown"
+
+
+def package_version(package: str) -> str:
+    """Installed version of a package; "unknown" where it is not installed."""
     from importlib import metadata
 
-    packages = get_engine(engine_of(name)).packages
     try:
-        return metadata.version(packages[0]) if packages else "unknown"
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "unknown"
 

@@ -66,15 +66,13 @@ class OnnxNetwork:
     Args:
         model: contents of an ONNX file, images to scores.
         shape: shape of one image, (C, H, W).
-        typical: typical images as the transforms give them, each (N, C, H, W) float32; for int8.
+        typical: typical images as the transforms give them, (N, C, H, W) float32; for int8.
     """
 
     def __init__(
-        self, model: bytes, shape: tuple[int, int, int], typical: Sequence[np.ndarray] = ()
+        self, model: bytes, shape: tuple[int, int, int], typical: np.ndarray | None = None
     ) -> None:
-        self.model = model
-        self.shape = shape
-        self._typical = typical
+        self.model, self.shape, self._typical = model, shape, typical
 
     @cached_property
     def graph(self) -> OnnxModel:
@@ -92,7 +90,7 @@ class OnnxNetwork:
         """
         from tinysight.engines.int8 import quantize
 
-        return quantize(self.model, self._typical)
+        return quantize(self.model, np.empty(0) if self._typical is None else self._typical)
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ zero point, for half as coarse a step as a range around 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,20 +31,19 @@ _CORRECTED_ON = 40  # images; means settle long before ranges do
 _BATCH = 8
 
 
-def quantize(model: bytes, batches: Sequence[np.ndarray]) -> bytes:
+def quantize(model: bytes, images: np.ndarray) -> bytes:
     """The network of an ONNX file with its convolutions in int8.
 
     Args:
         model: contents of the file, in float32.
-        batches: typical images as the transforms give them, each (N, C, H, W) float32.
+        images: typical images as the transforms give them, (N, C, H, W) float32.
 
     Raises:
         ExportError: there is no image.
     """
     graph = read_onnx(model)
-    ranges = measure_ranges(graph, convolution_inputs(graph), batches)
-    some = np.concatenate(batches)[:_CORRECTED_ON]
-    return corrected(graph, quantized(graph, ranges), some).to_bytes()
+    ranges = measure_ranges(graph, convolution_inputs(graph), images)
+    return corrected(graph, quantized(graph, ranges), images[:_CORRECTED_ON]).to_bytes()
 
 
 def convolution_inputs(graph: OnnxModel) -> tuple[str, ...]:
@@ -73,9 +72,7 @@ def _without_unused(graph: OnnxModel) -> OnnxModel:
     return replace(graph, constants={k: v for k, v in graph.constants.items() if k in used})
 
 
-def measure_ranges(
-    graph: OnnxModel, names: Sequence[str], batches: Sequence[np.ndarray]
-) -> dict[str, Range]:
+def measure_ranges(graph: OnnxModel, names: Sequence[str], images: np.ndarray) -> dict[str, Range]:
     """The range of each tensor of `names` that loses least to rounding and cutting, over all images.
 
     The smallest value is kept, which for HardSwish is exact and near; the largest is moved down to
@@ -85,26 +82,30 @@ def measure_ranges(
     Args:
         graph: the network in float32.
         names: names of tensors in it.
-        batches: (N, C, H, W) float32, as the transforms give them.
+        images: (N, C, H, W) float32, as the transforms give them.
 
     Raises:
         ExportError: there is no image.
     """
-    if not batches:
+    if not len(images):
         raise ExportError("--calibrate", "no image to calibrate on can be read")
     source = graph.inputs[0].name
     inner = [name for name in names if name != source]
     values = values_of(graph, inner)
     widest: dict[str, Range] = {}
-    for batch in batches:
+    for batch in _batches(images):
         for name, array in {source: batch, **values(batch)}.items():
             low, high = widest.get(name, (np.inf, -np.inf))
             widest[name] = (min(low, float(array.min())), max(high, float(array.max())))
     counts = {name: np.zeros(_BINS) for name in inner}
-    for batch in batches:
+    for batch in _batches(images):
         for name, array in values(batch).items():
             counts[name] += np.histogram(array, _BINS, widest[name])[0]
     return widest | {name: best_range(counts[name], *widest[name]) for name in inner}
+
+
+def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
+    return (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
 
 
 def best_range(counts: np.ndarray, low: float, high: float) -> Range:
@@ -190,8 +191,7 @@ def corrected(exact: OnnxModel, rounded: OnnxModel, images: np.ndarray) -> OnnxM
     names = [node.outputs[0] for node in exact.nodes if _is_rounded(node, exact)]
     means = _means(exact, names, images)
     for name in names:
-        shift = means[name] - _means(rounded, [name], images)[name]
-        rounded = _shifted(rounded, name, shift)
+        rounded = _shifted(rounded, name, means[name] - _means(rounded, [name], images)[name])
     return rounded
 
 
@@ -199,8 +199,8 @@ def _means(graph: OnnxModel, names: Sequence[str], images: np.ndarray) -> dict[s
     """Mean of each channel of tensors (N, C, H, W)."""
     values = values_of(graph, names)
     sums = {name: np.zeros(1) for name in names}
-    for start in range(0, len(images), _BATCH):
-        for name, array in values(images[start : start + _BATCH]).items():
+    for batch in _batches(images):
+        for name, array in values(batch).items():
             sums[name] = sums[name] + array.mean(axis=(2, 3), dtype=np.float64).sum(axis=0)
     return {name: total / len(images) for name, total in sums.items()}
 

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from tinysight.concurrency import Deferred
-from tinysight.engines.base import (
-    Normalization,
-    OnnxNetwork,
-    Tensor,
-    VariantFiles,
-    first_use,
-    network_error,
-)
+from tinysight.engines import base
 from tinysight.errors import ConfigError
 from tinysight.registry import engines
 
@@ -44,7 +37,7 @@ class OnnxRuntime:
 
     def __init__(
         self,
-        model: bytes | VariantFiles,
+        model: bytes | base.VariantFiles,
         threads: Annotated[int, Ge(1)] = 1,
         precision: Literal["f32"] = "f32",
     ) -> None:
@@ -56,7 +49,7 @@ class OnnxRuntime:
         self._opening = Deferred(lambda: _open(onnxruntime, data, threads))
 
     @staticmethod
-    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: base.OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.onnx`; nothing in fp32, which is `model.onnx` itself."""
         return {} if precision == "fp32" else {f"{stem}.onnx": network.quantized}
 
@@ -64,19 +57,19 @@ class OnnxRuntime:
         try:
             return self._opening.result()
         except Exception as error:
-            raise network_error("ONNX Runtime", "cannot load the network", error) from error
+            raise base.network_error("ONNX Runtime", "cannot load the network", error) from error
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
+    def inputs(self) -> tuple[base.Tensor, ...]:
         """The network's inputs."""
         return tuple(map(_tensor, self._session().get_inputs()))
 
     @property
-    def outputs(self) -> tuple[Tensor, ...]:
+    def outputs(self) -> tuple[base.Tensor, ...]:
         """The network's outputs."""
         return tuple(map(_tensor, self._session().get_outputs()))
 
-    def take_pixels(self, normalization: Normalization) -> bool:
+    def take_pixels(self, normalization: base.Normalization) -> bool:
         """False: a Cast and what follows it cost as much here as tables do outside."""
         return False
 
@@ -100,10 +93,10 @@ class OnnxRuntime:
     def _run(self, feeds: Mapping[str, np.ndarray], described: str) -> list[np.ndarray]:
         session = self._session()
         try:
-            with first_use("onnxruntime.run"):
+            with base.first_use("onnxruntime.run"):
                 return [np.asarray(output) for output in session.run(None, dict(feeds))]
         except Exception as error:
-            raise network_error("ONNX Runtime", f"refuses {described}", error) from error
+            raise base.network_error("ONNX Runtime", f"refuses {described}", error) from error
 
 
 def _open(onnxruntime: Any, model: bytes, threads: int) -> Any:
@@ -115,5 +108,5 @@ def _open(onnxruntime: Any, model: bytes, threads: int) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _tensor(node: Any) -> Tensor:
-    return Tensor(node.name, tuple(d if isinstance(d, int) else None for d in node.shape))
+def _tensor(node: Any) -> base.Tensor:
+    return base.Tensor(node.name, tuple(d if isinstance(d, int) else None for d in node.shape))

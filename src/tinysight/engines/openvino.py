@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from tinysight.concurrency import Deferred
-from tinysight.engines.base import (
-    Normalization,
-    OnnxNetwork,
-    Tensor,
-    VariantFiles,
-    first_use,
-    load_module,
-    network_error,
-)
+from tinysight.engines import base
 from tinysight.registry import engines
 
 if TYPE_CHECKING:
@@ -54,16 +46,16 @@ class OpenVino:
 
     def __init__(
         self,
-        model: bytes | VariantFiles,
+        model: bytes | base.VariantFiles,
         threads: Annotated[int, Ge(1)] = 1,
         streams: Annotated[int, Ge(1)] = 1,
         precision: Precision = "f32",
     ) -> None:
-        openvino = load_module("openvino", "openvino")
+        openvino = base.load_module("openvino", "openvino")
         self._openvino = openvino
         self._file = "model.onnx"  # named by errors
         parts = [model] if isinstance(model, bytes) else []
-        if isinstance(model, VariantFiles):
+        if isinstance(model, base.VariantFiles):
             self._file, program = model.ending(".xml")
             parts = [program, model.ending(".bin")[1]]
             precision = _HINTS[model.precision]
@@ -74,15 +66,15 @@ class OpenVino:
             "ENABLE_CPU_PINNING": False,  # two of these, or a busy neighbour, would share a core
         }
         self._reading = Deferred(lambda: _read(openvino, *parts))
-        self._normalization: Normalization | None = None
+        self._normalization: base.Normalization | None = None
         self._compiled: dict[int | None, Any] = {}
         self._compiling = threading.Lock()
         self._requests = threading.local()
 
     @staticmethod
-    def write(network: OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
+    def write(network: base.OnnxNetwork, precision: str, stem: str) -> dict[str, bytes]:
         """`<stem>.xml`, `<stem>.bin`; weights in halves for fp16; bf16 is fp32 that is calculated in less."""
-        openvino = load_module("openvino", "openvino")
+        openvino = base.load_module("openvino", "openvino")
         source = network.quantized if precision == "int8" else network.model
         model = openvino.Core().read_model(model=source)
         with tempfile.TemporaryDirectory() as folder:
@@ -97,19 +89,19 @@ class OpenVino:
             raise self._error("cannot load the network", error) from error
 
     def _error(self, what: str, error: Exception) -> Exception:
-        return network_error("OpenVINO", what, error, self._file)
+        return base.network_error("OpenVINO", what, error, self._file)
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
+    def inputs(self) -> tuple[base.Tensor, ...]:
         """The network's inputs."""
         return tuple(map(_tensor, self._network()[1].inputs))
 
     @property
-    def outputs(self) -> tuple[Tensor, ...]:
+    def outputs(self) -> tuple[base.Tensor, ...]:
         """The network's outputs."""
         return tuple(map(_tensor, self._network()[1].outputs))
 
-    def take_pixels(self, normalization: Normalization) -> bool:
+    def take_pixels(self, normalization: base.Normalization) -> bool:
         """True: the arithmetic becomes part of what reads the first convolution's input."""
         self._normalization = normalization
         return True
@@ -125,7 +117,7 @@ class OpenVino:
         """
         core, model = self._network()
         try:
-            with first_use("openvino.run"):
+            with base.first_use("openvino.run"):
                 request = self._request(core, model, len(batch))
                 tensor = self._openvino.Tensor(np.ascontiguousarray(batch), shared_memory=True)
                 request.set_input_tensor(tensor)
@@ -142,7 +134,7 @@ class OpenVino:
         """
         core, model = self._network()
         try:
-            with first_use("openvino.run_all"):
+            with base.first_use("openvino.run_all"):
                 found = self._request(core, model, None).infer(dict(feeds))
                 return [np.array(found[port]) for port in self._compiled[None].outputs]
         except Exception as error:
@@ -172,7 +164,7 @@ class OpenVino:
             model = self._with_pixels(model.clone(), self._normalization)
         return core.compile_model(model, "CPU", self._options)
 
-    def _with_pixels(self, model: Any, by: Normalization) -> Any:
+    def _with_pixels(self, model: Any, by: base.Normalization) -> Any:
         """OpenVINO's own preprocessing in front: from uint8 (N, H, W, 3), (x - mean) / std."""
         from openvino.preprocess import PrePostProcessor
 
@@ -187,7 +179,7 @@ class OpenVino:
 
 
 def _read(openvino: Any, program: bytes, weights: bytes | None = None) -> tuple[Any, Any]:
-    with first_use("openvino.read"):
+    with base.first_use("openvino.read"):
         core = openvino.Core()
         if weights is None:
             return core, core.read_model(model=program)
@@ -195,6 +187,6 @@ def _read(openvino: Any, program: bytes, weights: bytes | None = None) -> tuple[
         return core, core.read_model(model=program, weights=tensor)
 
 
-def _tensor(port: Any) -> Tensor:
+def _tensor(port: Any) -> base.Tensor:
     shape = tuple(d.get_length() if d.is_static else None for d in port.partial_shape)
-    return Tensor(port.any_name, shape)
+    return base.Tensor(port.any_name, shape)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -50,12 +49,11 @@ class GraphModule(nn.Module):
         for i, (name, array) in enumerate(graph.constants.items()):
             if array.dtype.kind == "i":
                 self._settings[name] = [int(v) for v in array.reshape(-1)]
-                continue
-            if name in bounds:
+            elif name in bounds:
                 self._settings[name] = float(array.reshape(()))
-                continue
-            self._places[name] = f"constant_{i}"
-            self.register_buffer(f"constant_{i}", torch.from_numpy(array.astype("float32")))
+            else:
+                self._places[name] = f"constant_{i}"
+                self.register_buffer(f"constant_{i}", torch.from_numpy(array.astype("float32")))
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N, K) for images (N, C, H, W)."""
@@ -94,9 +92,8 @@ def quiet() -> Iterator[None]:
 def _padded(x: Tensor, a: Attributes, fill: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
     """The image with its asymmetric padding added, and the symmetric padding that remains to be done."""
     if a.get("auto_pad", "NOTSET") != "NOTSET":
-        raise ExportError(
-            "model.onnx", f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
-        )
+        what = f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
+        raise ExportError("model.onnx", what)
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -120,14 +117,13 @@ def _max_pool(v: list[Any], a: Attributes) -> Tensor:
 
 
 def _average_pool(v: list[Any], a: Attributes) -> Tensor:
-    counted = bool(a.get("count_include_pad", 0))
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) != (bottom, right):
         what = "ONNX-to-torch conversion does not support one-sided padding of means"
         raise ExportError("model.onnx", what)
     return F.avg_pool2d(
         v[0], list(a["kernel_shape"]), list(a.get("strides", (1, 1))), [top, left],
-        bool(a.get("ceil_mode", 0)), counted,
+        bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0)),
     )  # fmt: skip
 
 
@@ -135,7 +131,8 @@ def _gemm(v: list[Any], a: Attributes) -> Tensor:
     x = v[0].t() if a.get("transA") else v[0]
     weight = v[1] if a.get("transB") else v[1].t()
     alpha, beta = a.get("alpha", 1.0), a.get("beta", 1.0)
-    bias = v[2] * beta if len(v) > 2 and beta != 1 else (v[2] if len(v) > 2 else None)
+    bias = v[2] if len(v) > 2 else None
+    bias = bias if bias is None or beta == 1 else bias * beta
     return F.linear(x, weight * alpha if alpha != 1 else weight, bias)
 
 
@@ -153,44 +150,31 @@ def _reshape(v: list[Any], a: Attributes) -> Tensor:
     return torch.reshape(x, sides)
 
 
-def _clip(v: list[Any], a: Attributes) -> Tensor:
-    low, high = (v[i] if len(v) > i else None for i in (1, 2))
-    return torch.clamp(v[0], low, high)
-
-
 def _reduce_mean(v: list[Any], a: Attributes) -> Tensor:
     axes = v[1] if len(v) > 1 else list(a["axes"])
     return torch.mean(v[0], axes, keepdim=bool(a.get("keepdims", 1)))
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> Callable[[list[Any], Attributes], Tensor]:
-    return lambda v, a: function(v[0], v[1])
-
-
-def _unary(function: Callable[[Any], Tensor]) -> Callable[[list[Any], Attributes], Tensor]:
-    return lambda v, a: function(v[0])
-
-
 _OPERATORS: Mapping[str, Callable[[list[Any], Attributes], Tensor]] = {
-    "Add": _binary(operator.add),
+    "Add": lambda v, a: v[0] + v[1],
     "AveragePool": _average_pool,
-    "Clip": _clip,
+    "Clip": lambda v, a: torch.clamp(*v),
     "Concat": lambda v, a: torch.cat(v, a["axis"]),
     "Conv": _conv,
-    "Div": _binary(operator.truediv),
+    "Div": lambda v, a: v[0] / v[1],
     "Flatten": lambda v, a: torch.flatten(v[0], a.get("axis", 1)),
     "Gemm": _gemm,
-    "GlobalAveragePool": _unary(lambda x: F.adaptive_avg_pool2d(x, 1)),
+    "GlobalAveragePool": lambda v, a: F.adaptive_avg_pool2d(v[0], 1),
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _unary(F.hardswish),
-    "Identity": _unary(lambda x: x),
-    "MatMul": _binary(torch.matmul),
+    "HardSwish": lambda v, a: F.hardswish(v[0]),
+    "Identity": lambda v, a: v[0],
+    "MatMul": lambda v, a: torch.matmul(*v),
     "MaxPool": _max_pool,
-    "Mul": _binary(operator.mul),
+    "Mul": lambda v, a: v[0] * v[1],
     "ReduceMean": _reduce_mean,
-    "Relu": _unary(F.relu),
+    "Relu": lambda v, a: F.relu(v[0]),
     "Reshape": _reshape,
-    "Sigmoid": _unary(torch.sigmoid),
+    "Sigmoid": lambda v, a: torch.sigmoid(v[0]),
     "Softmax": lambda v, a: torch.softmax(v[0], a.get("axis", -1)),
-    "Sub": _binary(operator.sub),
+    "Sub": lambda v, a: v[0] - v[1],
 }

@@ -23,7 +23,7 @@ from tinysight.metrics.intervals import Interval
 from tinysight.metrics.operating_point import ThresholdResult
 from tinysight.registry import engines
 from tinysight.tasks import base as tasks
-from tinysight.tasks.base import Misclassification, Scored, Section, Task
+from tinysight.tasks.base import Misclassification, Scored, Task, TaskTable
 from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class EvaluationReport:
         wrong, total = self.task.misclassified(self.scored)
         return sorted(wrong, key=lambda decision: -decision.gap), total
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[TaskTable]:
         """Tables of the task's own."""
         return self.task.sections(self.scored)
 

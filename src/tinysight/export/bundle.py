@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from tinysight import __version__, registry
 from tinysight.bundle import CARD, MODEL, Bundle, fill, new_bundle
-from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
-from tinysight.certificate.record import to_files
+from tinysight.bundle.manifest import Input, Manifest, Parity, ShippedThreshold, utc_now
+from tinysight.certificate import compare as certificates
+from tinysight.certificate.compare import Side, edge_case_inputs
+from tinysight.certificate.record import Certificate, to_files
+from tinysight.certificate.verify import compare_all
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.lists import read_split
 from tinysight.errors import DataError, ExportError
+from tinysight.evaluation import threshold as thresholds
+from tinysight.evaluation.compare import Comparison
+from tinysight.evaluation.predictor import Predict
 from tinysight.evaluation.report import assess, subject_of_recipe
-from tinysight.evaluation.threshold import (
-    check_operating_point,
-    threshold_to_manifest,
-    with_threshold,
-)
 from tinysight.export.card import card
 from tinysight.export.onnx import INPUT, to_onnx
-from tinysight.export.parity import certify, measure
+from tinysight.export.variants import files_of, spread
 from tinysight.files import sha256
 from tinysight.metrics.operating_point import ThresholdResult
-from tinysight.pipelines.sources import Source, iter_images
+from tinysight.pipelines.sources import Source
 from tinysight.plugins import find_plugin
 from tinysight.tasks.base import Task, task_of_recipe
+from tinysight.training import predictor as trained
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
-from tinysight.training.predictor import find_checkpoint, load_model, predictor, trained_model
+from tinysight.training.predictor import predictor
 from tinysight.transforms import Compose
 
 logger = logging.getLogger(__name__)
@@ -59,7 +64,7 @@ def export_bundle(
 
     Images of the run's evaluation list (up to 200, evenly spread) and those of `images` run from file
     to score through torch and through the written bundle. The largest difference and the number of
-    changed labels go into the manifest. Then the files of `certificate.files` run through torch and
+    changed labels go into the manifest. Then the files of `certificate.compare` run through torch and
     every installed engine; the table and torch's results become part of the bundle. If the recipe asks
     for an operating point or for calibrated scores, the evaluation images are evaluated first to
     choose them.
@@ -82,7 +87,13 @@ def export_bundle(
         ConfigError: the post-processor is not one of the recipe's task.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    model, path, recipe = _trained(run_or_checkpoint, recipe)
+    model: nn.Module
+    if recipe is None:
+        path = trained.find_checkpoint(run_or_checkpoint or "")
+        model, recipe = trained.load_model(path)
+    else:
+        model, path = trained.trained_model(recipe, run_or_checkpoint)
+    recipe = resolve_labels(recipe)
     task = task_of_recipe(recipe)
     task.check_postprocess(recipe.export.postprocess.name)
     transforms = shipped_transforms(recipe)
@@ -91,62 +102,73 @@ def export_bundle(
     compared = _images(recipe, images)
     labels = label_names(recipe.data) if task.has_classes else ()
     chosen = _chosen(model, recipe, task)
+    postprocess = thresholds.with_threshold(recipe.export.postprocess.spec, chosen.threshold)
     manifest = Manifest(
-        task=recipe.task,
-        description=recipe.description,
-        licence=licence,
-        input=Input(INPUT, (None, channels, height, width), "float32"),
-        output=task.output,
-        transforms=tuple(transforms),
-        postprocess=with_threshold(recipe.export.postprocess.spec, chosen.threshold),
-        labels=labels,
-        threshold=chosen.point,
-        made_with=_versions(),
-        created=utc_now(),
-        **_measured(path, recipe, chosen),
-    )
+        recipe.task, Input(INPUT, (None, channels, height, width), "float32"), task.output,
+        tuple(transforms), postprocess, labels, recipe.description, licence, chosen.point,
+        made_with=_versions(), created=utc_now(), **_measured(path, recipe, chosen),
+    )  # fmt: skip
     with new_bundle(out, overwrite=overwrite) as draft:
         network = to_onnx(
-            model,
-            (channels, height, width),
-            opset=recipe.export.opset,
-            metadata={"task": recipe.task, "labels": json.dumps(labels)},
-            source=task.source,
-            activation=task.activation,
-            output=task.output,
-            temperature=chosen.temperature,
-        )
+            model, (channels, height, width), opset=recipe.export.opset,
+            metadata={"task": recipe.task, "labels": json.dumps(labels)}, source=task.source,
+            activation=task.activation, output=task.output, temperature=chosen.temperature,
+        )  # fmt: skip
         fill(draft, manifest, {MODEL: network})
-        trained = predictor(model, task, chosen.temperature)
-        engines = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
-        parity = measure(trained, manifest, draft, compared, engines)
-        if not parity.max_score_difference <= tolerance:  # nan is no parity either
-            what = (
-                f"scores differ by up to {parity.max_score_difference:.3g} on {parity.images} "
-                f"images, {parity.label_flips} labels change; accepted are {tolerance:g}"
-            )
-            raise ExportError(str(out), what, "please report it, with the recipe")
+        ready, absent = certificates.installed_engines(Bundle.load(draft))
+        side = torch_side(predictor(model, task, chosen.temperature), steps, manifest)
+        row = compare_images(side, ready["onnxruntime"], compared)
+        if not row.max_score_difference <= tolerance:  # nan is no parity either
+            hint = "please report it, with the recipe"
+            raise ExportError(str(out), f"{row}; accepted are {tolerance:g}", hint)
+        made_with = {k: manifest.made_with[k] for k in ("torch", "onnxruntime")}
+        parity = Parity(row.images, row.max_score_difference, row.label_flips or 0, made_with)
         manifest = manifest._replace(parity=parity)
-        certificate, reference = certify(trained, steps, Bundle.load(draft), str(out))
+        reference = side.outputs(edge_case_inputs())
+        engines, problems = compare_all(ready, reference)
+        if problems:
+            raise ExportError.of(f"certificate of {out}", problems)
+        certificate = Certificate(f"torch {side.version}", tuple(engines), absent)
         # Only scores of classes are recorded; `verify` compares other results between engines.
         files = to_files(manifest, certificate, reference) if task.has_classes else {}
-        text = card(manifest, certificate)
-        fill(draft, manifest, {MODEL: network, CARD: text.encode(), **files})
+        files |= {MODEL: network, CARD: card(manifest, certificate).encode()}
+        fill(draft, manifest, files)
         bundle = Bundle.load(draft)
     return replace(bundle, folder=Path(out))
 
 
-def _trained(
-    run_or_checkpoint: str | Path | None, recipe: Recipe | None
-) -> tuple[nn.Module, Path, Recipe]:
-    """The network, the file of its weights and its recipe."""
-    model: nn.Module
-    if recipe is None:
-        path = find_checkpoint(run_or_checkpoint or "")
-        model, recipe = load_model(path)
-    else:
-        model, path = trained_model(recipe, run_or_checkpoint)
-    return model, path, resolve_labels(recipe)
+def torch_side(predict: Predict, transforms: Compose, manifest: Manifest) -> Side:
+    """The network itself, from the bytes of a file to its result, by the plainest way there is.
+
+    Args:
+        predict: the network that was validated.
+        transforms: those that it was validated with.
+        manifest: of the bundle that is made of it.
+    """
+    decide = registry.postprocesses.build(manifest.postprocess, labels=manifest.labels)
+    pipeline = trained.network_pipeline(predict, transforms, decide, certificates.BATCH)
+    outputs = partial(certificates.engine_outputs, pipeline, manifest)
+    return Side(outputs, str(torch.__version__))
+
+
+def compare_images(trained: Side, shipped: Side, images: Sequence[str]) -> Comparison:
+    """Compare the network with what was made of it; images that neither reads are left out.
+
+    Args:
+        trained: the network that was validated.
+        shipped: the bundle in an engine.
+        images: paths of images.
+
+    Raises:
+        ExportError: no image can be read, or the two sides read different ones.
+    """
+    sides = trained.outputs(images), shipped.outputs(images)
+    rows, apart = certificates.compare_kinds(*sides, {"parity": images})
+    if apart:
+        raise ExportError("parity", "the bundle reads other images than the network was given")
+    if not rows:
+        raise ExportError("parity", "none of the images can be read", "name others with --images")
+    return rows["parity"]
 
 
 def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
@@ -163,31 +185,25 @@ def shipped_transforms(recipe: Recipe) -> list[dict[str, Any]]:
     return shipped
 
 
-def _images(recipe: Recipe, images: Source | None) -> list[Path]:
+def _images(recipe: Recipe, images: Source | None) -> list[str]:
     """Files to compare on; those of the evaluation list if it is still there."""
-    found: list[Path] = []
-    data = recipe.data
+    found = []
     try:
-        samples = read_split(data, data.first_eval)
+        found = spread(read_split(recipe.data, recipe.data.first_eval), _IMAGES)
     except DataError as error:
         if images is None:
             what = "no image to compare on: the run's evaluation list cannot be read"
             where = error.problems[0].where
             raise ExportError(where, what, "name images with --images") from error
-    else:
-        step = max(1, math.ceil(len(samples) / _IMAGES))
-        found = [samples[i].path for i in range(0, len(samples), step)]
-    extra = [] if images is None else [image.data for image in iter_images(images)]
-    found += [Path(data) for data in extra if isinstance(data, str)]
-    return list(dict.fromkeys(found))
+    found += [] if images is None else files_of(images)
+    return list(dict.fromkeys(str(sample.path) for sample in found))
 
 
 class _Chosen(NamedTuple):
     """What the validation images decide: the operating point and the temperature."""
 
-    point: ShippedThreshold | None
+    point: ShippedThreshold | None = None
     threshold: ThresholdResult | None = None
-    numbers: dict[str, float] = {}  # what the bundle tells of the point
     metrics: dict[str, float] = {}  # measured here; empty if those of the run hold
     temperature: float = 1.0
 
@@ -203,10 +219,10 @@ def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
     if section.operating_point is None and not section.calibrate:
         value = section.postprocess.spec.get("threshold")
         if not isinstance(value, int | float):
-            return _Chosen(None)
+            return _Chosen()
         text = "set in the recipe (export.postprocess.threshold)"
         return _Chosen(ShippedThreshold(float(value), text))
-    check_operating_point(section, recipe.data.labels or (), task)
+    thresholds.check_operating_point(section, recipe.data.labels or (), task)
     report = assess(subject_of_recipe(predictor(model, task), recipe))
     from_point = section.operating_point is not None
     if from_point and report.threshold is None:
@@ -214,11 +230,11 @@ def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
     temperature = (report.temperature or 1.0) if section.calibrate else 1.0
     metrics = report.evaluation.metrics
     if report.threshold is None:
-        return _Chosen(None, None, {}, metrics, temperature)
+        return _Chosen(metrics=metrics, temperature=temperature)
     for warning in report.threshold.warnings:
         logger.warning("%s", warning)
-    point, numbers = threshold_to_manifest(report.threshold, from_point)
-    return _Chosen(point, report.threshold, numbers, metrics, temperature)
+    point, numbers = thresholds.threshold_to_manifest(report.threshold, from_point)
+    return _Chosen(point, report.threshold, metrics | numbers, temperature)
 
 
 def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
@@ -228,13 +244,10 @@ def _plugins(recipe: Recipe) -> list[dict[str, Any]]:
     parts.append((postprocess, registry.postprocesses.plugin(postprocess)))
     records = []
     for plugin in recipe.plugins:
-        needed = [
-            (part, source) for part, source in parts if source and Path(source).name == plugin.name
-        ]
+        needed = [(p, file) for p, file in parts if file and Path(file).name == plugin.name]
         digest = find_plugin(needed[0][1]).sha256 if needed else plugin.sha256
-        records.append(
-            {"name": plugin.name, "sha256": digest, "needed_for": [part for part, _ in needed]}
-        )
+        names = [part for part, _ in needed]
+        records.append({"name": plugin.name, "sha256": digest, "needed_for": names})
     return records
 
 
@@ -243,7 +256,7 @@ def _measured(path: Path, recipe: Recipe, chosen: _Chosen) -> dict[str, Any]:
     # The evaluation whose weights these are, with its epoch; empty if nobody measured them.
     is_best = path.resolve() == RunFolder(path.parent.parent).best.resolve()
     best = load_checkpoint(path).state.best if is_best else {}
-    metrics = (chosen.metrics or best.get("metrics", {})) | chosen.numbers
+    metrics = chosen.metrics or best.get("metrics", {})
     plugins = _plugins(recipe)
     origin = {
         **({"plugins": plugins} if plugins else {}),
@@ -261,15 +274,6 @@ def _measured(path: Path, recipe: Recipe, chosen: _Chosen) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    import cv2
-    import numpy
-    import onnx
-    import onnxruntime
-    import torch
-
-    modules: Sequence[Any] = (torch, onnx, onnxruntime, numpy, cv2)
-    return {
-        "tinysight": __version__,
-        "python": platform.python_version(),
-        **{module.__name__: str(module.__version__) for module in modules},
-    }
+    names = ("torch", "onnx", "onnxruntime", "numpy", "cv2")
+    versions = {name: str(importlib.import_module(name).__version__) for name in names}
+    return {"tinysight": __version__, "python": platform.python_version(), **versions}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tinysight.bundle.manifest import Manifest, ShippedThreshold
-from tinysight.certificate.record import Certificate
-from tinysight.certificate.table import section
+from tinysight.certificate.record import Certificate, section
 from tinysight.evaluation.threshold import PREFIX
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from tinysight.engines.torch_graph import quiet
 from tinysight.errors import MissingDependency
 from tinysight.graph.onnx_file import read_onnx
 from tinysight.graph.simplify import simplify
@@ -28,10 +26,8 @@ class _Scores(nn.Module):
         self, network: nn.Module, source: str, activation: str, temperature: float
     ) -> None:
         super().__init__()
-        self.network = network
-        self.source = source
-        self.activation = activation
-        self.temperature = temperature
+        self.network, self.source = network, source
+        self.activation, self.temperature = activation, temperature
 
     def forward(self, images: Tensor) -> Tensor:
         outputs = network_output(self.network, images, self.source)
@@ -72,20 +68,18 @@ def to_onnx(
         import onnxscript  # noqa: F401 - torch's exporter needs it, and asks less plainly
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", "train", "the export") from None
-    wrapped = _Scores(_folded(model), source, activation, temperature).eval()
+    copied = copy.deepcopy(model).eval()
+    if isinstance(copied, Backbone):
+        copied.reparameterize()  # the parallel branches of its training form become one convolution
+    wrapped = _Scores(copied, source, activation, temperature).eval()
     # Two images: from one alone the exporter may conclude that there is always one.
     images = torch.zeros((2, *shape), device=next(model.parameters()).device)
-    with _quiet(), torch.no_grad():
+    sizes = {INPUT: {0: torch.export.Dim("N", min=1)}}
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            wrapped,
-            (images,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=[output],
-            dynamic_shapes={INPUT: {0: torch.export.Dim("N", min=1)}},
-            opset_version=opset,
-            verbose=False,
-        )
+            wrapped, (images,), dynamo=True, input_names=[INPUT], output_names=[output],
+            dynamic_shapes=sizes, opset_version=opset, verbose=False,
+        )  # fmt: skip
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     exported = read_onnx(program.model_proto.SerializeToString())
@@ -93,25 +87,3 @@ def to_onnx(
     data = simplify(replace(exported, metadata=dict(metadata))).to_bytes()
     onnx.checker.check_model(onnx.load_model_from_string(data), full_check=True)
     return data
-
-
-def _folded(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, the parallel branches of its training form made one convolution."""
-    copied = copy.deepcopy(model).eval()
-    if isinstance(copied, Backbone):
-        copied.reparameterize()
-    return copied
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the exporter says of itself: deprecations inside torch, absent torchvision."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            yield
-    finally:
-        logger.setLevel(before)

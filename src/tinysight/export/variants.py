@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import metadata
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,18 @@ import numpy as np
 from tinysight.bundle import SHIPPED, Bundle, fill, new_bundle
 from tinysight.bundle.manifest import EngineVariant, Manifest
 from tinysight.certificate.verify import renewed
-from tinysight.data.lists import read_list, read_split
+from tinysight.data.lists import Sample, read_list, read_split
+from tinysight.data.samples import UNLABELLED
 from tinysight.engines import ALIASES, Engine, OnnxNetwork, get_engine, open_engine, open_variant
+from tinysight.engines import package_version as version_of
 from tinysight.engines.base import PRECISIONS
-from tinysight.errors import (
-    ConfigError,
-    DataError,
-    ExportError,
-    ImageError,
-    Problem,
-    TinysightError,
-)
-from tinysight.pipelines.sources import iter_images
+from tinysight.errors import ConfigError, DataError, ExportError, Problem, TinysightError
+from tinysight.evaluation.compare import compare
+from tinysight.evaluation.predictor import Predict, Predictions, predict_all
+from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
-from tinysight.transforms import Compose, decode, to_batch
+from tinysight.tasks.results import ScoreResult
+from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels
 _BATCH = 8
@@ -34,46 +32,46 @@ _CALIBRATION = 128  # images at most
 _COMPARED = 1000  # images at most, evenly spread
 
 
-@dataclass(frozen=True)
-class Images:
-    """Image files, and their class ids where they are known."""
-
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...] | None = None
-
-    def spread(self, most: int) -> Images:
-        """At most this many of them, evenly spread."""
-        step = max(1, -(-len(self.paths) // most))
-        labels = None if self.labels is None else self.labels[::step]
-        return Images(self.paths[::step], labels)
+def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """At most `most` of the images, evenly spread."""
+    return list(samples[:: max(1, -(-len(samples) // most))])
 
 
-def find_images(source: str | Path, classes: int, most: int = _COMPARED) -> Images:
-    """The images of a folder, a pattern or a list; with class ids if it is a list that has them.
+def files_of(source: Source) -> list[Sample]:
+    """The image files of a source, without labels.
+
+    Raises:
+        DataError: there are none.
+    """
+    paths = (image.data for image in iter_images(source))
+    return [Sample(Path(path), UNLABELLED, 0) for path in paths if isinstance(path, str)]
+
+
+def find_images(source: str | Path, classes: int, most: int = _COMPARED) -> list[Sample]:
+    """At most `most` images of a folder, a pattern or a list, evenly spread; labelled if the list has class ids.
 
     Raises:
         DataError: there are none.
     """
     path = Path(source)
     if path.suffix in (".txt", ".csv") and path.is_file():
-        try:
-            samples = read_list(path, path.parent, classes)
-        except DataError:
-            pass  # a list of paths alone, then
-        else:
-            labels = tuple(int(sample.label) for sample in samples)
-            return Images(tuple(sample.path for sample in samples), labels).spread(most)
-    found = (image.data for image in iter_images(str(source)))
-    return Images(tuple(Path(data) for data in found if isinstance(data, str))).spread(most)
+        with suppress(DataError):  # else it is a list of paths alone
+            return spread(read_list(path, path.parent, classes), most)
+    return spread(files_of(str(source)), most)
+
+
+def predict_images(manifest: Manifest, samples: Sequence[Sample], predict: Predict) -> Predictions:
+    """Call `predict` with the network's inputs (N, C, H, W) float32 for the images that can be read."""
+    return predict_all(predict, samples, Compose.from_specs(manifest.transforms), _BATCH)
 
 
 def add_variants(
     bundle: Bundle,
     names: Sequence[str],
-    checked_on: Images,
+    checked_on: Sequence[Sample],
     *,
     precision: str = "fp32",
-    calibrate: Images | None = None,
+    calibrate: Sequence[Sample] = (),
     limit: float | None = None,
     max_loss: float = 0.5,
     out: str | Path | None = None,
@@ -81,14 +79,14 @@ def add_variants(
 ) -> Bundle:
     """Write the network of `bundle` in the formats of other engines, beside `model.onnx`.
 
-    Every variant is loaded again from the files that were written, shown the images, and compared with
+    Every variant is loaded again from the files that were written, run on the images, and compared with
     the scores of `model.onnx`. If one is refused the bundle stays as it was. The certificate of a
     bundle that has one is made again, with a column for each variant.
 
     Args:
         bundle: a classifier's bundle, in a folder that can be written.
         names: names of engines.
-        checked_on: images to compare on.
+        checked_on: images to compare on; labels, if all have one, give the lost accuracy.
         precision: "fp32", "fp16", "bf16" or "int8".
         calibrate: typical images, for int8.
         limit: largest accepted difference of a score; default: by precision, and for int8 none.
@@ -104,37 +102,37 @@ def add_variants(
         MissingDependency: a converter or engine is not installed.
         ExportError: variants that cannot be written here, or whose scores differ; all of them at once.
     """
-    manifest = bundle.manifest
+    manifest, where = bundle.manifest, str(bundle.folder)
     if not manifest.labels or manifest.feeds or manifest.more_outputs:
-        what = "only classifiers are written for other engines"
-        raise ExportError(str(bundle.folder), what)
+        raise ExportError(where, "only classifiers are written for other engines")
     if out is None and bundle.folder.resolve().parent == SHIPPED.resolve():
         what = f"{bundle.folder.name} came with the package and stays as it is"
         raise ConfigError("--out", what, "name a folder for a copy")
     folder = bundle.folder if out is None else Path(out)
     chosen = _chosen(names, precision)
-    written = _written(bundle, chosen, precision, _network(bundle, precision, calibrate))
+    written = _written(where, chosen, precision, _network(bundle, precision, calibrate))
     if not written and out is None:
         return bundle
     files = {name: bundle.read(name) for name in manifest.files}
+    added = manifest.variants | {name: variant for name, (variant, _) in written.items()}
     for _, contents in written.values():
         files |= contents
     with new_bundle(folder, overwrite=overwrite or out is None) as draft:
-        added = {key: variant for key, (variant, _) in written.items()}
-        fill(draft, manifest._replace(variants=manifest.variants | added), files)
-        added = _compared(Bundle.load(draft), added, checked_on)
-        problems = [p for name, v in added.items() if (p := breach(name, v, limit, max_loss))]
+        fill(draft, manifest._replace(variants=added), files)
+        loaded = Bundle.load(draft)
+        compared = _compare(loaded, list(written), checked_on)
+        problems = [p for n, v in compared.items() if (p := breach(n, v, limit, max_loss))]
         if problems:
-            raise ExportError.of(str(bundle.folder), problems)
-        manifest = manifest._replace(variants=manifest.variants | added)
-        fill(draft, manifest, files)
-        certified, breaches = renewed(Bundle.load(draft))
+            raise ExportError.of(where, problems)
+        files, breaches = renewed(loaded)
         if breaches:
-            raise ExportError.of(f"certificate of {bundle.folder}", breaches)
-        fill(draft, manifest, certified)
+            raise ExportError.of(f"certificate of {where}", breaches)
+        fill(draft, manifest._replace(variants=added | compared), files)
         finished = Bundle.load(draft)
-        if out is None:
-            _copy_unsealed(bundle.folder, draft)
+        if out is None:  # what lies there unsealed, such as its latency card, stays
+            for path in bundle.folder.iterdir():
+                if path.is_file() and not (draft / path.name).exists():
+                    shutil.copy2(path, draft / path.name)
     return replace(finished, folder=folder)
 
 
@@ -152,119 +150,92 @@ def _chosen(names: Sequence[str], precision: str) -> dict[str, type[Engine]]:
     return chosen
 
 
-def _network(bundle: Bundle, precision: str, calibrate: Images | None) -> OnnxNetwork:
+def _network(bundle: Bundle, precision: str, calibrate: Sequence[Sample]) -> OnnxNetwork:
     _, *sides = bundle.manifest.input.shape
     channels, height, width = (int(side or 0) for side in sides)
     if 0 in (channels, height, width):
         what = "its input has no fixed size"
         raise ExportError(str(bundle.folder), what, "export it with the size of its transforms")
-    typical: list[np.ndarray] = []
+    typical = None
     if precision == "int8":
-        if calibrate is None:
+        if not calibrate:
             what = "int8 needs typical images to calibrate on"
             raise ConfigError("--calibrate", what, "a folder or a list of a few hundred")
-        images = calibrate.spread(_CALIBRATION)
-        typical = [batch for batch, _ in batches(bundle.manifest, images)]
+        images = spread(calibrate, _CALIBRATION)
+        typical = predict_images(bundle.manifest, images, lambda inputs: inputs).outputs
     return OnnxNetwork(bundle.model, (channels, height, width), typical)
 
 
 def _written(
-    bundle: Bundle, chosen: Mapping[str, type[Engine]], precision: str, network: OnnxNetwork
+    where: str, chosen: Mapping[str, type[Engine]], precision: str, network: OnnxNetwork
 ) -> dict[str, tuple[EngineVariant, dict[str, bytes]]]:
     """The variants, not yet compared, and the contents of their files."""
-    stem, suffix = ("model", "") if precision == "fp32" else (f"model.{precision}", f"-{precision}")
-    keys = {engine: name for name, engine in ALIASES.items()}
+    end = "" if precision == "fp32" else precision
+    names = {engine: name for name, engine in ALIASES.items()}
     written = {}
     problems: list[Problem] = []
     for name, engine in chosen.items():
         try:
-            files = engine.write(network, precision, stem)
+            files = engine.write(network, precision, ".".join(filter(None, ("model", end))))
         except TinysightError as error:
             if len(chosen) == 1:
                 raise
             problems += error.problems
             continue
         if files:
-            made_with = {package: _version(package) for package in engine.packages}
+            made_with = {package: version_of(package) for package in engine.packages}
             variant = EngineVariant(tuple(files), precision, 0, 0.0, 0.0, 0, None, made_with)
-            written[keys.get(name, name) + suffix] = variant, files
+            written["-".join(filter(None, (names.get(name, name), end)))] = variant, files
     if problems:
-        raise ExportError.of(str(bundle.folder), problems)
+        raise ExportError.of(where, problems)
     return written
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _compared(
-    bundle: Bundle, variants: Mapping[str, EngineVariant], images: Images
+def _compare(
+    bundle: Bundle, names: Sequence[str], samples: Sequence[Sample]
 ) -> dict[str, EngineVariant]:
-    """The variants with how far their scores lie from those of `model.onnx`.
+    """The variants of these names with how far their scores lie from those of `model.onnx`.
 
     Raises:
         ExportError: none of the images can be read.
     """
-    runs = {name: open_variant(bundle, name).run for name in variants}
-    exact = open_engine(bundle).run
-    expected: list[np.ndarray] = []
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in variants}
-    labels: list[int] | None = None if images.labels is None else []
-    for batch, which in batches(bundle.manifest, images):
-        expected.append(exact(batch))
-        for name, run in runs.items():
-            scores[name].append(run(batch))
-        if labels is not None and images.labels is not None:
-            labels += [images.labels[i] for i in which]
-    if variants and not expected:
+    if not names:
+        return {}
+    opened = [open_engine(bundle), *(open_variant(bundle, name) for name in names)]
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return np.stack([engine.run(batch) for engine in opened], axis=1)
+
+    found = predict_images(bundle.manifest, samples, run)
+    if not len(found.outputs):
         raise ExportError("--images", "none of the images can be read", "name others")
+    expected, *others = found.outputs.swapaxes(0, 1)
+    labels = found.targets if (found.targets != UNLABELLED).all() else None
+    variants = bundle.manifest.variants
     return {
-        name: measured(variant, np.concatenate(expected), np.concatenate(scores[name]), labels)
-        for name, variant in variants.items()
+        name: compare_variant(variants[name], expected, scores, labels)
+        for name, scores in zip(names, others, strict=True)
     }
 
 
-def batches(manifest: Manifest, images: Images) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """The network's input (N, C, H, W), and which images these are; unreadable ones are left out."""
-    compose = Compose.from_specs(manifest.transforms)
-    ready: list[np.ndarray] = []
-    which: list[int] = []
-    for i, path in enumerate(images.paths):
-        try:
-            ready.append(compose(decode(path)))
-        except (ImageError, OSError):
-            continue
-        which.append(i)
-        if len(ready) == _BATCH:
-            yield to_batch(ready), which
-            ready, which = [], []
-    if ready:
-        yield to_batch(ready), which
-
-
-def measured(
+def compare_variant(
     variant: EngineVariant,
     expected: np.ndarray,
     scores: np.ndarray,
-    labels: Sequence[int] | None = None,
+    labels: np.ndarray | None = None,
 ) -> EngineVariant:
     """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
-    difference = np.abs(expected.astype(np.float64) - scores)
-    before, after = expected.argmax(axis=1), scores.argmax(axis=1)
+    row = compare(*([ScoreResult("", one) for one in side] for side in (expected, scores)))
+    mean = np.abs(expected.astype(np.float64) - scores).mean()  # of all scores at once
     lost = None
     if labels is not None:
-        right = [int((best == labels).sum()) for best in (before, after)]
-        lost = 100 * (right[0] - right[1]) / len(expected)
-    # Scores that are no numbers differ by more than any limit.
-    largest = difference.max() if np.isfinite(difference).all() else np.inf
+        right = [int((s.argmax(axis=1) == labels).sum()) for s in (expected, scores)]
+        lost = 100 * (right[0] - right[1]) / row.images
     return variant._replace(
-        images=len(expected),
-        max_score_difference=float(largest),
-        mean_score_difference=float(difference.mean()),
-        label_flips=int((before != after).sum()),
+        images=row.images,
+        max_score_difference=row.max_score_difference,
+        mean_score_difference=float(mean),
+        label_flips=row.label_flips or 0,
         lost_points=lost,
     )
 
@@ -290,7 +261,7 @@ def breach(
         what = f"{lost:.2f} {kind} on {variant.images} images, accepted are {max_loss:g}"
         hint = "calibrate on more, or more typical, images, or accept it with --max-loss"
         return Problem(name, what, hint)
-    accepted = LIMITS.get(variant.precision, np.inf) if limit is None else limit
+    accepted = LIMITS[variant.precision] if limit is None else limit
     if variant.max_score_difference <= accepted:
         return None
     what = (
@@ -300,29 +271,20 @@ def breach(
     return Problem(name, what, "please report it, with the bundle")
 
 
-def _copy_unsealed(folder: Path, draft: Path) -> None:
-    """Copy files that lie in a bundle's folder and are no part of it, such as its latency card."""
-    for path in folder.iterdir():
-        if path.is_file() and not (draft / path.name).exists():
-            shutil.copy2(path, draft / path.name)
-
-
-def evaluation_images(run: str | Path) -> Images:
-    """Images that a run was evaluated on, at most 500, with their class ids.
+def evaluation_images(run: str | Path) -> list[Sample]:
+    """Images that a run was evaluated on, at most 500, with their class ids where each has one.
 
     Raises:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
     from tinysight.tasks.base import task_of_recipe
-    from tinysight.training.predictor import find_checkpoint, load_model
+    from tinysight.training.predictor import load_model
 
-    recipe = load_model(find_checkpoint(run))[1]
-    data = recipe.data
-    samples = read_split(data, data.first_eval)
+    recipe = load_model(run)[1]
+    samples = read_split(recipe.data, recipe.data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
-    labels = None
-    if task_of_recipe(recipe).one_class:
-        labels = tuple(int(sample.label) for sample in samples)
-    return Images(tuple(sample.path for sample in samples), labels).spread(500)
+    if not task_of_recipe(recipe).one_class:
+        samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))
+    return spread(samples, 500)

@@ -22,9 +22,9 @@ from tinysight.models.recognizer import Recognizer, create_recognizer, normalize
 from tinysight.registry import backbones
 
 if TYPE_CHECKING:
-    from tinysight.models.count import Cost, cost, count_parameters
+    from tinysight.models.count import Cost, cost, cost_of, count_parameters
 
-_COUNTING = ("Cost", "cost", "count_parameters")
+_COUNTING = ("Cost", "cost", "cost_of", "count_parameters")
 
 __all__ = [
     "Backbone",
@@ -76,13 +76,6 @@ def create_model_without_weights(name: str, num_classes: int = 1000, **options: 
     """As `create_model`, but its weights have shapes alone: for counting, and takes no memory."""
     with torch.device("meta"):
         return create_model(name, num_classes, **options)
-
-
-def cost_of(name: str) -> Cost:
-    """The cost of a network as it is exported, its branches fused; the largest one takes a moment, too."""
-    model = create_model_without_weights(name)
-    model.reparameterize()
-    return cost(model)
 
 
 def list_models(pattern: str = "*") -> list[str]:

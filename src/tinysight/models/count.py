@@ -68,3 +68,16 @@ def count_parameters(model: nn.Module, *, batch_norm_statistics: bool = False) -
             if n.endswith(("running_mean", "running_var"))
         )
     return count
+
+
+def cost_of(name: str) -> Cost:
+    """The cost of a network as it is exported, its branches fused; built without memory, whatever its size.
+
+    Raises:
+        UnknownName: no such network.
+    """
+    from tinysight.models import create_model_without_weights
+
+    model = create_model_without_weights(name)
+    model.reparameterize()
+    return cost(model)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinysight.bundle.manifest import Manifest
-from tinysight.pipelines.pipeline import BundlePipeline, Pipeline
 from tinysight.pipelines.sources import ImageInput
 from tinysight.registry import postprocesses
-from tinysight.tasks.postprocess import decides_by_best_class, has_scores
-from tinysight.tasks.results import BoxResult, Difference, Result, ScoreResult, Unreadable
+from tinysight.tasks.postprocess import decides_by_best_class
+from tinysight.tasks.results import BoxResult, Difference, Result, ScoreResult
 from tinysight.transforms.header import read_header
 
 
@@ -64,18 +61,6 @@ def decide(manifest: Manifest, scores: np.ndarray, partial: bool = False) -> lis
         DecidedScores("", row, result.decision(), partial)
         for row, result in zip(scores, results, strict=True)
     ]
-
-
-def comparable_results(
-    pipeline: BundlePipeline[Any], images: Sequence[ImageInput | str]
-) -> Iterator[Result | Unreadable]:
-    """What became of each image, from the bytes of its file on, in order."""
-    steps = pipeline.steps
-    if has_scores(pipeline.manifest.postprocess):
-        steps = steps._replace(decide=partial(decide, pipeline.manifest))
-    same: Pipeline[Result] = Pipeline(steps, pipeline.batch_size, pipeline.workers)
-    for image, result in zip(images, same.stream(images), strict=True):
-        yield result if isinstance(result, Unreadable) else comparable(result, image)
 
 
 def comparable(result: Result, image: ImageInput | str) -> Result:

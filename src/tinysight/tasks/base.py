@@ -78,7 +78,7 @@ class Misclassification(NamedTuple):
     gap: float
 
 
-class Section(NamedTuple):
+class TaskTable(NamedTuple):
     """A table of a task's own in the report.
 
     Attributes:
@@ -209,7 +209,7 @@ class Task:
         """All wrong decisions, and the number of decisions; 0 where nothing is decided."""
         return [], 0
 
-    def sections(self, of: Scored) -> list[Section]:
+    def sections(self, of: Scored) -> list[TaskTable]:
         """Tables of the task's own for the report."""
         return []
 

@@ -23,7 +23,7 @@ _WRONG_KIND = {
 }
 
 
-class Run(NamedTuple):
+class GlobalKeys(NamedTuple):
     """What a command needs besides the recipe; paths as they are written."""
 
     network: str
@@ -45,7 +45,7 @@ class Translation(NamedTuple):
     """
 
     tree: dict[str, Any]
-    run: Run
+    run: GlobalKeys
     label_source: LabelSource
     notes: tuple[str, ...]
 
@@ -84,8 +84,8 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     infer = infer_section(reader, tree.get("Infer"), native, classes, path)
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
-    named: dict[str, Any] = {key: common.get(key) for key in Run._fields[1:]}
-    run = Run(network, **named)
+    named: dict[str, Any] = {key: common.get(key) for key in GlobalKeys._fields[1:]}
+    run = GlobalKeys(network, **named)
     return Translation(native, run, infer, tuple(reader.notes))
 
 
