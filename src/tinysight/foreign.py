@@ -1,4 +1,4 @@
-"""What other frameworks' files mean here: the only way from the core to `compat`.
+"""Other frameworks' files: the only way from the core to `compat`.
 
 The core asks two things: *read this file*, *find the model of this name*. What answers is named here and imported at
 the first question, so that a native run imports nothing of `compat`.

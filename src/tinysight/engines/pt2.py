@@ -1,4 +1,4 @@
-"""torch's own exported program, for whoever goes on from there in torch."""
+"""`.pt2`: torch's own exported program."""
 
 from __future__ import annotations
 

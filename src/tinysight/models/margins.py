@@ -1,4 +1,4 @@
-"""Heads that compare directions, and make it harder in training to match one's own identity.
+"""Margin heads: cosines between embeddings and identities, with a margin on the own identity in training.
 
 Scores are cosines between an embedding and the direction of each identity. In training with labels
 the own one is lowered by a margin and all are scaled; otherwise, as in PaddleClas, they are plain.
