@@ -264,7 +264,7 @@ def importable(name: str) -> bool:
 
 
 def check(programs: dict[str, Program], paths: list[str]) -> None:
-    """Exit unless tinysight and the plain script agree on 20 images and the reference answers them."""
+    """Exit unless tinysight and the plain script agree on 20 images and PaddleClas predicts them."""
     some = paths[:20]
     by_hand = [line.split("\t") for line in run(programs[SCRIPT_BY_HAND](some, None)).splitlines()]
     answers = [json.loads(line) for line in run(programs[OURS](some, None)).splitlines()]

@@ -1,4 +1,4 @@
-"""tinysight: train tiny, fast image classifiers on your own images; the same answer everywhere.
+"""tinysight: train tiny, fast image classifiers on your own images; the same results everywhere.
 
 Importing the package imports neither torch nor onnxruntime nor OpenCV; each name is loaded when it is first used.
 """

@@ -1,4 +1,4 @@
-"""Threads: one call whose result is met later, and an ordered parallel map over a stream.
+"""Threads: a call whose result is collected later, and an ordered parallel map over a stream.
 
 `concurrent.futures` is imported only where more than one item is worked on: it takes 6 ms.
 """

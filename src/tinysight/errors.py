@@ -1,4 +1,4 @@
-"""Every exception that tinysight raises for something a user can do.
+"""The exceptions that tinysight raises for errors that a user can correct.
 
     TinysightError
     |-- ConfigError         a recipe, an override or an argument is wrong

@@ -31,7 +31,7 @@ from tinysight.pipelines.sources import ImageInput
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A tiny bundle with what it answers itself as the reference."""
+    """A tiny bundle whose own results are the expected ones."""
     folder = tmp_path_factory.mktemp("certified")
     plain = Classifier(tiny_bundle(folder / "plain"), batch_size=8)
     outputs = engine_outputs(

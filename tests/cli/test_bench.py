@@ -1,4 +1,4 @@
-"""`tinysight bench`: its figures are of the right kind, its card is kept, its verdicts follow the numbers."""
+"""`tinysight bench`: its figures are of the right kind, its card is stored, and `--verify` follows the numbers."""
 
 from __future__ import annotations
 

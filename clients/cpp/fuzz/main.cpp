@@ -105,7 +105,7 @@ int run(const std::string& kind, const std::string& path, unsigned long count, u
         try {
             text ? read_manifest(data) : void(decode(data, cv::Size(64, 64), 4'000'000));
             ++read;
-        } catch (const Error&) {  // told in words: as it should be
+        } catch (const Error&) {  // reported as an error: as it should be
         }
     }
     std::printf("%lu of %lu damaged files of %s were read, the others refused\n", read, count,

@@ -1,4 +1,4 @@
-// What a person, a vehicle, a table or a face looks like, in the reference's words.
+// What a person, a vehicle, a table or a face looks like, in PaddleClas' words.
 #include <algorithm>
 #include <array>
 

@@ -1,4 +1,4 @@
-// The 40 attributes of CelebA in the reference's words, English and Chinese, in the data set's order.
+// The 40 attributes of CelebA in PaddleClas' words, English and Chinese, in the data set's order.
 #pragma once
 
 #include <array>

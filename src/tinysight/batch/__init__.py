@@ -1,1 +1,1 @@
-"""A hundred thousand images and more, in shards, over many processes or machines."""
+"""Batch prediction of many images, in shards, over many processes or machines."""

@@ -1,1 +1,1 @@
-"""Proof that a bundle answers as the network that was validated, on every engine, from file bytes to label."""
+"""Checks that a bundle gives the results of the validated network on every engine, from file bytes to label."""

@@ -1,4 +1,4 @@
-"""The same files through every engine that is installed here, and how far the results lie apart.
+"""Runs the certificate's files through every installed engine and measures the differences of their results.
 
 The certificate's edge-case files are every kind of image that reaches a classifier, and some that must not. They are
 shipped as `edge_cases.zip`, so results that were recorded at an export can be compared anywhere.

@@ -1,4 +1,4 @@
-"""Another program that reads the same bundle, asked for its results.
+"""Runs another program that reads bundles, and reads its results.
 
 It is run as `tinysight predict` would be, without a shell, and has to print the same JSON lines:
 

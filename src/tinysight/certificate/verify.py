@@ -1,4 +1,4 @@
-"""A bundle's certificate, made again here."""
+"""Repeats a bundle's certificate on this machine."""
 
 from __future__ import annotations
 

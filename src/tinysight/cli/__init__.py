@@ -22,8 +22,8 @@ VERBS = {
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
-    "verify": "prove again that a bundle gives the results of the validated network",
-    "data": "check images and lists, make them of annotated photographs",
+    "verify": "check that a bundle gives the results of the validated network",
+    "data": "check images and lists, prepare them from annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show, compare and convert recipes",
 }
@@ -87,7 +87,7 @@ def _run(words: list[str]) -> int:
     verbs = "\n".join(f"  {verb:9s} {text}" for verb, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="tinysight",
-        description="Train tiny, fast image classifiers; the same answer everywhere.",
+        description="Train tiny, fast image classifiers; the same results everywhere.",
         formatter_class=_Help,
         epilog=f"verbs:\n{verbs}\n\n`tinysight VERB --help` explains one.",
     )

@@ -27,16 +27,17 @@ def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = _
 
 
 def add_override(parser: argparse.ArgumentParser) -> None:
-    """`-o KEY=VALUE ...`, as often as wanted."""
-    add, given = parser.add_argument, "KEY=VALUE"
-    text = "change one value, for example -o train.epochs=5 or -o transforms.train.0.size=96"
-    add("-o", "--override", nargs="+", action="extend", default=[], metavar=given, help=text)
+    """`-o KEY=VALUE ...`; may be repeated."""
+    parser.add_argument(
+        "-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="change a value, such as train.epochs=5 or transforms.train.0.size=96",
+    )  # fmt: skip
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:
-    """`--plugin FILE.py`, as often as wanted; the command line loads them before the verb runs."""
+    """`--plugin FILE.py`; may be repeated. The command line loads them before the verb runs."""
     add = parser.add_argument
-    text = "run a Python file that registers components of your own; may be repeated"
+    text = "Python file that registers your own components; may be repeated"
     add("--plugin", action="append", default=[], metavar="FILE.py", help=text)
 
 
@@ -83,7 +84,7 @@ def log_to_stderr() -> Iterator[None]:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """`--engine`, `--precision` and `--exact`: how a bundle is run."""
     add = parser.add_argument
-    engines = "onnxruntime (default), openvino, or one of the bundle's variants, such as ncnn"
+    engines = "onnxruntime (default), openvino, or a variant of the bundle, such as ncnn"
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
-    add("--precision", default="f32", metavar="P", help="of openvino: f32 (default), bf16, f16")
-    add("--exact", action="store_true", help="decode whole, whatever the bundle allows")
+    add("--precision", default="f32", metavar="P", help="for openvino: f32 (default), bf16, f16")
+    add("--exact", action="store_true", help="disable reduced decoding")

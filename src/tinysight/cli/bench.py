@@ -1,13 +1,13 @@
 """Time a bundle on this machine: one image in its parts, many at a time, memory, cold start.
 
     tinysight bench clarity_assessment
-    tinysight bench runs/mine/bundle --images scans/ --card     keep the figures in the bundle
-    tinysight bench runs/mine/bundle --images scans/ --verify   pass or fail against them, here
-    tinysight bench runs/mine/bundle --images scans/ --admit    allow reduced decoding if it may
+    tinysight bench runs/mine/bundle --images scans/ --card     record the figures
+    tinysight bench runs/mine/bundle --images scans/ --verify   compare with them, here
+    tinysight bench runs/mine/bundle --images scans/ --admit    allow reduced decoding
 
-`--verify` exits with 1 where a figure is worse than the card's by more than `--tolerance`. `--admit`
-compares reduced with whole decoding on at least 1,000 JPEGs that are large enough to be reduced, and
-writes into the manifest how far they may be, if fewer than one label in a thousand changes.
+`--verify` exits with 1 if a figure is worse than the card's by more than `--tolerance`. `--admit`
+compares reduced with full decoding on at least 1,000 large JPEGs, and allows it in the manifest if
+fewer than one label in a thousand changes.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ _FIGURES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("bundle", metavar="BUNDLE", help="a bundle's folder, or one that comes with tinysight")
-    add("--images", metavar="SOURCE", help="images, a folder or a list; default: made ones")
-    add("--limit", type=int, default=250, metavar="N", help="images at most (250)")
+    add("bundle", metavar="BUNDLE", help="bundle folder, or shipped bundle's name")
+    add("--images", metavar="SOURCE", help="image, folder, pattern or list (default: generated)")
+    add("--limit", type=int, default=250, metavar="N", help="most images (250)")
     add_engine(parser)
-    add("--seconds", type=float, default=2.0, metavar="S", help="for each figure, at least (2)")
-    add("--no-sweep", action="store_true", help="as many workers as processors, nothing else")
-    add("--json", action="store_true", help="one JSON object")
+    add("--seconds", type=float, default=2.0, metavar="S", help="least time per figure (2)")
+    add("--no-sweep", action="store_true", help="measure one worker per processor only")
+    add("--json", action="store_true", help="print JSON")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--card", action="store_true", help="write latency.json into the bundle")
     what.add_argument("--verify", action="store_true", help="compare with the bundle's card")
-    what.add_argument("--admit", action="store_true", help="decide about reduced decoding")
-    add("--tolerance", type=float, default=0.25, metavar="T", help="of --verify: 0.25 is 25 %%")
+    what.add_argument("--admit", action="store_true", help="allow or refuse reduced decoding")
+    add("--tolerance", type=float, default=0.25, metavar="T", help="of --verify (0.25: 25 %%)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
 """Check the images of a data set, and make data sets of annotated photographs.
 
-tinysight data check RECIPE | LIST...       what is missing, broken, there twice or on both sides
-tinysight data prepare voc | coco | boxes   cut out what the boxes of photographs show
-tinysight data prepare split                divide a list in two, groups and classes kept apart
-tinysight data preview RECIPE --out FILE    what a recipe's training transforms make of its images
+tinysight data check RECIPE | LIST...         missing, broken, duplicate or leaked images
+tinysight data prepare voc | coco | boxes     crop the boxes of photographs
+tinysight data prepare split                  divide a list in two, by class and by group
+tinysight data preview -c RECIPE --out FILE   draw training images as a recipe augments them
 
-`tinysight data check --help` and `tinysight data prepare voc --help` say more. `check` answers 0 if
-there is nothing wrong, 1 if there is, 2 if it could not be asked.
+`tinysight data check --help` and `tinysight data prepare --help` say more. Exit code of `check`: 0 if
+nothing is wrong, 1 if something is, 2 for a usage error.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ _SHOWN = 10  # items of a kind in the table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="what is wrong with the images")
+    check = actions.add_parser("check", help="find what is wrong with the images")
     add = check.add_argument
     sources = "a recipe; or list files or folders (of classes, or of images without labels): one for each side of "
     add("sources", nargs="+", metavar="SOURCE", help=sources + "the split")
-    add("--root", metavar="DIR", help="folder of the images (default: the list's)")
-    add("--target", metavar="TARGET", help="what a line says after the path (default: class)")
+    add("--root", metavar="DIR", help="images' folder (default: the list's)")
+    add("--target", metavar="TARGET", help="what follows the path in a line (default: class)")
     add("--labels", metavar="FILE", help="label names, `id name` or one a line")
     add("--delimiter", help="between path and label (default: the last blank)")
-    side = "shorter side that an image should have (default: the input of the recipe's network)"
+    side = "least shorter side of an image (default: the input of the recipe's network)"
     add("--min-size", type=int, metavar="PX", help=side)
     add("--no-near", action="store_true", help="compare files byte by byte only")
-    add("--threads", type=int, metavar="N", help="default: one for each processor")
-    add("--json", metavar="FILE", help="write everything to FILE; - prints it")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: one per processor)")
+    add("--json", metavar="FILE", help="write every finding as JSON; - prints it")
     add_override(check)
     data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
     add = preview.add_argument
     add("--out", required=True, metavar="FILE", help="a .png or .jpg file to write")
-    add("--rows", type=int, default=6, metavar="N", help="images (default: 6)")
-    add("--seed", type=int, default=0, help="of the images and the transforms")
+    add("--rows", type=int, default=6, metavar="N", help="number of images (6)")
+    add("--seed", type=int, default=0, help="chooses the images and the augmentation (0)")
 
 
 def run(args: argparse.Namespace) -> int:

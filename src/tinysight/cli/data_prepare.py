@@ -1,12 +1,12 @@
-"""`tinysight data prepare`: images of boxes, and lists divided in two.
+"""`tinysight data prepare`: crops of boxes, and lists divided in two.
 
 voc     a folder of Pascal VOC XML files
 coco    a COCO JSON file
 boxes   a list of `path x0 y0 x1 y1 name` lines
 split   a list of `path label` lines, divided in two
 
-What is made is a folder with train_list.txt, val_list.txt, labels.txt and manifest.json, which says of what and how;
-the first three forms write the images of the boxes below images/.
+Writes a folder with train_list.txt, val_list.txt, labels.txt and manifest.json, which records the
+sources and options; voc, coco and boxes also write the crops, in images/.
 """
 
 from __future__ import annotations
@@ -32,22 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("form", choices=("voc", "coco", "boxes", "split"))
     add("source", type=Path, metavar="SOURCE", help="the annotations, or the list")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    add("--images", type=Path, metavar="DIR", help="folder of the images (default: SOURCE's)")
-    boxes = "labels by class id, each with the names of the boxes that it stands for (default: its own name)"
+    add("--images", type=Path, metavar="DIR", help="folder of the photographs (default: SOURCE's)")
+    boxes = "labels by class id, each with the names of its boxes (default: the label)"
     add("--classes", nargs="+", metavar="NAME[=BOX,...]", help=boxes)
-    add("--scale", type=float, default=1.0, help="factor of the boxes, about their centres")
+    add("--scale", type=float, default=1.0, help="factor of the boxes about their centres (1)")
     add("--min-size", type=int, default=1, metavar="PX", help="least shorter side of a crop")
     how = parser.add_mutually_exclusive_group().add_argument
-    share = "share of every class (default: 0.2)"
+    share = "evaluation's share of each class (0.2)"
     how("--test-fraction", dest="fraction", type=float, default=0.2, metavar="F", help=share)
-    how("--test-per-class", dest="per_class", type=int, metavar="N", help="N images of every class")
-    together = (
-        "what must stay on one side, by its path: a regular expression, such as '^(cam[0-9]+)/'"
-    )
+    how("--test-per-class", dest="per_class", type=int, metavar="N", help="images of each class")
+    together = "pattern of paths that stay on one side, such as '^(cam[0-9]+)/'"
     add("--group", metavar="PATTERN", help=together + " (default: all crops of a photograph)")
-    add("--seed", type=int, default=0, help="seed of the split")
-    add("--resume", action="store_true", help="continue a folder that is not finished")
-    add("--threads", type=int, metavar="N", help="default: one for each processor")
+    add("--seed", type=int, default=0, help="of the split (0)")
+    add("--resume", action="store_true", help="resume a folder that is not finished")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: one per processor)")
 
 
 def run(args: argparse.Namespace) -> int:

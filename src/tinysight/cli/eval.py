@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight eval`."""
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--run", metavar="DIR", help="run folder (the best of it), or a checkpoint")
-    model.add_argument("--bundle", metavar="DIR", help="bundle folder, or a shipped bundle's name")
-    add_recipe(parser, required=False, text="use the images and metrics of this recipe")
-    parser.add_argument("--list", metavar="FILE", help="list file to evaluate on instead")
-    parser.add_argument("--root", metavar="DIR", help="folder of its images (default: FILE's)")
-    text = "write a page (default: report.html)"
-    parser.add_argument("--report", metavar="FILE", nargs="?", const="", help=text)
+    model.add_argument("--run", metavar="DIR", help="run folder, or a checkpoint")
+    model.add_argument("--bundle", metavar="DIR", help="bundle folder, or shipped bundle's name")
+    add_recipe(parser, required=False, text="recipe whose images and metrics are used")
+    parser.add_argument("--list", metavar="FILE", help="list file to evaluate on")
+    parser.add_argument("--root", metavar="DIR", help="images' folder (default: the list's)")
+    parser.add_argument(
+        "--report", metavar="FILE", nargs="?", const="", help="write a page (default: report.html)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -29,23 +29,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add("--run", metavar="DIR", help="run folder, or a checkpoint")
-    add_recipe(parser, required=False, text="a PaddleClas configuration, in place of --run")
-    add("--out", metavar="DIR", help="the bundle's folder; default: bundle/ in the run folder")
+    add_recipe(parser, required=False, text="PaddleClas configuration, in place of --run")
+    add("--out", metavar="DIR", help="bundle folder (default: bundle/ in the run folder)")
     add("--images", metavar="SOURCE", help="more images to compare on: folder, pattern or list")
     add("--tolerance", type=float, default=1e-4, metavar="D", help="accepted score difference")
     add("--licence", default="", metavar="TEXT", help="licence of the network, for its card")
-    add("--bundle", metavar="DIR", help="in place of --run: add variants (--to) to this bundle")
-    add("--to", metavar="NAMES", help=f"other engines, separated by commas: {_ENGINES}")
+    add("--bundle", metavar="DIR", help="bundle to add variants (--to) to, in place of --run")
+    add("--to", metavar="NAMES", help=f"engines of the variants, separated by commas: {_ENGINES}")
     add("--precision", default="fp32", metavar="P", help="of the variants: fp32, fp16, bf16, int8")
     add("--calibrate", metavar="SOURCE", help="typical images for int8: folder, pattern or list")
     text = (
-        "accepted loss of int8 in percentage points: of accuracy on labelled images (--images LIST), "
-        "or else of labels that change; default: 0.5"
+        "largest loss of int8 in percentage points (0.5): of accuracy if --images is a labelled list, "
+        "else of labels that change"
     )
     add("--max-loss", type=float, default=0.5, metavar="POINTS", help=text)
     text = "accepted score difference of the variants"
     add("--max-difference", type=float, metavar="D", help=text)
-    add("--force", action="store_true", help="replace a bundle that is there already")
+    add("--force", action="store_true", help="replace an existing bundle")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,8 +20,7 @@ _OF_EXPORTS, _OF_WEIGHTS = ("labels", "deploy_config"), ("skip", "prefix", "opti
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the import."""
     add = parser.add_argument_group("import").add_argument
-    text = "a bundle's folder; NAME.onnx (an export); NAME.safetensors (weights)"
-    add("--out", type=Path, help=text)
+    add("--out", type=Path, help="bundle folder; NAME.onnx (an export); NAME.safetensors (weights)")
     add("--labels", metavar="FILE|A,B,C", help="an export: names of the classes, in order")
     add("--deploy-config", type=Path, metavar="YAML", help="an export: its PaddleClas deploy YAML")
     add("--network", metavar="NAME", help="weights: the network that they are for")
@@ -29,11 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip", **several, metavar="PART", help="weights: a part that may differ: classifier")
     add("--prefix", default="", help="weights: only entries that begin so, e.g. Student.")
     add("--option", **several, metavar="KEY=VALUE", help="weights: option of the network")
-    add("--force", action="store_true", help="replace a bundle at --out")
+    add("--force", action="store_true", help="replace an existing bundle")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import; the format is told from --network and --out."""
+    """Import; --network and --out say what the file is."""
     if args.out is None:
         hint = "a folder for a bundle, NAME.safetensors for weights"
         raise ConfigError(_HERE, "takes --out", hint)

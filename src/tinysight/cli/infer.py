@@ -2,7 +2,7 @@
 
     tinysight infer -c X.yaml -o Infer.infer_imgs=photo.jpg -o Global.pretrained_model=output/best_model
 
-A batch is a line: a list with one answer for each image. A bundle answers faster: `tinysight
+Each line is a batch: a list of one result per image. Predicting with a bundle is faster: `tinysight
 predict`.
 """
 
@@ -22,11 +22,11 @@ from tinysight.files import write_atomic
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    add_recipe(parser, required=True, text="a PaddleClas configuration")
+    add_recipe(parser, required=True, text="PaddleClas configuration")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer; 1 if an image could not be read."""
+    """Predict; 1 if an image could not be read."""
     config = read_foreign_config(args, "tinysight infer")
     recipe, infer = config.recipe, config.label_source
     if infer.images is None:

@@ -1,16 +1,16 @@
 """List, show, fetch and import public models.
 
-tinysight models list [PATTERN]             what can be fetched by name; works without a network
-tinysight models list --networks [PATTERN]  the networks that can be built here: parameters, MACs (needs torch)
-tinysight models show NAME                  addresses, labels, licence, cost, and whether it is in the cache
-tinysight models fetch NAME                 into the cache: resumed, verified, unpacked; NAME may be an https address
-tinysight models import FOLDER --out DIR    an exported Paddle folder (or its tar) becomes a bundle; needs no torch
+tinysight models list [PATTERN]             public models by name; works offline
+tinysight models list --networks [PATTERN]  our networks: parameters, MACs (needs torch)
+tinysight models show NAME                  addresses, labels, licence, cost, cache
+tinysight models fetch NAME                 into the cache; NAME may be an https address
+tinysight models import FOLDER --out DIR    an exported Paddle folder or tar to a bundle; no torch
 tinysight models import FILE --network NAME --out NAME.safetensors
-                                            .pdparams, PyTorch, safetensors or ONNX weights under our names
+                                            Paddle, PyTorch, safetensors or ONNX weights
 
-No checksum is published for these files: what the first fetch brings is trusted and its hash is recorded, and a file
-that changes later is refused. TINYSIGHT_CACHE moves the cache, TINYSIGHT_OFFLINE=1 forbids the network, and
-TINYSIGHT_MIRROR names an https address that is asked instead, as <mirror>/<host>/<path>.
+No checksums are published: the first download is trusted and its hash recorded; a file that changes
+later is refused. TINYSIGHT_CACHE moves the cache, TINYSIGHT_OFFLINE=1 forbids the network, and
+TINYSIGHT_MIRROR names an https mirror, asked as <mirror>/<host>/<path>.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cache", type=Path, metavar="DIR", help="cache folder (default: TINYSIGHT_CACHE)")
     add("--networks", action="store_true", help="list: networks instead of files")
     add("--accept-change", action="store_true", help="fetch: forget the hash, trust what comes now")
-    add("--json", action="store_true", help="for machines")
+    add("--json", action="store_true", help="print JSON")
     importing.add_arguments(parser)
 
 

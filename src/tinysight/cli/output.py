@@ -1,4 +1,4 @@
-"""Where `predict` puts its results: standard output, or a file that appears when it is complete.
+"""The output of `predict`: standard output, or a file that is renamed when it is complete.
 
 With `--json` and `--csv` the results so far lie in `FILE.<key>.part` beside the file: whole lines,
 valid by themselves, added to as images are done. The key stands for what determines the results

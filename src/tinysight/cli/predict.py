@@ -2,16 +2,13 @@
 
     tinysight predict photo.jpg holiday/ --model clarity_assessment
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output labels.csv
-    tinysight predict --model_name=clarity_assessment --infer_imgs=photo.jpg
     tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
     tinysight predict -c inference_cls.yaml -o Global.inference_model_dir=... -o Global.infer_imgs=...
 
-A name that no bundle has here is looked up among the public models (`tinysight models list`): it is
-fetched and translated once, and lies in the cache from then on. TINYSIGHT_OFFLINE=1 forbids that.
-
-Results appear as they are made, in the order of the images. Images that cannot be read are named
-on stderr, and the exit code is then 1. `--json` or `--csv` with `--output` may be interrupted: the
-same command resumes.
+A name that is no local bundle is looked up among the public models (`tinysight models list`), and
+fetched into the cache once. TINYSIGHT_OFFLINE=1 forbids that. Results come in the order of the
+images. Unreadable images are named on stderr, and the exit code is then 1. After an interruption
+the same command with `--output` and `--json` or `--csv` resumes.
 """
 
 from __future__ import annotations
@@ -45,30 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", nargs="*", metavar="SOURCE", help="image, folder, 'pattern*', or list (.txt)")
     add("--infer_imgs", metavar="SOURCE", help="one more source")
-    text = (
-        "a bundle that comes with tinysight, a bundle's folder, or a public model, which is fetched"
-    )
+    text = "bundle folder, shipped bundle's name, or public model"
     add("--model", "--model_name", "--bundle", metavar="NAME|FOLDER", help=text)
-    text = "a PaddleClas deploy configuration; prints its lines"
+    text = "PaddleClas deploy configuration; output as PaddleClas prints it"
     add("-c", "--config", metavar="YAML", help=text)
-    text = "change one value of it, as often as wanted"
+    text = "change a value of the configuration; may be repeated"
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help=text)
-    add("--root", metavar="FOLDER", help="paths in lists are relative to it; default: to the list")
-    add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="images a batch")
-    add("--threads", type=int, default=1, metavar="N", help="threads of one run of the network")
-    text = "images worked on at the same time; default: as many as processors"
+    add("--root", metavar="FOLDER", help="images' folder (default: the list's)")
+    add("--batch-size", "--batch_size", type=int, default=1, metavar="N", help="images per batch")
+    add("--threads", type=int, default=1, metavar="N", help="CPU threads per inference call")
+    text = "images in parallel (default: one per processor)"
     add("--workers", type=int, metavar="N", help=text)
     add_engine(parser)
     add_plugin(parser)
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--topk", type=int, metavar="K", help="the K best classes")
+    choice.add_argument("--topk", type=int, metavar="K", help="the K highest-scoring classes")
     choice.add_argument("--threshold", type=float, metavar="P", help="instead of the bundle's own")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="a table with a heading")
-    add("--output", metavar="FILE", help="write the results there; it appears when all are made")
-    add("--on", choices=["ray"], help="spread shards over a Ray cluster; --output says the form")
-    add("--shard", type=int, default=1000, metavar="N", help="images a shard of --on (1000)")
+    form.add_argument("--json", action="store_true", help="print one JSON object per image")
+    form.add_argument("--csv", action="store_true", help="print a table with a header")
+    add("--output", metavar="FILE", help="file for the results; renamed when complete")
+    add("--on", choices=["ray"], help="use a Ray cluster; the format is --output's suffix")
+    add("--shard", type=int, default=1000, metavar="N", help="images per shard of --on (1000)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,7 +136,7 @@ def _on_ray(
 
 
 def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
-    """The file for the results; its ending decides their form, as far as `--json` or `--csv` does not."""
+    """The file for the results; its suffix decides their format, as far as `--json` or `--csv` does not."""
     from tinysight.tasks.postprocess import result_type
 
     if not args.output:
@@ -151,7 +146,7 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
         hint = f"one of {', '.join(_FORMATS)}"
         raise ConfigError("--output", f"{output.name}: which form?", hint)
     if (args.csv and output.suffix != ".csv") or (args.json and "json" not in output.suffix):
-        raise ConfigError("--output", f"{output.name} is not of the form that is asked for")
+        raise ConfigError("--output", f"{output.name} is not of the requested format")
     if not result_type(manifest.postprocess).table and "json" not in output.suffix:
         what = f"the results of this bundle are its {manifest.postprocess['name']}"
         raise ConfigError("--output", what, "use .jsonl")

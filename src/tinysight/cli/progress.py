@@ -1,4 +1,4 @@
-"""Progress of what takes longer than two seconds, on a terminal."""
+"""A progress line on a terminal, for work of more than two seconds."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """List, check, show and compare recipes.
 
 tinysight recipe list                       the shipped recipes
-tinysight recipe check RECIPE [-o K=V]      every problem in it; builds nothing
-tinysight recipe show RECIPE [-o K=V]       resolved: base merged, overrides applied, defaults written out
-tinysight recipe diff RECIPE RECIPE         what two resolved recipes say differently
-tinysight recipe convert X.yaml [-o K=V]    a PaddleClas configuration as a recipe, without what is a default
+tinysight recipe check RECIPE [-o K=V]      every problem in it, before anything is built
+tinysight recipe show RECIPE [-o K=V]       base merged, overrides applied, defaults filled in
+tinysight recipe diff RECIPE RECIPE         differences of two resolved recipes
+tinysight recipe convert X.yaml [-o K=V]    a PaddleClas configuration as a recipe
 tinysight recipe schema                     the JSON Schema, for editors
 """
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     add_override(parser)
     add_plugin(parser)
-    parser.add_argument("--out", metavar="FILE", help="convert: write it there")
+    parser.add_argument("--out", metavar="FILE", help="convert: file for the recipe")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Train a recipe into a run folder, or resume a run that was interrupted.
 
-The same recipe, data and seed give the same weights, also when the run was killed and resumed. On several
-processes: torchrun --nproc-per-node N -m tinysight train ...
+The same recipe, data and seed give the same weights, also if the run was killed and resumed. With
+several processes: torchrun --nproc-per-node N -m tinysight train ...
 """
 
 from __future__ import annotations

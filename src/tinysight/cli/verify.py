@@ -1,14 +1,13 @@
-"""Prove again, on this machine, that a bundle answers as the network that was validated.
+"""Check on this machine that a bundle gives the results of the network that was validated.
 
     tinysight verify clarity_assessment
     tinysight verify runs/mine/bundle --images holiday/ --json
     tinysight verify clarity_assessment --program build/cpp/tinysight-cpp
 
-Some 330 files of every kind (turned, progressive, for printing, 16 bits, tiny, huge ...) go from
-their bytes to a label through every installed engine; the scores are compared with those that the
-validated network gave at the export, which the bundle carries. 35 files that nobody may answer have
-to be refused. Of a detector the boxes are compared, and of a recognition network the vectors, both
-with ONNX Runtime's. Needs neither PyTorch nor the network's maker. Exit code 1: something differs.
+335 files of every kind (EXIF orientations, progressive, CMYK, 16 bits, tiny, huge ...) go from their
+bytes to a label through every installed engine; the scores are compared with those of the validated
+network, which the bundle carries. 35 invalid files must be rejected. Boxes of detectors and
+embeddings are compared with ONNX Runtime's. Needs no PyTorch. Exit code 1: something differs.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add("bundle", metavar="BUNDLE", help="a bundle that comes with tinysight, or a bundle's folder")
-    add("--images", metavar="SOURCE", help="your images, too, compared between the engines")
-    text = "one more column: a program that answers as `tinysight predict --json` does"
-    add("--program", metavar="PATH", help=text)
+    add("bundle", metavar="BUNDLE", help="bundle folder, or shipped bundle's name")
+    add("--images", metavar="SOURCE", help="compare the engines on these images too")
+    add(
+        "--program", metavar="PATH",
+        help="also check a program that prints what `tinysight predict --json` does",
+    )  # fmt: skip
     add_plugin(parser)
-    add("--json", action="store_true", help="the table as JSON")
+    add("--json", action="store_true", help="print JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")
 
 

@@ -1,4 +1,4 @@
-"""How an epoch divides the images into batches: pure functions of the labels, the seed and the epoch."""
+"""Samplers: the images of an epoch and their order, as pure functions of the labels, the seed and the epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled images, kept compactly: what a list file or a folder becomes; and the one way to read one."""
+"""Labelled images of a list file or a folder, stored compactly, and the one way to read one."""
 
 from __future__ import annotations
 

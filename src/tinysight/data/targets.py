@@ -1,4 +1,4 @@
-"""What a line, a CSV row or a folder says of an image: one class per form of label."""
+"""Targets: how a line, a CSV row or a folder becomes a label; one class per kind of label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""int8: weights and activations of convolutions as whole numbers, calibrated on the user's images.
+"""int8 quantisation of convolutions, weights and activations, calibrated on the user's images.
 
 The placement matters more than the numbers. In front of every convolution stands one pair of QuantizeLinear
 and DequantizeLinear, and its weights come out of a DequantizeLinear by output channel; the offset stays

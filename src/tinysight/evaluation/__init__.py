@@ -1,1 +1,1 @@
-"""Predictions of labelled images, and how good they are."""
+"""Predictions of labelled images, and their metrics."""

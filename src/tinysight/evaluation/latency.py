@@ -1,4 +1,4 @@
-"""How long one image takes here: decoded, prepared, sent through the network, one after another."""
+"""Latency of single images on this machine: decoding, preprocessing, network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation with all that follows from it: threshold, calibration, speed; for pages, tables and JSON."""
+"""An evaluation with threshold, calibration and latency; for pages, tables and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle's card: what it is for and how good it is, in words, made of the manifest alone."""
+"""A bundle's card: purpose, metrics and checks in words, made from the manifest alone."""
 
 from __future__ import annotations
 

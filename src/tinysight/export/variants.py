@@ -1,4 +1,4 @@
-"""Add the formats of other engines to a bundle: written, run, compared with `model.onnx`, and only then there."""
+"""Adds variants to a bundle: writes, runs and compares each with `model.onnx` before it is stored."""
 
 from __future__ import annotations
 

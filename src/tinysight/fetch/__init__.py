@@ -1,4 +1,4 @@
-"""Files from the network: fetched once, resumed, verified, unpacked safely, kept in a cache.
+"""Files from the network: fetched once, resumed, verified, unpacked safely, stored in a cache.
 
 Importing this touches no network; `TINYSIGHT_OFFLINE=1` keeps everything away from it.
 """

@@ -3,7 +3,7 @@
 Members are plain files and folders, under names that mean the same on every system; this is narrower than the "data"
 filter of `tarfile`, which admits links. The archive is unpacked into a temporary sibling that takes the final name in
 one step, so a refused or damaged archive leaves nothing. Owners, times and permission bits are dropped. The format is
-told from the content, not from the name.
+recognised by the content, not by the name.
 """
 
 from __future__ import annotations

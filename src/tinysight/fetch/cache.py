@@ -1,4 +1,4 @@
-"""Where fetched files lie, what is known of them, and who may write.
+"""The cache of fetched files: their places, recorded hashes and locks.
 
 The folder is `TINYSIGHT_CACHE`, else the operating system's cache folder. Under it a file lies at
 `<host>/<path of the address>`; `hashes.json` holds the SHA-256 of each address, recorded when it was first fetched.

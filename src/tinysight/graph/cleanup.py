@@ -1,4 +1,4 @@
-"""Looking at a graph from its tensors and changing it in place; removal of nodes that do nothing."""
+"""Edits a graph in place by its tensors, and removes nodes that do nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a student should take over from a teacher: losses of two networks' outputs.
+"""Distillation losses: between the outputs of a student and a teacher.
 
 A gradient reaches both wherever the formula has one for both; a teacher that should not learn is
 run without gradients, or its outputs are detached. A loss is called with the outputs (N, K) of student and

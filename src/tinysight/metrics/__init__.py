@@ -1,4 +1,4 @@
-"""How good predictions are: pure functions on NumPy, one implementation for runs and bundles.
+"""Metrics: pure functions on NumPy, one implementation for runs and bundles.
 
 Registered metrics take `scores` (N, K) and `labels` (N,), or (N, K) for several labels an image, and
 return names and values; the first value of a recipe's first metric picks its best epoch.

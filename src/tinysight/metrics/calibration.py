@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: calibration errors, the reliability curve, temperature.
+"""Calibration of probabilities: calibration errors, the reliability curve, temperature.
 
 One class out of K: the confidence is the highest probability, and it should be right as often as
 it says. Yes or no, or several labels at once ((N, K) of 0 and 1): the probability of each label

@@ -1,4 +1,4 @@
-"""How far a measured rate may be from the true one."""
+"""Confidence intervals of measured rates."""
 
 from __future__ import annotations
 

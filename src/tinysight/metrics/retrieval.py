@@ -1,4 +1,4 @@
-"""Does a query find its own among a gallery: recall, precision, mAP and mINP of rankings.
+"""Retrieval: recall, precision, mAP and mINP of gallery rankings.
 
 Everything starts from `ranked_hits`: similarities in order, as booleans. Queries without anything to
 find are left out of all but the precision, as in PaddleClas.

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-accumulates of one image."""
+"""The cost of a network: parameters, and multiply-accumulates per image."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """MobileNetV1, arXiv:1704.04861: depth-wise separable blocks with ReLU.
 
-Structure and names follow PaddleClas implementation (PaddleClas, `MobileNet`).
+Structure and names follow PaddleClas' `MobileNet`.
 """
 
 from __future__ import annotations

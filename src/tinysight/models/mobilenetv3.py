@@ -1,6 +1,6 @@
 """MobileNetV3, arXiv:1905.02244: inverted residuals with channel gates and hard-swish.
 
-Structure and names follow PaddleClas implementation (PaddleClas, `MobileNetV3`), whose gates are
+Structure and names follow PaddleClas' `MobileNetV3`, whose gates are
 clip(0.2 x + 0.5, 0, 1).
 """
 

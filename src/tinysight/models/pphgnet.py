@@ -1,6 +1,6 @@
 """PP-HGNet: blocks that concatenate the outputs of all their 3 x 3 layers, for GPU inference.
 
-Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `PPHGNet`).
+Structure, names and initialisation follow PaddleClas' `PPHGNet`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """PP-HGNetV2: blocks that concatenate the outputs of all their layers; the backbone of RT-DETR.
 
-Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `PPHGNetV2`).
+Structure, names and initialisation follow PaddleClas' `PPHGNetV2`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """PP-LCNet, arXiv:2109.15099: depth-wise separable blocks with hard-swish, fast on one CPU core.
 
-Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `PPLCNet`).
+Structure, names and initialisation follow PaddleClas' `PPLCNet`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PP-LCNetV2: PP-LCNet with re-parameterised depth-wise convolutions, split point-wise ones and a
 shortcut; and its embedding variant for recognition (PP-ShiTuV2).
 
-Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `PPLCNetV2`).
+Structure, names and initialisation follow PaddleClas' `PPLCNetV2`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Res2Net, arXiv:1904.01169: bottlenecks whose 3 x 3 convolution works on channel groups in turn;
 plain and in variant D (stem of three convolutions, shortcuts that average before they project).
 
-Structure and names follow PaddleClas implementation (PaddleClas, `Res2Net` and `Res2Net_vd`).
+Structure and names follow PaddleClas' `Res2Net` and `Res2Net_vd`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ResNet, arXiv:1512.03385, with the stride on the 3 x 3 convolution; and its variant D,
 arXiv:1812.01187: a stem of three convolutions, and shortcuts that average before they project.
 
-Structure, names and initialisation follow PaddleClas implementation (PaddleClas, `ResNet`): the
+Structure, names and initialisation follow PaddleClas' `ResNet`: the
 first block of the first stage has a projection too.
 """
 

@@ -1,6 +1,6 @@
 """Swin Transformer, arXiv:2103.14030: attention in windows that shift from block to block.
 
-Structure and names follow PaddleClas implementation (PaddleClas, `SwinTransformer`). Maps are
+Structure and names follow PaddleClas' `SwinTransformer`. Maps are
 (N, h, w, C) inside and (N, C, h, w) outside. Any image size works: maps are padded to whole
 windows below and to the right, as in PaddleClas.
 """

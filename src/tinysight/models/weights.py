@@ -1,6 +1,6 @@
 """Names and layouts of PaddleClas' state dicts, by rule.
 
-Reference name          torch name                 layout
+PaddleClas name         torch name                 layout
 `*._mean`               `*.running_mean`           same
 `*._variance`           `*.running_var`            same
 `*.weight` (linear)     `*.weight`                 transposed: PaddleClas has (in, out)

@@ -1,4 +1,4 @@
-"""How long a bundle takes here: one image in its parts, many at a time, memory, cold start.
+"""Measures a bundle on this machine: one image in its parts, many at a time, memory, cold start.
 
 Everything is wall-clock time of what `predict` does, by the same objects. Figures of one image
 are of one thread; figures of many are the wall-clock time of the whole stream per image.

@@ -1,4 +1,4 @@
-"""What a bundle takes on a machine: `latency.json`, which lies in the bundle's folder.
+"""The latency of a bundle on a machine: `latency.json`, which lies in the bundle's folder.
 
 It is about a machine, not about results, so it is no part of what the manifest seals: it may be
 missing, replaced or made again without changing the bundle. The only thing that is taken from it

@@ -308,7 +308,7 @@ class BundlePipeline(Pipeline[R]):
         if (result_type(spec) is BoxResult) is not boxes:
             what = "gives results of another kind than this pipeline"
             raise ConfigError(str(bundle.folder), what, "open_bundle makes the one that fits")
-        # The session first: it is opened in the background while the rest is imported.
+        # The engine first: it is opened in the background while the rest is imported.
         options = {"precision": precision, "threads": threads, "streams": workers}
         network = self.network(bundle, engine, **options)
         from tinysight.transforms import Compose, InputPipeline
@@ -337,16 +337,16 @@ class Classifier(BundlePipeline[Result]):
 
     Args:
         model: a shipped bundle's name, a bundle's folder, or a bundle that is loaded.
-        batch_size: images a batch, at least 1. The results do not depend on it.
-        threads: threads of one run of the network, at least 1.
-        workers: images that are worked on at the same time. Default: what the bundle's latency
+        batch_size: images per batch, >= 1. The results do not depend on it.
+        threads: CPU threads per inference call, >= 1.
+        workers: images in parallel, >= 1. Default: what the bundle's latency
             card found fastest if it was made on this kind of machine, else the processors that this
             process may use, divided by `threads`.
         engine: what runs the network: "onnxruntime" or "openvino", or `target/<name>`, one of the
             bundle's variants in its own engine.
         precision: of the network, where the engine has a choice: "f32", "bf16", "f16".
-        exact: decode every JPEG whole, whatever the bundle allows.
-        topk: number of best classes to give instead of the bundle's post-processing.
+        exact: True to disable reduced decoding.
+        topk: number of highest-scoring classes to return instead of the bundle's post-processing, >= 1.
         threshold: decision threshold instead of the bundle's own, in [0, 1].
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the folder of a run tells: its curves, the check of its data, and what it ran on."""
+"""What the report takes from a run folder: its curves, the check of its data, and what it ran on."""
 
 from __future__ import annotations
 

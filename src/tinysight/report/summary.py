@@ -1,4 +1,4 @@
-"""What the page begins with: what the data does not support, and the worst errors as images."""
+"""The top of the page: warnings about the data, and the worst errors as images."""
 
 from __future__ import annotations
 

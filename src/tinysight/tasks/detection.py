@@ -1,4 +1,4 @@
-"""Boxes around what was found, after a network that ends in non-maximum suppression."""
+"""Boxes of a network that ends in non-maximum suppression: the task and its post-processor."""
 
 from __future__ import annotations
 

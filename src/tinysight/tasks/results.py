@@ -1,4 +1,4 @@
-"""The result for one image: a frozen type for each kind, and the ways to write it down and to compare it.
+"""The result for one image: a frozen type for each kind, its output formats and its comparison.
 
 A task of a user's own adds a frozen dataclass that inherits `Result`; what is not said otherwise follows from its
 fields.

@@ -1,4 +1,4 @@
-"""What happens beside a run: progress that is shown, and whatever else the caller of `fit` wants."""
+"""Callbacks of a run: the progress display, and the interface for those of the caller of `fit`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUIET = 10.0  # seconds between lines of epochs without an evaluation
 
 
 class Callback:
-    """Called by `fit` while a run goes on; override what is needed.
+    """Called by `fit` during a run; override what is needed.
 
     Of several processes only the first calls it. It may look at everything in `run` (`run.state.step`,
     `run.objective`), change nothing, and end the run with `run.stop(reason)`: after this step, or, with several

@@ -1,4 +1,4 @@
-"""The end of a run: its best network evaluated once more, the threshold chosen, the report written."""
+"""The end of a run: evaluates its best network again, chooses the threshold, writes the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks of a run: built from the recipe, with the weights to begin with, some parts frozen, averaged."""
+"""The networks of a run: built from the recipe, their initial weights, frozen parts and average."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights to begin with: found where the recipe says, read, and fitted to the network strictly."""
+"""Initial weights: located as the recipe says, read, and loaded into the network strictly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier to begin with: logistic regression on the features of the pretrained network.
+"""The initial classifier: logistic regression on the features of the pretrained network.
 
 The first gradients of a fresh classifier are noise, and the features pay for it before it has learned anything. One
 that fits them from the start leaves in them what they came with: linear probing, then fine-tuning (Kumar et al., 2022,

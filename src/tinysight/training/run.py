@@ -61,7 +61,7 @@ class Run:
         schedule: learning rate by step.
         step: makes a training step.
         state: where the run stands.
-        callbacks: told of every step and epoch.
+        callbacks: called after every step and epoch.
         stop_reason: why it was asked to stop; empty while it goes on.
     """
 

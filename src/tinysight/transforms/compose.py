@@ -1,4 +1,4 @@
-"""A list of transforms as one, built from its specs, and the way from a file to a network's input.
+"""A list of transforms as one, built from its specs, and the path from a file to a network's input.
 
 `Compose` normalises to (H, W, C) float32 and `to_batch` turns that into (N, C, H, W). `InputPipeline` gives the same
 bits in less time: its last step writes each channel of the cropped image through a table of 256 values straight into

@@ -1,4 +1,4 @@
-"""What an image file says about itself, read before anything is decoded.
+"""Image file headers: size, format and orientation, read before anything is decoded.
 
 OpenCV releases differ in what they make of a file that is unusual: 4.x decodes half of a cut JPEG
 and 5.0 nothing, 5.0 turns a WebP by its EXIF and 4.x does not, newer ones take another frame of an

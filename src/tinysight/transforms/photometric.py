@@ -1,4 +1,4 @@
-"""What pixel values become in a network's input."""
+"""Pixel values of a network's input: normalisation and channels."""
 
 from __future__ import annotations
 

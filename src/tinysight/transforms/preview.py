@@ -1,4 +1,4 @@
-"""A contact sheet: what the random transforms make of some images, for looking at."""
+"""A contact sheet: some images, each several times augmented."""
 
 from __future__ import annotations
 

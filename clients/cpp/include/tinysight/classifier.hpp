@@ -18,7 +18,7 @@ struct Options {
     int threads = 1;                  ///< of one run of the network
     int workers = 1;                  ///< images worked on at the same time by `stream`
     bool exact = false;               ///< decode every JPEG whole, whatever the bundle allows
-    std::optional<int> topk;          ///< so many best classes instead of the bundle's own answer
+    std::optional<int> topk;          ///< the k highest-scoring classes instead of the bundle's post-processing
     std::optional<double> threshold;  ///< instead of the bundle's own, in [0, 1]
 };
 

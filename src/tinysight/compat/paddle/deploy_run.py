@@ -1,4 +1,4 @@
-"""A PaddleClas deploy configuration as a run: which network, which images, and a bundle that answers as it says."""
+"""A PaddleClas deploy configuration as a run: which network, which images, and a bundle that predicts as it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is wrong with the images of a data set, in one go."""
+"""The audit of a data set: reads each image once and collects all findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images may be copies of each other: low frequencies of their parts compared.
+"""Finds candidate pairs of near-duplicates by the low frequencies of image regions.
 
 A part of an image is described by its lowest 8 x 8 frequencies without the mean, weighted against
 the fall of natural spectra. A mirror image only changes signs. Two kinds of parts find two kinds of

@@ -1,4 +1,4 @@
-"""Copies among images: the same bytes, or the same image saved, scaled, cut or mirrored anew."""
+"""Duplicates: the same bytes, or the same image re-encoded, scaled, cropped or mirrored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two images are the same: their thumbnails laid over each other, compared tile by tile.
+"""Decides whether two images are the same: aligns their thumbnails and compares them tile by tile.
 
 The thumbnails are aligned to a fraction of a pixel. In each of sixteen tiles the steps from pixel to
 pixel are compared, across and down apart and evened out, so that neither one strong edge nor a

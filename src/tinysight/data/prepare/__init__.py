@@ -1,4 +1,4 @@
-"""Images of what boxes show, and lists divided in two; `tinysight data prepare`."""
+"""Crops of boxes, and lists divided in two; `tinysight data prepare`."""
 
 from tinysight.data.prepare.dataset import Plan, Prepared, prepare
 

@@ -1,4 +1,4 @@
-"""Boxes around things in photographs, as VOC, COCO and plain lists write them."""
+"""Reads the annotated boxes of VOC, COCO and plain lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the boxes of photographs show, each as an image of its own."""
+"""Crops the boxes of photographs."""
 
 from __future__ import annotations
 

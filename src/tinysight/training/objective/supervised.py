@@ -1,4 +1,4 @@
-"""One network that learns from labels, by one loss or a weighted sum of several."""
+"""One network trained on labels, with one loss or a weighted sum of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blurring some of the images and labelling them by it: 1 blurred, 0 left alone.
+"""Blurs some of the images and sets their labels: 1 blurred, 0 unchanged.
 
 The functions at the end hold the arithmetic: lengths in pixels, angles in degrees. Kernels sum to 1, so brightness
 stays. Borders are mirrored without repeating the edge pixel.

@@ -1,4 +1,4 @@
-"""Covering parts of an image, so that no single part decides."""
+"""Random erasing: covers parts of an image, so that no single part decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PaddleClas' YAML as a tree: read by its rules, told apart, changed by `-o A.b.0.c=value` as it does.
+"""PaddleClas' YAML as a tree: read by its rules, recognised, changed by `-o A.b.0.c=value` as it does.
 
 It is YAML 1.1 with anchors. A text that spells a Python literal is that literal (`1e-5`, `None`, `0,1,2`), but inside
 lists, where each operator reads its own.

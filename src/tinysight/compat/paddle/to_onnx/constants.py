@@ -1,4 +1,4 @@
-"""Operators that make tensors from nothing, and those that write into one."""
+"""Operators that create constant tensors, and those that write into one."""
 
 from __future__ import annotations
 
