@@ -96,8 +96,8 @@ def _read(folder: Path) -> dict[str, Record]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        what, hint = "is damaged; it holds the hashes of the fetched files", "restore or delete it"
-        raise FetchError(str(file), what, hint) from None
+        what = "is damaged; it holds the hashes of the fetched files"
+        raise FetchError(str(file), what, "restore or delete it") from None
     except OSError as error:
         raise FetchError(str(file), error.strerror or str(error)) from None
 

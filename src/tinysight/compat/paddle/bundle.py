@@ -41,15 +41,9 @@ class Imported:
 
 
 def import_paddle(
-    source: Path | str,
-    out: Path | str,
-    *,
-    labels: Sequence[str] | None = None,
-    deploy: Deploy | None = None,
-    row: Artifact | None = None,
-    task: str = "",
-    overwrite: bool = False,
-) -> Imported:
+    source: Path | str, out: Path | str, *, labels: Sequence[str] | None = None, deploy: Deploy | None = None,
+    row: Artifact | None = None, task: str = "", overwrite: bool = False,
+) -> Imported:  # fmt: skip
     """Translate an exported classifier, recognition network or detector into a bundle.
 
     Transforms and post-processing come from `deploy`, else from a configuration inside the export, else from `row`,
@@ -79,6 +73,8 @@ def import_paddle(
     data = _with_size(model, kind.image, height, width)
     _try(data, (height, width), kind, str(source))
     threshold, (output, *more) = postprocess.get("threshold"), OUTPUTS[kind.output]
+    chosen = f"the publisher's: {row.page}" if row else "usual"
+    chosen = "set in the deploy configuration" if found else chosen
     python, numpy = platform.python_version(), str(np.__version__)
     manifest = Manifest(
         task=task or (row.name if row else name.split(".")[0].removesuffix("_infer")),
@@ -89,7 +85,7 @@ def import_paddle(
         transforms=use.transforms,
         postprocess=postprocess,
         labels=names,
-        threshold=None if threshold is None else ShippedThreshold(threshold, _chosen(found, row)),
+        threshold=None if threshold is None else ShippedThreshold(threshold, chosen),
         recipe={"source": name, "sha256": origin, **({"url": row.urls[0]} if row else {})},
         made_with={"tinysight": __version__, "python": python, "numpy": numpy},
         created=utc_now(),
@@ -229,12 +225,5 @@ def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> N
     else:
         good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
     if not good:
-        shapes = ", ".join(str(output.shape) for output in outputs)
-        what = f"translated, but returns {shapes} for 2 images"
+        what = f"translated, but returns {', '.join(str(o.shape) for o in outputs)} for 2 images"
         raise WeightsError(where, what, "please report it")
-
-
-def _chosen(found: Deploy | None, row: Artifact | None) -> str:
-    if found is not None:
-        return "set in the deploy configuration"
-    return f"the publisher's: {row.page}" if row else "usual"

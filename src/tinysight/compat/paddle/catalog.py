@@ -58,9 +58,8 @@ def _tasks() -> Iterator[Artifact]:
 def _networks() -> Iterator[Artifact]:
     for file, family in _tables()["networks"].items():
         page, folder = f"{_DOCS}/models/ImageNet1k/{file}", family.get("folder", _FOLDER)
-        plain, ssld, stage1, without = (
-            family.get(key, "").split() for key in ("plain", "ssld", "stage1", "without_program")
-        )
+        keys = ("plain", "ssld", "stage1", "without_program")
+        plain, ssld, stage1, without = (family.get(key, "").split() for key in keys)
         exported = [*plain, *(f"{name}_ssld" for name in ssld)]
         for name in (*exported, *(f"{name}_ssld_stage1" for name in stage1)):
             url = f"{NETWORK_HOST}/{folder}/{name}_pretrained.pdparams"
@@ -145,13 +144,9 @@ def describe(row: Artifact, cache: Path | None = None) -> dict[str, Any]:
 
 
 def fetch_named(
-    name: str,
-    kind: str | None = None,
-    *,
-    cache: Path | None = None,
-    report: Report | None = None,
-    accept_change: bool = False,
-) -> Fetched:
+    name: str, kind: str | None = None, *, cache: Path | None = None,
+    report: Report | None = None, accept_change: bool = False,
+) -> Fetched:  # fmt: skip
     """Fetch the row called `name`, or the file at the address `name`; see `find` and `fetch`."""
     source = name if "://" in name else find(name, kind, "fetch")
     options: dict[str, Any] = {"cache": cache, "report": report, "accept_change": accept_change}

@@ -27,7 +27,7 @@ class PaddleModel:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the first input, -1 where a side varies."""
-        return self.program.input_shape
+        return self.program.types[self.program.inputs[0].value].shape
 
     @property
     def last_operation(self) -> str:
@@ -78,7 +78,7 @@ def read_paddle_inference(folder: Path | str) -> PaddleModel:
         if expected is None:
             raise WeightsError(str(program_path), f"parameter {name} has no type")
         if expected.shape != got.shape or storage(expected.dtype) != got.dtype:
-            says = f"{expected.dtype}{list(expected.shape)}"
-            what = f"{name} is {got.dtype}{list(got.shape)}, its program says {says}"
+            says = f"its program says {expected.dtype}{list(expected.shape)}"
+            what = f"{name} is {got.dtype}{list(got.shape)}, {says}"
             raise WeightsError(str(weights_path), what, "do the two files belong together?")
     return PaddleModel(program_path.parent, program, weights)

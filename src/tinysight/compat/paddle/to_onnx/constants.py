@@ -28,8 +28,7 @@ def filled(v: OpContext, shape: Value, value: float, dtype: np.dtype[Any]) -> Va
 
 @op("full fill_constant full_with_tensor", "ValueTensor ShapeTensor")
 def _full(v: OpContext) -> Value:
-    shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
-    dtype = v.dtype("dtype")
+    shape, dtype = v.vector("shape", "ShapeTensor", "ShapeTensorList"), v.dtype("dtype")
     if "ValueTensor" in v:
         value = v.cast(v["ValueTensor"], dtype)
         return v.emit("Expand", v.emit("Reshape", value, np.array([], np.int64)), shape)
@@ -109,8 +108,7 @@ def _set_value(v: OpContext) -> Value:
     if "ValueTensor" in v:
         return _write(v, x, v["ValueTensor"])
     numbers = np.array(_numbers(v), known(x)[0])
-    shape = v.integers("shape", [])
-    return _write(v, x, numbers.reshape(shape if numbers.size != 1 else []))
+    return _write(v, x, numbers.reshape(v.integers("shape", []) if numbers.size != 1 else []))
 
 
 op("set_value_with_tensor", "Input ValueTensor StartsTensor EndsTensor StepsTensor")(_set_value)
@@ -120,9 +118,8 @@ def _write(v: OpContext, x: Value, value: Value) -> Value:
     if v.integers("none_axes", []):
         raise Unsupported("an assignment with None among its indices")
     axes = [v.axis(a, x) for a in v.integers("axes")]
-    starts = v.constants("starts", "StartsTensor", "StartsTensorList")
-    ends = v.constants("ends", "EndsTensor", "EndsTensorList")
-    steps = v.constants("steps", "StepsTensor", "StepsTensorList")
+    kinds = (f"{name}Tensor" for name in ("Starts", "Ends", "Steps"))
+    starts, ends, steps = (v.constants(k[:-6].lower(), k, f"{k}List") for k in kinds)
     value = v.cast(value, known(x)[0])
     for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", [])):
         # The value lacks this axis; those behind it stay aligned.
@@ -158,14 +155,10 @@ def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, ra
             return value
         return v.emit("Expand", value, shape_of(x))
     (axis, span), *rest = partial
-    side = v.sides(x)[axis]
-
-    def part(start: int, end: Any) -> list[Value]:
-        return [v.slice(x, axis, start, end)] if start < end else []
-
-    [slab] = part(span.start, span.stop)
-    changed = _overlay(v, slab, value, rest)
-    parts = [*part(0, span.start), changed, *part(span.stop, side)]
+    ends: Any = ((0, span.start), (span.start, span.stop), (span.stop, v.sides(x)[axis]))
+    parts = [v.slice(x, axis, start, end) for start, end in ends if start < end]
+    middle = int(span.start > 0)
+    parts[middle] = _overlay(v, parts[middle], value, rest)
     return v.emit("Concat", *parts, axis=axis)
 
 

@@ -12,8 +12,8 @@ from tinysight.graph.sides import Sym, as_vector, product
 
 @op("reshape reshape2 view_shape", "X Shape")
 def _reshape(v: OpContext) -> Value:
-    name = "dims" if v.type == "view_shape" else "shape"
-    x, target = v["X"], v.vector(name, "Shape", "ShapeTensor")
+    x, name = v["X"], "dims" if v.type == "view_shape" else "shape"
+    target = v.vector(name, "Shape", "ShapeTensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Reshape", x, target)
     sides, old = target.tolist(), v.sides(x)
@@ -46,12 +46,10 @@ def _flatten_to_matrix(v: OpContext) -> Value:
 
 @op("squeeze squeeze2", "X AxesTensor")
 def _squeeze(v: OpContext) -> Value:
-    x = v["X"]
-    sides = v.sides(x)
-    given = v.has("axes") or "AxesTensor" in v
+    x, given = v["X"], v.has("axes") or "AxesTensor" in v
     axes = v.constants("axes", "AxesTensor", "AxesTensorList") if given else []
-    places = {v.axis(a, x) for a in axes} or set(range(len(sides)))
-    return v.reshape(x, [s for i, s in enumerate(sides) if not (i in places and s == 1)])
+    places = {v.axis(a, x) for a in axes} or {*range(len(v.sides(x)))}
+    return v.reshape(x, [s for i, s in enumerate(v.sides(x)) if s != 1 or i not in places])
 
 
 @op("unsqueeze unsqueeze2", "X AxesTensor")
@@ -67,8 +65,7 @@ def _unsqueeze(v: OpContext) -> Value:
 
 @op("transpose transpose2", "X")
 def _transpose(v: OpContext) -> Value:
-    x, order = v["X"], v.integers("perm axis")
-    order = [v.axis(i, x) for i in order]
+    x, order = v["X"], [v.axis(i, v["X"]) for i in v.integers("perm axis")]
     if sorted(order) != list(range(len(v.sides(x)))):
         raise Unsupported(f"order {order}")
     return x if order == sorted(order) else v.emit("Transpose", x, perm=order)
@@ -229,7 +226,6 @@ def _broadcast_tensors(v: OpContext) -> list[Value]:
     return [v.emit("Expand", part, target) for part in parts]
 
 
-op("assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output", "X")(
-    lambda v: v["X"]
-)
+_COPIES = "assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output"
+op(_COPIES, "X")(lambda v: v["X"])
 op("shape shape64", "Input")(lambda v: shape_of(v["Input"]))
