@@ -109,13 +109,11 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
             bomb = f"unpacks to more than {allowed} bytes, from {packed}"
             raise FetchError(str(archive), f"{bomb}; refused as a bomb")
         target = folder / member.name
-        if member.folder:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, target.open("xb") as file:
-            _copy(source, file, member.size, f"{archive}: {member.name}")
-        files.append(str(PurePosixPath(member.name)))
+        (target if member.folder else target.parent).mkdir(parents=True, exist_ok=True)
+        if not member.folder:
+            with member.open() as source, target.open("xb") as file:
+                _copy(source, file, member.size, f"{archive}: {member.name}")
+            files.append(str(PurePosixPath(member.name)))
     return files
 
 

@@ -75,8 +75,7 @@ def _reshape(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> 
     x, target = inputs
     if attributes or not isinstance(target, np.ndarray):
         return graph.emit("Reshape", x, target, **attributes)
-    old = known(x)[1]
-    wanted = enumerate(target.tolist())
+    old, wanted = known(x)[1], enumerate(target.tolist())
     sides = [old[i] if isinstance(s, int) and s == 0 else s for i, s in wanted]
     return builder.reshape(graph, x, sides)
 

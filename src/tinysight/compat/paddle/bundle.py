@@ -6,9 +6,9 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
+from tinysight.compat.paddle.dialect.rules import Spec
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
 from tinysight.errors import ConfigError, WeightsError
@@ -32,8 +33,7 @@ _CONFIGS = ("inference.yml", "inference.yaml")  # newer exports carry their own 
 _ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
 
 
-@dataclass(frozen=True)
-class Imported:
+class Imported(NamedTuple):
     """A bundle that was made, and what had to be assumed for it, one sentence each."""
 
     bundle: Bundle
@@ -123,9 +123,7 @@ def _translated(
     return found, kind, model, origin
 
 
-def _postprocess(
-    spec: dict[str, Any], kind: ExportKind, names: tuple[str, ...], notes: list[str]
-) -> dict[str, Any]:
+def _postprocess(spec: Spec, kind: ExportKind, names: tuple[str, ...], notes: list[str]) -> Spec:
     """The post-processor with its defaults; checked against the labels."""
     checked, problems = postprocesses.check(spec, "postprocess")
     if problems:
@@ -159,7 +157,7 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
     exact = kind.output != "scores" or (row is not None and row.exact)
     steps = default_transforms(height, width, exact=exact)
     highest = min(_TOPK, kind.columns)
-    spec: dict[str, Any] = {"name": "topk", "k": highest}
+    spec: Spec = {"name": "topk", "k": highest}
     shown = f"the {highest} highest-scoring classes"
     if kind.output == "embedding":
         spec, shown = {"name": "embedding"}, f"an embedding of {kind.columns} numbers, of length 1"

@@ -41,14 +41,18 @@ def _tables() -> dict[str, dict[str, Any]]:
     return found
 
 
+def _about(row: dict[str, Any]) -> dict[str, Any]:
+    given = {key: row[key] for key in row if key in ("threshold", "note", "exact")}
+    return {**given, "labels": tuple(row.get("labels", ()))}
+
+
 def _tasks() -> Iterator[Artifact]:
     base = f"{PULC_HOST}/models/PULC"
     for task, row in _tables()["tasks"].items():
         page = f"{_DOCS}/models/PULC/PULC_{task}.md"
         # The scenario documents give the first address, PaddleClas' own command uses the second.
         urls = (f"{base}/{task}_infer.tar", f"{base}/inference/{task}_infer.tar")
-        about = {key: row[key] for key in ("threshold", "note", "exact") if key in row}
-        about["labels"] = tuple(row.get("labels", ()))
+        about = _about(row)
         yield Artifact(task, "inference", urls, page, _LICENCE, **about)
         if row.get("weights", True):
             url = f"{base}/pretrained/{task}_pretrained.pdparams"
@@ -74,9 +78,7 @@ def _others() -> Iterator[Artifact]:
     for name, row in _tables()["others"].items():
         url, page = row["url"].format(**stems), row["page"].format(**stems)
         licence = _DATA_LICENCE if row["kind"] == "data" else _LICENCE
-        about = {key: row[key] for key in ("note", "exact") if key in row}
-        labels = tuple(row.get("labels", ()))
-        yield Artifact(name, row["kind"], (url,), page, licence, labels, **about)
+        yield Artifact(name, row["kind"], (url,), page, licence, **_about(row))
 
 
 @cached_call
@@ -169,9 +171,8 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
     if not offered:
         names = {network_of(row.name) for row in _networks()}
         raise UnknownName("network with public weights", network, sorted(names), where)
-    wanted = "" if which is True else str(which)
-    if which is True and not offered.keys() - {"ssld", "ssld_stage1"} and "ssld_stage1" in offered:
-        wanted = "ssld_stage1"
+    usual = "" if "" in offered or "ssld_stage1" not in offered else "ssld_stage1"
+    wanted = usual if which is True else str(which)
     if wanted not in offered:
         choice = ", ".join(ending or "true" for ending in offered)
         what = f"no {wanted or 'plain'} weights of {network} are published"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ _STEMS = ("inference", "model", "__model__")
 _WEIGHTS = ("__params__", "params", "model.pdiparams", "inference.pdiparams")
 
 
-@dataclass(frozen=True)
-class PaddleModel:
+class PaddleModel(NamedTuple):
     """A program and its weights by internal name, as read-only views of the mapped file."""
 
     folder: Path

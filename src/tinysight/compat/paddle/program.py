@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinysight.compat.paddle.tensors import DTYPES, map_file
 from tinysight.errors import WeightsError
@@ -22,16 +22,14 @@ _MAX_OPS = 200_000
 _NOTHING = ("assign", "share_data", "scale")  # what exporters append to name an output
 
 
-@dataclass(frozen=True)
-class TensorType:
+class TensorType(NamedTuple):
     """Data type by name (`float32`, `bfloat16`, ...) and sides; -1 where a side varies."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One operator: values in and out under the names of their slots, attributes as plain Python values.
 
     Slots of the JSON form are "0", "1", ... in order; an absent optional input is an empty tuple.
@@ -43,8 +41,7 @@ class Op:
     attributes: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class NamedValue:
+class NamedValue(NamedTuple):
     """An input or output of the program: its public name and the value behind it."""
 
     name: str

@@ -53,16 +53,14 @@ class Reader:
             if key not in sections:
                 self.wrong(key, "unknown section", nearest(key, sections))
 
-    def section(
-        self, values: Any, where: str, table: str | Table, into: Spec | None = None
-    ) -> Spec:
+    def section(self, values: Any, where: str, table: str | Table, out: Spec | None = None) -> Spec:
         """The values of a mapping by the rules of its table.
 
         Args:
             values: the mapping; None counts as empty.
             where: its dotted path.
             table: its rules, or their name in `keys.yaml`.
-            into: native mapping that keys with a `to` are written to.
+            out: native mapping that keys with a `to` are written to.
 
         Returns:
             The translated value of each key that is there or has a default.
@@ -83,8 +81,8 @@ class Reader:
                     taken = self._value(value, place, spec) if given else rule.get("default")
                     if taken is not None:
                         found[key] = taken
-                    if taken is not None and into is not None and "to" in rule:
-                        put(into, rule["to"], taken)
+                    if taken is not None and out is not None and "to" in rule:
+                        put(out, rule["to"], taken)
                 case {"dead": why} if key in values:
                     self.note(place, why)
                 case {"only": allowed, "why": why} if value is not None and value not in allowed:
@@ -106,8 +104,7 @@ class Reader:
             where: dotted path of them.
         """
         rows = tables()[table]
-        row = rows.get(name)
-        if isinstance(row, list):
+        if isinstance(row := rows.get(name), list):
             native, keys, *fixed = row
             spec: Spec = {"name": native, **(fixed[0] if fixed else {})}
             return spec, self.section(arguments, where, keys, spec)

@@ -123,7 +123,5 @@ def metric_section(reader: Reader, tree: dict[str, Any], native: Spec) -> None:
         made = reader.component("metric", "metrics", name, arguments, where)
         specs += made[:1] if made else ()
         if made and name == "ATTRMetric":
-            reader.note(
-                where, "compares probabilities; PaddleClas takes what is before the sigmoid"
-            )
+            reader.note(where, "compares probabilities; PaddleClas, what is before the sigmoid")
     native["metrics"] = specs or [{"name": "topk", "k": [1]}]

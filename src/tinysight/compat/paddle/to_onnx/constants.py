@@ -50,8 +50,7 @@ def _full_like(v: OpContext) -> Value:
 @op("full_batch_size_like fill_constant_batch_size_like", "Input")
 def _full_batch_size_like(v: OpContext) -> Value:
     sides: list[Any] = v.integers("shape")
-    source, target = (v.get(n, 0) for n in ("input_dim_idx", "output_dim_idx"))
-    sides[target] = v.sides(v["Input"])[source]
+    sides[v.get("output_dim_idx", 0)] = v.sides(v["Input"])[v.get("input_dim_idx", 0)]
     value = float(v.get("str_value", "") or v.get("value", 0.0))
     return filled(v, as_vector(sides), value, v.dtype("dtype"))
 
@@ -88,8 +87,8 @@ def _triangle(v: OpContext) -> Value:
     rows, columns = v.numbers(v.sides(x)[-2:])
     if rows * columns > MAX_ELEMENTS:
         raise Unsupported(f"a table of {rows} x {columns}")
-    lower = v.get("lower", v.type == "tril")
-    keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), shift)
+    part = np.tril if v.get("lower", v.type == "tril") else np.triu
+    keep = part(np.ones((rows, columns), bool), shift)
     return v.emit("Where", keep, x, v.like(0, x))
 
 

@@ -57,8 +57,7 @@ def _remainder(v: OpContext) -> Value:
 
 @op("scale", "X ScaleTensor")
 def _scale(v: OpContext) -> Value:
-    x = v["X"]
-    factor = v.scalar("scale", "ScaleTensor", 1.0)
+    x, factor = v["X"], v.scalar("scale", "ScaleTensor", 1.0)
     steps = [("Mul", factor, 1.0), ("Add", v.get("bias", 0.0), 0.0)]
     for name, number, neutral in steps if v.get("bias_after_scale", True) else steps[::-1]:
         if number != neutral:

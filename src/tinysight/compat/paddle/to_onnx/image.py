@@ -18,11 +18,9 @@ _KINDS = ("bilinear", "nearest", "bicubic", "linear")
 
 
 @op(" ".join(f"{kind}_interp {kind}_interp_v2" for kind in _KINDS), "X OutSize SizeTensor Scale")
-@either_layout("X")
+@either_layout("X", "NCHW NCW")
 def _interpolate(v: OpContext) -> Value:
     x = v["X"]
-    if v.get("data_layout data_format", "NCHW") not in ("NCHW", "NCW"):
-        raise Unsupported("layout")
     mode, sides = _MODES[v.get("interp_method", v.type.partition("_")[0])], v.sides(x)
     coordinates, nearest = "half_pixel", ""
     if v.get("align_corners", True):

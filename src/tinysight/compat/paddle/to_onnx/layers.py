@@ -15,20 +15,22 @@ from tinysight.graph.sides import Side, Sym, product
 Single: TypeAlias = Callable[[OpContext], Value]
 Ints: TypeAlias = Sequence[int]
 Pads: TypeAlias = dict[str, Any]
+_LAYOUTS = "NCHW AnyLayout NCDHW NCL"
 
 
-def either_layout(image: str) -> Callable[[Single], Single]:
-    """A translation for NCHW takes NHWC too: its input `image` and its result change places."""
+def either_layout(image: str, layouts: str = _LAYOUTS) -> Callable[[Single], Single]:
+    """A translation for one of `layouts` takes NHWC too: its input `image` and its result change places."""
 
     def wrap(function: Single) -> Single:
         def translation(v: OpContext) -> Value:
             layout = v.get("data_format data_layout", "NCHW")
             if layout not in ("NHWC", "NDHWC", "NLC"):
+                _channels_first(v, layouts)
                 return function(v)
             x = v[image]
             rank = len(v.sides(x))
             first = v.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
-            made = function(v.replaced(image, first, data_format="NCHW", data_layout="NCHW"))
+            made = translation(v.replaced(image, first, data_format="NCHW", data_layout="NCHW"))
             return v.emit("Transpose", made, perm=[0, *range(2, rank), 1])
 
         return translation
@@ -36,9 +38,9 @@ def either_layout(image: str) -> Callable[[Single], Single]:
     return wrap
 
 
-def _channels_first(v: OpContext) -> None:
+def _channels_first(v: OpContext, layouts: str = _LAYOUTS) -> None:
     layout = v.get("data_format data_layout", "NCHW")
-    if layout not in ("NCHW", "AnyLayout", "NCDHW", "NCL"):
+    if layout not in layouts.split():
         raise Unsupported(f"layout {layout}")
     if v.get("fuse_relu", False) or v.get("fuse_activation", ""):
         raise Unsupported("a program that was already fused for one engine")
@@ -68,7 +70,6 @@ def _pads(v: OpContext, x: Value, kernel: Ints, strides: Ints, dilations: Ints) 
 @op("conv2d depthwise_conv2d conv1d conv3d", "Input Filter Bias", "Output")
 @either_layout("Input")
 def _convolution(v: OpContext) -> Value:
-    _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
     strides = v.integers("strides", [1] * len(kernel))
@@ -83,7 +84,6 @@ def _convolution(v: OpContext) -> Value:
 @op("conv2d_transpose depthwise_conv2d_transpose", "Input Filter OutputSize", "Output")
 @either_layout("Input")
 def _transposed_convolution(v: OpContext) -> Value:
-    _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel, strides = v.numbers(v.sides(w)[2:]), v.integers("strides")
     dilations = v.integers("dilations", [1, 1])
@@ -103,7 +103,6 @@ def _transposed_convolution(v: OpContext) -> Value:
 @op("pool2d pool3d max_pool2d_with_index max_pool3d_with_index", "X KSize")
 @either_layout("X")
 def _pool(v: OpContext) -> Value:
-    _channels_first(v)
     x, average = v["X"], v.get("pooling_type", "max") == "avg"
     sides = v.sides(x)[2:]
     kernel = v.constants("kernel_size" if v.has("kernel_size") else "ksize", "KSize")
@@ -119,9 +118,8 @@ def _pool(v: OpContext) -> Value:
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, **pads}
     if not average:
         return v.emit("MaxPool", x, **attributes)
-    return v.emit(
-        "AveragePool", x, count_include_pad=int(not v.get("exclusive", True)), **attributes
-    )
+    attributes["count_include_pad"] = int(not v.get("exclusive", True))
+    return v.emit("AveragePool", x, **attributes)
 
 
 def _ceil(pads: Pads, sides: Sequence[Side], kernel: Ints, strides: Ints) -> Pads:
@@ -166,7 +164,6 @@ def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
 @either_layout("X")
 def batch_norm(v: OpContext) -> Value:
     """Statistics have to be constants."""
-    _channels_first(v)
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
     if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray):
         raise Unsupported("statistics that are computed")
@@ -191,8 +188,7 @@ def _layer_norm(v: OpContext) -> Value:
     scale = v["Scale"] if "Scale" in v else np.ones(tail, known(x)[0])
     given = [scale, v["Bias"]] if "Bias" in v else [scale]
     parts = [v.emit("Reshape", value, shape) for value in given]
-    epsilon = float(v.get("epsilon", 1e-05))
-    last = axis == len(v.sides(x)) - 1
+    epsilon, last = float(v.get("epsilon", 1e-05)), axis == len(v.sides(x)) - 1
     return v.emit("LayerNormalization", x, *parts, axis=-1 if last else axis, epsilon=epsilon)
 
 

@@ -94,10 +94,9 @@ def _split(v: OpContext) -> list[Value]:
     given = v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")
     if given and not by_count:
         sections = v.constants("sections", "SectionsTensor", "SectionsTensorList")
-    axis = v.axis(axis, x)
+    axis, count = v.axis(axis, x), v.get("num", 1)
     side = v.side(x, axis)
     if not sections:
-        count = v.get("num", 1)
         if not 1 <= count <= side or side % count:
             raise Unsupported(f"{side} in {count} equal parts")
         sections = [side // count] * count
@@ -175,9 +174,9 @@ def _repeated(v: OpContext, times: Value) -> Value:
     x = v["X"]
     if not isinstance(times, np.ndarray):
         raise Unsupported("a number of repeats that depends on the input")
-    rank = max(len(times), len(v.sides(x)))
-    times = as_vector([1] * (rank - len(times)) + times.tolist())
-    x = v.reshape(x, [1] * (rank - len(v.sides(x))) + list(v.sides(x)))
+    missing = len(times) - len(v.sides(x))
+    times = as_vector([1] * -missing + times.tolist())
+    x = v.reshape(x, [1] * missing + list(v.sides(x)))
     return x if times.dtype != object and np.all(times == 1) else v.emit("Tile", x, times)
 
 
@@ -198,8 +197,7 @@ def _roll(v: OpContext, x: Value, axis: int, shift: int) -> Value:
         shift %= max(side, 1)
     if shift == 0:
         return x
-    parts = v.slice(x, axis, -shift, FAR), v.slice(x, axis, 0, -shift)
-    return v.emit("Concat", *parts, axis=axis)
+    return v.emit("Concat", v.slice(x, axis, -shift, FAR), v.slice(x, axis, 0, -shift), axis=axis)
 
 
 @op("flip reverse", "X")

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,8 +26,7 @@ from tinysight.graph.sides import Side, Sym
 Translated: TypeAlias = Value | Sequence[Value]
 
 
-@dataclass(frozen=True)
-class Handler:
+class Handler(NamedTuple):
     """The translation of one operator, and the names of its numbered inputs and outputs."""
 
     function: Callable[[OpContext], Translated]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -108,7 +108,7 @@ def translate(model: PaddleModel, inputs: _Names = (), outputs: _Names = ()) -> 
         except NONSENSE as error:
             why = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
             raise WeightsError(where, f"operator {index} ({op.type}) {why}") from None
-    _outputs(graph, program, values, outputs, where)
+    _outputs(graph, model, values, outputs)
     return graph
 
 
@@ -152,14 +152,13 @@ def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
         values.update(zip(names, results, strict=True))
 
 
-def _outputs(
-    graph: Graph, program: Program, values: Mapping[str, Any], wishes: Sequence[str], where: str
-) -> None:
+def _outputs(graph: Graph, model: PaddleModel, values: dict[str, Any], wishes: _Names) -> None:
     taken = {tensor.name for tensor in graph.inputs}
-    for index, port in enumerate(program.outputs):
+    for index, port in enumerate(model.program.outputs):
         value = values.get(port.value)
         if not isinstance(value, np.ndarray | GraphTensor):
-            raise WeightsError(where, f"output {port.name} is not made by the program")
+            what = f"output {port.name} is not made by the program"
+            raise WeightsError(str(model.folder), what)
         if not isinstance(value, GraphTensor) or value.name in taken:
             value = graph.emit_identity(value)
         taken.add(value.name)
