@@ -27,9 +27,8 @@ from typing import IO, Any, NamedTuple
 from tinysight.errors import FetchError
 
 _CHUNK = 1 << 16
-_DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeError, ValueError, RuntimeError,
-)  # fmt: skip
+_FORMAT_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, struct.error)
+_DAMAGED = (*_FORMAT_ERRORS, ValueError, RuntimeError)
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _AGAIN = "delete it and fetch it again"
 _NEITHER = "is neither a file nor a folder"
@@ -104,20 +103,17 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> list[str]:
         total += member.size
         if count > limits.members:
             raise FetchError(str(archive), f"has more than {limits.members} members")
-        problem = member.problem or name_problem(member.name) or _clash(member, seen)
-        if problem:
+        if problem := member.problem or name_problem(member.name) or _clash(member, seen):
             raise FetchError(f"{archive}: {member.name!r}", f"{problem}; refused")
         if total > allowed:
-            what = f"unpacks to more than {allowed} bytes, from {packed}; refused as a bomb"
-            raise FetchError(str(archive), what)
+            bomb = f"unpacks to more than {allowed} bytes, from {packed}"
+            raise FetchError(str(archive), f"{bomb}; refused as a bomb")
         target = folder / member.name
-        if member.folder:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, target.open("xb") as file:
-            _copy(source, file, member.size, f"{archive}: {member.name}")
-        files.append(str(PurePosixPath(member.name)))
+        (target if member.folder else target.parent).mkdir(parents=True, exist_ok=True)
+        if not member.folder:
+            with member.open() as source, target.open("xb") as file:
+                _copy(source, file, member.size, f"{archive}: {member.name}")
+            files.append(str(PurePosixPath(member.name)))
     return files
 
 

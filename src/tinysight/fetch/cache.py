@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -96,8 +96,8 @@ def _read(folder: Path) -> dict[str, Record]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        what, hint = "is damaged; it holds the hashes of the fetched files", "restore or delete it"
-        raise FetchError(str(file), what, hint) from None
+        what = "is damaged; it holds the hashes of the fetched files"
+        raise FetchError(str(file), what, "restore or delete it") from None
     except OSError as error:
         raise FetchError(str(file), error.strerror or str(error)) from None
 
@@ -130,7 +130,7 @@ def locked(file: Path, wait: float = 3600.0) -> Iterator[None]:
 
 
 def _try_lock(stream: BinaryIO) -> bool:
-    try:
+    with suppress(BlockingIOError, PermissionError):
         if sys.platform == "win32":
             import msvcrt
 
@@ -139,6 +139,5 @@ def _try_lock(stream: BinaryIO) -> bool:
             import fcntl
 
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+        return True
+    return False

@@ -18,7 +18,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,13 +46,8 @@ class Downloaded(NamedTuple):
 
 
 def download(
-    url: str,
-    path: Path,
-    *,
-    sha256: str | None = None,
-    policy: Policy = DEFAULT,
-    report: Report | None = None,
-) -> Downloaded:
+    url: str, path: Path, *, sha256: str | None = None, policy: Policy = DEFAULT, report: Report | None = None
+) -> Downloaded:  # fmt: skip
     """Bring the file at `url` to `path`. A file that is there already is hashed, not fetched.
 
     Two processes that want the same `path` take turns; the second finds the file of the first.
@@ -107,13 +102,11 @@ class _Part:
         self.file = path.with_name(f".{path.name}.part")
         self.notes = path.with_name(f".{path.name}.part.json")
         self.start("")
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError):
             notes = json.loads(self.notes.read_text("utf-8"))
             if notes["url"] == url and notes["version"]:
                 self.digest, self.size = digest_of(self.file), self.file.stat().st_size
                 self.version = str(notes["version"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
 
     def start(self, version: str) -> None:
         """Begin again with this version of the remote file."""
@@ -164,14 +157,13 @@ class _Part:
             try:
                 self.receive(answer, total)
             except (OSError, http.client.HTTPException) as error:
-                where, why = getattr(error, "filename", None), getattr(error, "strerror", "")
+                file, why = getattr(error, "filename", None), getattr(error, "strerror", "")
                 if getattr(error, "errno", None) in _FULL:
+                    what, where = f"the disk is full: {why}", str(self.file.parent)
                     hint = f"{_FREE}; {self.size} bytes are kept in {self.file}"
-                    raise FetchError(
-                        str(self.file.parent), f"the disk is full: {why}", hint
-                    ) from None
-                if where is not None:
-                    raise FetchError(str(where), f"cannot be written: {why}") from None
+                    raise FetchError(where, what, hint) from None
+                if file is not None:
+                    raise FetchError(str(file), f"cannot be written: {why}") from None
                 raise explain(self.url, error, self.policy) from None
         if total is not None and self.size != total:
             raise Again(f"cut after {self.size} of {total} bytes")
@@ -192,7 +184,7 @@ class _Part:
             if _version(answer) not in ("", self.version):
                 raise self.drop("the file has changed on the server since its first part")
         most, free = self.policy.max_bytes, shutil.disk_usage(self.file.parent).free
-        if total is not None and total > most:
+        if (total or 0) > most:
             raise FetchError(self.url, f"is {total} bytes, more than the limit of {most}")
         if total is not None and total - self.size > free:
             what = f"{total / 1e6:.1f} MB do not fit on the disk: {free / 1e6:.1f} MB are free"
@@ -201,11 +193,10 @@ class _Part:
 
     def receive(self, answer: http.client.HTTPResponse, total: int | None) -> None:
         """Append the body, or write it from the start where it is the whole file."""
-        whole = answer.status == 200
-        if whole:
-            self.start(_version(answer))
-        with self.file.open("wb" if whole else "ab") as stream:
-            if whole:
+        mode = "wb" if answer.status == 200 else "ab"
+        with self.file.open(mode) as stream:
+            if mode == "wb":
+                self.start(_version(answer))
                 write_atomic(self.notes, json.dumps({"url": self.url, "version": self.version}))
             self.report(self.size, total)
             while piece := answer.read1(_CHUNK):

@@ -80,14 +80,9 @@ class Fetched(NamedTuple):
 
 
 def fetch(
-    source: str | Artifact,
-    *,
-    kind: str = "file",
-    cache: Path | None = None,
-    policy: Policy = DEFAULT,
-    report: Report | None = None,
-    accept_change: bool = False,
-) -> Fetched:
+    source: str | Artifact, *, kind: str = "file", cache: Path | None = None,
+    policy: Policy = DEFAULT, report: Report | None = None, accept_change: bool = False,
+) -> Fetched:  # fmt: skip
     """Bring a file into the cache and verify it.
 
     Args:
@@ -134,10 +129,10 @@ def _file(url: str, name: str, folder: Path, policy: Policy, report: Report | No
     check_address(url)
     known, file = place.recorded(url, folder), path_for(url, folder)
     if known and file.is_file() and place.digest_of(file).hexdigest() != known.sha256:
+        what = f"is not what was fetched on {known.date}"
         if place.offline():
-            hint = "delete it, and fetch it again with a network"
-            raise FetchError(str(file), f"is not what was fetched on {known.date}", hint)
-        log.warning("%s is not what was fetched on %s: fetching it again", file, known.date)
+            raise FetchError(str(file), what, "delete it, and fetch it again with a network")
+        log.warning("%s %s: fetching it again", file, what)
         file.unlink(missing_ok=True)
     done = download(_mirrored(url), file, policy=policy, report=report)
     if known and done.sha256 != known.sha256:

@@ -14,6 +14,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -85,10 +86,9 @@ def check_address(url: str, named: str = "") -> None:
 
 
 def _is_this_machine(host: str) -> bool:
-    try:
+    with suppress(ValueError):
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return False
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -159,8 +159,7 @@ class Graph:
         sides = [side for _, shape in made for side in shape]
         if not all(isinstance(side, int) for side in sides):
             return None
-        size = math.prod(sides)
-        allowed = MAX_ELEMENTS + self._weights
+        size, allowed = math.prod(sides), MAX_ELEMENTS + self._weights
         if size > allowed or self._folded > 2 * allowed:
             raise Unsupported(f"{op}: a constant of {size} values")
         try:

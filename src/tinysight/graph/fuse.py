@@ -49,7 +49,8 @@ class _Fuser(Cleanup):
                 continue
             if node.op in ("Sub", "Div") and source != node.inputs[0]:
                 return None
-            vector = self.along_one_axis(value, self.shape(source), self.shape(node.outputs[0]))
+            shape, made = self.shape(source), self.shape(node.outputs[0])
+            vector = self.along_one_axis(value, shape) if shape == made else None
             if vector is None:
                 return None
             axis, values = vector
@@ -61,12 +62,8 @@ class _Fuser(Cleanup):
         return None
 
     @staticmethod
-    def along_one_axis(
-        value: np.ndarray, shape: tuple[Side, ...], result: tuple[Side, ...]
-    ) -> tuple[int, Any] | None:
+    def along_one_axis(value: np.ndarray, shape: tuple[Side, ...]) -> tuple[int, Any] | None:
         """The axis of `shape` that `value` varies along, and its values in float64; axis -1 for a scalar."""
-        if result != shape:
-            return None
         if value.size == 1:
             return -1, np.float64(value.reshape(()))
         long = [i for i, side in enumerate(value.shape, len(shape) - value.ndim) if side != 1]

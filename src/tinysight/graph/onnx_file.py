@@ -9,7 +9,7 @@ Source: the field numbers of the public `onnx.proto`, IR version 8; the files ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,7 +23,7 @@ MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB
 # TensorProto.DataType by rising number.
 _NAMES = "float32 uint8 int8 uint16 int16 int32 int64 string bool float16 float64 uint32 uint64"
 _CODES = {name: code for code, name in enumerate(_NAMES.split(), 1) if name != "string"}
-_DTYPES = {code: np.dtype(name) for name, code in _CODES.items()}
+DTYPES = {code: np.dtype(name) for name, code in _CODES.items()}
 _FLOAT, _INT, _STRING, _TENSOR, _FLOATS, _INTS, _STRINGS = 1, 2, 3, 4, 6, 7, 8
 
 Attribute: TypeAlias = int | float | str | np.ndarray | Sequence[int | float | str]
@@ -65,15 +65,6 @@ class OnnxModel:
     def to_bytes(self) -> bytes:
         """The bytes of the file. The same network gives the same bytes."""
         return b"".join(self.chunks())
-
-
-def dtype_of_code(code: int) -> np.dtype[Any]:
-    """The NumPy type of an element type as attributes write it.
-
-    Raises:
-        KeyError: one that NumPy has not.
-    """
-    return _DTYPES[code]
 
 
 # Writing. Fields by rising number, as generated code writes them.
@@ -177,28 +168,23 @@ def _read_node(node: Message) -> Node:
 
 
 def _read_attribute(a: Message) -> Any:
-    match a.integer(20):
-        case 1:
-            return a.number(2)
-        case 2:
-            return a.integer(3)
-        case 3:
-            return str(b"".join(a.raws(4)[-1:]), "utf-8", "replace")
-        case 4:
-            return _read_tensor(a.message(5))
-        case 6:
-            return a.floats(7)
-        case 7:
-            return a.integers(8)
-        case 8:
-            return [str(raw, "utf-8", "replace") for raw in a.raws(9)]
-    return None
+    read = _ATTRIBUTES.get(a.integer(20))
+    return read(a) if read else None
+
+
+_ATTRIBUTES: Mapping[int, Callable[[Message], Any]] = {
+    _FLOAT: lambda a: a.number(2), _FLOATS: lambda a: a.floats(7),
+    _INT: lambda a: a.integer(3), _INTS: lambda a: a.integers(8),
+    _STRING: lambda a: str(b"".join(a.raws(4)[-1:]), "utf-8", "replace"),
+    _STRINGS: lambda a: [str(raw, "utf-8", "replace") for raw in a.raws(9)],
+    _TENSOR: lambda a: _read_tensor(a.message(5)),
+}  # fmt: skip
 
 
 def _read_tensor(tensor: Message) -> np.ndarray | None:
     if tensor.integer(14) or tensor.raws(13):
         raise ExternalData(tensor.text(8))
-    dtype, shape = _DTYPES.get(tensor.integer(2)), tensor.integers(1)
+    dtype, shape = DTYPES.get(tensor.integer(2)), tensor.integers(1)
     if dtype is None:
         return None
     if any(side < 0 for side in shape):
@@ -227,4 +213,4 @@ def _read_port(port: Message) -> Port:
     kind = port.message(2).message(1)
     found = kind.message(2).messages(1)
     sides = [s.integer(1) if s.fields.get(1) else s.text(2) or None for s in found]
-    return Port(port.text(1), _DTYPES.get(kind.integer(1)), tuple(sides))
+    return Port(port.text(1), DTYPES.get(kind.integer(1)), tuple(sides))

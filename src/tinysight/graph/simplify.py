@@ -15,20 +15,15 @@ import numpy as np
 from tinysight.graph import builder
 from tinysight.graph.builder import NONSENSE, Graph, GraphTensor, Unsupported, Value, cast, known
 from tinysight.graph.fuse import fuse
-from tinysight.graph.onnx_file import OnnxModel, dtype_of_code
+from tinysight.graph.onnx_file import DTYPES, OnnxModel
 
 _FIRST_OPSET = 18  # reductions take their axes as an input since then, as the rules here expect
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "Conv": {"group": 1},
-    "Gather": {"axis": 0},
-    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
-    "Pad": {"mode": "constant"},
-    "LayerNormalization": {"axis": -1},
-    "ReduceMean": {"keepdims": 1},
-    "ReduceSum": {"keepdims": 1},
-    "Softmax": {"axis": -1},
-    "Split": {"axis": 0},
-}
+    "Conv": {"group": 1}, "HardSigmoid": {"alpha": 0.2, "beta": 0.5}, "Pad": {"mode": "constant"},
+    **dict.fromkeys(("Gather", "Split"), {"axis": 0}),
+    **dict.fromkeys(("LayerNormalization", "Softmax"), {"axis": -1}),
+    **dict.fromkeys(("ReduceMean", "ReduceSum"), {"keepdims": 1}),
+}  # fmt: skip
 _NEUTRAL = {"auto_pad": "NOTSET", "allowzero": 0, "storage_order": 0, "ceil_mode": 0}
 
 
@@ -76,16 +71,11 @@ def _replay(model: OnnxModel, graph: Graph) -> None:
         graph.outputs.append((port.name, tensor))
 
 
-def _shape(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
-    return builder.shape_of(inputs[0])[attributes.get("start", 0) : attributes.get("end")]
-
-
 def _reshape(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
     x, target = inputs
     if attributes or not isinstance(target, np.ndarray):
         return graph.emit("Reshape", x, target, **attributes)
-    old = known(x)[1]
-    wanted = enumerate(target.tolist())
+    old, wanted = known(x)[1], enumerate(target.tolist())
     sides = [old[i] if isinstance(s, int) and s == 0 else s for i, s in wanted]
     return builder.reshape(graph, x, sides)
 
@@ -101,23 +91,21 @@ def _squeeze(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> 
 def _mean(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
     """Over whole images it is a pool, with a reshape where the sides are dropped."""
     x, axes = inputs[0], inputs[1] if len(inputs) > 1 else None
-    sides, keep = known(x)[1], bool(attributes["keepdims"])
+    sides = known(x)[1]
     places = sorted(int(a) % len(sides) for a in axes) if axes is not None else []
     if len(sides) != 4 or places != [2, 3]:
         return graph.emit("ReduceMean", *inputs, **attributes)
     pooled = builder.reduce_mean(graph, x, places, keep=True)
-    return pooled if keep else builder.reshape(graph, pooled, sides[:2])
+    return pooled if attributes["keepdims"] else builder.reshape(graph, pooled, sides[:2])
 
 
 def _gemm(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Value:
     """Without options, its weights transposed beforehand."""
-    rest = dict(attributes)
-    transposed = rest.pop("transB", 0)
     plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-    if any(value != plain.get(name) for name, value in rest.items()):
+    if any(value != plain.get(name) for name, value in attributes.items() if name != "transB"):
         raise Unsupported("a Gemm with options")
     x, weight, *bias = inputs
-    if transposed:
+    if attributes.get("transB"):
         weight = graph.emit("Transpose", weight, perm=[1, 0])
     return graph.emit("Gemm", x, weight, *bias)
 
@@ -133,13 +121,9 @@ def _slice(graph: Graph, inputs: list[Any], attributes: Mapping[str, Any]) -> Va
 
 _Special: TypeAlias = Callable[[Graph, "list[Any]", Mapping[str, Any]], Value]
 _SPECIAL: Mapping[str, _Special] = {
-    "Cast": lambda graph, inputs, given: cast(graph, inputs[0], dtype_of_code(given["to"])),
+    "Cast": lambda graph, inputs, given: cast(graph, inputs[0], DTYPES[given["to"]]),
     "Constant": lambda graph, inputs, given: given["value"],
-    "Gemm": _gemm,
     "Identity": lambda graph, inputs, given: inputs[0],
-    "ReduceMean": _mean,
-    "Reshape": _reshape,
-    "Shape": _shape,
-    "Slice": _slice,
-    "Squeeze": _squeeze,
-}
+    "Shape": lambda graph, inputs, given: builder.shape_of(inputs[0])[given.get("start", 0) : given.get("end")],
+    "Gemm": _gemm, "ReduceMean": _mean, "Reshape": _reshape, "Slice": _slice, "Squeeze": _squeeze,
+}  # fmt: skip

@@ -6,9 +6,9 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
+from tinysight.compat.paddle.dialect.rules import Spec
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
 from tinysight.errors import ConfigError, WeightsError
@@ -32,8 +33,7 @@ _CONFIGS = ("inference.yml", "inference.yaml")  # newer exports carry their own 
 _ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
 
 
-@dataclass(frozen=True)
-class Imported:
+class Imported(NamedTuple):
     """A bundle that was made, and what had to be assumed for it, one sentence each."""
 
     bundle: Bundle
@@ -41,15 +41,9 @@ class Imported:
 
 
 def import_paddle(
-    source: Path | str,
-    out: Path | str,
-    *,
-    labels: Sequence[str] | None = None,
-    deploy: Deploy | None = None,
-    row: Artifact | None = None,
-    task: str = "",
-    overwrite: bool = False,
-) -> Imported:
+    source: Path | str, out: Path | str, *, labels: Sequence[str] | None = None, deploy: Deploy | None = None,
+    row: Artifact | None = None, task: str = "", overwrite: bool = False,
+) -> Imported:  # fmt: skip
     """Translate an exported classifier, recognition network or detector into a bundle.
 
     Transforms and post-processing come from `deploy`, else from a configuration inside the export, else from `row`,
@@ -79,6 +73,8 @@ def import_paddle(
     data = _with_size(model, kind.image, height, width)
     _try(data, (height, width), kind, str(source))
     threshold, (output, *more) = postprocess.get("threshold"), OUTPUTS[kind.output]
+    chosen = f"the publisher's: {row.page}" if row else "usual"
+    chosen = "set in the deploy configuration" if found else chosen
     python, numpy = platform.python_version(), str(np.__version__)
     manifest = Manifest(
         task=task or (row.name if row else name.split(".")[0].removesuffix("_infer")),
@@ -89,7 +85,7 @@ def import_paddle(
         transforms=use.transforms,
         postprocess=postprocess,
         labels=names,
-        threshold=None if threshold is None else ShippedThreshold(threshold, _chosen(found, row)),
+        threshold=None if threshold is None else ShippedThreshold(threshold, chosen),
         recipe={"source": name, "sha256": origin, **({"url": row.urls[0]} if row else {})},
         made_with={"tinysight": __version__, "python": python, "numpy": numpy},
         created=utc_now(),
@@ -127,9 +123,7 @@ def _translated(
     return found, kind, model, origin
 
 
-def _postprocess(
-    spec: dict[str, Any], kind: ExportKind, names: tuple[str, ...], notes: list[str]
-) -> dict[str, Any]:
+def _postprocess(spec: Spec, kind: ExportKind, names: tuple[str, ...], notes: list[str]) -> Spec:
     """The post-processor with its defaults; checked against the labels."""
     checked, problems = postprocesses.check(spec, "postprocess")
     if problems:
@@ -163,7 +157,7 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
     exact = kind.output != "scores" or (row is not None and row.exact)
     steps = default_transforms(height, width, exact=exact)
     highest = min(_TOPK, kind.columns)
-    spec: dict[str, Any] = {"name": "topk", "k": highest}
+    spec: Spec = {"name": "topk", "k": highest}
     shown = f"the {highest} highest-scoring classes"
     if kind.output == "embedding":
         spec, shown = {"name": "embedding"}, f"an embedding of {kind.columns} numbers, of length 1"
@@ -229,12 +223,5 @@ def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> N
     else:
         good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
     if not good:
-        shapes = ", ".join(str(output.shape) for output in outputs)
-        what = f"translated, but returns {shapes} for 2 images"
+        what = f"translated, but returns {', '.join(str(o.shape) for o in outputs)} for 2 images"
         raise WeightsError(where, what, "please report it")
-
-
-def _chosen(found: Deploy | None, row: Artifact | None) -> str:
-    if found is not None:
-        return "set in the deploy configuration"
-    return f"the publisher's: {row.page}" if row else "usual"

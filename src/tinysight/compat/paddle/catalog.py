@@ -41,14 +41,18 @@ def _tables() -> dict[str, dict[str, Any]]:
     return found
 
 
+def _about(row: dict[str, Any]) -> dict[str, Any]:
+    given = {key: row[key] for key in row if key in ("threshold", "note", "exact")}
+    return {**given, "labels": tuple(row.get("labels", ()))}
+
+
 def _tasks() -> Iterator[Artifact]:
     base = f"{PULC_HOST}/models/PULC"
     for task, row in _tables()["tasks"].items():
         page = f"{_DOCS}/models/PULC/PULC_{task}.md"
         # The scenario documents give the first address, PaddleClas' own command uses the second.
         urls = (f"{base}/{task}_infer.tar", f"{base}/inference/{task}_infer.tar")
-        about = {key: row[key] for key in ("threshold", "note", "exact") if key in row}
-        about["labels"] = tuple(row.get("labels", ()))
+        about = _about(row)
         yield Artifact(task, "inference", urls, page, _LICENCE, **about)
         if row.get("weights", True):
             url = f"{base}/pretrained/{task}_pretrained.pdparams"
@@ -58,9 +62,8 @@ def _tasks() -> Iterator[Artifact]:
 def _networks() -> Iterator[Artifact]:
     for file, family in _tables()["networks"].items():
         page, folder = f"{_DOCS}/models/ImageNet1k/{file}", family.get("folder", _FOLDER)
-        plain, ssld, stage1, without = (
-            family.get(key, "").split() for key in ("plain", "ssld", "stage1", "without_program")
-        )
+        keys = ("plain", "ssld", "stage1", "without_program")
+        plain, ssld, stage1, without = (family.get(key, "").split() for key in keys)
         exported = [*plain, *(f"{name}_ssld" for name in ssld)]
         for name in (*exported, *(f"{name}_ssld_stage1" for name in stage1)):
             url = f"{NETWORK_HOST}/{folder}/{name}_pretrained.pdparams"
@@ -75,9 +78,7 @@ def _others() -> Iterator[Artifact]:
     for name, row in _tables()["others"].items():
         url, page = row["url"].format(**stems), row["page"].format(**stems)
         licence = _DATA_LICENCE if row["kind"] == "data" else _LICENCE
-        about = {key: row[key] for key in ("note", "exact") if key in row}
-        labels = tuple(row.get("labels", ()))
-        yield Artifact(name, row["kind"], (url,), page, licence, labels, **about)
+        yield Artifact(name, row["kind"], (url,), page, licence, **_about(row))
 
 
 @cached_call
@@ -145,13 +146,9 @@ def describe(row: Artifact, cache: Path | None = None) -> dict[str, Any]:
 
 
 def fetch_named(
-    name: str,
-    kind: str | None = None,
-    *,
-    cache: Path | None = None,
-    report: Report | None = None,
-    accept_change: bool = False,
-) -> Fetched:
+    name: str, kind: str | None = None, *, cache: Path | None = None,
+    report: Report | None = None, accept_change: bool = False,
+) -> Fetched:  # fmt: skip
     """Fetch the row called `name`, or the file at the address `name`; see `find` and `fetch`."""
     source = name if "://" in name else find(name, kind, "fetch")
     options: dict[str, Any] = {"cache": cache, "report": report, "accept_change": accept_change}
@@ -174,9 +171,8 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
     if not offered:
         names = {network_of(row.name) for row in _networks()}
         raise UnknownName("network with public weights", network, sorted(names), where)
-    wanted = "" if which is True else str(which)
-    if which is True and not offered.keys() - {"ssld", "ssld_stage1"} and "ssld_stage1" in offered:
-        wanted = "ssld_stage1"
+    usual = "" if "" in offered or "ssld_stage1" not in offered else "ssld_stage1"
+    wanted = usual if which is True else str(which)
     if wanted not in offered:
         choice = ", ".join(ending or "true" for ending in offered)
         what = f"no {wanted or 'plain'} weights of {network} are published"

@@ -19,7 +19,7 @@ from tinysight.compat.paddle.dialect.rules import Reader
 from tinysight.compat.paddle.dialect.tree import Tree, read_tree
 from tinysight.compat.paddle.folder import find_files
 from tinysight.compat.paddle.named_bundle import made_once
-from tinysight.errors import ConfigError, UnknownName, WeightsError, nearest
+from tinysight.errors import ConfigError, UnknownName, WeightsError
 from tinysight.fetch import cache_folder
 from tinysight.files import sha256
 
@@ -53,9 +53,7 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
         what = "a training configuration, which has no exported network"
         raise ConfigError(str(path), what, "`tinysight infer -c` takes it")
     deploy = deploy_of(reader, tree, path)
-    for key in tree:
-        if key not in _PARTS:
-            reader.wrong(key, "unknown section", nearest(key, _PARTS))
+    reader.unknown(tree, _PARTS)
     found = reader.section(tree.get("Global"), "Global", "deploy_global")
     if "inference_model_dir" not in found:
         reader.wrong("Global.inference_model_dir", "is needed")
@@ -97,17 +95,15 @@ def _as_configured(bundle: Bundle, run: DeployRun) -> Bundle:
     manifest, deploy = bundle.manifest, run.deploy
     if not _alike(list(deploy.transforms), list(manifest.transforms)):
         logger.warning("PreProcess: differs from the bundle's own, which is used")
-    spec, point = dict(deploy.postprocess), None
-    own = manifest.postprocess
+    spec, own, point = dict(deploy.postprocess), manifest.postprocess, None
     if spec["name"] == own["name"] == _THRESHOLD and not run.fixed:
         if spec[_THRESHOLD] != own[_THRESHOLD]:
             logger.warning("PostProcess: the bundle's own threshold, %g, is used", own[_THRESHOLD])
         spec, point = own, manifest.threshold
     elif _THRESHOLD in spec:
         point = ShippedThreshold(float(spec[_THRESHOLD]), "set in a deploy configuration")
-    labels = deploy.labels or ()
-    if len(labels) != len(manifest.labels):
-        labels = manifest.labels
+    names = deploy.labels or ()
+    labels = names if len(names) == len(manifest.labels) else manifest.labels
     changed = manifest._replace(postprocess=spec, threshold=point, labels=labels)
     return replace(bundle, manifest=changed)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ _STEMS = ("inference", "model", "__model__")
 _WEIGHTS = ("__params__", "params", "model.pdiparams", "inference.pdiparams")
 
 
-@dataclass(frozen=True)
-class PaddleModel:
+class PaddleModel(NamedTuple):
     """A program and its weights by internal name, as read-only views of the mapped file."""
 
     folder: Path
@@ -27,7 +26,7 @@ class PaddleModel:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the first input, -1 where a side varies."""
-        return self.program.input_shape
+        return self.program.types[self.program.inputs[0].value].shape
 
     @property
     def last_operation(self) -> str:
@@ -78,7 +77,7 @@ def read_paddle_inference(folder: Path | str) -> PaddleModel:
         if expected is None:
             raise WeightsError(str(program_path), f"parameter {name} has no type")
         if expected.shape != got.shape or storage(expected.dtype) != got.dtype:
-            says = f"{expected.dtype}{list(expected.shape)}"
-            what = f"{name} is {got.dtype}{list(got.shape)}, its program says {says}"
+            says = f"its program says {expected.dtype}{list(expected.shape)}"
+            what = f"{name} is {got.dtype}{list(got.shape)}, {says}"
             raise WeightsError(str(weights_path), what, "do the two files belong together?")
     return PaddleModel(program_path.parent, program, weights)

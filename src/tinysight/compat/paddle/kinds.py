@@ -48,7 +48,7 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
     Raises:
         WeightsError: it is of no such kind.
     """
-    shapes = [tuple(program.types[port.value].shape) for port in program.inputs]
+    shapes = [program.types[port.value].shape for port in program.inputs]
     images = [i for i, shape in enumerate(shapes) if len(shape) == 4 and shape[1] == 3]
     if len(images) != 1:
         both = zip(program.inputs, shapes, strict=True)

@@ -40,14 +40,18 @@ def fetched_bundle(
         row = find(name, "inference")
     except UnknownName:
         close = nearest(name, [*list_bundles(), *(row.name for row in search(kind="inference"))])
-        hint = close if close.startswith("did") else "`tinysight models list` shows the public ones"
-        raise BundleError(name, "no such bundle, and no public model of that name", hint) from None
+        what = "no such bundle, and no public model of that name"
+        raise BundleError(name, what, _hint(close)) from None
     for url in row.urls:
         known = recorded(url, folder)
         if known and (made := _place(row.name, known.sha256, folder) / MANIFEST).is_file():
             return made.parent
     done = fetch(row, cache=folder, policy=policy, report=report)
     return made_once(done.path, row.name, done.sha256, folder, row=row)
+
+
+def _hint(close: str) -> str:
+    return close if close.startswith("did") else "`tinysight models list` shows the public ones"
 
 
 def made_once(source: Path, name: str, sha256: str, folder: Path, **given: Any) -> Path:
@@ -82,8 +86,6 @@ def locate(
     try:
         done = fetch_named(name, kind, cache=cache, report=report)
     except UnknownName as error:
-        close = error.problems[0].hint
-        hint = close if close.startswith("did") else "`tinysight models list` shows them"
         what = "no such file or folder, and no public model of that name"
-        raise ConfigError(name, what, hint) from None
+        raise ConfigError(name, what, _hint(error.problems[0].hint)) from None
     return done.path, None if "://" in name else done.artifact

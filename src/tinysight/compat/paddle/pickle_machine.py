@@ -33,7 +33,7 @@ class Global:
 class Unfinished:
     """An array or dtype between REDUCE, which makes it, and BUILD, which fills it."""
 
-    __slots__ = ("kind", "value")
+    __slots__ = __match_args__ = ("kind", "value")
 
     def __init__(self, kind: str, value: Any = None) -> None:
         self.kind, self.value = kind, value
@@ -51,11 +51,8 @@ _GLOBALS = {
     **{f"numpy.{core}.multiarray _reconstruct": "reconstruct" for core in ("core", "_core")},
     **{f"numpy.{core}.numeric _frombuffer": "frombuffer" for core in ("core", "_core")},
     **{f"numpy {kind}": kind for kind in ("ndarray", "dtype")},
-    **{
-        f"{home} {kind}": kind
-        for home in ("builtins", "__builtin__")
-        for kind in ("tuple", "bytes")
-    },
+    **{f"{home} tuple": "tuple" for home in ("builtins", "__builtin__")},
+    **{f"{home} bytes": "bytes" for home in ("builtins", "__builtin__")},
     "_codecs encode": "encode",
 }
 
@@ -170,12 +167,7 @@ class Machine:
                 self.stack.append(Unfinished("dtype", np.dtype(code)))
             case "dtype", (str(code), *_):
                 self.fail(f"dtype {code[:40]!r} is not one of plain numbers")
-            case "frombuffer", (
-                memoryview() as raw,
-                Unfinished(kind="dtype") as dtype,
-                shape,
-                order,
-            ):
+            case "frombuffer", (memoryview() as raw, Unfinished("dtype") as dtype, shape, order):
                 value = self.array(raw, dtype.value, shape, order == "F")
                 self.stack.append(Unfinished("array", value))
             case "tuple", (tuple(items),):
@@ -200,7 +192,7 @@ class Machine:
         match box.kind, state:
             case "dtype", (int(), ("<" | ">" | "|" | "=") as order, None, None, None, -1, -1, 0):
                 box.value = box.value.newbyteorder(order)
-            case "array", (int(), tuple(shape), Unfinished(kind="dtype") as dtype, bool(fortran),
+            case "array", (int(), tuple(shape), Unfinished("dtype") as dtype, bool(fortran),
                            memoryview() | bytes() as raw) if box.value is None:  # fmt: skip
                 box.value = self.array(raw, dtype.value, shape, fortran)
             case kind, _:
@@ -240,10 +232,6 @@ def _long(m: Machine, value: int) -> None:
     m.stack.append(value)
 
 
-def _extend(m: Machine, items: list[Any]) -> None:
-    m.last(list).extend(items)
-
-
 def _set_items(m: Machine, items: list[Any]) -> None:
     target = m.last(dict)
     if len(items) % 2:
@@ -269,6 +257,10 @@ def _frame(m: Machine, size: int) -> None:
         m.fail("truncated or damaged: a frame longer than the file")
 
 
+def _word(value: Any) -> str:
+    return value if type(value) is str else "?"
+
+
 def _push(make: Callable[[Machine, Any], Any]) -> _Step:
     return lambda m, argument: m.stack.append(make(m, argument))
 
@@ -277,34 +269,23 @@ _Step: TypeAlias = "Callable[[Machine, Any], None]"
 _ITSELF = "BININT BININT1 BININT2 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8"
 _BYTES = "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
 _STEPS: dict[str, _Step] = {  # opcodes that are not here make or call objects
-    "PROTO": _protocol,
-    "FRAME": _frame,
-    "STOP": lambda m, _: None,
-    "MARK": _push(lambda m, _: _MARK),
-    "NONE": _push(lambda m, _: None),
-    "NEWTRUE": _push(lambda m, _: True),
-    "NEWFALSE": _push(lambda m, _: False),
+    "PROTO": _protocol, "FRAME": _frame, "STOP": lambda m, _: None,
+    "MARK": _push(lambda m, _: _MARK), "NONE": _push(lambda m, _: None),
+    "NEWTRUE": _push(lambda m, _: True), "NEWFALSE": _push(lambda m, _: False),
     **dict.fromkeys(_ITSELF.split(), _push(lambda m, value: value)),
     **dict.fromkeys(_BYTES.split(), _push(lambda m, value: memoryview(value))),
     **dict.fromkeys(("LONG1", "LONG4"), _long),
-    "EMPTY_LIST": _push(lambda m, _: []),
-    "LIST": _push(lambda m, _: m.pop_mark()),
-    "APPEND": lambda m, _: _extend(m, _take(m, 1)),
-    "APPENDS": lambda m, _: _extend(m, m.pop_mark()),
-    "EMPTY_DICT": _push(lambda m, _: {}),
+    "EMPTY_LIST": _push(lambda m, _: []), "LIST": _push(lambda m, _: m.pop_mark()),
+    "APPEND": lambda m, _: m.last(list).extend(_take(m, 1)),
+    "APPENDS": lambda m, _: m.last(list).extend(m.pop_mark()),
+    "EMPTY_DICT": _push(lambda m, _: {}), "EMPTY_TUPLE": _push(lambda m, _: ()),
     "SETITEM": lambda m, _: _set_items(m, _take(m, 2)),
     "SETITEMS": lambda m, _: _set_items(m, m.pop_mark()),
-    "EMPTY_TUPLE": _push(lambda m, _: ()),
-    "TUPLE1": _push(lambda m, _: tuple(_take(m, 1))),
-    "TUPLE2": _push(lambda m, _: tuple(_take(m, 2))),
-    "TUPLE3": _push(lambda m, _: tuple(_take(m, 3))),
-    "TUPLE": _push(lambda m, _: tuple(m.pop_mark())),
+    "TUPLE1": _push(lambda m, _: tuple(_take(m, 1))), "TUPLE2": _push(lambda m, _: tuple(_take(m, 2))),
+    "TUPLE3": _push(lambda m, _: tuple(_take(m, 3))), "TUPLE": _push(lambda m, _: tuple(m.pop_mark())),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _memoize),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), _recall),
     "GLOBAL": _push(lambda m, words: m.name(words)),
-    "STACK_GLOBAL": _push(
-        lambda m, _: m.name(" ".join(w if type(w) is str else "?" for w in _take(m, 2)))
-    ),
-    "REDUCE": lambda m, _: m.reduce(),
-    "BUILD": lambda m, _: m.build(),
-}
+    "STACK_GLOBAL": _push(lambda m, _: m.name(" ".join(map(_word, _take(m, 2))))),
+    "REDUCE": lambda m, _: m.reduce(), "BUILD": lambda m, _: m.build(),
+}  # fmt: skip

@@ -45,8 +45,7 @@ class _Reader:
             self.parameters[made[0]] = name
             self.named.add(name)
             return
-        attributes = self.attributes(op)
-        used = [self.use(value) for value in op["I"]]
+        attributes, used = self.attributes(op), [self.use(value) for value in op["I"]]
         match kind:
             case "1.data" | "1.feed":
                 if made[0] not in self.types:

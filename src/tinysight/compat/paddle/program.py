@@ -8,10 +8,10 @@ dialect and are not translated here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinysight.compat.paddle.tensors import DTYPES, map_file
 from tinysight.errors import WeightsError
@@ -22,16 +22,14 @@ _MAX_OPS = 200_000
 _NOTHING = ("assign", "share_data", "scale")  # what exporters append to name an output
 
 
-@dataclass(frozen=True)
-class TensorType:
+class TensorType(NamedTuple):
     """Data type by name (`float32`, `bfloat16`, ...) and sides; -1 where a side varies."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One operator: values in and out under the names of their slots, attributes as plain Python values.
 
     Slots of the JSON form are "0", "1", ... in order; an absent optional input is an empty tuple.
@@ -43,8 +41,7 @@ class Op:
     attributes: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class NamedValue:
+class NamedValue(NamedTuple):
     """An input or output of the program: its public name and the value behind it."""
 
     name: str
@@ -61,11 +58,6 @@ class Program:
     outputs: tuple[NamedValue, ...]
     parameters: Mapping[str, str]
     types: Mapping[str, TensorType]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of the first input, -1 where a side varies: (-1, 3, 224, 224)."""
-        return self.types[self.inputs[0].value].shape
 
     @property
     def last_operation(self) -> str:
@@ -94,9 +86,9 @@ def read_program(path: Path) -> Program:
         program = parse_pir(bytes(data), str(path))
     else:
         program = _parse_legacy(data, str(path))
-    for what, ports in (("input", program.inputs), ("output", program.outputs)):
-        if not ports:
-            raise WeightsError(str(path), f"the program has no {what}")
+    if not program.inputs or not program.outputs:
+        what = "output" if program.inputs else "input"
+        raise WeightsError(str(path), f"the program has no {what}")
     if len(program.ops) > _MAX_OPS:
         raise WeightsError(str(path), f"a program of {len(program.ops)} operators")
     return program
@@ -147,16 +139,9 @@ def _variable(var: Message, types: dict[str, TensorType], parameters: dict[str, 
 
 
 def _operator(op: Message) -> Op:
-    inputs, outputs = (
-        {slot.text(1): tuple(slot.texts(2)) for slot in op.messages(field)} for field in (1, 2)
-    )
-    return Op(op.text(3), inputs, outputs, dict(_attributes(op)))
-
-
-def _attributes(op: Message) -> Iterator[tuple[str, Any]]:
-    for attribute in op.messages(4):
-        if reader := _ATTRIBUTES.get(attribute.integer(2)):
-            yield attribute.text(1), reader(attribute)
+    ins, outs = ({s.text(1): tuple(s.texts(2)) for s in op.messages(field)} for field in (1, 2))
+    typed = ((a, _ATTRIBUTES.get(a.integer(2))) for a in op.messages(4))
+    return Op(op.text(3), ins, outs, {a.text(1): read(a) for a, read in typed if read})
 
 
 def _scalar(message: Message) -> bool | int | float:
@@ -167,25 +152,15 @@ def _scalar(message: Message) -> bool | int | float:
 
 
 _ATTRIBUTES: Mapping[int, Any] = {
-    0: lambda a: _int32(a.integer(3)),
-    1: lambda a: a.number(4),
-    2: lambda a: a.text(5),
-    3: lambda a: [_int32(i) for i in a.integers(6)],
-    4: lambda a: a.floats(7),
-    5: lambda a: a.texts(8),
-    6: lambda a: bool(a.integer(10)),
-    7: lambda a: [bool(i) for i in a.integers(11)],
-    8: lambda a: (
-        "block",
-        a.integer(12),
-    ),  # of control flow: kept so that the translator can name it
-    9: lambda a: a.integer(13),
-    11: lambda a: a.integers(15),
-    12: lambda a: a.floats(16, "d"),
-    15: lambda a: a.number(19, "d"),
-    16: lambda a: _scalar(a.message(20)),
-    17: lambda a: [_scalar(m) for m in a.messages(21)],
-}
+    0: lambda a: _int32(a.integer(3)), 3: lambda a: [_int32(i) for i in a.integers(6)],
+    1: lambda a: a.number(4), 4: lambda a: a.floats(7),
+    2: lambda a: a.text(5), 5: lambda a: a.texts(8),
+    6: lambda a: bool(a.integer(10)), 7: lambda a: [bool(i) for i in a.integers(11)],
+    8: lambda a: ("block", a.integer(12)),  # of control flow: kept so that it can be named
+    9: lambda a: a.integer(13), 11: lambda a: a.integers(15),
+    15: lambda a: a.number(19, "d"), 12: lambda a: a.floats(16, "d"),
+    16: lambda a: _scalar(a.message(20)), 17: lambda a: [_scalar(m) for m in a.messages(21)],
+}  # fmt: skip
 
 
 def _int32(value: int) -> int:

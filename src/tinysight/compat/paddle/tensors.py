@@ -126,8 +126,7 @@ def read_tensors(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray
     found: dict[str, np.ndarray] = {}
     for name in sorted(names):
         if not records.left:
-            what = f"{len(found)} tensors where the program has {len(names)} parameters"
-            raise records.error(f"truncated: {what}")
+            raise records.error(f"truncated: {len(found)} tensors for {len(names)} parameters")
         found[name] = records.record()
     if left := records.left:
         raise records.error(f"{left} bytes more than the program's {len(names)} parameters need")

@@ -73,8 +73,7 @@ class PaddleConfig(RunConfig):
             raise CheckpointError(name, error.problems[0].what, error.problems[0].hint) from None
         if found.suffix == _SUFFIX:
             what = f"{where}: holds the state of another framework's optimiser"
-            hint = "Global.pretrained_model begins with its weights"
-            raise CheckpointError(str(found), what, hint)
+            raise CheckpointError(str(found), what, "Global.pretrained_model takes its weights")
         return found.parent.parent
 
     @property
@@ -152,8 +151,7 @@ class PaddleConfig(RunConfig):
         yield plain / f"model{_SUFFIX}"
         yield plain / "checkpoints" / _CHECKPOINTS["best_model"]  # a run folder itself
         if ours := _CHECKPOINTS.get(plain.name):
-            folder = plain.parent
-            folders = [folder, folder / self.run.network]
-            if folder.name == self.run.network:
-                folders.append(folder.parent)
-            yield from (place / "checkpoints" / ours for place in folders)
+            folder, network = plain.parent, self.run.network
+            more = [folder.parent] if folder.name == network else []
+            for place in (folder, folder / network, *more):
+                yield place / "checkpoints" / ours

@@ -62,12 +62,10 @@ def deploy_of(reader: Reader, tree: Mapping[str, Any], path: Path) -> Deploy:
             what, hint = f"{what}, but {', '.join(parts)}", f"that {REASONS['recognition']}"
         raise ConfigError(str(path), f"no deploy configuration of a classifier: {what}", hint)
     steps = _transforms(reader, section.get("transform_ops"), "PreProcess.transform_ops")
-    section, labels = tree.get("PostProcess"), None
-    spec: Spec = {}
+    section, labels, spec = tree.get("PostProcess"), None, Spec()
     if isinstance(section, dict):
         name = main_indicator(section)
-        place = f"PostProcess.{name}"
-        given = section.get(name)
+        place, given = f"PostProcess.{name}", section.get(name)
         if made := reader.component("post-processor", "postprocessors", name, given, place):
             spec, problems = postprocesses.check(made[0], place)
             reader.problems += problems

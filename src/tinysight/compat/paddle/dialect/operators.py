@@ -29,8 +29,7 @@ def _flip(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list
 
 
 def _blur(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
-    what = "blurs as PaddleClas does, which betrays the label by contrast; see random_blur"
-    reader.note(where, what)
+    reader.note(where, "blurs as PaddleClas does: contrast betrays the label; see random_blur")
     return [spec]
 
 
@@ -53,14 +52,10 @@ def _at_ratio(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> 
 
 
 _FINISH: dict[str, Finish] = {
-    "BlurImage": _blur,
+    "BlurImage": _blur, "CropImageAtRatio": _at_ratio, "Padv2": _pad_to, "RandFlipImage": _flip,
     "ColorJitter": lambda reader, where, found, spec: [{**spec, "p": min(spec["p"], 1.0)}],
-    "CropImageAtRatio": _at_ratio,
-    "Padv2": _pad_to,
-    "RandFlipImage": _flip,
-    "ResizeImage": _resize,
-    "TimmAutoAugment": _timm,
-}
+    "ResizeImage": _resize, "TimmAutoAugment": _timm,
+}  # fmt: skip
 _SIZE_OPTIONAL = ("ResizeImage", "Padv2")
 
 
@@ -94,8 +89,7 @@ def batch_transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
     """Our batch transforms for `batch_transform_ops`; of an `OpSampler` at most one is drawn for a batch."""
     found, listed = list[Spec](), reader.items(ops, where)
     if len(listed) > 1:
-        what = "several operators, one after the other, are not available"
-        reader.wrong(where, what, "use OpSampler")
+        reader.wrong(where, "several operators in a row are not available", "use OpSampler")
     for place, name, arguments in listed:
         if name != "OpSampler":
             found += _mix(reader, place, name, arguments, 1.0)

@@ -72,8 +72,8 @@ def _class_names(
     except (OSError, UnicodeDecodeError):
         lines = []
     if len(lines) != classes:
-        what = f"names {len(lines)} classes, Arch.class_num is {classes}; classes are called by their ids"
-        reader.note(place, what)
+        counts = f"names {len(lines)} classes, Arch.class_num is {classes}"
+        reader.note(place, f"{counts}; classes are called by their ids")
         return None
     if found.get("delimiter") in (None, " "):
         return str(path)

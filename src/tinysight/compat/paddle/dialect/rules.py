@@ -6,7 +6,7 @@ no table is an error that names the nearest key. All problems of a file end in o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,20 @@ class Reader:
         if line not in self.notes:
             self.notes.append(line)
 
-    def section(
-        self, values: Any, where: str, table: str | Table, into: Spec | None = None
-    ) -> dict[str, Any]:
+    def unknown(self, keys: Iterable[str], sections: Sequence[str]) -> None:
+        """Every key that is none of `sections` is wrong."""
+        for key in keys:
+            if key not in sections:
+                self.wrong(key, "unknown section", nearest(key, sections))
+
+    def section(self, values: Any, where: str, table: str | Table, out: Spec | None = None) -> Spec:
         """The values of a mapping by the rules of its table.
 
         Args:
             values: the mapping; None counts as empty.
             where: its dotted path.
             table: its rules, or their name in `keys.yaml`.
-            into: native mapping that keys with a `to` are written to.
+            out: native mapping that keys with a `to` are written to.
 
         Returns:
             The translated value of each key that is there or has a default.
@@ -75,11 +79,10 @@ class Reader:
                 case {"is": spec}:
                     given = value is not None
                     taken = self._value(value, place, spec) if given else rule.get("default")
-                    if taken is None:
-                        continue
-                    found[key] = taken
-                    if into is not None and "to" in rule:
-                        put(into, rule["to"], taken)
+                    if taken is not None:
+                        found[key] = taken
+                    if taken is not None and out is not None and "to" in rule:
+                        put(out, rule["to"], taken)
                 case {"dead": why} if key in values:
                     self.note(place, why)
                 case {"only": allowed, "why": why} if value is not None and value not in allowed:
@@ -90,7 +93,7 @@ class Reader:
 
     def component(
         self, what: str, table: str, name: str, arguments: Any, where: str
-    ) -> tuple[Spec, dict[str, Any]] | None:
+    ) -> tuple[Spec, Spec] | None:
         """Our spec of a component of theirs, and the translated values of its keys; None where there is none.
 
         Args:
@@ -101,8 +104,7 @@ class Reader:
             where: dotted path of them.
         """
         rows = tables()[table]
-        row = rows.get(name)
-        if isinstance(row, list):
+        if isinstance(row := rows.get(name), list):
             native, keys, *fixed = row
             spec: Spec = {"name": native, **(fixed[0] if fixed else {})}
             return spec, self.section(arguments, where, keys, spec)

@@ -12,21 +12,15 @@ from tinysight.errors import UnknownName, nearest
 
 _IMAGENET = 1000  # classes of the published weights
 _CONTAINERS = {
-    "DistillationModel": REASONS["distillation"],
-    "AttentionModel": REASONS["distillation"],
+    **dict.fromkeys(("DistillationModel", "AttentionModel"), REASONS["distillation"]),
     "RecModel": REASONS["recognition"],
 }
 # Options of a network that not every one has: PaddleClas' spelling and ours.
 _OPTIONS = {
-    "lr_mult_list": "lr_mults",
-    "stride_list": "strides",
-    "use_last_conv": "use_last_conv",
-    "class_expand": "last_channels",
-    "dropout_prob": "dropout",
-    "dropout": "dropout",
-    "drop_rate": "dropout",
-    "drop_path_rate": "drop_path",
-}
+    "lr_mult_list": "lr_mults", "stride_list": "strides", "use_last_conv": "use_last_conv",
+    "class_expand": "last_channels", "dropout_prob": "dropout", "dropout": "dropout",
+    "drop_rate": "dropout", "drop_path_rate": "drop_path",
+}  # fmt: skip
 _LABEL_KEYS = ("blur_image", "random_rot90_orientation")  # set by BlurImage, RandomRot90
 
 
@@ -63,8 +57,7 @@ def model_section(reader: Reader, values: Any, native: Spec) -> tuple[str, int]:
         put(native, "train.sync_bn", True)
     else:
         put(native, "model.batch_norm_variance", "biased")  # as its framework has it
-    weights = _weights(reader, found)
-    if weights:
+    if weights := _weights(reader, found):
         put(native, "model.pretrained", weights)
         if classes != _IMAGENET:
             put(native, "model.skip", ["classifier"])
@@ -131,10 +124,9 @@ def data_section(reader: Reader, values: Any, native: Spec) -> bool:
     found = reader.section(values, "DataLoader", "DataLoader")
     train = _split(reader, found.get("Train"), "DataLoader.Train", native, "train")
     eval_ = _split(reader, found.get("Eval"), "DataLoader.Eval", native, "eval")
-    mixed = bool(native.get("transforms", {}).get("batch"))
+    mixed, data = bool(native.get("transforms", {}).get("batch")), native.setdefault("data", {})
     if train is None or eval_ is None:
         return mixed
-    data = native.setdefault("data", {})
     data["root"] = train.root
     if train.target == "multilabel":
         data["target"] = train.target
@@ -144,8 +136,7 @@ def data_section(reader: Reader, values: Any, native: Spec) -> bool:
             data[name]["target"] = part.target
         lists = [_below(part.root, path) for path in part.lists]
         data[name]["list"] = lists[0] if len(lists) == 1 else lists
-    delimiters = {part.found.get("delimiter") for part in (train, eval_)} - {None, " "}
-    if delimiters:
+    if delimiters := {part.found.get("delimiter") for part in (train, eval_)} - {None, " "}:
         data["delimiter"] = delimiters.pop()
     if train.found["relabel"]:
         data["relabel"] = True
@@ -164,11 +155,10 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
     if "dataset" not in sections:
         reader.wrong(f"{where}.dataset", "is needed")
         return None
-    place = f"{where}.dataset"
+    place, ops = f"{where}.dataset", "batch_transform_ops"
     found = reader.section(sections["dataset"], place, "dataset")
-    ops = f"{place}.transform_ops"
-    put(native, f"transforms.{name}", transforms(reader, found.get("transform_ops"), ops))
-    ops = "batch_transform_ops"
+    steps = transforms(reader, found.get("transform_ops"), f"{place}.transform_ops")
+    put(native, f"transforms.{name}", steps)
     if name == "train" and (mix := found.get(ops) or sections.get(ops)):
         put(native, "transforms.batch", batch_transforms(reader, mix, f"{place}.{ops}"))
     _sampler(reader, sections.get("sampler"), f"{where}.sampler", native, name)
@@ -199,8 +189,7 @@ def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -
     if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
     if train and found.get("drop_last"):
-        what = "the last, smaller batch of an epoch is used all the same"
-        reader.note(f"{where}.drop_last", what)
+        reader.note(f"{where}.drop_last", "the last, smaller batch is used all the same")
 
 
 def _below(root: str, path: str) -> str:

@@ -46,8 +46,7 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
 def optimizer_section(reader: Reader, values: Any, native: Spec) -> None:
     """Write `Optimizer`, with its schedule and its clipping."""
     if isinstance(values, list):
-        what = "several optimisers, each with a scope, are not available"
-        reader.wrong("Optimizer", what, "name one")
+        reader.wrong("Optimizer", "several, each with a scope, are not available", "name one")
         return
     name = _name(values, "Momentum")
     made = reader.component("optimiser", "optimizers", name, values, "Optimizer")
@@ -78,9 +77,8 @@ def _decay(reader: Reader, name: str, found: dict[str, Any]) -> float:
 
 
 def _exempt(reader: Reader, name: str, found: dict[str, Any], spec: Spec) -> None:
-    names = found["no_weight_decay_name"].split()
     vectors = found["one_dim_param_no_weight_decay"]
-    if names:
+    if names := found["no_weight_decay_name"].split():
         spec["undecayed"] = names
     if name == "AdamW" or names:
         spec["decay_one_dimensional"] = not vectors
@@ -125,6 +123,5 @@ def metric_section(reader: Reader, tree: dict[str, Any], native: Spec) -> None:
         made = reader.component("metric", "metrics", name, arguments, where)
         specs += made[:1] if made else ()
         if made and name == "ATTRMetric":
-            what = "compares probabilities; PaddleClas takes the outputs before the sigmoid"
-            reader.note(where, what)
+            reader.note(where, "compares probabilities; PaddleClas, what is before the sigmoid")
     native["metrics"] = specs or [{"name": "topk", "k": [1]}]

@@ -12,7 +12,7 @@ from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, tables
 from tinysight.compat.paddle.dialect.sections import data_section, model_section, run_section
 from tinysight.compat.paddle.dialect.training import loss_section, metric_section, optimizer_section
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
-from tinysight.errors import ConfigError, nearest
+from tinysight.errors import ConfigError
 from tinysight.foreign import LabelSource
 
 _SECTIONS = ("Global", "Arch", "Loss", "Optimizer", "DataLoader", "Metric", "Infer", "AMP", "EMA")
@@ -68,10 +68,7 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
         **{section: {} for section in ("data", "transforms", "model", "loss", "train")},
     }
     others = tables()["other_sections"]
-    known = (*_SECTIONS, *others)
-    for key in tree:
-        if key not in known:
-            reader.wrong(key, "unknown section", nearest(key, known))
+    reader.unknown(tree, (*_SECTIONS, *others))
     reader.section({k: tree[k] for k in others if k in tree}, "", others)
     common = run_section(reader, tree, native)
     network, classes = model_section(reader, tree.get("Arch"), native)
@@ -84,8 +81,7 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     infer = infer_section(reader, tree.get("Infer"), native, classes, path)
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
-    named: dict[str, Any] = {key: common.get(key) for key in GlobalKeys._fields[1:]}
-    run = GlobalKeys(network, **named)
+    run = GlobalKeys._make([network, *map(common.get, GlobalKeys._fields[1:])])
     return Translation(native, run, infer, tuple(reader.notes))
 
 

@@ -16,7 +16,7 @@ Kind = Callable[[Any], Any]
 
 _QUOTIENT = re.compile(r"\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?")
 _CODES = ("nearest", "bilinear", "bicubic", "area", "lanczos")  # OpenCV's numbers for them
-_FALSE, _TRUE = ("false", "no", "off"), ("true", "yes", "on")
+_FALSE, _TRUE = ("false", "no", "off", "0"), ("true", "yes", "on", "1")
 _MAX_LITERAL = 10_000  # characters; a literal is a number, a word or a short list
 
 
@@ -45,11 +45,9 @@ def integer(value: Any) -> int:
 def flag(value: Any) -> bool:
     """True or False; words that YAML 1.1 reads so, too."""
     word = str(value).lower()
-    if word in (*_FALSE, "0"):
-        return False
-    if word in (*_TRUE, "1"):
-        return True
-    raise ValueError("True or False")
+    if word not in (*_FALSE, *_TRUE):
+        raise ValueError("True or False")
+    return word in _TRUE
 
 
 def text(value: Any) -> str:

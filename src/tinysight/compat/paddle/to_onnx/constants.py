@@ -28,8 +28,7 @@ def filled(v: OpContext, shape: Value, value: float, dtype: np.dtype[Any]) -> Va
 
 @op("full fill_constant full_with_tensor", "ValueTensor ShapeTensor")
 def _full(v: OpContext) -> Value:
-    shape = v.vector("shape", "ShapeTensor", "ShapeTensorList")
-    dtype = v.dtype("dtype")
+    shape, dtype = v.vector("shape", "ShapeTensor", "ShapeTensorList"), v.dtype("dtype")
     if "ValueTensor" in v:
         value = v.cast(v["ValueTensor"], dtype)
         return v.emit("Expand", v.emit("Reshape", value, np.array([], np.int64)), shape)
@@ -51,8 +50,7 @@ def _full_like(v: OpContext) -> Value:
 @op("full_batch_size_like fill_constant_batch_size_like", "Input")
 def _full_batch_size_like(v: OpContext) -> Value:
     sides: list[Any] = v.integers("shape")
-    source, target = (v.get(n, 0) for n in ("input_dim_idx", "output_dim_idx"))
-    sides[target] = v.sides(v["Input"])[source]
+    sides[v.get("output_dim_idx", 0)] = v.sides(v["Input"])[v.get("input_dim_idx", 0)]
     value = float(v.get("str_value", "") or v.get("value", 0.0))
     return filled(v, as_vector(sides), value, v.dtype("dtype"))
 
@@ -89,8 +87,8 @@ def _triangle(v: OpContext) -> Value:
     rows, columns = v.numbers(v.sides(x)[-2:])
     if rows * columns > MAX_ELEMENTS:
         raise Unsupported(f"a table of {rows} x {columns}")
-    lower = v.get("lower", v.type == "tril")
-    keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), shift)
+    part = np.tril if v.get("lower", v.type == "tril") else np.triu
+    keep = part(np.ones((rows, columns), bool), shift)
     return v.emit("Where", keep, x, v.like(0, x))
 
 
@@ -109,8 +107,7 @@ def _set_value(v: OpContext) -> Value:
     if "ValueTensor" in v:
         return _write(v, x, v["ValueTensor"])
     numbers = np.array(_numbers(v), known(x)[0])
-    shape = v.integers("shape", [])
-    return _write(v, x, numbers.reshape(shape if numbers.size != 1 else []))
+    return _write(v, x, numbers.reshape(v.integers("shape", []) if numbers.size != 1 else []))
 
 
 op("set_value_with_tensor", "Input ValueTensor StartsTensor EndsTensor StepsTensor")(_set_value)
@@ -120,9 +117,8 @@ def _write(v: OpContext, x: Value, value: Value) -> Value:
     if v.integers("none_axes", []):
         raise Unsupported("an assignment with None among its indices")
     axes = [v.axis(a, x) for a in v.integers("axes")]
-    starts = v.constants("starts", "StartsTensor", "StartsTensorList")
-    ends = v.constants("ends", "EndsTensor", "EndsTensorList")
-    steps = v.constants("steps", "StepsTensor", "StepsTensorList")
+    kinds = (f"{name}Tensor" for name in ("Starts", "Ends", "Steps"))
+    starts, ends, steps = (v.constants(k[:-6].lower(), k, f"{k}List") for k in kinds)
     value = v.cast(value, known(x)[0])
     for axis in sorted(v.axis(a, x) for a in v.integers("decrease_axes", [])):
         # The value lacks this axis; those behind it stay aligned.
@@ -158,14 +154,10 @@ def _overlay(v: OpContext, x: Value, value: Value, spans: Sequence[tuple[int, ra
             return value
         return v.emit("Expand", value, shape_of(x))
     (axis, span), *rest = partial
-    side = v.sides(x)[axis]
-
-    def part(start: int, end: Any) -> list[Value]:
-        return [v.slice(x, axis, start, end)] if start < end else []
-
-    [slab] = part(span.start, span.stop)
-    changed = _overlay(v, slab, value, rest)
-    parts = [*part(0, span.start), changed, *part(span.stop, side)]
+    ends: Any = ((0, span.start), (span.start, span.stop), (span.stop, v.sides(x)[axis]))
+    parts = [v.slice(x, axis, start, end) for start, end in ends if start < end]
+    middle = int(span.start > 0)
+    parts[middle] = _overlay(v, parts[middle], value, rest)
     return v.emit("Concat", *parts, axis=axis)
 
 

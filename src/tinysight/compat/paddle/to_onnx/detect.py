@@ -8,6 +8,8 @@ spans both its border pixels, so its sides are one longer.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from tinysight.compat.paddle.to_onnx.table import OpContext, op
@@ -15,6 +17,7 @@ from tinysight.graph.builder import FAR, Unsupported, Value, shape_of
 from tinysight.graph.sides import Sym
 
 _NEVER = np.float32(-3e38)
+_Pair: TypeAlias = tuple[Value, Value]
 
 
 def _column(v: OpContext, x: Value, index: int) -> Value:
@@ -28,8 +31,7 @@ _NAMES = "multiclass_nms3 multiclass_nms2 multiclass_nms"
 def _multiclass_nms(v: OpContext) -> list[Value]:
     boxes, scores = v["BBoxes"], v["Scores"]
     if len(v.sides(boxes)) != 3 or len(v.sides(scores)) != 3 or "RoisNum" in v:
-        what = "boxes that are not (images, boxes, 4) with scores (images, classes, boxes)"
-        raise Unsupported(what)
+        raise Unsupported("boxes that are not (images, boxes, 4), scores (images, classes, boxes)")
     if v.get("nms_eta", 1.0) != 1:
         raise Unsupported("nms_eta below 1")
     best, keep = (v.get(n, -1) for n in ("nms_top_k", "keep_top_k"))
@@ -38,9 +40,8 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
     compared = boxes
     if not v.get("normalized", True):
         compared = v.emit("Add", boxes, np.array([0, 0, 1, 1], np.float32))
-    levels = (("nms_threshold", 0.3), ("score_threshold", 0.0))
-    thresholds = (np.array([v.get(*level)], np.float32) for level in levels)
-    limits = (np.array([limit]), *thresholds)
+    levels = (v.get("nms_threshold", 0.3), v.get("score_threshold", 0.0))
+    limits = (np.array([limit]), *(np.array([level], np.float32) for level in levels))
     chosen = v.emit("NonMaxSuppression", compared, candidates, *limits)
     value = v.emit("GatherND", scores, chosen)
     if keep > 0:
@@ -51,8 +52,7 @@ def _multiclass_nms(v: OpContext) -> list[Value]:
     rows = v.emit("Concat", *columns, v.emit("GatherND", boxes, place), axis=1)
     counts = v.emit("ReduceSum", _one_hot(v, image, boxes), np.array([0]), keepdims=0)
     # Place of a row among all boxes of all images.
-    count = shape_of(boxes)[1]
-    flat = index
+    count, flat = shape_of(boxes)[1], index
     if not isinstance(count, Sym):
         flat = v.emit("Add", v.emit("Mul", image, np.array(count)), index)
     return [rows, v.unsqueeze(v.cast(flat, np.int32), 1), v.cast(counts, np.int32)]
@@ -79,13 +79,10 @@ def _one_hot(v: OpContext, image: Value, boxes: Value) -> Value:
     """Rows to images: (rows, images) of 0 and 1."""
     batch = shape_of(boxes)[:1].reshape(())
     images = v.emit("Range", np.array(0), batch, np.array(1))
-    same = v.emit("Equal", v.unsqueeze(image, 1), v.unsqueeze(images, 0))
-    return v.cast(same, np.int64)
+    return v.cast(v.emit("Equal", v.unsqueeze(image, 1), v.unsqueeze(images, 0)), np.int64)
 
 
-def _best_of_image(
-    v: OpContext, chosen: Value, value: Value, boxes: Value, keep: int
-) -> tuple[Value, Value]:
+def _best_of_image(v: OpContext, chosen: Value, value: Value, boxes: Value, keep: int) -> _Pair:
     """The `keep` best rows of each image, in their old order."""
     rows = shape_of(value)
     order = v.graph.emit_all("TopK", value, rows, axis=0, largest=1, sorted=1)[1]

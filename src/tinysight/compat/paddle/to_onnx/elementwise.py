@@ -26,29 +26,18 @@ def aligned(v: OpContext) -> tuple[Value, Value]:
 
 
 _BINARY = {
-    "Add": "add elementwise_add grad_add",
-    "Sub": "subtract elementwise_sub",
-    "Mul": "multiply elementwise_mul",
-    "Div": "divide elementwise_div",
-    "Max": "maximum elementwise_max fmax elementwise_fmax",
-    "Min": "minimum elementwise_min fmin elementwise_fmin",
-    "Pow": "elementwise_pow",
-    "Equal": "equal",
-    "Less": "less_than",
-    "LessOrEqual": "less_equal",
-    "Greater": "greater_than",
-    "GreaterOrEqual": "greater_equal",
-    "And": "logical_and",
-    "Or": "logical_or",
-}
-_SAME_NAME = (
-    "relu sigmoid tanh erf sqrt exp log abs floor ceil round reciprocal sign sin cos softsign"
-)
-_UNARY = {**{name.capitalize(): name for name in _SAME_NAME.split()}, "Not": "logical_not"}
+    "Add": "add elementwise_add grad_add", "Sub": "subtract elementwise_sub", "Mul": "multiply elementwise_mul",
+    "Div": "divide elementwise_div", "Max": "maximum elementwise_max fmax elementwise_fmax",
+    "Min": "minimum elementwise_min fmin elementwise_fmin", "Pow": "elementwise_pow", "Equal": "equal",
+    "Less": "less_than", "LessOrEqual": "less_equal", "Greater": "greater_than", "GreaterOrEqual": "greater_equal",
+    "And": "logical_and", "Or": "logical_or",
+}  # fmt: skip
+_UNARY = "Relu Sigmoid Tanh Erf Sqrt Exp Log Abs Floor Ceil Round Reciprocal Sign Sin Cos Softsign"
 for _onnx, _names in _BINARY.items():
     op(_names, "X Y")(lambda v, onnx=_onnx: v.emit(onnx, *aligned(v)))
-for _onnx, _names in _UNARY.items():
-    op(_names, "X")(lambda v, onnx=_onnx: v.emit(onnx, v["X"]))
+for _onnx in _UNARY.split():
+    op(_onnx.lower(), "X")(lambda v, onnx=_onnx: v.emit(onnx, v["X"]))
+op("logical_not", "X")(lambda v: v.emit("Not", v["X"]))
 
 
 @op("floor_divide elementwise_floordiv", "X Y")
@@ -68,12 +57,9 @@ def _remainder(v: OpContext) -> Value:
 
 @op("scale", "X ScaleTensor")
 def _scale(v: OpContext) -> Value:
-    x = v["X"]
-    factor, bias = v.scalar("scale", "ScaleTensor", 1.0), v.get("bias", 0.0)
-    steps = [("Mul", factor, 1.0), ("Add", bias, 0.0)]
-    if not v.get("bias_after_scale", True):
-        steps.reverse()
-    for name, number, neutral in steps:
+    x, factor = v["X"], v.scalar("scale", "ScaleTensor", 1.0)
+    steps = [("Mul", factor, 1.0), ("Add", v.get("bias", 0.0), 0.0)]
+    for name, number, neutral in steps if v.get("bias_after_scale", True) else steps[::-1]:
         if number != neutral:
             x = v.emit(name, x, v.like(number, x))
     return x
@@ -155,8 +141,7 @@ def _softplus(v: OpContext) -> Value:
 
 @op("prelu", "X Alpha")
 def _prelu(v: OpContext) -> Value:
-    x, slope = v["X"], v["Alpha"]
-    mode = v.get("mode", "all")
+    x, slope, mode = v["X"], v["Alpha"], v.get("mode", "all")
     if mode == "channel":
         slope = v.emit("Reshape", slope, np.array([-1, *[1] * (len(v.sides(x)) - 2)]))
     elif mode == "element" and not isinstance(slope, np.ndarray):
@@ -166,20 +151,21 @@ def _prelu(v: OpContext) -> Value:
 
 @op("softmax log_softmax", "X")
 def _softmax(v: OpContext) -> Value:
-    x, axis = v["X"], v.own_axis(v["X"])
-    name = "Softmax" if v.type == "softmax" else "LogSoftmax"
-    return v.emit(name, x, axis=-1 if axis == len(v.sides(x)) - 1 else axis)
+    axis, name = v.own_axis(v["X"]), "Softmax" if v.type == "softmax" else "LogSoftmax"
+    return v.emit(name, v["X"], axis=-1 if axis == len(v.sides(v["X"])) - 1 else axis)
 
 
-op("masked_fill", "X Mask Value")(
-    lambda v: v.emit("Where", v.cast(v["Mask"], bool), v["Value"], v["X"])
-)
-op("where", "Condition X Y")(
-    lambda v: v.emit("Where", v.cast(v["Condition"], bool), v["X"], v["Y"])
-)
-op("clip", "X Min Max")(
-    lambda v: bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
-)
+@op("clip", "X Min Max")
+def _clip(v: OpContext) -> Value:
+    return bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
+
+
+def _where(v: OpContext, condition: str, yes: str, no: str) -> Value:
+    return v.emit("Where", v.cast(v[condition], bool), v[yes], v[no])
+
+
+op("masked_fill", "X Mask Value")(lambda v: _where(v, "Mask", "Value", "X"))
+op("where", "Condition X Y")(lambda v: _where(v, "Condition", "X", "Y"))
 op("not_equal", "X Y")(lambda v: v.emit("Not", v.emit("Equal", *aligned(v))))
 op("square", "X")(lambda v: v.emit("Mul", v["X"], v["X"]))
 op("rsqrt", "X")(lambda v: v.emit("Reciprocal", v.emit("Sqrt", v["X"])))
@@ -191,10 +177,9 @@ op("mish", "X")(lambda v: v.emit("Mul", v["X"], v.emit("Tanh", v.emit("Softplus"
 def _with_options(onnx: str, name: str, **options: tuple[str, float]) -> None:
     """An activation whose ONNX attributes are Paddle's under other names, with Paddle's defaults."""
 
+    @op(name, "X")
     def translation(v: OpContext) -> Value:
         return v.emit(onnx, v["X"], **{k: float(v.get(*given)) for k, given in options.items()})
-
-    op(name, "X")(translation)
 
 
 _with_options("Elu", "elu", alpha=("alpha", 1.0))

@@ -31,15 +31,14 @@ def _linear_and_activation(v: OpContext) -> Value:
 
 @op("swiglu", "X Y")
 def _swiglu(v: OpContext) -> Value:
-    x = v["X"]
-    if "Y" in v:
-        y = v["Y"]
-    else:
-        axis = len(v.sides(x)) - 1
-        half, odd = divmod(v.side(x, axis), 2)
+    parts = [v[name] for name in "XY" if name in v]
+    if len(parts) == 1:
+        axis = len(v.sides(parts[0])) - 1
+        half, odd = divmod(v.side(parts[0], axis), 2)
         if odd:
             raise Unsupported("half of a side that is odd")
-        x, y = v.graph.emit_all("Split", x, np.array([half, half]), axis=axis)
+        parts = v.graph.emit_all("Split", parts[0], np.array([half, half]), axis=axis)
+    x, y = parts
     return v.emit("Mul", v.emit("Mul", x, v.emit("Sigmoid", x)), y)
 
 

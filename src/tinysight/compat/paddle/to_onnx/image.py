@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,17 @@ _KINDS = ("bilinear", "nearest", "bicubic", "linear")
 
 
 @op(" ".join(f"{kind}_interp {kind}_interp_v2" for kind in _KINDS), "X OutSize SizeTensor Scale")
-@either_layout("X")
+@either_layout("X", "NCHW NCW")
 def _interpolate(v: OpContext) -> Value:
     x = v["X"]
-    if v.get("data_layout data_format", "NCHW") not in ("NCHW", "NCW"):
-        raise Unsupported("layout")
     mode, sides = _MODES[v.get("interp_method", v.type.partition("_")[0])], v.sides(x)
     coordinates, nearest = "half_pixel", ""
     if v.get("align_corners", True):
         coordinates, nearest = "align_corners", "round_prefer_ceil"
     elif mode == "nearest" or (mode == "linear" and v.get("align_mode", 1) == 1):
         coordinates, nearest = "asymmetric", "floor"
-    attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
-    if mode == "nearest":
-        attributes["nearest_mode"] = nearest
-    if mode == "cubic":
-        attributes["cubic_coeff_a"] = -0.75
+    more: dict[str, Any] = {"nearest": {"nearest_mode": nearest}, "cubic": {"cubic_coeff_a": -0.75}}
+    attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, **more.get(mode, {})}
     given = v.get("scale", [])
     factors = [float(s) for s in (given if isinstance(given, list) else [given])]
     if v.all("SizeTensor"):
@@ -49,8 +45,8 @@ def _interpolate(v: OpContext) -> Value:
             raise Unsupported("a size that depends on the input")
         if tuple(size.tolist()) == sides[2:]:
             return x
-        target = as_vector([*sides[:2], *size.tolist()])
-        return v.emit("Resize", x, None, None, target, **attributes)
+        size = as_vector([*sides[:2], *size.tolist()])
+        return v.emit("Resize", x, None, None, size, **attributes)
     if "Scale" in v:
         tensor = v["Scale"]
         if not isinstance(tensor, np.ndarray):
@@ -60,13 +56,18 @@ def _interpolate(v: OpContext) -> Value:
     return v.emit("Resize", x, None, np.array([1.0, 1.0, *factors], np.float32), **attributes)
 
 
+def _window(v: OpContext, *usual: list[int]) -> list[list[int]]:
+    """Kernel, strides, dilations and paddings (before and after); the last three may have defaults."""
+    named = zip_longest(("kernel_sizes", "strides", "dilations", "paddings"), ((), *usual))
+    *found, pads = [v.integers(name, default or None) for name, default in named]
+    return [*found, pads * 2 if len(pads) == 2 else pads]
+
+
 @op("fold", "X", "Y")
 def _fold(v: OpContext) -> Value:
     """Columns back to windows; where windows do not overlap, by moving them."""
     x, size = v["X"], v.integers("output_sizes")
-    kernel, strides = v.integers("kernel_sizes"), v.integers("strides", [1, 1])
-    dilations, pads = v.integers("dilations", [1, 1]), v.integers("paddings", [0, 0])
-    pads = pads * 2 if len(pads) == 2 else pads
+    kernel, strides, dilations, pads = _window(v, [1, 1], [1, 1], [0, 0])
     n, columns, _ = v.sides(x)
     (kh, kw), (h, w) = kernel, size
     apart = strides == kernel and dilations == [1, 1] and not any(pads)
@@ -81,12 +82,8 @@ def _fold(v: OpContext) -> Value:
 @op("unfold", "X", "Y")
 def _unfold(v: OpContext) -> Value:
     """Windows as columns, by picking rows and then columns: two copies, whatever the kernel."""
-    x = v["X"]
-    kernel, strides = v.integers("kernel_sizes"), v.integers("strides")
-    dilations, pads = v.integers("dilations"), v.integers("paddings")
-    pads = pads * 2 if len(pads) == 2 else pads
-    n, c = v.sides(x)[:2]
-    sides = v.numbers(v.sides(x)[2:])
+    x, (kernel, strides, dilations, pads) = v["X"], _window(v)
+    (n, c), sides = v.sides(x)[:2], v.numbers(v.sides(x)[2:])
     if any(pads):
         x = v.emit("Pad", x, np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]), mode="constant")
     counts = []
@@ -149,14 +146,13 @@ def _pixel_unshuffle(v: OpContext) -> Value:
 
 @op("shuffle_channel channel_shuffle", "X")
 def _channel_shuffle(v: OpContext) -> Value:
-    groups = v.get("group groups", 1)
-    sides = v.sides(v["X"])
+    groups, sides = v.get("group groups", 1), v.sides(v["X"])
     n, c, *rest = sides
     split = v.reshape(v["X"], [n, groups, c // groups, *rest])
     moved = v.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(sides) + 1)])
     return v.reshape(moved, sides)
 
 
-op("pixel_shuffle", "X")(
-    lambda v: v.emit("DepthToSpace", v["X"], blocksize=v.get("upscale_factor", 1), mode="CRD")
-)
+@op("pixel_shuffle", "X")
+def _pixel_shuffle(v: OpContext) -> Value:
+    return v.emit("DepthToSpace", v["X"], blocksize=v.get("upscale_factor", 1), mode="CRD")

@@ -14,20 +14,23 @@ from tinysight.graph.sides import Side, Sym, product
 
 Single: TypeAlias = Callable[[OpContext], Value]
 Ints: TypeAlias = Sequence[int]
+Pads: TypeAlias = dict[str, Any]
+_LAYOUTS = "NCHW AnyLayout NCDHW NCL"
 
 
-def either_layout(image: str) -> Callable[[Single], Single]:
-    """A translation for NCHW takes NHWC too: its input `image` and its result change places."""
+def either_layout(image: str, layouts: str = _LAYOUTS) -> Callable[[Single], Single]:
+    """A translation for one of `layouts` takes NHWC too: its input `image` and its result change places."""
 
     def wrap(function: Single) -> Single:
         def translation(v: OpContext) -> Value:
             layout = v.get("data_format data_layout", "NCHW")
             if layout not in ("NHWC", "NDHWC", "NLC"):
+                _channels_first(v, layouts)
                 return function(v)
             x = v[image]
             rank = len(v.sides(x))
             first = v.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
-            made = function(v.replaced(image, first, data_format="NCHW", data_layout="NCHW"))
+            made = translation(v.replaced(image, first, data_format="NCHW", data_layout="NCHW"))
             return v.emit("Transpose", made, perm=[0, *range(2, rank), 1])
 
         return translation
@@ -35,15 +38,15 @@ def either_layout(image: str) -> Callable[[Single], Single]:
     return wrap
 
 
-def _channels_first(v: OpContext) -> None:
+def _channels_first(v: OpContext, layouts: str = _LAYOUTS) -> None:
     layout = v.get("data_format data_layout", "NCHW")
-    if layout not in ("NCHW", "AnyLayout", "NCDHW", "NCL"):
+    if layout not in layouts.split():
         raise Unsupported(f"layout {layout}")
     if v.get("fuse_relu", False) or v.get("fuse_activation", ""):
         raise Unsupported("a program that was already fused for one engine")
 
 
-def _pads(v: OpContext, x: Value, kernel: Ints, strides: Ints, dilations: Ints) -> dict[str, Any]:
+def _pads(v: OpContext, x: Value, kernel: Ints, strides: Ints, dilations: Ints) -> Pads:
     """`pads` (or `auto_pad`, where sides are not known) from `paddings` and `padding_algorithm`."""
     algorithm, rank = v.get("padding_algorithm", "EXPLICIT"), len(kernel)
     if algorithm == "VALID":
@@ -67,13 +70,11 @@ def _pads(v: OpContext, x: Value, kernel: Ints, strides: Ints, dilations: Ints) 
 @op("conv2d depthwise_conv2d conv1d conv3d", "Input Filter Bias", "Output")
 @either_layout("Input")
 def _convolution(v: OpContext) -> Value:
-    _channels_first(v)
     x, w = v["Input"], v["Filter"]
     kernel = v.numbers(v.sides(w)[2:])
     strides = v.integers("strides", [1] * len(kernel))
-    dilations = v.integers("dilations", [1] * len(kernel))
-    if v.get("padding_algorithm", "EXPLICIT") == "SAME":
-        dilations = [1] * len(kernel)  # as PaddleClas does
+    same = v.get("padding_algorithm", "EXPLICIT") == "SAME"  # without dilations, as PaddleClas does
+    dilations = [1] * len(kernel) if same else v.integers("dilations", [1] * len(kernel))
     pads = _pads(v, x, kernel, strides, dilations)
     attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **pads}
     inputs = [x, w, v["Bias"]] if "Bias" in v else [x, w]
@@ -83,10 +84,9 @@ def _convolution(v: OpContext) -> Value:
 @op("conv2d_transpose depthwise_conv2d_transpose", "Input Filter OutputSize", "Output")
 @either_layout("Input")
 def _transposed_convolution(v: OpContext) -> Value:
-    _channels_first(v)
     x, w = v["Input"], v["Filter"]
-    kernel = v.numbers(v.sides(w)[2:])
-    strides, dilations = v.integers("strides"), v.integers("dilations", [1, 1])
+    kernel, strides = v.numbers(v.sides(w)[2:]), v.integers("strides")
+    dilations = v.integers("dilations", [1, 1])
     pads = _pads(v, x, kernel, strides, dilations)
     if "pads" not in pads or v.get("padding_algorithm", "EXPLICIT") == "SAME":
         raise Unsupported("padding_algorithm SAME of a transposed convolution")
@@ -103,9 +103,7 @@ def _transposed_convolution(v: OpContext) -> Value:
 @op("pool2d pool3d max_pool2d_with_index max_pool3d_with_index", "X KSize")
 @either_layout("X")
 def _pool(v: OpContext) -> Value:
-    _channels_first(v)
-    x = v["X"]
-    average = v.get("pooling_type", "max") == "avg"
+    x, average = v["X"], v.get("pooling_type", "max") == "avg"
     sides = v.sides(x)[2:]
     kernel = v.constants("kernel_size" if v.has("kernel_size") else "ksize", "KSize")
     if v.get("adaptive", False):
@@ -120,13 +118,11 @@ def _pool(v: OpContext) -> Value:
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, **pads}
     if not average:
         return v.emit("MaxPool", x, **attributes)
-    exclusive = bool(v.get("exclusive", True))
-    return v.emit("AveragePool", x, count_include_pad=int(not exclusive), **attributes)
+    attributes["count_include_pad"] = int(not v.get("exclusive", True))
+    return v.emit("AveragePool", x, **attributes)
 
 
-def _ceil(
-    pads: dict[str, Any], sides: Sequence[Side], kernel: Ints, strides: Ints
-) -> dict[str, Any]:
+def _ceil(pads: Pads, sides: Sequence[Side], kernel: Ints, strides: Ints) -> Pads:
     """Round the number of windows up by padding the end: engines differ in how they read `ceil_mode`."""
     if "pads" not in pads or any(isinstance(s, Sym) for s in sides):
         return {**pads, "ceil_mode": 1}
@@ -168,7 +164,6 @@ def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
 @either_layout("X")
 def batch_norm(v: OpContext) -> Value:
     """Statistics have to be constants."""
-    _channels_first(v)
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
     if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray):
         raise Unsupported("statistics that are computed")
@@ -185,8 +180,7 @@ def batch_norm(v: OpContext) -> Value:
 
 @op("layer_norm", "X Scale Bias", "Y")
 def _layer_norm(v: OpContext) -> Value:
-    x = v["X"]
-    axis = v.axis(v.get("begin_norm_axis", 1), x)
+    x, axis = v["X"], v.axis(v.get("begin_norm_axis", 1), v["X"])
     tail = v.numbers(v.sides(x)[axis:])
     shape = np.array(tail, np.int64)
     if "Scale" not in v and np.prod(shape, dtype=float) > MAX_ELEMENTS:
@@ -194,23 +188,20 @@ def _layer_norm(v: OpContext) -> Value:
     scale = v["Scale"] if "Scale" in v else np.ones(tail, known(x)[0])
     given = [scale, v["Bias"]] if "Bias" in v else [scale]
     parts = [v.emit("Reshape", value, shape) for value in given]
-    epsilon = float(v.get("epsilon", 1e-05))
-    last = axis == len(v.sides(x)) - 1
+    epsilon, last = float(v.get("epsilon", 1e-05)), axis == len(v.sides(x)) - 1
     return v.emit("LayerNormalization", x, *parts, axis=-1 if last else axis, epsilon=epsilon)
 
 
 @op("instance_norm group_norm", "X Scale Bias", "Y")
 def _group_norm(v: OpContext) -> Value:
     _channels_first(v)
-    x, epsilon = v["X"], float(v.get("epsilon", 1e-05))
-    sides = v.sides(x)
-    channels = sides[1]
+    x, epsilon, sides = v["X"], float(v.get("epsilon", 1e-05)), v.sides(v["X"])
+    channels, dtype = sides[1], known(x)[0]
     if not isinstance(channels, int):
         raise Unsupported("channels that are not known")
     groups = channels if v.type == "instance_norm" else v.get("groups", 1)
     if not 0 < groups <= channels:
         raise Unsupported(f"{groups} groups of {channels} channels")
-    dtype = known(x)[0]
     flat = v.reshape(x, [sides[0], groups, -1])
     one, zero = np.ones(groups, dtype), np.zeros(groups, dtype)
     result = v.reshape(v.emit("InstanceNormalization", flat, one, zero, epsilon=epsilon), sides)
@@ -232,8 +223,7 @@ def _l2_normalise(v: OpContext) -> Value:
 def swap_last(v: OpContext, x: Value) -> Value:
     """`x` with its last two axes exchanged; vectors stay."""
     rank = len(v.sides(x))
-    order = [*range(rank - 2), rank - 1, rank - 2]
-    return x if rank < 2 else v.emit("Transpose", x, perm=order)
+    return x if rank < 2 else v.emit("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
 @op("matmul matmul_v2 bmm", "X Y")
@@ -244,11 +234,8 @@ def _matmul(v: OpContext) -> Value:
 
 def product_of(v: OpContext) -> Value:
     """The matrix product of X and Y, each with its last two axes exchanged first where that is asked for."""
-    x, y = v["X"], v["Y"]
-    if v.get("trans_x transpose_x transpose_X", False):
-        x = swap_last(v, x)
-    if v.get("trans_y transpose_y transpose_Y", False):
-        y = swap_last(v, y)
+    swap_x, swap_y = (v.get(f"trans_{s} transpose_{s} transpose_{s.upper()}") for s in "xy")
+    x, y = (swap_last(v, v[n]) if swap else v[n] for n, swap in (("X", swap_x), ("Y", swap_y)))
     return v.emit("MatMul", x, y)
 
 
@@ -271,8 +258,7 @@ def _flat(v: OpContext, x: Value, split: int) -> Value:
 
 @op("dropout", "X Seed P")
 def _dropout(v: OpContext) -> Value:
-    x = v["X"]
-    mode = v.get("dropout_implementation mode", "downgrade_in_infer")
+    x, mode = v["X"], v.get("dropout_implementation mode", "downgrade_in_infer")
     if mode == "upscale_in_train":
         return x
     if mode != "downgrade_in_infer":
@@ -286,10 +272,9 @@ def _fully_connected(v: OpContext) -> Value:
     x, columns = v["Input"], v.get("in_num_col_dims", 1)
     if v.type == "fc" and len(v.sides(x)) - columns != 1:
         x = _flat(v, x, columns)
-    result = v.emit("MatMul", x, v["W"])
+    result, activation = v.emit("MatMul", x, v["W"]), v.get("activation_type", "")
     if "Bias" in v:
         result = v.emit("Add", result, v["Bias"])
-    activation = v.get("activation_type", "")
     if activation not in ("", "relu"):
         raise Unsupported(f"activation {activation!r:.40}")
     return v.emit("Relu", result) if activation else result

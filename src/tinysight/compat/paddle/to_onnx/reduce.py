@@ -57,10 +57,8 @@ def _reduce_bool(v: OpContext) -> Value:
 
 @op("p_norm frobenius_norm", "X Axis")
 def _p_norm(v: OpContext) -> Value:
-    x = v["X"]
-    order = float(v.get("porder", 2.0)) if v.type == "p_norm" else 2.0
-    flat = v.get("asvector reduce_all", False)
-    axes = [] if flat else _axes(v) or [-1]
+    x, order = v["X"], float(v.get("porder", 2.0)) if v.type == "p_norm" else 2.0
+    axes = [] if v.get("asvector reduce_all", False) else _axes(v) or [-1]
     if order in (1, 2):
         return reduced(v, f"ReduceL{int(order)}", x, axes, _keep(v))
     if np.isinf(order):
@@ -72,15 +70,17 @@ def _p_norm(v: OpContext) -> Value:
 
 @op("arg_max argmax arg_min argmin", "X Axis")
 def _arg(v: OpContext) -> Value:
-    x = v["X"]
-    axis = int(v.scalar("axis", "Axis", -1))
-    keep = bool(v.get("keepdims", False))
-    if v.get("flatten", False):
-        x, axis = v.flat(x), 0
+    x, axis = _flattened(v)
     name = "ArgMax" if "max" in v.type else "ArgMin"
-    found = v.emit(name, x, axis=v.axis(axis, x), keepdims=int(keep))
-    wanted = v.get("dtype", "int64")
-    return v.cast(found, np.int32 if wanted in (2, "int32") else np.int64)
+    found = v.emit(name, x, axis=axis, keepdims=int(v.get("keepdims", False)))
+    return v.cast(found, np.int32 if v.get("dtype") in (2, "int32") else np.int64)
+
+
+def _flattened(v: OpContext) -> tuple[Value, int]:
+    """The input and its axis, or the input with one axis where that is asked for."""
+    if v.get("flatten", False):
+        return v.flat(v["X"]), 0
+    return v["X"], v.axis(int(v.scalar("axis", "Axis", -1)), v["X"])
 
 
 @op("top_k top_k_v2 topk", "X K", "Out Indices")
@@ -101,17 +101,14 @@ def _argsort(v: OpContext) -> list[Value]:
 
 @op("cumsum", "X Axis")
 def _cumsum(v: OpContext) -> Value:
-    x, axis = v["X"], int(v.scalar("axis", "Axis", -1))
-    if v.get("flatten", False):
-        x, axis = v.flat(x), 0
+    x, axis = _flattened(v)
     options = {name: int(v.get(name, False)) for name in ("exclusive", "reverse")}
-    return v.emit("CumSum", x, np.array(v.axis(axis, x)), **options)
+    return v.emit("CumSum", x, np.array(axis), **options)
 
 
 @op("gather", "X Index Axis")
 def _gather(v: OpContext) -> Value:
-    x, index = v["X"], v["Index"]
-    axis = int(v.scalar("axis", "Axis", 0))
+    x, index, axis = v["X"], v["Index"], int(v.scalar("axis", "Axis", 0))
     if len(v.sides(index)) == 2 and v.sides(index)[1] == 1:
         index = v.reshape(index, v.sides(index)[:1])
     return v.emit("Gather", x, index, axis=v.axis(axis, x))
@@ -158,8 +155,7 @@ def explicit_einsum(equation: str, ranks: Sequence[int]) -> str:
     if max(hidden) > len(spare):
         raise Unsupported(f"equation {equation!r:.60} with too many axes")
     dots = "".join(spare[: max(hidden)])
-    both = zip(parts, hidden, strict=True)
-    written = [part.replace("...", dots[len(dots) - n :]) for part, n in both]
+    written = (p.replace("...", dots[len(dots) - n :]) for p, n in zip(parts, hidden, strict=True))
     if not arrow:
         plain = "".join(parts).replace("...", "")
         result = "..." + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
@@ -176,7 +172,9 @@ def _repeat_interleave(v: OpContext) -> Value:
     return v.emit("Gather", x, np.repeat(np.arange(side), times), axis=axis)
 
 
-op("index_select", "X Index")(
-    lambda v: v.emit("Gather", v["X"], v["Index"], axis=v.own_axis(v["X"], 0, "dim axis"))
-)
+@op("index_select", "X Index")
+def _index_select(v: OpContext) -> Value:
+    return v.emit("Gather", v["X"], v["Index"], axis=v.own_axis(v["X"], 0, "dim axis"))
+
+
 op("gather_nd", "X Index")(lambda v: v.emit("GatherND", v["X"], v.cast(v["Index"], np.int64)))

@@ -12,8 +12,8 @@ from tinysight.graph.sides import Sym, as_vector, product
 
 @op("reshape reshape2 view_shape", "X Shape")
 def _reshape(v: OpContext) -> Value:
-    name = "dims" if v.type == "view_shape" else "shape"
-    x, target = v["X"], v.vector(name, "Shape", "ShapeTensor")
+    x, name = v["X"], "dims" if v.type == "view_shape" else "shape"
+    target = v.vector(name, "Shape", "ShapeTensor")
     if not isinstance(target, np.ndarray):
         return v.emit("Reshape", x, target)
     sides, old = target.tolist(), v.sides(x)
@@ -46,12 +46,10 @@ def _flatten_to_matrix(v: OpContext) -> Value:
 
 @op("squeeze squeeze2", "X AxesTensor")
 def _squeeze(v: OpContext) -> Value:
-    x = v["X"]
-    sides = v.sides(x)
-    given = v.has("axes") or "AxesTensor" in v
+    x, given = v["X"], v.has("axes") or "AxesTensor" in v
     axes = v.constants("axes", "AxesTensor", "AxesTensorList") if given else []
-    places = {v.axis(a, x) for a in axes} or set(range(len(sides)))
-    return v.reshape(x, [s for i, s in enumerate(sides) if not (i in places and s == 1)])
+    places = {v.axis(a, x) for a in axes} or {*range(len(v.sides(x)))}
+    return v.reshape(x, [s for i, s in enumerate(v.sides(x)) if s != 1 or i not in places])
 
 
 @op("unsqueeze unsqueeze2", "X AxesTensor")
@@ -67,8 +65,7 @@ def _unsqueeze(v: OpContext) -> Value:
 
 @op("transpose transpose2", "X")
 def _transpose(v: OpContext) -> Value:
-    x, order = v["X"], v.integers("perm axis")
-    order = [v.axis(i, x) for i in order]
+    x, order = v["X"], [v.axis(i, v["X"]) for i in v.integers("perm axis")]
     if sorted(order) != list(range(len(v.sides(x)))):
         raise Unsupported(f"order {order}")
     return x if order == sorted(order) else v.emit("Transpose", x, perm=order)
@@ -97,10 +94,9 @@ def _split(v: OpContext) -> list[Value]:
     given = v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")
     if given and not by_count:
         sections = v.constants("sections", "SectionsTensor", "SectionsTensorList")
-    axis = v.axis(axis, x)
+    axis, count = v.axis(axis, x), v.get("num", 1)
     side = v.side(x, axis)
     if not sections:
-        count = v.get("num", 1)
         if not 1 <= count <= side or side % count:
             raise Unsupported(f"{side} in {count} equal parts")
         sections = [side // count] * count
@@ -178,9 +174,9 @@ def _repeated(v: OpContext, times: Value) -> Value:
     x = v["X"]
     if not isinstance(times, np.ndarray):
         raise Unsupported("a number of repeats that depends on the input")
-    rank = max(len(times), len(v.sides(x)))
-    times = as_vector([1] * (rank - len(times)) + times.tolist())
-    x = v.reshape(x, [1] * (rank - len(v.sides(x))) + list(v.sides(x)))
+    missing = len(times) - len(v.sides(x))
+    times = as_vector([1] * -missing + times.tolist())
+    x = v.reshape(x, [1] * missing + list(v.sides(x)))
     return x if times.dtype != object and np.all(times == 1) else v.emit("Tile", x, times)
 
 
@@ -201,8 +197,7 @@ def _roll(v: OpContext, x: Value, axis: int, shift: int) -> Value:
         shift %= max(side, 1)
     if shift == 0:
         return x
-    parts = v.slice(x, axis, -shift, FAR), v.slice(x, axis, 0, -shift)
-    return v.emit("Concat", *parts, axis=axis)
+    return v.emit("Concat", v.slice(x, axis, -shift, FAR), v.slice(x, axis, 0, -shift), axis=axis)
 
 
 @op("flip reverse", "X")
@@ -229,7 +224,6 @@ def _broadcast_tensors(v: OpContext) -> list[Value]:
     return [v.emit("Expand", part, target) for part in parts]
 
 
-op("assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output", "X")(
-    lambda v: v["X"]
-)
+_COPIES = "assign assign_out share_data share_buffer memcpy memcpy_d2h memcpy_h2d shadow_output"
+op(_COPIES, "X")(lambda v: v["X"])
 op("shape shape64", "Input")(lambda v: shape_of(v["Input"]))

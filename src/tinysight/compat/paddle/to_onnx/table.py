@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,8 +26,7 @@ from tinysight.graph.sides import Side, Sym
 Translated: TypeAlias = Value | Sequence[Value]
 
 
-@dataclass(frozen=True)
-class Handler:
+class Handler(NamedTuple):
     """The translation of one operator, and the names of its numbered inputs and outputs."""
 
     function: Callable[[OpContext], Translated]
@@ -55,15 +53,13 @@ def op(names: str, inputs: str, outputs: str = "Out") -> Callable[[Translation],
 class OpContext:
     """One operator with its inputs resolved. Input names are those of the legacy form."""
 
-    def __init__(
-        self, graph: Graph, operator: Op, entry: Handler, values: Mapping[str, Any]
-    ) -> None:
-        self.graph, self.attributes = graph, operator.attributes
+    def __init__(self, graph: Graph, op: Op, entry: Handler, values: Mapping[str, Any]) -> None:
+        self.graph, self.attributes = graph, op.attributes
         # An underscore marks one that works in place, which makes no difference here.
-        self.type = operator.type if operator.type in TABLE else operator.type.rstrip("_")
+        self.type = op.type if op.type in TABLE else op.type.rstrip("_")
         self._inputs: dict[str, list[Any]] = {}
         numbered = {str(i): name for i, name in enumerate(entry.inputs)}
-        for slot, names in operator.inputs.items():
+        for slot, names in op.inputs.items():
             found: list[Any] = []
             for value in (values[n] for n in names):
                 found += value if isinstance(value, list) else [value]
@@ -115,9 +111,7 @@ class OpContext:
         """Integers given as a tensor, a list of tensors, or an attribute, in that order; int64, rank 1."""
         if tensor in self and len(self.all(tensor)) == 1:
             value = self[tensor]
-            if len(known(value)[1]) != 1:
-                value = self.flat(value)
-            return self.cast(value, np.int64)
+            return self.cast(value if len(known(value)[1]) == 1 else self.flat(value), np.int64)
         if parts := self.all(tensors) or self.all(tensor):
             one = np.array([1])
             vectors = [self.cast(self.emit("Reshape", part, one), np.int64) for part in parts]

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinysight.compat.paddle.folder import PaddleModel, read_paddle_inference
 from tinysight.compat.paddle.program import Op, Program
-from tinysight.compat.paddle.to_onnx import (  # noqa: F401 - importing a module fills the table
-    constants,
-    detect,
-    elementwise,
-    fused_ops,
-    image,
-    layers,
-    reduce,
-    shape_ops,
-)
 from tinysight.compat.paddle.to_onnx.table import TABLE, Handler, OpContext
 from tinysight.errors import WeightsError
 from tinysight.files import write_atomic
@@ -29,16 +20,16 @@ from tinysight.graph.builder import NONSENSE, Graph, GraphTensor, Unsupported
 from tinysight.graph.fuse import fuse
 from tinysight.graph.onnx_file import MAX_BYTES, OnnxModel
 
+for _name in "constants detect elementwise fused_ops image layers reduce shape_ops".split():  # noqa: SIM905
+    import_module(f"tinysight.compat.paddle.to_onnx.{_name}")  # fills the table
+
 _LISTS = ("builtin.combine", "builtin.split", "builtin.slice")
 _OUTPUTS = ("Out", "Output", "Y")
+_Names: TypeAlias = Sequence[str]
 
 
 def paddle_to_onnx(
-    folder: Path | str,
-    out: Path | None = None,
-    *,
-    inputs: Sequence[str] = (),
-    outputs: Sequence[str] = (),
+    folder: Path | str, out: Path | None = None, *, inputs: _Names = (), outputs: _Names = ()
 ) -> OnnxModel:
     """Translate an exported Paddle folder to ONNX, opset 18, the batch left open.
 
@@ -57,9 +48,7 @@ def paddle_to_onnx(
     return model
 
 
-def to_model(
-    paddle: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
-) -> OnnxModel:
+def to_model(paddle: PaddleModel, inputs: _Names = (), outputs: _Names = ()) -> OnnxModel:
     """As `paddle_to_onnx`, of a program and weights that were read already (or put together by hand)."""
     with np.errstate(all="ignore"):  # a weight may be anything
         graph = translate(paddle, inputs, outputs)
@@ -79,7 +68,7 @@ def covered(kind: str) -> Handler | None:
     return TABLE.get(kind) or TABLE.get(kind.rstrip("_"))
 
 
-def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Graph:
+def translate(model: PaddleModel, inputs: _Names = (), outputs: _Names = ()) -> Graph:
     """Translate a program with its weights.
 
     Args:
@@ -107,20 +96,19 @@ def translate(model: PaddleModel, inputs: Sequence[str] = (), outputs: Sequence[
             raise WeightsError(where, f"input {name}: {error}") from None
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
-            hint = "export the network in float32"
-            raise WeightsError(where, f"parameter {name} is bfloat16", hint)
+            raise WeightsError(where, f"parameter {name} is bfloat16", "export it in float32")
         values[value] = model.weights[name]
         graph.name_constant(values[value], name)
     for index, op in enumerate(ops):
         try:
             _one(graph, op, values)
         except Unsupported as error:
-            what = f"operator {index} ({op.type}): {error}"
-            raise WeightsError(where, what, "not covered") from None
+            at = f"operator {index} ({op.type})"
+            raise WeightsError(where, f"{at}: {error}", "not covered") from None
         except NONSENSE as error:
             why = f"cannot be translated: {type(error).__name__} {str(error)[:100]}"
             raise WeightsError(where, f"operator {index} ({op.type}) {why}") from None
-    _outputs(graph, program, values, outputs, where)
+    _outputs(graph, model, values, outputs)
     return graph
 
 
@@ -140,19 +128,15 @@ def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
     if missing := [name for name in used if name not in values]:
         raise Unsupported(f"reads {missing[0][:80]!r}, which nothing has made")
     outputs = {slot: names for slot, names in op.outputs.items() if names}
-    result: Any
     slots: tuple[str, ...] = ()
-    match op.type:
-        case "builtin.combine":
-            result = [[values[name] for name in used]]
-        case "builtin.split":
-            result = values[op.inputs["0"][0]]
-        case "builtin.slice":
-            result = values[op.inputs["0"][0]][int(op.attributes["index"])]
-        case _:
-            handler = covered(op.type)
-            assert handler is not None, "checked before"
-            result, slots = handler.function(OpContext(graph, op, handler, values)), handler.outputs
+    result: Any = [[values[name] for name in used]]  # builtin.combine
+    if op.type in ("builtin.split", "builtin.slice"):
+        whole = values[op.inputs["0"][0]]
+        result = whole if op.type == "builtin.split" else whole[int(op.attributes["index"])]
+    elif op.type != "builtin.combine":
+        handler = covered(op.type)
+        assert handler is not None, "checked before"
+        result, slots = handler.function(OpContext(graph, op, handler, values)), handler.outputs
     results = list(result) if isinstance(result, list) else [result]
     if "0" in op.outputs:  # numbered; those that nobody makes are statistics of training
         if isinstance(result, list) and len(op.outputs) == 1 and slots:
@@ -168,14 +152,13 @@ def _one(graph: Graph, op: Op, values: dict[str, Any]) -> None:
         values.update(zip(names, results, strict=True))
 
 
-def _outputs(
-    graph: Graph, program: Program, values: Mapping[str, Any], wishes: Sequence[str], where: str
-) -> None:
+def _outputs(graph: Graph, model: PaddleModel, values: dict[str, Any], wishes: _Names) -> None:
     taken = {tensor.name for tensor in graph.inputs}
-    for index, port in enumerate(program.outputs):
+    for index, port in enumerate(model.program.outputs):
         value = values.get(port.value)
         if not isinstance(value, np.ndarray | GraphTensor):
-            raise WeightsError(where, f"output {port.name} is not made by the program")
+            what = f"output {port.name} is not made by the program"
+            raise WeightsError(str(model.folder), what)
         if not isinstance(value, GraphTensor) or value.name in taken:
             value = graph.emit_identity(value)
         taken.add(value.name)
