@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
+from torch import Tensor
 
 from tinysight.errors import ConfigError, DataError
 from tinysight.registry import batch_transforms
@@ -23,7 +24,7 @@ from tinysight.registry import batch_transforms
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Mixed = tuple[torch.Tensor, torch.Tensor]
+Mixed = tuple[Tensor, Tensor]
 
 
 class BatchTransform(Protocol):
@@ -34,17 +35,15 @@ class BatchTransform(Protocol):
         """Its probability."""
         ...
 
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
+    def __call__(self, images: Tensor, targets: Tensor, rng: Generator, num_classes: int) -> Mixed:
         """New images (N, C, H, W) and targets (N, K) float32."""
         ...
 
 
 def apply_one(
     transforms: Sequence[BatchTransform],
-    images: torch.Tensor,
-    targets: torch.Tensor,
+    images: Tensor,
+    targets: Tensor,
     rng: Generator,
     num_classes: int,
 ) -> Mixed:
@@ -75,7 +74,7 @@ def apply_one(
     return images, soft(targets, num_classes)
 
 
-def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
+def soft(targets: Tensor, num_classes: int) -> Tensor:
     """Class ids (N,) as rows (N, K) float32 with a single 1; rows stay as they are.
 
     Raises:
@@ -96,18 +95,14 @@ def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
 class _Mixing:
     """Mixes each image with its partner, and their targets by the share of the image that stays."""
 
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
+    def __call__(self, images: Tensor, targets: Tensor, rng: Generator, num_classes: int) -> Mixed:
         """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
         rows = soft(targets, num_classes)
         partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
         mixed, share = self.mix(images, images[partners], rng)
         return mixed, rows * share + rows[partners] * (1 - share)
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images (N, C, H, W) with something of the `others`, and the share of theirs that stays."""
         raise NotImplementedError
 
@@ -128,9 +123,7 @@ class Mixup(_Mixing):
     alpha: Annotated[float, Gt(0)] = 1.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         share = float(rng.beta(self.alpha, self.alpha))
         mixed = images * share
@@ -155,9 +148,7 @@ class CutMix(_Mixing):
     alpha: Annotated[float, Gt(0)] = 0.2
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         height, width = images.shape[-2:]
         top, left, bottom, right = box(height, width, float(rng.beta(self.alpha, self.alpha)), rng)
@@ -194,9 +185,7 @@ class FMix(_Mixing):
     decay: Annotated[float, Ge(0)] = 3.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         height, width = images.shape[-2:]
         share = float(rng.beta(self.alpha, self.alpha))

@@ -53,6 +53,11 @@ class Form(NamedTuple):
         """The delimiter as bytes."""
         return self.delimiter.encode("utf-8") if self.delimiter else None
 
+    @property
+    def highest(self) -> int:
+        """The highest class id."""
+        return _MOST if self.num_classes is None else self.num_classes - 1
+
     def gathered(self) -> Gathered:
         """An empty list for labels of this form."""
         kind = target_of(self.target)
@@ -130,7 +135,7 @@ class ClassTarget(Target):
 
     def reader(self, form: Form) -> RowReader:
         ids = {name: i for i, name in enumerate(form.names)}
-        highest = _MOST if form.num_classes is None else form.num_classes - 1
+        highest = form.highest
 
         def read(path: bytes, cells: Sequence[str], into: Gathered) -> None:
             word = cells[0]
@@ -244,14 +249,13 @@ def _bad_label(text: str, form: Form) -> BadRow:
     if form.names and not text.lstrip("-").isdecimal():
         hint = f"known: {', '.join(form.names[:10])}"
         return BadRow(f"label {_short(text)} is no id and no label name", hint)
-    highest = _MOST if form.num_classes is None else form.num_classes - 1
     if not text.lstrip("-").isdecimal():
-        upto = "" if form.num_classes is None else f" from 0 to {highest}"
+        upto = "" if form.num_classes is None else f" from 0 to {form.highest}"
         return BadRow(f"label {_short(text)} is not a whole number{upto}")
     hint = f"correct it, or data.labels, which has {form.num_classes} names"
     if form.kind.open_set:
         hint = "set data.relabel: true to number those that occur"
-    return BadRow(f"label {_short(text, '')} is not one of 0 to {highest}", hint)
+    return BadRow(f"label {_short(text, '')} is not one of 0 to {form.highest}", hint)
 
 
 def _short(text: str, quote: str = "'") -> str:

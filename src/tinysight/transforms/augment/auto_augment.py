@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MEAN_COLOUR: Colour = (124, 116, 104)  # ImageNet's mean
 MID_GREY: Colour = (128, 128, 128)
+_Noisy: TypeAlias = "RandAugment | AutoAugment"
 # The order decides what a draw means, so it is that of the published code.
 _CHOICES = (
     "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add",
@@ -160,9 +161,8 @@ class AutoAugment(_FromPolicy):
 
     def __post_init__(self) -> None:
         if self.policy not in policies.POLICIES:
-            raise ValueError(
-                f"policy should be one of {', '.join(policies.POLICIES)}, got {self.policy!r}"
-            )
+            known = ", ".join(policies.POLICIES)
+            raise ValueError(f"policy should be one of {known}, got {self.policy!r}")
         super().__post_init__()
 
     def apply(self, image: Image, rng: Generator) -> Image:
@@ -171,22 +171,14 @@ class AutoAugment(_FromPolicy):
         for name, p, strength in policy[int(rng.integers(0, len(policy)))]:
             if p < 1 and rng.random() > p:
                 continue
-            level = (
-                policies.RISING["posterize"]
-                if name == "posterize_rising"
-                else policies.FALLING[name]
-            )
+            rising = name == "posterize_rising"
+            level = policies.RISING["posterize"] if rising else policies.FALLING[name]
             image = _step(image, level, strength, self, rng, self.deviation)
         return image
 
 
 def _step(
-    image: Image,
-    level: Level,
-    magnitude: float,
-    settings: RandAugment | AutoAugment,
-    rng: Generator,
-    deviation: float,
+    image: Image, level: Level, magnitude: float, of: _Noisy, rng: Generator, deviation: float
 ) -> Image:
     """One operation; draws its strength, its sign, and the interpolation where there is one."""
     if deviation > 0:
@@ -195,10 +187,10 @@ def _step(
     if level.signed and rng.random() > 0.5:
         value = -value
     value += level.centre
-    filter_: Filter = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
-    if settings.interpolation == "random" and level.operation in policies.MOVES:
+    filter_: Filter = "bilinear" if of.interpolation == "bilinear" else "bicubic"
+    if of.interpolation == "random" and level.operation in policies.MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
-    return OPERATIONS[level.operation](image, value, filter_, settings.fill)
+    return OPERATIONS[level.operation](image, value, filter_, of.fill)
 
 
 _SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y")
