@@ -58,10 +58,10 @@ class Form(NamedTuple):
         """The highest class id."""
         return _MOST if self.num_classes is None else self.num_classes - 1
 
-    def gathered(self) -> Gathered:
-        """An empty list for labels of this form."""
+    def gathered(self, limit: int | None = None) -> Gathered:
+        """An empty list for labels of this form, of which `limit` images are kept."""
         kind = target_of(self.target)
-        return Gathered((self.num_classes or 0) if kind.wide else None, kind.typecode)
+        return Gathered((self.num_classes or 0) if kind.wide else None, kind.typecode, limit)
 
 
 class Target:
@@ -172,8 +172,8 @@ class IdentityTarget(ClassTarget):
     def split(self, line: bytes, form: Form, count: int) -> Row:
         path, *cells = line.rsplit(form.separator, count)
         if len(cells) < count or not all(cell.strip().isdigit() for cell in cells):
-            words = "an identity" + (" and a camera" if count == 2 else "")
-            what = f"expected a path, {words}, as the first line has"
+            words = "a path, an identity" + (" and a camera" if count == 2 else "")
+            what = f"expected {words}, as the first line has"
             raise BadRow(what, "a line is `path id [camera]`")
         return path.strip(), [cell.strip().decode() for cell in cells]
 
@@ -200,8 +200,8 @@ class MultilabelTarget(Target):
             values = cells if len(cells) > 1 else [v.strip() for v in cells[0].split(",")]
             known = into.num_labels or len(values)
             if len(values) != known:
-                what = f"expected {known} labels, got {len(values)}"
-                raise BadRow(what, "one for each name in data.labels")
+                hint = "one for each name in data.labels"
+                raise BadRow(f"expected {known} labels, got {len(values)}", hint)
             if any(value not in ("0", "1") for value in values):
                 what = f"labels {_short(','.join(values))} are not 0 or 1 each"
                 raise BadRow(what, "a line is `path<tab>0,1,0`")

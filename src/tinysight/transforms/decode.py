@@ -105,12 +105,11 @@ def _pixels(
             image = decode_jpeg(header.data, header.width, header.height, by)
         else:
             image = _by_opencv(header.data, header.width, header.height)
-    except cv2.error as error:
-        what = f"OpenCV cannot decode this {header.format}: {error.err}"
-        raise ImageError(where, what) from error
+    except cv2.error as e:
+        raise ImageError(where, f"OpenCV cannot decode this {header.format}: {e.err}") from e
     if image is None:
-        hint = "copy or download the file again"
-        raise ImageError(where, f"the {header.format} is damaged", hint)
+        what = f"the {header.format} is damaged"
+        raise ImageError(where, what, "copy or download the file again")
     return image
 
 

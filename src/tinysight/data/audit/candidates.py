@@ -18,7 +18,7 @@ time grows with n ** 1.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from tinysight.concurrency import ordered_map
-from tinysight.data.audit.inspect import THUMB
+from tinysight.data.audit.inspect import THUMB, Progress
 
 WINDOWS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))  # shares of an axis
 _CORNERS = ((0.0, 0.4), (0.6, 1.0))
@@ -76,12 +76,10 @@ def describe(thumbs: np.ndarray) -> Described:
     return Described(_parts(even, WINDOWS, 1.0), _parts(grey, _CORNERS, 50.0))
 
 
-def candidates(
-    described: Described, threads: int, progress: Callable[[int], None] | None = None
-) -> Iterator[Candidate]:
+def candidates(described: Described, threads: int, tell: Progress = None) -> Iterator[Candidate]:
     """The pairs that are worth a closer look; a pair may come more than once.
 
-    `progress` is called with the number of images that were compared with the others.
+    `tell` is called with the number of images that were compared with the others.
     """
     jobs = (
         (rows[start : start + _ROWS], columns)
@@ -91,8 +89,8 @@ def candidates(
     work = ordered_map(lambda job: _alike(described, *job), jobs, threads, threads)
     for done, found in enumerate(work, 1):
         yield from found
-        if progress:
-            progress(min(done * _ROWS, len(described.windows)))
+        if tell:
+            tell(min(done * _ROWS, len(described.windows)))
 
 
 def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[Candidate]:
@@ -102,10 +100,9 @@ def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[
     corner = window.copy()
     for start in range(0, len(columns), _COLUMNS):
         some = slice(start, start + _COLUMNS)
-        _compare_windows(
-            described.windows[rows], described.windows[columns[some], 0], window[:, some]
-        )
-        _compare_corners(described.corners[rows], described.corners[columns[some]], corner[:, some])
+        windows, corners = described.windows, described.corners
+        _compare_windows(windows[rows], windows[columns[some], 0], window[:, some])
+        _compare_corners(corners[rows], corners[columns[some]], corner[:, some])
     for score, limit, of_windows in ((window, _ALIKE_WINDOW, True), (corner, _ALIKE_CORNER, False)):
         score[rows[:, None] == columns] = -1
         for i in range(len(rows)):
@@ -113,9 +110,8 @@ def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[
             if len(near) > _MOST:
                 near = near[np.argsort(-score[i, near], kind="stable")[:_MOST]]
             a = int(rows[i])
-            found += [
-                Candidate(a, int(b), *_how(described, a, int(b), of_windows)) for b in columns[near]
-            ]
+            for b in columns[near].tolist():
+                found.append(Candidate(a, b, *_how(described, a, b, of_windows)))
     return found
 
 
@@ -140,9 +136,8 @@ def _compare_corners(parts: np.ndarray, others: np.ndarray, best: np.ndarray) ->
     columns = [np.ascontiguousarray(others[:, k].T) for k in range(others.shape[1])]
     for flip, mirror in enumerate(_MIRROR):
         signs = np.repeat(_SIGNS[flip], size)
-        one, two, three, four = (
-            _product(parts[:, k] * signs, columns[mirror[k]]) for k in range(len(mirror))
-        )
+        each = (_product(parts[:, k] * signs, columns[m]) for k, m in enumerate(mirror))
+        one, two, three, four = each
         high, low = np.maximum(one, two), np.minimum(one, two)
         top, bottom = np.maximum(three, four), np.minimum(three, four)
         np.maximum(np.minimum(high, top), np.maximum(low, bottom), out=low)

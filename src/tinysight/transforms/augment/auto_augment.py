@@ -30,10 +30,10 @@ MID_GREY: Colour = (128, 128, 128)
 _Noisy: TypeAlias = "RandAugment | AutoAugment"
 # The order decides what a draw means, so it is that of the published code.
 _CHOICES = (
-    "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add",
-    "color", "contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x",
-    "translate_y",
-)  # fmt: skip
+    *("autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add"),
+    *FACTORS,
+    *policies.MOVES[1:],
+)
 # `w0`, the only set there is: how often each choice comes, without repeating one.
 _WEIGHTS = (0.025, 0.005, 0, 0.3, 0, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2, 0.2, 0.1, 0.1)
 _SHARES = np.array(_WEIGHTS) / np.array(_WEIGHTS).sum()
@@ -79,9 +79,8 @@ def parse_spec(spec: str) -> Strength:
         raise ValueError(f"w should be 0, got {weights:g} in {spec!r}")
     if not 1 <= operations <= (np.inf if weights is None else np.count_nonzero(_WEIGHTS)):
         raise ValueError(f"n should be at least 1{'' if weights is None else ' and at most 13'}")
-    deviation, rising = found.get("mstd", 0.0), bool(found.get("inc"))
-    set_ = None if weights is None else 0
-    return Strength(int(magnitude), int(operations), deviation, rising, set_)
+    which, rising = None if weights is None else 0, bool(found.get("inc"))
+    return Strength(int(magnitude), int(operations), found.get("mstd", 0.0), rising, which)
 
 
 class _FromPolicy(RandomTransform):
@@ -193,13 +192,13 @@ def _step(
     return OPERATIONS[level.operation](image, value, filter_, of.fill)
 
 
-_SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y")
+_SIGNED = policies.MOVES[1:]  # all but the rotation
 _LARGEST = {"shear": 0.3, "translate": 150 / 331, "rotate": 30.0, **dict.fromkeys(FACTORS, 0.9)}
 _RANGES = {"posterize": (8.0, 4.0), "solarize": (256.0, 0.0)}  # those that do not begin at 0
 _CLASSIC_CHOICES = (
-    "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "color", "posterize", "solarize",
-    "contrast", "sharpness", "brightness", "autocontrast", "equalize", "invert",
-)  # fmt: skip
+    *(*_SIGNED, "rotate", "color", "posterize", "solarize", "contrast", "sharpness"),
+    *("brightness", "autocontrast", "equalize", "invert"),
+)
 
 
 def _largest(name: str) -> float:

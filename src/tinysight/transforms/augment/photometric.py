@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 _VALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
-_VECTORS = np.array(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
-)  # of ImageNet's colours on a scale of 0 to 1; AlexNet, 2012
+# Of ImageNet's colours on a scale of 0 to 1; AlexNet, 2012
+_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+_VECTORS = np.array(_AXES, np.float32)
 
 
 @transforms.register("random_brightness_contrast")
