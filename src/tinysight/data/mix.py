@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -27,17 +27,25 @@ if TYPE_CHECKING:
 Mixed = tuple[Tensor, Tensor]
 
 
-class BatchTransform(Protocol):
-    """What `batch_transforms.build` makes."""
+class BatchTransform:
+    """Mixes each image with its partner, and their targets by the share of the image that stays.
 
-    @property
-    def p(self) -> float:
-        """Its probability."""
-        ...
+    Attributes:
+        p: probability, per batch.
+    """
+
+    p: float
 
     def __call__(self, images: Tensor, targets: Tensor, rng: Generator, num_classes: int) -> Mixed:
-        """New images (N, C, H, W) and targets (N, K) float32."""
-        ...
+        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows = soft(targets, num_classes)
+        partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+        mixed, share = self.mix(images, images[partners], rng)
+        return mixed, rows * share + rows[partners] * (1 - share)
+
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
+        """Images (N, C, H, W) with something of the `others`, and the share of theirs that stays."""
+        raise NotImplementedError
 
 
 def apply_one(
@@ -92,24 +100,9 @@ def soft(targets: Tensor, num_classes: int) -> Tensor:
     return rows.scatter_(1, targets.long()[:, None], 1.0)
 
 
-class _Mixing:
-    """Mixes each image with its partner, and their targets by the share of the image that stays."""
-
-    def __call__(self, images: Tensor, targets: Tensor, rng: Generator, num_classes: int) -> Mixed:
-        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
-        rows = soft(targets, num_classes)
-        partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
-        mixed, share = self.mix(images, images[partners], rng)
-        return mixed, rows * share + rows[partners] * (1 - share)
-
-    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
-        """Images (N, C, H, W) with something of the `others`, and the share of theirs that stays."""
-        raise NotImplementedError
-
-
 @batch_transforms.register("mixup")
 @dataclass(frozen=True)
-class Mixup(_Mixing):
+class Mixup(BatchTransform):
     """Add each image and its partner, weighted by a share drawn from Beta(alpha, alpha).
 
     Source: arXiv 1710.09412; as PaddleClas' MixupOperator, with equal results for equal draws
@@ -133,7 +126,7 @@ class Mixup(_Mixing):
 
 @batch_transforms.register("cutmix")
 @dataclass(frozen=True)
-class CutMix(_Mixing):
+class CutMix(BatchTransform):
     """Replace a rectangle by the partner's; labels mix by the area that was replaced.
 
     The rectangle has the image's proportions, a middle drawn uniformly, and is cut at the border.
@@ -168,7 +161,7 @@ def box(height: int, width: int, share: float, rng: Generator) -> tuple[int, int
 
 @batch_transforms.register("fmix")
 @dataclass(frozen=True)
-class FMix(_Mixing):
+class FMix(BatchTransform):
     """Replace irregular patches by the partner's; labels mix by the area that was replaced.
 
     The patches are where random noise, with its high frequencies damped, is low. Source: arXiv

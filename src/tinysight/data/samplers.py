@@ -94,7 +94,16 @@ class Weighted(Sampler):
 
     def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list, (N,)."""
-        chance = _chances(labels, np.array(self.weights, np.float64), self.background)
+        weights = np.array(self.weights, np.float64)
+        classes = labels.shape[1] if has_many(labels) else int(labels.max(initial=0)) + 1
+        if len(weights) < classes:
+            what = f"{len(weights)} weights for {classes} classes"
+            raise ConfigError("data.sampler.weights", what, "give one for each class, by id")
+        if has_many(labels):
+            own, known = ((labels > 0) * weights[:classes]).max(axis=1), (labels > 0).any(axis=1)
+        else:
+            own, known = weights[labels], labels >= 0
+        chance = np.where(known, own, self.background)
         if not chance.any():
             raise ConfigError("data.sampler.weights", "every image has a weight of 0")
         return rng.choice(len(labels), len(labels), p=chance / chance.sum())
@@ -152,20 +161,6 @@ class PerIdentity(Sampler):
                 if left + 1:
                     heapq.heappush(heap, (left + 1, rng.random(), i))
         return [found[i] for i in rng.permutation(len(found))]
-
-
-def _chances(labels: np.ndarray, weights: np.ndarray, background: float) -> np.ndarray:
-    """The weight of each image, (N,)."""
-    classes = labels.shape[1] if has_many(labels) else int(labels.max(initial=0)) + 1
-    if len(weights) < classes:
-        what = f"{len(weights)} weights for {classes} classes"
-        raise ConfigError("data.sampler.weights", what, "give one for each class, by id")
-    if has_many(labels):
-        own, known = ((labels > 0) * weights[:classes]).max(axis=1), (labels > 0).any(axis=1)
-    else:
-        own, known = weights[labels], labels >= 0
-    chance: np.ndarray = np.where(known, own, background)
-    return chance
 
 
 def _apportion(shares: np.ndarray, total: int) -> np.ndarray:

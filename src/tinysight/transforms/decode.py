@@ -119,8 +119,7 @@ def _by_opencv(data: bytes, width: int, height: int, flags: int = cv2.IMREAD_COL
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.shape != (height, width, 3):
         return None
-    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return rgb
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
 def denominator(size: tuple[int, int], min_size: tuple[int, int]) -> int:
@@ -192,5 +191,4 @@ _UPRIGHT = {
 
 def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
-    turned: Image = _UPRIGHT.get(orientation, lambda given: given)(image)
-    return turned
+    return np.asarray(_UPRIGHT.get(orientation, lambda given: given)(image))

@@ -150,8 +150,7 @@ def _product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     NumPy's shares it out among threads of its own, which on a busy machine wait for each other a
     hundred times longer than the product takes.
     """
-    product: np.ndarray = cv2.gemm(rows, columns, 1, None, 0)
-    return product
+    return np.asarray(cv2.gemm(rows, columns, 1, None, 0))
 
 
 def _how(described: Described, a: int, b: int, of_windows: bool) -> tuple[int, int]:
@@ -187,8 +186,7 @@ def _even(image: np.ndarray) -> np.ndarray:
     """`image` with its large-scale brightness and contrast taken out."""
     mean = cv2.GaussianBlur(image, (0, 0), 10)
     spread = cv2.GaussianBlur(image * image, (0, 0), 10) - mean * mean
-    even: np.ndarray = (image - mean) / np.sqrt(spread.clip(0) + 100)
-    return even
+    return np.asarray((image - mean) / np.sqrt(spread.clip(0) + 100))
 
 
 def _parts(images: np.ndarray, shares: tuple[tuple[float, float], ...], least: float) -> np.ndarray:
@@ -200,8 +198,7 @@ def _parts(images: np.ndarray, shares: tuple[tuple[float, float], ...], least: f
     parts = (found * np.hypot(u, v).astype(np.float32)).reshape(count, k * k, f * f)
     parts = parts[:, :, np.argsort((u % 2 * 2 + v % 2).ravel(), kind="stable")]
     length = np.linalg.norm(parts, axis=2, keepdims=True)
-    described: np.ndarray = np.divide(parts, length, out=np.zeros_like(parts), where=length > least)
-    return described
+    return np.asarray(np.divide(parts, length, out=np.zeros_like(parts), where=length > least))
 
 
 @lru_cache(maxsize=2)

@@ -146,8 +146,7 @@ class PcaLighting(RandomTransform):
             raise bad_image("needs three channels of float pixels", "put normalize before")
         draw = rng.normal(0.0, self.deviation, 3).astype(np.float32)
         shift = (_VECTORS * draw * _VALUES).sum(axis=1)
-        shifted: Image = (image + shift).astype(image.dtype)
-        return shifted
+        return np.asarray((image + shift).astype(image.dtype))
 
 
 def jpeg(image: Image, quality: int) -> Image:
