@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tinysight.tasks.base import target_of
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Split
 
+Bad: TypeAlias = "list[BadLines] | None"  # takes the bad lines
 __all__ = ["Sample", "SampleList", "read_list", "read_split"]
 
 
@@ -35,7 +36,7 @@ def read_list(
     *,
     target: str = "class",
     names: Sequence[str] = (),
-    bad: list[BadLines] | None = None,
+    bad: Bad = None,
 ) -> SampleList:
     """Read one list file in UTF-8: an image a line, or a `.csv` file whose header names columns.
 
@@ -57,12 +58,12 @@ def read_list(
             and lines, the first ten of a kind.
     """
     form = Form(target, num_classes, delimiter, names=names)
-    into = form.gathered()
-    _read(Path(path), Path(root), form, into, limit, bad)
+    into = form.gathered(limit)
+    _read(Path(path), Path(root), form, into, bad)
     return _some(into)
 
 
-def read_split(data: Data, split: Split, bad: list[BadLines] | None = None) -> SampleList:
+def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
     """The images of one of a recipe's splits: its lists in order, or its folder.
 
     With several roots, list `i` belongs to root `i`, the unlabelled ones after the others; with one
@@ -91,19 +92,16 @@ def occurring_ids(data: Data) -> np.ndarray:
 
 
 def _read_split(
-    data: Data,
-    split: Split,
-    num_classes: int | None = None,
-    names: Sequence[str] = (),
-    bad: list[BadLines] | None = None,
+    data: Data, split: Split, count: int | None = None, names: Sequence[str] = (), bad: Bad = None
 ) -> SampleList:
-    limit, places = split.limit, roots(data, split)
+    """The images of a split; `count` is the number of classes, as in `read_list`."""
+    places = roots(data, split)
     lists = (split.list,) if isinstance(split.list, str) else split.list or ()
     wanted = len(lists) + len(split.unlabelled)
     if not lists and split.folder is None:
         raise ConfigError("data", "a split needs `list` or `folder`")
-    form = Form(split.target or data.target, num_classes, data.delimiter, names=names)
-    into = form.gathered()
+    form = Form(split.target or data.target, count, data.delimiter, names=names)
+    into = form.gathered(split.limit)
     if split.folder is not None:
         read_folder(places[0] / split.folder, form, into)
     if 1 < len(places) < wanted:
@@ -114,29 +112,22 @@ def _read_split(
         if i >= len(lists) and (root / name).is_dir():
             read_folder(root / name, of_list, into)
         else:
-            _read(root / name, root, of_list, into, limit, bad)
-    return _some(into, limit)
+            _read(root / name, root, of_list, into, bad)
+    return _some(into)
 
 
-def _some(into: Gathered, limit: int | None = None) -> SampleList:
+def _some(into: Gathered) -> SampleList:
     if not len(into):
         hint = "a line is `path label`"
         raise DataError(str(into.sections[0].source), "no images in this list file", hint)
-    return into.done(limit)
+    return into.done()
 
 
-def _read(
-    path: Path,
-    root: Path,
-    form: Form,
-    into: Gathered,
-    limit: int | None,
-    bad: list[BadLines] | None,
-) -> None:
+def _read(path: Path, root: Path, form: Form, into: Gathered, bad: Bad) -> None:
     """Add one list file."""
     into.begin(path, root, 2 if is_csv(path) else 1)
     try:
-        found = read_rows(path, form, into, limit)
+        found = read_rows(path, form, into)
     except FileNotFoundError:
         raise _missing(path, root) from None
     except OSError as error:
@@ -144,7 +135,7 @@ def _read(
     if found.count and bad is None:
         problems = found.problems()
         raise DataError.of(str(path), problems) if problems[1:] else DataError(*problems[0])
-    if found.count and bad is not None:
+    if bad is not None and found.count:
         bad.append(found)
 
 

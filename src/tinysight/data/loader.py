@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tinysight.data.lists import SampleList
@@ -43,8 +44,8 @@ class Batch(NamedTuple):
     (index in the list, reason). `failure` is set when something other than an image is wrong.
     """
 
-    images: torch.Tensor
-    targets: torch.Tensor
+    images: Tensor
+    targets: Tensor
     unreadable: tuple[tuple[int, str], ...]
     failure: Problem | None = None
 
@@ -140,9 +141,7 @@ class TrainingBatches(Dataset[Batch]):
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
         return Batch(pixels, truth, tuple(unreadable))
 
-    def _mixed(
-        self, number: int, images: torch.Tensor, labels: Sequence[Any]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mixed(self, number: int, images: Tensor, labels: Sequence[Any]) -> tuple[Tensor, Tensor]:
         values = np.asarray(labels)
         continuous = has_many(values) or values.dtype.kind == "f"
         targets = torch.from_numpy(values.astype(np.float32 if continuous else np.int64))
@@ -236,10 +235,9 @@ def _fits_shared_memory(dataset: TrainingBatches, workers: int) -> bool:
     if not _SHARED.is_dir():
         return True
     try:
-        shape = dataset.transforms.output_shape()
+        one = (dataset.batch_size + 1) * math.prod(dataset.transforms.output_shape()) * 4
     except ConfigError:  # it depends on the images
         return False
-    one = (dataset.batch_size + 1) * math.prod(shape) * 4
     return shutil.disk_usage(_SHARED).free > workers * _IN_FLIGHT * one
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
+from torch import Tensor
 
 from tinysight.errors import ConfigError, DataError
 from tinysight.registry import batch_transforms
@@ -23,28 +24,34 @@ from tinysight.registry import batch_transforms
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Mixed = tuple[torch.Tensor, torch.Tensor]
+Mixed = tuple[Tensor, Tensor]
 
 
-class BatchTransform(Protocol):
-    """What `batch_transforms.build` makes."""
+class BatchTransform:
+    """Mixes each image with its partner, and their targets by the share of the image that stays.
 
-    @property
-    def p(self) -> float:
-        """Its probability."""
-        ...
+    Attributes:
+        p: probability, per batch.
+    """
 
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
-        """New images (N, C, H, W) and targets (N, K) float32."""
-        ...
+    p: float
+
+    def __call__(self, images: Tensor, targets: Tensor, rng: Generator, num_classes: int) -> Mixed:
+        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows = soft(targets, num_classes)
+        partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+        mixed, share = self.mix(images, images[partners], rng)
+        return mixed, rows * share + rows[partners] * (1 - share)
+
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
+        """Images (N, C, H, W) with something of the `others`, and the share of theirs that stays."""
+        raise NotImplementedError
 
 
 def apply_one(
     transforms: Sequence[BatchTransform],
-    images: torch.Tensor,
-    targets: torch.Tensor,
+    images: Tensor,
+    targets: Tensor,
     rng: Generator,
     num_classes: int,
 ) -> Mixed:
@@ -75,7 +82,7 @@ def apply_one(
     return images, soft(targets, num_classes)
 
 
-def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
+def soft(targets: Tensor, num_classes: int) -> Tensor:
     """Class ids (N,) as rows (N, K) float32 with a single 1; rows stay as they are.
 
     Raises:
@@ -93,28 +100,9 @@ def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
     return rows.scatter_(1, targets.long()[:, None], 1.0)
 
 
-class _Mixing:
-    """Mixes each image with its partner, and their targets by the share of the image that stays."""
-
-    def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: Generator, num_classes: int
-    ) -> Mixed:
-        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
-        rows = soft(targets, num_classes)
-        partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
-        mixed, share = self.mix(images, images[partners], rng)
-        return mixed, rows * share + rows[partners] * (1 - share)
-
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
-        """Images (N, C, H, W) with something of the `others`, and the share of theirs that stays."""
-        raise NotImplementedError
-
-
 @batch_transforms.register("mixup")
 @dataclass(frozen=True)
-class Mixup(_Mixing):
+class Mixup(BatchTransform):
     """Add each image and its partner, weighted by a share drawn from Beta(alpha, alpha).
 
     Source: arXiv 1710.09412; as PaddleClas' MixupOperator, with equal results for equal draws
@@ -128,9 +116,7 @@ class Mixup(_Mixing):
     alpha: Annotated[float, Gt(0)] = 1.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         share = float(rng.beta(self.alpha, self.alpha))
         mixed = images * share
@@ -140,7 +126,7 @@ class Mixup(_Mixing):
 
 @batch_transforms.register("cutmix")
 @dataclass(frozen=True)
-class CutMix(_Mixing):
+class CutMix(BatchTransform):
     """Replace a rectangle by the partner's; labels mix by the area that was replaced.
 
     The rectangle has the image's proportions, a middle drawn uniformly, and is cut at the border.
@@ -155,9 +141,7 @@ class CutMix(_Mixing):
     alpha: Annotated[float, Gt(0)] = 0.2
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         height, width = images.shape[-2:]
         top, left, bottom, right = box(height, width, float(rng.beta(self.alpha, self.alpha)), rng)
@@ -177,7 +161,7 @@ def box(height: int, width: int, share: float, rng: Generator) -> tuple[int, int
 
 @batch_transforms.register("fmix")
 @dataclass(frozen=True)
-class FMix(_Mixing):
+class FMix(BatchTransform):
     """Replace irregular patches by the partner's; labels mix by the area that was replaced.
 
     The patches are where random noise, with its high frequencies damped, is low. Source: arXiv
@@ -194,9 +178,7 @@ class FMix(_Mixing):
     decay: Annotated[float, Ge(0)] = 3.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def mix(
-        self, images: torch.Tensor, others: torch.Tensor, rng: Generator
-    ) -> tuple[torch.Tensor, float]:
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         height, width = images.shape[-2:]
         share = float(rng.beta(self.alpha, self.alpha))

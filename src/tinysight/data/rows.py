@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tinysight.data.samples import Gathered
-from tinysight.data.targets import BadRow, Form, Row
+from tinysight.data.targets import BadRow, ClassTarget, Form, Row
 from tinysight.errors import DataError, Problem
 
 _Parsed: TypeAlias = "tuple[Iterator[tuple[int, Any]], Callable[[Any], Row]]"  # by line; a parser
@@ -50,7 +50,7 @@ class BadLines:
         return problems
 
 
-def read_rows(path: Path, form: Form, into: Gathered, limit: int | None) -> BadLines:
+def read_rows(path: Path, form: Form, into: Gathered) -> BadLines:
     """Add the images of a list file to `into`, which has begun its section.
 
     A `.csv` file has a header row that names a column of paths and one of labels: ids or label names. For several
@@ -59,8 +59,7 @@ def read_rows(path: Path, form: Form, into: Gathered, limit: int | None) -> BadL
     Args:
         path: list file.
         form: what a line is expected to say.
-        into: images so far.
-        limit: largest number of images in `into`; None: no limit.
+        into: images so far; nothing is read beyond its limit.
 
     Returns:
         The rows that cannot be read.
@@ -69,7 +68,7 @@ def read_rows(path: Path, form: Form, into: Gathered, limit: int | None) -> BadL
         DataError: a CSV file is not UTF-8, lacks a column, or has quotes that are not closed.
         OSError: the file cannot be read.
     """
-    bad, due = BadLines(path), into.sections[-1].line
+    bad, due, limit = BadLines(path), into.sections[-1].line, into.limit
     with path.open("rb") as file:
         if is_csv(path):
             rows, parse = _csv_rows(path, file.read(), form)
@@ -77,12 +76,20 @@ def read_rows(path: Path, form: Form, into: Gathered, limit: int | None) -> BadL
             form = form._replace(names=())  # a line of text has ids
             rows, parse = _text_rows(file, form)
         add = form.kind.reader(form)
+        plain = type(form.kind) is ClassTarget and not (is_csv(path) or form.separator)
+        ends = form.highest + 1 if plain else 0
         for number, row in rows:
             if limit is not None and len(into) >= limit:
                 break
             if number != due:  # a bad row before, a blank row, or a value of several lines
                 into.gap(number)
             due = number + 1
+            if ends:  # a plain `path label` line, as nearly all are, in a third of the time
+                start, *word = row.rsplit(None, 1) or [b""]
+                known = word and word[0].isdigit() and len(word[0]) < 10 and start[-1:].isalpha()
+                if known and row.isascii() and b"\0" not in row and (label := int(word[0])) < ends:
+                    into.add(start.strip(), label)
+                    continue
             try:
                 image, cells = parse(row)
                 if not image or b"\0" in image:
@@ -120,8 +127,10 @@ def _text_rows(lines: Iterable[bytes], form: Form) -> _Parsed:
         nonlocal count
         if not line:
             raise BadRow("blank line", "remove it")
-        if (not line.isascii() or b"\0" in line) and not _is_text(line):
-            raise BadRow("not UTF-8 text", "save the list file as UTF-8")
+        try:
+            line.replace(b"\0", b"\xff").decode("utf-8")  # a NUL is no text either
+        except UnicodeDecodeError:
+            raise BadRow("not UTF-8 text", "save the list file as UTF-8") from None
         count = count or kind.count_cells(line, form)
         return kind.split(line, form, count)
 
@@ -151,8 +160,8 @@ def _csv_rows(path: Path, data: bytes, form: Form) -> _Parsed:
 
     def parse(row: Sequence[str]) -> Row:
         if len(row) != len(header):
-            what = f"expected {len(header)} columns, got {len(row)}"
-            raise BadRow(what, "put quotes around a value that contains the delimiter")
+            hint = "put quotes around a value that contains the delimiter"
+            raise BadRow(f"expected {len(header)} columns, got {len(row)}", hint)
         return row[column].encode("utf-8"), [row[i] for i in labels]
 
     numbered = rows()
@@ -166,28 +175,18 @@ def _columns(path: Path, header: Sequence[str], form: Form) -> tuple[int, list[i
     places = {name: i for i, name in enumerate(header)}
     folded = {name.lower(): i for i, name in reversed(list(enumerate(header)))}
 
-    def find(names: Sequence[str]) -> list[int]:
-        return [folded[name] for name in names if name in folded][:1]
-
-    def one(names: Sequence[str], what: str) -> list[int]:
-        if not (found := find(names)):
+    def find(names: Sequence[str], needed: str = "") -> list[int]:
+        found = [folded[name] for name in names if name in folded][:1]
+        if needed and names and not found:
             have = ", ".join(map(repr, folded)) or "none"
             hint = f"the first row names the columns; one of them should be {', '.join(names)}"
-            raise DataError(f"{path}:1", f"no column of {what} (columns: {have})", hint)
+            raise DataError(f"{path}:1", f"no column of {needed} (columns: {have})", hint)
         return found
 
-    kind, (column,) = form.kind, one(_PATH, "paths")
+    kind, (column,) = form.kind, find(_PATH, "paths")
     if kind.wide and form.names and all(name in places for name in form.names):
         return column, [places[name] for name in form.names]
-    labels = one(kind.columns, "labels") if kind.columns else []
-    return column, labels + find(kind.more_columns)
-
-
-def _is_text(line: bytes) -> bool:
-    try:
-        return "\0" not in line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
+    return column, find(kind.columns, "labels") + find(kind.more_columns)
 
 
 def _delimiter_hint(line: bytes | list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, MinLen
+from numpy.random import Generator
 
 from tinysight.data.samples import has_many
 from tinysight.errors import ConfigError
@@ -24,13 +25,11 @@ class Sampler:
     whole_identities: ClassVar[bool] = False
     """Whether processes that share a batch may not divide the images of one label, which are neighbours in it."""
 
-    def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list in the order of the epoch; labels are (N,) or (N, K)."""
         raise NotImplementedError
 
-    def batches(
-        self, labels: np.ndarray, batch_size: int, rng: np.random.Generator
-    ) -> list[np.ndarray]:
+    def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
         """Places in the list of the images of each batch.
 
         The last batch may be smaller than the others; if it would hold a single image, which batch normalisation
@@ -48,7 +47,7 @@ class Sampler:
 class Shuffle(Sampler):
     """Each image once, in an order of its own every epoch."""
 
-    def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list, (N,)."""
         return rng.permutation(len(labels))
 
@@ -67,7 +66,7 @@ class Balanced(Sampler):
 
     power: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list, (N,)."""
         if has_many(labels):
             what = "balanced needs one class for each image"
@@ -93,9 +92,18 @@ class Weighted(Sampler):
     weights: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
     background: Annotated[float, Ge(0)] = 1.0
 
-    def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list, (N,)."""
-        chance = _chances(labels, np.array(self.weights, np.float64), self.background)
+        weights = np.array(self.weights, np.float64)
+        classes = labels.shape[1] if has_many(labels) else int(labels.max(initial=0)) + 1
+        if len(weights) < classes:
+            what = f"{len(weights)} weights for {classes} classes"
+            raise ConfigError("data.sampler.weights", what, "give one for each class, by id")
+        if has_many(labels):
+            own, known = ((labels > 0) * weights[:classes]).max(axis=1), (labels > 0).any(axis=1)
+        else:
+            own, known = weights[labels], labels >= 0
+        chance = np.where(known, own, self.background)
         if not chance.any():
             raise ConfigError("data.sampler.weights", "every image has a weight of 0")
         return rng.choice(len(labels), len(labels), p=chance / chance.sum())
@@ -120,9 +128,7 @@ class PerIdentity(Sampler):
 
     per_identity: Annotated[int, Ge(2)] = 4
 
-    def batches(
-        self, labels: np.ndarray, batch_size: int, rng: np.random.Generator
-    ) -> list[np.ndarray]:
+    def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
         """Places in the list of the images of each batch, identity by identity; images without a label are left out.
 
         Raises:
@@ -157,22 +163,6 @@ class PerIdentity(Sampler):
         return [found[i] for i in rng.permutation(len(found))]
 
 
-def _chances(labels: np.ndarray, weights: np.ndarray, background: float) -> np.ndarray:
-    """The weight of each image, (N,)."""
-    classes = labels.shape[1] if has_many(labels) else int(labels.max(initial=0)) + 1
-    if len(weights) < classes:
-        what = f"{len(weights)} weights for {classes} classes"
-        raise ConfigError("data.sampler.weights", what, "give one for each class, by id")
-    if has_many(labels):
-        positive = labels > 0
-        own = (positive * weights[:classes]).max(axis=1)
-        known = positive.any(axis=1)
-    else:
-        own, known = weights[labels], labels >= 0
-    chance: np.ndarray = np.where(known, own, background)
-    return chance
-
-
 def _apportion(shares: np.ndarray, total: int) -> np.ndarray:
     """Whole numbers that sum to `total`, each within 1 of its share; the largest remainders are rounded up."""
     exact = shares / shares.sum() * total
@@ -182,7 +172,7 @@ def _apportion(shares: np.ndarray, total: int) -> np.ndarray:
     return found
 
 
-def _repeated(members: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _repeated(members: np.ndarray, count: int, rng: Generator) -> np.ndarray:
     """`count` of `members`, each `count // len(members)` times and some of them once more."""
     whole, rest = divmod(count, len(members))
     return np.concatenate([np.tile(members, whole), rng.permutation(members)[:rest]])

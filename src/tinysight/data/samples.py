@@ -116,8 +116,11 @@ class SampleList(Sequence[Sample]):
 class Gathered:
     """A `SampleList` being read: `begin` a section, then `add` its images."""
 
-    def __init__(self, num_labels: int | None = None, typecode: str = "i") -> None:
+    def __init__(
+        self, num_labels: int | None = None, typecode: str = "i", limit: int | None = None
+    ) -> None:
         self.num_labels = num_labels  # K of several labels; 0: that of the first image
+        self.limit = limit  # images to keep, the first ones; None: all
         self.sections: list[ListSection] = []
         self.paths = bytearray()
         self.ends = array("q")
@@ -150,12 +153,12 @@ class Gathered:
         self.num_labels = self.num_labels or len(several)
         self.labels.extend(several)
 
-    def done(self, limit: int | None = None) -> SampleList:
-        """Everything that was added, or the first `limit` of it."""
+    def done(self) -> SampleList:
+        """Everything that was added, up to the limit."""
         shape = (-1,) if self.num_labels is None else (len(self), -1)
-        labels = np.array(self.labels).reshape(shape)[:limit]
-        cameras = np.array(self.cameras, np.int32)[:limit]
-        ends = np.array(self.ends, np.int64)[:limit]
+        labels = np.array(self.labels).reshape(shape)[: self.limit]
+        cameras = np.array(self.cameras, np.int32)[: self.limit]
+        ends = np.array(self.ends, np.int64)[: self.limit]
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
         return SampleList(tuple(self.sections), paths, ends, labels, known)

@@ -53,10 +53,15 @@ class Form(NamedTuple):
         """The delimiter as bytes."""
         return self.delimiter.encode("utf-8") if self.delimiter else None
 
-    def gathered(self) -> Gathered:
-        """An empty list for labels of this form."""
+    @property
+    def highest(self) -> int:
+        """The highest class id."""
+        return _MOST if self.num_classes is None else self.num_classes - 1
+
+    def gathered(self, limit: int | None = None) -> Gathered:
+        """An empty list for labels of this form, of which `limit` images are kept."""
         kind = target_of(self.target)
-        return Gathered((self.num_classes or 0) if kind.wide else None, kind.typecode)
+        return Gathered((self.num_classes or 0) if kind.wide else None, kind.typecode, limit)
 
 
 class Target:
@@ -130,7 +135,7 @@ class ClassTarget(Target):
 
     def reader(self, form: Form) -> RowReader:
         ids = {name: i for i, name in enumerate(form.names)}
-        highest = _MOST if form.num_classes is None else form.num_classes - 1
+        highest = form.highest
 
         def read(path: bytes, cells: Sequence[str], into: Gathered) -> None:
             word = cells[0]
@@ -167,8 +172,8 @@ class IdentityTarget(ClassTarget):
     def split(self, line: bytes, form: Form, count: int) -> Row:
         path, *cells = line.rsplit(form.separator, count)
         if len(cells) < count or not all(cell.strip().isdigit() for cell in cells):
-            words = "an identity" + (" and a camera" if count == 2 else "")
-            what = f"expected a path, {words}, as the first line has"
+            words = "a path, an identity" + (" and a camera" if count == 2 else "")
+            what = f"expected {words}, as the first line has"
             raise BadRow(what, "a line is `path id [camera]`")
         return path.strip(), [cell.strip().decode() for cell in cells]
 
@@ -195,8 +200,8 @@ class MultilabelTarget(Target):
             values = cells if len(cells) > 1 else [v.strip() for v in cells[0].split(",")]
             known = into.num_labels or len(values)
             if len(values) != known:
-                what = f"expected {known} labels, got {len(values)}"
-                raise BadRow(what, "one for each name in data.labels")
+                hint = "one for each name in data.labels"
+                raise BadRow(f"expected {known} labels, got {len(values)}", hint)
             if any(value not in ("0", "1") for value in values):
                 what = f"labels {_short(','.join(values))} are not 0 or 1 each"
                 raise BadRow(what, "a line is `path<tab>0,1,0`")
@@ -244,14 +249,13 @@ def _bad_label(text: str, form: Form) -> BadRow:
     if form.names and not text.lstrip("-").isdecimal():
         hint = f"known: {', '.join(form.names[:10])}"
         return BadRow(f"label {_short(text)} is no id and no label name", hint)
-    highest = _MOST if form.num_classes is None else form.num_classes - 1
     if not text.lstrip("-").isdecimal():
-        upto = "" if form.num_classes is None else f" from 0 to {highest}"
+        upto = "" if form.num_classes is None else f" from 0 to {form.highest}"
         return BadRow(f"label {_short(text)} is not a whole number{upto}")
     hint = f"correct it, or data.labels, which has {form.num_classes} names"
     if form.kind.open_set:
         hint = "set data.relabel: true to number those that occur"
-    return BadRow(f"label {_short(text, '')} is not one of 0 to {highest}", hint)
+    return BadRow(f"label {_short(text, '')} is not one of 0 to {form.highest}", hint)
 
 
 def _short(text: str, quote: str = "'") -> str:

@@ -28,11 +28,8 @@ MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one image may be decod
 
 # Whatever some OpenCV reads, so that an image in a folder is answered or reported, never passed
 # over. What is in the file decides how it is decoded.
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
-    *(".jp2", ".j2k", ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".pxm", ".pfm", ".sr", ".ras"),
-    *(".hdr", ".pic", ".exr"),
-)
+_KINDS = "jpg jpeg jpe jfif png bmp dib webp tif tiff gif jp2 j2k avif pbm pgm ppm pnm pxm pfm sr"
+EXTENSIONS = tuple(f".{kind}" for kind in [*_KINDS.split(), "ras", "hdr", "pic", "exr"])
 
 
 class Transform(Protocol):
@@ -63,13 +60,6 @@ def width_height(size: int | tuple[int, int]) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
         raise ValueError(f"size should be a whole number or [width, height], got {size!r}")
     return pair
-
-
-def need(rng: Generator | None) -> Generator:
-    """`rng`, which a random transform cannot do without."""
-    if rng is None:
-        raise TypeError("a random transform needs a numpy.random.Generator")
-    return rng
 
 
 def bad_image(what: str, hint: str = "") -> ImageError:
@@ -106,7 +96,8 @@ class RandomTransform:
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Any:
         """Image (H, W, C) to another with as many axes and the same dtype, and its label where that is set."""
-        rng = need(rng)
+        if rng is None:
+            raise TypeError("a random transform needs a numpy.random.Generator")
         self.check(image)
         given = as_rgb(image) if self.pixels == "rgb" else image
         p = getattr(self, "p", None)
@@ -118,8 +109,7 @@ class RandomTransform:
     def check(self, image: Image) -> None:
         """Raise `ImageError` where the transform cannot take `image`, whether it would apply or not."""
         if self.pixels != "any" and image.dtype != np.uint8:
-            what = f"needs uint8 pixels, got {image.dtype}"
-            raise bad_image(what, "put it before normalize")
+            raise bad_image(f"needs uint8 pixels, got {image.dtype}", "put it before normalize")
 
     def apply(self, image: Image, rng: Generator) -> Any:
         """What a call gives where the transform applies."""

@@ -128,10 +128,9 @@ class Compose:
     def _fail(self, index: int, image: Image, error: Exception) -> NoReturn:
         place = f"{join(self.where, index)} ({self._specs[index]['name']})"
         given = f"given {' x '.join(map(str, image.shape))} {image.dtype}"
+        what, hint = error.err if isinstance(error, cv2.error) else str(error), ""
         if isinstance(error, ImageError):
-            what, hint = error.problems[0].what, error.problems[0].hint
-        else:
-            what, hint = (error.err if isinstance(error, cv2.error) else str(error)), ""
+            _, what, hint = error.problems[0]
         raise ImageError(place, f"{what} ({given}, height first)", hint) from error
 
 

@@ -105,12 +105,11 @@ def _pixels(
             image = decode_jpeg(header.data, header.width, header.height, by)
         else:
             image = _by_opencv(header.data, header.width, header.height)
-    except cv2.error as error:
-        what = f"OpenCV cannot decode this {header.format}: {error.err}"
-        raise ImageError(where, what) from error
+    except cv2.error as e:
+        raise ImageError(where, f"OpenCV cannot decode this {header.format}: {e.err}") from e
     if image is None:
-        hint = "copy or download the file again"
-        raise ImageError(where, f"the {header.format} is damaged", hint)
+        what = f"the {header.format} is damaged"
+        raise ImageError(where, what, "copy or download the file again")
     return image
 
 
@@ -120,8 +119,7 @@ def _by_opencv(data: bytes, width: int, height: int, flags: int = cv2.IMREAD_COL
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.shape != (height, width, 3):
         return None
-    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return rgb
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
 def denominator(size: tuple[int, int], min_size: tuple[int, int]) -> int:
@@ -193,5 +191,4 @@ _UPRIGHT = {
 
 def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation; 5 to 8 swap width and height."""
-    turned: Image = _UPRIGHT.get(orientation, lambda given: given)(image)
-    return turned
+    return np.asarray(_UPRIGHT.get(orientation, lambda given: given)(image))

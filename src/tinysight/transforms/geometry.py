@@ -16,21 +16,14 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 Backend = Literal["cv2", "pillow"]
+Place = Literal["start", "center", "end"]
 Interpolation = Literal["nearest", "bilinear", "area", "bicubic", "lanczos", "box", "hamming"]
 
-CV2_INTERPOLATIONS = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "area": cv2.INTER_AREA,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-_BORDERS = {
-    "constant": cv2.BORDER_CONSTANT,
-    "edge": cv2.BORDER_REPLICATE,
-    "reflect": cv2.BORDER_REFLECT_101,
-    "symmetric": cv2.BORDER_REFLECT,
-}
+_CV2 = {"nearest": "NEAREST", "bilinear": "LINEAR", "area": "AREA", "bicubic": "CUBIC"}
+_CV2 |= {"lanczos": "LANCZOS4"}
+CV2_INTERPOLATIONS: dict[str, int] = {k: getattr(cv2, f"INTER_{v}") for k, v in _CV2.items()}
+_BORDERS = {"edge": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
+_BORDERS |= {"symmetric": cv2.BORDER_REFLECT}
 _PILLOW = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _KNOWN = {"cv2": tuple(CV2_INTERPOLATIONS), "pillow": _PILLOW}
 
@@ -194,9 +187,7 @@ class Pad:
     border: Annotated[int, Ge(0)] | tuple[Annotated[int, Ge(0)], ...] | None = None
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
     multiple: Annotated[int, Ge(1)] | None = None
-    at: Literal["start", "center", "end"] | tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = (
-        "start"
-    )
+    at: Place | tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = "start"
     fill: Annotated[tuple[float, ...], MinLen(1)] = (0.0,)
     mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
@@ -216,8 +207,9 @@ class Pad:
             raise bad_image(f"{channels} channels, but fill has {len(self.fill)}")
         fill = np.broadcast_to(np.asarray(self.fill, np.float64), channels)
         if image.dtype == np.uint8 and np.any(fill != fill.astype(np.uint8)):
-            what = f"fill {list(self.fill)} does not fit uint8 pixels"
-            raise bad_image(what, "put a cast before")
+            raise bad_image(
+                f"fill {list(self.fill)} does not fit uint8 pixels", "put a cast before"
+            )
         if self.mode in ("reflect", "symmetric"):
             limit = [n - (self.mode == "reflect") for n in image.shape[:2]]
             if max(top, bottom) > limit[0] or max(left, right) > limit[1]:
@@ -250,6 +242,5 @@ class Pad:
         else:
             x, y = ({"start": 0, "center": n // 2, "end": n}[self.at] for n in spare)
         if not (0 <= x <= spare[0] and 0 <= y <= spare[1]):
-            what = f"an image of {size_of(image)} does not fit into {wide} x {tall} there"
-            raise bad_image(what)
+            raise bad_image(f"an image of {size_of(image)} does not fit into {wide} x {tall} there")
         return x, y, spare[0] - x, spare[1] - y

@@ -16,25 +16,18 @@ EXIF 2.32.
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 ByteOrder = Literal["little", "big"]
 
-_OTHERS = (  # offset, first bytes, name: for the message only
-    (0, b"GIF8", "a GIF"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (4, b"ftyphei", "a HEIC"),
-    (4, b"ftypmif1", "a HEIC"),
-    (4, b"ftypavi", "an AVIF"),
-    (0, b"\0\0\0\x0cjP", "a JPEG 2000"),
-    (0, b"\xff\x0a", "a JPEG XL"),
-    (0, b"8BPS", "a Photoshop"),
-    (0, b"%PDF", "a PDF"),
+_OTHERS = (  # first bytes, as a pattern, and name: for the message only
+    *((rb"GIF8", "a GIF"), (rb"II\*\0|MM\0\*", "a TIFF"), (rb"\xff\x0a", "a JPEG XL")),
+    *((rb".{4}ftyp(hei|mif1)", "a HEIC"), (rb".{4}ftypavi", "an AVIF"), (rb"%PDF", "a PDF")),
+    *((rb"\0\0\0\x0cjP", "a JPEG 2000"), (rb"8BPS", "a Photoshop")),
 )
-_CONVERT = "convert it to JPEG or PNG"
 # Stuffed bytes and restart markers belong to a scan. No `\xff+`: it would search 25 times slower.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; Huffman coded
@@ -70,9 +63,10 @@ def read_header(data: bytes) -> ImageHeader:
         raise HeaderError("the file is empty")
     read = next((reader for start, reader in _READERS if re.match(start, data, re.DOTALL)), None)
     if read is None:
-        for at, magic, name in _OTHERS:
-            if data.startswith(magic, at):
-                raise HeaderError(f"{name} file, which is not read here", _CONVERT)
+        for start, name in _OTHERS:
+            if re.match(start, data, re.DOTALL):
+                hint = "convert it to JPEG or PNG"
+                raise HeaderError(f"{name} file, which is not read here", hint)
         raise HeaderError("not a JPEG, PNG, BMP or WebP image")
     header = read(data)
     if header.width < 1 or header.height < 1:
@@ -156,10 +150,9 @@ def _bmp(data: bytes) -> ImageHeader:
     if header_size == 12:
         width, height, bits, coding = _uint(data, 18, 2), _uint(data, 20, 2), _uint(data, 24, 2), 0
     else:
-        width, height = _uint(data, 18, 4, signed=True), abs(_uint(data, 22, 4, signed=True))
-        bits, coding = _uint(data, 28, 2), _uint(data, 30, 4)
-    uncompressed = coding in (0, 3)
-    if uncompressed and pixels + (width * bits + 31) // 32 * 4 * height > len(data):
+        width, height, _, bits, coding = struct.unpack_from("<iiHHI", data.ljust(34, b"\0"), 18)
+        height = abs(height)
+    if coding in (0, 3) and pixels + (width * bits + 31) // 32 * 4 * height > len(data):
         raise _cut("BMP", "there are fewer bytes than pixels")
     return ImageHeader("BMP", width, height, 1, data)
 
@@ -218,8 +211,6 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def _uint(
-    data: bytes, at: int, size: int, order: ByteOrder = "little", signed: bool = False
-) -> int:
+def _uint(data: bytes, at: int, size: int, order: ByteOrder = "little") -> int:
     """The number at `at`; bytes past the end are left out, so callers check lengths."""
-    return int.from_bytes(data[at : at + size], order, signed=signed)
+    return int.from_bytes(data[at : at + size], order)

@@ -70,16 +70,15 @@ def contact_sheet(
     if not sources:
         raise ImageError("contact sheet", "no images")
     step = cell + _GAP
-    size = (_GAP + step * len(sources), _GAP + step * (columns + 1), 3)
-    sheet = np.full(size, 255, np.uint8)
+    sheet = np.full((_GAP + step * len(sources), _GAP + step * (columns + 1), 3), 255, np.uint8)
     for row, source in enumerate(sources):
         image = decode(source)
         rngs = (np.random.default_rng((seed, row, column)) for column in range(columns))
         augmented = (visible(compose(image, rng), compose.specs) for rng in rngs)
         for column, photo in enumerate((image, *augmented)):
             small = _fit(photo, cell)
-            top, left = _GAP + step * row, _GAP + step * column
-            sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
+            free = sheet[_GAP + step * row :, _GAP + step * column :]
+            free[: small.shape[0], : small.shape[1]] = small
     return sheet
 
 

@@ -20,10 +20,7 @@ from tinysight.data.samples import UNLABELLED, has_many
 Severity = Literal["error", "warning"]
 _ERRORS = ("bad line", "missing", "unreadable", "both sides", "label conflict")
 _WARNINGS = ("empty class", "imbalance", "small", "listed twice", "duplicate", "near-duplicate")
-_KINDS: dict[str, Severity] = {
-    **dict.fromkeys(_ERRORS, "error"),
-    **dict.fromkeys((*_WARNINGS, "nothing shown"), "warning"),
-}
+_KINDS = (*_ERRORS, *_WARNINGS, "nothing shown")
 _IMBALANCE = 100  # times as many images of one class as of another, from which there is a warning
 _NO_LABEL = "(no label)"
 
@@ -97,9 +94,8 @@ def audit_images(
             progress(stage, done, len(files))
 
     infos = list(inspect_all(files, threads, partial(tell, "read"), thumbs=near))
-    pairs = find_duplicates(
-        files, infos, threads=threads, near=near, progress=partial(tell, "compared")
-    )
+    compared = partial(tell, "compared")
+    pairs = find_duplicates(files, infos, threads=threads, near=near, progress=compared)
     balance = _balance(sides, labels)
     items: Items = defaultdict(list)
     for side in sides:
@@ -108,7 +104,8 @@ def audit_images(
     _note_files(items, entries, infos, min_size)
     _note_same(items, entries, pairs)
     _note_balance(items, sides[0].name, balance)
-    findings = [Finding(kind, how, items[kind]) for kind, how in _KINDS.items() if items[kind]]
+    how: dict[bool, Severity] = {True: "error", False: "warning"}
+    findings = [Finding(k, how[k in _ERRORS], items[k]) for k in _KINDS if items[k]]
     return Audit({side.name: len(side.samples) for side in sides}, balance, findings)
 
 

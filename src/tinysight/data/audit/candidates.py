@@ -18,7 +18,7 @@ time grows with n ** 1.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from tinysight.concurrency import ordered_map
-from tinysight.data.audit.inspect import THUMB
+from tinysight.data.audit.inspect import THUMB, Progress
 
 WINDOWS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))  # shares of an axis
 _CORNERS = ((0.0, 0.4), (0.6, 1.0))
@@ -76,12 +76,10 @@ def describe(thumbs: np.ndarray) -> Described:
     return Described(_parts(even, WINDOWS, 1.0), _parts(grey, _CORNERS, 50.0))
 
 
-def candidates(
-    described: Described, threads: int, progress: Callable[[int], None] | None = None
-) -> Iterator[Candidate]:
+def candidates(described: Described, threads: int, tell: Progress = None) -> Iterator[Candidate]:
     """The pairs that are worth a closer look; a pair may come more than once.
 
-    `progress` is called with the number of images that were compared with the others.
+    `tell` is called with the number of images that were compared with the others.
     """
     jobs = (
         (rows[start : start + _ROWS], columns)
@@ -91,8 +89,8 @@ def candidates(
     work = ordered_map(lambda job: _alike(described, *job), jobs, threads, threads)
     for done, found in enumerate(work, 1):
         yield from found
-        if progress:
-            progress(min(done * _ROWS, len(described.windows)))
+        if tell:
+            tell(min(done * _ROWS, len(described.windows)))
 
 
 def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[Candidate]:
@@ -102,10 +100,9 @@ def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[
     corner = window.copy()
     for start in range(0, len(columns), _COLUMNS):
         some = slice(start, start + _COLUMNS)
-        _compare_windows(
-            described.windows[rows], described.windows[columns[some], 0], window[:, some]
-        )
-        _compare_corners(described.corners[rows], described.corners[columns[some]], corner[:, some])
+        windows, corners = described.windows, described.corners
+        _compare_windows(windows[rows], windows[columns[some], 0], window[:, some])
+        _compare_corners(corners[rows], corners[columns[some]], corner[:, some])
     for score, limit, of_windows in ((window, _ALIKE_WINDOW, True), (corner, _ALIKE_CORNER, False)):
         score[rows[:, None] == columns] = -1
         for i in range(len(rows)):
@@ -113,9 +110,8 @@ def _alike(described: Described, rows: np.ndarray, columns: np.ndarray) -> list[
             if len(near) > _MOST:
                 near = near[np.argsort(-score[i, near], kind="stable")[:_MOST]]
             a = int(rows[i])
-            found += [
-                Candidate(a, int(b), *_how(described, a, int(b), of_windows)) for b in columns[near]
-            ]
+            for b in columns[near].tolist():
+                found.append(Candidate(a, b, *_how(described, a, b, of_windows)))
     return found
 
 
@@ -140,9 +136,8 @@ def _compare_corners(parts: np.ndarray, others: np.ndarray, best: np.ndarray) ->
     columns = [np.ascontiguousarray(others[:, k].T) for k in range(others.shape[1])]
     for flip, mirror in enumerate(_MIRROR):
         signs = np.repeat(_SIGNS[flip], size)
-        one, two, three, four = (
-            _product(parts[:, k] * signs, columns[mirror[k]]) for k in range(len(mirror))
-        )
+        each = (_product(parts[:, k] * signs, columns[m]) for k, m in enumerate(mirror))
+        one, two, three, four = each
         high, low = np.maximum(one, two), np.minimum(one, two)
         top, bottom = np.maximum(three, four), np.minimum(three, four)
         np.maximum(np.minimum(high, top), np.maximum(low, bottom), out=low)
@@ -155,8 +150,7 @@ def _product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     NumPy's shares it out among threads of its own, which on a busy machine wait for each other a
     hundred times longer than the product takes.
     """
-    product: np.ndarray = cv2.gemm(rows, columns, 1, None, 0)
-    return product
+    return np.asarray(cv2.gemm(rows, columns, 1, None, 0))
 
 
 def _how(described: Described, a: int, b: int, of_windows: bool) -> tuple[int, int]:
@@ -192,8 +186,7 @@ def _even(image: np.ndarray) -> np.ndarray:
     """`image` with its large-scale brightness and contrast taken out."""
     mean = cv2.GaussianBlur(image, (0, 0), 10)
     spread = cv2.GaussianBlur(image * image, (0, 0), 10) - mean * mean
-    even: np.ndarray = (image - mean) / np.sqrt(spread.clip(0) + 100)
-    return even
+    return np.asarray((image - mean) / np.sqrt(spread.clip(0) + 100))
 
 
 def _parts(images: np.ndarray, shares: tuple[tuple[float, float], ...], least: float) -> np.ndarray:
@@ -205,8 +198,7 @@ def _parts(images: np.ndarray, shares: tuple[tuple[float, float], ...], least: f
     parts = (found * np.hypot(u, v).astype(np.float32)).reshape(count, k * k, f * f)
     parts = parts[:, :, np.argsort((u % 2 * 2 + v % 2).ravel(), kind="stable")]
     length = np.linalg.norm(parts, axis=2, keepdims=True)
-    described: np.ndarray = np.divide(parts, length, out=np.zeros_like(parts), where=length > least)
-    return described
+    return np.asarray(np.divide(parts, length, out=np.zeros_like(parts), where=length > least))
 
 
 @lru_cache(maxsize=2)

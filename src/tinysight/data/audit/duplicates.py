@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tinysight.concurrency import ordered_map, usable_cores
 from tinysight.data.audit.candidates import Candidate, candidates, describe
-from tinysight.data.audit.inspect import THUMB, ImageInfo, inspect, inspect_all
+from tinysight.data.audit.inspect import THUMB, ImageInfo, Progress, inspect, inspect_all
 from tinysight.data.audit.match import SAME, agreement
 
 _HOW = ("", "mirrored", "upside down", "turned by 180 degrees")
@@ -40,7 +40,7 @@ def find_duplicates(
     *,
     threads: int | None = None,
     near: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
 ) -> list[Duplicate]:
     """The pairs of files that hold the same image; files that cannot be read are passed over.
 
@@ -87,14 +87,10 @@ def groups(pairs: Iterable[Duplicate]) -> list[list[int]]:
 
 
 def _near(
-    paths: Sequence[Path],
-    places: Sequence[int],
-    thumbs: np.ndarray,
-    threads: int,
-    progress: Callable[[int], None] | None,
+    paths: Sequence[Path], places: Sequence[int], thumbs: np.ndarray, threads: int, tell: Progress
 ) -> list[Duplicate]:
     by_pair: dict[tuple[int, int], list[Candidate]] = defaultdict(list)
-    for way in candidates(describe(thumbs), threads, progress):
+    for way in candidates(describe(thumbs), threads, tell):
         by_pair[min(way.a, way.b), max(way.a, way.b)].append(way)
 
     def best(ways: Sequence[Candidate]) -> Duplicate | None:

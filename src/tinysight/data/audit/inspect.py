@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from tinysight.transforms.base import MAX_PIXELS
 from tinysight.transforms.decode import DENOMINATORS, read_file, turn_upright
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
 
+Progress: TypeAlias = "Callable[[int], None] | None"  # called with the number that is done
 THUMB = 64  # pixels, both sides, whatever the proportions
 _AHEAD = 64  # results that may wait for the ones before them
 
@@ -69,11 +70,7 @@ def inspect(path: Path, side: int = THUMB) -> ImageInfo:
 
 
 def inspect_all(
-    paths: Sequence[Path],
-    threads: int,
-    progress: Callable[[int], None] | None = None,
-    *,
-    thumbs: bool = True,
+    paths: Sequence[Path], threads: int, progress: Progress = None, *, thumbs: bool = True
 ) -> Iterator[ImageInfo]:
     """`inspect` of each file, in order.
 

@@ -44,11 +44,10 @@ def agreement(one: np.ndarray, other: np.ndarray, pair: Candidate) -> float:
     if not least < rough <= _SURE:
         return rough
     width = 5 if closely else 3
-    details = [c[0] - cv2.GaussianBlur(c[0], (0, 0), width) for c in (b, a)]
+    fine_b, fine_a = (c[0] - cv2.GaussianBlur(c[0], (0, 0), width) for c in (b, a))
+    how = cv2.MOTION_AFFINE, _STEPS, None, width
     try:
-        _, finer = cv2.findTransformECC(
-            details[0], details[1], warp.copy(), cv2.MOTION_AFFINE, _STEPS, None, width
-        )
+        _, finer = cv2.findTransformECC(fine_b, fine_a, warp.copy(), *how)
     except cv2.error:  # it does not converge: there is no such alignment
         return rough
     corners = np.array([(x, y, 1) for x in (0, size) for y in (0, size)], np.float64)

@@ -36,10 +36,9 @@ class SplitSide(NamedTuple):
 def sides_of_recipe(data: Data) -> tuple[list[SplitSide], tuple[str, ...]]:
     """The training and the evaluation images of a recipe, and the label names."""
     sides = []
-    splits = {"train": data.train, **{n or "eval": s for n, s in data.eval_splits.items()}}
-    for name, split in splits.items():
+    for name, split in [("train", data.train), *data.eval_splits.items()]:
         bad: list[BadLines] = []
-        sides.append(SplitSide(name, read_split(data, split, bad), bad))
+        sides.append(SplitSide(name or "eval", read_split(data, split, bad), bad))
     return sides, label_names(data)
 
 
@@ -75,8 +74,7 @@ def sides_of_lists(
             sides.append(SplitSide(name, into.done()))
         else:
             folder, count = root or source.parent, len(labels) or None
-            samples = read_list(
-                source, folder, count, delimiter, target=target or "class", names=labels, bad=bad
-            )
+            of, kind = (source, folder, count, delimiter), target or "class"
+            samples = read_list(*of, target=kind, names=labels, bad=bad)
             sides.append(SplitSide(name, samples, bad))
     return sides, labels

@@ -87,13 +87,9 @@ def read_coco(annotations: Path, images: Path) -> Read:
                 continue
             boxes[found["image_id"]].append(Box(name, x, y, x + width, y + height))
         for image in tree["images"]:
-            path, size = (
-                images / image["file_name"],
-                (image.get("width", 0), image.get("height", 0)),
-            )
-            photographs.append(
-                Photograph(path, tuple(boxes[image["id"]]), (int(size[0]), int(size[1])))
-            )
+            size = int(image.get("width", 0)), int(image.get("height", 0))
+            own = tuple(boxes[image["id"]])
+            photographs.append(Photograph(images / image["file_name"], own, size))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(str(annotations), f"not readable as COCO: {error!r}") from None
     return photographs, bad

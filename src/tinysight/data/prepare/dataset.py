@@ -112,8 +112,7 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         write_atomic(plan.out / f"{side}_list.txt", text)
         of_label = Counter(labels[i] for i in places)
         counts[side] = {name: of_label[i] for i, name in enumerate(names)}
-    text = "".join(f"{i} {name}\n" for i, name in enumerate(names))
-    write_atomic(plan.out / "labels.txt", text)
+    write_atomic(plan.out / "labels.txt", "".join(f"{i} {n}\n" for i, n in enumerate(names)))
     prepared = Prepared(counts, [paths[i] for i in division.left_out], skipped, problems)
     split = {**_share(plan), "group": plan.group}
     listed = [problem._asdict() for problem in problems]
@@ -143,8 +142,7 @@ def _divide(plan: Plan, labels: Sequence[int], paths: Sequence[str]) -> Division
     for i, path in enumerate(paths if plan.group is not None else ()):
         found = re.search(plan.group or "", path)
         if not found:
-            what = f"the pattern {plan.group!r} does not match"
-            raise DataError(path, what, "correct --group")
+            raise DataError(path, f"the pattern {plan.group!r} does not match", "correct --group")
         groups[i] = found[1] if found.re.groups else found[0]
     return divide(labels, groups, **_share(plan))
 

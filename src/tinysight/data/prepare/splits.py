@@ -62,8 +62,8 @@ def divide(
             raise DataError("per class", what, "ask for fewer")
         for name, places in (("training", train), ("test", test)):
             if not (known[places] == c).any():
-                what = f"no image of class {c} is left for the {name}"
-                raise DataError("split", what, "ask for another share, or make smaller groups")
+                hint = "ask for another share, or make smaller groups"
+                raise DataError("split", f"no image of class {c} is left for the {name}", hint)
     return Division(train.tolist(), test.tolist(), left.tolist())
 
 
@@ -94,11 +94,10 @@ def _by_fraction(
     labels: np.ndarray, members: dict[str, list[int]], order: Sequence[str], fraction: float
 ) -> set[str]:
     """Groups for the test: each one that brings the classes nearer to their share, large ones first."""
-    classes = len(np.bincount(labels))
     missing = np.bincount(labels) * fraction
     chosen: set[str] = set()
     for group in sorted(order, key=lambda g: -len(members[g])):
-        own = np.bincount(labels[members[group]], minlength=classes)
+        own = np.bincount(labels[members[group]], minlength=len(missing))
         if np.abs(missing - own).sum() < np.abs(missing).sum():
             missing = missing - own
             chosen.add(group)

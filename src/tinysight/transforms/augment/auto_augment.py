@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 MEAN_COLOUR: Colour = (124, 116, 104)  # ImageNet's mean
 MID_GREY: Colour = (128, 128, 128)
+_Noisy: TypeAlias = "RandAugment | AutoAugment"
 # The order decides what a draw means, so it is that of the published code.
 _CHOICES = (
-    "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add",
-    "color", "contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x",
-    "translate_y",
-)  # fmt: skip
+    *("autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add"),
+    *FACTORS,
+    *policies.MOVES[1:],
+)
 # `w0`, the only set there is: how often each choice comes, without repeating one.
 _WEIGHTS = (0.025, 0.005, 0, 0.3, 0, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2, 0.2, 0.1, 0.1)
 _SHARES = np.array(_WEIGHTS) / np.array(_WEIGHTS).sum()
@@ -78,9 +79,8 @@ def parse_spec(spec: str) -> Strength:
         raise ValueError(f"w should be 0, got {weights:g} in {spec!r}")
     if not 1 <= operations <= (np.inf if weights is None else np.count_nonzero(_WEIGHTS)):
         raise ValueError(f"n should be at least 1{'' if weights is None else ' and at most 13'}")
-    deviation, rising = found.get("mstd", 0.0), bool(found.get("inc"))
-    set_ = None if weights is None else 0
-    return Strength(int(magnitude), int(operations), deviation, rising, set_)
+    which, rising = None if weights is None else 0, bool(found.get("inc"))
+    return Strength(int(magnitude), int(operations), found.get("mstd", 0.0), rising, which)
 
 
 class _FromPolicy(RandomTransform):
@@ -160,9 +160,8 @@ class AutoAugment(_FromPolicy):
 
     def __post_init__(self) -> None:
         if self.policy not in policies.POLICIES:
-            raise ValueError(
-                f"policy should be one of {', '.join(policies.POLICIES)}, got {self.policy!r}"
-            )
+            known = ", ".join(policies.POLICIES)
+            raise ValueError(f"policy should be one of {known}, got {self.policy!r}")
         super().__post_init__()
 
     def apply(self, image: Image, rng: Generator) -> Image:
@@ -171,22 +170,14 @@ class AutoAugment(_FromPolicy):
         for name, p, strength in policy[int(rng.integers(0, len(policy)))]:
             if p < 1 and rng.random() > p:
                 continue
-            level = (
-                policies.RISING["posterize"]
-                if name == "posterize_rising"
-                else policies.FALLING[name]
-            )
+            rising = name == "posterize_rising"
+            level = policies.RISING["posterize"] if rising else policies.FALLING[name]
             image = _step(image, level, strength, self, rng, self.deviation)
         return image
 
 
 def _step(
-    image: Image,
-    level: Level,
-    magnitude: float,
-    settings: RandAugment | AutoAugment,
-    rng: Generator,
-    deviation: float,
+    image: Image, level: Level, magnitude: float, of: _Noisy, rng: Generator, deviation: float
 ) -> Image:
     """One operation; draws its strength, its sign, and the interpolation where there is one."""
     if deviation > 0:
@@ -195,19 +186,19 @@ def _step(
     if level.signed and rng.random() > 0.5:
         value = -value
     value += level.centre
-    filter_: Filter = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
-    if settings.interpolation == "random" and level.operation in policies.MOVES:
+    filter_: Filter = "bilinear" if of.interpolation == "bilinear" else "bicubic"
+    if of.interpolation == "random" and level.operation in policies.MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
-    return OPERATIONS[level.operation](image, value, filter_, settings.fill)
+    return OPERATIONS[level.operation](image, value, filter_, of.fill)
 
 
-_SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y")
+_SIGNED = policies.MOVES[1:]  # all but the rotation
 _LARGEST = {"shear": 0.3, "translate": 150 / 331, "rotate": 30.0, **dict.fromkeys(FACTORS, 0.9)}
 _RANGES = {"posterize": (8.0, 4.0), "solarize": (256.0, 0.0)}  # those that do not begin at 0
 _CLASSIC_CHOICES = (
-    "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "color", "posterize", "solarize",
-    "contrast", "sharpness", "brightness", "autocontrast", "equalize", "invert",
-)  # fmt: skip
+    *(*_SIGNED, "rotate", "color", "posterize", "solarize", "contrast", "sharpness"),
+    *("brightness", "autocontrast", "equalize", "invert"),
+)
 
 
 def _largest(name: str) -> float:

@@ -110,7 +110,8 @@ class KernelBlur(RandomTransform):
         """The motion half; draws size, then angle."""
         size = SIZES[int(rng.integers(0, len(SIZES)))]
         angle = int(rng.integers(-MAX_ANGLE, MAX_ANGLE))
-        blurred = filter_with(image, kernel_motion_kernel(size, angle, self.normalize_kernel))
+        kernel = kernel_motion_kernel(size, angle, self.normalize_kernel)
+        blurred = same_axes(cv2.filter2D(image, -1, kernel), image)
         return stretch_contrast(blurred) if self.stretch else blurred
 
 
@@ -149,12 +150,7 @@ def motion_kernel(length: float, angle: float) -> Image:
 
 def motion_blur(image: Image, length: float, angle: float) -> Image:
     """`image` smeared along a straight line; see `motion_kernel`."""
-    return filter_with(image, motion_kernel(length, angle))
-
-
-def filter_with(image: Image, kernel: Image) -> Image:
-    """`image` correlated with `kernel` (k, k) about its middle; dtype kept, uint8 rounded."""
-    return same_axes(cv2.filter2D(image, -1, kernel), image)
+    return same_axes(cv2.filter2D(image, -1, motion_kernel(length, angle)), image)
 
 
 def kernel_motion_kernel(size: int, angle: float, normalize: bool = True) -> Image:

@@ -169,8 +169,7 @@ class RandomResampling(RandomTransform):
         side = max(int(rng.uniform(*self.scale) * image.shape[0]), 1)
         down, up = (_RESAMPLINGS[int(rng.choice(len(_RESAMPLINGS)))] for _ in range(2))
         small = cv2.resize(image, (side, side), interpolation=down)
-        back = cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=up)
-        return same_axes(back, image)
+        return same_axes(cv2.resize(small, image.shape[1::-1], interpolation=up), image)
 
 
 @transforms.register("random_rotation")

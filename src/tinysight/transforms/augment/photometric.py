@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 _VALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
-_VECTORS = np.array(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
-)  # of ImageNet's colours on a scale of 0 to 1; AlexNet, 2012
+# Of ImageNet's colours on a scale of 0 to 1; AlexNet, 2012
+_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+_VECTORS = np.array(_AXES, np.float32)
 
 
 @transforms.register("random_brightness_contrast")
@@ -146,8 +146,7 @@ class PcaLighting(RandomTransform):
             raise bad_image("needs three channels of float pixels", "put normalize before")
         draw = rng.normal(0.0, self.deviation, 3).astype(np.float32)
         shift = (_VECTORS * draw * _VALUES).sum(axis=1)
-        shifted: Image = (image + shift).astype(image.dtype)
-        return shifted
+        return np.asarray((image + shift).astype(image.dtype))
 
 
 def jpeg(image: Image, quality: int) -> Image:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from tinysight.transforms.augment import pillow, tone
@@ -94,50 +95,13 @@ class Step(NamedTuple):
 
 def _pairs(text: str) -> tuple[tuple[Step, ...], ...]:
     """Pairs of steps from `name p level, name p level`, divided by semicolons or line breaks."""
-    pairs = (
-        [step.split() for step in pair.split(",")] for pair in re.split(r"[;\n]", text.strip())
-    )
+    pairs = ([step.split() for step in p.split(",")] for p in re.split(r"[;\n]", text.strip()))
     return tuple(tuple(Step(n, float(p), int(level)) for n, p, level in pair) for pair in pairs)
 
 
-_ORIGINAL = """
-    posterize_4_to_8 0.4 8, rotate 0.6 9; solarize 0.6 5, autocontrast 0.6 5
-    equalize 0.8 8, equalize 0.6 3; posterize_4_to_8 0.6 7, posterize_4_to_8 0.6 6
-    equalize 0.4 7, solarize 0.2 4; equalize 0.4 4, rotate 0.8 8
-    solarize 0.6 3, equalize 0.6 7; posterize_4_to_8 0.8 5, equalize 1.0 2
-    rotate 0.2 3, solarize 0.6 8; equalize 0.6 8, posterize_4_to_8 0.4 6
-    rotate 0.8 8, color 0.4 0; rotate 0.4 9, equalize 0.6 2
-    equalize 0.0 7, equalize 0.8 8; invert 0.6 4, equalize 1.0 8
-    color 0.6 4, contrast 1.0 8; rotate 0.8 8, color 1.0 2
-    color 0.8 8, solarize 0.8 7; sharpness 0.4 7, invert 0.6 8
-    shear_x 0.6 5, equalize 1.0 9; color 0.4 0, equalize 0.6 3
-    equalize 0.4 7, solarize 0.2 4; solarize 0.6 5, autocontrast 0.6 5
-    invert 0.6 4, equalize 1.0 8; color 0.6 4, contrast 1.0 8
-    equalize 0.8 8, equalize 0.6 3
-"""
-
-_V0 = """
-    equalize 0.8 1, shear_y 0.8 4; color 0.4 9, equalize 0.6 3
-    color 0.4 1, rotate 0.6 8; solarize 0.8 3, equalize 0.4 7
-    solarize 0.4 2, solarize 0.6 2; color 0.2 0, equalize 0.8 8
-    equalize 0.4 8, solarize_add 0.8 3; shear_x 0.2 9, rotate 0.6 8
-    color 0.6 1, equalize 1.0 2; invert 0.4 9, rotate 0.6 0
-    equalize 1.0 9, shear_y 0.6 3; color 0.4 7, equalize 0.6 0
-    posterize 0.4 6, autocontrast 0.4 7; solarize 0.6 8, color 0.6 9
-    solarize 0.2 4, rotate 0.8 9; rotate 1.0 7, translate_y 0.8 9
-    shear_x 0.0 0, solarize 0.8 4; shear_y 0.8 0, color 0.6 4
-    color 1.0 0, rotate 0.6 2; equalize 0.8 4, equalize 0.0 8
-    equalize 1.0 4, autocontrast 0.6 2; shear_y 0.4 7, solarize_add 0.6 7
-    posterize 0.8 2, solarize 0.6 10; solarize 0.6 8, equalize 0.6 1
-    color 0.8 6, rotate 0.4 5
-"""
-
-
-_RISING = re.compile(r"posterize\w*")
-ORIGINAL = _pairs(_ORIGINAL)
-POLICIES = {
-    "original": ORIGINAL,
-    "originalr": _pairs(_RISING.sub("posterize_rising", _ORIGINAL)),
-    "v0": _pairs(_V0),
-    "v0r": _pairs(_RISING.sub("posterize_rising", _V0)),
-}
+_TEXTS = Path(__file__).with_name("policies.txt").read_text("ascii").split("---")
+POLICIES: dict[str, tuple[tuple[Step, ...], ...]] = {}
+for _name, _text in zip(("original", "v0"), _TEXTS, strict=True):
+    POLICIES[_name] = _pairs(_text)
+    POLICIES[f"{_name}r"] = _pairs(re.sub(r"posterize\w*", "posterize_rising", _text))
+ORIGINAL = POLICIES["original"]

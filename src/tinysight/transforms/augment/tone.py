@@ -36,8 +36,7 @@ def blend(degenerate: Image, image: Image, factor: float) -> Image:
     mixed += degenerate
     if not 0 <= factor <= 1:
         np.clip(mixed, 0.0, 255.0, out=mixed)
-    result: Image = mixed.astype(np.uint8)
-    return result
+    return np.asarray(mixed.astype(np.uint8))
 
 
 def lookup(image: Image, table: Image) -> Image:
