@@ -73,8 +73,8 @@ def scores(report: EvaluationReport) -> Chart | None:
         return None
     sides = (about.scores[about.truth], about.scores[~about.truth])
     groups = dict(zip(about.groups, sides, strict=True))
-    cut = report.threshold.threshold if report.threshold else None
-    return histogram("Scores by true label", f"probability of {about.name}", groups, threshold=cut)
+    cut = report.threshold and report.threshold.threshold
+    return histogram("Scores by true label", f"probability of {about.name}", groups, cut)
 
 
 def calibration_chart(report: EvaluationReport) -> Chart | None:

@@ -23,8 +23,7 @@ class Postprocess(Protocol):
 
 def result_type(spec: Mapping[str, Any]) -> type[Result]:
     """The kind of result that the post-processor of `spec` gives."""
-    kind: type[Result] = postprocesses.get(spec["name"]).result  # type: ignore[attr-defined]
-    return kind
+    return postprocesses.get(spec["name"]).result  # type: ignore[attr-defined,no-any-return]
 
 
 def has_scores(spec: Mapping[str, Any]) -> bool:
