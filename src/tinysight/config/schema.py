@@ -9,16 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    model_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from tinysight.errors import nearest
@@ -46,7 +38,7 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     name: str
-    _plugin: str | None = PrivateAttr(None)  # source of the plugin that registered it
+    _plugin: str | None = pydantic.PrivateAttr(None)  # source of the plugin that registered it
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -62,12 +54,10 @@ class Kind:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         inner = handler(source)
-        writer = core_schema.wrap_serializer_function_ser_schema(
-            self._written, info_arg=True, schema=inner
-        )
-        return core_schema.no_info_after_validator_function(
-            self._checked, inner, serialization=writer
-        )
+        wrap = core_schema.wrap_serializer_function_ser_schema
+        check = core_schema.no_info_after_validator_function
+        written = wrap(self._written, info_arg=True, schema=inner)
+        return check(self._checked, inner, serialization=written)
 
     def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
         return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
@@ -135,9 +125,7 @@ class Split(RecipeSection):
     folder: str | None = doc("Folder with one folder per class, relative to data.root", None)
     unlabelled: tuple[str, ...] = doc("List files whose labels are not used; for distillation", ())
     root: Texts | None = doc("Instead of data.root, for this split", None)
-    target: Literal["class", "transform"] | None = doc(
-        "Instead of data.target, for this split", None
-    )
+    target: Literal["class", "transform"] | None = doc("Instead of data.target, here", None)
     limit: int | None = doc("Use the first N images only", None, ge=1)
 
     @model_validator(mode="after")
@@ -153,12 +141,17 @@ def _one_or_named(value: Any) -> str:
     return "(named)" if inner and all(isinstance(v, dict | Split) for v in inner) else "(one)"
 
 
+_Named = Annotated[dict[str, Split], Tag("(named)")]
+_Discriminator = pydantic.Discriminator(_one_or_named)
+EvalSplits = Annotated[Annotated[Split, Tag("(one)")] | _Named, _Discriminator]
+
+
 class Data(RecipeSection):
     """Where the images are and how they become batches."""
 
     root: Texts = doc("Folder that the paths in the lists are relative to; one, or one a list")
     labels: Texts | None = doc(
-        "Label names by class id, or a file with `id name` lines; default: the folders", None
+        "Label names or a file of `id name` lines; default: the folders", None
     )
     target: Target = doc(
         "What a line says after the path: one class id; 0 or 1 for every label; an identity and"
@@ -167,14 +160,8 @@ class Data(RecipeSection):
     )
     relabel: bool = doc("Number the class ids that occur from 0, in their order", False)
     train: Split
-    eval: Annotated[
-        Annotated[Split, Tag("(one)")] | Annotated[dict[str, Split], Tag("(named)")],
-        Discriminator(_one_or_named),
-        Field(description="One split, or several by name, the first of which picks the best epoch"),
-    ]
-    delimiter: str | None = doc(
-        "Between path and label; default: the last blank or tab", None, min_length=1
-    )
+    eval: EvalSplits = doc("One split, or several by name; the first picks the best epoch")
+    delimiter: str | None = doc("After the path; default: last blank or tab", None, min_length=1)
     sampler: Annotated[Component, Kind("sampler")] = Component(name="shuffle")
     batch_size: Annotated[int, Field(ge=1)] = 64
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
@@ -208,21 +195,11 @@ class Model(RecipeSection):
     backbone: Annotated[Component, Kind("backbone")]
     neck: Annotated[Component, Kind("neck")] | None = None
     head: Annotated[Component, Kind("head")] | None = None
-    pretrained: bool | str | None = doc(
-        "Weights to begin with: true, ssld, ssld_stage1 (published ones), a file, an address", None
-    )
-    skip: tuple[str, ...] = doc(
-        "Parts that keep fresh weights: `classifier`, or the beginning of an entry's name", ()
-    )
-    linear_probe: bool = doc(
-        "Begin with a classifier fitted to the pretrained features of the training images", False
-    )
-    freeze: tuple[str, ...] = doc(
-        "Parts that do not learn: beginnings of names, such as `stem`, `stages.0`", ()
-    )
-    freeze_statistics: bool = doc(
-        "Batch normalisation keeps its statistics, as for fine-tuning on few images", False
-    )
+    pretrained: bool | str | None = doc("Weights: true, ssld, ssld_stage1, file or address", None)
+    skip: tuple[str, ...] = doc("Fresh parts: `classifier`, or the beginnings of names", ())
+    linear_probe: bool = doc("Begin with a classifier fitted to the pretrained features", False)
+    freeze: tuple[str, ...] = doc("Beginnings of names that do not learn: `stem`, `stages.0`", ())
+    freeze_statistics: bool = doc("Batch normalisation keeps its statistics; for few images", False)
     batch_norm_variance: Literal["unbiased", "biased"] = doc(
         "Batch variance that enters the running one; PaddlePaddle: biased", "unbiased"
     )
@@ -262,11 +239,7 @@ class Train(RecipeSection):
     optimizer: Annotated[Component, Kind("optimizer")]
     schedule: Annotated[Component, Kind("schedule")] = Component(name="cosine")
     lr: Annotated[float, Field(gt=0, description="Peak rate, after warm-up; see lr_batch_size")]
-    lr_batch_size: int | None = doc(
-        "Batch size that lr is meant for: lr grows with the real one; default: lr is used as it is",
-        None,
-        ge=1,
-    )
+    lr_batch_size: int | None = doc("Batch size of lr, which grows with the real one", None, ge=1)
     clip_norm: float | None = doc("Largest gradient norm", None, gt=0)
     clip: Literal["global", "tensor"] = doc("What clip_norm is the norm of", "global")
     accumulate: int = doc("Batches whose gradients make one step", 1, ge=1)
@@ -280,9 +253,7 @@ class Train(RecipeSection):
     sync_bn: bool = doc("Normalise over the batches of all GPUs together", False)
     eval_every: int = doc("Epochs between evaluations", 1, ge=1)
     eval_from: int = doc("The first epoch that is evaluated", 1, ge=1)
-    checkpoint_every: int | None = doc(
-        "Steps between checkpoints, besides one an epoch", None, ge=1
-    )
+    checkpoint_every: int | None = doc("Steps between checkpoints, beside one an epoch", None, ge=1)
 
 
 class OperatingPoint(RecipeSection):
@@ -304,9 +275,7 @@ class Export(RecipeSection):
 
     postprocess: Annotated[Component, Kind("postprocess")]
     operating_point: OperatingPoint | None = None
-    calibrate: bool = doc(
-        "Divide the logits by the temperature that fits the validation images", False
-    )
+    calibrate: bool = doc("Divide logits by the temperature that fits the validation images", False)
     opset: Annotated[int, Field(ge=17, le=21)] = 18
 
 
@@ -323,9 +292,7 @@ class Recipe(RecipeSection):
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", description="Name of the model it makes")]
     description: str = ""
-    plugins: tuple[PluginRecord, ...] = doc(
-        "Python files that register components; relative to this file", ()
-    )
+    plugins: tuple[PluginRecord, ...] = doc("Python files of components, relative to this one", ())
     data: Data
     transforms: Pixels
     model: Model

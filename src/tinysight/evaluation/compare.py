@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinysight.tasks.results import Difference, Result
+from tinysight.tasks.results import Result
 
 
 class Comparison(NamedTuple):
@@ -62,11 +62,7 @@ class Comparison(NamedTuple):
 
 def compare(expected: Iterable[Result], found: Iterable[Result]) -> Comparison:
     """Two results for each image, in the same order."""
-    return summarize(a.difference(b) for a, b in zip(expected, found, strict=True))
-
-
-def summarize(differences: Iterable[Difference]) -> Comparison:
-    """One comparison of the differences of single images."""
+    differences = (a.difference(b) for a, b in zip(expected, found, strict=True))
     return total([Comparison(1, d.flip, d.score, d.mean, d.box) for d in differences])
 
 

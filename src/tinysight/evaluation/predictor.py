@@ -26,6 +26,7 @@ from tinysight.tasks.base import Task, task_of_labels
 from tinysight.transforms import Compose, to_batch
 from tinysight.transforms.base import Label
 
+Specs = Sequence[Mapping[str, Any]]  # of metrics, `{name: ..., key: value}`
 Predict = Callable[[np.ndarray], np.ndarray]  # (N, C, H, W) float32 -> scores (N, ...)
 
 
@@ -78,7 +79,7 @@ def evaluate(
     predict: Predict,
     samples: Sequence[Sample],
     transforms: Compose,
-    metrics: Sequence[Mapping[str, Any]],
+    metrics: Specs,
     *,
     batch_size: int,
     labels: Sequence[str],
@@ -166,9 +167,7 @@ def predict_all(
     return Predictions(found, labels, tuple(paths), tuple(unreadable))
 
 
-def compute_metrics(
-    specs: Sequence[Mapping[str, Any]], scores: np.ndarray, labels: np.ndarray
-) -> dict[str, float]:
+def compute_metrics(specs: Specs, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The values of all metrics, in the order of the specs.
 
     A name that two metrics give (`tpr_at_fpr` at two rates) is numbered from the second on: `tpr`,

@@ -136,9 +136,8 @@ class EvaluationReport:
         return {"labels": rows} | ({} if confusion is None else {"confusion": confusion.tolist()})
 
     def _threshold_json(self) -> dict[str, Any] | None:
-        if self.threshold is None:
+        if not (found := self.threshold):
             return None
-        found = self.threshold
         rates = {name: getattr(found, name) for name in ("fpr", "tpr", "precision")}
         return {
             "value": found.threshold,
@@ -223,11 +222,9 @@ def assess(
     """
     predict, transforms, labels, task, recipe, manifest = subject
     samples = images_of(subject) if samples is None else samples
-    metrics = [m.spec for m in recipe.metrics] if recipe else task.default_metrics
+    specs = [m.spec for m in recipe.metrics] if recipe else task.default_metrics
     size = recipe.data.eval_batch_size if recipe else 64
-    found = evaluate(
-        predict, samples, transforms, metrics, batch_size=size, labels=labels, task=task
-    )
+    found = evaluate(predict, samples, transforms, specs, batch_size=size, labels=labels, task=task)
     times = measure_latency(predict, found.paths, transforms) if latency else None
     return report_of(found, labels, recipe, manifest, times)
 

@@ -45,17 +45,14 @@ def threshold_scores(
 
 
 def choose_threshold(
-    evaluation: Evaluation,
-    point: OperatingPoint | None,
-    postprocess: Mapping[str, Any],
-    labels: Sequence[str],
+    found: Evaluation, point: OperatingPoint | None, spec: Mapping[str, Any], labels: Sequence[str]
 ) -> ThresholdResult | None:
     """The threshold that the recipe asks for, on these images.
 
     Args:
-        evaluation: of the validation images.
+        found: evaluation of the validation images.
         point: `export.operating_point`; None: the post-processor's own threshold.
-        postprocess: spec of the post-processor.
+        spec: of the post-processor.
         labels: the K label names.
 
     Returns:
@@ -65,24 +62,20 @@ def choose_threshold(
         ConfigError: an operating point that is not supported.
         DataError: these images cannot give it.
     """
-    binary = threshold_scores(evaluation, postprocess, labels)
+    binary = threshold_scores(found, spec, labels)
     if binary is None:
-        problem = evaluation.task.no_threshold(postprocess, len(labels))
-        if point and problem:
+        if point and (problem := found.task.no_threshold(spec, len(labels))):
             raise problem
         return None
-    given = {"threshold": float(postprocess.get("threshold", 0.5))}
+    given = {"threshold": float(spec.get("threshold", 0.5))}
     ((rule, value),) = (point.model_dump(exclude_none=True) if point else given).items()
     at = _RULES.get(rule, points.at_threshold)
     return at(binary.scores, binary.truth, value, clusters=binary.clusters)
 
 
-def with_threshold(
-    postprocess: Mapping[str, Any], result: ThresholdResult | None
-) -> dict[str, Any]:
+def with_threshold(spec: Mapping[str, Any], result: ThresholdResult | None) -> dict[str, Any]:
     """The post-processor's spec with the chosen threshold in it."""
-    changed = {"threshold": result.threshold} if result else {}
-    return {**postprocess, **changed}
+    return {**spec, "threshold": result.threshold} if result else dict(spec)
 
 
 def describe_rule(result: ThresholdResult, from_point: bool) -> str:
@@ -92,9 +85,9 @@ def describe_rule(result: ThresholdResult, from_point: bool) -> str:
         result: a chosen threshold.
         from_point: True if `export.operating_point` asked for it, False if it is the post-processor's.
     """
-    counts = result.counts
+    positives, negatives, *_ = result.counts
     if result.target is not None:
-        on = f"on {counts.negatives} negatives and {counts.positives} positives"
+        on = f"on {negatives} negatives and {positives} positives"
         return f"{result.rule} {result.target:g} {on}"
     where = "operating_point" if from_point else "postprocess"
     return f"set in the recipe (export.{where}.threshold)"
@@ -104,11 +97,8 @@ def threshold_to_manifest(
     result: ThresholdResult, from_point: bool
 ) -> tuple[ShippedThreshold, dict[str, float]]:
     """The manifest's entry of a threshold, and its counts and rates as metrics of the manifest."""
-    numbers: dict[str, float] = {
-        **result.counts._asdict(),
-        "allowed": result.allowed,
-        "effective_negatives": result.effective,
-    }
+    numbers: dict[str, float] = {**result.counts._asdict(), "allowed": result.allowed}
+    numbers["effective_negatives"] = result.effective
     for name in ("fpr", "tpr", "precision"):
         if rate := getattr(result, name):
             numbers |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}

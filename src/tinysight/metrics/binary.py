@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from tinysight.errors import DataError
 from tinysight.metrics.checks import Array, binary
 from tinysight.registry import metrics
 
@@ -47,11 +46,9 @@ def tpr_at_fpr(
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or no negatives (without `grid`).
     """
-    positives, negatives = sides = binary(scores, labels, "tpr_at_fpr")
-    if grid is None and not len(negatives):
-        raise DataError("tpr_at_fpr", "no negatives, so there is no false-positive rate")
+    sides = binary(scores, labels, "tpr_at_fpr", "" if grid else "negatives")
     tried = np.unique(np.concatenate(sides)) if grid is None else np.arange(grid) / grid
-    thresholds = tried.astype(positives.dtype)  # compared in the scores' type
+    thresholds = tried.astype(sides[0].dtype)  # compared in the scores' type
     tpr, fpr = (_share(side, thresholds, above=grid is not None) for side in sides)
     tpr = np.where(fpr <= max_fpr, tpr, 0.0)
     best = int(tpr.argmax())  # the first, so the lowest threshold
@@ -80,13 +77,9 @@ def roc_auc(scores: Array, labels: Array) -> dict[str, float]:
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or only one class.
     """
-    positives, negatives = binary(scores, labels, "roc_auc")
-    if not (len(positives) and len(negatives)):
-        what = f"needs both classes: {len(positives)} positives, {len(negatives)} negatives"
-        raise DataError("roc_auc", what)
-    below = np.searchsorted(negatives, positives, side="left").sum()
-    not_above = np.searchsorted(negatives, positives, side="right").sum()
-    return {"roc_auc": float(below + not_above) / (2 * len(positives) * len(negatives))}
+    positives, negatives = binary(scores, labels, "roc_auc", "positives negatives")
+    places = [np.searchsorted(negatives, positives, side) for side in ("left", "right")]
+    return {"roc_auc": float(np.sum(places)) / (2 * len(positives) * len(negatives))}
 
 
 def roc_curve(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
@@ -103,11 +96,8 @@ def roc_curve(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or only one class.
     """
-    positives, negatives = binary(scores, labels, "roc_curve")
-    if not (len(positives) and len(negatives)):
-        raise DataError("roc_curve", "only one class, so there is no curve")
-    falling = np.unique(np.concatenate([positives, negatives]))[::-1]
-    thresholds = np.concatenate([[np.inf], falling])
+    positives, negatives = binary(scores, labels, "roc_curve", "positives negatives")
+    thresholds = np.append(np.inf, np.unique(np.concatenate([positives, negatives]))[::-1])
     return _share(negatives, thresholds), _share(positives, thresholds), thresholds
 
 
@@ -127,9 +117,7 @@ def precision_recall_curve(scores: Array, labels: Array) -> tuple[Array, Array, 
     Raises:
         DataError: shapes that do not fit, no samples, NaN, or no positives.
     """
-    positives, negatives = binary(scores, labels, "precision_recall_curve")
-    if not len(positives):
-        raise DataError("precision_recall_curve", "no positives, so there is no recall")
+    positives, negatives = binary(scores, labels, "precision_recall_curve", "positives")
     thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
     hits = len(positives) - np.searchsorted(positives, thresholds)
     above = hits + len(negatives) - np.searchsorted(negatives, thresholds)

@@ -58,8 +58,7 @@ def calibration(scores: Array, labels: Array, bins: Annotated[int, Ge(1)] = 15) 
     sum over the classes).
     """
     confidence, hit = confidences(scores, labels)
-    checked = any_labels(scores, labels, "calibration")
-    table, truth, known = checked
+    table, truth, known = checked = any_labels(scores, labels, "calibration")
     squares = (table - truth) ** 2
     return {
         "ece": reliability(confidence, hit, bins).ece,

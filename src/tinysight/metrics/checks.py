@@ -69,9 +69,23 @@ def binary_columns(scores: Array, labels: Array, where: str) -> tuple[Array, Arr
     return scores, labels != 0
 
 
-def binary(scores: Array, labels: Array, where: str) -> tuple[Array, Array]:
-    """Scores of the positives and of the negatives, each in ascending order; as `binary_columns`."""
+def binary(scores: Array, labels: Array, where: str, needs: str = "") -> tuple[Array, Array]:
+    """Scores of the positives and of the negatives, each in ascending order; as `binary_columns`.
+
+    Args:
+        scores: (N,) or (N, K).
+        labels: (N,).
+        where: place for messages.
+        needs: those of "positives negatives" that must not be empty.
+
+    Raises:
+        DataError: as `binary_columns`, or one of them is empty.
+    """
     values, truth = binary_columns(scores, labels, where)
+    counts = {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
+    if absent := [kind for kind in needs.split() if not counts[kind]]:
+        numbers = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        raise DataError(where, f"no {absent[0]} ({numbers})")
     return np.sort(values[truth]), np.sort(values[~truth])
 
 

@@ -92,8 +92,7 @@ def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array
     if both.size and (both.min() < 0 or both.max() >= num_classes):
         raise DataError("confusion_matrix", f"an id outside 0 to {num_classes - 1}")
     cells = labels.astype(np.int64) * num_classes + predicted.astype(np.int64)
-    counts = np.bincount(cells, minlength=num_classes * num_classes)
-    return counts.reshape(num_classes, num_classes)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def class_report(matrix: Array) -> LabelRates:

@@ -36,13 +36,11 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 def _fraction(x: float, a: float, b: float) -> float:
     c, d = 1.0, 1.0 - (a + b) * x / (a + 1)
-    d = 1.0 / (d if abs(d) > _TINY else _TINY)
-    value = d
+    value = d = 1.0 / (d if abs(d) > _TINY else _TINY)
     for m in range(1, 100_000):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
             d = 1.0 + term * d
             d = 1.0 / (d if abs(d) > _TINY else _TINY)
             c = 1.0 + term / c
@@ -56,10 +54,8 @@ def _fraction(x: float, a: float, b: float) -> float:
 @lru_cache(maxsize=1024)  # the same few numbers are asked for again and again
 def beta_quantile(share: float, a: float, b: float) -> float:
     """The x with P(X <= x) = `share` for X ~ Beta(a, b); a = 0 gives 0 and b = 0 gives 1."""
-    if a <= 0.0:
-        return 0.0
-    if b <= 0.0:
-        return 1.0
+    if a <= 0.0 or b <= 0.0:
+        return float(a > 0.0)
     low, high = 0.0, 1.0
     while high - low > 1e-10 * high + 1e-300:
         # Small answers by their exponent, so that 1e-9 takes no more halvings than 0.5.
@@ -84,10 +80,8 @@ def beta_binomial_quantile(share: float, total: int, a: float, b: float) -> int:
 
     a = 0 gives 0, b = 0 gives `total`.
     """
-    if a <= 0.0 or total == 0:
-        return 0
-    if b <= 0.0:
-        return total
+    if min(a, b, total) <= 0:
+        return total if a > 0 else 0
     k = np.arange(total, dtype=np.float64)
     steps = np.log((total - k) * (k + a)) - np.log((k + 1) * (total - k - 1 + b))
     first = _log_beta(a, total + b) - _log_beta(a, b)

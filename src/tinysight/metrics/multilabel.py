@@ -5,7 +5,7 @@ Scores are probabilities (N, K), labels (N, K) of 1 (present), 0 (absent) and be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from tinysight.registry import metrics
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, Lt
+
+Points = Literal["all", "eleven"]
 
 
 @metrics.register("mean_accuracy")
@@ -57,23 +59,16 @@ def mean_accuracy(
         f1 = ratio(2 * shares * present.mean(), shares + present.mean())
     hits, misses, alarms, _ = _counts(called, labels, 1)
     precision, recall = ratio(hits, hits + alarms).mean(), ratio(hits, hits + misses).mean()
-    found = {
-        "mA": ((present + absent) / 2).mean(),
-        "label_f1": f1.mean(),
-        "label_pos_recall": present.mean(),
-        "label_neg_recall": absent.mean(),
-        "instance_f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        "instance_acc": ratio(hits, hits + misses + alarms).mean(),
-        "instance_prec": precision,
-        "instance_recall": recall,
-    }
-    return {name: float(value) for name, value in found.items()}
+    of_both = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    found: dict[str, Any] = {"mA": (present + absent) / 2, "label_f1": f1}
+    found |= {"label_pos_recall": present, "label_neg_recall": absent, "instance_f1": of_both}
+    found |= {"instance_acc": ratio(hits, hits + misses + alarms)}
+    found |= {"instance_prec": precision, "instance_recall": recall}
+    return {name: float(np.mean(value)) for name, value in found.items()}
 
 
 @metrics.register("multilabel_map")
-def multilabel_map(
-    scores: Array, labels: Array, points: Literal["all", "eleven"] = "all"
-) -> dict[str, float]:
+def multilabel_map(scores: Array, labels: Array, points: Points = "all") -> dict[str, float]:
     """Mean over labels of the average precision, as `mAP`; labels that never occur are left out.
 
     Args:
@@ -88,17 +83,13 @@ def multilabel_map(
     scores, labels = label_table(scores, labels, "multilabel_map")
     if not (labels > 0).any():
         raise DataError("multilabel_map", "no label occurs in any sample")
-    values = [
-        average_precision(own[truth >= 0], truth[truth >= 0] > 0, points)
-        for own, truth in zip(scores.T, labels.T, strict=True)
-        if (truth > 0).any()
-    ]
+    there = (labels > 0).any(axis=0)
+    pairs = zip(scores.T[there], labels.T[there], strict=True)
+    values = [average_precision(own[true >= 0], true[true >= 0] > 0, points) for own, true in pairs]
     return {"mAP": float(np.mean(values))}
 
 
-def average_precision(
-    scores: Array, present: Array, points: Literal["all", "eleven"] = "all"
-) -> float:
+def average_precision(scores: Array, present: Array, points: Points = "all") -> float:
     """Area under the precision-recall steps of one label; of equal scores the earlier comes first.
 
     Args:

@@ -126,8 +126,7 @@ def at_target_fpr(
         raise ConfigError("target_fpr", f"should be between 0 and 1, got {target}")
     of = _samples(scores, labels, clusters, "target_fpr")
     negatives = np.sort(of.scores[~of.truth])
-    n = len(negatives)
-    if not n:
+    if not (n := len(negatives)):
         raise DataError("target_fpr", "no negatives, so there is no false-positive rate")
     allowed = _allowed(target, n)
     refused = float(negatives[n - allowed - 1])
@@ -219,19 +218,16 @@ def expected_fpr(
     n, m = counts.negatives * scale, max(1, round(new * scale))
     low = counts.false_positives * scale
     high = (counts.false_positives if allowed is None else allowed) * scale
-    return Interval(
-        distributions.beta_binomial_quantile(_TAIL, m, low, n - low + 1) / m,
-        distributions.beta_binomial_quantile(1 - _TAIL, m, high + 1, n - high) / m,
-    )
+    least = distributions.beta_binomial_quantile(_TAIL, m, low, n - low + 1)
+    most = distributions.beta_binomial_quantile(1 - _TAIL, m, high + 1, n - high)
+    return Interval(least / m, most / m)
 
 
 @lru_cache(maxsize=64)
 def needed_negatives(target: float) -> int:
     """Fewest negatives with which the interval of the rate ends at twice `target` or below."""
-    k = 1
-    while distributions.beta_quantile(1 - _TAIL, k + 1, math.ceil(k / target) - k) > min(
-        2 * target, 1.0
-    ):
+    k, end = 1, min(2 * target, 1.0)
+    while distributions.beta_quantile(1 - _TAIL, k + 1, math.ceil(k / target) - k) > end:
         k += 1
     return math.ceil(k / target)
 
@@ -244,12 +240,10 @@ def needed_for_rate(rate: float) -> int:
 def between(low: float, high: float) -> float:
     """A threshold above `low` and not above `high`: near the middle, with as few digits as serve."""
     middle, room = (low + high) / 2, (high - low) / 4
-    for digits in range(1, 9):
-        value = round(middle, digits)
-        if abs(value - middle) <= room:
-            return value
-    # Nothing lies between neighbours in the scores' own precision: take the upper one as it is.
-    return middle if low < np.float32(middle) < high else high
+    # Where nothing lies between neighbours in the scores' own precision, the upper one as it is.
+    rest = middle if low < np.float32(middle) < high else high
+    rounded = (round(middle, digits) for digits in range(1, 9))
+    return next((value for value in rounded if abs(value - middle) <= room), rest)
 
 
 def _allowed(target: float, n: int) -> int:
@@ -292,34 +286,29 @@ def _decision(
         share = limit / counts.negatives
         fpr = fpr._replace(high=exact_interval(share * effective, effective).high)
     tpr = _rate(tp, counts.positives, of.worth(truth, hit))
-    precision = _rate(tp, tp + fp, of.worth(hit, truth))
-    warnings = [
-        f"no {kind} among the {len(hit)} images, so nothing is known about their share"
-        for kind in ("negatives", "positives")
-        if not getattr(counts, kind)
-    ]
+    absent = [kind for kind in ("negatives", "positives") if not getattr(counts, kind)]
+    unknown = f"among the {len(hit)} images, so nothing is known about their share"
+    warnings = [f"no {kind} {unknown}" for kind in absent]
     if tpr and tpr.high - tpr.low > 4 * _ROOM:
         warnings.append(
             f"{counts.positives} positives tell little: the share of them that is found may be anywhere"
             f" from {tpr.low:.2g} to {tpr.high:.2g}; {needed_for_rate(tpr.value)} would tell it to 5 points"
         )
+    rates = (fpr, tpr, _rate(tp, tp + fp, of.worth(hit, truth)))
     return ThresholdResult(
-        threshold, rule, target, None, counts, limit, effective, fpr, tpr, precision, (*warnings,)
+        threshold, rule, target, None, counts, limit, effective, *rates, tuple(warnings)
     )
 
 
 def _with(found: ThresholdResult, ends: Interval, few: str) -> ThresholdResult:
     """The result with the interval of its threshold, and what is too little of the data."""
     ends = Interval(min(ends.low, found.threshold), max(ends.high, found.threshold))
-    warnings = (few, *found.warnings) if few else found.warnings
-    return found._replace(interval=ends, warnings=warnings)
+    return found._replace(interval=ends, warnings=(*filter(None, [few]), *found.warnings))
 
 
 def _rate(hits: int, total: int, effective: float) -> Rate | None:
-    if not total:
-        return None
-    share = hits / total
-    return Rate(share, *exact_interval(share * effective, effective))
+    share = hits / max(total, 1)
+    return Rate(share, *exact_interval(share * effective, effective)) if total else None
 
 
 def _order_interval(negatives: Array, target: float, effective: float) -> Interval:
@@ -329,8 +318,7 @@ def _order_interval(negatives: Array, target: float, effective: float) -> Interv
     beyond = math.ceil(distributions.binomial_quantile(1 - _TAIL, worth, target) * scale)
     within = math.floor(distributions.binomial_quantile(_TAIL, worth, target) * scale)
     low = float(negatives[n - beyond - 1]) if beyond < n else 0.0
-    high = float(negatives[n - within]) if within > 0 else 1.0
-    return Interval(low, high)
+    return Interval(low, float(negatives[n - within]) if within > 0 else 1.0)
 
 
 def _last_precise(hits: Array, called: Array, target: float) -> int | None:

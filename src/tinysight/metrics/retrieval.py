@@ -73,8 +73,7 @@ def ranked_hits(
         raise DataError("ranked_hits", "a similarity is NaN")
     hits = query[:, None] == gallery
     if keep is not None:
-        keep = np.asarray(keep, bool)
-        hits = hits & keep
+        hits &= np.asarray(keep, bool)
         similarity = np.where(keep, similarity, -np.inf if masked == "left_out" else 0.0)
     order = np.argsort(-similarity, axis=1, kind="stable")
     return np.take_along_axis(hits, order, axis=1)

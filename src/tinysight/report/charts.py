@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Points = Sequence[tuple[float, float]]
 
 _TICKS = 5
+_BARS = 25
 
 
 class Area(NamedTuple):
@@ -54,9 +55,8 @@ class Axis(NamedTuple):
         raw = (self.high - self.low) / _TICKS
         size = 10.0 ** math.floor(math.log10(raw))
         step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * 0.999)
-        count = math.floor(self.high / step + 1e-9) - math.ceil(self.low / step - 1e-9)
-        start = math.ceil(self.low / step - 1e-9)
-        return [round((start + i) * step, 12) for i in range(count + 1)]
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(i * step, 12) for i in range(first, last + 1)]
 
     def _scaled(self, value: float) -> float:
         return math.log10(max(value, self.low)) if self.log else value
@@ -150,18 +150,13 @@ def around(values: Sequence[float], label: str) -> Axis:
 
 
 def histogram(
-    title: str,
-    label: str,
-    values: Mapping[str, Sequence[float] | np.ndarray],
-    *,
-    bins: int = 25,
-    threshold: float | None = None,
+    title: str, label: str, values: Mapping[str, Any], threshold: float | None = None
 ) -> Chart:
     """Shares of each group's values in [0, 1] by equal bins, side by side; counts differ too much."""
     shares = {}
     for name, group in values.items():
-        places = np.clip(np.asarray(group, float) * bins, 0, bins - 1).astype(int)
-        counts = np.bincount(places, minlength=bins) / max(len(group), 1)
+        places = np.clip(np.asarray(group, float) * _BARS, 0, _BARS - 1).astype(int)
+        counts = np.bincount(places, minlength=_BARS) / max(len(group), 1)
         shares[f"{name}: {len(group):,} images"] = counts.tolist()
     high = max((max(row) for row in shares.values()), default=0.0) or 1.0
     y = Axis("share of its images", 0.0, high)
@@ -174,9 +169,7 @@ def _thinned(places: Points) -> list[tuple[float, float]]:
     for place in places:
         if kept and place == kept[-1]:
             continue
-        if len(kept) > 1 and (
-            kept[-2][0] == kept[-1][0] == place[0] or kept[-2][1] == kept[-1][1] == place[1]
-        ):
+        if len(kept) > 1 and any(kept[-2][i] == kept[-1][i] == place[i] for i in (0, 1)):
             kept.pop()
         kept.append(place)
     return kept

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.report.charts import Chart, around
-from tinysight.report.quality import Table
+from tinysight.tasks.base import TaskTable
 
 _CHECK = "data_check.json"
 _FIRST = 3  # items of a finding
@@ -42,7 +42,7 @@ def _curves(title: str, kind: str, series: dict[str, list[tuple[float, float]]])
     return Chart(title, around(epochs, "epoch"), y, series, dots=kind == "metric")
 
 
-def data_check(folder: Path | None) -> Table | None:
+def data_check(folder: Path | None) -> TaskTable | None:
     """What `tinysight data check --json` found; no rows if nothing, None if it was not asked."""
     tree = _read(folder, _CHECK)
     findings = tree.get("findings") if isinstance(tree, dict) else None
@@ -54,21 +54,21 @@ def data_check(folder: Path | None) -> Table | None:
         kind, severity = (str(finding.get(key, "")) for key in ("kind", "severity"))
         first = "; ".join(_plain(item) for item in items[:_FIRST])
         rows.append((kind, severity, str(finding.get("count", len(items))), first))
-    return Table("Data check", ("finding", "severity", "number", "first"), rows, (1, 3))
+    return TaskTable("Data check", ("finding", "severity", "number", "first"), rows, (1, 3))
 
 
-def environment(report: EvaluationReport, folder: Path | None) -> list[Table]:
+def environment(report: EvaluationReport, folder: Path | None) -> list[TaskTable]:
     """The parts of an image's latency, versions and hardware."""
     tables, latency = [], report.latency
     if latency:
         parts = {name: getattr(latency, name) for name in latency._fields[1:]}
         rows = [(name, f"{part.median:.2f}", f"{part.p95:.2f}") for name, part in parts.items()]
         title = f"Latency per image, ms ({latency.images} timed one by one)"
-        tables.append(Table(title, ("part", "median", "95th percentile"), rows))
+        tables.append(TaskTable(title, ("part", "median", "95th percentile"), rows))
     tree = _read(folder, "environment.json")
     if tree is not None:
         cells = [(str(k), str(v)) for k, v in tree.items() if isinstance(v, str | int | float)]
-        tables.append(Table("Environment", (), cells, (1,)))
+        tables.append(TaskTable("Environment", (), cells, (1,)))
     return tables
 
 

@@ -41,13 +41,8 @@ def write_report(run: str | Path, report: EvaluationReport) -> Path:
     folder = Path(run)
     recipe = read_yaml(folder / "recipe.yaml")
     command = ("tinysight", "train", "-c", str(folder / "recipe.yaml"), "--out", "another_folder")
-    page = Page(
-        str(recipe["task"]),
-        str(recipe.get("description") or ""),
-        command,
-        str(recipe["model"]["backbone"]["name"]),
-        folder,
-    )
+    title, network = str(recipe["task"]), str(recipe["model"]["backbone"]["name"])
+    page = Page(title, str(recipe.get("description") or ""), command, network, folder)
     return write_page(folder / "report.html", report, page)
 
 
@@ -68,7 +63,7 @@ def write_page(path: str | Path, report: EvaluationReport, page: Page) -> Path:
         warnings=warnings(report),
         errors=misclassified(report),
         overview=overview if any(overview) else [labels],
-        sections=[quality.Table(*section) for section in report.sections()],
+        sections=report.sections(),
         curves=[quality.precision_recall(report), quality.calibration_chart(report)],
         classes=[quality.confusion(report), labels if report.binary else None],
         together=len(report.labels) <= _FEW,

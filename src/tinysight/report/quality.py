@@ -12,27 +12,12 @@ from tinysight.evaluation.report import EvaluationReport
 from tinysight.metrics.binary import pr_area, precision_recall_curve, roc_auc, roc_curve
 from tinysight.metrics.calibration import confidences, reliability
 from tinysight.report.charts import Axis, Chart, Mark, histogram
+from tinysight.tasks.base import TaskTable
 
 _SMALL = 0.05  # false-positive rates below it are drawn on a scale of tens
 _LARGEST = 30  # classes whose confusion is shown whole
 _WORST = 30  # rows of a longer table
 _BINS = 10
-
-
-class Table(NamedTuple):
-    """Rows under a title.
-
-    Attributes:
-        title: heading.
-        columns: names of the columns; empty without a head.
-        rows: cells as text, a tuple for each row, which the first names.
-        text: numbers of the columns that hold no numbers, from 0.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text: Sequence[int] = ()
 
 
 class Matrix(NamedTuple):
@@ -73,9 +58,8 @@ def precision_recall(report: EvaluationReport) -> Chart | None:
     points = {"PR": list(zip(found.tolist(), shares.tolist(), strict=True))}
     marks = []
     if result and result.precision and result.tpr:
-        precision, recall = result.precision, result.tpr.value
-        ends = (precision.low, precision.high)
-        marks = [Mark("threshold", recall, precision.value, None, ends)]
+        share = result.precision
+        marks = [Mark("threshold", result.tpr.value, share.value, None, share[1:])]
     area = pr_area(about.scores, about.truth)
     note = f"Average precision {area:.4f}, where {about.truth.mean():.3g} are positive as here."
     title = "Precision and recall"
@@ -89,8 +73,8 @@ def scores(report: EvaluationReport) -> Chart | None:
         return None
     sides = (about.scores[about.truth], about.scores[~about.truth])
     groups = dict(zip(about.groups, sides, strict=True))
-    cut = report.threshold.threshold if report.threshold else None
-    return histogram("Scores by true label", f"probability of {about.name}", groups, threshold=cut)
+    cut = report.threshold and report.threshold.threshold
+    return histogram("Scores by true label", f"probability of {about.name}", groups, cut)
 
 
 def calibration_chart(report: EvaluationReport) -> Chart | None:
@@ -111,7 +95,7 @@ def calibration_chart(report: EvaluationReport) -> Chart | None:
     return Chart("Calibration", x, y, {"accuracy": points}, diagonal=True, radii=radii, note=note)
 
 
-def label_table(report: EvaluationReport) -> Table | None:
+def label_table(report: EvaluationReport) -> TaskTable | None:
     """Precision, recall and F1 of each label; of many the worst."""
     rows, title = report.label_rates(), "Each label"
     if not rows:
@@ -119,14 +103,11 @@ def label_table(report: EvaluationReport) -> Table | None:
     if len(rows) > _WORST:
         rows = sorted((row for row in rows if row[1].support), key=lambda row: row[1].f1)[:_WORST]
         title = f"The {len(rows)} labels with the lowest F1"
-    cells = [
-        (name, str(support), *(f"{value:.3f}" for value in rates))
-        for name, (support, *rates) in rows
-    ]
-    return Table(title, ("label", "images", "precision", "recall", "F1"), cells)
+    cells = [(name, str(n), *(f"{rate:.3f}" for rate in rates)) for name, (n, *rates) in rows]
+    return TaskTable(title, ("label", "images", "precision", "recall", "F1"), cells)
 
 
-def confusion(report: EvaluationReport) -> Matrix | Table | None:
+def confusion(report: EvaluationReport) -> Matrix | TaskTable | None:
     """The confusion matrix, of many classes the pairs confused most; None where it says nothing."""
     names, counts = report.labels, report.confusion()
     if counts is None:
@@ -137,4 +118,4 @@ def confusion(report: EvaluationReport) -> Matrix | Table | None:
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:_WORST]
     pairs = [divmod(int(at), len(names)) for at in order]
     rows = [(names[i], names[k], str(wrong[i, k])) for i, k in pairs if wrong[i, k]]
-    return Table("Most confused", ("is", "predicted", "images"), rows, (1,))
+    return TaskTable("Most confused", ("is", "predicted", "images"), rows, (1,))

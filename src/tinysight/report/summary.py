@@ -62,10 +62,8 @@ class Misclassified(NamedTuple):
 def misclassified(report: EvaluationReport) -> Misclassified:
     """The wrong decisions of a report, the surest first."""
     wrong, total = report.misclassified()
-    paths = [Path(report.evaluation.paths[each.row]) for each in wrong[:_SHOWN]]
-    images = [
-        WrongImage(each, path, thumbnail(path)) for each, path in zip(wrong, paths, strict=False)
-    ]
+    shown = [(each, Path(report.evaluation.paths[each.row])) for each in wrong[:_SHOWN]]
+    images = [WrongImage(each, path, thumbnail(path)) for each, path in shown]
     return Misclassified(images, len(wrong), total)
 
 

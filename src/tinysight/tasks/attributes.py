@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -32,26 +34,6 @@ _TABLE = (
     ("Scanned", "Photo"), ("Little", "Numerous"), ("Black-and-White", "Multicolor"),
     ("Clear", "Blurry"), ("Without-Obstacles", "With-Obstacles"), ("Horizontal", "Tilted"),
 )  # fmt: skip
-# The 40 attributes of CelebA in PaddleClas' words, in the data set's order.
-_FACE = (
-    "CheekWhiskers", "ArchedEyebrows", "Attractive", "BagsUnderEyes", "Bald", "Bangs", "BigLips",
-    "BigNose", "BlackHair", "BlondHair", "Blurry", "BrownHair", "BushyEyebrows", "Chubby",
-    "DoubleChin", "Eyeglasses", "Goatee", "GrayHair", "HeavyMakeup", "HighCheekbones", "Male",
-    "MouthSlightlyOpen", "Mustache", "NarrowEyes", "NoBeard", "OvalFace", "PaleSkin",
-    "PointyNose", "RecedingHairline", "RosyCheeks", "Sideburns", "Smiling", "StraightHair",
-    "WavyHair", "WearingEarrings", "WearingHat", "WearingLipstick", "WearingNecklace",
-    "WearingNecktie", "Young",
-)  # fmt: skip
-_CHINESE_FACE = (
-    "刚长出的双颊胡须", "柳叶眉", "吸引人的", "眼袋", "秃头", "刘海", "大嘴唇", "大鼻子", "黑发", "金发",
-    "模糊的", "棕发", "浓眉", "圆胖的", "双下巴", "带眼镜", "山羊胡子", "灰发或白发", "浓妆", "高颧骨", "男性",
-    "微微张开嘴巴", "胡子", "细长的眼睛", "无胡子", "椭圆形的脸", "苍白的皮肤", "尖鼻子", "发际线后移", "红润的双颊",
-    "连鬓胡子", "微笑", "直发", "卷发", "戴着耳环", "戴着帽子", "涂了唇膏", "戴着项链", "戴着领带", "年轻人",
-)  # fmt: skip
-_EITHER = {  # always one of two, yes first
-    20: (("Male", "Female"), ("男性", "女性")),
-    39: (("Young", "Old"), ("年轻人", "老年人")),
-}
 
 
 @postprocesses.register("person_attribute")
@@ -113,12 +95,11 @@ class VehicleAttribute:
         """Results for probabilities (N, 19); a best one at the threshold is known."""
         rows = check_scores(scores, self.labels, len(_COLORS) + len(_TYPES))
         limits = np.repeat([self.color_threshold, self.type_threshold], (10, 9))
-        results = []
-        for row in rows:
-            color = _best("Color", _COLORS, row[:10], self.color_threshold)
-            kind = _best("Type", _TYPES, row[10:], self.type_threshold)
-            results.append(AttributeResult("", f"{color}, {kind}", row > limits))
-        return results
+        return [AttributeResult("", self._words(row), row > limits) for row in rows]
+
+    def _words(self, row: np.ndarray) -> str:
+        color = _best("Color", _COLORS, row[:10], self.color_threshold)
+        return f"{color}, {_best('Type', _TYPES, row[10:], self.type_threshold)}"
 
 
 @postprocesses.register("table_attribute")
@@ -145,15 +126,10 @@ class TableAttribute:
         """Results for probabilities (N, 6)."""
         rows = check_scores(scores, self.labels, len(_TABLE))
         limits = np.array([getattr(self, field.name) for field in fields(self)[: len(_TABLE)]])
-        of_words = limits.copy()
-        if self.number_decides:
-            of_words[4:] = self.number_threshold
-        results = []
-        for row in rows:
-            words = zip(_TABLE, row > of_words, strict=True)
-            said = tuple(yes if there else no for (yes, no), there in words)
-            results.append(AttributeResult("", said, row > limits))
-        return results
+        of_words = np.where(self.number_decides & (np.arange(6) > 3), self.number_threshold, limits)
+        sides = [1 - (row > of_words) for row in rows]  # 0 for the first of two words
+        said = [tuple(np.choose(side, np.transpose(_TABLE)).tolist()) for side in sides]
+        return [AttributeResult("", w, row > limits) for w, row in zip(said, rows, strict=True)]
 
 
 @postprocesses.register("face_attribute")
@@ -172,16 +148,20 @@ class FaceAttribute:
 
     def __call__(self, scores: np.ndarray) -> list[AttributeResult]:
         """Results for probabilities (N, 40)."""
-        said = check_scores(scores, self.labels, len(_FACE)) > self.threshold
+        said = check_scores(scores, self.labels, len(_face_words())) > self.threshold
         return [AttributeResult("", tuple(self._words(row.tolist())), row) for row in said]
 
     def _words(self, there: Sequence[bool]) -> Iterator[str]:
-        words = _CHINESE_FACE if self.chinese else _FACE
-        for i, yes in enumerate(there):
-            if i in _EITHER:
-                yield _EITHER[i][self.chinese][1 - yes]
-            elif yes:
-                yield words[i]
+        for words, yes in zip(_face_words(), there, strict=True):
+            word, *opposite = words[self.chinese].split("/")
+            yield from [word] if yes else opposite
+
+
+@lru_cache(maxsize=1)
+def _face_words() -> list[list[str]]:
+    """The 40 attributes of CelebA in its order, English and Chinese; `yes/no` where it is always one of two."""
+    text = Path(__file__).with_name("face_attributes.txt").read_text("utf-8")
+    return [line.split() for line in text.splitlines()]
 
 
 def _best(title: str, words: Sequence[str], row: np.ndarray, limit: float) -> str:

@@ -79,17 +79,19 @@ class Misclassification(NamedTuple):
 
 
 class TaskTable(NamedTuple):
-    """A table of a task's own in the report.
+    """A table of the report: rows under a title.
 
     Attributes:
         title: heading.
-        columns: names of the columns.
-        rows: cells as text, a tuple for each row.
+        columns: names of the columns; empty without a head.
+        rows: cells as text, a tuple for each row, which the first names.
+        text: numbers of the columns that hold no numbers, from 0.
     """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text: Sequence[int] = ()
 
 
 class Task:
@@ -269,10 +271,10 @@ def task_of_postprocess(postprocess: str) -> Task:
     Raises:
         UnknownName: no task has such a post-processor.
     """
-    fitting = [task for task in all_tasks().values() if postprocess in task.postprocesses]
-    if not fitting:
-        raise UnknownName("postprocess", postprocess, postprocesses.names(), "postprocess")
-    return fitting[0]
+    for task in all_tasks().values():
+        if postprocess in task.postprocesses:
+            return task
+    raise UnknownName("postprocess", postprocess, postprocesses.names(), "postprocess")
 
 
 def task_of_recipe(recipe: Recipe) -> Task:

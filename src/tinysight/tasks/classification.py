@@ -79,17 +79,15 @@ class Threshold:
     def _decide(self, row: np.ndarray) -> ClassResult:
         if len(row) == 2:
             index = class_index(self.positive, self.labels or ("", ""), "postprocess.positive")
-            score = row[index]
-            if score < self.threshold:
-                index, score = 1 - index, 1 - score
+            if row[index] < self.threshold:
+                index, row = 1 - index, 1 - row[::-1]
         else:
             index = int(row.argmax())
             if not row[index] > self.threshold:
                 index = class_index(self.default, self.labels, "postprocess.default")
-            score = row[index]
         ids = np.array([index])
         names = names_of(ids, self.labels) or (str(index) if len(row) == 2 else "",)
-        return ClassResult("", ids, np.array([score]), names)
+        return ClassResult("", ids, row[ids], names)
 
 
 @postprocesses.register("scores")
@@ -127,14 +125,14 @@ class ClassificationTask(Task):
         return np.asarray(np.eye(num_classes, dtype=np.float32)[labels])
 
     def no_threshold(self, postprocess: Mapping[str, Any], num_classes: int) -> ConfigError | None:
-        if (name := postprocess["name"]) != "threshold":
+        if num_classes == 2 and postprocess["name"] == "threshold":
+            return None
+        what = f"{num_classes} classes have no false-positive rate"
+        hint = "it needs two classes, or data.target: multilabel"
+        if postprocess["name"] != "threshold":
+            what = f"{postprocess['name']} has no threshold"
             hint = "two classes need export.postprocess {name: threshold}"
-            return ConfigError("export.operating_point", f"{name} has no threshold", hint)
-        if num_classes != 2:
-            what = f"{num_classes} classes have no false-positive rate"
-            hint = "it needs two classes, or data.target: multilabel"
-            return ConfigError("export.operating_point", what, hint)
-        return None
+        return ConfigError("export.operating_point", what, hint)
 
     def binary_scores(self, of: Scored, postprocess: Mapping[str, Any]) -> BinaryScores | None:
         names = tuple(of.names)
@@ -145,11 +143,10 @@ class ClassificationTask(Task):
         return BinaryScores(of.scores[:, which], of.labels == which, None, names[which], groups)
 
     def predicted(self, of: Scored) -> np.ndarray:
-        if of.threshold is None or of.positive is None:
-            best: np.ndarray = of.scores.argmax(axis=1)
-            return best
-        positive = of.positive
-        return np.where(of.scores[:, positive] >= of.threshold, positive, 1 - positive)
+        threshold, positive = of.threshold, of.positive
+        if threshold is None or positive is None:
+            return np.asarray(of.scores.argmax(axis=1))
+        return np.where(of.scores[:, positive] >= threshold, positive, 1 - positive)
 
     def confusion(self, of: Scored) -> np.ndarray:
         from tinysight.metrics.classification import confusion_matrix
@@ -164,8 +161,7 @@ class ClassificationTask(Task):
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         predicted, wrong = self.predicted(of), []
         for i in np.flatnonzero(predicted != of.labels).tolist():
-            said, truth = predicted[i], of.labels[i]
-            score, gap = of.scores[i, said], float(of.scores[i, said] - of.scores[i, truth])
-            name, right = of.names[said], of.names[truth]
-            wrong.append(Misclassification(i, name, float(score), right, gap))
+            said, truth, scores = predicted[i], of.labels[i], of.scores[i]
+            name, gap = of.names[said], float(scores[said] - scores[truth])
+            wrong.append(Misclassification(i, name, float(scores[said]), of.names[truth], gap))
         return wrong, len(of.labels)

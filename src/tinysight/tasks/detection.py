@@ -41,8 +41,7 @@ class Boxes:
         if isinstance(outputs, np.ndarray) or len(outputs) != 2:
             what = "boxes are the results of detectors"
             raise ConfigError("postprocess", what, "topk, threshold")
-        rows, counts = outputs
-        counts = counts.reshape(-1).astype(np.int64)
+        rows, counts = outputs[0], outputs[1].reshape(-1).astype(np.int64)
         whole = counts.min(initial=0) >= 0 and counts.sum() == len(rows)
         if rows.ndim != 2 or rows.shape[1] != 6 or not whole:
             what = f"expected rows of 6 and a count for each image, got {rows.shape} and {counts.tolist()}"

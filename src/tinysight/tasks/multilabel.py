@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tinysight.metrics.classification import LabelRates
 
 
+_ATTRIBUTES = ("person_attribute", "vehicle_attribute", "table_attribute", "face_attribute")
+
+
 @postprocesses.register("multilabel")
 @dataclass(frozen=True)
 class MultiLabel:
@@ -49,10 +52,7 @@ class MultilabelTask(Task):
     """Several labels an image, each present, absent or unknown: a sigmoid and one threshold for all."""
 
     activation = "sigmoid"
-    postprocesses = (
-        *("multilabel", "person_attribute", "vehicle_attribute", "table_attribute"),
-        *("face_attribute", "scores", "topk", "threshold"),
-    )
+    postprocesses = ("multilabel", *_ATTRIBUTES, "scores", "topk", "threshold")
     unit = "decisions"
     calibrates = True
     default_metrics = ({"name": "mean_accuracy"},)

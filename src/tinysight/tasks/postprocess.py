@@ -23,8 +23,7 @@ class Postprocess(Protocol):
 
 def result_type(spec: Mapping[str, Any]) -> type[Result]:
     """The kind of result that the post-processor of `spec` gives."""
-    kind: type[Result] = postprocesses.get(spec["name"]).result  # type: ignore[attr-defined]
-    return kind
+    return postprocesses.get(spec["name"]).result  # type: ignore[attr-defined,no-any-return]
 
 
 def has_scores(spec: Mapping[str, Any]) -> bool:
@@ -55,9 +54,9 @@ def override(
     vector = threshold is not None and result_type(spec) is EmbeddingResult
     if vector or (topk is not None and not has_scores(spec)):
         raise ConfigError("topk, threshold", f"the results of this bundle are its {spec['name']}")
+    if topk is not None and topk < 1:
+        raise ConfigError("topk", f"should be 1 or more, got {topk}")
     if topk is not None:
-        if topk < 1:
-            raise ConfigError("topk", f"should be 1 or more, got {topk}")
         return {"name": "topk", "k": topk}
     if threshold is None:
         return dict(spec)
@@ -107,15 +106,13 @@ def names_of(class_ids: np.ndarray, labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(labels[i] for i in class_ids.tolist()) if labels else ()
 
 
-def check_scores(
-    scores: np.ndarray, labels: tuple[str, ...], outputs: int | None = None
-) -> np.ndarray:
+def check_scores(scores: np.ndarray, labels: tuple[str, ...], outputs: int = 0) -> np.ndarray:
     """Scores (N, K) as float64; each of the K classes has a label, if there are labels.
 
     Args:
         scores: of the network.
         labels: none or K.
-        outputs: what K has to be, if it is not free.
+        outputs: what K has to be; 0: any number.
 
     Raises:
         ConfigError: another shape.
@@ -124,7 +121,7 @@ def check_scores(
         raise ConfigError("scores", f"expected (N, K), got shape {scores.shape}")
     if labels and scores.shape[1] != len(labels):
         raise ConfigError("labels", f"{len(labels)} labels for {scores.shape[1]} classes")
-    if outputs is not None and scores.shape[1] != outputs:
+    if outputs and scores.shape[1] != outputs:
         what = f"these attributes are {outputs} outputs, the network has {scores.shape[1]}"
         raise ConfigError("postprocess", what)
     return scores.astype(np.float64)

@@ -16,6 +16,7 @@ import numpy as np
 from tinysight.errors import DataError
 
 CSV_COLUMNS = ("filename", "class_ids", "scores", "label_names", "error")
+Values = Sequence[object]  # of one cell of a table
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ROUNDING = 1e-5  # scores of boxes that differ by less count as equal
 _R = TypeVar("_R", bound="Result")
@@ -56,8 +57,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers under the names of PaddleClas, the file name last."""
-        row = {name: _plain(value) for name, value in self._values().items()}
-        return {**row, "filename": self.filename}
+        return {**_plain(self._values()), "filename": self.filename}
 
     def to_text(self) -> str:
         """The line that PaddleClas' package prints."""
@@ -67,13 +67,11 @@ class Result:
         """The line that PaddleClas' deployment script prints; where it is no row, `to_text`."""
         if not self.table:
             return self.to_text()
-        row = {name: _plain(value) for name, value in self._values().items()}
-        return f"{Path(self.filename).name}:\t {row}"
+        return f"{Path(self.filename).name}:\t {_plain(self._values())}"
 
     def to_csv(self) -> list[str]:
         """Cells under `CSV_COLUMNS`; several values in one are separated by semicolons."""
-        scores = [number for part in self._scores() for number in part.tolist()]
-        return self._cells(scores=scores)
+        return self._cells(scores=[number for part in self._scores() for number in part.tolist()])
 
     def difference(self, other: Result) -> Difference:
         """How far `other`, the result of another engine for the same image, lies from this one."""
@@ -86,7 +84,7 @@ class Result:
 
     def decision(self) -> Any:
         """What is said of the image, without how sure it is; comparable by `==`."""
-        return {k: _plain(v) for k, v in self._values().items() if not _is_score(v)}
+        return _plain({k: v for k, v in self._values().items() if not _is_score(v)})
 
     def __getitem__(self, key: str) -> Any:
         return self.to_json()[key]
@@ -103,11 +101,9 @@ class Result:
     def _scores(self) -> list[np.ndarray]:
         return [np.ravel(value) for value in self._values().values() if _is_score(value)]
 
-    def _cells(
-        self, ids: Sequence[object] = (), scores: Sequence[object] = (), names: Sequence[str] = ()
-    ) -> list[str]:
-        cells = [";".join(map(str, values)) for values in (ids, scores, names)]
-        return [csv_name(self.filename), *cells[:2], _safe(cells[2], "'"), ""]
+    def _cells(self, ids: Values = (), scores: Values = (), names: Values = ()) -> list[str]:
+        first, second, third = (";".join(map(str, values)) for values in (ids, scores, names))
+        return [csv_name(self.filename), first, second, _safe(third, "'"), ""]
 
     def _set(self, name: str, kind: type[np.number], axes: int = 1) -> np.ndarray:
         """The field as a read-only array of integers (`np.int64`) or numbers (`np.floating`)."""
@@ -116,9 +112,7 @@ class Result:
         if array.ndim != axes or (array.size and array.dtype.kind not in known):
             what = f"expected numbers along {axes} axes, got {array.dtype} {array.shape}"
             raise DataError(f"{type(self).__name__}.{name}", what)
-        if not np.issubdtype(array.dtype, kind):
-            array = array.astype(wide)
-        array = array.view()
+        array = array.view() if np.issubdtype(array.dtype, kind) else array.astype(wide)
         array.flags.writeable = False
         object.__setattr__(self, name, array)
         return array
@@ -397,10 +391,8 @@ def read_csv_rows(file: IO[bytes]) -> Iterator[tuple[list[str], int]]:
         held += line.decode("utf-8", "surrogateescape")
         if held.count('"') % 2:  # a line end inside a cell
             continue
-        if not held.endswith("\n"):
-            return
         row = next(csv.reader(io.StringIO(held, newline="")))
-        if len(row) != len(CSV_COLUMNS):
+        if len(row) != len(CSV_COLUMNS) or not held.endswith("\n"):
             return
         if tuple(row) != CSV_COLUMNS:
             yield row, end
@@ -414,6 +406,8 @@ def _kinds(base: type[Result]) -> Iterator[type[Result]]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value
