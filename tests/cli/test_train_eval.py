@@ -18,7 +18,7 @@ from tinysight.cli import main
 from tinysight.config import load_recipe
 from tinysight.export.bundle import export_bundle
 from tinysight.training import FitResult
-from tinysight.training.finish import finish
+from tinysight.training.predictor import finish
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tinysight.errors import ExportError
 from tinysight.export.bundle import export_bundle
 from tinysight.pipelines.pipeline import Classifier
 from tinysight.training import fit
-from tinysight.training.finish import finish
+from tinysight.training.predictor import finish
 
 THRESHOLD = "export.postprocess={name: threshold, positive: blue}"
 FPR = "export.operating_point={target_fpr: 0.3}"

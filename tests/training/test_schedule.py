@@ -15,9 +15,10 @@ from support.golden import Case, each_case, not_built
 from support.reference import translate_schedule
 from tinysight.registry import schedules
 from tinysight.training.schedule import (
-    cosine_part_curve,
-    one_cycle_curve,
-    polynomial_curve,
+    Length,
+    cosine_fixmatch,
+    one_cycle,
+    polynomial,
     warm_up,
 )
 
@@ -71,25 +72,26 @@ def _counted_as_in_the_reference(
     start = spec.get("warmup_start_lr", 0.0)
     if spec["name"] == "polynomial" and by_epoch:
         warm = min(warm, epochs)
-        curve = polynomial_curve(
-            peak,
-            epochs - warm,
-            spec.get("end_lr", 0.0),
-            spec.get("power", 1.0),
-            spec.get("cycle", False),
-        )
+        own = {k: spec[k] for k in ("end_lr", "power", "cycle") if k in spec}
+        curve = polynomial(peak, _length(epochs - warm), **own)
         return warm_up(curve, round(warm * size), start, peak)
     if spec["name"] == "cosine_fixmatch" and by_epoch:
         units = spec["warmup_steps"]
-        curve = cosine_part_curve(peak, epochs * size - units, spec.get("cycles", 7 / 16))
+        curve = cosine_fixmatch(peak, _length(epochs * size - units), spec.get("cycles", 7 / 16))
         return warm_up(curve, units, start, peak)
     if spec["name"] == "one_cycle" and (by_epoch or warm):
-        curve = one_cycle_curve(
-            peak, epochs * size, peak / spec.get("start_divisor", 25.0), spec["end_lr"],
-            spec.get("rise", 0.3), spec.get("anneal", "cos"), spec.get("three_phase", False),
-        )  # fmt: skip
+        own = {
+            k: spec[k]
+            for k in ("start_divisor", "rise", "anneal", "three_phase", "end_lr")
+            if k in spec
+        }
+        curve, _ = one_cycle(peak, _length(epochs * size), **own)
         return warm_up(curve, units, start, peak)
     return None
+
+
+def _length(units: int) -> Length:
+    return Length(0, units, 1, 1, by_epoch=False)
 
 
 def _build(spec: dict[str, Any], lr: float, epochs: int, size: int) -> Any:

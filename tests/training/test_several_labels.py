@@ -12,7 +12,7 @@ from tinysight.config import load_recipe
 from tinysight.export.bundle import export_bundle
 from tinysight.files import to_yaml
 from tinysight.training import fit
-from tinysight.training.finish import finish
+from tinysight.training.predictor import finish
 
 
 def test_from_list_to_answers(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
         from tinysight.tasks.base import task_of_recipe
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
-        from tinysight.training.finish import finish
         from tinysight.training.networks import begin_with
+        from tinysight.training.predictor import finish
 
         for note in config.training_notes(int(os.environ.get("WORLD_SIZE", "1"))):
             logger.info(note)

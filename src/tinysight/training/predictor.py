@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
-from tinysight.evaluation.report import Subject, assess, subject_of_recipe
+from tinysight.evaluation.report import EvaluationReport, Subject, assess, subject_of_recipe
+from tinysight.files import write_atomic
 from tinysight.models.outputs import activate, network_output
 from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
@@ -24,6 +26,9 @@ from tinysight.transforms import Compose, decode, to_batch
 
 if TYPE_CHECKING:
     from tinysight.pipelines.pipeline import Pipeline
+
+
+EVALUATION = "evaluation.json"
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
@@ -99,6 +104,22 @@ def network_pipeline(
 def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
     """The network of `load_predictor` on the evaluation images and metrics of its own recipe."""
     return assess(subject_of_run(run_or_checkpoint)).evaluation
+
+
+def finish(out: str | Path) -> EvaluationReport:
+    """Assess the best network of the run in `out`; write `evaluation.json` and `report.html` there.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
+        DataError: the evaluation list cannot be read.
+    """
+    from tinysight.report import write_report
+
+    folder = RunFolder(out)
+    report = assess(subject_of_run(folder.path), latency=True)
+    write_atomic(folder.path / EVALUATION, json.dumps(report.to_json(), indent=2) + "\n")
+    write_report(folder.path, report)
+    return report
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:

@@ -16,7 +16,7 @@ import inspect
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -26,6 +26,7 @@ Schedule: TypeAlias = Callable[[int], float]
 Curve: TypeAlias = Callable[[int], float]
 NonNegative: TypeAlias = Annotated[float, Ge(0)]
 Positive: TypeAlias = Annotated[float, Gt(0)]
+_C = TypeVar("_C", bound=Callable[..., Any])
 Milestones: TypeAlias = Annotated[tuple[int, ...], MinLen(1)]
 
 _SMALLEST_FALL = 1e-8  # Plateau ignores a smaller one; PaddleClas' number
@@ -85,18 +86,12 @@ def _warmed(
     return rate if size == 1 else lambda step: rate(step // size)
 
 
-class _CurveOf(Protocol):
-    """A curve, and the rate that warm-up leads to where that is not the peak."""
-
-    def __call__(self, lr: float, length: Length, /, **own: Any) -> Curve | tuple[Curve, float]: ...
-
-
-def _schedule(name: str) -> Callable[[Any], Callable[..., Schedule]]:
-    """Register a curve of (peak, length, own parameters) as a schedule with a warm-up."""
+def _schedule(name: str) -> Callable[[_C], _C]:
+    """Register a curve of (peak, length, own parameters) as a schedule with a warm-up; the curve stays as it is."""
     shared = list(inspect.signature(_warmed).parameters.values())[:-1]
     hints = {k: v for k, v in _warmed.__annotations__.items() if k != "curve"}
 
-    def add(curve: _CurveOf) -> Callable[..., Schedule]:
+    def add(curve: _C) -> _C:
         own = list(inspect.signature(curve).parameters.values())[2:]
         names = {p.name for p in own}
 
@@ -107,7 +102,8 @@ def _schedule(name: str) -> Callable[[Any], Callable[..., Schedule]]:
         build.__doc__ = curve.__doc__
         build.__signature__ = inspect.Signature([*shared[:3], *own, *shared[3:]])  # type: ignore[attr-defined]
         build.__annotations__ = {**hints, **{p.name: p.annotation for p in own}}
-        return schedules.register(name)(build)
+        schedules.register(name)(build)
+        return curve
 
     return add
 
@@ -137,18 +133,14 @@ def cosine_fixmatch(lr: float, length: Length, /, cycles: Positive = 7 / 16) -> 
 
     With 7/16 it ends at a fifth of the peak.
     """
-    return cosine_part_curve(lr, length.rest, cycles)
-
-
-def cosine_part_curve(peak: float, total: int, cycles: float) -> Curve:
-    """`peak` * cos(pi * cycles * unit / total), never below 0: less than a quarter wave at 7 / 16."""
-    return lambda unit: peak * max(0.0, math.cos(math.pi * cycles * unit / max(1, total)))
+    total = max(1, length.rest)
+    return lambda unit: lr * max(0.0, math.cos(math.pi * cycles * unit / total))
 
 
 @_schedule("linear")
 def linear(lr: float, length: Length, /, end_lr: NonNegative = 0.0) -> Curve:
     """A straight line from the peak to `end_lr`, after warm-up."""
-    return polynomial_curve(lr, length.rest, end_lr)
+    return polynomial(lr, length, end_lr)
 
 
 @_schedule("polynomial")
@@ -165,23 +157,13 @@ def polynomial(
     PaddleClas' `Linear`. Deviation: with `by_epoch` it measures the warm-up, and nothing else,
     in steps. Its `cycle` lifts the rate after the run's end only, so that a run never sees it.
     """
-    return polynomial_curve(lr, length.rest, end_lr, power, cycle)
-
-
-def polynomial_curve(
-    peak: float, total: int, end: float, power: float = 1.0, cycle: bool = False
-) -> Curve:
-    """(peak - end) * (1 - unit / total) ** power + end.
-
-    After `total` units it stays at `end`, or with `cycle` starts again on a line to the next
-    multiple of `total`.
-    """
+    total = length.rest
 
     def rate(unit: int) -> float:
         if total == 0:
-            return peak
+            return lr
         period = total * max(1, math.ceil(unit / total)) if cycle else total
-        return (peak - end) * float((1.0 - min(unit, period) / period) ** power) + end
+        return (lr - end_lr) * float((1.0 - min(unit, period) / period) ** power) + end_lr
 
     return rate
 
@@ -299,24 +281,7 @@ def one_cycle(
     if rise * total <= 1.0 or phases * (rise * total - 1.0) >= total - 1.0:
         what = f"{phases * rise:g} of the {total} units after warm-up are to go up and down"
         raise ValueError(f"the cycle does not fit: {what}")
-    return one_cycle_curve(lr, total, start, end_lr, rise, anneal, three_phase), start
-
-
-def one_cycle_curve(
-    peak: float,
-    total: int,
-    start: float,
-    end: float,
-    rise: float,
-    anneal: Literal["cos", "linear"],
-    three_phase: bool,
-) -> Curve:
-    """Up from `start` to `peak` over the share `rise` of `total` units, then down to `end`.
-
-    With `three_phase` it comes down as it went up, to `start`, and from there to `end`. Beyond the
-    last unit the rate stays.
-    """
-    knots = [(0.0, start), (rise * total - 1.0, peak), (total - 1.0, end)]
+    knots = [(0.0, start), (rise * total - 1.0, lr), (total - 1.0, end_lr)]
     if three_phase:
         knots.insert(2, (2.0 * rise * total - 2.0, start))
 
@@ -327,9 +292,9 @@ def one_cycle_curve(
                 if anneal == "linear":
                     return (low - high) * share + high
                 return low + (high - low) / 2.0 * (1.0 + math.cos(math.pi * share))
-        return end
+        return end_lr
 
-    return rate
+    return rate, start
 
 
 @_schedule("cyclic")

@@ -66,7 +66,7 @@ class Program:
         for op in reversed(self.ops):
             if any(wanted in names for names in op.outputs.values()):
                 if op.type.rstrip("_") not in _NOTHING:
-                    return op.type.rstrip("_")
+                    return str(op.type.rstrip("_"))
                 wanted = next((names[0] for names in op.inputs.values() if names), "")
         return "none"
 
