@@ -51,7 +51,8 @@ def names(samples: SampleList) -> list[str]:
     [
         ("a.jpg 1\n", "a.jpg", 1),
         ("a.jpg\t0", "a.jpg", 0),
-        ("my cat.jpg 1\r\n", "my cat.jpg", 1),
+        ("  my cat.jpg 1\r\n", "my cat.jpg", 1),
+        ("a \t 1  \n", "a", 1),
         ("图片/猫 1.jpg\t1\n", "图片/猫 1.jpg", 1),
         ("\ufeffa.jpg 1\n\n\n", "a.jpg", 1),
         ("/elsewhere/a.jpg 1", "/elsewhere/a.jpg", 1),
@@ -76,6 +77,8 @@ def test_a_delimiter_of_ones_own(tmp_path: Path) -> None:
         ("a.jpg 2", "label 2 is not one of 0 to 1", "data.labels"),
         ("a.jpg -1", "label -1 is not one of 0 to 1", "data.labels"),
         ("a.jpg 99999999999999", "is not one of 0 to 1", "data.labels"),
+        ("a.jpg 0000000001", "is not one of 0 to 1", "data.labels"),
+        ("a.jpg " + "1" * 5000, "is not one of 0 to 1", "data.labels"),
         ("a.jpg cat", "label 'cat' is not a whole number", "path label"),
         ("a.jpg 1 0", "expected one label, got 2", "keep one"),
         ("a.jpg 1,0", "expected one label, got 2", "multilabel"),

@@ -143,8 +143,7 @@ def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:
     """Ids numbered from 0 in their order, as the training lists have them."""
     if target_of(data.target).open_set and split is not data.train:
         return found  # who is searched for need not have been learnt
-    known = found.labels[found.labels >= 0]
-    ids = np.unique(known) if split == data.train else occurring_ids(data)
+    ids = np.unique(found.labels[found.labels >= 0]) if split == data.train else occurring_ids(data)
     if len(ids) != len(label_names(data)):
         what = f"{len(label_names(data))} names for the {len(ids)} ids that occur"
         raise ConfigError("data.labels", what, "data.relabel numbers those ids from 0")
@@ -161,9 +160,8 @@ def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:
 
 def _missing(path: Path, root: Path) -> DataError:
     hint = "set data.root to the folder of the images"
-    if not root.is_dir():
-        return DataError(str(root), "no such folder", hint)
-    if not any(root.iterdir()):
-        return DataError(str(root), "this folder is empty", hint)
+    if not root.is_dir() or not any(root.iterdir()):
+        what = "this folder is empty" if root.is_dir() else "no such folder"
+        return DataError(str(root), what, hint)
     hint = "data.train.list and data.eval.list are relative to data.root"
     return DataError(str(path), "no such list file", hint)

@@ -190,8 +190,7 @@ class FMix(BatchTransform):
 def patches(height: int, width: int, share: float, decay: float, rng: Generator) -> np.ndarray:
     """Mask (H, W) bool, true on round(`share` * H * W) places in irregular patches."""
     down = np.fft.fftfreq(height)[:, None]
-    across = np.fft.rfftfreq(width)[None, :]
-    frequency = np.maximum(np.hypot(down, across), 1 / max(height, width))
+    frequency = np.maximum(np.hypot(down, np.fft.rfftfreq(width)[None, :]), 1 / max(height, width))
     noise = rng.standard_normal((2, *frequency.shape))
     wave = np.fft.irfft2((noise[0] + 1j * noise[1]) / frequency**decay, s=(height, width))
     order = np.argsort(-wave, axis=None, kind="stable")

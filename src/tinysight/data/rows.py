@@ -196,6 +196,5 @@ def _delimiter_hint(line: bytes | list[str]) -> str:
     for name, text in (("tab", "\t"), ("comma", ","), ("semicolon", ";"), ("blank", " ")):
         path, found, label = line.rpartition(text.encode())
         if path and found and label.strip().isdigit():
-            value = json.dumps(text)
-            return f"if the {name} separates path and label, set data.delimiter: {value}"
+            return f"if the {name} separates path and label, set data.delimiter: {json.dumps(text)}"
     return "a line is `path label`"

@@ -173,8 +173,7 @@ class IdentityTarget(ClassTarget):
         path, *cells = line.rsplit(form.separator, count)
         if len(cells) < count or not all(cell.strip().isdigit() for cell in cells):
             words = "a path, an identity" + (" and a camera" if count == 2 else "")
-            what = f"expected {words}, as the first line has"
-            raise BadRow(what, "a line is `path id [camera]`")
+            raise BadRow(f"expected {words}, as the first line has", "a line is `path id [camera]`")
         return path.strip(), [cell.strip().decode() for cell in cells]
 
     def names(self, data: Data) -> tuple[str, ...]:

@@ -109,8 +109,7 @@ class AppendChannels:
         """Image (H, W, C) to (H, W, channels), dtype kept."""
         if image.ndim != 3 or image.shape[2] > self.channels:
             raise bad_image(f"cannot make {self.channels} channels of {image.shape}")
-        spare = self.channels - image.shape[2]
-        return np.pad(image, ((0, 0), (0, 0), (0, spare)))
+        return np.pad(image, ((0, 0), (0, 0), (0, self.channels - image.shape[2])))
 
 
 @transforms.register("cast")

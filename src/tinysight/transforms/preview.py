@@ -91,8 +91,7 @@ def visible(pixels: Image, specs: Sequence[Mapping[str, Any]]) -> Image:
                 pixels = pixels * np.asarray(spec.get("std", IMAGENET_STD))
                 pixels += np.asarray(spec.get("mean", IMAGENET_MEAN))
                 pixels /= spec.get("scale", 1 / 255)
-        pixels = np.rint(pixels).clip(0, 255).astype(np.uint8)
-    return as_rgb(pixels)
+    return as_rgb(np.rint(pixels).clip(0, 255).astype(np.uint8))
 
 
 def _fit(image: Image, cell: int) -> Image:

@@ -178,8 +178,7 @@ def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> N
             items["label conflict"].append(shared)
         for s, of_side in shown.items():
             files = {entries.file[m] for m in by_side[s]}
-            copied = files <= exact and words == ["exact"]
-            kind = "duplicate" if copied else "near-duplicate"
+            kind = "duplicate" if files <= exact and words == ["exact"] else "near-duplicate"
             if len(of_side) > 1:
                 kind = kind if len(files) > 1 else "listed twice"
                 items[kind].append({**shared, "pictures": of_side})

@@ -81,11 +81,8 @@ def candidates(described: Described, threads: int, tell: Progress = None) -> Ite
 
     `tell` is called with the number of images that were compared with the others.
     """
-    jobs = (
-        (rows[start : start + _ROWS], columns)
-        for rows, columns in _groups(described.windows[:, 0])
-        for start in range(0, len(rows), _ROWS)
-    )
+    groups = _groups(described.windows[:, 0])
+    jobs = ((r[i : i + _ROWS], columns) for r, columns in groups for i in range(0, len(r), _ROWS))
     work = ordered_map(lambda job: _alike(described, *job), jobs, threads, threads)
     for done, found in enumerate(work, 1):
         yield from found
@@ -155,8 +152,7 @@ def _product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 def _how(described: Described, a: int, b: int, of_windows: bool) -> tuple[int, int]:
     """Window and flip at which two candidates are most alike."""
-    size = described.windows.shape[2] // _CLASSES
-    signs = np.repeat(_SIGNS, size, axis=1)
+    signs = np.repeat(_SIGNS, described.windows.shape[2] // _CLASSES, axis=1)
     if of_windows:
         score = (described.windows[a][:, None] * signs) @ described.windows[b, 0]
         window, flip = divmod(int(score.argmax()), len(signs))

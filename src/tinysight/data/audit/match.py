@@ -62,11 +62,8 @@ def _median(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
 
     At a closer look the lesser of two: of all tiles, and of those that show something.
     """
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = [
-        cv2.warpAffine(c, warp, other.shape[1:], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        for c in one
-    ]
+    flags, edge = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+    moved = [cv2.warpAffine(c, warp, other.shape[1:], flags=flags, borderMode=edge) for c in one]
     a, b = _tiles(np.stack(moved)), _tiles(other)
     dark = 1 - np.abs(a[0].mean(axis=1) - b[0].mean(axis=1)) / _BRIGHTNESS
     a, b = a - a.mean(axis=2, keepdims=True), b - b.mean(axis=2, keepdims=True)

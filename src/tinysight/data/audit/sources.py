@@ -75,6 +75,5 @@ def sides_of_lists(
         else:
             folder, count = root or source.parent, len(labels) or None
             of, kind = (source, folder, count, delimiter), target or "class"
-            samples = read_list(*of, target=kind, names=labels, bad=bad)
-            sides.append(SplitSide(name, samples, bad))
+            sides.append(SplitSide(name, read_list(*of, target=kind, names=labels, bad=bad), bad))
     return sides, labels

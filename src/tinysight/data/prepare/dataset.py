@@ -98,12 +98,11 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         photographs, problems = _READERS[plan.form](plan.source, root)
         names, classes = _classes(plan, {box.name for p in photographs for box in p.boxes})
         _begin(plan, resume)
-        threads = max(1, threads or usable_cores())
-        made = cut(photographs, root, plan.out, classes, plan.scale, plan.min_size, threads=threads)
+        cores = max(1, threads or usable_cores())
+        made = cut(photographs, root, plan.out, classes, plan.scale, plan.min_size, threads=cores)
         problems, skipped = problems + made.problems, dict(made.skipped)
         if not made.crops:
-            first = next(map(str, problems), "")
-            raise DataError(str(plan.source), "no crop could be made", first)
+            raise DataError(str(plan.source), "no crop could be made", next(map(str, problems), ""))
         paths, labels = [crop.path for crop in made.crops], [crop.label for crop in made.crops]
         division = _divide(plan, labels, [_below(crop.photograph, root) for crop in made.crops])
     counts = {}
@@ -114,9 +113,8 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         counts[side] = {name: of_label[i] for i, name in enumerate(names)}
     write_atomic(plan.out / "labels.txt", "".join(f"{i} {n}\n" for i, n in enumerate(names)))
     prepared = Prepared(counts, [paths[i] for i in division.left_out], skipped, problems)
-    split = {**_share(plan), "group": plan.group}
-    listed = [problem._asdict() for problem in problems]
-    _write(plan, {"complete": True, "split": split, **prepared._asdict(), "problems": listed})
+    tree = {**prepared._asdict(), "problems": [problem._asdict() for problem in problems]}
+    _write(plan, {"complete": True, "split": {**_share(plan), "group": plan.group}, **tree})
     return prepared
 
 
@@ -163,8 +161,7 @@ def _begin(plan: Plan, resume: bool) -> None:
     Raises:
         DataError: the folder holds something that may not be overwritten.
     """
-    folder = str(plan.out)
-    other = "choose another folder with --out"
+    folder, other = str(plan.out), "choose another folder with --out"
     try:
         there = json.loads((plan.out / _MANIFEST).read_text("utf-8"))
     except FileNotFoundError:

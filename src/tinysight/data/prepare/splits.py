@@ -56,8 +56,7 @@ def divide(
     test, train = np.array(sorted(kept), np.int64), np.flatnonzero(~side)
     left = np.setdiff1d(np.flatnonzero(side), test)
     for c in np.flatnonzero(counts).tolist():
-        have = int((known[test] == c).sum())
-        if per_class is not None and have < per_class:
+        if per_class is not None and int((known[test] == c).sum()) < per_class:
             what = f"class {c} has {counts[c]} images, {per_class} are wanted for the test"
             raise DataError("per class", what, "ask for fewer")
         for name, places in (("training", train), ("test", test)):

@@ -145,8 +145,7 @@ class PcaLighting(RandomTransform):
         if image.dtype == np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise bad_image("needs three channels of float pixels", "put normalize before")
         draw = rng.normal(0.0, self.deviation, 3).astype(np.float32)
-        shift = (_VECTORS * draw * _VALUES).sum(axis=1)
-        return np.asarray((image + shift).astype(image.dtype))
+        return np.asarray((image + (_VECTORS * draw * _VALUES).sum(axis=1)).astype(image.dtype))
 
 
 def jpeg(image: Image, quality: int) -> Image:

@@ -57,8 +57,7 @@ def affine(image: Image, matrix: Matrix, interpolation: Filter, fill: Colour) ->
     if interpolation != "nearest" and (a, d, e, f) == (1, 0, 1, 0):
         slid = _slide(image, b, c, interpolation, fill)
     elif interpolation != "nearest" and (a, b, c, e) == (1, 0, 0, 1):
-        turned = np.asarray(cv2.transpose(image))
-        slid = _slide(turned, d, f, interpolation, fill)
+        slid = _slide(np.asarray(cv2.transpose(image)), d, f, interpolation, fill)
         slid = None if slid is None else np.asarray(cv2.transpose(slid))
     if slid is not None:
         return slid

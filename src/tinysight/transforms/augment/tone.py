@@ -78,8 +78,7 @@ def invert(image: Image) -> Image:
 
 def posterize(image: Image, bits: int) -> Image:
     """The `bits` (0 to 8) most significant bits of each value."""
-    kept = np.uint8(256 - (1 << (8 - bits)))
-    return np.asarray(np.bitwise_and(image, kept))
+    return np.asarray(np.bitwise_and(image, np.uint8(256 - (1 << (8 - bits)))))
 
 
 def solarize(image: Image, threshold: float) -> Image:
