@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
         rows += lines
     for name, reason in failed:
         print(f"{name}: {reason}", file=sys.stderr)
-    if file := infer.save_dir:
-        path = Path(file if file.endswith(".json") else f"{file}.json")
-        write_atomic(path, json.dumps(rows, ensure_ascii=False))
+    if infer.save_dir:
+        path = infer.save_dir.removesuffix(".json") + ".json"
+        text = json.dumps(rows, ensure_ascii=False)
+        write_atomic(Path(path), text)
     return 1 if failed else 0

@@ -31,8 +31,10 @@ class BoxNetwork(Network):
         batch = np.concatenate([image.row for image in images])
         shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
         factors = np.asarray(shape, np.float32) / sizes  # of height and of width
-        shapes = np.broadcast_to(np.asarray(shape, np.float32), sizes.shape)
-        known = {"im_shape": shapes, "scale_factor": factors}
+        known = {
+            "im_shape": np.broadcast_to(np.asarray(shape, np.float32), sizes.shape),
+            "scale_factor": factors,
+        }
         about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
         outputs = self.opened().run_all({about.input.name: batch, **feeds})
@@ -40,8 +42,9 @@ class BoxNetwork(Network):
             found = [output.shape for output in outputs]
             what = f"boxes and counts expected for {len(images)} images, the network gives {found}"
             raise self._wrong(what)
-        fed = "scale_factor" in about.feeds.values()
-        return outputs if fed else _in_the_image(outputs, factors)
+        if "scale_factor" not in about.feeds.values():
+            outputs = _in_the_image(outputs, factors)
+        return outputs
 
 
 def _in_the_image(outputs: Sequence[np.ndarray], factors: np.ndarray) -> list[np.ndarray]:
