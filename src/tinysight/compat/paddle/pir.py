@@ -124,11 +124,8 @@ def parse_pir(data: bytes, where: str) -> Program:
     except ValueError as error:
         raise WeightsError(where, f"truncated or damaged: not JSON ({str(error)[:80]})") from None
     match document:
-        case {
-            "base_code": {"magic": "pir"},
-            "program": {"regions": [{"blocks": [{"ops": [*ops]}]}]},
-        }:
-            pass  # fmt: skip
+        case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": [*ops]}]}]}}:  # fmt: skip
+            pass
         case _:
             raise WeightsError(where, "is JSON, but not an exported program")
     reader = _Reader(where)

@@ -29,7 +29,8 @@ class TensorType(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Op(NamedTuple):
+@dataclass(frozen=True)
+class Op:
     """One operator: values in and out under the names of their slots, attributes as plain Python values.
 
     Slots of the JSON form are "0", "1", ... in order; an absent optional input is an empty tuple.

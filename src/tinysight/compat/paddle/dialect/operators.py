@@ -29,7 +29,9 @@ def _flip(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list
 
 
 def _blur(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
-    reader.note(where, "blurs as PaddleClas does: contrast betrays the label; see random_blur")
+    reader.note(
+        where, "blurs as PaddleClas does: it betrays the label by contrast; see random_blur"
+    )
     return [spec]
 
 
@@ -89,7 +91,8 @@ def batch_transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
     """Our batch transforms for `batch_transform_ops`; of an `OpSampler` at most one is drawn for a batch."""
     found, listed = list[Spec](), reader.items(ops, where)
     if len(listed) > 1:
-        reader.wrong(where, "several operators in a row are not available", "use OpSampler")
+        what = "several operators, one after the other, are not available"
+        reader.wrong(where, what, "use OpSampler")
     for place, name, arguments in listed:
         if name != "OpSampler":
             found += _mix(reader, place, name, arguments, 1.0)

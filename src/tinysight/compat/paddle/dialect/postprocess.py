@@ -10,17 +10,15 @@ from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 from tinysight.foreign import LabelSource
 
 
-def infer_section(
-    reader: Reader, values: Any, native: Spec, classes: int, beside: Path
-) -> LabelSource:
+def infer_section(reader: Reader, values: Any, native: Spec, count: int, file: Path) -> LabelSource:
     """Write `Infer`: post-processing and labels.
 
     Args:
         reader: collects problems and notes.
         values: the section.
         native: mapping that is written to.
-        classes: number of classes.
-        beside: the YAML file, for paths in it.
+        count: number of classes.
+        file: the YAML file, for paths in it.
     """
     found = reader.section(values, "Infer", "Infer")
     post, where = found.get("PostProcess"), "Infer.PostProcess"
@@ -29,11 +27,11 @@ def infer_section(
     if isinstance(post, dict) and post.get("name") is not None:
         name = str(post["name"])
         if made := reader.component("post-processor", "postprocessors", name, post, where):
-            spec, labels = made[0], _class_names(reader, made[1], where, classes, beside)
+            spec, labels = made[0], _class_names(reader, made[1], where, count, file)
     elif post is not None:
         reader.wrong(where, "expected a mapping with a name")
     put(native, "export.postprocess", spec)
-    put(native, "data.labels", labels or [str(i) for i in range(classes)])
+    put(native, "data.labels", labels or [str(i) for i in range(count)])
     prepare = transforms(reader, found.get("transforms"), "Infer.transforms")
     if prepare and prepare != native.get("transforms", {}).get("eval"):
         what = "differ from those of DataLoader.Eval; images are prepared as in the evaluation"

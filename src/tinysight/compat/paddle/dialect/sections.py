@@ -189,7 +189,7 @@ def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -
     if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
     if train and found.get("drop_last"):
-        reader.note(f"{where}.drop_last", "the last, smaller batch is used all the same")
+        reader.note(f"{where}.drop_last", "the smaller batch of an epoch is used all the same")
 
 
 def _below(root: str, path: str) -> str:

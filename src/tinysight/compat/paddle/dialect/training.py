@@ -46,7 +46,8 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
 def optimizer_section(reader: Reader, values: Any, native: Spec) -> None:
     """Write `Optimizer`, with its schedule and its clipping."""
     if isinstance(values, list):
-        reader.wrong("Optimizer", "several, each with a scope, are not available", "name one")
+        what = "several optimisers, each with a scope, are not available"
+        reader.wrong("Optimizer", what, "name one")
         return
     name = _name(values, "Momentum")
     made = reader.component("optimiser", "optimizers", name, values, "Optimizer")
