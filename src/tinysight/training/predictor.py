@@ -77,10 +77,7 @@ def pipeline_of_weights(
 
 
 def network_pipeline(
-    predict: Predict,
-    transforms: Compose,
-    decide: Callable[[Any], list[Any]],
-    batch_size: int,
+    predict: Predict, transforms: Compose, decide: Callable[[Any], list[Any]], batch_size: int
 ) -> Pipeline[Any]:
     """From images to results through a network that is no bundle, by the plainest way there is.
 

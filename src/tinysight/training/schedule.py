@@ -384,12 +384,7 @@ class Plateau:
     @property
     def state(self) -> dict[str, float | int | None]:
         """What has been observed, as plain data."""
-        return {
-            "rate": self._rate,
-            "best": self._best,
-            "bad": self._bad,
-            "resting": self._resting,
-        }
+        return {"rate": self._rate, "best": self._best, "bad": self._bad, "resting": self._resting}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of another run with the same settings."""
