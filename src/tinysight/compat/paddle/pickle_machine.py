@@ -232,6 +232,10 @@ def _long(m: Machine, value: int) -> None:
     m.stack.append(value)
 
 
+def _extend(m: Machine, items: list[Any]) -> None:
+    m.last(list).extend(items)
+
+
 def _set_items(m: Machine, items: list[Any]) -> None:
     target = m.last(dict)
     if len(items) % 2:
@@ -276,8 +280,8 @@ _STEPS: dict[str, _Step] = {  # opcodes that are not here make or call objects
     **dict.fromkeys(_BYTES.split(), _push(lambda m, value: memoryview(value))),
     **dict.fromkeys(("LONG1", "LONG4"), _long),
     "EMPTY_LIST": _push(lambda m, _: []), "LIST": _push(lambda m, _: m.pop_mark()),
-    "APPEND": lambda m, _: m.last(list).extend(_take(m, 1)),
-    "APPENDS": lambda m, _: m.last(list).extend(m.pop_mark()),
+    "APPEND": lambda m, _: _extend(m, _take(m, 1)),
+    "APPENDS": lambda m, _: _extend(m, m.pop_mark()),
     "EMPTY_DICT": _push(lambda m, _: {}), "EMPTY_TUPLE": _push(lambda m, _: ()),
     "SETITEM": lambda m, _: _set_items(m, _take(m, 2)),
     "SETITEMS": lambda m, _: _set_items(m, m.pop_mark()),
