@@ -95,7 +95,7 @@ def test_without_ray(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "needs a file for the results"),
         (["--output", "a.txt"], "which form?"),
-        (["--output", "a.csv", "--json"], "not of the form"),
+        (["--output", "a.csv", "--json"], "not of the requested format"),
         (["--output", "a.jsonl", "--shard", "0"], "should be 1 or more"),
     ],
 )
