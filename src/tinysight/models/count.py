@@ -59,8 +59,11 @@ def count_parameters(model: nn.Module, *, batch_norm_statistics: bool = False) -
     """
     count = sum(p.numel() for p in model.parameters())
     if batch_norm_statistics:
-        ends = ("running_mean", "running_var")
-        count += sum(b.numel() for n, b in model.named_buffers() if n.endswith(ends))
+        count += sum(
+            b.numel()
+            for n, b in model.named_buffers()
+            if n.endswith(("running_mean", "running_var"))
+        )
     return count
 
 
