@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -71,26 +72,23 @@ def cross_entropy(
 
     Source: PaddleClas' `CELoss`, and `SoftTargetCrossEntropy` for distributions.
     """
+    loss = partial(F.cross_entropy, label_smoothing=label_smoothing)
 
     def measure(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         if targets.shape not in (logits.shape, logits.shape[:1]):
-            raise ValueError(
-                f"targets are (N,) class ids or (N, K) distributions for logits "
-                f"{tuple(logits.shape)}, got {tuple(targets.shape)}"
-            )
+            shapes = f"{tuple(logits.shape)}, got {tuple(targets.shape)}"
+            what = "targets are (N,) class ids or (N, K) distributions for logits"
+            raise ValueError(f"{what} {shapes}")
         if targets.ndim == 2:
             targets = targets.to(logits.dtype)
             if softmax_targets:
                 targets = targets.softmax(1)
         if weights is None:
-            return F.cross_entropy(
-                logits, targets, reduction=reduction, label_smoothing=label_smoothing
-            )
+            return loss(logits, targets, reduction=reduction)
         if len(weights) != logits.shape[1]:
             raise ValueError(f"{len(weights)} class weights for {logits.shape[1]} classes")
         factors = weights[targets] if targets.ndim == 1 else targets @ weights
-        value = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
-        return reduced(factors * value, reduction)
+        return reduced(factors * loss(logits, targets, reduction="none"), reduction)
 
     if class_weights == "balanced":
         return FunctionLoss(measure, balanced_weights(label_ratio))
@@ -194,9 +192,8 @@ def reduced(value: Tensor, reduction: str) -> Tensor:
 
 def _same_shape(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.shape != logits.shape:
-        raise ValueError(
-            f"targets are (N, K) as the logits {tuple(logits.shape)}, got {tuple(targets.shape)}"
-        )
+        shapes = f"{tuple(logits.shape)}, got {tuple(targets.shape)}"
+        raise ValueError(f"targets are (N, K) as the logits {shapes}")
     return targets.to(logits.dtype)
 
 

@@ -132,9 +132,8 @@ def dkd(
         rests = [(x / t).masked_fill(own, -torch.inf).logsumexp(1) * t for x in both]
         two = [torch.stack([x[own], rest], 1) for x, rest in zip(both, rests, strict=True)]
         others = [x.masked_fill(own, -1000.0 * t) for x in both]
-        return target_weight * divergence(two[0], two[1], t) + rest_weight * divergence(
-            others[0], others[1], t
-        )
+        rest = divergence(others[0], others[1], t)
+        return target_weight * divergence(two[0], two[1], t) + rest_weight * rest
 
     return FunctionLoss(measure)
 
@@ -151,9 +150,8 @@ def wsl(temperature: Positive = 2.0) -> FunctionLoss:
 
     def measure(student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
-            ahead, behind = (
-                F.cross_entropy(x, targets, reduction="none") for x in (student, teacher)
-            )
+            both = (student, teacher)
+            ahead, behind = (F.cross_entropy(x, targets, reduction="none") for x in both)
             weight = 1.0 - (-(ahead / (behind + 1e-7)).clamp(min=0.0)).exp()
         return (weight * _softened(student, teacher, temperature)).mean()
 

@@ -252,9 +252,7 @@ def msm(margin: Weight = 0.1, normalize: bool = True) -> PairLoss:
 
 
 @embedding_losses.register("eml")
-def eml(
-    beta: Positive = 100_000.0, threshold: Positive = 20.0, normalize: bool = False
-) -> PairLoss:
+def eml(beta: Positive = 1e5, threshold: Positive = 20.0, normalize: bool = False) -> PairLoss:
     """Means of e^distance over positives times means of e^-distance over negatives, on a log scale.
 
     With t the product of the two means: log(1 + beta * t) / log(1 + beta), which flattens out for
@@ -289,12 +287,10 @@ def eml(
 
 
 def _angular(
-    margin: float,
-    absolute_weight: float,
-    positive_bound: float,
-    negative_bound: float,
-    counts: bool,
+    margin: float, absolute_weight: float, bounds: tuple[float, float], counts: bool
 ) -> Measure:
+    positive_bound, negative_bound = bounds
+
     def measure(pairs: Pairs) -> Tensor:
         cosine, positive = pairs.cosine, pairs.positive
         both = positive.any(1) & ~positive.all(1)
@@ -337,7 +333,7 @@ def triplet_angular_margin(
     Source: PaddleClas' `TripletAngularMarginLoss` of PP-ShiTuV2.
     """
     bounds = (positive_bound, negative_bound)
-    return PairLoss(_angular(margin, absolute_weight, *bounds, count_satisfied), normalize)
+    return PairLoss(_angular(margin, absolute_weight, bounds, count_satisfied), normalize)
 
 
 @embedding_losses.register("triplet_angular_margin_xbm")
@@ -368,7 +364,7 @@ def triplet_angular_margin_xbm(
         count_satisfied: a negative within its bound adds 1 to the absolute term.
     """
     bounds, memory = (positive_bound, negative_bound), Memory(size, features, start, memory_weight)
-    return PairLoss(_angular(margin, absolute_weight, *bounds, count_satisfied), normalize, memory)
+    return PairLoss(_angular(margin, absolute_weight, bounds, count_satisfied), normalize, memory)
 
 
 # All pairs: attract those of one label, repel the others.

@@ -145,8 +145,7 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) normalised images -> logits (N, num_classes)."""
         vector = self.pre_logits(self.forward_features(x))
-        logits: Tensor = self.get_submodule(self.classifier_name)(vector)
-        return logits
+        return self.get_submodule(self.classifier_name)(vector)  # type: ignore[no-any-return]
 
 
 class LastConvBackbone(Backbone):

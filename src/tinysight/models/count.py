@@ -35,11 +35,8 @@ def cost(model: Backbone, size: int | None = None) -> Cost:
         positions = y.numel() // (y.shape[1] if isinstance(module, nn.Conv2d) else y.shape[-1])
         counts.append(positions * weight.numel())
 
-    hooks = [
-        module.register_forward_hook(count)
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
+    counted = (m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    hooks = [module.register_forward_hook(count) for module in counted]
     was = model.training
     try:
         model.eval()

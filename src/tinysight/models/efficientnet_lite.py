@@ -65,9 +65,8 @@ class SameConv2d(nn.Conv2d):
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
     ) -> None:
         padding = (kernel - 1) // 2 if stride == 1 else 0
-        super().__init__(
-            in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False
-        )
+        sizes = (in_channels, out_channels, kernel, stride, padding)
+        super().__init__(*sizes, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out_channels, ceil(h / stride), ceil(w / stride))."""
@@ -132,11 +131,8 @@ class EfficientNetLite(Backbone):
         self.input_size = variant.size
         self._conv_stem = SameConv2d(3, STEM, 3, 2)
         self._bn0 = _norm(STEM)
-        last = len(STAGES) - 1
-        depths = [
-            row.blocks if i in (0, last) else math.ceil(row.blocks * variant.depth)
-            for i, row in enumerate(STAGES)
-        ]
+        depths = [math.ceil(row.blocks * variant.depth) for row in STAGES]
+        depths[0], depths[-1] = STAGES[0].blocks, STAGES[-1].blocks
         self._blocks = nn.ModuleList()
         channels, strides = STEM, []
         for row, depth in zip(STAGES, depths, strict=True):

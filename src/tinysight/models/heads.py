@@ -6,7 +6,7 @@ Names and layouts follow PaddleClas' state dicts.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from tinysight.models.layers import BatchNorm1d
 from tinysight.registry import heads, necks
+
+Positive: TypeAlias = Annotated[float, Gt(0)]
+Chord: TypeAlias = Annotated[float, Ge(0), Le(2)]
+Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 
 _EPS = 1e-3
 
@@ -43,7 +47,7 @@ class LinearHead(Head):
         in_features: int,
         num_classes: int,
         bias: bool = True,
-        init_std: Annotated[float, Gt(0)] | None = None,
+        init_std: Positive | None = None,
     ) -> None:
         super().__init__()
         self.fc = nn.Linear(in_features, num_classes, bias=bias)
@@ -115,7 +119,7 @@ class ArcMargin(_Directions):
         in_features: int,
         num_classes: int,
         margin: Annotated[float, Ge(0), Le(math.pi)] = 0.5,
-        scale: Annotated[float, Gt(0)] = 80.0,
+        scale: Positive = 80.0,
         easy_margin: bool = False,
     ) -> None:
         super().__init__(in_features, num_classes, margin, scale)
@@ -147,11 +151,7 @@ class CosMargin(_Directions):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        margin: Annotated[float, Ge(0), Le(2)] = 0.35,
-        scale: Annotated[float, Gt(0)] = 64.0,
+        self, in_features: int, num_classes: int, margin: Chord = 0.35, scale: Positive = 64.0
     ) -> None:
         super().__init__(in_features, num_classes, margin, scale)
 
@@ -176,11 +176,7 @@ class CircleMargin(_Directions):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        margin: Annotated[float, Ge(0), Le(1)] = 0.35,
-        scale: Annotated[float, Gt(0)] = 64.0,
+        self, in_features: int, num_classes: int, margin: Share = 0.35, scale: Positive = 64.0
     ) -> None:
         super().__init__(in_features, num_classes, margin, scale)
 
@@ -221,9 +217,9 @@ class AdaMargin(_Directions):
         self,
         in_features: int,
         num_classes: int,
-        margin: Annotated[float, Ge(0), Le(1)] = 0.4,
-        concentration: Annotated[float, Gt(0)] = 0.333,
-        scale: Annotated[float, Gt(0)] = 64.0,
+        margin: Share = 0.4,
+        concentration: Positive = 0.333,
+        scale: Positive = 64.0,
         memory: Annotated[float, Gt(0), Le(1)] = 1.0,
     ) -> None:
         super().__init__(in_features, num_classes, margin, scale)

@@ -187,9 +187,8 @@ class ConvBNAct(nn.Sequential):
         act: Activation | None = nn.ReLU,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
-        )
+        sizes = (in_channels, out_channels, kernel, stride, (kernel - 1) // 2)
+        self.conv = nn.Conv2d(*sizes, groups=groups, bias=False)
         self.bn = BatchNorm2d(out_channels)
         self.act = act() if act else nn.Identity()
 

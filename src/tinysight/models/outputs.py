@@ -38,20 +38,16 @@ class Outputs(NamedTuple):
         Raises:
             KeyError: the network did not compute it.
         """
-        value = getattr(self, name) if name in FIELDS else self.stages.get(name)
+        value: Tensor | None = getattr(self, name) if name in FIELDS else self.stages.get(name)
         if value is None:
             raise KeyError(name)
-        found: Tensor = value
-        return found
+        return value
 
     def float(self) -> Outputs:
         """The same in float32: half precision is for the network, not for the losses."""
-
-        def single(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.float()
-
+        logits, embedding, pooled = (None if v is None else v.float() for v in self[:3])
         stages = {name: value.float() for name, value in self.stages.items()}
-        return Outputs(single(self.logits), single(self.embedding), single(self.pooled), stages)
+        return Outputs(logits, embedding, pooled, stages)
 
 
 FIELDS = ("logits", "embedding", "pooled")

@@ -54,11 +54,9 @@ class EffectiveSqueeze(nn.Module):
 def _block(row: HGRow, layers: int, in_channels: int, residual: bool) -> HGBlock:
     widths = [in_channels, *[row.inside] * layers]
     chain = [ConvBNAct(width, row.inside, 3) for width in widths[:-1]]
-    squeeze = {
-        "aggregation_conv": ConvBNAct(sum(widths), row.out, 1),
-        "att": EffectiveSqueeze(row.out),
-    }
-    return HGBlock(chain, squeeze, residual)
+    squeeze = ConvBNAct(sum(widths), row.out, 1)
+    gate = EffectiveSqueeze(row.out)
+    return HGBlock(chain, {"aggregation_conv": squeeze, "att": gate}, residual)
 
 
 class PPHGNet(LastConvBackbone):

@@ -35,36 +35,20 @@ class HGNetV2Variant(NamedTuple):
     affine: bool
 
 
-def _variant(
-    stem: tuple[int, int], layers: int, affine: bool, *stages: tuple[int, int, int]
-) -> HGNetV2Variant:
-    return HGNetV2Variant(stem, tuple(HGRow(*row) for row in stages), layers, affine)
-
-
 # Of each stage: the kernel, and whether its layers are a point-wise and a depth-wise convolution.
 KINDS = ((3, False), (3, False), (5, True), (5, True))
+_SIZES = (  # stem, layers, affine blocks; of each stage, channels inside and out, and blocks
+    ((16, 16), 3, True, (16, 64, 1), (32, 256, 1), (64, 512, 2), (128, 1024, 1)),
+    ((24, 32), 3, True, (32, 64, 1), (48, 256, 1), (96, 512, 2), (192, 1024, 1)),
+    ((24, 32), 4, True, (32, 96, 1), (64, 384, 1), (128, 768, 3), (256, 1536, 1)),
+    ((24, 32), 5, True, (32, 128, 1), (64, 512, 1), (128, 1024, 3), (256, 2048, 1)),
+    ((32, 48), 6, False, (48, 128, 1), (96, 512, 1), (192, 1024, 3), (384, 2048, 1)),
+    ((32, 64), 6, False, (64, 128, 1), (128, 512, 2), (256, 1024, 5), (512, 2048, 2)),
+    ((48, 96), 6, False, (96, 192, 2), (192, 512, 3), (384, 1024, 6), (768, 2048, 3)),
+)
 VARIANTS = {
-    "pphgnetv2_b0": _variant(
-        (16, 16), 3, True, (16, 64, 1), (32, 256, 1), (64, 512, 2), (128, 1024, 1)
-    ),
-    "pphgnetv2_b1": _variant(
-        (24, 32), 3, True, (32, 64, 1), (48, 256, 1), (96, 512, 2), (192, 1024, 1)
-    ),
-    "pphgnetv2_b2": _variant(
-        (24, 32), 4, True, (32, 96, 1), (64, 384, 1), (128, 768, 3), (256, 1536, 1)
-    ),
-    "pphgnetv2_b3": _variant(
-        (24, 32), 5, True, (32, 128, 1), (64, 512, 1), (128, 1024, 3), (256, 2048, 1)
-    ),
-    "pphgnetv2_b4": _variant(
-        (32, 48), 6, False, (48, 128, 1), (96, 512, 1), (192, 1024, 3), (384, 2048, 1)
-    ),
-    "pphgnetv2_b5": _variant(
-        (32, 64), 6, False, (64, 128, 1), (128, 512, 2), (256, 1024, 5), (512, 2048, 2)
-    ),
-    "pphgnetv2_b6": _variant(
-        (48, 96), 6, False, (96, 192, 2), (192, 512, 3), (384, 1024, 6), (768, 2048, 3)
-    ),
+    f"pphgnetv2_b{i}": HGNetV2Variant(stem, tuple(HGRow(*row) for row in stages), layers, affine)
+    for i, (stem, layers, affine, *stages) in enumerate(_SIZES)
 }
 AFFINE_LR = 0.01
 LrMults: TypeAlias = tuple[float, float, float, float, float]
@@ -247,8 +231,7 @@ class PPHGNetV2(LastConvBackbone):
     def pre_logits(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, last_channels)."""
         x = self.lab(self.last_act(self.last_conv(self.avg_pool(features))))
-        y: Tensor = self.dropout(x).flatten(1)
-        return y
+        return self.dropout(x).flatten(1)  # type: ignore[no-any-return]
 
 
 for _name, _row in VARIANTS.items():

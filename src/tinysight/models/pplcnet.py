@@ -44,9 +44,8 @@ class LCNetBlock(nn.Sequential):
     def __init__(self, in_channels: int, row: LCNetRow, width: float) -> None:
         super().__init__()
         self.out_channels = make_divisible(row.out * width)
-        self.dw_conv = ConvBNAct(
-            in_channels, in_channels, row.kernel, row.stride, in_channels, nn.Hardswish
-        )
+        sizes = (in_channels, in_channels, row.kernel, row.stride, in_channels)
+        self.dw_conv = ConvBNAct(*sizes, nn.Hardswish)
         self.se = SqueezeExcite(in_channels) if row.se else nn.Identity()
         self.pw_conv = ConvBNAct(in_channels, self.out_channels, 1, act=nn.Hardswish)
 

@@ -73,10 +73,8 @@ class RepBlock(nn.Module):
         if stage.branches:
             self.dw_conv_list = _branches(in_channels, stage.kernel, stride)
             # PaddleClas keeps the folded convolution beside its branches in every state dict.
-            self.dw_conv: nn.Module = nn.Conv2d(
-                in_channels, in_channels, stage.kernel, stride, (stage.kernel - 1) // 2,
-                groups=in_channels,
-            ).requires_grad_(False)  # fmt: skip
+            sizes = (in_channels, in_channels, stage.kernel, stride, (stage.kernel - 1) // 2)
+            self.dw_conv: nn.Module = nn.Conv2d(*sizes, groups=in_channels).requires_grad_(False)
         else:
             self.dw_conv = ConvBNAct(in_channels, in_channels, stage.kernel, stride, in_channels)
         self.se = SqueezeExcite(in_channels, gate=nn.Sigmoid) if stage.se else nn.Identity()

@@ -55,28 +55,20 @@ class Res2NetBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        group: int,
-        out_channels: int,
-        scales: int,
-        stride: int,
-        label: str,
-        projected: bool,
-        average: bool,
+        self, channels: int, out: int, variant: Res2NetVariant, stage: int, label: str, first: bool
     ) -> None:
         super().__init__()
-        self.stride, self.scales = stride, scales
-        self.conv0 = Res2NetConv(in_channels, group * scales, 1)
+        self.stride, self.scales = 2 if first and stage else 1, variant.scales
+        stride, scales, group = self.stride, self.scales, variant.width * 2**stage
+        self.average = variant.d and stride == 2
+        self.conv0 = Res2NetConv(channels, group * scales, 1)
         self.names = [f"{label}_branch2b_{i + 1}" for i in range(scales - 1)]
         for name in self.names:
             self.add_module(name, Res2NetConv(group, group, 3, stride))
-        self.conv2 = Res2NetConv(group * scales, out_channels, 1, act=False)
-        self.average = average
+        self.conv2 = Res2NetConv(group * scales, out, 1, act=False)
         self.short: nn.Module = nn.Identity()
-        if projected:
-            step = 1 if average else stride
-            self.short = Res2NetConv(in_channels, out_channels, 1, step, act=False)
+        if first:
+            self.short = Res2NetConv(channels, out, 1, 1 if self.average else stride, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""
@@ -121,12 +113,8 @@ class Res2Net(Backbone):
             for i in range(depth):
                 numbered = stage == 2 and depth >= LONG and i > 0
                 letter = f"b{i}" if numbered else chr(ord("a") + i)
-                stride = 2 if i == 0 and stage else 1
-                label, group = f"res{stage + 2}{letter}", variant.width * 2**stage
-                average = variant.d and stride == 2
-                block = Res2NetBlock(
-                    channels, group, out, variant.scales, stride, label, i == 0, average
-                )
+                label = f"res{stage + 2}{letter}"
+                block = Res2NetBlock(channels, out, variant, stage, label, i == 0)
                 trunk.append(f"bb_{stage}_{i}")
                 self.add_module(trunk[-1], block)
                 channels = out

@@ -56,7 +56,7 @@ class ResNetBlock(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        channels: int,
         width: int,
         stride: Size,
         bottleneck: bool,
@@ -67,15 +67,15 @@ class ResNetBlock(nn.Module):
         self.out_channels = width * EXPANSION if bottleneck else width
         self.bottleneck = bottleneck
         if bottleneck:
-            self.conv0 = ConvBNAct(in_channels, width, 1)
+            self.conv0 = ConvBNAct(channels, width, 1)
             self.conv1 = ConvBNAct(width, width, 3, stride)
             self.conv2 = ConvBNAct(width, self.out_channels, 1, act=None)
         else:
-            self.conv0 = ConvBNAct(in_channels, width, 3, stride)
+            self.conv0 = ConvBNAct(channels, width, 3, stride)
             self.conv1 = ConvBNAct(width, width, 3, act=None)
         self.short: nn.Module = nn.Identity()
         if projected:
-            self.short = Projection(in_channels, self.out_channels, stride, average)
+            self.short = Projection(channels, self.out_channels, stride, average)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) -> (N, out_channels, h / stride, w / stride)."""

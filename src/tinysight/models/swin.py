@@ -176,12 +176,9 @@ class SwinStage(nn.Sequential):
         self, width: int, heads: int, window: int, drops: list[float], merge: bool
     ) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(
-            *(
-                SwinBlock(width, heads, window, window // 2 * (i % 2), p)
-                for i, p in enumerate(drops)
-            )
-        )
+        shifts = (window // 2 * (i % 2) for i in range(len(drops)))
+        blocks = (SwinBlock(width, heads, window, *row) for row in zip(shifts, drops, strict=True))
+        self.blocks = nn.Sequential(*blocks)
         self.downsample = PatchMerging(width) if merge else nn.Identity()
 
 
@@ -258,8 +255,7 @@ class SwinTransformer(Backbone):
 
 
 for _label, _row in VARIANTS.items():
-    _summary = (
-        f"Swin Transformer {_label.split('_')[0]}, windows of {_row.window}, for {_row.size} pixels"
-    )
+    _size = _label.split("_")[0]
+    _summary = f"Swin Transformer {_size}, windows of {_row.window}, for {_row.size} pixels"
     _fixed, _defaults = {"variant": _row}, {"drop_path": _row.drop_path}
     register_variant(f"swintransformer_{_label}", SwinTransformer, _summary, _fixed, _defaults)

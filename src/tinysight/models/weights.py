@@ -49,14 +49,10 @@ def torch_name(name: str) -> str:
 def reference_entries(model: nn.Module) -> list[Entry]:
     """What PaddleClas' state dict of the same network holds, in our order."""
     linear = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    shapes = {k: tuple(v.shape)[:: -1 if k in linear else 1] for k, v in model.state_dict().items()}
     return [
-        Entry(
-            reference_name(name),
-            tuple(value.shape)[:: -1 if name in linear else 1],
-            name,
-            name in linear,
-        )
-        for name, value in model.state_dict().items()
+        Entry(reference_name(name), shape, name, name in linear)
+        for name, shape in shapes.items()
         if not name.endswith("num_batches_tracked")
     ]
 
@@ -119,15 +115,11 @@ def load_reference(
             if not strict and name.startswith(classifier):
                 missing.append(name)
                 continue
-            raise CheckpointError(
-                where, f"{name} has shape {tuple(array.shape)}, the network {entry.shape}"
-            )
+            what = f"{name} has shape {tuple(array.shape)}, the network {entry.shape}"
+            raise CheckpointError(where, what)
         state[entry.ours] = torch.from_numpy(np.array(array.T if entry.transposed else array))
     if strict and (missing or unknown):
-        raise CheckpointError(
-            where,
-            f"not of this network: {len(missing)} entries missing, {len(unknown)} unknown",
-            f"for example {', '.join((missing + unknown)[:3])}",
-        )
+        what = f"not of this network: {len(missing)} entries missing, {len(unknown)} unknown"
+        raise CheckpointError(where, what, f"for example {', '.join((missing + unknown)[:3])}")
     model.load_state_dict(state, strict=False)
     return missing, unknown

@@ -141,11 +141,11 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            raise DistributedError(
+            where, what = (
                 f"process {self.rank} of {self.world}",
                 "another process of this run has ended",
-                "its own message says why",
-            ) from error
+            )
+            raise DistributedError(where, what, "its own message says why") from error
 
 
 @contextmanager

@@ -107,24 +107,18 @@ class RunFolder:
 
     def _same_run(self, recipe: Recipe) -> None:
         stored = read_yaml(self.recipe)
-        known, _ = check_tree(
-            stored, str(self.recipe)
-        )  # with the fields that are new since then at their defaults
+        # With the fields that are new since then at their defaults.
+        known, _ = check_tree(stored, str(self.recipe))
         there = dict(leaves(known.model_dump(mode="json") if known else stored))
         here = dict(leaves(recipe.model_dump(mode="json")))
-        keys = [
-            key
-            for key in dict.fromkeys((*there, *here))
-            if there.get(key) != here.get(key) and not _MAY_CHANGE.match(key)
-        ]
+        keys = [k for k in dict.fromkeys((*there, *here)) if there.get(k) != here.get(k)]
+        keys = [key for key in keys if not _MAY_CHANGE.match(key)]
         if keys:
             shown = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:_SHOWN]]
             more = [f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
-            raise CheckpointError(
-                str(self.path),
-                "holds a run of another recipe: " + "; ".join([*shown, *more]),
-                "resume with its recipe, or choose another folder with --out",
-            )
+            what = "holds a run of another recipe: " + "; ".join([*shown, *more])
+            hint = "resume with its recipe, or choose another folder with --out"
+            raise CheckpointError(str(self.path), what, hint)
 
     def _newest(self) -> Checkpoint | None:
         if not self.last.is_file():
@@ -159,9 +153,9 @@ class RunFolder:
             starts = before.get("starts", [])
             changed = [k for k in now if before.get(k) != now[k]]
             if changed:
+                found = ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed)
                 logger.warning(
-                    "resumed elsewhere (%s), so the result may differ in the last bits",
-                    ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed),
+                    "resumed elsewhere (%s), so the result may differ in the last bits", found
                 )
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
         tree = {**now, **notes, "starts": [*starts, {"time": time, "step": step}]}

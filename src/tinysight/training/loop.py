@@ -114,16 +114,13 @@ def fit(
             left_out = _train(run)
         best, folder = run.state.best, run.folder
         unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
-    return FitResult(
-        folder.path,
-        folder.best,
-        folder.last,
+    found = (
         best.get("epoch", 0),
         best.get("metrics", {}),
-        tuple((path, reason) for path, reason in unreadable),
-        time.perf_counter() - started,
-        run.stop_reason,
+        tuple((p, why) for p, why in unreadable),
     )
+    seconds = time.perf_counter() - started
+    return FitResult(folder.path, folder.best, folder.last, *found, seconds, run.stop_reason)
 
 
 def _train(run: Run) -> list[tuple[str, str]]:
@@ -155,9 +152,8 @@ def _train(run: Run) -> list[tuple[str, str]]:
             ended = state.stopped or bool(run.stop_reason)
             if state.stopped and settings.early_stopping:
                 patience = settings.early_stopping.patience
-                logger.info(
-                    "epoch %d: no better one in %d epochs, so the run ends", epoch, patience
-                )
+                text = "epoch %d: no better one in %d epochs, so the run ends"
+                logger.info(text, epoch, patience)
     finally:
         for callback in run.callbacks:
             callback.on_end(run)

@@ -103,11 +103,9 @@ def freeze(
             parameter.requires_grad_(False)
     if parts and not any(p.requires_grad for p in network.parameters()):
         raise ConfigError("model.freeze", "every parameter is frozen, so nothing can learn")
-    return tuple(
-        module
-        for name, module in network.named_modules()
-        if f"{name}.".startswith(stems) or (statistics and isinstance(module, _BatchNorm))
-    )
+    held = _BatchNorm if statistics else ()
+    found = network.named_modules()
+    return tuple(m for n, m in found if f"{n}.".startswith(stems) or isinstance(m, held))
 
 
 def freeze_all(network: nn.Module) -> tuple[nn.Module, ...]:

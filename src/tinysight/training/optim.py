@@ -39,9 +39,8 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     decays_norm = getattr(model, "decays_norm", False)
     undecayed = getattr(model, "undecayed", ())
     multiplier = getattr(model, "lr_multiplier", lambda name: 1.0)
-    norms = {
-        id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
-    }
+    layers = (m for m in model.modules() if isinstance(m, _NORMS))
+    norms = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
     groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -93,10 +92,8 @@ def adjusted(
         for name, parameter in zip(group.get("names", ()), group["params"], strict=False):
             exempt = flat or any(word in name for word in undecayed)
             mult = mults[max(filter(name.startswith, mults), key=len, default="")]
-            changes = {
-                **({"weight_decay": 0.0} if exempt else {}),
-                "lr_mult": group.get("lr_mult", 1.0) * mult,
-            }
+            changes = {"weight_decay": 0.0} if exempt else {}
+            changes["lr_mult"] = group.get("lr_mult", 1.0) * mult
             part = parts.setdefault((exempt, mult), {**group, **changes, "params": [], "names": []})
             part["params"].append(parameter)
             part["names"].append(name)
@@ -217,7 +214,8 @@ def rmsprop(
         lr_mults: factors on the learning rate, by the beginning of a name.
     """
     groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
-    return RMSProp(groups, rho, momentum, eps, centered, weight_decay)
+    own = {"rho": rho, "momentum": momentum, "eps": eps, "centered": centered}
+    return RMSProp(groups, {"lr": 0.0, "weight_decay": weight_decay, **own})
 
 
 class RMSProp(torch.optim.Optimizer):
@@ -233,18 +231,6 @@ class RMSProp(torch.optim.Optimizer):
 
     Source: PaddlePaddle's and TensorFlow's rule.
     """
-
-    def __init__(
-        self,
-        params: Iterable[dict[str, Any]],
-        rho: float,
-        momentum: float,
-        eps: float,
-        centered: bool,
-        weight_decay: float,
-    ) -> None:
-        own = {"rho": rho, "momentum": momentum, "eps": eps, "centered": centered}
-        super().__init__(params, {"lr": 0.0, "weight_decay": weight_decay, **own})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -71,11 +71,8 @@ def load_pretrained(
     other = [k for k in kept if k in tensors and own[k].shape != tensors[k].shape]
     if missing or extra or other:
         shapes = [f"{k} {tuple(tensors[k].shape)} for {tuple(own[k].shape)}" for k in other]
-        found = [
-            _listed("missing", missing),
-            _listed("left over", extra),
-            _listed("of another shape", shapes),
-        ]
+        kinds = {"missing": missing, "left over": extra, "of another shape": shapes}
+        found = [_listed(kind, names) for kind, names in kinds.items()]
         what = "does not fit the network: " + "; ".join(filter(None, found))
         raise CheckpointError(str(path), what, _hint(model, missing + extra + other))
     model.load_state_dict({**own, **{k: tensors[k] for k in kept if k in tensors}})

@@ -168,7 +168,6 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     if labels.shape != logits.shape:  # class ids
         return F.cross_entropy(logits, labels)
     known = labels >= 0
-    each = F.binary_cross_entropy_with_logits(
-        logits, labels.clamp(min=0).to(logits.dtype), reduction="none"
-    )
+    targets = labels.clamp(min=0).to(logits.dtype)
+    each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return each[known].mean()

@@ -200,11 +200,9 @@ def check_bad_fraction(
     lines = [f"\n  {path}: {reason}" for path, reason in unreadable[:_NAMED]]
     if len(unreadable) > _NAMED:
         lines.append(f"\n  and {len(unreadable) - _NAMED} more")
-    raise DataError(
-        str(samples.source),
-        f"{len(unreadable)} of {len(samples)} images are unreadable",
-        f"repair or remove them, or raise data.max_bad_fraction ({limit:g}):" + "".join(lines),
-    )
+    what = f"{len(unreadable)} of {len(samples)} images are unreadable"
+    hint = f"repair or remove them, or raise data.max_bad_fraction ({limit:g}):" + "".join(lines)
+    raise DataError(str(samples.source), what, hint)
 
 
 def _param_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
@@ -237,7 +235,8 @@ def _objective_tensors(run: Run) -> dict[str, Tensor]:
 
 
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
-    data, pixels = recipe.data, recipe.transforms
+    data, mixers = recipe.data, enumerate(recipe.transforms.batch)
+    mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
         recipe.train_transforms(),
@@ -245,10 +244,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         recipe.train.epochs,
         recipe.train.seed,
         sampler=samplers.build(data.sampler.spec, "data.sampler"),
-        mix=[
-            batch_transforms.build(t.spec, f"transforms.batch.{i}")
-            for i, t in enumerate(pixels.batch)
-        ],
+        mix=mix,
         num_classes=len(recipe.data.labels or ()),
         share=Share(processes.rank, processes.world),
         channels_last=recipe.train.channels_last,
@@ -334,12 +330,9 @@ def _check_same_run(run: Run, found: Checkpoint) -> None:
     if there.processes != here.processes:
         what = f"this run is of {there.processes} processes, now there are {here.processes}"
         raise CheckpointError(where, what, "resume with as many: torchrun --nproc-per-node")
-    expected, stored = (
-        run.objective.own_state().keys(),
-        {k for k in found.objective if "@" not in k},
-    )
-    if expected != stored:
-        names = ", ".join(sorted(expected ^ stored)[:3])
+    differ = run.objective.own_state().keys() ^ {k for k in found.objective if "@" not in k}
+    if differ:
+        names = ", ".join(sorted(differ)[:3])
         raise CheckpointError(where, f"this run is of another objective ({names})")
 
 
@@ -347,9 +340,8 @@ def _broadcast(found: Checkpoint | None, processes: Processes) -> Checkpoint:
     """The checkpoint that the first process has read."""
     state = processes.broadcast_json(asdict(found.state) if found else None)
     parts = ("model", "optimizer", "training", "objective")
-    tensors = {
-        part: processes.broadcast_tensors(getattr(found, part) if found else {}) for part in parts
-    }
+    own = {part: getattr(found, part, {}) for part in parts}
+    tensors = {part: processes.broadcast_tensors(own[part]) for part in parts}
     return Checkpoint(found.recipe if found else {}, train_state(state), **tensors)
 
 

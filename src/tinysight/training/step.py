@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
 
 from tinysight.config.schema import Train
 from tinysight.data.loader import Batch
@@ -42,18 +43,13 @@ class Stepper:
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        settings: Train,
-        processes: Processes,
+        self, objective: Objective, optimizer: Optimizer, settings: Train, processes: Processes
     ) -> None:
         self._logged = objective.terms if len(objective.terms) > 1 else ()
         size = 2 + len(self._logged)
         self.totals = torch.zeros(size, dtype=torch.float64, device=processes.device)
-        self.scaler = torch.amp.GradScaler(
-            processes.device.type, enabled=settings.precision == "fp16"
-        )
+        half = settings.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=half)
         self._objective = objective
         self._optimizer = optimizer
         self._settings = settings
@@ -186,9 +182,8 @@ def numerics(settings: Train) -> Iterator[None]:
         torch.backends.cudnn.benchmark,
     )
     if settings.deterministic:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # read at the first use of a GPU
+        # Read at the first use of a GPU.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic or before[0])
     torch.backends.cudnn.deterministic = settings.deterministic
     torch.backends.cudnn.benchmark = not settings.deterministic

@@ -31,9 +31,8 @@ _LAYERS: dict[type[nn.Module], str] = {
     nn.BatchNorm2d: "norm",
     nn.Linear: "linear",
 }
-_TORCH_OLD = (
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first object of PyTorch's format before 1.6
-)
+# The first object of PyTorch's format before 1.6.
+_TORCH_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PARALLEL = "module."
 _TOLERANCE = 1e-4  # of probabilities, between a file's own graph and our network with its weights
@@ -85,9 +84,8 @@ def _kind(path: Path) -> str:
         with path.open("rb") as file:
             head, size = file.read(len(_TORCH_OLD)), path.stat().st_size
     except OSError as error:
-        what = (
-            "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror).lower()
-        )
+        missing = isinstance(error, FileNotFoundError)
+        what = "no such file" if missing else str(error.strerror).lower()
         raise CheckpointError(str(path), what) from None
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
         return "safetensors"
@@ -100,9 +98,8 @@ def _under(prefix: str, entries: Mapping[str, Any], path: Path) -> dict[str, Any
     found = {k.removeprefix(prefix): v for k, v in entries.items() if k.startswith(prefix)}
     if not found:
         first = sorted({k.split(".")[0] for k in entries})[:5]
-        raise CheckpointError(
-            str(path), f"no entry begins with {prefix!r}", f"names begin with {', '.join(first)}"
-        )
+        hint = f"names begin with {', '.join(first)}"
+        raise CheckpointError(str(path), f"no entry begins with {prefix!r}", hint)
     return found
 
 
@@ -136,9 +133,8 @@ def _from_onnx(path: Path, model: Network) -> dict[str, Tensor]:
     linear = [layer for layer in file.layers if layer.kind == "linear"]
     twin = copy.deepcopy(model)
     if linear:  # the file's own number of classes
-        twin.set_submodule(
-            twin.classifier_name, nn.Linear(twin.features, len(linear[-1].arrays["weight"]))
-        )
+        classifier = nn.Linear(twin.features, len(linear[-1].arrays["weight"]))
+        twin.set_submodule(twin.classifier_name, classifier)
     size = tuple(side or 224 for side in file.input_shape) or (3, 224, 224)
     state: dict[str, Tensor] = {}
     order = _execution_order(twin, size)
@@ -178,9 +174,8 @@ def _prove(
 ) -> None:
     """Order alone could put two layers of one shape the wrong way round; the answers would tell."""
     own = twin.state_dict()
-    if {k for k in own if not k.endswith("num_batches_tracked")} != state.keys() or any(
-        own[k].shape != v.shape for k, v in state.items()
-    ):
+    shapes = {k: v.shape for k, v in own.items() if not k.endswith("num_batches_tracked")}
+    if shapes != {k: v.shape for k, v in state.items()}:
         return  # the caller lists what does not fit
     twin.load_state_dict({**own, **state})
     images = torch.rand((2, *size), generator=torch.Generator().manual_seed(0)) * 4 - 2

@@ -130,11 +130,8 @@ class Objective(nn.Module):
         """
         norms = [f"{name}." for name, m in self.named_modules() if isinstance(m, _BatchNorm)]
         kept = {*self.own_state(), *(k for k in self.state_dict() if k.startswith(self._prefix))}
-        return {
-            name: value
-            for name, value in self.named_buffers()
-            if name in kept and not name.startswith(tuple(norms))
-        }
+        found = {k: v for k, v in self.named_buffers() if k in kept}
+        return {k: v for k, v in found.items() if not k.startswith(tuple(norms))}
 
     def set_up(self, settings: Train, processes: Processes) -> None:
         """Move everything to the device of this process, and run the networks as the recipe's `train` says.
@@ -150,10 +147,8 @@ class Objective(nn.Module):
             network.to(memory_format=memory_format(settings))  # type: ignore[call-overload]
         self._half, self._device = _HALF.get(settings.precision), processes.device.type
         if settings.compile:
-            self._calls = {
-                name: torch.compile(partial(run_network, network))
-                for name, network in self.networks.items()
-            }
+            calls = {n: partial(run_network, network) for n, network in self.networks.items()}
+            self._calls = {name: torch.compile(call) for name, call in calls.items()}
 
     def _synchronise(self, processes: Processes) -> None:
         """Make every batch normalisation use the batches of all processes together."""

@@ -46,10 +46,8 @@ class Supervised(Objective):
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
         self._terms = dict(losses)
         self._with_logits = {name for name, term in losses.items() if "logits" in _more(term.loss)}
-        wanted = {term.of for term in losses.values()} | (
-            {"logits"} if self._with_logits else set()
-        )
-        self._wanted = tuple(sorted(wanted))
+        logits = ["logits"] if self._with_logits else []
+        self._wanted = tuple(sorted({*logits, *(term.of for term in losses.values())}))
 
     def forward(self, batch: Batch) -> Terms:
         """Each loss of the output that it is of."""
@@ -78,11 +76,8 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
     ratio = task_of_recipe(recipe).label_ratio(samples.labels, classes)
     sizes = {"label_ratio": ratio, "num_classes": classes}
     if recipe.loss is not None:
-        return Supervised(
-            network,
-            {"loss": LossTerm(loss_registry.build(recipe.loss.spec, "loss", **sizes))},
-            frozen,
-        )
+        only = LossTerm(loss_registry.build(recipe.loss.spec, "loss", **sizes))
+        return Supervised(network, {"loss": only}, frozen)
     terms: dict[str, LossTerm] = {}
     for i, component in enumerate(recipe.losses):
         term = _term(component.spec, f"losses.{i}", network, sizes)
@@ -96,11 +91,8 @@ def _term(spec: dict[str, Any], where: str, network: Network, sizes: Mapping[str
     backbone = network.backbone if isinstance(network, Recognizer) else network
     if of == "logits" and isinstance(network, Recognizer) and network.head is None:
         raise ConfigError(f"{where}.of", "there are no logits without a head", "set model.head")
-    widths = {
-        "logits": sizes["num_classes"],
-        "embedding": network.features,
-        "pooled": backbone.features,
-    }
+    widths = {"logits": sizes["num_classes"], "pooled": backbone.features}
+    widths["embedding"] = network.features
     more = {"features": int(widths[of])} if of in widths else {}
     loss = loss_terms.build(spec, where, **sizes, **more)
     if others := set(_more(loss)) - {"logits"}:
