@@ -9,6 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -78,12 +79,10 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         cores = os.cpu_count() or 1
-    try:
-        with open(_CGROUP, encoding="ascii") as file:  # noqa: PTH123 - before pathlib is needed
-            quota, period = file.read().split()
+    # No such file, or "max": no limit. `open`, for pathlib is not needed yet.
+    with suppress(OSError, ValueError), open(_CGROUP, encoding="ascii") as file:  # noqa: PTH123
+        quota, period = file.read().split()
         cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        pass
     return cores
 
 

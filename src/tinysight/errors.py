@@ -119,8 +119,7 @@ class MissingDependency(TinysightError):
 
 
 _TRAIN = ("PIL", "jinja2", "onnx", "onnxscript", "rich", "safetensors", "torch")
-_EXTRAS = dict.fromkeys(_TRAIN, "train")
-_EXTRAS["openvino"] = "openvino"
+_EXTRAS = {**dict.fromkeys(_TRAIN, "train"), "openvino": "openvino"}
 
 
 def missing_dependency(error: ModuleNotFoundError, needed_for: str) -> MissingDependency | None:

@@ -87,8 +87,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
         many = parts[-1] is Ellipsis
         if not isinstance(value, list) or not (many or len(value) == len(parts)):
             raise wrong(value, where, "a list of 0 or more" if many else "two numbers")
-        kinds = parts[:1] * len(value) if many else parts
-        pairs = enumerate(zip(kinds, value, strict=True))
+        pairs = enumerate(zip(parts[:1] * len(value) if many else parts, value, strict=True))
         return tuple(read(k, v, f"{where}.{i}") for i, (k, v) in pairs)
     assert parts[1:] == (NoneType,), f"no record may hold {kind}"
     return None if value is None else read(parts[0], value, where)

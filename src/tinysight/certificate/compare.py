@@ -54,8 +54,7 @@ class EdgeCaseFile(NamedTuple):
 def edge_case_files() -> tuple[EdgeCaseFile, ...]:
     """All files, always in the same order."""
     with zipfile.ZipFile(_ARCHIVE) as archive:
-        names = archive.namelist()
-        return tuple(EdgeCaseFile(name, _kind(name), archive.read(name)) for name in names)
+        return tuple(EdgeCaseFile(n, _kind(n), archive.read(n)) for n in archive.namelist())
 
 
 def edge_case_inputs() -> list[ImageInput]:
@@ -170,12 +169,11 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     }
     for name, precision in precisions.items():
         try:
-            pipeline = open_bundle(bundle, engine=name, batch_size=BATCH, exact=True)
+            made = open_bundle(bundle, engine=name, batch_size=BATCH, exact=True)
         except MissingDependency:
             absent[name] = "not installed"
             continue
-        outputs = partial(engine_outputs, pipeline, bundle.manifest)
-        ready[name] = Side(outputs, version(name), precision)
+        ready[name] = Side(partial(engine_outputs, made, bundle.manifest), version(name), precision)
     return ready, absent
 
 

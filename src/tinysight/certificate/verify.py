@@ -93,11 +93,10 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
     certificate, reference = recorded
     ready, absent = compare.installed_engines(bundle)
     engines, problems = compare_all(ready, reference)
-    certificate = record.Certificate(certificate.origin, tuple(engines), absent)
-    made = record.to_files(bundle.manifest, certificate, reference)
-    files[record.CERTIFICATE] = made[record.CERTIFICATE]
+    new = record.Certificate(certificate.origin, tuple(engines), absent)
+    files[record.CERTIFICATE] = record.to_files(bundle.manifest, new, reference)[record.CERTIFICATE]
     if CARD in files:
-        files[CARD] = record.with_section(files[CARD].decode(), certificate).encode()
+        files[CARD] = record.with_section(files[CARD].decode(), new).encode()
     return files, tuple(problems)
 
 

@@ -52,6 +52,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name}: {reason}", file=sys.stderr)
     if infer.save_dir:
         path = infer.save_dir.removesuffix(".json") + ".json"
-        text = json.dumps(rows, ensure_ascii=False)
-        write_atomic(Path(path), text)
+        write_atomic(Path(path), json.dumps(rows, ensure_ascii=False))
     return 1 if failed else 0

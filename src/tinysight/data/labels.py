@@ -19,8 +19,7 @@ def resolve_labels(recipe: Recipe) -> Recipe:
     names = label_names(recipe.data)
     if recipe.data.labels == names:
         return recipe
-    data = recipe.data.model_copy(update={"labels": names})
-    return recipe.model_copy(update={"data": data})
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"labels": names})})
 
 
 def label_names(data: Data) -> tuple[str, ...]:

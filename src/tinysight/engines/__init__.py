@@ -15,10 +15,7 @@ from tinysight.registry import engines
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
 
-__all__ = [
-    "ALIASES", "Engine", "Normalization", "OnnxNetwork", "Tensor", "VariantFiles", "engine_of",
-    "get_engine", "onnx_engines", "open_engine", "open_variant", "package_version", "version",
-]  # fmt: skip
+__all__ = ["Engine", "Normalization", "OnnxNetwork", "Tensor", "VariantFiles"]
 
 ALIASES = {"onnx": "onnxruntime"}  # engines by what their variants are called, where that differs
 _VARIANT = "target/"  # before the name of a variant, where an engine has the same

@@ -236,12 +236,10 @@ def first_use(of: str) -> Iterator[None]:
         _used.add(of)
 
 
-def network_error(
-    engine: str, what: str, error: Exception, file: str = "model.onnx"
-) -> BundleError:
-    """The error of an engine that cannot `what`, with the first line of its own message."""
+def network_error(name: str, what: str, error: Exception, file: str = "model.onnx") -> BundleError:
+    """The error of the engine `name`, which cannot `what`, with the first line of its own message."""
     line = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
-    return BundleError(file, f"{engine} {what}: {line}", EXPORT_AGAIN)
+    return BundleError(file, f"{name} {what}: {line}", EXPORT_AGAIN)
 
 
 def load_module(module: str, engine: str, package: str = "", extra: str = "") -> Any:

@@ -48,8 +48,7 @@ class OpenVino:
         self, model: bytes | base.VariantFiles, threads: Annotated[int, Ge(1)] = 1,
         streams: Annotated[int, Ge(1)] = 1, precision: Precision = "f32",
     ) -> None:  # fmt: skip
-        openvino = base.load_module("openvino", "openvino")
-        self._openvino = openvino
+        self._openvino = openvino = base.load_module("openvino", "openvino")
         self._file = "model.onnx"  # named by errors
         parts = [model] if isinstance(model, bytes) else []
         if isinstance(model, base.VariantFiles):
@@ -178,10 +177,8 @@ class OpenVino:
 def _read(openvino: Any, program: bytes, weights: bytes | None = None) -> tuple[Any, Any]:
     with base.first_use("openvino.read"):
         core = openvino.Core()
-        if weights is None:
-            return core, core.read_model(model=program)
-        tensor = openvino.Tensor(np.frombuffer(weights, "u1"))
-        return core, core.read_model(model=program, weights=tensor)
+        more = {} if weights is None else {"weights": openvino.Tensor(np.frombuffer(weights, "u1"))}
+        return core, core.read_model(model=program, **more)
 
 
 def _tensor(port: Any) -> base.Tensor:

@@ -41,10 +41,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
 
 def _threshold(manifest: Manifest, point: ShippedThreshold) -> list[str]:
     """The threshold in force, and what to expect of it."""
-    between = ""
-    if point.interval:
-        low, high = point.interval
-        between = f" (95 %: {low:.4g} to {high:.4g})"
+    between = " (95 %: {:.4g} to {:.4g})".format(*point.interval) if point.interval else ""
     lines = [f"- Threshold: {point.value:.6g}{between}; {point.chosen}"]
     for name, words in (
         ("fpr", "false positives among the negatives"),

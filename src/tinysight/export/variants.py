@@ -226,34 +226,30 @@ def compare_variant(
     )  # fmt: skip
 
 
-def breach(
-    name: str, variant: EngineVariant, limit: float | None, max_loss: float
-) -> Problem | None:
+def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float) -> Problem | None:
     """Why a compared variant may not be shipped, if so.
 
     Args:
         name: name of the variant.
-        variant: the comparison.
+        found: the variant and its comparison.
         limit: largest accepted difference of a score; default: that of the precision.
         max_loss: largest accepted loss of int8 where there is no `limit`, in percentage points: of accuracy,
             or where nothing is labelled of labels that stay.
     """
-    if variant.precision == "int8" and limit is None:
-        lost, kind = variant.lost_points, "points of accuracy are lost"
+    if found.precision == "int8" and limit is None:
+        lost, kind = found.lost_points, "points of accuracy are lost"
         if lost is None:
-            lost, kind = 100 * variant.label_flips / variant.images, "% of the labels change"
-        if lost <= max_loss and np.isfinite(variant.max_score_difference):
+            lost, kind = 100 * found.label_flips / found.images, "% of the labels change"
+        if lost <= max_loss and np.isfinite(found.max_score_difference):
             return None
-        what = f"{lost:.2f} {kind} on {variant.images} images, accepted are {max_loss:g}"
+        what = f"{lost:.2f} {kind} on {found.images} images, accepted are {max_loss:g}"
         hint = "calibrate on more, or more typical, images, or accept it with --max-loss"
         return Problem(name, what, hint)
-    accepted = LIMITS[variant.precision] if limit is None else limit
-    if variant.max_score_difference <= accepted:
+    accepted = LIMITS[found.precision] if limit is None else limit
+    if found.max_score_difference <= accepted:
         return None
-    what = (
-        f"scores differ by up to {variant.max_score_difference:.3g} from model.onnx on "
-        f"{variant.images} images, {variant.label_flips} labels change; accepted: {accepted:g}"
-    )
+    what = f"scores differ by up to {found.max_score_difference:.3g} from model.onnx on "
+    what += f"{found.images} images, {found.label_flips} labels change; accepted: {accepted:g}"
     return Problem(name, what, "please report it, with the bundle")
 
 

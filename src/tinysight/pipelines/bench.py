@@ -34,8 +34,7 @@ start = time.perf_counter()
 process = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
 _, status, usage = os.wait4(process, 0)
 seconds = time.perf_counter() - start
-cpu = usage.ru_utime + usage.ru_stime
-print(seconds, cpu, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+print(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
 """
 _WATCH_ELSEWHERE = """
 import subprocess, sys, time

@@ -42,8 +42,7 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
         raise DataError(where, what)
     paths = [path for path in paths if _is_reduced(path, least)]
     allowed = replace(bundle, manifest=manifest._replace(decode=ReducedDecode(margin, 0, 0, 0.0)))
-    whole = open_bundle(allowed, exact=True, batch_size=_BATCH)
-    reduced = open_bundle(allowed, batch_size=_BATCH)
+    whole, reduced = (open_bundle(allowed, exact=e, batch_size=_BATCH) for e in (True, False))
     images, flips, apart = 0, 0, [0.0]
     for (_, a), (_, b) in zip(whole.scores(paths), reduced.scores(paths), strict=True):
         images += len(a)

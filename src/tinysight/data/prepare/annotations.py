@@ -103,15 +103,14 @@ def read_boxes(annotations: Path, images: Path) -> Read:
     """
     boxes: dict[str, list[Box]] = defaultdict(list)
     bad = []
-    for number, line in enumerate(_read_text(annotations).splitlines(), 1):
+    for n, line in enumerate(_read_text(annotations).splitlines(), 1):
         if not line.strip():
             continue
         try:
             path, *edges, name = line.rsplit(None, 5)
             x0, y0, x1, y1 = map(float, edges)
         except ValueError:
-            what = "expected a path, four numbers and a name"
-            bad.append(Problem(f"{annotations}:{number}", what))
+            bad.append(Problem(f"{annotations}:{n}", "expected a path, four numbers and a name"))
             continue
         boxes[path].append(Box(name, x0, y0, x1, y1))
     return [Photograph(images / path, tuple(found)) for path, found in boxes.items()], bad
