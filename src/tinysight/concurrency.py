@@ -101,7 +101,7 @@ def ordered_map(
         workers: number of threads, at least 1.
         ahead: number of items, besides one for each worker, that may be in flight.
     """
-    rest = iter(items)
+    rest, most = iter(items), ahead + workers
     first, second = next(rest, None), next(rest, None)
     if first is None:
         return
@@ -117,9 +117,7 @@ def ordered_map(
             for item in rest:
                 waiting.append(pool.submit(work, item))
                 # As early as possible, but never so that a thread would have nothing to do.
-                while len(waiting) > workers and (
-                    waiting[0].done() or len(waiting) > ahead + workers
-                ):
+                while len(waiting) > workers and (waiting[0].done() or len(waiting) > most):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -134,7 +134,6 @@ def nearest(name: str, known: Collection[str]) -> str:
     from difflib import get_close_matches  # only a mistake needs it; prediction starts without
 
     folded = {k.lower(): k for k in known}
-    near = get_close_matches(name.lower(), folded, n=1)
-    if near:
+    if near := get_close_matches(name.lower(), folded, n=1):
         return f"did you mean {folded[near[0]]!r}?"
     return f"known: {', '.join(sorted(known))}" if known else ""

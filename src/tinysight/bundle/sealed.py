@@ -142,16 +142,15 @@ def unseal(text: bytes, where: str, newest: int) -> tuple[int, dict[str, Any]]:
 
 
 def read_keys(
-    kind: Any, tree: Mapping[str, Any], where: str, required: Collection[str],
-    known: Collection[str],
-) -> Any:  # fmt: skip
+    kind: Any, tree: Mapping[str, Any], where: str, required: Collection[str], keys: Collection[str]
+) -> Any:
     """The named tuple `kind` from the keys of a sealed file; absent keys take their defaults.
 
     Raises:
         BundleError: an unknown or missing key, or a value of another type.
     """
-    for key in (key for key in tree if key not in known):
-        raise BundleError(f"{where}: {key}", "unknown key", nearest(key, known))
+    for key in (key for key in tree if key not in keys):
+        raise BundleError(f"{where}: {key}", "unknown key", nearest(key, keys))
     for key in (key for key in required if key not in tree):
         raise BundleError(f"{where}: {key}", "required key is missing", EXPORT_AGAIN)
     fields = {ON_DISK.get(name, name): name for name in kind._fields}

@@ -36,16 +36,14 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.tasks.results import Unreadable
     from tinysight.training.predictor import pipeline_of_weights
 
-    listed = {"root": infer.images} if infer.listed else {}
-    images = iter_images(infer.listed or infer.images, **listed)
+    images = iter_images(infer.listed or infer.images, root=infer.images if infer.listed else None)
     stream = pipeline_of_weights(recipe, config.trained_weights, infer.batch_size).stream(images)
     spec = recipe.export.postprocess.spec
     failed: list[Unreadable] = []
     rows: list[dict[str, Any]] = []
     while batch := list(islice(stream, infer.batch_size)):
         failed += [item for item in batch if isinstance(item, Unreadable)]
-        lines = [infer_row(r, spec) for r in batch if not isinstance(r, Unreadable)]
-        if lines:
+        if lines := [infer_row(r, spec) for r in batch if not isinstance(r, Unreadable)]:
             print(lines, flush=True)
         rows += lines
     for name, reason in failed:

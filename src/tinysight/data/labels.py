@@ -72,8 +72,7 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
         raise ConfigError(str(path), "no such file of label names") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"labels cannot be read: {error}") from None
-    named = [(number, line) for number, line in enumerate(lines, 1) if line]
-    if not named:
+    if not (named := [(number, line) for number, line in enumerate(lines, 1) if line]):
         raise ConfigError(str(path), "no label in it")
     split = r"[ \t]+" if delimiter is None else rf"\s*{re.escape(delimiter)}\s*"
     pairs = [re.fullmatch(rf"(\d{{1,9}}){split}(\S.*)", line) for _, line in named]

@@ -167,8 +167,7 @@ def batches(data: TrainingBatches, start: int, workers: int, pin: bool = False) 
     Raises:
         DataError: something other than an image is wrong, or a loader process was killed.
     """
-    numbers = range(start, len(data))
-    if not numbers:
+    if not (numbers := range(start, len(data))):
         return
     by_memory = workers == 0 or _fits_shared_memory(data, workers)
     # Forks share the list of images and start at once.

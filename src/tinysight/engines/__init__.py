@@ -99,8 +99,7 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1, streams: int = 1) 
     """Open one of a bundle's variants, a key of `manifest.variants`; raises as `open_engine`."""
     engine = engine_of(name)
     get_engine(engine, str(bundle.folder))  # so that a misspelt name is called unknown
-    variant = bundle.manifest.variants.get(name)
-    if variant is None:
+    if (variant := bundle.manifest.variants.get(name)) is None:
         there = ", ".join(sorted(bundle.manifest.variants)) or "none"
         hint = f"it has: {there}; tinysight export --to adds one"
         raise BundleError(str(bundle.folder), f"has no variant {name!r} of its network", hint)

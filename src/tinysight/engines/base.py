@@ -242,12 +242,12 @@ def network_error(name: str, what: str, error: Exception, file: str = "model.onn
     return BundleError(file, f"{name} {what}: {line}", EXPORT_AGAIN)
 
 
-def load_module(module: str, engine: str, package: str = "", extra: str = "") -> Any:
+def load_module(module: str, name: str, package: str = "", extra: str = "") -> Any:
     """Import what an engine needs.
 
     Args:
         module: name of the Python module.
-        engine: name of the engine that needs it.
+        name: name of the engine that needs it.
         package: name of the package that has it; default: the engine's name.
         extra: extra of tinysight that brings it; default: the engine's name.
 
@@ -257,8 +257,7 @@ def load_module(module: str, engine: str, package: str = "", extra: str = "") ->
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        needed_for = f"the engine {engine}"
-        raise MissingDependency(package or engine, extra or engine, needed_for) from error
+        raise MissingDependency(package or name, extra or name, f"the engine {name}") from error
 
 
 def convert(

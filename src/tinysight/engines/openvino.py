@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -75,7 +74,7 @@ class OpenVino:
         model = openvino.Core().read_model(model=source)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{stem}.xml")
-            openvino.save_model(model, os.fspath(path), compress_to_fp16=precision == "fp16")
+            openvino.save_model(model, str(path), compress_to_fp16=precision == "fp16")
             return {p.name: p.read_bytes() for p in (path, path.with_suffix(".bin"))}
 
     def _network(self) -> tuple[Any, Any]:

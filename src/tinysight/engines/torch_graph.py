@@ -38,8 +38,7 @@ class GraphModule(nn.Module):
 
     def __init__(self, graph: OnnxModel) -> None:
         super().__init__()
-        unknown = sorted({n.op for n in graph.nodes} - set(_OPERATORS))
-        if unknown:
+        if unknown := sorted({n.op for n in graph.nodes} - set(_OPERATORS)):
             hint = "engines that read ONNX: openvino, ncnn, mnn"
             raise ExportError("model.onnx", f"{_UNSUPPORTED} {', '.join(unknown)}", hint)
         self._nodes: tuple[Node, ...] = graph.nodes

@@ -28,8 +28,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
         lines += _threshold(manifest, manifest.threshold)
     lines.append(f"- Licence: {manifest.licence or 'not stated'}")
     lines.append(f"- Made: {manifest.created} with tinysight {manifest.made_with['tinysight']}")
-    metrics = {k: v for k, v in manifest.metrics.items() if not k.startswith(PREFIX)}
-    if metrics:
+    if metrics := {k: v for k, v in manifest.metrics.items() if not k.startswith(PREFIX)}:
         lines += ["", "| measured on the evaluation images | |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
     if parity := manifest.parity:

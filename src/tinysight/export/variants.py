@@ -114,8 +114,7 @@ def add_variants(
         fill(draft, manifest._replace(variants=added), files)
         loaded = Bundle.load(draft)
         compared = _compare(loaded, list(written), checked_on)
-        problems = [p for n, v in compared.items() if (p := breach(n, v, limit, max_loss))]
-        if problems:
+        if problems := [p for n, v in compared.items() if (p := breach(n, v, limit, max_loss))]:
             raise ExportError.of(where, problems)
         files, breaches = renewed(loaded)
         if breaches:

@@ -177,8 +177,7 @@ def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[s
         TinysightError: the bundle cannot be run so.
     """
     results = zip(paths, settings.pipeline(bundle).stream(paths), strict=True)
-    usable = [path for path, result in results if not isinstance(result, Unreadable)]
-    if not usable:
+    if not (usable := [path for path, result in results if not isinstance(result, Unreadable)]):
         raise DataError("--images", "none of the images can be read")
     return usable
 

@@ -36,8 +36,7 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     if pipeline_for(manifest).network.gives_boxes:
         what = "boxes are in pixels of the whole image, so it is always decoded whole"
         raise DataError(where, what)
-    least = min_decode_size(manifest.transforms, margin)
-    if least is None:
+    if (least := min_decode_size(manifest.transforms, margin)) is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"
         raise DataError(where, what)
     paths = [path for path in paths if _is_reduced(path, least)]

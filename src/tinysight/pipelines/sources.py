@@ -156,8 +156,7 @@ def _is_pattern(path: str) -> bool:
 
 def _some(found: Iterator[ImageInput], where: str, problem: str) -> Iterator[ImageInput]:
     """`found` again; an error if there is nothing in it."""
-    first = next(found, None)
-    if first is None:
+    if (first := next(found, None)) is None:
         raise DataError(where, problem)
     return chain([first], found)
 

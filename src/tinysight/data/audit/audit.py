@@ -141,17 +141,16 @@ class _Entries:
 
 
 def _note_files(items: Items, entries: _Entries, infos: Sequence[ImageInfo], min_size: int) -> None:
-    for entry, file in enumerate(entries.file):
+    for i, file in enumerate(entries.file):
         info = infos[file]
         if info.problem:
-            kind = "missing" if info.missing else "unreadable"
-            items[kind].append(entries.item(entry, info.problem))
+            items["missing" if info.missing else "unreadable"].append(entries.item(i, info.problem))
             continue
         if min(info.width, info.height) < min_size:
             what = f"{info.width} x {info.height} pixels, smaller than {min_size}"
-            items["small"].append(entries.item(entry, what))
+            items["small"].append(entries.item(i, what))
         if info.thumb is not None and np.ptp(info.thumb) < 3:
-            items["nothing shown"].append(entries.item(entry, "all of one colour"))
+            items["nothing shown"].append(entries.item(i, "all of one colour"))
 
 
 def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> None:
@@ -203,8 +202,7 @@ def _note_balance(items: Items, side: str, balance: dict[str, dict[str, int]]) -
     counts = {name: by_side[side] for name, by_side in balance.items() if name != _NO_LABEL}
     empty = [f"no image of {name}" for name, count in counts.items() if not count]
     items["empty class"] += [{"side": side, "what": what} for what in empty]
-    some = {name: count for name, count in counts.items() if count}
-    if some:
+    if some := {name: count for name, count in counts.items() if count}:
         most, least = max(some, key=some.__getitem__), min(some, key=some.__getitem__)
         if some[most] >= _IMBALANCE * some[least]:
             what = f"{some[most]} images of {most}, {some[least]} of {least}"

@@ -44,8 +44,7 @@ def read_voc(annotations: Path, images: Path) -> Read:
     Raises:
         DataError: no such folder, or no XML file in it.
     """
-    files = sorted(annotations.glob("*.xml"))
-    if not files:
+    if not (files := sorted(annotations.glob("*.xml"))):
         raise DataError(str(annotations), "no XML file in this folder")
     photographs, bad = [], []
     for file in files:
@@ -148,7 +147,6 @@ class _Plain(ElementTree.TreeBuilder):
 
 
 def _text(element: ElementTree.Element, path: str, default: str | None = None) -> str:
-    text = element.findtext(path, default)
-    if text is None:
+    if (text := element.findtext(path, default)) is None:
         raise ValueError(f"no {path}")
     return text.strip()
