@@ -62,10 +62,8 @@ def _show(bundle: Bundle, report: VerificationReport) -> None:
     for name, why in report.absent.items():
         print(f"not run    {name}: {why}")
     print(f"\n{as_text(table(report.engines))}\n")
-    for decode, when, verb in (
-        (bundle.manifest.decode, "when it was allowed", "changed"),
-        (report.reduced, "your images", "change"),
-    ):
+    allowed = (bundle.manifest.decode, "when it was allowed", "changed")
+    for decode, when, verb in (allowed, (report.reduced, "your images", "change")):
         if decode:
             labels = f"{decode.label_flips} of {decode.images} labels {verb}"
             most = f"scores by up to {decode.max_score_difference:.2g}"

@@ -209,15 +209,14 @@ def _compare(
 
 
 def compare_variant(
-    variant: EngineVariant, expected: np.ndarray, scores: np.ndarray,
-    labels: np.ndarray | None = None,
-) -> EngineVariant:  # fmt: skip
-    """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
-    row = compare(*([ScoreResult("", one) for one in side] for side in (expected, scores)))
-    mean = np.abs(expected.astype(np.float64) - scores).mean()  # of all scores at once
+    variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None
+) -> EngineVariant:
+    """`variant` with the differences of its scores (N, K) from the `exact` ones of `model.onnx`."""
+    row = compare(*([ScoreResult("", one) for one in side] for side in (exact, scores)))
+    mean = np.abs(exact.astype(np.float64) - scores).mean()  # of all scores at once
     lost = None
     if labels is not None:
-        right = [int((s.argmax(axis=1) == labels).sum()) for s in (expected, scores)]
+        right = [int((s.argmax(axis=1) == labels).sum()) for s in (exact, scores)]
         lost = 100 * (right[0] - right[1]) / row.images
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
