@@ -125,6 +125,14 @@ def ordered_map(
             pool.shutdown(cancel_futures=True)
 
 
+def by_key(pairs: Iterable[tuple[A, T]]) -> dict[A, list[T]]:
+    """The second parts of `pairs` by the first, in their order."""
+    found: dict[A, list[T]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
 def grouped(items: Iterable[A], size: int, counts: Callable[[A], bool]) -> Iterator[list[A]]:
     """Lists of consecutive items, each with `size` that count; the last may have fewer."""
     group: list[A] = []

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import Manifest
+from tinysight.concurrency import by_key
 from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
@@ -64,10 +65,7 @@ def edge_case_inputs() -> list[ImageInput]:
 
 def kinds() -> dict[str, list[str]]:
     """Names of the certificate's files by their kind, those that must be rejected left out."""
-    found: dict[str, list[str]] = {}
-    for name in readable():
-        found.setdefault(_kind(name), []).append(name)
-    return found
+    return by_key((_kind(name), name) for name in readable())
 
 
 def readable() -> list[str]:
