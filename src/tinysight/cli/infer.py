@@ -36,19 +36,22 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.tasks.results import Unreadable
     from tinysight.training.predictor import pipeline_of_weights
 
-    images = iter_images(infer.listed or infer.images, root=infer.images if infer.listed else None)
+    listed = {"root": infer.images} if infer.listed else {}
+    images = iter_images(infer.listed or infer.images, **listed)
     stream = pipeline_of_weights(recipe, config.trained_weights, infer.batch_size).stream(images)
     spec = recipe.export.postprocess.spec
     failed: list[Unreadable] = []
     rows: list[dict[str, Any]] = []
     while batch := list(islice(stream, infer.batch_size)):
         failed += [item for item in batch if isinstance(item, Unreadable)]
-        if lines := [infer_row(r, spec) for r in batch if not isinstance(r, Unreadable)]:
+        lines = [infer_row(r, spec) for r in batch if not isinstance(r, Unreadable)]
+        if lines:
             print(lines, flush=True)
         rows += lines
     for name, reason in failed:
         print(f"{name}: {reason}", file=sys.stderr)
     if infer.save_dir:
         path = infer.save_dir.removesuffix(".json") + ".json"
-        write_atomic(Path(path), json.dumps(rows, ensure_ascii=False))
+        text = json.dumps(rows, ensure_ascii=False)
+        write_atomic(Path(path), text)
     return 1 if failed else 0

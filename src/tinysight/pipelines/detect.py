@@ -29,10 +29,12 @@ class BoxNetwork(Network):
         """Rows and counts, boxes in pixels of the images as they were given."""
         images: list[_Row] = rows
         batch = np.concatenate([image.row for image in images])
-        sizes = np.array([image.size for image in images], np.float32)
-        shape = np.asarray(batch.shape[2:], np.float32)
-        factors = shape / sizes  # of height and of width
-        known = {"im_shape": np.broadcast_to(shape, sizes.shape), "scale_factor": factors}
+        shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
+        factors = np.asarray(shape, np.float32) / sizes  # of height and of width
+        known = {
+            "im_shape": np.broadcast_to(np.asarray(shape, np.float32), sizes.shape),
+            "scale_factor": factors,
+        }
         about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
         outputs = self.opened().run_all({about.input.name: batch, **feeds})
