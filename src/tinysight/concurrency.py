@@ -9,6 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -78,12 +79,10 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         cores = os.cpu_count() or 1
-    try:
-        with open(_CGROUP, encoding="ascii") as file:  # noqa: PTH123 - before pathlib is needed
-            quota, period = file.read().split()
+    # No such file, or "max": no limit. `open`, for pathlib is not needed yet.
+    with suppress(OSError, ValueError), open(_CGROUP, encoding="ascii") as file:  # noqa: PTH123
+        quota, period = file.read().split()
         cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        pass
     return cores
 
 
@@ -102,7 +101,7 @@ def ordered_map(
         workers: number of threads, at least 1.
         ahead: number of items, besides one for each worker, that may be in flight.
     """
-    rest = iter(items)
+    rest, most = iter(items), ahead + workers
     first, second = next(rest, None), next(rest, None)
     if first is None:
         return
@@ -118,14 +117,20 @@ def ordered_map(
             for item in rest:
                 waiting.append(pool.submit(work, item))
                 # As early as possible, but never so that a thread would have nothing to do.
-                while len(waiting) > workers and (
-                    waiting[0].done() or len(waiting) > ahead + workers
-                ):
+                while len(waiting) > workers and (waiting[0].done() or len(waiting) > most):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def by_key(pairs: Iterable[tuple[A, T]]) -> dict[A, list[T]]:
+    """The second parts of `pairs` by the first, in their order."""
+    found: dict[A, list[T]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def grouped(items: Iterable[A], size: int, counts: Callable[[A], bool]) -> Iterator[list[A]]:

@@ -119,8 +119,7 @@ class MissingDependency(TinysightError):
 
 
 _TRAIN = ("PIL", "jinja2", "onnx", "onnxscript", "rich", "safetensors", "torch")
-_EXTRAS = dict.fromkeys(_TRAIN, "train")
-_EXTRAS["openvino"] = "openvino"
+_EXTRAS = {**dict.fromkeys(_TRAIN, "train"), "openvino": "openvino"}
 
 
 def missing_dependency(error: ModuleNotFoundError, needed_for: str) -> MissingDependency | None:
@@ -135,7 +134,6 @@ def nearest(name: str, known: Collection[str]) -> str:
     from difflib import get_close_matches  # only a mistake needs it; prediction starts without
 
     folded = {k.lower(): k for k in known}
-    near = get_close_matches(name.lower(), folded, n=1)
-    if near:
+    if near := get_close_matches(name.lower(), folded, n=1):
         return f"did you mean {folded[near[0]]!r}?"
     return f"known: {', '.join(sorted(known))}" if known else ""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.abc
-import importlib.machinery
 import importlib.util
 import logging
 import os
@@ -22,6 +21,7 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -178,7 +178,7 @@ def _module_name(plugin: Plugin) -> str:
     return f"{__name__}.{stem}_{plugin.sha256[:8]}"
 
 
-class _Loader(importlib.machinery.SourceFileLoader):
+class _Loader(SourceFileLoader):
     """Compiles what was hashed: no byte code of an earlier version is read, none is written."""
 
     def get_code(self, fullname: str) -> CodeType:
@@ -194,9 +194,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the module of a plugin, also in a process that was started by one which had loaded it."""
 
-    def find_spec(
-        self, name: str, path: object, target: object = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         if name.startswith(f"{__name__}."):
             for file in _inherited():
                 if _module_name(_plugin_of(file)) == name:

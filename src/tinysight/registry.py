@@ -315,28 +315,22 @@ _TRANSFORMS = _homes(  # those of prediction are there with the package
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
 )  # fmt: skip
 
-_Components = Registry[Any]
-backbones = _Components("backbone", _BACKBONES, ("num_classes",))
-batch_transforms = _Components("batch_transform", "tinysight.data.mix")
-distillation_losses = _Components(
-    "distillation_loss", "tinysight.losses.distillation", ("label_ratio",)
-)
-embedding_losses = _Components(
-    "embedding_loss", "tinysight.losses.embedding", ("features", "num_classes")
-)
-engines = _Components("engine", _ENGINES, ("model", "streams", "threads"))
-heads = _Components("head", "tinysight.models.heads", ("in_features", "num_classes"))
-losses = _Components("loss", "tinysight.losses.classification", ("label_ratio",))
+_Any = Registry[Any]
+backbones = _Any("backbone", _BACKBONES, ("num_classes",))
+batch_transforms = _Any("batch_transform", "tinysight.data.mix")
+distillation_losses = _Any("distillation_loss", "tinysight.losses.distillation", ("label_ratio",))
+embedding_losses = _Any("embedding_loss", "tinysight.losses.embedding", ("features", "num_classes"))
+engines = _Any("engine", _ENGINES, ("model", "streams", "threads"))
+heads = _Any("head", "tinysight.models.heads", ("in_features", "num_classes"))
+losses = _Any("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
-necks = _Components("neck", "tinysight.models.heads", ("in_features",))
-optimizers = _Components("optimizer", "tinysight.training.optim", ("params",))
-postprocesses = _Components("postprocess", _POSTPROCESSES, ("labels",))
-samplers = _Components("sampler", "tinysight.data.samplers")
-schedules = _Components(
-    "schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch")
-)
-tasks = _Components("task", _TASKS)
-transforms = _Components("transform", _TRANSFORMS)
+necks = _Any("neck", "tinysight.models.heads", ("in_features",))
+optimizers = _Any("optimizer", "tinysight.training.optim", ("params",))
+postprocesses = _Any("postprocess", _POSTPROCESSES, ("labels",))
+samplers = _Any("sampler", "tinysight.data.samplers")
+schedules = _Any("schedule", "tinysight.training.schedule", ("lr", "epochs", "steps_per_epoch"))
+tasks = _Any("task", _TASKS)
+transforms = _Any("transform", _TRANSFORMS)
 
 REGISTRIES = {r.kind: r for r in tuple(globals().values()) if isinstance(r, Registry)}

@@ -166,16 +166,15 @@ def fill(draft: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     write_atomic(draft / MANIFEST, text)
 
 
-def _check_free(target: Path, seal: str, overwrite: bool) -> None:
-    link = target.is_symlink()
-    if not link and (not target.exists() or (target.is_dir() and not any(target.iterdir()))):
+def _check_free(path: Path, seal: str, overwrite: bool) -> None:
+    link = path.is_symlink()
+    if not link and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
         return
     kind = "bundle" if seal == MANIFEST else "system"
-    if link or not (target / seal).is_file():
-        raise BundleError(str(target), f"exists and is no {kind}", "choose another folder")
+    if link or not (path / seal).is_file():
+        raise BundleError(str(path), f"exists and is no {kind}", "choose another folder")
     if not overwrite:
-        hint = "pass --force to replace it"
-        raise BundleError(str(target), f"a {kind} already exists here", hint)
+        raise BundleError(str(path), f"a {kind} already exists here", "pass --force to replace it")
 
 
 def _flush(folder: Path) -> None:

@@ -151,8 +151,7 @@ class Manifest(NamedTuple):
         tree = sealed.as_tree(self)
         later = [key for key in _FORMAT_2 if tree[key]]
         version = FORMAT if later or not self.labels else 1
-        keys = (*_FORMAT_1, *later)
-        return sealed.sealed_text(version, {key: tree[key] for key in keys}, self.task)
+        return sealed.sealed_text(version, {k: tree[k] for k in (*_FORMAT_1, *later)}, self.task)
 
 
 _FORMAT_1 = (

@@ -87,8 +87,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
         many = parts[-1] is Ellipsis
         if not isinstance(value, list) or not (many or len(value) == len(parts)):
             raise wrong(value, where, "a list of 0 or more" if many else "two numbers")
-        kinds = parts[:1] * len(value) if many else parts
-        pairs = enumerate(zip(kinds, value, strict=True))
+        pairs = enumerate(zip(parts[:1] * len(value) if many else parts, value, strict=True))
         return tuple(read(k, v, f"{where}.{i}") for i, (k, v) in pairs)
     assert parts[1:] == (NoneType,), f"no record may hold {kind}"
     return None if value is None else read(parts[0], value, where)
@@ -143,16 +142,15 @@ def unseal(text: bytes, where: str, newest: int) -> tuple[int, dict[str, Any]]:
 
 
 def read_keys(
-    kind: Any, tree: Mapping[str, Any], where: str, required: Collection[str],
-    known: Collection[str],
-) -> Any:  # fmt: skip
+    kind: Any, tree: Mapping[str, Any], where: str, required: Collection[str], keys: Collection[str]
+) -> Any:
     """The named tuple `kind` from the keys of a sealed file; absent keys take their defaults.
 
     Raises:
         BundleError: an unknown or missing key, or a value of another type.
     """
-    for key in (key for key in tree if key not in known):
-        raise BundleError(f"{where}: {key}", "unknown key", nearest(key, known))
+    for key in (key for key in tree if key not in keys):
+        raise BundleError(f"{where}: {key}", "unknown key", nearest(key, keys))
     for key in (key for key in required if key not in tree):
         raise BundleError(f"{where}: {key}", "required key is missing", EXPORT_AGAIN)
     fields = {ON_DISK.get(name, name): name for name in kind._fields}

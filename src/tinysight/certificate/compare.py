@@ -17,6 +17,7 @@ import numpy as np
 
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import Manifest
+from tinysight.concurrency import by_key
 from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
@@ -54,8 +55,7 @@ class EdgeCaseFile(NamedTuple):
 def edge_case_files() -> tuple[EdgeCaseFile, ...]:
     """All files, always in the same order."""
     with zipfile.ZipFile(_ARCHIVE) as archive:
-        names = archive.namelist()
-        return tuple(EdgeCaseFile(name, _kind(name), archive.read(name)) for name in names)
+        return tuple(EdgeCaseFile(n, _kind(n), archive.read(n)) for n in archive.namelist())
 
 
 def edge_case_inputs() -> list[ImageInput]:
@@ -65,10 +65,7 @@ def edge_case_inputs() -> list[ImageInput]:
 
 def kinds() -> dict[str, list[str]]:
     """Names of the certificate's files by their kind, those that must be rejected left out."""
-    found: dict[str, list[str]] = {}
-    for name in readable():
-        found.setdefault(_kind(name), []).append(name)
-    return found
+    return by_key((_kind(name), name) for name in readable())
 
 
 def readable() -> list[str]:
@@ -170,12 +167,11 @@ def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:
     }
     for name, precision in precisions.items():
         try:
-            pipeline = open_bundle(bundle, engine=name, batch_size=BATCH, exact=True)
+            made = open_bundle(bundle, engine=name, batch_size=BATCH, exact=True)
         except MissingDependency:
             absent[name] = "not installed"
             continue
-        outputs = partial(engine_outputs, pipeline, bundle.manifest)
-        ready[name] = Side(outputs, version(name), precision)
+        ready[name] = Side(partial(engine_outputs, made, bundle.manifest), version(name), precision)
     return ready, absent
 
 

@@ -51,14 +51,12 @@ class Certificate(NamedTuple):
     absent: dict[str, str]
 
 
-def to_files(
-    manifest: Manifest, certificate: Certificate, reference: EngineOutputs
-) -> dict[str, bytes]:
+def to_files(manifest: Manifest, found: Certificate, reference: EngineOutputs) -> dict[str, bytes]:
     """The two files by their names.
 
     Args:
         manifest: of the bundle.
-        certificate: what was found.
+        found: what the export proved.
         reference: results for `readable()`.
     """
     results = [reference[name] for name in readable()]
@@ -66,13 +64,12 @@ def to_files(
     classes = scores.shape[1]
     kept = _BEST if decides_by_best_class(manifest.postprocess) and classes > _ALL else classes
     engines: dict[str, Any] = {}
-    for one in certificate.engines:
+    for one in found.engines:
         rows = {kind: _cells(row) for kind, row in one.rows.items()}
         engines[one.engine] = {"version": one.version, "precision": one.precision, "kinds": rows}
     columns = ["pictures", "label_flips", "max_score_difference"]
-    tree: dict[str, Any] = {"edition": EDITION, "reference": certificate.origin}
-    tree |= {"classes": classes, "kept": kept, "columns": columns, "engines": engines}
-    tree["absent"] = certificate.absent
+    tree: dict[str, Any] = {"edition": EDITION, "reference": found.origin, "classes": classes}
+    tree |= {"kept": kept, "columns": columns, "engines": engines, "absent": found.absent}
     return {CERTIFICATE: (laid_out(tree, 0) + "\n").encode(), REFERENCE: _packed(scores, kept)}
 
 
@@ -95,8 +92,7 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
             rows = {kind: Comparison(*row) for kind, row in one["kinds"].items()}
             engines.append(Compared(name, str(one["version"]), rows, (), str(one["precision"])))
         certificate = Certificate(str(tree["reference"]), tuple(engines), dict(tree["absent"]))
-        data = (bundle.folder / REFERENCE).read_bytes()
-        scores = _unpacked(data, tree["classes"], tree["kept"])
+        scores = _unpacked((bundle.folder / REFERENCE).read_bytes(), tree["classes"], tree["kept"])
     except OSError as error:
         raise BundleError(where, f"cannot be read: {error.strerror}", _AGAIN) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -87,17 +87,15 @@ def renewed(bundle: Bundle) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
     The reference results stay what they were. A bundle without a certificate gets none.
     """
     files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
-    recorded = record.read_certificate(bundle)
-    if recorded is None:
+    if (recorded := record.read_certificate(bundle)) is None:
         return files, ()
     certificate, reference = recorded
     ready, absent = compare.installed_engines(bundle)
     engines, problems = compare_all(ready, reference)
-    certificate = record.Certificate(certificate.origin, tuple(engines), absent)
-    made = record.to_files(bundle.manifest, certificate, reference)
-    files[record.CERTIFICATE] = made[record.CERTIFICATE]
+    new = record.Certificate(certificate.origin, tuple(engines), absent)
+    files[record.CERTIFICATE] = record.to_files(bundle.manifest, new, reference)[record.CERTIFICATE]
     if CARD in files:
-        files[CARD] = record.with_section(files[CARD].decode(), certificate).encode()
+        files[CARD] = record.with_section(files[CARD].decode(), new).encode()
     return files, tuple(problems)
 
 
@@ -128,8 +126,7 @@ def compare_all(
             rows, apart = rows | more, apart + other
         engines.append(Compared(name, side.version, rows, apart, side.precision))
     problems = [problem for one in engines for problem in one.problems()]
-    missing = [name for name in compare.readable() if reference and name not in reference]
-    if missing:
+    if missing := [name for name in compare.readable() if reference and name not in reference]:
         what = f"{len(missing)} files that have to be read are refused: {', '.join(missing[:5])}"
         problems.append(Problem("reference", what))
     return engines, problems

@@ -102,8 +102,7 @@ def _run(words: list[str]) -> int:
     verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=_Help)
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
-    plain = known.verb in ("data", "predict")
-    parse = verb.parse_args if plain else verb.parse_intermixed_args
+    parse = verb.parse_args if known.verb in ("data", "predict") else verb.parse_intermixed_args
     args = parse(known.rest)
     for file in getattr(args, "plugin", ()):
         from tinysight.plugins import load_plugin

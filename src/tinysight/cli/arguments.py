@@ -28,10 +28,9 @@ def add_recipe(parser: argparse.ArgumentParser, *, required: bool, text: str = _
 
 def add_override(parser: argparse.ArgumentParser) -> None:
     """`-o KEY=VALUE ...`; may be repeated."""
-    parser.add_argument(
-        "-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="change a value, such as train.epochs=5 or transforms.train.0.size=96",
-    )  # fmt: skip
+    add = parser.add_argument
+    text = "change a value, such as train.epochs=5 or transforms.train.0.size=96"
+    add("-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:

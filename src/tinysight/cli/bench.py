@@ -42,11 +42,8 @@ from tinysight.pipelines.sources import iter_images
 
 _Outcome = tuple[dict[str, Any], list[str], bool]  # for programs, for people, whether it passed
 
-_FIGURES = (
-    "one image, p50 ms",
-    "many images, ms each",
-    "cold start, s",
-)  # that `--verify` compares
+# What `--verify` compares.
+_FIGURES = ("one image, p50 ms", "many images, ms each", "cold start, s")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -193,11 +190,12 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> _Outcome:
         found = reduced_decode.measure(bundle, paths, margin)
         chosen = found if reduced_decode.is_acceptable(found) else None
         tried.append(as_tree(found))
-        lines.append(
-            f"margin {found.margin:g}: {found.images} of {len(paths)} images are reduced, "
-            f"{found.label_flips} labels change, scores by up to {found.max_score_difference:.3g}: "
-            f"{'admitted' if chosen else 'refused'}"
+        what = (
+            f"{found.images} of {len(paths)} images are reduced, {found.label_flips} labels change"
         )
+        most = f"scores by up to {found.max_score_difference:.3g}"
+        result = "admitted" if chosen else "refused"
+        lines.append(f"margin {found.margin:g}: {what}, {most}: {result}")
         if chosen:
             break
     else:

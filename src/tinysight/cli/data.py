@@ -109,10 +109,9 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ..
     from tinysight.config import load_recipe
     from tinysight.data.audit.sources import sides_of_recipe
 
-    for option in ("target", "labels", "delimiter"):
-        if getattr(args, option):
-            hint = f"-o data.{option}=... changes it"
-            raise ConfigError(f"--{option}", "the recipe gives it", hint)
+    for name in ("target", "labels", "delimiter"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name}", "the recipe gives it", f"-o data.{name}=... changes it")
     recipe = load_recipe(args.sources[0], args.override)
     data = recipe.data.model_copy(update={"root": args.root}) if args.root else recipe.data
     return *sides_of_recipe(data), min(recipe.eval_transforms().output_shape()[:2])

@@ -30,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, required=False, text="recipe whose images and metrics are used")
     parser.add_argument("--list", metavar="FILE", help="list file to evaluate on")
     parser.add_argument("--root", metavar="DIR", help="images' folder (default: the list's)")
-    parser.add_argument(
-        "--report", metavar="FILE", nargs="?", const="", help="write a page (default: report.html)"
-    )
+    text = "write a page (default: report.html)"
+    parser.add_argument("--report", metavar="FILE", nargs="?", const="", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

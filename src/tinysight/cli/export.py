@@ -38,10 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", metavar="NAMES", help=f"engines of the variants, separated by commas: {_ENGINES}")
     add("--precision", default="fp32", metavar="P", help="of the variants: fp32, fp16, bf16, int8")
     add("--calibrate", metavar="SOURCE", help="typical images for int8: folder, pattern or list")
-    text = (
-        "largest loss of int8 in percentage points (0.5): of accuracy if --images is a labelled list, "
-        "else of labels that change"
-    )
+    text = "largest loss of int8 in percentage points (0.5): of accuracy if --images is a labelled list, "
+    text += "else of labels that change"
     add("--max-loss", type=float, default=0.5, metavar="POINTS", help=text)
     text = "accepted score difference of the variants"
     add("--max-difference", type=float, metavar="D", help=text)
@@ -121,8 +119,6 @@ def _add_variants(args: argparse.Namespace, bundle: Bundle) -> None:
     for name, variant in done.manifest.variants.items():
         size = sum(done.manifest.files[file].size for file in variant.files)
         lost = "" if variant.lost_points is None else f", {variant.lost_points:.2f} points lost"
-        print(
-            f"{name:<15} {size / 1e6:.2f} MB, {variant.images} images, scores within "
-            f"{variant.max_score_difference:.2g} (mean {variant.mean_score_difference:.2g}), "
-            f"{variant.label_flips} labels differ{lost}"
-        )
+        text = f"{name:<15} {size / 1e6:.2f} MB, {variant.images} images, scores within "
+        text += f"{variant.max_score_difference:.2g} (mean {variant.mean_score_difference:.2g}), "
+        print(f"{text}{variant.label_flips} labels differ{lost}")

@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    rows = search(args.name or "*", args.kind)
-    if not rows:
+    if not (rows := search(args.name or "*", args.kind)):
         raise ConfigError("tinysight models list", f"nothing matches {args.name!r}")
     if args.json:
         return say(args, [describe(row, args.cache) for row in rows])
@@ -68,8 +67,7 @@ def _list(args: argparse.Namespace) -> int:
 def _networks(args: argparse.Namespace) -> int:
     models = importlib.import_module("tinysight.models")
     part = args.name or ""
-    names = models.list_models(part if set("*?[") & set(part) else f"*{part}*")
-    if not names:
+    if not (names := models.list_models(part if set("*?[") & set(part) else f"*{part}*")):
         raise ConfigError("tinysight models list --networks", f"nothing matches {args.name!r}")
     width, costs = max(map(len, names)), {}
     for name in names:

@@ -141,16 +141,15 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
 
     if not args.output:
         raise ConfigError("--on", "needs a file for the results", "add --output results.jsonl")
-    output = Path(args.output)
-    if output.suffix not in _FORMATS:
-        hint = f"one of {', '.join(_FORMATS)}"
-        raise ConfigError("--output", f"{output.name}: which form?", hint)
-    if (args.csv and output.suffix != ".csv") or (args.json and "json" not in output.suffix):
-        raise ConfigError("--output", f"{output.name} is not of the requested format")
-    if not result_type(manifest.postprocess).table and "json" not in output.suffix:
+    file = Path(args.output)
+    if file.suffix not in _FORMATS:
+        raise ConfigError("--output", f"{file.name}: which form?", f"one of {', '.join(_FORMATS)}")
+    if (args.csv and file.suffix != ".csv") or (args.json and "json" not in file.suffix):
+        raise ConfigError("--output", f"{file.name} is not of the requested format")
+    if not result_type(manifest.postprocess).table and "json" not in file.suffix:
         what = f"the results of this bundle are its {manifest.postprocess['name']}"
         raise ConfigError("--output", what, "use .jsonl")
-    return output
+    return file
 
 
 def _write_all(

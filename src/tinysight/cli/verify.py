@@ -28,10 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="bundle folder, or shipped bundle's name")
     add("--images", metavar="SOURCE", help="compare the engines on these images too")
-    add(
-        "--program", metavar="PATH",
-        help="also check a program that prints what `tinysight predict --json` does",
-    )  # fmt: skip
+    text = "also check a program that prints what `tinysight predict --json` does"
+    add("--program", metavar="PATH", help=text)
     add_plugin(parser)
     add("--json", action="store_true", help="print JSON")
     add("--files", metavar="FOLDER", help="write the certificate's files there, for other programs")
@@ -64,15 +62,12 @@ def _show(bundle: Bundle, report: VerificationReport) -> None:
     for name, why in report.absent.items():
         print(f"not run    {name}: {why}")
     print(f"\n{as_text(table(report.engines))}\n")
-    for decode, when, verb in (
-        (bundle.manifest.decode, "when it was allowed", "changed"),
-        (report.reduced, "your images", "change"),
-    ):
+    allowed = (bundle.manifest.decode, "when it was allowed", "changed")
+    for decode, when, verb in (allowed, (report.reduced, "your images", "change")):
         if decode:
-            print(
-                f"reduced decoding, {when}: {decode.label_flips} of {decode.images} labels {verb}, "
-                f"scores by up to {decode.max_score_difference:.2g}"
-            )
+            labels = f"{decode.label_flips} of {decode.images} labels {verb}"
+            most = f"scores by up to {decode.max_score_difference:.2g}"
+            print(f"reduced decoding, {when}: {labels}, {most}")
     for problem in report.problems:
         print(problem)
     print("differs" if report.problems else "the same answers")

@@ -66,8 +66,7 @@ def _add_classes(folder: Path, form: Form, into: Gathered, others: list[str]) ->
     found = folder_names(folder)
     ids = {name: i for i, name in enumerate(form.names or found)}
     what = "this folder is not named like a label"
-    strange = [name for name in found if name not in ids]
-    problems = [Problem(str(folder / name), what, nearest(name, ids)) for name in strange]
+    problems = [Problem(str(folder / n), what, nearest(n, ids)) for n in found if n not in ids]
     for name in sorted(set(found) & set(ids), key=ids.__getitem__):
         if not _add(folder, name, ids[name], into, others):
             problems.append(Problem(str(folder / name), "no image in this folder"))

@@ -19,8 +19,7 @@ def resolve_labels(recipe: Recipe) -> Recipe:
     names = label_names(recipe.data)
     if recipe.data.labels == names:
         return recipe
-    data = recipe.data.model_copy(update={"labels": names})
-    return recipe.model_copy(update={"data": data})
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"labels": names})})
 
 
 def label_names(data: Data) -> tuple[str, ...]:
@@ -73,8 +72,7 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
         raise ConfigError(str(path), "no such file of label names") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"labels cannot be read: {error}") from None
-    named = [(number, line) for number, line in enumerate(lines, 1) if line]
-    if not named:
+    if not (named := [(number, line) for number, line in enumerate(lines, 1) if line]):
         raise ConfigError(str(path), "no label in it")
     split = r"[ \t]+" if delimiter is None else rf"\s*{re.escape(delimiter)}\s*"
     pairs = [re.fullmatch(rf"(\d{{1,9}}){split}(\S.*)", line) for _, line in named]

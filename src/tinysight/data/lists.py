@@ -159,9 +159,8 @@ def _relabelled(data: Data, split: Split, found: SampleList) -> SampleList:
 
 
 def _missing(path: Path, root: Path) -> DataError:
-    hint = "set data.root to the folder of the images"
-    if not root.is_dir() or not any(root.iterdir()):
-        what = "this folder is empty" if root.is_dir() else "no such folder"
-        return DataError(str(root), what, hint)
-    hint = "data.train.list and data.eval.list are relative to data.root"
-    return DataError(str(path), "no such list file", hint)
+    if root.is_dir() and any(root.iterdir()):
+        hint = "data.train.list and data.eval.list are relative to data.root"
+        return DataError(str(path), "no such list file", hint)
+    what = "this folder is empty" if root.is_dir() else "no such folder"
+    return DataError(str(root), what, "set data.root to the folder of the images")

@@ -161,18 +161,15 @@ class TrainingBatches(Dataset[Batch]):
         return self._cached[1:]
 
 
-def batches(
-    dataset: TrainingBatches, start: int, workers: int, pin: bool = False
-) -> Iterator[Batch]:
+def batches(data: TrainingBatches, start: int, workers: int, pin: bool = False) -> Iterator[Batch]:
     """The batches from number `start` to the end, read ahead by `workers` processes (0: none).
 
     Raises:
         DataError: something other than an image is wrong, or a loader process was killed.
     """
-    numbers = range(start, len(dataset))
-    if not numbers:
+    if not (numbers := range(start, len(data))):
         return
-    by_memory = workers == 0 or _fits_shared_memory(dataset, workers)
+    by_memory = workers == 0 or _fits_shared_memory(data, workers)
     # Forks share the list of images and start at once.
     context = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     with warnings.catch_warnings():
@@ -182,7 +179,7 @@ def batches(
         # pool: PyTorch gives it one thread, `_start_worker` does the same to OpenCV.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         loader: DataLoader[Any] = DataLoader(
-            dataset,
+            data,
             batch_size=None,  # an item is a batch
             sampler=numbers,
             num_workers=workers,

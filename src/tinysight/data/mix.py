@@ -49,16 +49,12 @@ class BatchTransform:
 
 
 def apply_one(
-    transforms: Sequence[BatchTransform],
-    images: Tensor,
-    targets: Tensor,
-    rng: Generator,
-    num_classes: int,
+    mix: Sequence[BatchTransform], images: Tensor, targets: Tensor, rng: Generator, num_classes: int
 ) -> Mixed:
-    """At most one of `transforms`, drawn by their `p`; what is left to 1 leaves the batch alone.
+    """At most one of `mix`, drawn by their `p`; what is left to 1 leaves the batch alone.
 
     Args:
-        transforms: may be empty, then nothing changes; otherwise targets come out soft.
+        mix: may be empty, then nothing changes; otherwise targets come out soft.
         images: (N, C, H, W) float.
         targets: (N,) int64 class ids, or (N, K) float32.
         rng: the batch's own.
@@ -68,14 +64,14 @@ def apply_one(
         ConfigError: the probabilities add up to more than 1.
         DataError: a class id is not below `num_classes`.
     """
-    if not transforms:
+    if not mix:
         return images, targets
-    total = math.fsum(t.p for t in transforms)
+    total = math.fsum(t.p for t in mix)
     if total > 1 + 1e-9:
         hint = "at most one is applied to a batch, so they may add up to 1"
         raise ConfigError("transforms.batch", f"the probabilities p add up to {total:g}", hint)
     draw = rng.random()
-    for transform in transforms:
+    for transform in mix:
         if draw < transform.p:
             return transform(images, targets, rng, num_classes)
         draw -= transform.p
@@ -181,8 +177,7 @@ class FMix(BatchTransform):
     def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
         """Images and the share of them that stays."""
         height, width = images.shape[-2:]
-        share = float(rng.beta(self.alpha, self.alpha))
-        mask = patches(height, width, share, self.decay, rng)
+        mask = patches(height, width, float(rng.beta(self.alpha, self.alpha)), self.decay, rng)
         stays = torch.from_numpy(mask).to(images.device)
         return torch.where(stays, images, others), float(mask.mean())
 

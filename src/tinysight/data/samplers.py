@@ -167,8 +167,7 @@ def _apportion(shares: np.ndarray, total: int) -> np.ndarray:
     """Whole numbers that sum to `total`, each within 1 of its share; the largest remainders are rounded up."""
     exact = shares / shares.sum() * total
     found: np.ndarray = np.floor(exact).astype(np.int64)
-    order = np.argsort(found - exact, kind="stable")
-    found[order[: total - int(found.sum())]] += 1
+    found[np.argsort(found - exact, kind="stable")[: total - int(found.sum())]] += 1
     return found
 
 

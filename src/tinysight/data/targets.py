@@ -239,8 +239,7 @@ def _number(text: str) -> int:
 
 def _bad_label(text: str, form: Form) -> BadRow:
     """What is wrong with a class id or an identity, and what to do."""
-    several = text.replace(",", " ").split()
-    if not several:
+    if not (several := text.replace(",", " ").split()):
         return BadRow("no label after the path")
     if len(several) > 1 and all(word.isdecimal() for word in several):
         hint = "keep one, or set data.target: multilabel"

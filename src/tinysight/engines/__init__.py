@@ -15,10 +15,7 @@ from tinysight.registry import engines
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
 
-__all__ = [
-    "ALIASES", "Engine", "Normalization", "OnnxNetwork", "Tensor", "VariantFiles", "engine_of",
-    "get_engine", "onnx_engines", "open_engine", "open_variant", "package_version", "version",
-]  # fmt: skip
+__all__ = ["Engine", "Normalization", "OnnxNetwork", "Tensor", "VariantFiles"]
 
 ALIASES = {"onnx": "onnxruntime"}  # engines by what their variants are called, where that differs
 _VARIANT = "target/"  # before the name of a variant, where an engine has the same
@@ -102,8 +99,7 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1, streams: int = 1) 
     """Open one of a bundle's variants, a key of `manifest.variants`; raises as `open_engine`."""
     engine = engine_of(name)
     get_engine(engine, str(bundle.folder))  # so that a misspelt name is called unknown
-    variant = bundle.manifest.variants.get(name)
-    if variant is None:
+    if (variant := bundle.manifest.variants.get(name)) is None:
         there = ", ".join(sorted(bundle.manifest.variants)) or "none"
         hint = f"it has: {there}; tinysight export --to adds one"
         raise BundleError(str(bundle.folder), f"has no variant {name!r} of its network", hint)

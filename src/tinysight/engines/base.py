@@ -236,20 +236,18 @@ def first_use(of: str) -> Iterator[None]:
         _used.add(of)
 
 
-def network_error(
-    engine: str, what: str, error: Exception, file: str = "model.onnx"
-) -> BundleError:
-    """The error of an engine that cannot `what`, with the first line of its own message."""
+def network_error(name: str, what: str, error: Exception, file: str = "model.onnx") -> BundleError:
+    """The error of the engine `name`, which cannot `what`, with the first line of its own message."""
     line = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
-    return BundleError(file, f"{engine} {what}: {line}", EXPORT_AGAIN)
+    return BundleError(file, f"{name} {what}: {line}", EXPORT_AGAIN)
 
 
-def load_module(module: str, engine: str, package: str = "", extra: str = "") -> Any:
+def load_module(module: str, name: str, package: str = "", extra: str = "") -> Any:
     """Import what an engine needs.
 
     Args:
         module: name of the Python module.
-        engine: name of the engine that needs it.
+        name: name of the engine that needs it.
         package: name of the package that has it; default: the engine's name.
         extra: extra of tinysight that brings it; default: the engine's name.
 
@@ -259,8 +257,7 @@ def load_module(module: str, engine: str, package: str = "", extra: str = "") ->
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        needed_for = f"the engine {engine}"
-        raise MissingDependency(package or engine, extra or engine, needed_for) from error
+        raise MissingDependency(package or name, extra or name, f"the engine {name}") from error
 
 
 def convert(

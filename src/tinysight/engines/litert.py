@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +27,7 @@ class LiteRt(OneImageEngine):
             converter = load_module("litert_torch", "litert", "litert-torch")
             path = Path(folder, "network.tflite")
             module, images = torch_graph.traceable(network)
-            converter.convert(module, images).export(os.fspath(path))
+            converter.convert(module, images).export(str(path))
             return {f"{stem}.tflite": path.read_bytes()}
 
     def _open(self, model: VariantFiles, threads: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -47,9 +46,8 @@ class Mnn(OneImageEngine):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.mnn")
             path.write_bytes(model.ending(".mnn")[1])
-            self._module = mnn.nn.load_module_from_file(
-                os.fspath(path), ["images"], ["scores"], runtime_manager=self._manager
-            )
+            load = mnn.nn.load_module_from_file
+            self._module = load(str(path), ["images"], ["scores"], runtime_manager=self._manager)
             if self._module is None:
                 raise ValueError("MNN refuses the file")
             self._scores(np.zeros(self._shape, np.float32))  # some of it is read now only

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +47,7 @@ class Ncnn(OneImageEngine):
             for ending, load in ((".param", self._net.load_param), (".bin", self._net.load_model)):
                 path = Path(folder, f"model{ending}")
                 path.write_bytes(model.ending(ending)[1])
-                if load(os.fspath(path)) != 0:
+                if load(str(path)) != 0:
                     raise ValueError(f"{ending[1:]} is refused")
         self._input, self._output = self._net.input_names()[0], self._net.output_names()[0]
 

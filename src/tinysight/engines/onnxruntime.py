@@ -77,8 +77,7 @@ class OnnxRuntime:
         Raises:
             BundleError: the network does not load, or refuses the batch.
         """
-        name = self._session().get_inputs()[0].name
-        return self._run({name: batch}, f"a batch {batch.shape}")[0]
+        return self._run({self._session().get_inputs()[0].name: batch}, f"a batch {batch.shape}")[0]
 
     def run_all(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of the network for inputs by name.

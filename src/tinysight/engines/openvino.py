@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -48,8 +47,7 @@ class OpenVino:
         self, model: bytes | base.VariantFiles, threads: Annotated[int, Ge(1)] = 1,
         streams: Annotated[int, Ge(1)] = 1, precision: Precision = "f32",
     ) -> None:  # fmt: skip
-        openvino = base.load_module("openvino", "openvino")
-        self._openvino = openvino
+        self._openvino = openvino = base.load_module("openvino", "openvino")
         self._file = "model.onnx"  # named by errors
         parts = [model] if isinstance(model, bytes) else []
         if isinstance(model, base.VariantFiles):
@@ -76,7 +74,7 @@ class OpenVino:
         model = openvino.Core().read_model(model=source)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{stem}.xml")
-            openvino.save_model(model, os.fspath(path), compress_to_fp16=precision == "fp16")
+            openvino.save_model(model, str(path), compress_to_fp16=precision == "fp16")
             return {p.name: p.read_bytes() for p in (path, path.with_suffix(".bin"))}
 
     def _network(self) -> tuple[Any, Any]:
@@ -178,10 +176,8 @@ class OpenVino:
 def _read(openvino: Any, program: bytes, weights: bytes | None = None) -> tuple[Any, Any]:
     with base.first_use("openvino.read"):
         core = openvino.Core()
-        if weights is None:
-            return core, core.read_model(model=program)
-        tensor = openvino.Tensor(np.frombuffer(weights, "u1"))
-        return core, core.read_model(model=program, weights=tensor)
+        more = {} if weights is None else {"weights": openvino.Tensor(np.frombuffer(weights, "u1"))}
+        return core, core.read_model(model=program, **more)
 
 
 def _tensor(port: Any) -> base.Tensor:

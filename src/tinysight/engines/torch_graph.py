@@ -23,6 +23,7 @@ from tinysight.errors import ExportError
 from tinysight.graph.onnx_file import Node, OnnxModel
 
 Attributes = Mapping[str, Any]
+_UNSUPPORTED = "ONNX-to-torch conversion does not support"
 
 
 class GraphModule(nn.Module):
@@ -37,10 +38,9 @@ class GraphModule(nn.Module):
 
     def __init__(self, graph: OnnxModel) -> None:
         super().__init__()
-        unknown = sorted({n.op for n in graph.nodes} - set(_OPERATORS))
-        if unknown:
-            what = f"ONNX-to-torch conversion does not support {', '.join(unknown)}"
-            raise ExportError("model.onnx", what, "engines that read ONNX: openvino, ncnn, mnn")
+        if unknown := sorted({n.op for n in graph.nodes} - set(_OPERATORS)):
+            hint = "engines that read ONNX: openvino, ncnn, mnn"
+            raise ExportError("model.onnx", f"{_UNSUPPORTED} {', '.join(unknown)}", hint)
         self._nodes: tuple[Node, ...] = graph.nodes
         self._input, self._output = graph.inputs[0].name, graph.outputs[0].name
         self._places: dict[str, str] = {}
@@ -92,8 +92,7 @@ def quiet() -> Iterator[None]:
 def _padded(x: Tensor, a: Attributes, fill: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
     """The image with its asymmetric padding added, and the symmetric padding that remains to be done."""
     if a.get("auto_pad", "NOTSET") != "NOTSET":
-        what = f"ONNX-to-torch conversion does not support auto_pad {a['auto_pad']}"
-        raise ExportError("model.onnx", what)
+        raise ExportError("model.onnx", f"{_UNSUPPORTED} auto_pad {a['auto_pad']}")
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -119,8 +118,7 @@ def _max_pool(v: list[Any], a: Attributes) -> Tensor:
 def _average_pool(v: list[Any], a: Attributes) -> Tensor:
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     if (top, left) != (bottom, right):
-        what = "ONNX-to-torch conversion does not support one-sided padding of means"
-        raise ExportError("model.onnx", what)
+        raise ExportError("model.onnx", f"{_UNSUPPORTED} one-sided padding of means")
     return F.avg_pool2d(
         v[0], list(a["kernel_shape"]), list(a.get("strides", (1, 1))), [top, left],
         bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0)),
@@ -144,10 +142,9 @@ def _hard_sigmoid(v: list[Any], a: Attributes) -> Tensor:
 
 
 def _reshape(v: list[Any], a: Attributes) -> Tensor:
-    x, sides = v[0], list(v[1])
-    if not a.get("allowzero"):
-        sides = [x.shape[i] if side == 0 else side for i, side in enumerate(sides)]
-    return torch.reshape(x, sides)
+    keep = not a.get("allowzero")  # a side of 0 stays as it is
+    sides = [v[0].shape[i] if keep and side == 0 else side for i, side in enumerate(v[1])]
+    return torch.reshape(v[0], sides)
 
 
 def _reduce_mean(v: list[Any], a: Attributes) -> Tensor:

@@ -28,8 +28,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
         lines += _threshold(manifest, manifest.threshold)
     lines.append(f"- Licence: {manifest.licence or 'not stated'}")
     lines.append(f"- Made: {manifest.created} with tinysight {manifest.made_with['tinysight']}")
-    metrics = {k: v for k, v in manifest.metrics.items() if not k.startswith(PREFIX)}
-    if metrics:
+    if metrics := {k: v for k, v in manifest.metrics.items() if not k.startswith(PREFIX)}:
         lines += ["", "| measured on the evaluation images | |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
     if parity := manifest.parity:
@@ -41,10 +40,7 @@ def card(manifest: Manifest, certificate: Certificate | None = None) -> str:
 
 def _threshold(manifest: Manifest, point: ShippedThreshold) -> list[str]:
     """The threshold in force, and what to expect of it."""
-    between = ""
-    if point.interval:
-        low, high = point.interval
-        between = f" (95 %: {low:.4g} to {high:.4g})"
+    between = " (95 %: {:.4g} to {:.4g})".format(*point.interval) if point.interval else ""
     lines = [f"- Threshold: {point.value:.6g}{between}; {point.chosen}"]
     for name, words in (
         ("fpr", "false positives among the negatives"),

@@ -22,11 +22,9 @@ INPUT = "images"
 class _Scores(nn.Module):
     """A network that ends in its task's activation, as a bundle's does."""
 
-    def __init__(
-        self, network: nn.Module, source: str, activation: str, temperature: float
-    ) -> None:
+    def __init__(self, model: nn.Module, source: str, activation: str, temperature: float) -> None:
         super().__init__()
-        self.network, self.source = network, source
+        self.network, self.source = model, source
         self.activation, self.temperature = activation, temperature
 
     def forward(self, images: Tensor) -> Tensor:

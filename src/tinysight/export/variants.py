@@ -114,8 +114,7 @@ def add_variants(
         fill(draft, manifest._replace(variants=added), files)
         loaded = Bundle.load(draft)
         compared = _compare(loaded, list(written), checked_on)
-        problems = [p for n, v in compared.items() if (p := breach(n, v, limit, max_loss))]
-        if problems:
+        if problems := [p for n, v in compared.items() if (p := breach(n, v, limit, max_loss))]:
             raise ExportError.of(where, problems)
         files, breaches = renewed(loaded)
         if breaches:
@@ -210,15 +209,14 @@ def _compare(
 
 
 def compare_variant(
-    variant: EngineVariant, expected: np.ndarray, scores: np.ndarray,
-    labels: np.ndarray | None = None,
-) -> EngineVariant:  # fmt: skip
-    """`variant` with the differences of its scores (N, K) from the `expected` ones of `model.onnx`."""
-    row = compare(*([ScoreResult("", one) for one in side] for side in (expected, scores)))
-    mean = np.abs(expected.astype(np.float64) - scores).mean()  # of all scores at once
+    variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None
+) -> EngineVariant:
+    """`variant` with the differences of its scores (N, K) from the `exact` ones of `model.onnx`."""
+    row = compare(*([ScoreResult("", one) for one in side] for side in (exact, scores)))
+    mean = np.abs(exact.astype(np.float64) - scores).mean()  # of all scores at once
     lost = None
     if labels is not None:
-        right = [int((s.argmax(axis=1) == labels).sum()) for s in (expected, scores)]
+        right = [int((s.argmax(axis=1) == labels).sum()) for s in (exact, scores)]
         lost = 100 * (right[0] - right[1]) / row.images
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
@@ -226,34 +224,30 @@ def compare_variant(
     )  # fmt: skip
 
 
-def breach(
-    name: str, variant: EngineVariant, limit: float | None, max_loss: float
-) -> Problem | None:
+def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float) -> Problem | None:
     """Why a compared variant may not be shipped, if so.
 
     Args:
         name: name of the variant.
-        variant: the comparison.
+        found: the variant and its comparison.
         limit: largest accepted difference of a score; default: that of the precision.
         max_loss: largest accepted loss of int8 where there is no `limit`, in percentage points: of accuracy,
             or where nothing is labelled of labels that stay.
     """
-    if variant.precision == "int8" and limit is None:
-        lost, kind = variant.lost_points, "points of accuracy are lost"
+    if found.precision == "int8" and limit is None:
+        lost, kind = found.lost_points, "points of accuracy are lost"
         if lost is None:
-            lost, kind = 100 * variant.label_flips / variant.images, "% of the labels change"
-        if lost <= max_loss and np.isfinite(variant.max_score_difference):
+            lost, kind = 100 * found.label_flips / found.images, "% of the labels change"
+        if lost <= max_loss and np.isfinite(found.max_score_difference):
             return None
-        what = f"{lost:.2f} {kind} on {variant.images} images, accepted are {max_loss:g}"
+        what = f"{lost:.2f} {kind} on {found.images} images, accepted are {max_loss:g}"
         hint = "calibrate on more, or more typical, images, or accept it with --max-loss"
         return Problem(name, what, hint)
-    accepted = LIMITS[variant.precision] if limit is None else limit
-    if variant.max_score_difference <= accepted:
+    accepted = LIMITS[found.precision] if limit is None else limit
+    if found.max_score_difference <= accepted:
         return None
-    what = (
-        f"scores differ by up to {variant.max_score_difference:.3g} from model.onnx on "
-        f"{variant.images} images, {variant.label_flips} labels change; accepted: {accepted:g}"
-    )
+    what = f"scores differ by up to {found.max_score_difference:.3g} from model.onnx on "
+    what += f"{found.images} images, {found.label_flips} labels change; accepted: {accepted:g}"
     return Problem(name, what, "please report it, with the bundle")
 
 

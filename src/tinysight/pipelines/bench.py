@@ -34,8 +34,7 @@ start = time.perf_counter()
 process = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
 _, status, usage = os.wait4(process, 0)
 seconds = time.perf_counter() - start
-cpu = usage.ru_utime + usage.ru_stime
-print(seconds, cpu, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+print(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
 """
 _WATCH_ELSEWHERE = """
 import subprocess, sys, time
@@ -178,8 +177,7 @@ def readable(bundle: Bundle, settings: Settings, paths: Sequence[str]) -> list[s
         TinysightError: the bundle cannot be run so.
     """
     results = zip(paths, settings.pipeline(bundle).stream(paths), strict=True)
-    usable = [path for path, result in results if not isinstance(result, Unreadable)]
-    if not usable:
+    if not (usable := [path for path, result in results if not isinstance(result, Unreadable)]):
         raise DataError("--images", "none of the images can be read")
     return usable
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,9 @@ def recorded_workers(folder: Path) -> int | None:
 
 
 def _processor() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:  # not Linux
-        pass
+    info = Path("/proc/cpuinfo")
+    with suppress(OSError), info.open(encoding="utf-8", errors="replace") as lines:  # on Linux
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return os.environ.get("PROCESSOR_IDENTIFIER", "") or platform.processor() or "unknown"

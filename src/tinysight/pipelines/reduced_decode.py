@@ -36,14 +36,12 @@ def measure(bundle: Bundle, paths: Sequence[str], margin: float) -> ReducedDecod
     if pipeline_for(manifest).network.gives_boxes:
         what = "boxes are in pixels of the whole image, so it is always decoded whole"
         raise DataError(where, what)
-    least = min_decode_size(manifest.transforms, margin)
-    if least is None:
+    if (least := min_decode_size(manifest.transforms, margin)) is None:
         what = "the first transform is no resize, so JPEGs are always decoded whole"
         raise DataError(where, what)
     paths = [path for path in paths if _is_reduced(path, least)]
     allowed = replace(bundle, manifest=manifest._replace(decode=ReducedDecode(margin, 0, 0, 0.0)))
-    whole = open_bundle(allowed, exact=True, batch_size=_BATCH)
-    reduced = open_bundle(allowed, batch_size=_BATCH)
+    whole, reduced = (open_bundle(allowed, exact=e, batch_size=_BATCH) for e in (True, False))
     images, flips, apart = 0, 0, [0.0]
     for (_, a), (_, b) in zip(whole.scores(paths), reduced.scores(paths), strict=True):
         images += len(a)

@@ -156,8 +156,7 @@ def _is_pattern(path: str) -> bool:
 
 def _some(found: Iterator[ImageInput], where: str, problem: str) -> Iterator[ImageInput]:
     """`found` again; an error if there is nothing in it."""
-    first = next(found, None)
-    if first is None:
+    if (first := next(found, None)) is None:
         raise DataError(where, problem)
     return chain([first], found)
 
@@ -205,9 +204,7 @@ def _listed(line: str, folder: Path) -> str:
     """The path in a line: up to a tab, else all if that is a file, else to the last blank."""
     if "\t" in line:
         return line.split("\t", 1)[0]
-    if " " not in line or (folder / line).exists():
-        return line
-    return line.rsplit(None, 1)[0]
+    return line if " " not in line or (folder / line).exists() else line.rsplit(None, 1)[0]
 
 
 def _natural(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinysight.concurrency import usable_cores
+from tinysight.concurrency import by_key, usable_cores
 from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
 from tinysight.data.audit.sources import SplitSide
@@ -141,33 +141,29 @@ class _Entries:
 
 
 def _note_files(items: Items, entries: _Entries, infos: Sequence[ImageInfo], min_size: int) -> None:
-    for entry, file in enumerate(entries.file):
+    for i, file in enumerate(entries.file):
         info = infos[file]
         if info.problem:
-            kind = "missing" if info.missing else "unreadable"
-            items[kind].append(entries.item(entry, info.problem))
+            items["missing" if info.missing else "unreadable"].append(entries.item(i, info.problem))
             continue
         if min(info.width, info.height) < min_size:
             what = f"{info.width} x {info.height} pixels, smaller than {min_size}"
-            items["small"].append(entries.item(entry, what))
+            items["small"].append(entries.item(i, what))
         if info.thumb is not None and np.ptp(info.thumb) < 3:
-            items["nothing shown"].append(entries.item(entry, "all of one colour"))
+            items["nothing shown"].append(entries.item(i, "all of one colour"))
 
 
 def _note_same(items: Items, entries: _Entries, pairs: Sequence[Duplicate]) -> None:
     """Files that are listed twice or hold the same image: on which sides, with which labels."""
-    listed: dict[int, list[int]] = defaultdict(list)
-    for entry, file in enumerate(entries.file):
-        listed[file].append(entry)
+    listed = by_key((file, entry) for entry, file in enumerate(entries.file))
     how = {file: pair.how for pair in pairs for file in (pair.b, pair.a)}
     exact = {file for pair in pairs if pair.how == "exact" for file in (pair.a, pair.b)}
     sets = groups(pairs)
     sets += [[file] for file, of in listed.items() if len(of) > 1 and file not in how]
     for same in sets:
         words = sorted({how[file] for file in same if file in how}) or ["listed twice"]
-        by_side: dict[int, list[int]] = defaultdict(list)
-        for member in sorted(entry for file in same for entry in listed[file]):
-            by_side[entries.places[member][0]].append(member)
+        every = sorted(entry for file in same for entry in listed[file])
+        by_side = by_key((entries.places[member][0], member) for member in every)
         shown = {s: [entries.item(m) for m in of_side] for s, of_side in sorted(by_side.items())}
         pictures = [item for of_side in shown.values() for item in of_side]
         shared = {"how": ", ".join(words), "pictures": pictures}
@@ -203,8 +199,7 @@ def _note_balance(items: Items, side: str, balance: dict[str, dict[str, int]]) -
     counts = {name: by_side[side] for name, by_side in balance.items() if name != _NO_LABEL}
     empty = [f"no image of {name}" for name, count in counts.items() if not count]
     items["empty class"] += [{"side": side, "what": what} for what in empty]
-    some = {name: count for name, count in counts.items() if count}
-    if some:
+    if some := {name: count for name, count in counts.items() if count}:
         most, least = max(some, key=some.__getitem__), min(some, key=some.__getitem__)
         if some[most] >= _IMBALANCE * some[least]:
             what = f"{some[most]} images of {most}, {some[least]} of {least}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tinysight.concurrency import ordered_map, usable_cores
+from tinysight.concurrency import by_key, ordered_map, usable_cores
 from tinysight.data.audit.candidates import Candidate, candidates, describe
 from tinysight.data.audit.inspect import THUMB, ImageInfo, Progress, inspect, inspect_all
 from tinysight.data.audit.match import SAME, agreement
@@ -56,10 +55,7 @@ def find_duplicates(
     """
     threads = max(1, threads or usable_cores())
     infos = list(inspect_all(paths, threads)) if infos is None else infos
-    by_digest: dict[bytes, list[int]] = defaultdict(list)
-    for i, info in enumerate(infos):
-        if info.digest:
-            by_digest[info.digest].append(i)
+    by_digest = by_key((info.digest, i) for i, info in enumerate(infos) if info.digest)
     pairs = [Duplicate(g[0], i, "exact", 1.0) for g in by_digest.values() for i in g[1:]]
     first = [g[0] for g in by_digest.values() if infos[g[0]].thumb is not None]
     if near and len(first) > 1:
@@ -80,18 +76,14 @@ def groups(pairs: Iterable[Duplicate]) -> list[list[int]]:
 
     for pair in pairs:
         parent[root(pair.b)] = root(pair.a)
-    members: dict[int, list[int]] = defaultdict(list)
-    for i in sorted(parent):
-        members[root(i)].append(i)
-    return sorted(members.values())
+    return sorted(by_key((root(i), i) for i in sorted(parent)).values())
 
 
 def _near(
     paths: Sequence[Path], places: Sequence[int], thumbs: np.ndarray, threads: int, tell: Progress
 ) -> list[Duplicate]:
-    by_pair: dict[tuple[int, int], list[Candidate]] = defaultdict(list)
-    for way in candidates(describe(thumbs), threads, tell):
-        by_pair[min(way.a, way.b), max(way.a, way.b)].append(way)
+    ways = candidates(describe(thumbs), threads, tell)
+    by_pair = by_key(((min(way.a, way.b), max(way.a, way.b)), way) for way in ways)
 
     def best(ways: Sequence[Candidate]) -> Duplicate | None:
         for way in dict.fromkeys(ways):

@@ -60,8 +60,7 @@ def inspect(path: Path, side: int = THUMB) -> ImageInfo:
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
         return ImageInfo(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
-    grey = _grey(header, side)
-    if grey is None:
+    if (grey := _grey(header, side)) is None:
         return ImageInfo(f"the {header.format} is damaged", digest=digest)
     grey = turn_upright(grey, header.orientation)
     width, height = (header.width, header.height)[:: -1 if header.orientation >= 5 else 1]

@@ -52,9 +52,8 @@ def agreement(one: np.ndarray, other: np.ndarray, pair: Candidate) -> float:
         return rough
     corners = np.array([(x, y, 1) for x in (0, size) for y in (0, size)], np.float64)
     moved = np.linalg.norm(corners @ (finer - warp).T, axis=1).max()
-    if moved > _FARTHEST * size / THUMB:  # one line was laid over another
-        return rough
-    return max(rough, _median(a, b, finer))
+    astray = moved > _FARTHEST * size / THUMB  # one line was laid over another
+    return rough if astray else max(rough, _median(a, b, finer))
 
 
 def _median(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
@@ -74,8 +73,7 @@ def _median(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
     if shown.sum() < _LEAST:
         return 0.0
     everywhere = float(np.median(np.where(shown, worse, dark.clip(0))))
-    closely = one.shape[1] > THUMB
-    return min(everywhere, float(np.median(worse[shown]))) if closely else everywhere
+    return min(everywhere, float(np.median(worse[shown]))) if one.shape[1] > THUMB else everywhere
 
 
 def _channels(thumb: np.ndarray, softness: float) -> np.ndarray:

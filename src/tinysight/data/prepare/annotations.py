@@ -44,8 +44,7 @@ def read_voc(annotations: Path, images: Path) -> Read:
     Raises:
         DataError: no such folder, or no XML file in it.
     """
-    files = sorted(annotations.glob("*.xml"))
-    if not files:
+    if not (files := sorted(annotations.glob("*.xml"))):
         raise DataError(str(annotations), "no XML file in this folder")
     photographs, bad = [], []
     for file in files:
@@ -103,15 +102,14 @@ def read_boxes(annotations: Path, images: Path) -> Read:
     """
     boxes: dict[str, list[Box]] = defaultdict(list)
     bad = []
-    for number, line in enumerate(_read_text(annotations).splitlines(), 1):
+    for n, line in enumerate(_read_text(annotations).splitlines(), 1):
         if not line.strip():
             continue
         try:
             path, *edges, name = line.rsplit(None, 5)
             x0, y0, x1, y1 = map(float, edges)
         except ValueError:
-            what = "expected a path, four numbers and a name"
-            bad.append(Problem(f"{annotations}:{number}", what))
+            bad.append(Problem(f"{annotations}:{n}", "expected a path, four numbers and a name"))
             continue
         boxes[path].append(Box(name, x0, y0, x1, y1))
     return [Photograph(images / path, tuple(found)) for path, found in boxes.items()], bad
@@ -149,7 +147,6 @@ class _Plain(ElementTree.TreeBuilder):
 
 
 def _text(element: ElementTree.Element, path: str, default: str | None = None) -> str:
-    text = element.findtext(path, default)
-    if text is None:
+    if (text := element.findtext(path, default)) is None:
         raise ValueError(f"no {path}")
     return text.strip()

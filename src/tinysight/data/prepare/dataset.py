@@ -138,8 +138,7 @@ def _divide(plan: Plan, labels: Sequence[int], paths: Sequence[str]) -> Division
     """Divide images by what the pattern's first brackets hold of their paths, or by the paths."""
     groups = list(paths)
     for i, path in enumerate(paths if plan.group is not None else ()):
-        found = re.search(plan.group or "", path)
-        if not found:
+        if not (found := re.search(plan.group or "", path)):
             raise DataError(path, f"the pattern {plan.group!r} does not match", "correct --group")
         groups[i] = found[1] if found.re.groups else found[0]
     return divide(labels, groups, **_share(plan))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinysight.concurrency import by_key
 from tinysight.errors import DataError
 
 
@@ -40,9 +41,7 @@ def divide(
     Raises:
         DataError: a class has too few images or groups, so that one side would have none of it.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for i, group in enumerate(groups):
-        members[group].append(i)
+    members = by_key((group, i) for i, group in enumerate(groups))
     keys = sorted(members)
     order = [keys[i] for i in np.random.default_rng(seed).permutation(len(keys))]
     known = np.asarray(labels)
