@@ -73,8 +73,7 @@ class OnnxModel:
 def _model(model: OnnxModel) -> Draft:
     draft = Draft().integer(1, IR_VERSION).data(2, "tinysight").message(7, _graph(model))
     draft.message(8, Draft().data(1, "").integer(2, model.opset))
-    entries = (Draft().data(1, k).data(2, v) for k, v in model.metadata.items())
-    return draft.message(14, *entries)
+    return draft.message(14, *(Draft().data(1, k).data(2, v) for k, v in model.metadata.items()))
 
 
 def _graph(model: OnnxModel) -> Draft:
@@ -162,14 +161,10 @@ def read_onnx(data: Buffer) -> OnnxModel:
 
 
 def _read_node(node: Message) -> Node:
-    found = ((a.text(1), _read_attribute(a)) for a in node.messages(5))
+    typed = ((a, _ATTRIBUTES.get(a.integer(20))) for a in node.messages(5))
+    found = ((a.text(1), read(a)) for a, read in typed if read)
     attributes = {name: value for name, value in found if value is not None}
     return Node(node.text(4), tuple(node.texts(1)), tuple(node.texts(2)), attributes, node.text(3))
-
-
-def _read_attribute(a: Message) -> Any:
-    read = _ATTRIBUTES.get(a.integer(20))
-    return read(a) if read else None
 
 
 _ATTRIBUTES: Mapping[int, Callable[[Message], Any]] = {

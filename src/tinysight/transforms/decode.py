@@ -108,8 +108,9 @@ def _pixels(
     except cv2.error as e:
         raise ImageError(where, f"OpenCV cannot decode this {header.format}: {e.err}") from e
     if image is None:
-        what = f"the {header.format} is damaged"
-        raise ImageError(where, what, "copy or download the file again")
+        raise ImageError(
+            where, f"the {header.format} is damaged", "copy or download the file again"
+        )
     return image
 
 

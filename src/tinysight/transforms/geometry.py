@@ -130,8 +130,8 @@ class CenterCrop:
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """Image (H, W, C) to a view (h, w, C)."""
         width, height = width_height(self.size)
-        spare_width, spare_height = room(image, width, height)
-        return crop(image, spare_width // 2, spare_height // 2, width, height)
+        left, top = (spare // 2 for spare in room(image, width, height))
+        return crop(image, left, top, width, height)
 
 
 @transforms.register("center_square")
@@ -207,9 +207,8 @@ class Pad:
             raise bad_image(f"{channels} channels, but fill has {len(self.fill)}")
         fill = np.broadcast_to(np.asarray(self.fill, np.float64), channels)
         if image.dtype == np.uint8 and np.any(fill != fill.astype(np.uint8)):
-            raise bad_image(
-                f"fill {list(self.fill)} does not fit uint8 pixels", "put a cast before"
-            )
+            what = f"fill {list(self.fill)} does not fit uint8 pixels"
+            raise bad_image(what, "put a cast before")
         if self.mode in ("reflect", "symmetric"):
             limit = [n - (self.mode == "reflect") for n in image.shape[:2]]
             if max(top, bottom) > limit[0] or max(left, right) > limit[1]:

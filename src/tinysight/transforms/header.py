@@ -21,8 +21,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-ByteOrder = Literal["little", "big"]
-
 _OTHERS = (  # first bytes, as a pattern, and name: for the message only
     *((rb"GIF8", "a GIF"), (rb"II\*\0|MM\0\*", "a TIFF"), (rb"\xff\x0a", "a JPEG XL")),
     *((rb".{4}ftyp(hei|mif1)", "a HEIC"), (rb".{4}ftypavi", "an AVIF"), (rb"%PDF", "a PDF")),
@@ -65,8 +63,8 @@ def read_header(data: bytes) -> ImageHeader:
     if read is None:
         for start, name in _OTHERS:
             if re.match(start, data, re.DOTALL):
-                hint = "convert it to JPEG or PNG"
-                raise HeaderError(f"{name} file, which is not read here", hint)
+                what = f"{name} file, which is not read here"
+                raise HeaderError(what, "convert it to JPEG or PNG")
         raise HeaderError("not a JPEG, PNG, BMP or WebP image")
     header = read(data)
     if header.width < 1 or header.height < 1:
@@ -81,8 +79,7 @@ def _cut(kind: str, missing: str) -> HeaderError:
 def _jpeg(data: bytes) -> ImageHeader:
     """Walk the segments up to the end marker; without one the image is cut short."""
     size: tuple[int, int] | None = None
-    orientation = 1
-    at = 2
+    orientation, at = 1, 2
     while found := _MARKER.search(data, at):
         at = found.end()
         code = data[at - 1]
@@ -113,11 +110,10 @@ def _jpeg(data: bytes) -> ImageHeader:
 def _png(data: bytes) -> ImageHeader:
     """Check the chunks; keep those that determine pixels, so no animation and no profile."""
     size: tuple[int, int] | None = None
-    orientation = 1
     kept: list[tuple[int, int]] = []
-    at, complete, ancillary = 8, False, False
-    view = memoryview(data)
-    while not complete:
+    view, name, ancillary = memoryview(data), b"", False
+    orientation, at = 1, 8
+    while name != b"IEND":
         length, name = _uint(data, at, 4, "big"), data[at + 4 : at + 8]
         end = at + 12 + length
         if end > len(data):
@@ -134,7 +130,6 @@ def _png(data: bytes) -> ImageHeader:
             size = _uint(data, at + 8, 4, "big"), _uint(data, at + 12, 4, "big")
         elif name == b"eXIf":
             orientation = _orientation(data[at + 8 : end - 4])
-        complete = name == b"IEND"
         at = end
     if size is None:
         raise HeaderError("the PNG does not begin with its header")
@@ -199,7 +194,7 @@ def _orientation(tiff: bytes) -> int:
     """EXIF orientation, 1 (upright) to 8; 1 also where the block does not say or is damaged."""
     if tiff[:2] not in (b"II", b"MM"):
         return 1
-    order: ByteOrder = "little" if tiff.startswith(b"II") else "big"
+    order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
     table = _uint(tiff, 4, 4, order)
     for index in range(_uint(tiff, table, 2, order)):
         entry = table + 2 + 12 * index
@@ -211,6 +206,6 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def _uint(data: bytes, at: int, size: int, order: ByteOrder = "little") -> int:
+def _uint(data: bytes, at: int, size: int, order: Literal["little", "big"] = "little") -> int:
     """The number at `at`; bytes past the end are left out, so callers check lengths."""
     return int.from_bytes(data[at : at + size], order)

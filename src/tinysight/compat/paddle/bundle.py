@@ -187,8 +187,7 @@ def _in_words(step: dict[str, Any]) -> str:
 
 def _size(steps: Sequence[dict[str, Any]], height: int, width: int) -> tuple[int, int]:
     got = Compose.from_specs(steps, "transforms").output_shape()
-    wanted = (height or got[0], width or got[1], 3)
-    if got != wanted:
+    if got != (height or got[0], width or got[1], 3):
         what = f"give images of {got[1]} x {got[0]} x {got[2]}, the network takes {width} x {height} x 3"
         raise ConfigError("transforms", what, "is it the deploy configuration of this network?")
     return got[0], got[1]

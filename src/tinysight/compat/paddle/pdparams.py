@@ -80,8 +80,7 @@ def read_paddle_pickle(path: Path | str) -> Any:
         WeightsError: truncated, damaged, or asks for anything but arrays and plain data. Nothing of it was executed.
     """
     data = map_file(Path(path))
-    value = Machine(data, str(path)).run()
-    return _Resolver(len(data), str(path)).resolve(value)[0]
+    return _Resolver(len(data), str(path)).resolve(Machine(data, str(path)).run())[0]
 
 
 def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:

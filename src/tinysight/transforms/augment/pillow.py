@@ -84,14 +84,12 @@ def shear_y(image: Image, share: float, interpolation: Filter, fill: Colour) -> 
 
 def translate_x(image: Image, share: float, interpolation: Filter, fill: Colour) -> Image:
     """`image` moved left by `share` of its width."""
-    shift = share * image.shape[1]
-    return affine(image, (1.0, 0.0, shift, 0.0, 1.0, 0.0), interpolation, fill)
+    return affine(image, (1.0, 0.0, share * image.shape[1], 0.0, 1.0, 0.0), interpolation, fill)
 
 
 def translate_y(image: Image, share: float, interpolation: Filter, fill: Colour) -> Image:
     """`image` moved up by `share` of its height."""
-    shift = share * image.shape[0]
-    return affine(image, (1.0, 0.0, 0.0, 0.0, 1.0, shift), interpolation, fill)
+    return affine(image, (1.0, 0.0, 0.0, 0.0, 1.0, share * image.shape[0]), interpolation, fill)
 
 
 def shift_hue(image: Image, steps: int) -> Image:

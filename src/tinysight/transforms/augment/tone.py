@@ -52,8 +52,7 @@ def brightness(image: Image, factor: float) -> Image:
 
 def contrast(image: Image, factor: float) -> Image:
     """Towards the mean grey level below 1."""
-    level = int(grey(image).mean(dtype=np.float64) + 0.5)
-    flat = np.full(256, level, np.uint8)
+    flat = np.full(256, int(grey(image).mean(dtype=np.float64) + 0.5), np.uint8)
     return lookup(image, blend(flat, _VALUES.astype(np.uint8), factor))
 
 

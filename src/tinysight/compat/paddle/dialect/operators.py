@@ -29,9 +29,8 @@ def _flip(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list
 
 
 def _blur(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
-    reader.note(
-        where, "blurs as PaddleClas does: it betrays the label by contrast; see random_blur"
-    )
+    what = "blurs as PaddleClas does: it betrays the label by contrast; see random_blur"
+    reader.note(where, what)
     return [spec]
 
 

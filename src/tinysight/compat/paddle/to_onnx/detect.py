@@ -71,8 +71,7 @@ def _candidates(v: OpContext, scores: Value, best: int) -> Value:
     if isinstance(count, Sym):
         size = v.emit("Min", shape_of(scores)[2:], size)  # type: ignore[assignment]
     top = v.graph.emit_all("TopK", scores, size, axis=2, largest=1, sorted=1)[0]
-    last = v.slice(top, 2, -1, FAR)
-    return v.emit("Where", v.emit("Less", scores, last), _NEVER, scores)
+    return v.emit("Where", v.emit("Less", scores, v.slice(top, 2, -1, FAR)), _NEVER, scores)
 
 
 def _one_hot(v: OpContext, image: Value, boxes: Value) -> Value:
@@ -84,8 +83,7 @@ def _one_hot(v: OpContext, image: Value, boxes: Value) -> Value:
 
 def _best_of_image(v: OpContext, chosen: Value, value: Value, boxes: Value, keep: int) -> _Pair:
     """The `keep` best rows of each image, in their old order."""
-    rows = shape_of(value)
-    order = v.graph.emit_all("TopK", value, rows, axis=0, largest=1, sorted=1)[1]
+    order = v.graph.emit_all("TopK", value, shape_of(value), axis=0, largest=1, sorted=1)[1]
     by_score = v.emit("Gather", chosen, order, axis=0)
     member = _one_hot(v, _column(v, by_score, 0), boxes)
     counted = v.emit("Mul", v.emit("CumSum", member, np.array(0)), member)

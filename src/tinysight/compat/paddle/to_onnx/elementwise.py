@@ -155,11 +155,6 @@ def _softmax(v: OpContext) -> Value:
     return v.emit(name, v["X"], axis=-1 if axis == len(v.sides(v["X"])) - 1 else axis)
 
 
-@op("clip", "X Min Max")
-def _clip(v: OpContext) -> Value:
-    return bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
-
-
 def _where(v: OpContext, condition: str, yes: str, no: str) -> Value:
     return v.emit("Where", v.cast(v[condition], bool), v[yes], v[no])
 
@@ -167,6 +162,9 @@ def _where(v: OpContext, condition: str, yes: str, no: str) -> Value:
 op("masked_fill", "X Mask Value")(lambda v: _where(v, "Mask", "Value", "X"))
 op("where", "Condition X Y")(lambda v: _where(v, "Condition", "X", "Y"))
 op("not_equal", "X Y")(lambda v: v.emit("Not", v.emit("Equal", *aligned(v))))
+op("clip", "X Min Max")(
+    lambda v: bounded(v, v["X"], v.scalar("min", "Min"), v.scalar("max", "Max"))
+)
 op("square", "X")(lambda v: v.emit("Mul", v["X"], v["X"]))
 op("rsqrt", "X")(lambda v: v.emit("Reciprocal", v.emit("Sqrt", v["X"])))
 op("cast", "X")(lambda v: v.cast(v["X"], v.dtype("out_dtype dtype", "")))

@@ -14,10 +14,9 @@ from tinysight.graph.folding import MAX_ELEMENTS
 from tinysight.graph.sides import as_vector, product
 
 _MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicubic": "cubic"}
-_KINDS = ("bilinear", "nearest", "bicubic", "linear")
 
 
-@op(" ".join(f"{kind}_interp {kind}_interp_v2" for kind in _KINDS), "X OutSize SizeTensor Scale")
+@op(" ".join(f"{kind}_interp {kind}_interp_v2" for kind in _MODES), "X OutSize SizeTensor Scale")
 @either_layout("X", "NCHW NCW")
 def _interpolate(v: OpContext) -> Value:
     x = v["X"]
@@ -149,8 +148,8 @@ def _channel_shuffle(v: OpContext) -> Value:
     groups, sides = v.get("group groups", 1), v.sides(v["X"])
     n, c, *rest = sides
     split = v.reshape(v["X"], [n, groups, c // groups, *rest])
-    moved = v.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(sides) + 1)])
-    return v.reshape(moved, sides)
+    order = [0, 2, 1, *range(3, len(sides) + 1)]
+    return v.reshape(v.emit("Transpose", split, perm=order), sides)
 
 
 @op("pixel_shuffle", "X")

@@ -23,8 +23,7 @@ def either_layout(image: str, layouts: str = _LAYOUTS) -> Callable[[Single], Sin
 
     def wrap(function: Single) -> Single:
         def translation(v: OpContext) -> Value:
-            layout = v.get("data_format data_layout", "NCHW")
-            if layout not in ("NHWC", "NDHWC", "NLC"):
+            if v.get("data_format data_layout", "NCHW") not in ("NHWC", "NDHWC", "NLC"):
                 _channels_first(v, layouts)
                 return function(v)
             x = v[image]

@@ -91,8 +91,7 @@ def _stack(v: OpContext) -> Value:
 def _split(v: OpContext) -> list[Value]:
     x, by_count, sections = v["X"], v.type == "split_with_num", list[int]()
     [axis] = v.constants("axis", "SectionsTensor" if by_count else "AxisTensor")
-    given = v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")
-    if given and not by_count:
+    if not by_count and (v.has("sections") or "SectionsTensor" in v or v.all("SectionsTensorList")):
         sections = v.constants("sections", "SectionsTensor", "SectionsTensorList")
     axis, count = v.axis(axis, x), v.get("num", 1)
     side = v.side(x, axis)

@@ -157,8 +157,7 @@ def _outputs(graph: Graph, model: PaddleModel, values: dict[str, Any], wishes: _
     for index, port in enumerate(model.program.outputs):
         value = values.get(port.value)
         if not isinstance(value, np.ndarray | GraphTensor):
-            what = f"output {port.name} is not made by the program"
-            raise WeightsError(str(model.folder), what)
+            raise WeightsError(str(model.folder), f"output {port.name} is not made by the program")
         if not isinstance(value, GraphTensor) or value.name in taken:
             value = graph.emit_identity(value)
         taken.add(value.name)
