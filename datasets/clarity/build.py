@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from tinysight import decode
 from tinysight.errors import ImageError
-from tinysight.transforms.augment.blur import filter_with, gaussian_blur, motion_blur
+from tinysight.transforms.augment.blur import gaussian_blur, motion_blur
 from tinysight.transforms.base import same_axes
 from tinysight.transforms.geometry import Resize
 
@@ -79,7 +79,7 @@ def disk_kernel(radius: float) -> Image:
 
 def disk_blur(image: Image, radius: float) -> Image:
     """`image` out of focus by a disk of `radius`."""
-    return filter_with(image, disk_kernel(radius))
+    return same_axes(cv2.filter2D(image, -1, disk_kernel(radius)), image)
 
 
 def down_up(image: Image, factor: float) -> Image:

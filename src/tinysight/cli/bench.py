@@ -190,9 +190,8 @@ def _admit(args: argparse.Namespace, bundle: Bundle) -> _Outcome:
         found = reduced_decode.measure(bundle, paths, margin)
         chosen = found if reduced_decode.is_acceptable(found) else None
         tried.append(as_tree(found))
-        what = (
-            f"{found.images} of {len(paths)} images are reduced, {found.label_flips} labels change"
-        )
+        what = f"{found.images} of {len(paths)} images are reduced, "
+        what += f"{found.label_flips} labels change"
         most = f"scores by up to {found.max_score_difference:.3g}"
         result = "admitted" if chosen else "refused"
         lines.append(f"margin {found.margin:g}: {what}, {most}: {result}")

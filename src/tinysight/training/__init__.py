@@ -5,14 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {
-    "Callback": "tinysight.training.callbacks",
-    "FitResult": "tinysight.training.loop",
-    "evaluate_run": "tinysight.training.predictor",
-    "fit": "tinysight.training.loop",
-    "load_model": "tinysight.training.predictor",
-    "load_predictor": "tinysight.training.predictor",
-}
+_PREDICTOR = ("evaluate_run", "load_model", "load_predictor")
+_HOMES = {"Callback": "callbacks", "FitResult": "loop", "fit": "loop"}
+_HOMES |= dict.fromkeys(_PREDICTOR, "predictor")
 
 if TYPE_CHECKING:
     from tinysight.training.callbacks import Callback
@@ -24,5 +19,5 @@ __all__ = ["Callback", "FitResult", "evaluate_run", "fit", "load_model", "load_p
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'tinysight.training' has no attribute {name!r}")

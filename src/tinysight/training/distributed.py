@@ -141,10 +141,8 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            where, what = (
-                f"process {self.rank} of {self.world}",
-                "another process of this run has ended",
-            )
+            where = f"process {self.rank} of {self.world}"
+            what = "another process of this run has ended"
             raise DistributedError(where, what, "its own message says why") from error
 
 
