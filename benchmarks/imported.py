@@ -109,7 +109,7 @@ def our_export(case: str) -> bytes:
         name: source for _, name, _, _, source in described["records"] if source != "constants"
     }
     if any(factor != 1 for factor in factors.values()):
-        from tinysight.models.weights import load_reference
+        from support.weights import load_reference
 
         values = fill(model)
         scaled = {name: values[name] * np.float32(factors.get(name, 1)) for name in values}

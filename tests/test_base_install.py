@@ -40,7 +40,7 @@ def test_it_holds_no_torch_and_stays_small(base_python: str) -> None:
     assert run(base_python, "-c", code).out.split() == ["None"] * 2
     root = Path(base_python).parent.parent
     size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file() and not p.is_symlink())
-    assert size < 350e6, f"{size / 1e6:.0f} MB"
+    assert size < 355e6, f"{size / 1e6:.0f} MB"
 
 
 def test_it_predicts_as_the_documents_say(base_python: str, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_its_python_interface_gives_the_documented_keys(base_python: str) -> Non
     code = (
         "import json, sys; from tinysight import Classifier\n"
         f"batches = list(Classifier('clarity_assessment', batch_size=3).predict({str(PHOTO)!r}))\n"
-        "print(json.dumps([len(b) for b in batches])); print(json.dumps(batches[0][0]))\n"
+        "print(json.dumps([len(b) for b in batches])); print(json.dumps(batches[0][0].to_json()))\n"
         "assert 'torch' not in sys.modules"
     )
     done = run(base_python, "-c", code)

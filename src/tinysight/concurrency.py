@@ -1,6 +1,7 @@
 """Threads: a call whose result is collected later, and an ordered parallel map over a stream.
 
-`concurrent.futures` is imported only where more than one item is worked on: it takes 6 ms.
+`concurrent.futures` does the second, too. But Ctrl-C inside its `submit` may leave a lock of Python's held, and its
+threads wait for that lock for good; the queue here is of C and cannot be interrupted in the middle.
 """
 
 from __future__ import annotations
@@ -10,17 +11,48 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from functools import partial
+from itertools import chain
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 A = TypeVar("A")
 T = TypeVar("T")
 _CGROUP = "/sys/fs/cgroup/cpu.max"
 
 
-class Deferred(Generic[T]):
+class _Job(Generic[T]):
+    """One call, made by some thread; its result or error is met by whoever asks for it."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._error: BaseException | None = None
+        self._pending = threading.Lock()
+        self._pending.acquire()
+
+    def run(self) -> None:
+        """Make the call; the error, of any kind, is kept for `result`."""
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+            self._error = error
+        finally:
+            del self._call  # and what it holds
+            self._pending.release()
+
+    def done(self) -> bool:
+        """Whether `result` would not wait."""
+        return not self._pending.locked()
+
+    def result(self) -> T:
+        """What the call returned, once it has; raises what it raised."""
+        with self._pending:
+            if self._error is not None:
+                raise self._error
+            return self._value
+
+
+class Deferred(_Job[T]):
     """Starts `work` at once in a thread of its own; its result or error is met in `result`.
 
     `work` must not import what the caller may be importing meanwhile: NumPy, for one, fails when
@@ -28,32 +60,15 @@ class Deferred(Generic[T]):
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._value: T
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(work)
+        self._thread = threading.Thread(target=self.run)
         _running.add(self)
         self._thread.start()
 
-    def _run(self) -> None:
-        try:
-            self._value = self._work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
-            self._error = error
-        finally:
-            del self._work  # and what it holds
-            _running.discard(self)
-
-    def done(self) -> bool:
-        """Whether `result` would not wait."""
-        return not self._thread.is_alive()
-
-    def result(self) -> T:
-        """What `work` returned, once it has; raises what it raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._value
+    def run(self) -> None:
+        """Make the call."""
+        super().run()
+        _running.discard(self)
 
     def wait(self) -> None:
         """Return when `work` is over, however it ended; at once in its own thread and before it is started."""
@@ -108,21 +123,33 @@ def ordered_map(
     if second is None:
         yield work(first)
         return
-    from concurrent.futures import ThreadPoolExecutor
+    jobs: SimpleQueue[_Job[T] | None] = SimpleQueue()
 
-    with ThreadPoolExecutor(workers, "tinysight") as pool:
-        waiting: deque[Future[T]] = deque([pool.submit(work, first), pool.submit(work, second)])
-        del first, second
-        try:
-            for item in rest:
-                waiting.append(pool.submit(work, item))
-                # As early as possible, but never so that a thread would have nothing to do.
-                while len(waiting) > workers and (waiting[0].done() or len(waiting) > most):
-                    yield waiting.popleft().result()
-            while waiting:
+    def serve() -> None:
+        while (job := jobs.get()) is not None and not closed:
+            job.run()
+
+    waiting: deque[_Job[T]] = deque()
+    closed: list[bool] = []
+    threads = [threading.Thread(target=serve, name=f"tinysight_{i}") for i in range(workers)]
+    try:
+        for thread in threads:
+            thread.start()
+        for item in chain((first, second), rest):
+            waiting.append(_Job(partial(work, item)))
+            jobs.put(waiting[-1])
+            # As early as possible, but never so that a thread would have nothing to do.
+            while len(waiting) > workers and (waiting[0].done() or len(waiting) > most):
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        closed.append(True)
+        for _ in threads:
+            jobs.put(None)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
 
 def by_key(pairs: Iterable[tuple[A, T]]) -> dict[A, list[T]]:

@@ -13,10 +13,10 @@ import pytest
 
 from support.golden import own_path
 from support.paddleclas import make_images, write_deployed, write_training
+from support.weights import to_reference
 from tinysight.bundle import Bundle
 from tinysight.cli import main
 from tinysight.config import load_recipe
-from tinysight.models.weights import to_reference
 from tinysight.training.predictor import load_model
 
 

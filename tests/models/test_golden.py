@@ -11,9 +11,10 @@ from torch import nn
 
 from support.golden import Case, each_case, not_built, synth, synth_columns
 from support.networks import fill, recorded_input, recorded_options, recorded_recognizer
+from support.weights import load_reference
 from tinysight.errors import UnknownName
 from tinysight.models import Backbone, count_parameters, create_model, normalize
-from tinysight.models.weights import load_reference, reference_entries
+from tinysight.models.weights import reference_entries
 
 LOOSE = {"MobileNetV3_large_x1_0": 1e-3}  # ill-conditioned: float32 and float64 differ by 1.4e-4
 
@@ -98,14 +99,14 @@ def _check_recognition(record: dict[str, Any], arrays: dict[str, np.ndarray]) ->
     with torch.inference_mode():
         images = recorded_input(record["input"])
         found = model(images)
-        _close(found.backbone, arrays["backbone"], 1e-4)
-        _close(found.features, arrays["features"], 1e-4)
+        _close(found.pooled, arrays["backbone"], 1e-4)
+        _close(found.embedding, arrays["features"], 1e-4)
         _close(found.logits, arrays["logits_sample"], 1e-4)
-        _close(normalize(found.features), arrays["features_l2"], 1e-4)
-        assert torch.equal(model.embed(images), normalize(found.features))
+        _close(normalize(found.embedding), arrays["features_l2"], 1e-4)
+        assert torch.equal(model.embed(images), normalize(found.embedding))
         if "features_reparameterized" in arrays:
             model.reparameterize()
-            _close(model(images).features, arrays["features_reparameterized"], 1e-4)
+            _close(model(images).embedding, arrays["features_reparameterized"], 1e-4)
 
 
 def _build(name: str, arguments: dict[str, Any]) -> Backbone:

@@ -12,16 +12,11 @@ import onnxruntime
 import pytest
 import torch
 
+from support.weights import load_reference, to_reference
 from tinysight.errors import CheckpointError, ConfigError, UnknownName
 from tinysight.models import count_parameters, create_model, list_models, set_batch_norm_variance
 from tinysight.models.layers import BatchNorm2d, DownscaleDropout, HardSigmoid, make_divisible
-from tinysight.models.weights import (
-    load_reference,
-    reference_entries,
-    reference_name,
-    to_reference,
-    torch_name,
-)
+from tinysight.models.weights import reference_entries, reference_name, torch_name
 
 SMALL = "pplcnet_x0_25"
 

@@ -11,9 +11,10 @@ import torch
 
 from support.golden import Case, each_case, not_built, synth, synth_input
 from support.networks import recorded_options
+from support.weights import load_reference
 from tinysight.errors import UnknownName
 from tinysight.models import create_model
-from tinysight.models.weights import load_reference, reference_entries
+from tinysight.models.weights import reference_entries
 
 
 @each_case("programs")

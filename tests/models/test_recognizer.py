@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from support.golden import Case, each_case, not_built
+from support.weights import load_reference, to_reference
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.models import create_recognizer, normalize, set_batch_norm_variance
 from tinysight.models.heads import AdaMargin, ArcMargin, BNNeck, CircleMargin, CosMargin, LinearHead
 from tinysight.models.recognizer import VARIANTS, build_recognizer
-from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import heads
 from tinysight.training.optim import param_groups
 

@@ -30,7 +30,7 @@ def test_absent_timm_is_named() -> None:
 @pytest.mark.skipif(installed, reason="timm is installed")
 def test_a_recipe_without_timm_says_what_is_missing(tmp_path: Path) -> None:
     where = "model.backbone.name"
-    with pytest.raises(MissingDependency, match=f"{where}: needs timm.*; pip install timm"):
+    with pytest.raises(ConfigError, match=f"{where}: needs timm.*; pip install timm"):
         tiny_recipe(make_images(tmp_path), "model.backbone.name=timm/resnet18")
 
 

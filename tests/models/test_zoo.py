@@ -11,13 +11,13 @@ import onnxruntime
 import pytest
 import torch
 
+from support.weights import load_reference, to_reference
 from tinysight.models import count_parameters, create_model, list_models, swin
 from tinysight.models.efficientnet_lite import SameConv2d
 from tinysight.models.layers import DropPath, SqueezeExcite
 from tinysight.models.mobilenetv3 import GATE
 from tinysight.models.pphgnetv2 import Stem
 from tinysight.models.resnet import Projection
-from tinysight.models.weights import load_reference, to_reference
 from tinysight.registry import backbones
 from tinysight.training.optim import param_groups
 

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from support.golden import not_built, synth, synth_input
+from support.weights import load_reference
 from tinysight.errors import UnknownName
 from tinysight.models import Recognizer
 from tinysight.models.recognizer import build_recognizer
-from tinysight.models.weights import load_reference, reference_entries
+from tinysight.models.weights import reference_entries
 from tinysight.registry import backbones
 
 

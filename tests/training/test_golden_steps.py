@@ -15,9 +15,10 @@ import torch
 from support.golden import Case, each_case, not_built, rng_for, synth_input
 from support.networks import fill, find_network
 from support.reference import translate_schedule
+from support.weights import to_reference
 from tinysight.models import Backbone, create_model, set_batch_norm_variance
 from tinysight.models.layers import DownscaleDropout
-from tinysight.models.weights import reference_name, to_reference
+from tinysight.models.weights import reference_name
 from tinysight.registry import losses, optimizers, schedules
 from tinysight.training.optim import clip_each_norm, param_groups, set_lr
 

@@ -160,11 +160,9 @@ def _verify(args: argparse.Namespace, bundle: Bundle, paths: Sequence[str]) -> _
     except (KeyError, TypeError) as error:
         raise BundleError(path, f"not understood: {error}", "make it again with --card") from None
     paths = bench.readable(bundle, settings, paths)
-    here = (
-        bench.one_at_a_time(bundle, settings, paths, args.seconds)["total"]["p50"],
-        bench.many_at_a_time(bundle, settings, paths, args.seconds)["ms"],
-        bench.cold_start(bundle, settings, paths[0])["seconds"],
-    )
+    one = bench.one_at_a_time(bundle, settings, paths, args.seconds)["total"]["p50"]
+    many = bench.many_at_a_time(bundle, settings, paths, args.seconds)["ms"]
+    here = one, many, bench.cold_start(bundle, settings, paths[0])["seconds"]
     rows = [
         {"figure": name, "card": was, "here": now, "pass": now <= was * (1 + args.tolerance)}
         for name, was, now in zip(_FIGURES, expected, here, strict=True)

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from tinysight.errors import nearest
+from tinysight.errors import MissingDependency, nearest
 from tinysight.registry import REGISTRIES, tasks
 from tinysight.validation import PROBLEMS
 
@@ -63,7 +63,10 @@ class Kind:
         return {"$kind": self.name}  # filled in by `json_schema`, once the registries are loaded
 
     def _checked(self, component: Component) -> Component:
-        spec, problems = REGISTRIES[self.name].check(component.spec, "")
+        try:
+            spec, problems = REGISTRIES[self.name].check(component.spec, "")
+        except MissingDependency as error:
+            problems = list(error.problems)
         if problems:
             raise PydanticCustomError(PROBLEMS, "see its problems", {PROBLEMS: problems})
         checked = Component.model_construct(**spec)

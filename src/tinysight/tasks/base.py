@@ -227,13 +227,22 @@ class Task:
         built: Callable[..., Any] = postprocesses.build(spec, labels=tuple(names))
         return built
 
+    def fits(self, name: str) -> bool:
+        """True if a post-processor takes this task's scores: one of `postprocesses`, or a class that extends one."""
+        if name in self.postprocesses:
+            return True
+        own, found = map(postprocesses.get, self.postprocesses), postprocesses.get(name)
+        return isinstance(found, type) and any(
+            isinstance(b, type) and issubclass(found, b) for b in own
+        )
+
     def check_postprocess(self, name: str) -> None:
         """Refuse the name of a post-processor that does not fit.
 
         Raises:
             ConfigError: with those that fit.
         """
-        if name not in self.postprocesses:
+        if not self.fits(name):
             what = f"{name}: the results of this task are not its input"
             raise ConfigError("export.postprocess", what, ", ".join(self.postprocesses))
 
@@ -271,9 +280,13 @@ def task_of_postprocess(postprocess: str) -> Task:
     Raises:
         UnknownName: no task has such a post-processor.
     """
-    for task in all_tasks().values():
-        if postprocess in task.postprocesses:
-            return task
+    known = list(all_tasks().values())
+    for fits in (
+        lambda task: postprocess in task.postprocesses,
+        lambda task: task.fits(postprocess),
+    ):
+        if found := next(filter(fits, known), None):
+            return found
     raise UnknownName("postprocess", postprocess, postprocesses.names(), "postprocess")
 
 

@@ -114,11 +114,8 @@ def fit(
             left_out = _train(run)
         best, folder = run.state.best, run.folder
         unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
-    found = (
-        best.get("epoch", 0),
-        best.get("metrics", {}),
-        tuple((p, why) for p, why in unreadable),
-    )
+    images = tuple((path, reason) for path, reason in unreadable)
+    found = best.get("epoch", 0), best.get("metrics", {}), images
     seconds = time.perf_counter() - started
     return FitResult(folder.path, folder.best, folder.last, *found, seconds, run.stop_reason)
 

@@ -176,22 +176,19 @@ def seed(*parts: int) -> int:
 @contextmanager
 def numerics(settings: Train) -> Iterator[None]:
     """Whether a GPU may choose the fastest way or has to take one that always gives the same bits."""
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.deterministic,
-        torch.backends.cudnn.benchmark,
-    )
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
     if settings.deterministic:
         # Read at the first use of a GPU.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic or before[0])
-    torch.backends.cudnn.deterministic = settings.deterministic
-    torch.backends.cudnn.benchmark = not settings.deterministic
+    cudnn.deterministic = settings.deterministic
+    cudnn.benchmark = not settings.deterministic
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
+        cudnn.deterministic, cudnn.benchmark = before[1:]
 
 
 def _split(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
