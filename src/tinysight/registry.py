@@ -302,7 +302,7 @@ _FORMATS = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
 _ENGINES = _homes("engines", *_FORMATS, torchscript="pt2 torchscript")
 _METRICS = _homes(
     "metrics", "calibration", "retrieval", classification="*", binary="rocauc tpratfpr",
-    multilabel="bestmeanaccuracy hamming meanaccuracy multilabel",
+    multilabel="bestmeanaccuracy hamming meanaccuracy multilabel", detection="coco",
 )  # fmt: skip
 _POSTPROCESSES = _homes(
     "tasks", "multilabel", attributes="*", classification="scores threshold topk",
@@ -318,11 +318,13 @@ _TRANSFORMS = _homes(  # those of prediction are there with the package
 _Any = Registry[Any]
 backbones = _Any("backbone", _BACKBONES, ("num_classes",))
 batch_transforms = _Any("batch_transform", "tinysight.data.mix")
+detectors = _Any("detector", "tinysight.models.detector.picodet", ("backbone", "num_classes"))
 distillation_losses = _Any("distillation_loss", "tinysight.losses.distillation", ("label_ratio",))
 embedding_losses = _Any("embedding_loss", "tinysight.losses.embedding", ("features", "num_classes"))
 engines = _Any("engine", _ENGINES, ("model", "streams", "threads"))
 heads = _Any("head", "tinysight.models.heads", ("in_features", "num_classes"))
-losses = _Any("loss", "tinysight.losses.classification", ("label_ratio",))
+_LOSSES = _homes("losses", classification="*", detection="simota taskaligned")
+losses = _Any("loss", _LOSSES, ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
 metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
 necks = _Any("neck", "tinysight.models.heads", ("in_features",))

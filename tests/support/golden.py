@@ -32,9 +32,13 @@ GOLDEN = Path(os.environ.get("TINYSIGHT_GOLDEN") or (_BESIDE if _BESIDE.is_dir()
 class Case(dict[str, Any]):
     """One recorded case: what its JSON says, with its `id`, and the arrays that are stored beside it."""
 
-    def __init__(self, tree: dict[str, Any], name: str, path: Path, arrays: Path) -> None:
+    def __init__(
+        self, tree: dict[str, Any], name: str, path: Path, arrays: Path,
+        around: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__({"id": name, **tree})
         self.path = path
+        self.tree = around or tree  # of the whole file
         self._arrays = arrays
 
     @property
@@ -73,10 +77,11 @@ def cases(kind: str, key: str = "cases", folder: Path = GOLDEN) -> list[Case]:
         if path.stem in ("index", "info"):
             continue
         tree = json.loads(path.read_text("utf-8"))
+        tree = {"cases": tree} if isinstance(tree, list) else tree
         arrays = path.with_suffix(".npz")
         if "cases" in tree:
             arrays = arrays if arrays.is_file() else path.with_name("data.npz")
-            found += [Case(case, case["id"], path, arrays) for case in tree.get(key, ())]
+            found += [Case(c, c["id"], path, arrays, tree) for c in tree.get(key, ())]
         elif key == "cases":
             found.append(Case(tree, path.stem, path, arrays))
     for path in sorted((folder / kind).glob("*/case.json")):

@@ -63,8 +63,11 @@ def from_reference(model: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[
     """
     entries = {e.ours: e for e in reference_entries(model)}
     state = model.state_dict()
-    found = {}
+    found: dict[str, torch.Tensor] = {}
+    left_over = getattr(model, "is_left_over", lambda name, array: False)
     for name, array in weights.items():
+        if left_over(name, array):
+            continue
         ours = torch_name(name)
         turned = ours in entries and entries[ours].transposed and array.ndim == 2
         tensor = torch.from_numpy(np.array(array.T if turned else array, order="C"))
