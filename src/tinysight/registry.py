@@ -212,11 +212,12 @@ class Registry(Generic[T]):
 class LossTerms(Registry[Any]):
     """The losses of several registries, with the keys that one has as a term of a sum.
 
-    A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output of the network that the loss is
-    computed from, and `weight` what its value is multiplied by.
+    A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output that the loss is computed from, or
+    several, each of which gives a term; `weight` is what its value is multiplied by. A loss that compares two outputs
+    has `between: [one, other]` in place of `of`.
 
     Args:
-        members: registries by the default of `of`.
+        members: registries by the default of `of`; the empty string for losses that compare two outputs.
     """
 
     def __init__(self, members: Mapping[str, Registry[Any]]) -> None:
@@ -233,14 +234,18 @@ class LossTerms(Registry[Any]):
         return self._member(name, where)[1].resolve(name, where)
 
     def schema(self, name: str) -> type[BaseModel]:
-        """The parameters of the loss, `of` and `weight`."""
+        """The parameters of the loss, `of` or `between`, and `weight`."""
         default, registry = self._member(name)
         name = registry.resolve(name)
         if name not in self._schemas:
-            from annotated_types import Ge
+            from annotated_types import Ge, MinLen
             from pydantic import create_model
 
-            keys: Any = {"of": (str, default), "weight": (Annotated[float, Ge(0)], 1.0)}
+            several = Annotated[tuple[str, ...], MinLen(1)]
+            keys: Any = (
+                {"of": (str | several, default)} if default else {"between": (tuple[str, str], ...)}
+            )
+            keys["weight"] = (Annotated[float, Ge(0)], 1.0)
             self._schemas[name] = create_model(name, __base__=registry.schema(name), **keys)
         return self._schemas[name]
 
@@ -325,8 +330,14 @@ engines = _Any("engine", _ENGINES, ("model", "streams", "threads"))
 heads = _Any("head", "tinysight.models.heads", ("in_features", "num_classes"))
 _LOSSES = _homes("losses", classification="*", detection="simota taskaligned")
 losses = _Any("loss", _LOSSES, ("label_ratio",))
-loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses})
-metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
+loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses, "": distillation_losses})
+_OF_METRICS = (
+    "scores",
+    "labels",
+    "queries",
+    "cameras",
+)  # the last two of retrieval, where they are known
+metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, _OF_METRICS)
 necks = _Any("neck", "tinysight.models.heads", ("in_features",))
 optimizers = _Any("optimizer", "tinysight.training.optim", ("params",))
 postprocesses = _Any("postprocess", _POSTPROCESSES, ("labels",))

@@ -80,8 +80,13 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
         return Supervised(network, {"loss": only}, frozen)
     terms: dict[str, LossTerm] = {}
     for i, component in enumerate(recipe.losses):
-        term = _term(component.spec, f"losses.{i}", network, sizes)
-        terms[_free(component.name, terms)] = term
+        spec, where = component.spec, f"losses.{i}"
+        if "between" in spec:
+            what = "compares the outputs of two networks, and there is one"
+            raise ConfigError(f"{where}.between", what)
+        for of in [spec["of"]] if isinstance(spec["of"], str) else spec["of"]:
+            term = _term({**spec, "of": of}, where, network, sizes)
+            terms[_free(component.name, terms)] = term
     return Supervised(network, terms, frozen)
 
 
