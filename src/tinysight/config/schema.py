@@ -122,10 +122,13 @@ Target = Annotated[str, AfterValidator(_is_target), _TargetSchema()]
 
 
 class Split(RecipeSection):
-    """Images: list files, or a folder with one folder per class; exactly one of the two."""
+    """Images: list files, a folder with one folder per class, or annotated boxes; exactly one of these."""
 
     list: Texts | None = doc("List files, relative to data.root; a line is `path label`", None)
     folder: str | None = doc("Folder with one folder per class, relative to data.root", None)
+    coco: Texts | None = doc("COCO files, relative to data.root", None)
+    voc: str | None = doc("Folder of Pascal VOC files, relative to data.root", None)
+    images: str = doc("Folder of the images of coco or voc, relative to data.root", ".")
     unlabelled: tuple[str, ...] = doc("List files whose labels are not used; for distillation", ())
     root: Texts | None = doc("Instead of data.root, for this split", None)
     target: Literal["class", "transform"] | None = doc("Instead of data.target, here", None)
@@ -133,9 +136,13 @@ class Split(RecipeSection):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Split:
-        if (self.list is None) == (self.folder is None):
-            raise ValueError("give either list or folder")
+        self._one_of([])
         return self
+
+    def _one_of(self, more: Sequence[bool], others: str = "") -> None:
+        given = [value is not None for value in (self.list, self.folder, self.coco, self.voc)]
+        if [*given, *more].count(True) != 1:
+            raise ValueError(f"give either list, folder, coco{others or ' or voc'}")
 
 
 class EvalSplit(Split):
@@ -149,8 +156,7 @@ class EvalSplit(Split):
         both = self.query is not None and self.gallery is not None
         if (self.query is None) != (self.gallery is None):
             raise ValueError("query and gallery belong together")
-        if [self.list is not None, self.folder is not None, both].count(True) != 1:
-            raise ValueError("give either list, folder, or query with gallery")
+        self._one_of([both], ", voc, or query with gallery")
         return self
 
 
@@ -174,9 +180,10 @@ class Data(RecipeSection):
     )
     target: Target = doc(
         "What a line says after the path: one class id; 0 or 1 for every label; an identity and"
-        " perhaps a camera; nothing, for a transform sets the label",
+        " perhaps a camera; nothing, for a transform sets the label; the boxes of coco or voc",
         "class",
     )
+    merge: bool = doc("Every box is of the one label, whatever its name", False)
     relabel: bool = doc("Number the class ids that occur from 0, in their order", False)
     train: Split
     eval: EvalSplits = doc("One split, or several by name; the first picks the best epoch")
@@ -212,6 +219,9 @@ class Model(RecipeSection):
     """The network."""
 
     backbone: Annotated[Component, Kind("backbone")]
+    detector: Annotated[Component, Kind("detector")] | None = doc(
+        "What makes a detector of the backbone", None
+    )
     neck: Annotated[Component, Kind("neck")] | None = None
     head: Annotated[Component, Kind("head")] | None = None
     pretrained: bool | str | None = doc("Weights: true, ssld, ssld_stage1, file or address", None)
@@ -232,8 +242,10 @@ class Model(RecipeSection):
     def _probe_of_something(self) -> Model:
         if self.linear_probe and not self.pretrained:
             raise ValueError("linear_probe needs pretrained weights: set pretrained too")
-        if self.linear_probe and self.recognises:
+        if self.linear_probe and (self.recognises or self.detector):
             raise ValueError("linear_probe is for the backbone's own classifier, not neck and head")
+        if self.detector and self.recognises:
+            raise ValueError("give either detector or neck and head")
         return self
 
 
@@ -242,6 +254,10 @@ class Ema(RecipeSection):
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.9999
     warmup: bool = doc("Begin with a smaller decay: min(decay, (1 + step) / (10 + step))", True)
+    from_zero: bool = doc(
+        "Begin at 0, divided by 1 - decay ** steps; not at the first weights", False
+    )
+    cycle_epochs: int | None = doc("Begin anew after so many epochs", None, ge=1)
 
 
 class EarlyStopping(RecipeSection):

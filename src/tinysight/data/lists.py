@@ -74,6 +74,11 @@ def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
         DataError: a file or folder is wrong, as `read_list` and `read_folder` say.
     """
     kind = target_of(data.target)
+    if read := getattr(kind, "read_split", None):
+        found_boxes: SampleList = read(data, split, label_names(data))
+        return found_boxes
+    if split.coco or split.voc:
+        raise ConfigError("data.target", "coco and voc are for boxes", "set data.target: boxes")
     raw = data.relabel or (kind.open_set and split is not data.train)
     names = label_names(data)
     count = len(names) if kind.wide or not raw else None

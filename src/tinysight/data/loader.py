@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader, Dataset
 from tinysight.data.lists import SampleList
 from tinysight.data.mix import BatchTransform, apply_one
 from tinysight.data.samplers import Sampler, Shuffle
-from tinysight.data.samples import has_many, read_sample
+from tinysight.data.samples import read_sample, stacked_labels
 from tinysight.errors import ConfigError, DataError, ImageError, Problem, TinysightError
 from tinysight.transforms import Compose, to_batch
 
 # Streams of randomness; a seed sequence ignores trailing zeros, so these come first.
-_ORDER, _PIXELS, _MIX = 1, 2, 5
+_ORDER, _PIXELS, _MIX, _SHARED_DRAWS = 1, 2, 5, 6
 _SHARED = Path("/dev/shm")  # where PyTorch hands batches over on Linux
 _IN_FLIGHT = 3  # batches per process that may lie there: two read ahead, one in use
 
@@ -40,7 +40,8 @@ _IN_FLIGHT = 3  # batches per process that may lie there: two read ahead, one in
 class Batch(NamedTuple):
     """The images of one forward and backward pass.
 
-    `images` (N, 3, H, W) float32; `targets` (N,) int64 or (N, K) float32; N may be 0. `unreadable` holds
+    `images` (N, 3, H, W) float32; `targets` (N,) int64, (N, K) float32, or boxes (N, G, 5) float32, rows of class id
+    (-1: no box) and x1, y1, x2, y2 in pixels of `images`; N may be 0. `unreadable` holds
     (index in the list, reason). `failure` is set when something other than an image is wrong.
     """
 
@@ -123,12 +124,13 @@ class TrainingBatches(Dataset[Batch]):
         indices, repeats = (part[k] for part in self._epoch(epoch))
         labels = self.samples.labels[indices] if self.sampler.whole_identities else None
         images, targets, unreadable = [], [], []
+        shared = (_SHARED_DRAWS, self.seed, number, self.share.rank)
         try:
             for place in self.share.of(np.arange(len(indices)), labels):
                 index, repeat = int(indices[place]), int(repeats[place])
                 rng = np.random.default_rng((_PIXELS, self.seed, epoch, index, repeat))
                 try:
-                    image, label = read_sample(self.samples[index], self.transforms, rng)
+                    image, label = read_sample(self.samples[index], self.transforms, rng, shared)
                 except ImageError as error:
                     unreadable.append((index, error.problems[0].what))
                     continue
@@ -142,9 +144,7 @@ class TrainingBatches(Dataset[Batch]):
         return Batch(pixels, truth, tuple(unreadable))
 
     def _mixed(self, number: int, images: Tensor, labels: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        values = np.asarray(labels)
-        continuous = has_many(values) or values.dtype.kind == "f"
-        targets = torch.from_numpy(values.astype(np.float32 if continuous else np.int64))
+        targets = torch.from_numpy(stacked_labels(labels))
         rng = np.random.default_rng((_MIX, self.seed, number, self.share.rank))
         images, targets = apply_one(self.mix, images, targets, rng, self.num_classes)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.transforms.base import Label
+from tinysight.transforms.boxes import framed, padded, with_boxes
 from tinysight.transforms.decode import decode
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ class SampleList(Sequence[Sample]):
         label = self.labels[i]
         line = section.line + i - section.start if section.line else 0
         return Sample(section.root / path, label if label.ndim else label.item(), line)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """What a metric compares predictions with, (N,) or (N, K); of boxes objects (N,) of rows (B + 1, 7)."""
+        return self.labels
 
     def section(self, index: int) -> ListSection:
         """The list or folder that image `index`, from 0, came from."""
@@ -190,20 +196,56 @@ class Gathered:
         return SampleList(tuple(self.sections), paths, ends, labels, known)
 
 
+def are_boxes(label: Label) -> bool:
+    """True for a label of boxes, rows (B, 7); see `transforms.boxes`."""
+    return isinstance(label, np.ndarray) and label.ndim == 2
+
+
+def stacked_labels(labels: Sequence[Label]) -> np.ndarray:
+    """Labels of a batch as float32 (N,), (N, K) or boxes (N, G, 5), or as int64 (N,)."""
+    if any(map(are_boxes, labels)):
+        return padded(labels)  # type: ignore[arg-type]
+    values = np.asarray(labels)
+    continuous = has_many(values) or values.dtype.kind == "f"
+    return values.astype(np.float32 if continuous else np.int64)
+
+
+def collected_labels(labels: Sequence[Label]) -> np.ndarray:
+    """Labels of an evaluation as float (N,), int64 (N,) or (N, K), or objects (N,) of boxes."""
+    if any(map(are_boxes, labels)):
+        found = np.empty(len(labels), object)
+        found[:] = labels
+        return found
+    values = np.array(labels)
+    return values if values.dtype.kind == "f" and len(values) else values.astype(np.int64)
+
+
 def read_sample(
-    sample: Sample, transforms: Compose, rng: np.random.Generator | None
-) -> tuple[np.ndarray, Label]:
+    sample: Sample, transforms: Compose, rng: np.random.Generator | None,
+    shared: Sequence[int] | None = None,
+) -> tuple[np.ndarray, Label]:  # fmt: skip
     """Decode and transform one image.
 
+    Args:
+        sample: the image and its label.
+        transforms: from the image to an input.
+        rng: of this image; None in an evaluation.
+        shared: seed of what the images of a batch have in common, such as their size.
+
     Returns:
-        The input (H, W, C) and its label, which a transform may have set.
+        The input (H, W, C) and its label, which a transform may have set. Boxes (B, 7) become rows (G, 5) of class id
+        and corners in the input; in an evaluation they stay as they are, behind a row for the image.
 
     Raises:
         ImageError: the file is missing, not an image, or not one that the transforms can take.
     """
     image = decode(sample.path)
     try:
-        return transforms.with_label(image, sample.label, rng)
+        if not are_boxes(sample.label):
+            return transforms.with_label(image, sample.label, rng, shared)
+        if rng is None:
+            return transforms(image), framed(sample.label, image)  # type: ignore[arg-type]
+        return with_boxes(transforms, image, sample.label, rng, shared)  # type: ignore[arg-type]
     except ImageError as error:
         where, what, hint = error.problems[0]
         raise ImageError(str(sample.path), f"{where}: {what}", hint) from None

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinysight.concurrency import grouped, ordered_map
 from tinysight.data.lists import Sample, SampleList
-from tinysight.data.samples import read_sample
+from tinysight.data.samples import collected_labels, read_sample
 from tinysight.errors import DataError, ImageError
 from tinysight.registry import metrics as metric_registry
 from tinysight.tasks.base import Task, task_of_labels
@@ -169,10 +169,15 @@ def predict_all(
                     paths.append(str(samples[i].path))
             if images:
                 outputs.append(predict(to_batch(images)))
+    most = max((part.shape[1] for part in outputs if part.ndim == 3), default=0)
+    outputs = [_filled(part, most) if part.ndim == 3 else part for part in outputs]
     found = np.concatenate(outputs) if outputs else np.empty((0, 0), np.float32)
-    labels = np.array(targets)
-    labels = labels if labels.dtype.kind == "f" and len(labels) else labels.astype(np.int64)
-    return Predictions(found, labels, tuple(paths), tuple(unreadable))
+    return Predictions(found, collected_labels(targets), tuple(paths), tuple(unreadable))
+
+
+def _filled(rows: np.ndarray, most: int) -> np.ndarray:
+    """Rows of boxes (N, R, 6) with as many as in the other batches; the new ones are -1."""
+    return np.pad(rows, ((0, 0), (0, most - rows.shape[1]), (0, 0)), constant_values=-1)
 
 
 def compute_metrics(

@@ -125,7 +125,7 @@ def export_bundle(
             raise ExportError.of(f"certificate of {out}", problems)
         certificate = Certificate(f"torch {side.version}", tuple(engines), absent)
         # Only scores of classes are recorded; `verify` compares other results between engines.
-        files = to_files(manifest, certificate, reference) if task.has_classes else {}
+        files = to_files(manifest, certificate, reference) if task.records_scores else {}
         files |= {MODEL: network, CARD: card(manifest, certificate).encode()}
         fill(draft, manifest, files)
         bundle = Bundle.load(draft)

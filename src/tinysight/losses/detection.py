@@ -176,8 +176,6 @@ class SimOta(DetectionLoss):
         dfl_weight: of the distribution focal loss.
     """
 
-    detects = True
-
     def __init__(
         self, radius: Annotated[float, Gt(0)] = 2.5, candidates: Annotated[int, Ge(1)] = 10,
         iou_weight: Weight = 6.0, class_cost: Weight = 1.0, class_weight: Weight = 1.0,
@@ -219,8 +217,6 @@ class TaskAligned(DetectionLoss):
         bounded: the divisor is at least 1. Without, as in PaddleDetection, a batch whose cells learn next to nothing
             gives a huge loss, and one without boxes none that is a number.
     """
-
-    detects = True
 
     def __init__(
         self, static_epochs: Annotated[int, Ge(0)] = 100, nearest: Annotated[int, Ge(1)] = 9,

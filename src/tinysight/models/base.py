@@ -38,6 +38,9 @@ class Backbone(nn.Module):
     input_size: int = 224
     """Side of the square images, pixels, that the published numbers of the network are for."""
 
+    left_out: tuple[str, ...] = ()
+    """Beginnings of the names of entries that weights of the whole network have besides."""
+
     features: int
     lr_mults: tuple[float, ...] | None = None
 

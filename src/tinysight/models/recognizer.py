@@ -18,6 +18,7 @@ from tinysight.models.outputs import Outputs
 from tinysight.registry import backbones, fold, heads, necks
 
 if TYPE_CHECKING:
+    from tinysight.models.detector import PicoDet
     from tinysight.models.heads import Head, Neck
 
 
@@ -106,8 +107,8 @@ class Recognizer(nn.Module):
         self.backbone.reparameterize()
 
 
-Network: TypeAlias = Backbone | Recognizer
-"""What a recipe's `model` describes: a classifier, or a backbone with neck and head."""
+Network: TypeAlias = "Backbone | Recognizer | PicoDet"
+"""What a recipe's `model` describes: a classifier, a backbone with neck and head, or a detector."""
 
 
 def normalize(features: Tensor) -> Tensor:

@@ -100,11 +100,13 @@ class Task:
     Subclasses override what they know. Scores, labels and names are those of `Scored`.
 
     Attributes:
-        source: output of the network that the activation takes: "logits" or "embedding".
+        source: output of the network that the activation takes: "logits", "embedding" or "detections".
         activation: name of the function between the network and its scores.
         output: name of the exported network's output.
+        more_outputs: names of its other outputs.
         postprocesses: names of the post-processors that fit, the usual one first.
         has_classes: True if scores are of named classes or labels, so that a bundle lists their names.
+        records_scores: True if a certificate records the scores of each class, or would.
         one_class: True if an image has one class, whose share of right predictions is the accuracy.
         calibrates: True if scores are probabilities, which a temperature can calibrate.
         trainable: True if a recipe can train it here.
@@ -112,11 +114,13 @@ class Task:
         default_metrics: metrics where no recipe names any, as specs.
     """
 
-    source: ClassVar[Literal["logits", "embedding"]] = "logits"
+    source: ClassVar[Literal["logits", "embedding", "detections"]] = "logits"
     activation: ClassVar[Activation] = "identity"
     output: ClassVar[str] = "scores"
+    more_outputs: ClassVar[tuple[str, ...]] = ()
     postprocesses: ClassVar[tuple[str, ...]] = ()
     has_classes: ClassVar[bool] = True
+    records_scores: ClassVar[bool] = True
     one_class: ClassVar[bool] = False
     calibrates: ClassVar[bool] = False
     trainable: ClassVar[bool] = True

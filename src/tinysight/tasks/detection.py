@@ -1,21 +1,25 @@
-"""Boxes of a network that ends in non-maximum suppression: the task and its post-processor."""
+"""Boxes around objects: the task and its post-processor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from tinysight.errors import ConfigError
+from tinysight.metrics.detection import in_pixels, precision_recall
+from tinysight.metrics.suppression import stacked
 from tinysight.registry import postprocesses, tasks
-from tinysight.tasks.base import Task
+from tinysight.tasks.base import Scored, Task, TaskTable
 from tinysight.tasks.postprocess import names_of
 from tinysight.tasks.results import BoxResult
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Le
+
+    from tinysight.data.targets import Target
 
 
 @postprocesses.register("boxes")
@@ -60,9 +64,52 @@ class Boxes:
 
 @tasks.register("detection")
 class DetectionTask(Task):
-    """Boxes around objects; a network that ends in non-maximum suppression."""
+    """Boxes around objects. Scores are rows of `metrics.detection.coco`, labels those of `BoxList.truth`."""
 
+    source = "detections"
     output = "boxes"
+    more_outputs = ("counts",)
     postprocesses = ("boxes",)
-    has_classes = False
-    trainable = False
+    records_scores = False
+    unit = "boxes"
+    default_metrics = ({"name": "coco"},)
+
+    def targets(self) -> Mapping[str, Target]:
+        from tinysight.data.boxes import BoxTarget
+
+        return {"boxes": BoxTarget()}
+
+    def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        found = []
+        for rows in labels:
+            low, sides = rows[1:, 1:3], rows[1:, 3:5]
+            found.append(np.column_stack([rows[1:, 0], np.ones(len(low)), low, low + sides]))
+        return stacked(found)
+
+    def check_scores(self, scores: np.ndarray, rows: int, names: Sequence[str]) -> np.ndarray:
+        if scores.ndim != 3 or scores.shape[::2] != (rows, 6):
+            what = f"expected boxes (N, R, 6) of {rows} images, got shape {scores.shape}"
+            raise ConfigError("model", what)
+        if names and scores[..., 0].max(initial=0) >= len(names):
+            what = f"{len(names)} labels, and a box of class {int(scores[..., 0].max())}"
+            raise ConfigError("data.labels", what, "use the labels the model was trained with")
+        return scores
+
+    def predicted(self, of: Scored) -> np.ndarray:
+        return of.scores
+
+    def sections(self, of: Scored) -> list[TaskTable]:
+        """A table of the labels: boxes, and average precision."""
+        truth = [rows[1:] for rows in of.labels]
+        found = [
+            in_pixels(s, rows[0, [3, 4, 3, 4]])
+            for s, rows in zip(of.scores, of.labels, strict=True)
+        ]
+        curves = precision_recall(truth, found, range(len(of.names))).precision[:, :, :, 0, -1]
+        ids = np.concatenate([np.empty(0), *(rows[rows[:, 6] == 0, 0] for rows in truth)])
+        rows = []
+        for k, name in enumerate(of.names):
+            values = [curves[:, :, k].mean(), curves[0, :, k].mean()]
+            shown = [f"{v:.3f}" if v >= 0 else "-" for v in values]
+            rows.append((name, str(int((ids == k).sum())), *shown))
+        return [TaskTable("Average precision by label", ("label", "boxes", "AP", "AP50"), rows)]

@@ -69,6 +69,7 @@ class EmbeddingTask(Task):
     output = "embedding"
     postprocesses = ("embedding", "binarize")
     has_classes = False
+    records_scores = False
     default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:

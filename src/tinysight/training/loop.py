@@ -29,7 +29,7 @@ from tinysight.training.callbacks import Callback, Progress
 from tinysight.training.checkpoint import TrainState, save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder
-from tinysight.training.objective.supervised import supervised
+from tinysight.training.objective import usual_objective
 from tinysight.training.optim import set_lr
 from tinysight.training.predictor import predictor
 from tinysight.training.run import (
@@ -80,7 +80,7 @@ def fit(
     resume: bool = False,
     progress: bool | None = None,
     callbacks: Sequence[Callback] = (),
-    objective: ObjectiveFactory = supervised,
+    objective: ObjectiveFactory = usual_objective,
 ) -> FitResult:
     """Train `recipe` into the folder `out`.
 
@@ -173,6 +173,7 @@ def train_step(run: Run, stream: Iterator[Batch]) -> None:
     count = min(each, (epoch + 1) * run.batches.per_epoch - first)
     images = sum(len(run.batches.indices(first + i)) for i in range(count))
     set_lr(run.optimizer, run.schedule(state.step))
+    run.objective.epoch = epoch
     changed = run.step(_noted(run, islice(stream, count)), images, first)
     if changed and run.average:
         run.average.update(state.step)

@@ -15,6 +15,7 @@ from tinysight.config.schema import Ema
 from tinysight.data.labels import label_names
 from tinysight.errors import ConfigError
 from tinysight.models import Recognizer, set_batch_norm_variance
+from tinysight.models.detector import PicoDet, build_detector
 from tinysight.models.recognizer import Network, build_recognizer
 from tinysight.registry import backbones
 
@@ -23,7 +24,10 @@ def build_model(recipe: Recipe) -> Network:
     """The network of a recipe with fresh weights from PyTorch's generator, in training mode."""
     section, classes = recipe.model, len(label_names(recipe.data))
     model: Network
-    if section.recognises:
+    if section.detector:
+        specs = section.backbone.spec, section.detector.spec
+        model = build_detector(*specs, classes, "model")
+    elif section.recognises:
         neck, head = (p.spec if p else None for p in (section.neck, section.head))
         model = build_recognizer(section.backbone.spec, neck, head, classes, "model")
     else:
@@ -38,7 +42,7 @@ def build_model(recipe: Recipe) -> Network:
 def initial_model(recipe: Recipe) -> Network:
     """The network as the first step finds it: fresh weights, and over them the pretrained ones.
 
-    Those of a recogniser are its backbone's, whose classifier is left out.
+    Those of a recogniser are its backbone's, whose classifier is left out; those of a detector its backbone's or all.
 
     Raises:
         CheckpointError: they do not fit, and the recipe does not say that a part may differ.
@@ -49,8 +53,7 @@ def initial_model(recipe: Recipe) -> Network:
         from tinysight.training.pretrained import find_pretrained, load_pretrained
 
         path = find_pretrained(section.pretrained, section.backbone.name)
-        trunk = model.backbone if isinstance(model, Recognizer) else model
-        load_pretrained(trunk, path, skip=section.skip)
+        load_pretrained(_begins(model, path), path, skip=section.skip)
     elif section.skip:
         raise ConfigError("model.skip", "nothing to skip", "model.pretrained names no weights")
     return model
@@ -71,10 +74,20 @@ def begin_with(recipe: Recipe, weights: str | Path) -> Recipe:
 
     path = find_pretrained(str(weights), recipe.model.backbone.name)
     model = build_model(recipe)
-    trunk = model.backbone if isinstance(model, Recognizer) else model
+    trunk = _begins(model, path)
     fits = trunk is not model or classes_of(path, trunk) == len(label_names(recipe.data))
     changes = {"pretrained": str(path), "skip": () if fits else (CLASSIFIER,)}
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+
+
+def _begins(model: Network, path: Path) -> Network:
+    """The part of a network that pretrained weights are for: all, or the backbone of a recogniser or detector."""
+    if isinstance(model, PicoDet):
+        from tinysight.training.weights import read_weights
+
+        whole = any(name.startswith("neck.") for name in read_weights(path, model))
+        return model if whole else model.backbone
+    return model.backbone if isinstance(model, Recognizer) else model
 
 
 def freeze(
@@ -124,10 +137,15 @@ class Average:
     Args:
         model: the network in training; the mean begins as it is now.
         settings: `decay`; with `warmup` it is min(decay, (1 + step) / (10 + step)), since the first weights
-            are far from the last.
+            are far from the last. `from_zero` begins at 0 and divides by 1 - decay ** steps with the decay of the
+            last step, as PaddleDetection does; with a decay that changes, the weights' shares do not sum to 1 then.
+            `cycle_epochs` begins anew.
+        steps_per_epoch: for `cycle_epochs`.
     """
 
-    def __init__(self, model: nn.Module, settings: Ema) -> None:
+    def __init__(self, model: nn.Module, settings: Ema, steps_per_epoch: int = 1) -> None:
+        self._from_zero, cycle = settings.from_zero, settings.cycle_epochs
+        self._cycle = cycle * steps_per_epoch if cycle else None
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._decay = settings.decay
         self._warmup = settings.warmup
@@ -139,10 +157,23 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step `step`, counted from 0."""
-        decay = min(self._decay, (1 + step) / (10 + step)) if self._warmup else self._decay
-        torch._foreach_lerp_(self._means, self._weights, 1.0 - decay)
+        count = step % self._cycle if self._cycle else step
+        decay = self._of(count)
+        if self._from_zero:
+            # The mean that is kept is the divided one: (1 - last ** count) * mean is the sum before it.
+            whole = 1.0 - decay ** (count + 1)
+            before = 1.0 - self._of(count - 1) ** count if count else 0.0
+            torch._foreach_mul_(self._means, decay * before / whole)
+            torch._foreach_add_(self._means, self._weights, alpha=(1.0 - decay) / whole)
+        elif self._cycle and not count:
+            torch._foreach_copy_(self._means, self._weights)
+        else:
+            torch._foreach_lerp_(self._means, self._weights, 1.0 - decay)
         for mean, weight in self._counts:
             mean.copy_(weight)
+
+    def _of(self, count: int) -> float:
+        return min(self._decay, (1 + count) / (10 + count)) if self._warmup else self._decay
 
 
 def _state(model: nn.Module) -> list[Tensor]:

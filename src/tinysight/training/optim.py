@@ -27,8 +27,8 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     gradient are left out.
 
     Args:
-        model: a network; its `lr_multiplier(name)`, `decays_norm` and `undecayed` are used where it
-            has them.
+        model: a network; its `lr_multiplier(name)`, `decays_norm` (or `decays_norm_of(name)`) and `undecayed` are
+            used where it has them.
         weight_decay: coefficient of the decayed parameters.
 
     Returns:
@@ -39,13 +39,14 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     decays_norm = getattr(model, "decays_norm", False)
     undecayed = getattr(model, "undecayed", ())
     multiplier = getattr(model, "lr_multiplier", lambda name: 1.0)
+    decays_norm_of = getattr(model, "decays_norm_of", lambda name: decays_norm)
     layers = (m for m in model.modules() if isinstance(m, _NORMS))
     norms = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
     groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        exempt = name.endswith(undecayed) or (id(parameter) in norms and not decays_norm)
+        exempt = name.endswith(undecayed) or (id(parameter) in norms and not decays_norm_of(name))
         decay = 0.0 if exempt else weight_decay
         key = (decay, float(multiplier(name)), parameter.ndim <= 1)
         kind = dict(zip(("weight_decay", "lr_mult", "one_dimensional"), key, strict=True))

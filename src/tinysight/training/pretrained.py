@@ -67,7 +67,8 @@ def load_pretrained(
     parts = part_names(model, skip, "skip")
     kept = [k for k in own if not k.startswith(parts)] if parts else list(own)
     missing = [k for k in kept if k not in tensors and not k.endswith(_COUNTER)]
-    extra = [k for k in tensors if k not in own and not (parts and k.startswith(parts))]
+    passed = (*parts, *getattr(model, "left_out", ()))
+    extra = [k for k in tensors if k not in own and not (passed and k.startswith(passed))]
     other = [k for k in kept if k in tensors and own[k].shape != tensors[k].shape]
     if missing or extra or other:
         shapes = [f"{k} {tuple(tensors[k].shape)} for {tuple(own[k].shape)}" for k in other]

@@ -28,8 +28,7 @@ from tinysight.training.checkpoint import (
 from tinysight.training.distributed import Processes
 from tinysight.training.folder import RunFolder
 from tinysight.training.networks import Average
-from tinysight.training.objective import Objective
-from tinysight.training.objective.supervised import supervised
+from tinysight.training.objective import Objective, usual_objective
 from tinysight.training.optim import param_groups
 from tinysight.training.schedule import Schedule
 from tinysight.training.step import Stepper, seed
@@ -96,7 +95,7 @@ def build_run(
     folder: RunFolder,
     resume: bool,
     processes: Processes,
-    objective: ObjectiveFactory = supervised,
+    objective: ObjectiveFactory = usual_objective,
 ) -> Run:
     """Read the lists, build everything, then claim the folder: what is wrong leaves no trace."""
     data, settings = recipe.data, recipe.train
@@ -117,7 +116,7 @@ def build_run(
     per_epoch = -(-batches.per_epoch // settings.accumulate)
     run = Run(
         recipe, folder, processes, batches, eval_samples, transforms, goal,
-        average=Average(goal.network, settings.ema) if settings.ema else None,
+        average=Average(goal.network, settings.ema, per_epoch) if settings.ema else None,
         optimizer=optimizer,
         steps_per_epoch=per_epoch,
         schedule=schedules.build(
@@ -268,7 +267,7 @@ def _peak_lr(recipe: Recipe, processes: Processes) -> float:
 
 def _check_metrics(recipe: Recipe, eval_samples: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
-    labels = eval_samples.labels
+    labels = eval_samples.truth
     scores = task_of_recipe(recipe).perfect_scores(labels, len(recipe.data.labels or ()))
     specs = [m.spec for m in recipe.metrics]
     try:

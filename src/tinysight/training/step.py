@@ -75,6 +75,7 @@ class Stepper:
         for number, batch in enumerate(batches, first):
             count = len(batch.targets)
             if count == 0 or (count == 1 and batch.unreadable):
+                self._objective.absent()
                 if self._settings.sync_bn and self._processes.world > 1:
                     nothing = torch.empty((0, 3, 32, 32), device=self._processes.device)
                     self._objective.join_normalisation(nothing).backward()  # type: ignore[no-untyped-call]

@@ -2,12 +2,15 @@
 
 A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image (H, W, C) or (H, W)
 and returns one with as many axes. It never changes its input, but may return it, or a view of it. The same `rng` state
-gives the same image. An image that it cannot take is an `ImageError`. Two class attributes are optional: `random`, true
-where it draws from `rng`, and `sets_label`, true where it returns `(image, label)`; both are false by default.
+gives the same image. An image that it cannot take is an `ImageError`. These class attributes are optional and false by
+default: `random`, true where it draws from `rng`; `sets_label`, true where it returns `(image, label)`; `per_batch`, true
+where all images of a batch draw alike; `keeps_places`, true where what an image shows stays in place. One that moves it
+and knows where to also has `with_boxes(image, boxes, rng)`; see `boxes`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, Union
 
 import cv2
@@ -43,6 +46,15 @@ class Transform(Protocol):
 def is_random(step: Transform) -> bool:
     """Whether `step` draws from `rng`."""
     return bool(getattr(step, "random", False))
+
+
+def drawn_from(
+    step: Transform, rng: Generator | None, shared: Sequence[int] | None
+) -> Generator | None:
+    """What `step` draws from: `rng`, or a generator of `shared` where the step is one `per_batch`."""
+    if shared is not None and getattr(step, "per_batch", False):
+        return np.random.default_rng(shared)
+    return rng
 
 
 def sets_label(step: Transform) -> bool:

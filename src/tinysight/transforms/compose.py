@@ -19,7 +19,15 @@ import numpy as np
 
 from tinysight.errors import ConfigError, ImageError, Problem, join
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, Label, Transform, is_random, sets_label, width_height
+from tinysight.transforms.base import (
+    Image,
+    Label,
+    Transform,
+    drawn_from,
+    is_random,
+    sets_label,
+    width_height,
+)  # fmt: skip
 from tinysight.transforms.decode import decode
 from tinysight.transforms.photometric import Normalize, channel_tables
 
@@ -99,12 +107,16 @@ class Compose:
         return self.with_label(image, 0, rng)[0]
 
     def with_label(
-        self, image: Image, label: Label, rng: Generator | None = None
-    ) -> tuple[Image, Label]:
-        """As a call, and the label that the last labelling step sets, `label` if none does."""
+        self, image: Image, label: Label, rng: Generator | None = None,
+        shared: Sequence[int] | None = None,
+    ) -> tuple[Image, Label]:  # fmt: skip
+        """As a call, and the label that the last labelling step sets, `label` if none does.
+
+        `shared` seeds the steps whose draws the images of a batch have in common.
+        """
         for index, step in enumerate(self.steps):
             try:
-                result = step(image, rng)
+                result = step(image, drawn_from(step, rng, shared))
             except (ImageError, cv2.error, ValueError) as error:
                 self._fail(index, image, error)
             image, label = result if sets_label(step) else (result, label)

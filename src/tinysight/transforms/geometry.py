@@ -10,6 +10,7 @@ import numpy as np
 
 from tinysight.registry import transforms
 from tinysight.transforms.base import MAX_PIXELS, Image, bad_image, same_axes, size_of, width_height
+from tinysight.transforms.boxes import boxes_in
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -113,6 +114,11 @@ class Resize:
         size = short_size(image, self.short) if self.short else width_height(self.size or 0)
         return resize_to(image, *size, self.interpolation, self.backend)
 
+    def with_boxes(self, image: Image, boxes: Image, rng: Generator | None) -> tuple[Image, Image]:
+        """The image and its boxes (B, 5), scaled alike."""
+        result = self(image)
+        return result, boxes_in(boxes, (0, 0), result.shape, scaled_from=image.shape)
+
 
 @transforms.register("center_crop")
 @dataclass(frozen=True)
@@ -132,6 +138,12 @@ class CenterCrop:
         width, height = width_height(self.size)
         left, top = (spare // 2 for spare in room(image, width, height))
         return crop(image, left, top, width, height)
+
+    def with_boxes(self, image: Image, boxes: Image, rng: Generator | None) -> tuple[Image, Image]:
+        """The window and the boxes (B, 5) in it."""
+        width, height = width_height(self.size)
+        left, top = (spare // 2 for spare in room(image, width, height))
+        return crop(image, left, top, width, height), boxes_in(boxes, (left, top), (height, width))
 
 
 @transforms.register("center_square")
@@ -222,6 +234,12 @@ class Pad:
             return result
         grown = cv2.copyMakeBorder(image, top, bottom, left, right, _BORDERS[self.mode])
         return same_axes(grown, image)
+
+    def with_boxes(self, image: Image, boxes: Image, rng: Generator | None) -> tuple[Image, Image]:
+        """The image in its border, and its boxes (B, 5) there."""
+        left, top, *_ = self.sides(image)
+        result = self(image)
+        return result, boxes_in(boxes, (-left, -top), result.shape)
 
     def sides(self, image: Image) -> tuple[int, int, int, int]:
         """Pixels added left, top, right and below."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -79,6 +79,7 @@ class Normalize:
         scale: factor applied first; 1/255 takes uint8 to [0, 1].
     """
 
+    keeps_places: ClassVar[bool] = True
     mean: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_MEAN
     std: Annotated[tuple[float, ...], MinLen(1)] = IMAGENET_STD
     scale: Annotated[float, Gt(0)] = 1 / 255
@@ -103,6 +104,7 @@ class AppendChannels:
         channels: number of channels of the result; an image with more is an error.
     """
 
+    keeps_places: ClassVar[bool] = True
     channels: Annotated[int, Gt(0)] = 4
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
@@ -121,6 +123,7 @@ class Cast:
         dtype: "float32", or "float16" for a network that was exported to take half precision.
     """
 
+    keeps_places: ClassVar[bool] = True
     dtype: Literal["float16", "float32"] = "float32"
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:

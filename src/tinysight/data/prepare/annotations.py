@@ -21,6 +21,8 @@ class Box(NamedTuple):
     y0: float
     x1: float
     y1: float
+    area: float | None = None  # of its object, as the annotation says it
+    crowd: bool = False  # several objects in one box
 
 
 class Photograph(NamedTuple):
@@ -54,9 +56,9 @@ def read_voc(annotations: Path, images: Path) -> Read:
             size = [int(float(_text(root, f"size/{side}", "0"))) for side in ("width", "height")]
             found = []
             for thing in root.findall("object"):
-                low = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
-                high = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
-                found.append(Box(_text(thing, "name"), *low, *high))
+                x0, y0 = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
+                x1, y1 = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
+                found.append(Box(_text(thing, "name"), x0, y0, x1, y1))
         except (OSError, ValueError, ElementTree.ParseError) as error:
             bad.append(Problem(str(file), f"not readable as VOC annotation: {error}"))
             continue
@@ -64,8 +66,8 @@ def read_voc(annotations: Path, images: Path) -> Read:
     return photographs, bad
 
 
-def read_coco(annotations: Path, images: Path) -> Read:
-    """COCO: one JSON file; a box is `[x, y, width, height]`. Crowds are left out.
+def read_coco(annotations: Path, images: Path, *, crowds: bool = False) -> Read:
+    """COCO: one JSON file; a box is `[x, y, width, height]`. Crowds are left out, unless `crowds`.
 
     Raises:
         DataError: the file is missing, or not of this form.
@@ -76,15 +78,17 @@ def read_coco(annotations: Path, images: Path) -> Read:
         tree = json.loads(_read_text(annotations))
         names = {c["id"]: str(c["name"]) for c in tree["categories"]}
         for i, found in enumerate(tree["annotations"]):
-            if found.get("iscrowd"):
+            crowd = bool(found.get("iscrowd"))
+            if crowd and not crowds:
                 continue
             try:
                 x, y, width, height = map(float, found["bbox"])
                 name = names[found["category_id"]]
+                area = None if found.get("area") is None else float(found["area"])
             except (KeyError, TypeError, ValueError) as error:
                 bad.append(Problem(f"{annotations}: annotation {i}", f"no such box: {error!r}"))
                 continue
-            boxes[found["image_id"]].append(Box(name, x, y, x + width, y + height))
+            boxes[found["image_id"]].append(Box(name, x, y, x + width, y + height, area, crowd))
         for image in tree["images"]:
             size = int(image.get("width", 0)), int(image.get("height", 0))
             own = tuple(boxes[image["id"]])
@@ -92,6 +96,15 @@ def read_coco(annotations: Path, images: Path) -> Read:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(str(annotations), f"not readable as COCO: {error!r}") from None
     return photographs, bad
+
+
+def coco_names(annotations: Path) -> tuple[str, ...]:
+    """The names of a COCO file's categories, in the order of their ids; raises as `read_coco`."""
+    try:
+        found = {c["id"]: str(c["name"]) for c in json.loads(_read_text(annotations))["categories"]}
+        return tuple(found[i] for i in sorted(found))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(str(annotations), f"not readable as COCO: {error!r}") from None
 
 
 def read_boxes(annotations: Path, images: Path) -> Read:

@@ -112,10 +112,10 @@ def _cut_one(
         made.problems.append(Problem(where, what, "is it turned by its EXIF orientation?"))
         return made
     for n, box in enumerate(counted, 1):
-        valid = all(map(math.isfinite, box[1:])) and box.x0 < box.x1 and box.y0 < box.y1
+        valid = all(map(math.isfinite, box[1:5])) and box.x0 < box.x1 and box.y0 < box.y1
         x0, y0, x1, y1 = enlarged(box, scale, width, height) if valid else (0, 0, 0, 0)
         if x1 <= x0 or y1 <= y0:
-            edges = ", ".join(f"{e:g}" for e in box[1:])
+            edges = ", ".join(f"{e:g}" for e in box[1:5])
             made.problems.append(Problem(where, f"the box {edges} of {box.name} holds nothing"))
             continue
         if min(x1 - x0, y1 - y0) < least:

@@ -340,9 +340,10 @@ def build_detector(
         ConfigError: an unknown name, or an option that the part does not have.
     """
     trunk = backbones.build(backbone, join(where, "backbone"), num_classes=0)
-    for name, _ in list(trunk.named_children()):
-        if name not in trunk.trunk:  # pooling and classifier
-            setattr(trunk, name, nn.Identity())
+    behind = [name for name, _ in trunk.named_children() if name not in trunk.trunk]
+    for name in behind:  # pooling and classifier
+        setattr(trunk, name, nn.Identity())
+    trunk.left_out = (*(f"{name}." for name in behind), f"{trunk.classifier_name}.")
     place = join(where, "detector")
     found: PicoDet = detectors.build(detector, place, backbone=trunk, num_classes=num_classes)
     return found

@@ -73,6 +73,7 @@ class Objective(nn.Module):
         self._prefix = f"networks.{self.evaluated}."
         self._held = tuple(frozen)
         self._calls: dict[str, Callable[..., Outputs]] = {}
+        self.epoch = 0  # of the step that is due, from 0; the loop sets it
         self._half: torch.dtype | None = None
         self._device = "cpu"
 
@@ -94,6 +95,9 @@ class Objective(nn.Module):
         should have none later.
         """
         raise NotImplementedError
+
+    def absent(self) -> None:
+        """Called in place of `forward` where this process has no image of a batch: for what all take part in."""
 
     def outputs(self, name: str, batch: Batch, wanted: Collection[str] = ("logits",)) -> Outputs:
         """What network `name` computes of a batch, in float32.

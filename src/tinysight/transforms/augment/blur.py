@@ -45,6 +45,7 @@ class RandomBlur(RandomTransform):
         view: short side, px, of the image that a model sees before its crop.
     """
 
+    keeps_places: ClassVar[bool] = True
     sets_label: ClassVar[bool] = True
 
     p: Annotated[float, Ge(0), Le(1)] = 0.5
@@ -89,6 +90,7 @@ class KernelBlur(RandomTransform):
         normalize_kernel: make the motion kernel sum to 1.
     """
 
+    keeps_places: ClassVar[bool] = True
     sets_label: ClassVar[bool] = True
 
     p: Annotated[float, Ge(0), Le(1)] = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class RandomErasing(RandomTransform):
             pixels.
     """
 
+    keeps_places: ClassVar[bool] = True
     p: Annotated[float, Ge(0), Le(1)] = 0.5
     mode: Literal["const", "rand", "pixel"] = "const"
     area: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.02, 0.4)
@@ -102,6 +103,7 @@ class HideAndSeek(RandomTransform):
         hide: probability, per square.
     """
 
+    keeps_places: ClassVar[bool] = True
     sizes: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 16, 32, 44, 56)
     hide: Annotated[float, Ge(0), Le(1)] = 0.5
 

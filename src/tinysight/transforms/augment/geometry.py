@@ -144,6 +144,17 @@ class RandomFlip(RandomTransform):
         """Image (H, W, C) to the same shape and dtype."""
         return same_axes(cv2.flip(image, _FLIPS[self.direction]), image)
 
+    def with_boxes(self, image: Image, boxes: Image, rng: Generator) -> tuple[Image, Image]:
+        """The image and its boxes (B, 5), mirrored or not."""
+        if rng.random() >= self.p:
+            return image, boxes
+        moved, (height, width) = boxes.copy(), image.shape[:2]
+        if self.direction != "vertical":
+            moved[:, [1, 3]] = width - boxes[:, [3, 1]]
+        if self.direction != "horizontal":
+            moved[:, [2, 4]] = height - boxes[:, [4, 2]]
+        return self.apply(image, rng), moved
+
 
 @transforms.register("random_resampling")
 @dataclass(frozen=True)

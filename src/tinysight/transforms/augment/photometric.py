@@ -34,6 +34,7 @@ class RandomBrightnessContrast(RandomTransform):
         p: probability.
     """
 
+    keeps_places: ClassVar[bool] = True
     pixels: ClassVar[str] = "uint8"
 
     brightness: Annotated[float, Ge(0), Le(1)] = 0.2
@@ -59,6 +60,7 @@ class RandomJpeg(RandomTransform):
         p: probability.
     """
 
+    keeps_places: ClassVar[bool] = True
     pixels: ClassVar[str] = "uint8"
 
     quality: tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(1), Le(100)]] = (40, 95)
@@ -88,8 +90,10 @@ class ColorJitter(RandomTransform):
         saturation: largest change of the factor about grey.
         hue: largest turn, up to half a circle.
         p: probability of doing anything.
+        each: probability of each of the four changes.
     """
 
+    keeps_places: ClassVar[bool] = True
     pixels: ClassVar[str] = "rgb"
 
     brightness: Annotated[float, Ge(0)] = 0.0
@@ -97,12 +101,15 @@ class ColorJitter(RandomTransform):
     saturation: Annotated[float, Ge(0)] = 0.0
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
     p: Annotated[float, Ge(0), Le(1)] = 1.0
+    each: Annotated[float, Ge(0), Le(1)] = 1.0
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Uint8 image to uint8 of the same shape."""
         changes = (self.brightness, self.contrast, self.saturation, self.hue)
         for which in rng.permutation(4):
             change = changes[which]
+            if self.each < 1 and rng.random() >= self.each:
+                continue
             if change and which == 3:
                 image = shift_hue(image, int(rng.uniform(-change, change) * 255))
             elif change:
@@ -116,6 +123,7 @@ class ColorJitter(RandomTransform):
 class RandomGrayscale(RandomTransform):
     """Take the colour away with probability `p`; uint8. Channels stay, all alike."""
 
+    keeps_places: ClassVar[bool] = True
     pixels: ClassVar[str] = "rgb"
 
     p: Annotated[float, Ge(0), Le(1)] = 0.1
@@ -138,6 +146,7 @@ class PcaLighting(RandomTransform):
         deviation: standard deviation of the draw along each axis.
     """
 
+    keeps_places: ClassVar[bool] = True
     deviation: Annotated[float, Ge(0)] = 0.1
 
     def apply(self, image: Image, rng: Generator) -> Image:
