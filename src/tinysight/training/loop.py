@@ -29,7 +29,7 @@ from tinysight.training.callbacks import Callback, Progress
 from tinysight.training.checkpoint import TrainState, save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder
-from tinysight.training.objective.supervised import supervised
+from tinysight.training.objective.distill import objective_of
 from tinysight.training.optim import set_lr
 from tinysight.training.predictor import predictor
 from tinysight.training.run import (
@@ -80,7 +80,7 @@ def fit(
     resume: bool = False,
     progress: bool | None = None,
     callbacks: Sequence[Callback] = (),
-    objective: ObjectiveFactory = supervised,
+    objective: ObjectiveFactory = objective_of,
 ) -> FitResult:
     """Train `recipe` into the folder `out`.
 
@@ -93,9 +93,9 @@ def fit(
         resume: resume the run in `out` from its last checkpoint; begin if there is none.
         progress: show a bar. Default: on a terminal. Without one each epoch logs a line.
         callbacks: called after every step and epoch; may stop the run.
-        objective: builds what is trained from the recipe and the training images. Default: the recipe's network and
-            losses. The network that it evaluates has to be the one of the recipe's `model`. A run is resumed with the
-            objective that it began with.
+        objective: builds what is trained from the recipe and the training images. Default: the recipe's network,
+            teachers and losses. The network that it evaluates has to be the one of the recipe's `model`. A run is
+            resumed with the objective that it began with.
 
     Raises:
         ConfigError: a component refuses its values, or the loss is not a number any more.

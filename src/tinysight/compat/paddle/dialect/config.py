@@ -19,7 +19,10 @@ from tinysight.foreign import LabelSource, RunConfig
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS = {"best_model": "best.safetensors", "latest": "last.safetensors"}
+_CHECKPOINTS = {
+    "best_model": "best.safetensors", "latest": "last.safetensors",
+    "best_model_student": "best.safetensors",  # of a run with teachers the best is the student alone
+}  # fmt: skip
 _SUFFIX = ".pdparams"
 _DEVICES = {"adamw": 8}  # that the published learning rates are for, by optimiser; the others 4
 
@@ -83,6 +86,18 @@ class PaddleConfig(RunConfig):
         if self._named_weights or not isinstance(wanted, str) or wanted in ("ssld", "ssld_stage1"):
             return self._named_weights
         return self._find(wanted, "Arch.pretrained")
+
+    @property
+    def training_recipe(self) -> Recipe:
+        """The recipe with the weights of its teachers found."""
+        found = {}
+        for name, teacher in self.recipe.teachers.items():
+            wanted, published = teacher.pretrained, ("ssld", "ssld_stage1")
+            if isinstance(wanted, str) and wanted not in published:
+                wanted = str(self._find(wanted, f"Arch.models ({name}).pretrained"))
+                teacher = teacher.model_copy(update={"pretrained": wanted})
+            found[name] = teacher
+        return self.recipe.model_copy(update={"teachers": found})
 
     @property
     def trained_weights(self) -> Path | str | None:
