@@ -332,7 +332,13 @@ engines = _Any("engine", _ENGINES, ("model", "streams", "threads"))
 heads = _Any("head", "tinysight.models.heads", ("in_features", "num_classes"))
 losses = _Any("loss", "tinysight.losses.classification", ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses, "": distillation_losses})
-metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, ("scores", "labels"))
+_OF_METRICS = (
+    "scores",
+    "labels",
+    "queries",
+    "cameras",
+)  # the last two of retrieval, where they are known
+metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, _OF_METRICS)
 necks = _Any("neck", "tinysight.models.heads", ("in_features",))
 optimizers = _Any("optimizer", "tinysight.training.optim", ("params",))
 postprocesses = _Any("postprocess", _POSTPROCESSES, ("labels",))

@@ -87,9 +87,8 @@ def recognition_tree(root: Path) -> dict[str, Any]:
     del tree["loss"]
     tree["losses"] = [
         {"name": "cross_entropy", "label_smoothing": 0.1},
-        {"name": "center", "weight": 5e-4},
+        {"name": "center", "weight": 5e-4, "of": ["embedding", "pooled"]},
         {"name": "contrastive_xbm", "size": 16},
-        {"name": "center", "weight": 5e-4, "of": "pooled"},
     ]
     tree["metrics"] = [{"name": "retrieval"}]
     tree["export"] = {"postprocess": {"name": "embedding"}}
@@ -98,13 +97,14 @@ def recognition_tree(root: Path) -> dict[str, Any]:
 
 def test_a_recogniser_trains_from_a_recipe(images: Path, tmp_path: Path) -> None:
     recipe = checked(recognition_tree(images))
-    assert [term.spec["of"] for term in recipe.losses] == ["logits", *["embedding"] * 2, "pooled"]
+    outputs = [term.spec["of"] for term in recipe.losses]
+    assert outputs == ["logits", ["embedding", "pooled"], "embedding"]
     assert checked(parse_yaml(recipe_yaml(recipe), "recipe")) == recipe
     run = fit(recipe, tmp_path / "run").out
     first, _ = lines(run)
     assert first["step"] == 5  # ten images of each of the two identities
-    assert list(first["terms"]) == ["cross_entropy", "center", "contrastive_xbm", "center_2"]
-    weights = (1.0, 5e-4, 1.0, 5e-4)
+    assert list(first["terms"]) == ["cross_entropy", "center", "center_2", "contrastive_xbm"]
+    weights = (1.0, 5e-4, 5e-4, 1.0)
     parts = zip(first["terms"].values(), weights, strict=True)
     assert first["loss"] == pytest.approx(sum(value * weight for value, weight in parts))
     model, _ = load_model(run)
@@ -123,6 +123,11 @@ def test_a_recogniser_trains_from_a_recipe(images: Path, tmp_path: Path) -> None
         ("losses.0.of", "logit", r"losses\.0\.of: the network has no output 'logit'; did you mean"),
         ("losses.1.of", "blocks9", r"losses\.1\.of: .* did you mean 'blocks"),
         ("model.head", None, r"losses\.0\.of: there are no logits without a head"),
+        (
+            "losses.0",
+            {"name": "dml", "between": ["logits", "twin.logits"]},
+            r"losses\.0\.between: compares the outputs of two networks, and there is one",
+        ),
     ],
 )
 def test_an_output_that_the_network_does_not_have(
@@ -133,7 +138,7 @@ def test_an_output_that_the_network_does_not_have(
     here = tree[part]
     for place in places[:-1]:
         here = here[int(place)]
-    here[places[-1]] = value
+    here[int(places[-1]) if isinstance(here, list) else places[-1]] = value
     with pytest.raises(ConfigError, match=message):
         fit(checked(tree), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -150,6 +155,9 @@ def test_an_output_that_the_network_does_not_have(
             "set by the program, not by a recipe",
         ),
         ({"loss": None, "losses": [{"name": "center", "weight": -1}]}, "greater than or equal"),
+        ({"loss": None, "losses": [{"name": "center", "of": []}]}, "at least 1 item"),
+        ({"loss": None, "losses": [{"name": "dml"}]}, "between"),
+        ({"loss": None, "losses": [{"name": "dml", "between": ["a"]}]}, "between"),
     ],
 )
 def test_losses_are_checked_with_the_recipe(

@@ -147,15 +147,31 @@ class Split(RecipeSection):
         return self
 
 
+class EvalSplit(Split):
+    """Images to evaluate on; for retrieval also queries that are searched in a gallery of their own."""
+
+    query: Texts | None = doc("List files of the queries; `gallery` is needed too", None)
+    gallery: Texts | None = doc("List files that the queries are searched in", None)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> EvalSplit:
+        both = self.query is not None and self.gallery is not None
+        if (self.query is None) != (self.gallery is None):
+            raise ValueError("query and gallery belong together")
+        if [self.list is not None, self.folder is not None, both].count(True) != 1:
+            raise ValueError("give either list, folder, or query with gallery")
+        return self
+
+
 def _one_or_named(value: Any) -> str:
     """Which of the two spellings of `data.eval` this is: named splits are a mapping of mappings."""
     inner = value.values() if isinstance(value, dict) else ()
-    return "(named)" if inner and all(isinstance(v, dict | Split) for v in inner) else "(one)"
+    return "(named)" if inner and all(isinstance(v, dict | EvalSplit) for v in inner) else "(one)"
 
 
-_Named = Annotated[dict[str, Split], Tag("(named)")]
+_Named = Annotated[dict[str, EvalSplit], Tag("(named)")]
 _Discriminator = pydantic.Discriminator(_one_or_named)
-EvalSplits = Annotated[Annotated[Split, Tag("(one)")] | _Named, _Discriminator]
+EvalSplits = Annotated[Annotated[EvalSplit, Tag("(one)")] | _Named, _Discriminator]
 
 
 class Data(RecipeSection):
@@ -181,12 +197,12 @@ class Data(RecipeSection):
     max_bad_fraction: float = doc("Stop when more images are unreadable", 0.01, ge=0, le=1)
 
     @property
-    def eval_splits(self) -> dict[str, Split]:
+    def eval_splits(self) -> dict[str, EvalSplit]:
         """The evaluation splits by name; a single one is called the empty string."""
-        return {"": self.eval} if isinstance(self.eval, Split) else self.eval
+        return {"": self.eval} if isinstance(self.eval, EvalSplit) else self.eval
 
     @property
-    def first_eval(self) -> Split:
+    def first_eval(self) -> EvalSplit:
         """The evaluation split that picks the best epoch and the threshold."""
         return next(iter(self.eval_splits.values()))
 

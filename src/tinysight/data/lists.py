@@ -76,8 +76,34 @@ def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
     kind = target_of(data.target)
     raw = data.relabel or (kind.open_set and split is not data.train)
     names = label_names(data)
-    found = _read_split(data, split, len(names) if kind.wide or not raw else None, names, bad)
+    count = len(names) if kind.wide or not raw else None
+    if getattr(split, "query", None) is not None:
+        return _queries_and_gallery(data, split, count, names, bad)
+    found = _read_split(data, split, count, names, bad)
     return _relabelled(data, split, found) if data.relabel else found
+
+
+def _queries_and_gallery(
+    data: Data, split: Split, count: int | None, names: Sequence[str], bad: Bad
+) -> SampleList:
+    """The lists of `query`, and behind them those of `gallery`; `limit` counts in each of the two."""
+    if not target_of(data.target).open_set:
+        what = "queries and a gallery are of identities"
+        raise ConfigError("data.eval", what, "set data.target: identity")
+    places, parts = roots(data, split), list[SampleList]()
+    for name in ("query", "gallery"):
+        lists = getattr(split, name)
+        lists = (lists,) if isinstance(lists, str) else lists
+        own, places = (
+            (places, places) if len(places) == 1 else (places[: len(lists)], places[len(lists) :])
+        )
+        changes = {"list": lists, "query": None, "gallery": None, "root": tuple(map(str, own))}
+        parts.append(_read_split(data, split.model_copy(update=changes), count, names, bad))
+    queries, gallery = parts
+    if (queries.cameras is None) != (gallery.cameras is None):
+        what = "one of the queries and the gallery names cameras, the other does not"
+        raise DataError(str(gallery.source), what, "give both a third column, or neither")
+    return queries.with_gallery(gallery)
 
 
 def read_first(data: Data) -> SampleList:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, MinLen
@@ -141,19 +141,43 @@ class Weighted(Sampler):
 class PerIdentity(Sampler):
     """Batches of P identities with K images each, for losses that compare the images of a batch.
 
-    P is `data.batch_size` / K, times the number of processes. No image comes twice in an epoch. The images of an
-    identity are divided into groups of K anew every epoch; those that are left over wait for another epoch. An identity
-    with fewer than K images has one group of all of them. A batch takes one group from each of the P identities with
-    the most groups left (at random among equals), so that it never has two of one identity, and an epoch ends when
-    fewer than P identities have any left. The batches come in a random order.
+    P is `data.batch_size` / K, times the number of processes. A batch never has two groups of one identity.
+
+    `cover`: no image comes twice in an epoch. The images of an identity are divided into groups of K anew every epoch;
+    those that are left over wait for another epoch. An identity with fewer than K images has one group of all of them.
+    A batch takes one group from each of the P identities with the most groups left (at random among equals), and an
+    epoch ends when fewer than P identities have any left. The batches come in a random order.
+
+    `uniform` and `frequency`: P identities are drawn for every batch, each with the same chance or in proportion to its
+    images, and K images of each, of which only those with fewer repeat some: PaddleClas' PKSampler. An epoch has as
+    many whole batches as the list has images for.
 
     Args:
         per_identity: K, images of an identity in a batch.
+        choose: how a batch gets its identities.
+        boost: (first, last, factor): the chance of identities from place `first` to `last` in the order in which the
+            list names them, from 0, is multiplied by the factor; not for `cover`.
+        fill: an identity with fewer than K images repeats some, so that every batch is whole; always where drawn.
+        keep_last: one more batch of an epoch for the images of a part of one; not for `cover`.
+        epoch_batches: number of batches of an epoch. Default: as said above.
     """
 
     whole_identities = True
 
     per_identity: Annotated[int, Ge(2)] = 4
+    choose: Literal["cover", "uniform", "frequency"] = "cover"
+    boost: tuple[tuple[int, int, float], ...] = ()
+    fill: bool = False
+    keep_last: bool = False
+    epoch_batches: Annotated[int, Ge(1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.choose == "cover" and (self.boost or self.keep_last):
+            name = "boost" if self.boost else "keep_last"
+            what = f"{name} is for identities that are drawn: choose: uniform or frequency"
+            raise ConfigError(f"data.sampler.{name}", what)
+        if any(factor < 0 for *_, factor in self.boost):
+            raise ConfigError("data.sampler.boost", "a factor is below 0")
 
     def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
         """Places in the list of the images of each batch, identity by identity; images without a label are left out.
@@ -175,6 +199,17 @@ class PerIdentity(Sampler):
         if len(members) < width:
             what = f"batches of {width} identities, but the list has {len(members)}"
             raise ConfigError("data.batch_size", what, f"set it to at most {len(members) * each}")
+        if self.choose != "cover":
+            return self._drawn(members, width, rng)
+        if self.fill:
+            members = [m if len(m) >= each else _repeated(m, each, rng) for m in members]
+        found = self._covering(members, width, rng)
+        while self.epoch_batches and len(found) < self.epoch_batches:
+            found += self._covering([rng.permutation(m) for m in members], width, rng)
+        return found[: self.epoch_batches]
+
+    def _covering(self, members: list[np.ndarray], width: int, rng: Generator) -> list[np.ndarray]:
+        each = self.per_identity
         # Most groups first, then at random: the number of batches depends on the numbers of images alone.
         ranks = rng.random(len(members))
         heap = [(-max(len(m) // each, 1), ranks[i], i) for i, m in enumerate(members)]
@@ -188,6 +223,24 @@ class PerIdentity(Sampler):
                 if left + 1:
                     heapq.heappush(heap, (left + 1, rng.random(), i))
         return [found[i] for i in rng.permutation(len(found))]
+
+    def _drawn(self, members: list[np.ndarray], width: int, rng: Generator) -> list[np.ndarray]:
+        each, sizes = self.per_identity, np.array([len(m) for m in members])
+        chance = sizes / sizes.sum() if self.choose == "frequency" else np.ones(len(members))
+        order = np.argsort([m.min() for m in members])  # by where the list names an identity first
+        for first, last, factor in self.boost:
+            chance[order[first : last + 1]] *= factor
+        if (chance > 0).sum() < width:
+            what = f"fewer than the {width} identities of a batch have a chance"
+            raise ConfigError("data.sampler.boost", what)
+        whole, rest = divmod(int(sizes.sum()), width * each)
+        count = self.epoch_batches or max(whole + (self.keep_last and rest > 0), 1)
+        found = []
+        for _ in range(count):
+            chosen = rng.choice(len(members), width, replace=False, p=chance / chance.sum())
+            groups = [rng.choice(members[i], each, replace=sizes[i] < each) for i in chosen]
+            found.append(np.concatenate(groups))
+        return found
 
 
 def _apportion(shares: np.ndarray, total: int) -> np.ndarray:

@@ -65,6 +65,7 @@ class SampleList(Sequence[Sample]):
         labels: class ids or identities, (N,) int32, numbers, (N,) float32, or 0 and 1 by label,
             (N, K) int8; -1 for an image without a label.
         cameras: ids of cameras, (N,) int32; None where the list names none.
+        queries: images in front that are searched in the others, the gallery; None where there is no gallery.
     """
 
     sections: tuple[ListSection, ...]
@@ -72,6 +73,7 @@ class SampleList(Sequence[Sample]):
     ends: np.ndarray
     labels: np.ndarray
     cameras: np.ndarray | None = None
+    queries: int | None = None
 
     @property
     def source(self) -> Path:
@@ -110,7 +112,31 @@ class SampleList(Sequence[Sample]):
         digest.update(self.ends.astype("<i8").tobytes())
         number = "<f4" if self.labels.dtype.kind == "f" else "<i4"
         digest.update(self.labels.astype(number).tobytes())
+        digest.update(b"" if self.queries is None else str(self.queries).encode())
         return digest.hexdigest()
+
+    def with_gallery(self, other: SampleList) -> SampleList:
+        """These images as queries, and behind them those of `other`, in which they are searched."""
+        count, moved = len(self), len(self.paths)
+        later = tuple(s._replace(start=s.start + count) for s in other.sections)
+        cameras = None
+        if self.cameras is not None and other.cameras is not None:
+            cameras = np.concatenate([self.cameras, other.cameras])
+        return SampleList(
+            (*self.sections, *later),
+            self.paths + other.paths,
+            np.concatenate([self.ends, other.ends + moved]),
+            np.concatenate([self.labels, other.labels]),
+            cameras,
+            count,
+        )
+
+    def roles(self) -> dict[str, np.ndarray]:
+        """What a metric of retrieval may ask about each image: `cameras`, `queries` (bool); each where it is known."""
+        found = {} if self.cameras is None else {"cameras": self.cameras}
+        if self.queries is not None:
+            found["queries"] = np.arange(len(self)) < self.queries
+        return found
 
 
 class Gathered:

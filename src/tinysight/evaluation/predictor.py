@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from tinysight.concurrency import grouped, ordered_map
-from tinysight.data.lists import Sample
+from tinysight.data.lists import Sample, SampleList
 from tinysight.data.samples import read_sample
 from tinysight.errors import DataError, ImageError
 from tinysight.registry import metrics as metric_registry
@@ -60,6 +61,7 @@ class Evaluation:
         unreadable: (path, reason) of each image that was left out.
         seconds: wall-clock time of the whole.
         task: default: classification, or multilabel where labels are (N, K).
+        roles: `queries` (N,) bool and `cameras` (N,) of retrieval, where they are known.
     """
 
     scores: np.ndarray
@@ -69,6 +71,7 @@ class Evaluation:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     task: Task = field(default=None)  # type: ignore[assignment]  # set in __post_init__
+    roles: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task is None:
@@ -118,9 +121,14 @@ def evaluate(
         what = f"none of the {len(samples)} images could be read; the first: {reason}"
         raise DataError(path, what, "is data.root right?")
     task = task or task_of_labels(found.targets)
-    values = compute_metrics(metrics, found.outputs, found.targets)
+    left_out = [i for i, _ in found.unreadable]
+    roles = samples.roles() if isinstance(samples, SampleList) else {}
+    roles = {name: np.delete(values, left_out) for name, values in roles.items()}
+    values = compute_metrics(metrics, found.outputs, found.targets, roles)
     seconds = time.perf_counter() - started
-    return Evaluation(found.outputs, found.targets, found.paths, values, unreadable, seconds, task)
+    return Evaluation(
+        found.outputs, found.targets, found.paths, values, unreadable, seconds, task, roles
+    )
 
 
 def predict_all(
@@ -167,7 +175,12 @@ def predict_all(
     return Predictions(found, labels, tuple(paths), tuple(unreadable))
 
 
-def compute_metrics(specs: Specs, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def compute_metrics(
+    specs: Specs,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    roles: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> dict[str, float]:
     """The values of all metrics, in the order of the specs.
 
     A name that two metrics give (`tpr_at_fpr` at two rates) is numbered from the second on: `tpr`,
@@ -177,13 +190,15 @@ def compute_metrics(specs: Specs, scores: np.ndarray, labels: np.ndarray) -> dic
         specs: `{name: ..., key: value}`, as in a recipe.
         scores: probabilities, (N, K).
         labels: class ids (N,), or 0 and 1 (N, K).
+        roles: what some metrics take besides; see `Evaluation`.
 
     Raises:
         ConfigError: a metric is unknown, or cannot be computed from these labels.
     """
     values: dict[str, float] = {}
     for i, spec in enumerate(specs):
-        found = metric_registry.build(spec, f"metrics.{i}", scores=scores, labels=labels)
+        where = f"metrics.{i}"
+        found = metric_registry.build(spec, where, scores=scores, labels=labels, **roles)
         for key, value in found.items():
             names = (key if n == 1 else f"{key}_{n}" for n in count(1))
             values[next(name for name in names if name not in values)] = float(value)

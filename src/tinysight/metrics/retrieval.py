@@ -1,55 +1,244 @@
-"""Retrieval: recall, precision, mAP and mINP of gallery rankings.
+"""Retrieval: recall, precision, mAP and mINP of queries that are searched in a gallery.
 
-Everything starts from `ranked_hits`: similarities in order, as booleans. Queries without anything to
-find are left out of all but the precision, as in PaddleClas.
+Everything starts from the ranks of the matches, the images that a query should find. Every query is compared with every
+entry, a block of queries at a time, so that memory stays bounded. Queries without a match are left out of all but the
+precision, as in PaddleClas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tinysight.errors import DataError
 from tinysight.metrics.checks import Array
+from tinysight.metrics.rerank import blocks_of_rows, reranked
 from tinysight.registry import metrics
 
 if TYPE_CHECKING:
     from annotated_types import Ge, MinLen
 
+Measure: TypeAlias = Literal["recall", "mAP", "mINP", "precision"]
+Excluded: TypeAlias = Literal["camera", "self", "none"]
+_FEW = 48  # matches of a query whose ranks are counted one by one, which is faster than to sort a long row
+
+
+class Ranks(NamedTuple):
+    """Where in the order of the gallery the matches of each query stand.
+
+    Attributes:
+        counts: number of matches of each query, (Q,).
+        ranks: of the matches, from 1, query by query and ascending in each, (M,).
+    """
+
+    counts: Array
+    ranks: Array
+
+    def part(self, start: int, end: int) -> Ranks:
+        """Those of the queries from `start` to before `end`."""
+        ends = np.concatenate([[0], self.counts.cumsum()])
+        return Ranks(
+            self.counts[start:end], self.ranks[ends[start] : ends[min(end, len(self.counts))]]
+        )
+
+    def places(self) -> tuple[Array, Array]:
+        """Of each query with a match: the place of its first one in `ranks`, and its number of matches."""
+        counts = self.counts[self.counts > 0]
+        if not len(counts):
+            raise DataError("retrieval", "no query has anything to find in the gallery")
+        return counts.cumsum() - counts, counts
+
+    def precisions(self) -> Array:
+        """Average precision of each query with a match."""
+        starts, counts = self.places()
+        order = np.arange(len(self.ranks)) - np.repeat(starts, counts) + 1
+        return np.asarray(np.add.reduceat(order / self.ranks, starts) / counts)
+
+
+class Search(NamedTuple):
+    """Queries, the gallery, and who belongs together.
+
+    Attributes:
+        query: vectors (Q, D); their scalar products with the gallery's are the similarities.
+        gallery: vectors (G, D).
+        query_ids: identities, (Q,); below 0 matches nothing.
+        gallery_ids: (G,).
+        query_cameras: (Q,); an entry of the same identity and camera is left out. None where all are compared.
+        gallery_cameras: (G,).
+        itself: True where query i is entry i, which is left out.
+    """
+
+    query: Array
+    gallery: Array
+    query_ids: Array
+    gallery_ids: Array
+    query_cameras: Array | None = None
+    gallery_cameras: Array | None = None
+    itself: bool = False
+
+    def kept(self, rows: slice) -> Array | None:
+        """Which entries these queries are compared with, (rows, G) bool; None for all."""
+        if self.query_cameras is not None:
+            cameras = self.query_cameras[rows, None], self.gallery_cameras
+            return other_cameras(self.query_ids[rows], self.gallery_ids, *cameras)
+        if not self.itself:
+            return None
+        own = np.arange(len(self.query))[rows, None]
+        return np.asarray(own != np.arange(len(self.gallery)))
+
+    def ranks(self, similar: Iterable[tuple[slice, Array]], masked: Masked = "left_out") -> Ranks:
+        """The ranks by blocks of similarities, in the order of the queries."""
+        ids, gallery = self.query_ids, self.gallery_ids
+        parts = [
+            rank_matches(block, ids[rows], gallery, self.kept(rows), masked)
+            for rows, block in similar
+        ]
+        return Ranks(*(np.concatenate(several) for several in zip(*parts, strict=True)))
+
+
+Masked: TypeAlias = Literal["left_out", "zero"]
+
 
 @metrics.register("retrieval")
 def retrieval(
-    scores: Array, labels: Array, k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,)
+    scores: Array,
+    labels: Array,
+    queries: Array | None = None,
+    cameras: Array | None = None,
+    k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1,),
+    measures: Annotated[tuple[Measure, ...], MinLen(1)] = ("recall", "mAP"),
+    exclude: Excluded | None = None,
+    rerank: bool = False,
+    binarize: Literal["sign", "round"] | None = None,
+    masked: Masked = "left_out",
+    ranks_from_zero: bool = False,
+    average_blocks: Annotated[int, Ge(1)] | None = None,
 ) -> dict[str, float]:
-    """Recall at each `k` and mAP of every image as a query among all the others, as `recall1`, ..., `mAP`.
+    """Queries searched in a gallery, or every image among all the others: `recall1`, ..., `mAP`, `mINP`, `precision@1`.
 
-    Images whose identity no other image has find nothing and are left out.
+    Queries that nothing in the gallery belongs to are left out of all but the precision.
 
     Args:
-        scores: embeddings of length 1, (N, D); quadratic in N.
+        scores: embeddings of length 1, (N, D). Time grows with the square of N; memory does not, but for `rerank`'s
+            neighbours (some 300 numbers an image).
         labels: identities, (N,); below 0 for images that belong to nobody.
-        k: one or more numbers of entries.
+        queries: True for queries, False for the gallery, (N,) bool; without, every image is both.
+        cameras: id of the camera of each image, (N,).
+        k: numbers of entries, for recall and precision.
+        measures: what is computed, in this order; the first value picks the best epoch.
+        exclude: entries that a query is not compared with: those of the same identity and `camera`, it`self`, or none.
+            Default: by camera where the lists name cameras, else itself.
+        rerank: order by k-reciprocal neighbours.
+        binarize: compare bits: whether a value is positive (`sign`), or at least 1/2 (`round`, for values from 0 to 1).
+        masked: what becomes of excluded entries: `left_out`, or `zero`: a similarity of 0 as in PaddleClas, where
+            they stand in the way of what is less similar.
+        ranks_from_zero: of mINP, as PaddleClas counts by mistake: above 1, or infinite.
+        average_blocks: average the means of blocks of so many queries, as PaddleClas does (64 there): the same but
+            where queries have no match.
 
     Raises:
-        DataError: shapes that do not fit, NaN, or no two images of one identity.
+        DataError: shapes that do not fit, NaN, no match for any query, or no cameras where they are asked for.
     """
-    identities = np.where(np.asarray(labels) < 0, -1 - np.arange(len(labels)), labels)
-    vectors = np.asarray(scores, np.float32)
-    others = ~np.eye(len(vectors), dtype=bool)
-    hits = ranked_hits(vectors @ vectors.T, identities, identities, others)
-    return recall_at_k(hits, k) | mean_average_precision(hits)
+    search = search_of(scores, labels, queries, cameras, exclude)
+    found = ranks_of(search, rerank, binarize, masked)
+    if average_blocks is None:
+        return measured(found, k, measures, ranks_from_zero)
+    total: dict[str, float] = {}
+    shares: dict[str, int] = {}
+    for start in range(0, len(found.counts), average_blocks):
+        part = found.part(start, start + average_blocks)
+        known = measures if part.counts.any() else [m for m in measures if m == "precision"]
+        for name, value in measured(part, k, known, ranks_from_zero).items():
+            total[name] = total.get(name, 0.0) + value * len(part.counts)
+            shares[name] = shares.get(name, 0) + len(part.counts)
+    found.places()
+    return {name: value / shares[name] for name, value in total.items()}
 
 
-def ranked_hits(
+def search_of(
+    vectors: Array,
+    labels: Array,
+    queries: Array | None = None,
+    cameras: Array | None = None,
+    exclude: Excluded | None = None,
+) -> Search:
+    """The search that `retrieval` measures; its arguments, and raises as it does."""
+    vectors, labels = np.asarray(vectors, np.float32), np.asarray(labels)
+    if vectors.ndim != 2 or labels.shape != vectors.shape[:1] or not vectors.size:
+        raise DataError("retrieval", f"vectors {vectors.shape} with labels {labels.shape}")
+    if np.isnan(vectors).any():
+        rows = np.flatnonzero(np.isnan(vectors).any(axis=1))
+        raise DataError("retrieval", f"{len(rows)} vectors hold NaN; the first is row {rows[0]}")
+    if exclude == "camera" and cameras is None:
+        what = "exclude: camera, but the lists name no cameras"
+        raise DataError("retrieval", what, "a line is `path id camera`")
+    ids = np.where(labels < 0, -1 - np.arange(len(labels)), labels)  # which match nothing
+    asked = np.ones(len(ids), bool) if queries is None else np.asarray(queries, bool)
+    there = np.ones(len(ids), bool) if queries is None else ~asked
+    if not asked.any() or not there.any():
+        raise DataError("retrieval", "no queries, or nothing to search them in")
+    by_camera = cameras is not None and exclude in (None, "camera")
+    found = Search(vectors[asked], vectors[there], ids[asked], ids[there])
+    if cameras is not None and by_camera:
+        return found._replace(query_cameras=cameras[asked], gallery_cameras=cameras[there])
+    return found._replace(itself=queries is None and exclude != "none")
+
+
+def ranks_of(
+    search: Search,
+    rerank: bool = False,
+    binarize: Literal["sign", "round"] | None = None,
+    masked: Masked = "left_out",
+) -> Ranks:
+    """The ranks of the matches of a search; see `retrieval`."""
+    query, gallery = search.query, search.gallery
+    if binarize:
+        query, gallery = (binary(vectors, binarize) for vectors in (query, gallery))
+    if rerank:  # what is excluded there is the farthest, in PaddleClas too
+        return search.ranks((rows, -far) for rows, far in reranked(query, gallery))
+    return search.ranks(similarities(query, gallery), masked)
+
+
+def similarities(query: Array, gallery: Array) -> Iterator[tuple[slice, Array]]:
+    """Scalar products of vectors (Q, D) and (G, D), by blocks of queries."""
+    for rows in blocks_of_rows(len(query), len(gallery)):
+        yield rows, query[rows] @ gallery.T
+
+
+def binary(vectors: Array, method: Literal["sign", "round"]) -> Array:
+    """The bits of vectors (N, D) as 1 and -1: whether a value is positive, or rounds to 1."""
+    bits = np.sign(vectors) if method == "sign" else np.round(vectors) * 2.0 - 1.0
+    return np.asarray(bits, np.float32)
+
+
+def measured(
+    found: Ranks, k: Sequence[int], measures: Iterable[str], ranks_from_zero: bool = False
+) -> dict[str, float]:
+    """The values of `measures`, in their order."""
+    values: dict[str, float] = {}
+    for measure in measures:
+        match measure:
+            case "recall":
+                values |= recall_at_k(found, k)
+            case "precision":
+                values |= precision_at_k(found, k)
+            case "mAP":
+                values |= mean_average_precision(found)
+            case "mINP":
+                values |= mean_inverse_penalty(found, ranks_from_zero)
+    return values
+
+
+def rank_matches(
     similarity: Array,
     query_labels: Array,
     gallery_labels: Array,
     keep: Array | None = None,
-    masked: Literal["left_out", "zero"] = "left_out",
-) -> Array:
-    """Whether the gallery's entries are what a query looks for, most similar first; (Q, G) bool.
+    masked: Masked = "left_out",
+) -> Ranks:
+    """Where the gallery's entries of a query's label stand, most similar first.
 
     Of equal similarities the earlier entry comes first; PaddleClas' order there is arbitrary.
 
@@ -58,8 +247,8 @@ def ranked_hits(
         query_labels: (Q,).
         gallery_labels: (G,).
         keep: (Q, G) bool, the entries that a query may be compared with; all by default.
-        masked: what becomes of the others: they come last, or, as in PaddleClas, their
-            similarity is 0 and they take the place that belongs to it, as no hits.
+        masked: what becomes of the others: they are left out, or, as in PaddleClas, their similarity is 0 and they take
+            the place that belongs to it, as no matches.
 
     Raises:
         DataError: shapes that do not fit, or NaN.
@@ -68,123 +257,87 @@ def ranked_hits(
     query, gallery = np.asarray(query_labels).ravel(), np.asarray(gallery_labels).ravel()
     if similarity.shape != (len(query), len(gallery)) or not similarity.size:
         what = f"similarities {similarity.shape} of {len(query)} queries, {len(gallery)} entries"
-        raise DataError("ranked_hits", what)
-    if np.isnan(similarity).any():
-        raise DataError("ranked_hits", "a similarity is NaN")
-    hits = query[:, None] == gallery
+        raise DataError("rank_matches", what)
+    if np.isnan(similarity.sum()) and np.isnan(similarity).any():
+        raise DataError("rank_matches", "a similarity is NaN")
     if keep is not None:
-        hits &= np.asarray(keep, bool)
         similarity = np.where(keep, similarity, -np.inf if masked == "left_out" else 0.0)
-    order = np.argsort(-similarity, axis=1, kind="stable")
-    return np.take_along_axis(hits, order, axis=1)
+    found = []
+    for i, row in enumerate(similarity):
+        matches = gallery == query[i]
+        if keep is not None:
+            matches &= keep[i]
+        found.append(_ranks(row, matches))
+    counts = np.fromiter(map(len, found), np.int64, len(found))
+    return Ranks(counts, np.concatenate(found))
 
 
-def recall_at_k(hits: Array, k: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """Share of queries with a hit among the first k, as `recall1`, ...
+def _ranks(row: Array, matches: Array) -> Array:
+    """Ranks from 1, ascending, of the entries that match in one row of similarities."""
+    places = np.flatnonzero(matches)
+    if not len(places):
+        return places
+    least = row[places].min()
+    above = np.flatnonzero(row >= least)  # nothing behind the last match matters
+    if len(places) <= _FEW < len(above) // 32:
+        own = row[places]
+        # Above each match, and of its equals those in front of it.
+        more = np.array([(row > value).sum() for value in own])
+        equal = np.array([(row[:at] == value).sum() for at, value in zip(places, own, strict=True)])
+        return np.sort(more + equal + 1)
+    order = above[np.argsort(-row[above], kind="stable")]
+    return np.flatnonzero(matches[order]) + 1
+
+
+def recall_at_k(found: Ranks, k: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """Share of queries with a match among the first k, as `recall1`, ...
 
     Args:
-        hits: of `ranked_hits`, (Q, G).
+        found: of `rank_matches`.
         k: one or more numbers of entries.
 
     Raises:
         DataError: no query has anything to find.
     """
-    found = _matched(hits, "recall_at_k")
-    return {f"recall{n}": float(found[:, :n].any(axis=1).mean()) for n in k}
+    first = found.ranks[found.places()[0]]
+    return {f"recall{n}": float((first <= n).mean()) for n in k}
 
 
-def precision_at_k(hits: Array, k: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """Mean share of hits among the first k, over all queries, as `precision@1`, ..."""
-    return {f"precision@{n}": float(hits[:, :n].sum(axis=1).mean() / n) for n in k}
+def precision_at_k(found: Ranks, k: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """Mean share of matches among the first k, over all queries, as `precision@1`, ..."""
+    return {f"precision@{n}": float((found.ranks <= n).sum() / len(found.counts) / n) for n in k}
 
 
-def mean_average_precision(hits: Array) -> dict[str, float]:
-    """Mean over queries of the mean precision at their hits, as `mAP`.
+def mean_average_precision(found: Ranks) -> dict[str, float]:
+    """Mean over queries of the mean precision at their matches, as `mAP`.
 
     Raises:
         DataError: no query has anything to find.
     """
-    found = _matched(hits, "mAP")
-    precision = found.cumsum(axis=1) / np.arange(1, found.shape[1] + 1)
-    return {"mAP": float(((precision * found).sum(axis=1) / found.sum(axis=1)).mean())}
+    return {"mAP": float(found.precisions().mean())}
 
 
-def mean_inverse_penalty(hits: Array, ranks_from_zero: bool = False) -> dict[str, float]:
-    """Mean of (hits / rank of the last hit), as `mINP`: how long one searches for all; arXiv:2001.04193.
+def mean_inverse_penalty(found: Ranks, ranks_from_zero: bool = False) -> dict[str, float]:
+    """Mean of (matches / rank of the last match), as `mINP`: how long one searches for all; arXiv:2001.04193.
 
     Args:
-        hits: of `ranked_hits`, (Q, G).
+        found: of `rank_matches`.
         ranks_from_zero: count ranks from 0, as PaddleClas does by mistake: its values may exceed
             1, and are infinite for a query whose only match comes first.
 
     Raises:
         DataError: no query has anything to find.
     """
-    found = _matched(hits, "mINP")
-    last = found.shape[1] - found[:, ::-1].argmax(axis=1)
+    starts, counts = found.places()
+    last = found.ranks[starts + counts - 1]
     with np.errstate(divide="ignore"):
-        return {"mINP": float((found.sum(axis=1) / (last - ranks_from_zero)).mean())}
+        return {"mINP": float((counts / (last - ranks_from_zero)).mean())}
 
 
 def other_cameras(
-    query_labels: Array, gallery_labels: Array, query_cameras: Array, gallery_cameras: Array
+    query_labels: Array, gallery_labels: Array, query_cameras: Array, gallery_cameras: Any
 ) -> Array:
     """`keep` of re-identification: all but the same identity seen by the same camera; (Q, G) bool."""
     pairs = ((query_labels, gallery_labels), (query_cameras, gallery_cameras))
     label, camera = (np.asarray(q).ravel()[:, None] == np.asarray(g).ravel() for q, g in pairs)
     return np.asarray(~(label & camera))
-
-
-def rerank(
-    queries: Array, gallery: Array, *, k1: int = 20, k2: int = 6, original_weight: float = 0.3
-) -> Array:
-    """Distances after k-reciprocal re-ranking, (Q, G) float32; smaller is nearer.
-
-    Two vectors are near if they share the neighbours that count them as neighbours in turn.
-    Quadratic in Q + G in memory, for up to ten thousand or so.
-
-    Args:
-        queries: unit vectors, (Q, D).
-        gallery: unit vectors, (G, D).
-        k1: neighbours that are looked at.
-        k2: neighbours whose sets are averaged; 1 for none.
-        original_weight: of the squared Euclidean distance in the result.
-
-    Raises:
-        DataError: fewer than two vectors.
-
-    Source: Z. Zhong et al., arXiv:1701.08398.
-    """
-    vectors = np.concatenate([queries, gallery]).astype(np.float32)
-    if len(vectors) < 2:
-        raise DataError("rerank", "needs two vectors or more")
-    distance = np.maximum(2.0 - 2.0 * vectors @ vectors.T, 0.0)
-    distance = (distance / distance.max(axis=0)).T
-    rank = np.argsort(distance, axis=1, kind="stable")
-    count, shares = len(vectors), np.zeros_like(distance)
-    wide, narrow = _reciprocal(rank, k1), _reciprocal(rank, int(np.around(k1 / 2)))
-    for i in range(count):
-        near = wide[i]
-        more = [n for n in (narrow[c] for c in near) if np.isin(n, near).sum() > 2 / 3 * len(n)]
-        members = np.unique(np.concatenate([near, *more]))
-        weight = np.exp(-distance[i, members])
-        shares[i, members] = weight / weight.sum()
-    if k2 > 1:
-        shares = np.stack([shares[rank[i, :k2]].mean(axis=0) for i in range(count)])
-    common = np.stack([np.minimum(row, shares).sum(axis=1) for row in shares[: len(queries)]])
-    jaccard = 1.0 - common / (2.0 - common)
-    result = jaccard * (1.0 - original_weight) + distance[: len(queries)] * original_weight
-    return np.asarray(result[:, len(queries) :], np.float32)
-
-
-def _reciprocal(rank: Array, k: int) -> list[Array]:
-    """For each vector those among its k nearest, itself included, that count it among theirs."""
-    first = rank[:, : k + 1]
-    return [near[(first[near] == i).any(axis=1)] for i, near in enumerate(first)]
-
-
-def _matched(hits: Array, where: str) -> Array:
-    found = hits[hits.any(axis=1)]
-    if not len(found):
-        raise DataError(where, "no query has anything to find in the gallery")
-    return found

@@ -282,7 +282,7 @@ def _check_metrics(recipe: Recipe, eval_samples: SampleList) -> None:
     scores = task_of_recipe(recipe).perfect_scores(labels, len(recipe.data.labels or ()))
     specs = [m.spec for m in recipe.metrics]
     try:
-        perfect = compute_metrics(specs, scores, labels)
+        perfect = compute_metrics(specs, scores, labels, eval_samples.roles())
     except (ConfigError, DataError) as error:
         raise DataError(str(eval_samples.source), str(error)) from error
     name, value = next(iter(perfect.items()))
