@@ -102,7 +102,7 @@ def load_teacher(name: str, recipe: Recipe) -> Taught:
         network = _own_network(section, recipe, where)
     if section.learns:
         return Taught(network.requires_grad_(True), (), pixels)
-    held = freeze_all(network)
+    held = freeze_all(network.train(section.batch_statistics))
     return Taught(network, () if section.batch_statistics else held, pixels)
 
 

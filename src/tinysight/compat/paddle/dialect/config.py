@@ -162,6 +162,7 @@ class PaddleConfig(RunConfig):
     def _places(self, name: str) -> Iterator[Path]:
         plain = Path(name.removesuffix(_SUFFIX))
         yield Path(name)
+        yield plain
         yield plain.with_name(plain.name + _SUFFIX)
         yield plain / f"model{_SUFFIX}"
         yield plain / "checkpoints" / _CHECKPOINTS["best_model"]  # a run folder itself
