@@ -75,6 +75,11 @@ class RunConfig:
         return None
 
     @property
+    def training_recipe(self) -> Recipe:
+        """The recipe that training takes."""
+        return self.recipe
+
+    @property
     def trained_weights(self) -> Path | str | None:
         """The weights that are evaluated and exported; None: the published ones of the recipe."""
         return None
@@ -127,6 +132,11 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
 def find_bundle(name: str, report: Report | None) -> Path:
     """The folder of the bundle that a public model became; fetched and translated if it is not in the cache."""
     return cast("Path", _answer("named_bundle", "fetched_bundle")(name, report=report))
+
+
+def translate_program(source: Path, out: Path) -> None:
+    """Write the bundle that an exported program becomes, with the usual transforms, to `out`."""
+    _answer("bundle", "import_paddle")(source, out)
 
 
 def _answer(module: str, function: str) -> Callable[..., object]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 from tinysight.errors import ConfigError, Problem, UnknownName, join, missing_dependency
 
@@ -214,7 +214,7 @@ class LossTerms(Registry[Any]):
 
     A term is `{name: ..., of: ..., weight: ..., key: value}`: `of` is the output that the loss is computed from, or
     several, each of which gives a term; `weight` is what its value is multiplied by. A loss that compares two outputs
-    has `between: [one, other]` in place of `of`.
+    has `between: [one, other]` in place of `of`. `on` says which images count, where some have no label.
 
     Args:
         members: registries by the default of `of`; the empty string for losses that compare two outputs.
@@ -234,18 +234,19 @@ class LossTerms(Registry[Any]):
         return self._member(name, where)[1].resolve(name, where)
 
     def schema(self, name: str) -> type[BaseModel]:
-        """The parameters of the loss, `of` or `between`, and `weight`."""
+        """The parameters of the loss, `of` or `between`, `weight` and `on`."""
         default, registry = self._member(name)
         name = registry.resolve(name)
         if name not in self._schemas:
             from annotated_types import Ge, MinLen
             from pydantic import create_model
 
-            several = Annotated[tuple[str, ...], MinLen(1)]
-            keys: Any = (
-                {"of": (str | several, default)} if default else {"between": (tuple[str, str], ...)}
-            )
+            several = str | Annotated[tuple[str, ...], MinLen(1)]
+            keys: Any = {"of": (several, default)}
+            if not default:
+                keys = {"between": (tuple[several, several], ...)}
             keys["weight"] = (Annotated[float, Ge(0)], 1.0)
+            keys["on"] = (Literal["all", "labelled"] | None, None)
             self._schemas[name] = create_model(name, __base__=registry.schema(name), **keys)
         return self._schemas[name]
 
@@ -324,8 +325,10 @@ _TRANSFORMS = _homes(  # those of prediction are there with the package
 _Any = Registry[Any]
 backbones = _Any("backbone", _BACKBONES, ("num_classes",))
 batch_transforms = _Any("batch_transform", "tinysight.data.mix")
+_SHAPES = ("label_ratio", "student_shapes", "teacher_shapes")
+_TAUGHT = _homes("losses", distillation="*", features="afd mgd pefd")
 detectors = _Any("detector", "tinysight.models.detector.picodet", ("backbone", "num_classes"))
-distillation_losses = _Any("distillation_loss", "tinysight.losses.distillation", ("label_ratio",))
+distillation_losses = _Any("distillation_loss", _TAUGHT, _SHAPES)
 embedding_losses = _Any("embedding_loss", "tinysight.losses.embedding", ("features", "num_classes"))
 engines = _Any("engine", _ENGINES, ("model", "streams", "threads"))
 heads = _Any("head", "tinysight.models.heads", ("in_features", "num_classes"))

@@ -148,6 +148,7 @@ def make_images(folder: Path, train: int = 8, eval_samples: int = 4, side: int =
     (folder / "val_list.txt").write_text("".join(lines[train:]), "utf-8")
     plain = "".join(line.split()[0] + "\n" for line in lines[:train])
     (folder / "plain_list.txt").write_text(plain, "utf-8")
+    (folder / "train_list_for_distill.txt").write_text("".join(lines[:train]), "utf-8")
     return folder
 
 
@@ -173,7 +174,7 @@ def smaller(path: Path, side: int = 32, batch: int = 2) -> list[str]:
         "Global.epochs": 1,
         "Global.eval_interval": 1,
         "Global.start_eval_epoch": 1,
-        "Arch.pretrained": False,
+        **_no_weights(tree["Arch"]),
         "DataLoader.Train.sampler.batch_size": batch,
         "DataLoader.Eval.sampler.batch_size": batch,
         "DataLoader.Train.loader.num_workers": 0,
@@ -185,6 +186,31 @@ def smaller(path: Path, side: int = 32, batch: int = 2) -> list[str]:
     ):
         found |= _sizes(tree, where, side)
     return [f"{key}={value}" for key, value in found.items()]
+
+
+def _no_weights(arch: dict[str, Any]) -> dict[str, Any]:
+    """Nothing is fetched: a network begins with fresh weights, but for a frozen teacher, which has to have some."""
+    if "models" not in arch:
+        return {"Arch.pretrained": False}
+    frozen = arch["freeze_params_list"] or [False] * len(arch["models"])
+    members = [(i, name, frozen[i]) for i, m in enumerate(arch["models"]) for name in m]
+    return {f"Arch.models.{i}.{name}.pretrained": False for i, name, held in members if not held}
+
+
+def teacher_weights(path: Path, folder: Path) -> list[str]:
+    """Overrides that name weights, made in `folder`, for the frozen networks of a configuration."""
+    import torch
+
+    from tinysight.models import create_model
+
+    arch, found = read_tree(path)["Arch"], []
+    for i, member in enumerate(arch.get("models", ())):
+        ((name, options),) = member.items()
+        if (arch["freeze_params_list"] or [False] * 9)[i]:
+            network = create_model(options["name"], options.get("class_num", 1000))
+            torch.save(network.state_dict(), folder / "teacher.pt")
+            found.append(f"Arch.models.{i}.{name}.pretrained={folder / 'teacher.pt'}")
+    return found
 
 
 def _sizes(tree: Any, where: str, side: int) -> dict[str, Any]:

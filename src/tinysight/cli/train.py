@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
         for note in config.training_notes(int(os.environ.get("WORLD_SIZE", "1"))):
             logger.info(note)
-        recipe, resumed = config.recipe, config.resumed_run
+        recipe, resumed = config.training_recipe, config.resumed_run
         if weights := config.initial_weights:
             recipe = begin_with(recipe, weights)
         labels, task = label_names(recipe.data), task_of_recipe(recipe)

@@ -98,6 +98,9 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+STUDENT = "student"
+"""Name of the network of `model` where there are others."""
+
 Transform = Annotated[Component, Kind("transform")]
 Texts: TypeAlias = str | tuple[str, ...]
 
@@ -129,7 +132,13 @@ class Split(RecipeSection):
     coco: Texts | None = doc("COCO files, relative to data.root", None)
     voc: str | None = doc("Folder of Pascal VOC files, relative to data.root", None)
     images: str = doc("Folder of the images of coco or voc, relative to data.root", ".")
-    unlabelled: tuple[str, ...] = doc("List files whose labels are not used; for distillation", ())
+    unlabelled: tuple[str, ...] = doc(
+        "List files and folders whose labels are not used; for distillation", ()
+    )
+    ratio: float | None = doc(
+        "Unlabelled images for each labelled one, drawn anew every epoch; default: all of them",
+        None, gt=0,
+    )  # fmt: skip
     root: Texts | None = doc("Instead of data.root, for this split", None)
     target: Literal["class", "transform"] | None = doc("Instead of data.target, here", None)
     limit: int | None = doc("Use the first N images only", None, ge=1)
@@ -249,6 +258,42 @@ class Model(RecipeSection):
         return self
 
 
+class Teacher(RecipeSection):
+    """A network that the trained one learns from, or with; exactly one source."""
+
+    run: str | None = doc("A run folder, or a checkpoint", None)
+    bundle: str | None = doc(
+        "A bundle, run by an engine; a folder, or a shipped bundle's name", None
+    )
+    onnx: str | None = doc("An ONNX file, run by an engine: one input, logits or scores", None)
+    program: str | None = doc("A folder with a program that PaddleClas exported", None)
+    backbone: Annotated[Component, Kind("backbone")] | None = None
+    neck: Annotated[Component, Kind("neck")] | None = None
+    head: Annotated[Component, Kind("head")] | None = None
+    pretrained: bool | str | None = doc("Weights of the backbone, as in the section model", None)
+    skip: tuple[str, ...] = doc("As in the section model", ())
+    learns: bool = doc(
+        "It is trained too, and begins with fresh weights if it has no others", False
+    )
+    batch_statistics: bool = doc(
+        "Frozen, but in training mode: normalised by the batch, as PaddleClas leaves it", False
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Teacher:
+        given = [name for name in TEACHER_SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(TEACHER_SOURCES)}")
+        if self.learns and given[0] not in ("backbone", "run"):
+            raise ValueError(f"{given[0]} is run by an engine, which cannot learn")
+        if self.backbone is None and (self.neck or self.head or self.pretrained or self.skip):
+            raise ValueError(f"{given[0]} has its own network and weights")
+        return self
+
+
+TEACHER_SOURCES = ("run", "bundle", "onnx", "program", "backbone")
+
+
 class Ema(RecipeSection):
     """A running mean of the weights, which is evaluated and exported in their place."""
 
@@ -286,6 +331,11 @@ class Train(RecipeSection):
     channels_last: bool = False
     compile: bool = doc("Compile the network: minutes once, faster steps", False)
     sync_bn: bool = doc("Normalise over the batches of all GPUs together", False)
+    views: int | None = doc(
+        "Random views of each image, then the same again: a frozen teacher sees each once",
+        None,
+        ge=1,
+    )
     eval_every: int = doc("Epochs between evaluations", 1, ge=1)
     eval_from: int = doc("The first epoch that is evaluated", 1, ge=1)
     checkpoint_every: int | None = doc("Steps between checkpoints, beside one an epoch", None, ge=1)
@@ -331,10 +381,13 @@ class Recipe(RecipeSection):
     data: Data
     transforms: Pixels
     model: Model
+    teachers: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Teacher] = doc(
+        "Other networks by name; the one of `model` is called student", {}
+    )
     loss: Annotated[Component, Kind("loss")] | None = None
     losses: tuple[Annotated[Component, Kind("loss_term")], ...] = doc(
         "A weighted sum instead of `loss`; `of`: the output that each is computed from, or several;"
-        " `between`: two outputs that a distillation loss compares; and `weight`",
+        " `between`: two outputs that a distillation loss compares; `weight`; `on`: which images",
         (),
     )
     train: Train
@@ -347,6 +400,10 @@ class Recipe(RecipeSection):
     def _one_spelling(self) -> Recipe:
         if (self.loss is None) == (not self.losses):
             raise ValueError("give either loss or losses")
+        if self.teachers and not self.losses:
+            raise ValueError("teachers need losses, of which one is `between` two networks")
+        if taken := self.teachers.keys() & {STUDENT, "logits", "embedding", "pooled"}:
+            raise ValueError(f"no teacher can be called {min(taken)}")
         return self
 
     def eval_transforms(self) -> Compose:

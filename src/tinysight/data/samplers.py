@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from numpy.random import Generator
 
 from tinysight.data.samples import has_many
@@ -40,6 +40,33 @@ class Sampler:
         if len(ends) and len(order) - ends[-1] == 1:
             ends = ends[:-1]
         return np.split(order, ends)
+
+
+@dataclass(frozen=True)
+class WithUnlabelled(Sampler):
+    """The batches that a sampler makes of the labelled images, and unlabelled ones in each.
+
+    Which of them an epoch has is drawn anew every epoch: each once before any comes twice.
+
+    Args:
+        sampler: of the labelled images.
+        ratio: unlabelled images for each labelled one.
+    """
+
+    sampler: Sampler
+    ratio: Annotated[float, Gt(0)]
+
+    def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
+        """Places in the list of the images of each batch; as many in each as `batch_size` says, but for the last."""
+        known = (labels >= 0) if labels.ndim == 1 else (labels >= 0).any(axis=1)
+        own, others = np.flatnonzero(known), np.flatnonzero(~known)
+        share = min(max(1, round(batch_size / (1.0 + self.ratio))), batch_size)
+        parts = self.sampler.batches(labels[own], share, rng)
+        ends = np.round(np.cumsum([0, *map(len, parts)]) * self.ratio).astype(np.int64)
+        rounds = -(-int(ends[-1]) // max(len(others), 1))
+        drawn = np.concatenate([rng.permutation(others) for _ in range(max(rounds, 1))])
+        pairs = zip(parts, ends[:-1], ends[1:], strict=True)
+        return [np.concatenate([own[part], drawn[a:b]]) for part, a, b in pairs]
 
 
 @samplers.register("shuffle")

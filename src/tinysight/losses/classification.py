@@ -24,13 +24,19 @@ class FunctionLoss(nn.Module):
         measure: from the tensors that the module is called with to () or (N,).
         weights: numbers of each class, (K,), which move with the module and are passed to `measure` by this name; None
             without.
+        with_labels: a distillation loss is called with the labels too.
     """
 
     weights: Tensor | None
 
-    def __init__(self, measure: Callable[..., Tensor], weights: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        measure: Callable[..., Tensor],
+        weights: Tensor | None = None,
+        with_labels: bool = False,
+    ) -> None:
         super().__init__()
-        self.measure = measure
+        self.measure, self.with_labels = measure, with_labels
         self.register_buffer("weights", weights, persistent=False)  # the recipe's, not the run's
 
     def forward(self, *tensors: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ teacher, and with the labels (N,) where it takes them; it gives ().
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from tinysight.losses.classification import FunctionLoss, Ratio, presence_weights, ratio_tensor
@@ -20,6 +21,7 @@ from tinysight.registry import distillation_losses
 Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
 Positive: TypeAlias = Annotated[float, Gt(0)]
 Weight: TypeAlias = Annotated[float, Ge(0)]
+Pool: TypeAlias = Annotated[int, Ge(1)] | None
 
 _EPS = 1e-12
 
@@ -64,7 +66,8 @@ def dml(
             value = value * presence_weights(targets, weights) * (targets > -1)
         return value.sum(1).mean() if sum_classes else value.mean()
 
-    return FunctionLoss(measure, ratio_tensor(label_ratio, "balance") if balance else None)
+    ratio = ratio_tensor(label_ratio, "balance") if balance else None
+    return FunctionLoss(measure, ratio, balance)
 
 
 @distillation_losses.register("distance")
@@ -106,6 +109,21 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return value * temperature**2
 
 
+@distillation_losses.register("soft_cross_entropy")
+def soft_cross_entropy(label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> FunctionLoss:
+    """Cross-entropy of the student's softmax with the teacher's: the loss of SSLD.
+
+    The gradient to the teacher is not followed.
+
+    Args:
+        label_smoothing: weight of the uniform distribution that is mixed into the teacher's.
+
+    Source: PaddleClas' `DistillationCELoss`, which mixes it into the teacher's logits without a softmax.
+    """
+    loss = partial(F.cross_entropy, label_smoothing=label_smoothing)
+    return FunctionLoss(lambda student, teacher: loss(student, teacher.softmax(1).detach()))
+
+
 @distillation_losses.register("dkd")
 def dkd(
     temperature: Positive = 1.0,
@@ -135,7 +153,7 @@ def dkd(
         rest = divergence(others[0], others[1], t)
         return target_weight * divergence(two[0], two[1], t) + rest_weight * rest
 
-    return FunctionLoss(measure)
+    return FunctionLoss(measure, with_labels=not teacher_target)
 
 
 @distillation_losses.register("wsl")
@@ -155,7 +173,7 @@ def wsl(temperature: Positive = 2.0) -> FunctionLoss:
             weight = 1.0 - (-(ahead / (behind + 1e-7)).clamp(min=0.0)).exp()
         return (weight * _softened(student, teacher, temperature)).mean()
 
-    return FunctionLoss(measure)
+    return FunctionLoss(measure, with_labels=True)
 
 
 @distillation_losses.register("skd")
@@ -182,7 +200,7 @@ def skd(
         taught = _softened(p, q, temperature).mean()
         return alpha * taught + (1.0 - alpha) * F.cross_entropy(p, targets)
 
-    return FunctionLoss(measure)
+    return FunctionLoss(measure, with_labels=not teacher_target)
 
 
 def _softened(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -226,17 +244,23 @@ def _uncorrelated(x: Tensor, y: Tensor) -> Tensor:
 # widths of the two networks' embeddings may differ.
 
 
+def pooled(x: Tensor, side: int | None) -> Tensor:
+    """(N, C, h, w), averaged to (N, C, side, side) if a side is given, or (N, D) -> (N, D)."""
+    return (x if side is None or x.ndim < 4 else F.adaptive_avg_pool2d(x, side)).flatten(1)
+
+
 @distillation_losses.register("rkd_distance")
-def rkd_distance(mean_of_all: bool = False) -> FunctionLoss:
+def rkd_distance(mean_of_all: bool = False, pool: Pool = None) -> FunctionLoss:
     """Distances between samples, in units of their mean, as the teacher has them.
 
     Args:
+        pool: side that feature maps are averaged to first.
         mean_of_all: the unit is the mean with each sample's distance to itself in it, as in
             PaddleClas, where it depends on the batch size.
     """
 
     def relative(x: Tensor) -> Tensor:
-        x, count = x.flatten(1).float(), len(x)
+        x, count = pooled(x, pool).float(), len(x)
         distances = (x[:, None] - x).square().sum(2).clamp(min=_EPS).sqrt()
         pairs = count * (count if mean_of_all else max(count - 1, 1))
         return distances / (distances.sum() / pairs)
@@ -247,11 +271,16 @@ def rkd_distance(mean_of_all: bool = False) -> FunctionLoss:
 
 
 @distillation_losses.register("rkd_angle")
-def rkd_angle() -> FunctionLoss:
-    """Cosines of the angles that any two samples make as seen from a third, as the teacher has them."""
+def rkd_angle(pool: Pool = None) -> FunctionLoss:
+    """Cosines of the angles that any two samples make as seen from a third, as the teacher has them.
+
+    Args:
+        pool: side that feature maps are averaged to first.
+    """
 
     def angles(x: Tensor) -> Tensor:
-        difference = F.normalize(x.flatten(1)[None] - x.flatten(1)[:, None], dim=2)
+        x = pooled(x, pool)
+        difference = F.normalize(x[None] - x[:, None], dim=2)
         return difference @ difference.transpose(1, 2)
 
     return FunctionLoss(lambda student, teacher: F.smooth_l1_loss(angles(student), angles(teacher)))

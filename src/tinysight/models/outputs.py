@@ -7,6 +7,7 @@ the same forward pass with its intermediate values, at no further cost, where so
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -65,8 +66,39 @@ def run_network(
         network: a backbone, a recogniser, or a module from images to logits.
         images: normalised, (N, 3, H, W).
         labels: class ids or identities (N,) int64, for heads with a margin.
-        wanted: names of the outputs that are needed: `logits`, `embedding`, `pooled`, or stages. Others may be missing.
+        wanted: names of the outputs that are needed: `logits`, `embedding`, `pooled`, or stages; any other name is
+            that of a module of the network, or of its backbone. Others may be missing.
     """
+    trunk = getattr(getattr(network, "backbone", network), "trunk", ())
+    inner = [name for name in wanted if name not in FIELDS and name not in trunk]
+    if not inner:
+        return _run(network, images, labels, wanted)
+    kept: dict[str, Tensor] = {}
+    hooks = [
+        network_module(network, name).register_forward_hook(partial(_keep, kept, name))
+        for name in inner
+    ]
+    try:
+        found = _run(network, images, labels, [name for name in wanted if name not in inner])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found._replace(stages={**found.stages, **kept})
+
+
+def network_module(network: nn.Module, name: str) -> nn.Module:
+    """The module called `name` of a network, or of its backbone; raises AttributeError."""
+    found: nn.Module = getattr(network, "backbone", network).get_submodule(name)
+    return found
+
+
+def _keep(kept: dict[str, Tensor], name: str, _: nn.Module, given: object, output: Tensor) -> None:
+    kept[name] = output
+
+
+def _run(
+    network: nn.Module, images: Tensor, labels: Tensor | None, wanted: Collection[str]
+) -> Outputs:
     takes_labels = getattr(network, "takes_labels", False)
     compute = getattr(network, "outputs", None)
     if compute is None or (set(wanted) <= {"logits"} and not takes_labels):

@@ -93,9 +93,9 @@ def fit(
         resume: resume the run in `out` from its last checkpoint; begin if there is none.
         progress: show a bar. Default: on a terminal. Without one each epoch logs a line.
         callbacks: called after every step and epoch; may stop the run.
-        objective: builds what is trained from the recipe and the training images. Default: the recipe's network and
-            losses. The network that it evaluates has to be the one of the recipe's `model`. A run is resumed with the
-            objective that it began with.
+        objective: builds what is trained from the recipe and the training images. Default: the recipe's network,
+            teachers and losses. The network that it evaluates has to be the one of the recipe's `model`. A run is
+            resumed with the objective that it began with.
 
     Raises:
         ConfigError: a component refuses its values, or the loss is not a number any more.

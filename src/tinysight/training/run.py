@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tinysight.config import Recipe
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
+from tinysight.data.samplers import Sampler, WithUnlabelled
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import compute_metrics
 from tinysight.registry import batch_transforms, optimizers, samplers, schedules
@@ -235,6 +236,15 @@ def _objective_tensors(run: Run) -> dict[str, Tensor]:
 
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
     data, mixers = recipe.data, enumerate(recipe.transforms.batch)
+    sampler: Sampler = samplers.build(data.sampler.spec, "data.sampler")
+    if data.train.ratio is not None:
+        if task_of_recipe(recipe).known(samples.labels).all():
+            what = "there are no unlabelled images"
+            raise ConfigError("data.train.ratio", what, "name them in data.train.unlabelled")
+        if sampler.whole_identities:
+            what = "unlabelled images are of no identity"
+            raise ConfigError("data.train.ratio", what, "take another sampler")
+        sampler = WithUnlabelled(sampler, data.train.ratio)
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
@@ -242,7 +252,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         data.batch_size * processes.world,
         recipe.train.epochs,
         recipe.train.seed,
-        sampler=samplers.build(data.sampler.spec, "data.sampler"),
+        sampler=sampler,
         mix=mix,
         num_classes=len(recipe.data.labels or ()),
         share=Share(processes.rank, processes.world),

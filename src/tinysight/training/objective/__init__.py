@@ -14,4 +14,8 @@ def usual_objective(recipe: Recipe, samples: SampleList) -> Objective:
         from tinysight.training.objective.detect import detect
 
         return detect(recipe, samples)
+    if recipe.teachers:
+        from tinysight.training.objective.distill import distillation
+
+        return distillation(recipe, samples)
     return supervised(recipe, samples)

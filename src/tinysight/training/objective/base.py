@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tinysight.config.schema import Train
 from tinysight.data.loader import Batch
 from tinysight.errors import ConfigError, nearest
-from tinysight.models.outputs import Outputs, output_names, run_network
+from tinysight.models.outputs import Outputs, network_module, output_names, run_network
 from tinysight.training.distributed import Processes
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class Objective(nn.Module):
 
     Every parameter of the module that requires a gradient is optimised: those of the networks, and those of losses
     (centres, for example) that a subclass holds as sub-modules. Its buffers, such as memories of embeddings, are saved
-    with the checkpoint, which leaves out only networks without a learning parameter: they are read from where they
-    came from. Everything random has to come from PyTorch's generator, which is seeded for each batch.
+    with the checkpoint, which leaves out only networks that no step changes: they are read from where they came from.
+    Everything random has to come from PyTorch's generator, which is seeded for each batch.
 
     Args:
         networks: by name; names contain no dot.
@@ -121,8 +121,8 @@ class Objective(nn.Module):
         return torch.stack([part.sum() * 0.0 for part in parts if part is not None]).sum()
 
     def own_state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps besides the evaluated network: other networks that learn, and losses, by name."""
-        skipped = [f"networks.{name}." for name in self.networks.keys() - self.learning.keys()]
+        """What a checkpoint keeps besides the evaluated network: other networks that change, and losses, by name."""
+        skipped = [f"networks.{name}." for name, m in self.networks.items() if self._is_fixed(m)]
         skipped.append(self._prefix)
         found = self.state_dict()
         return {k: v for k, v in found.items() if not k.startswith(tuple(skipped))}
@@ -178,6 +178,13 @@ class Objective(nn.Module):
             module.training = False
         return self
 
+    def _is_fixed(self, network: nn.Module) -> bool:
+        """True for a network that no step changes: no parameter learns, no statistics move."""
+        if any(p.requires_grad for p in network.parameters()):
+            return False
+        norms = (m for m in network.modules() if isinstance(m, _BatchNorm))
+        return all(self.is_frozen(m) for m in norms)
+
     def is_frozen(self, module: nn.Module) -> bool:
         """True for a module that stays in evaluation mode."""
         return any(module is held for held in self._held)
@@ -196,5 +203,9 @@ def check_output(network: nn.Module, name: str, where: str) -> str:
     """
     known = output_names(network)
     if name not in known:
-        raise ConfigError(where, f"the network has no output {name!r}", nearest(name, known))
+        try:
+            network_module(network, name)
+        except AttributeError:
+            what = f"the network has no output {name!r}"
+            raise ConfigError(where, what, nearest(name, known)) from None
     return name

@@ -28,6 +28,11 @@ class LossTerm(NamedTuple):
     of: str = "logits"
     weight: float = 1.0
 
+    @property
+    def needs_logits(self) -> bool:
+        """Whether the loss is called with the logits too."""
+        return "logits" in _more(self.loss)
+
 
 class Supervised(Objective):
     """Terms between the outputs of one network and its targets.
@@ -45,7 +50,7 @@ class Supervised(Objective):
         super().__init__({"model": network}, losses, frozen=frozen)
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
         self._terms = dict(losses)
-        self._with_logits = {name for name, term in losses.items() if "logits" in _more(term.loss)}
+        self._with_logits = {name for name, term in losses.items() if term.needs_logits}
         logits = ["logits"] if self._with_logits else []
         self._wanted = tuple(sorted({*logits, *(term.of for term in losses.values())}))
 
@@ -73,7 +78,13 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
     network = initial_model(recipe)
     frozen = freeze(network, recipe.model.freeze, recipe.model.freeze_statistics)
     classes = len(recipe.data.labels or ())
-    ratio = task_of_recipe(recipe).label_ratio(samples.labels, classes)
+    task = task_of_recipe(recipe)
+    if recipe.data.train.unlabelled and not task.known(samples.labels).all():
+        what = "there are images without a label, which a loss of labels cannot learn from"
+        raise ConfigError(
+            "data.train.unlabelled", what, "add teachers, and a loss between two networks"
+        )
+    ratio = task.label_ratio(samples.labels, classes)
     sizes = {"label_ratio": ratio, "num_classes": classes}
     if recipe.loss is not None:
         only = LossTerm(loss_registry.build(recipe.loss.spec, "loss", **sizes))
@@ -83,16 +94,30 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
         spec, where = component.spec, f"losses.{i}"
         if "between" in spec:
             what = "compares the outputs of two networks, and there is one"
-            raise ConfigError(f"{where}.between", what)
+            raise ConfigError(f"{where}.between", what, "add teachers")
         for of in [spec["of"]] if isinstance(spec["of"], str) else spec["of"]:
-            term = _term({**spec, "of": of}, where, network, sizes)
-            terms[_free(component.name, terms)] = term
+            term = loss_term({**spec, "of": of}, where, network, sizes)
+            terms[free_name(component.name, terms)] = term
     return Supervised(network, terms, frozen)
 
 
-def _term(spec: dict[str, Any], where: str, network: Network, sizes: Mapping[str, Any]) -> LossTerm:
-    of = check_output(network, spec.pop("of"), f"{where}.of")
-    weight = float(spec.pop("weight"))
+def loss_term(
+    spec: Mapping[str, Any], where: str, network: Network, sizes: Mapping[str, Any]
+) -> LossTerm:
+    """The term of a spec, whose `of` is an output of `network`.
+
+    Args:
+        spec: of a loss with labels, checked.
+        where: place in the recipe, for messages.
+        network: whose output it is.
+        sizes: `label_ratio` and `num_classes`.
+
+    Raises:
+        ConfigError: the network has no such output, or the loss needs what no list gives.
+    """
+    of = check_output(network, spec["of"], f"{where}.of")
+    weight = float(spec["weight"])
+    spec = {k: v for k, v in spec.items() if k not in ("of", "weight", "on")}
     backbone = network.backbone if isinstance(network, Recognizer) else network
     if of == "logits" and isinstance(network, Recognizer) and network.head is None:
         raise ConfigError(f"{where}.of", "there are no logits without a head", "set model.head")
@@ -113,7 +138,7 @@ def _more(loss: nn.Module) -> list[str]:
     return list(getattr(loss, "extras", named))
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
+def free_name(name: str, taken: Mapping[str, Any]) -> str:
     """`name`, numbered from the second on."""
     free, n = name, 1
     while free in taken:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.paddleclas import CONFIGS, DEPLOY, published, small
+from support.paddleclas import CONFIGS, DEPLOY, published, small, teacher_weights
 from support.paddleclas import make_images as images_of
 from tinysight.cli import main
 from tinysight.compat.paddle.deploy_run import read_deploy_run
@@ -19,12 +19,11 @@ from tinysight.errors import ConfigError
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 REASONS = {
-    "DistillationModel": "comes with distillation",
     "RecModel": "comes with recognition",
-    "search": "comes with search",
+    "search": "`tinysight search -c` takes it",
 }
 SIDE = {"SwinTransformer": 224}  # windows of 7 in four stages; the others take any size
-HEAVY = ("Res2Net200", "SwinTransformer", "PPHGNetV2")
+HEAVY = ("Res2Net200", "SwinTransformer", "PPHGNetV2", "ResNet101")
 
 
 def name(path: Path) -> str:
@@ -36,7 +35,9 @@ def reason(path: Path) -> str | None:
     tree = read_tree(path)
     if kind_of(tree) != "training":
         return REASONS[kind_of(tree)]
-    return REASONS.get(tree["Arch"]["name"])
+    names = {tree["Arch"]["name"]}
+    names |= {m["name"] for member in tree["Arch"].get("models", ()) for m in member.values()}
+    return next((REASONS[name] for name in names if name in REASONS), None)
 
 
 CLASSIFIERS = [path for path in FILES if reason(path) is None]
@@ -75,14 +76,14 @@ def test_the_others_are_refused_with_every_reason(path: Path) -> None:
     if "Loss" in tree:
         for loss in tree["Loss"]["Train"]:
             (kind,) = loss
-            assert (kind in said) == (kind not in ("CELoss", "MultiLabelLoss"))
+            known = kind.startswith("Distillation") or kind in ("CELoss", "MultiLabelLoss")
+            assert (kind in said) == (not known)
 
 
 def heavy(path: Path) -> Any:
-    network = read_tree(path)["Arch"]["name"]
-    return pytest.param(
-        path, marks=pytest.mark.slow if network.startswith(HEAVY) else (), id=name(path)
-    )
+    arch = str(read_tree(path)["Arch"])
+    slow = any(network in arch for network in HEAVY)
+    return pytest.param(path, marks=pytest.mark.slow if slow else (), id=name(path))
 
 
 @published
@@ -95,7 +96,8 @@ def test_a_classifier_trains_two_steps_is_evaluated_and_exported(
     images = images_of(tmp_path / "pictures", train=4, eval_samples=4)
     network = read_tree(path)["Arch"]["name"]
     side = next((s for start, s in SIDE.items() if network.startswith(start)), 64)
-    options = [word for text in small(path, images, side) for word in ("-o", text)]
+    changes = [*small(path, images, side), *teacher_weights(path, tmp_path)]
+    options = [word for text in changes for word in ("-o", text)]
     weights = ["-o", f"Global.pretrained_model=output/{network}/best_model"]
     assert main(["train", "-c", str(path), *options]) == 0
     assert main(["eval", "-c", str(path), *options, *weights]) == 0

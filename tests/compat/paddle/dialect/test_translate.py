@@ -278,7 +278,7 @@ def test_mixed_labels_are_not_softened_again(tmp_path: Path) -> None:
         ("Global.device=npu", "Global.device: should be one of cpu, gpu, got 'npu'"),
         ("Global.eval_mode=retrieval", "'retrieval' is not available: comes with recognition"),
         ("Global.train_mode=progressive", "only the plain training loop"),
-        ("Arch.models.Teacher=1", "Arch.models: several networks: comes with distillation"),
+        ("Arch.models.Teacher=1", "Arch.models: several networks are of a DistillationModel"),
         ("Slim.quant.name=pact", "Slim: quantisation and pruning"),
         ("Loss.Train=[]", "Loss.Train: names no loss"),
         ("DataLoader.Train.dataset.image_root=None", "DataLoader.Train.dataset.image_root: is needed"),
@@ -321,7 +321,7 @@ def test_other_kinds_of_configuration_are_told_apart(tmp_path: Path) -> None:
     ):
         load_recipe(write_deployed(tmp_path))
     for text, message in (
-        ("base_config_file: a.yaml", "comes with search"),
+        ("base_config_file: a.yaml", "hyper-parameter search; `tinysight search -c` takes it"),
         ("TRAIN: {}\nVALID: {}", "before 2021"),
     ):
         path = tmp_path / "other.yaml"

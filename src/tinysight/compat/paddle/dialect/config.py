@@ -19,7 +19,10 @@ from tinysight.foreign import LabelSource, RunConfig
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS = {"best_model": "best.safetensors", "latest": "last.safetensors"}
+_CHECKPOINTS = {
+    "best_model": "best.safetensors", "latest": "last.safetensors",
+    "best_model_student": "best.safetensors",  # of a run with teachers the best is the student alone
+}  # fmt: skip
 _SUFFIX = ".pdparams"
 _DEVICES = {"adamw": 8}  # that the published learning rates are for, by optimiser; the others 4
 
@@ -85,6 +88,18 @@ class PaddleConfig(RunConfig):
         return self._find(wanted, "Arch.pretrained")
 
     @property
+    def training_recipe(self) -> Recipe:
+        """The recipe with the weights of its teachers found."""
+        found = {}
+        for name, teacher in self.recipe.teachers.items():
+            wanted, published = teacher.pretrained, ("ssld", "ssld_stage1")
+            if isinstance(wanted, str) and wanted not in published:
+                wanted = str(self._find(wanted, f"Arch.models ({name}).pretrained"))
+                teacher = teacher.model_copy(update={"pretrained": wanted})
+            found[name] = teacher
+        return self.recipe.model_copy(update={"teachers": found})
+
+    @property
     def trained_weights(self) -> Path | str | None:
         """`Global.pretrained_model`, else the best of the run that lies in the run folder."""
         best = self.run_folder / "checkpoints" / _CHECKPOINTS["best_model"]
@@ -147,6 +162,7 @@ class PaddleConfig(RunConfig):
     def _places(self, name: str) -> Iterator[Path]:
         plain = Path(name.removesuffix(_SUFFIX))
         yield Path(name)
+        yield plain
         yield plain.with_name(plain.name + _SUFFIX)
         yield plain / f"model{_SUFFIX}"
         yield plain / "checkpoints" / _CHECKPOINTS["best_model"]  # a run folder itself

@@ -24,6 +24,10 @@ def infer_section(reader: Reader, values: Any, native: Spec, count: int, file: P
     post, where = found.get("PostProcess"), "Infer.PostProcess"
     spec: Spec = {"name": "topk", "k": 5}
     labels: list[str] | str | None = None
+    if isinstance(post, dict) and post.get("name") == "DistillationPostProcess":
+        drop = ("name", "func", "model_name", "key")  # the student's logits are what there is
+        rest = {k: v for k, v in post.items() if k not in drop}
+        post = {**rest, "name": post.get("func") or "Topk"}
     if isinstance(post, dict) and post.get("name") is not None:
         name = str(post["name"])
         if made := reader.component("post-processor", "postprocessors", name, post, where):

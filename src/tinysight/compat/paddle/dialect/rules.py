@@ -16,7 +16,7 @@ from tinysight.errors import Problem, join, nearest
 from tinysight.files import read_yaml
 
 _LATER = "comes with {}, which this version does not have yet"
-REASONS = {name: _LATER.format(name) for name in ("recognition", "distillation", "search")}
+REASONS = {name: _LATER.format(name) for name in ("recognition",)}
 
 Spec = dict[str, Any]
 Rule = Mapping[str, Any]

@@ -12,9 +12,8 @@ from tinysight.errors import UnknownName, nearest
 
 _IMAGENET = 1000  # classes of the published weights
 _CONTAINERS = {
-    **dict.fromkeys(("DistillationModel", "AttentionModel"), REASONS["distillation"]),
-    "RecModel": REASONS["recognition"],
-}
+    "AttentionModel": "is a part of a DistillationModel", "RecModel": REASONS["recognition"],
+}  # fmt: skip
 # Options of a network that not every one has: PaddleClas' spelling and ours.
 _OPTIONS = {
     "lr_mult_list": "lr_mults", "stride_list": "strides", "use_last_conv": "use_last_conv",
@@ -49,28 +48,37 @@ def run_section(reader: Reader, tree: dict[str, Any], native: Spec) -> dict[str,
     return found
 
 
-def model_section(reader: Reader, values: Any, native: Spec) -> tuple[str, int]:
-    """Write `Arch`; returns the network's name and its number of classes."""
-    found = reader.section(values, "Arch", "Arch")
+def model_section(
+    reader: Reader, values: Any, native: Spec, where: str = "Arch"
+) -> tuple[str, int]:
+    """Write one network; returns its name and its number of classes.
+
+    Args:
+        reader: collects problems and notes.
+        values: the section.
+        native: mapping that is written to.
+        where: place of the section.
+    """
+    found = reader.section(values, where, "Arch")
     name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
     if found.get("use_sync_bn"):  # whose large batches make the kind of variance meaningless
         put(native, "train.sync_bn", True)
     else:
         put(native, "model.batch_norm_variance", "biased")  # as its framework has it
-    if weights := _weights(reader, found):
+    if weights := _weights(reader, found, where):
         put(native, "model.pretrained", weights)
         if classes != _IMAGENET:
             put(native, "model.skip", ["classifier"])
     if not name:
-        reader.wrong("Arch.name", "is needed")
+        reader.wrong(f"{where}.name", "is needed")
     elif name in _CONTAINERS:
-        reader.wrong("Arch.name", f"{name} {_CONTAINERS[name]}")
+        reader.wrong(f"{where}.name", f"{name} {_CONTAINERS[name]}")
     else:
-        put(native, "model.backbone", _backbone(reader, name, found))
+        put(native, "model.backbone", _backbone(reader, name, found, where))
     return name, classes
 
 
-def _weights(reader: Reader, found: dict[str, Any]) -> bool | str | None:
+def _weights(reader: Reader, found: dict[str, Any], where: str) -> bool | str | None:
     wanted = found.get("pretrained")
     if isinstance(wanted, str) and wanted.lower() not in ("true", "false"):
         return wanted if "://" in wanted or wanted.endswith(".pdparams") else f"{wanted}.pdparams"
@@ -78,17 +86,18 @@ def _weights(reader: Reader, found: dict[str, Any]) -> bool | str | None:
         if not flag(wanted):
             return None
     except ValueError as error:
-        reader.wrong("Arch.pretrained", f"should be {error}, a path or an address, got {wanted!r}")
+        what = f"should be {error}, a path or an address, got {wanted!r}"
+        reader.wrong(f"{where}.pretrained", what)
         return None
     return "ssld" if found.get("use_ssld") else True
 
 
-def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
+def _backbone(reader: Reader, name: str, found: dict[str, Any], where: str) -> Spec:
     """The network with those options that it has; PaddleClas passes the others over, too."""
     from tinysight.registry import backbones
 
     try:
-        spec: Spec = {"name": backbones.resolve(name, "Arch.name")}
+        spec: Spec = {"name": backbones.resolve(name, f"{where}.name")}
     except UnknownName as error:
         reader.problems += error.problems
         return {"name": name}
@@ -97,14 +106,14 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
         if key not in found:
             continue
         if ours not in known:
-            reader.note(f"Arch.{key}", f"{name} has no such option, so it has no effect")
+            reader.note(f"{where}.{key}", f"{name} has no such option, so it has no effect")
         elif key == "lr_mult_list" and backbones.check({**spec, ours: found[key]}, "")[1]:
             # PaddleClas' ResNet goes on without them; the others stop.
             what = f"{len(found[key])} values are not for the stages of {name}"
             if spec["name"].startswith("resnet"):
-                reader.note(f"Arch.{key}", f"{what}, so every stage has 1")
+                reader.note(f"{where}.{key}", f"{what}, so every stage has 1")
             else:
-                reader.wrong(f"Arch.{key}", what)
+                reader.wrong(f"{where}.{key}", what)
         else:
             spec[ours] = found[key]
     return spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
+from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 
 
 def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool) -> None:
@@ -24,9 +24,6 @@ def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool
 
 
 def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) -> Spec | None:
-    if name.startswith("Distillation"):
-        reader.wrong(where, REASONS["distillation"])
-        return None
     made = reader.component("loss", "losses", name, arguments, where)
     if made is None:
         return None

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinysight.compat.paddle.dialect.distillation import (
+    CONTAINER,
+    container_section,
+    distill_section,
+)
 from tinysight.compat.paddle.dialect.postprocess import infer_section
-from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, tables
+from tinysight.compat.paddle.dialect.rules import Reader, Spec, tables
 from tinysight.compat.paddle.dialect.sections import data_section, model_section, run_section
 from tinysight.compat.paddle.dialect.training import loss_section, metric_section, optimizer_section
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
@@ -17,7 +22,7 @@ from tinysight.foreign import LabelSource
 
 _SECTIONS = ("Global", "Arch", "Loss", "Optimizer", "DataLoader", "Metric", "Infer", "AMP", "EMA")
 _WRONG_KIND = {
-    "search": f"a configuration of the hyper-parameter search: it {REASONS['search']}",
+    "search": "a configuration of the hyper-parameter search",
     "old": "a configuration of before 2021 (TRAIN, ARCHITECTURE ...), which PaddleClas does not read either",
     "deploy": "a deploy configuration, which trains nothing",
 }
@@ -59,7 +64,8 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     tree = read_tree(path, overrides)
     kind = kind_of(tree)
     if kind != "training":
-        hint = "`tinysight predict -c` takes it" if kind == "deploy" else ""
+        verb = {"deploy": "predict", "search": "search"}.get(kind)
+        hint = f"`tinysight {verb} -c` takes it" if verb else ""
         raise ConfigError(str(path), _WRONG_KIND[kind], hint)
     reader = Reader()
     native: Spec = {
@@ -71,11 +77,19 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     reader.unknown(tree, (*_SECTIONS, *others))
     reader.section({k: tree[k] for k in others if k in tree}, "", others)
     common = run_section(reader, tree, native)
-    network, classes = model_section(reader, tree.get("Arch"), native)
+    container = None
+    if isinstance(arch := tree.get("Arch"), dict) and arch.get("name") == CONTAINER:
+        container = container_section(reader, arch, native)
+        network, classes = CONTAINER, container.classes
+    else:
+        network, classes = model_section(reader, arch, native)
     mixed = data_section(reader, tree.get("DataLoader"), native)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
-    loss_section(reader, tree, native, mixed)
+    if container:
+        distill_section(reader, tree, native, container)
+    else:
+        loss_section(reader, tree, native, mixed)
     optimizer_section(reader, tree.get("Optimizer"), native)
     metric_section(reader, tree, native)
     infer = infer_section(reader, tree.get("Infer"), native, classes, path)
