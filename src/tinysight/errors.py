@@ -119,7 +119,10 @@ class MissingDependency(TinysightError):
 
 
 _TRAIN = ("PIL", "jinja2", "onnx", "onnxscript", "rich", "safetensors", "torch")
-_EXTRAS = {**dict.fromkeys(_TRAIN, "train"), "openvino": "openvino"}
+_SERVE = ("google", "grpc", "httptools", "msgspec", "starlette", "uvicorn", "uvloop")
+_EXTRAS = {
+    **dict.fromkeys(_TRAIN, "train"), **dict.fromkeys(_SERVE, "serve"), "openvino": "openvino",
+}  # fmt: skip
 
 
 def missing_dependency(error: ModuleNotFoundError, needed_for: str) -> MissingDependency | None:

@@ -23,6 +23,7 @@ VERBS = {
     "export": "make a bundle of a run",
     "bench": "time a bundle on this machine",
     "verify": "check that a bundle gives the results of the validated network",
+    "serve": "answer requests over REST and gRPC with bundles",
     "data": "check images and lists, prepare them from annotated photographs",
     "models": "list, show, fetch and import public models",
     "recipe": "list, check, show, compare and convert recipes",

@@ -321,6 +321,12 @@ class BundlePipeline(Pipeline[R]):
         decide = postprocesses.build(spec, labels=self.manifest.labels)
         steps = Steps(read.decode, lambda x: network.row(read(x), x), network.run, decide)
         super().__init__(steps, batch_size, workers)
+        self._network, self._gives_pixels = network, read.gives_pixels
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs the network in this process on prepared float32 images; None where it takes pixels."""
+        return None if self._gives_pixels else self._network.opened()
 
     def __getstate__(self) -> dict[str, Any]:
         return self._state

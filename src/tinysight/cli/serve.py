@@ -1,0 +1,92 @@
+"""Serve bundles over REST and gRPC.
+
+    tinysight serve clarity_assessment
+    tinysight serve helmet=runs/helmet/bundle clarity:2=runs/clarity/bundle --workers 2
+    tinysight serve --new-token tokens
+    tinysight serve clarity_assessment --host 0.0.0.0 --token-file tokens --tls-cert c.pem --tls-key k.pem
+
+Each bundle is a model: POST an image to /v1/classify, /v1/embed or /v1/detect, or tensors as the Open
+Inference Protocol v2 says. Needs the extra `serve`. Ends on SIGTERM or Ctrl-C, when all accepted
+requests are answered. A bundle that is replaced on disk is loaded without a pause.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tinysight.cli.arguments import add_engine, add_plugin
+from tinysight.errors import ConfigError
+
+_LIMITS = {
+    "queue": "jobs of a model that may wait", "batch": "images in one run of a network",
+    "deadline": "seconds to a result", "body-bytes": "bytes of a request", "pixels": "pixels of an image",
+    "connections": "connections of a process", "rate": "requests a second of one client; 0: any number",
+    "drain": "seconds between unreadiness and the end of accepting",
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    from tinysight.serving.limits import ServerLimits
+
+    add = parser.add_argument
+    add(
+        "bundle",
+        nargs="*",
+        metavar="[NAME[:VERSION]=]BUNDLE",
+        help="bundle folder, shipped bundle, or public model",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    add("--port", type=int, default=8000, metavar="P", help="of HTTP (8000); 0 takes a free one")
+    add(
+        "--grpc-port",
+        type=int,
+        default=8001,
+        metavar="P",
+        help="of gRPC (8001); 0 takes a free one",
+    )
+    add("--no-grpc", action="store_true", help="HTTP only")
+    add("--workers", type=int, default=1, metavar="N", help="processes that share the ports (1)")
+    add("--token-file", metavar="FILE", help="tokens that may ask; needed to listen to others")
+    add("--admin-token-file", metavar="FILE", help="tokens that may load and unload")
+    add("--new-token", metavar="FILE", help="print a new token, add its digest to FILE, and end")
+    add("--tls-cert", metavar="PEM", help="certificate chain")
+    add("--tls-key", metavar="PEM", help="its key")
+    add("--store", metavar="FOLDER", help="bundles in it may be loaded by name")
+    add(
+        "--url-host", action="append", default=[], metavar="HOST", help="read images from this host"
+    )
+    compat = "also answer as paddlex, paddleserving, hubserving (comma between)"
+    add("--compat", default="", metavar="NAMES", help=compat)
+    add("--metrics", choices=["triton"], help="also under Triton's names")
+    for name, text in _LIMITS.items():
+        value = getattr(ServerLimits, name.replace("-", "_"))
+        add(f"--{name}", type=type(value), default=value, metavar="N", help=f"{text} ({value:g})")
+    add_engine(parser)
+    add_plugin(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to end."""
+    from tinysight.serving.limits import ServerLimits, new_token
+
+    if args.new_token:
+        print(new_token(args.new_token))
+        return 0
+    if not args.bundle and not args.store:
+        raise ConfigError("BUNDLE", "which bundle?", "tinysight serve clarity_assessment")
+    from tinysight.compat.paddle.envelopes import compat_routes
+    from tinysight.serving.repository import parse_models
+    from tinysight.serving.server import ServerSettings, serve
+
+    limits = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _LIMITS}
+    settings = ServerSettings(
+        models=parse_models(args.bundle), host=args.host, port=args.port,
+        grpc_port=None if args.no_grpc else args.grpc_port,
+        options={"engine": args.engine, "precision": args.precision, "exact": args.exact},
+        limits=ServerLimits(**limits), token_file=args.token_file, admin_token_file=args.admin_token_file,
+        tls_cert=args.tls_cert, tls_key=args.tls_key, workers=args.workers, store=args.store,
+        triton_metrics=args.metrics == "triton", url_hosts=tuple(args.url_host),
+        more_routes=compat_routes(args.compat),
+    )  # fmt: skip
+    return serve(settings)
