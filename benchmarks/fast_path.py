@@ -32,8 +32,9 @@ from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import postprocesses
 from tinysight.tasks.results import ClassResult
 from tinysight.transforms import Compose, InputPipeline, to_batch
-from tinysight.transforms.decode import decode_jpeg
 from tinysight.transforms.geometry import resize_to, short_size
+from tinysight.transforms.header import read_header
+from tinysight.transforms.jpeg import decode_jpeg
 from tinysight.transforms.photometric import IMAGENET_MEAN, IMAGENET_STD
 
 EXACT = 1e-5
@@ -118,16 +119,16 @@ def parts(bundle: Bundle, paths: list[str]) -> None:
     compose = Compose.from_specs([{"name": "normalize"}])
     prepare = InputPipeline(compose)
     rows = [prepare(c) for c in cuts]
-    sizes = [(i.shape[1], i.shape[0]) for i in images]
+    headers = [read_header(data) for data in files]
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     numbered = range(len(paths))
     forms: dict[str, Callable[[int], Any]] = {
         "decode: OpenCV": lambda i: cv2.cvtColor(
             cv2.imdecode(np.frombuffer(files[i], np.uint8), flags), cv2.COLOR_BGR2RGB
         ),
-        "decode: simplejpeg where it is installed": lambda i: decode_jpeg(files[i], *sizes[i]),
-        "decode: at a half": lambda i: decode_jpeg(files[i], *sizes[i], 2),
-        "decode: at a quarter": lambda i: decode_jpeg(files[i], *sizes[i], 4),
+        "decode: simplejpeg": lambda i: decode_jpeg(headers[i]),
+        "decode: at a half": lambda i: decode_jpeg(headers[i], 2),
+        "decode: at a quarter": lambda i: decode_jpeg(headers[i], 4),
         "normalise: step by step": lambda i: to_batch([compose(cuts[i])]),
         "normalise: tables into planes": lambda i: prepare(cuts[i]),
         **networks(bundle.model, rows, cuts, prepare),

@@ -111,6 +111,46 @@ def test_big_endian_exif_and_nonsense_in_it() -> None:
         assert decode(data).shape == ((21, 13, 3) if turned else (13, 21, 3))
 
 
+def exif(order: str, kind: int, values: tuple[int, ...]) -> bytes:
+    """An EXIF block that says the orientation as a type of whole number."""
+    letter = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}[kind]
+    packed = struct.pack(f"{order}{len(values)}{letter}", *values)
+    entry = struct.pack(order + "HHI", 0x0112, kind, len(values))
+    field = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack(order + "I", 26)
+    start = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    return b"Exif\0\0" + start + struct.pack(order + "H", 1) + entry + field + bytes(4) + packed
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9, 13])
+@pytest.mark.parametrize("values", [(6,), (1,), (0,), (9,), (6, 1)])
+def test_exif_of_any_whole_number(order: str, kind: int, values: tuple[int, ...]) -> None:
+    """As Pillow, which takes no single bytes; and alike in both byte orders."""
+    block = exif(order, kind, values)
+    turned = values[0] == 6 and kind != 1
+    first = FILES["jpeg"][:2] + segment(block) + FILES["jpeg"][2:]
+    if len(values) == 1:
+        other = ImageOps.exif_transpose(Image.open(io.BytesIO(first)))
+        assert (other.size == (13, 21)) == turned
+    png = FILES["png"][:33] + chunk(b"eXIf", block[6:]) + FILES["png"][33:]
+    for data in (first, png):
+        assert decode(data).shape == ((21, 13, 3) if turned else (13, 21, 3))
+
+
+def segment(block: bytes) -> bytes:
+    return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+
+
+def test_of_two_exif_blocks_the_first_counts() -> None:
+    six, one = exif("<", 3, (6,)), exif("<", 3, (1,))
+    jpeg, png = FILES["jpeg"], FILES["png"]
+    for blocks, turned in (((six, one), True), ((one, six), False)):
+        shape = (21, 13, 3) if turned else (13, 21, 3)
+        assert decode(jpeg[:2] + b"".join(map(segment, blocks)) + jpeg[2:]).shape == shape
+        chunks = b"".join(chunk(b"eXIf", block[6:]) for block in blocks)
+        assert decode(png[:33] + chunks + png[33:]).shape == shape
+
+
 def test_path_in_any_script(tmp_path: Path) -> None:
     path = tmp_path / "изображение 图片 é.png"
     path.write_bytes(FILES["png"])

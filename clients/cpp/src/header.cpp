@@ -52,7 +52,15 @@ int orientation_of(std::string_view tiff) {
         const std::uint64_t entry = table + 2 + 12 * std::uint64_t{index};
         if (entry + 12 > tiff.size()) break;
         if (uint_at(tiff, entry, 2, big) == 0x0112) {
-            const std::uint32_t value = uint_at(tiff, entry + 8, 2, big);
+            // Any whole number, of several the first; what is longer than the field lies elsewhere.
+            const std::uint32_t type = uint_at(tiff, entry + 2, 2, big);
+            const int size = type == 3 || type == 8                 ? 2
+                             : type == 4 || type == 9 || type == 13 ? 4
+                             : type == 6                            ? 1
+                                                                    : 0;
+            const std::uint64_t bytes = std::uint64_t{uint_at(tiff, entry + 4, 4, big)} * size;
+            const std::uint64_t place = bytes > 4 ? uint_at(tiff, entry + 8, 4, big) : entry + 8;
+            const std::uint32_t value = uint_at(tiff, place, size, big);
             return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
         }
     }
@@ -72,7 +80,7 @@ std::size_t next_marker(std::string_view data, std::size_t at) {
 // Walk the segments up to the end marker; without one the image is cut short.
 Header jpeg(std::string_view data) {
     Header header{Format::jpeg, 0, 0, 1, data, {}};
-    bool sized = false, ended = false;
+    bool sized = false, ended = false, turned = false;
     std::uint64_t at = 2;
     while (at <= data.size() && (at = next_marker(data, at))) {
         const auto code = static_cast<unsigned char>(data[at - 1]);
@@ -92,7 +100,8 @@ Header jpeg(std::string_view data) {
             sized = true;
             header.width = uint_at(data, at + 5, 2, true);
             header.height = uint_at(data, at + 3, 2, true);
-        } else if (code == 0xe1 && starts_with(data, "Exif\0\0"sv, at + 2)) {
+        } else if (code == 0xe1 && !turned && starts_with(data, "Exif\0\0"sv, at + 2)) {
+            turned = true;  // of several blocks the first counts
             header.orientation = orientation_of(part(data, at + 8, at + length));
         } else if (code == 0xda && sized && data.substr(data.size() - 2) == "\xff\xd9"sv) {
             ended = true;  // inside a scan these two bytes are the end marker and nothing else
@@ -108,7 +117,7 @@ Header jpeg(std::string_view data) {
 // Check the chunks; keep those that determine pixels, so no animation and no profile.
 Header png(std::string_view data) {
     Header header{Format::png, 0, 0, 1, data, {}};
-    bool sized = false, complete = false, ancillary = false;
+    bool sized = false, complete = false, ancillary = false, turned = false;
     std::vector<std::string_view> kept{data.substr(0, 8)};
     std::uint64_t at = 8;
     while (!complete) {
@@ -131,7 +140,8 @@ Header png(std::string_view data) {
             sized = true;
             header.width = uint_at(data, at + 8, 4, true);
             header.height = uint_at(data, at + 12, 4, true);
-        } else if (name == "eXIf") {
+        } else if (name == "eXIf" && !turned) {
+            turned = true;
             header.orientation = orientation_of(body.substr(4));
         }
         complete = name == "IEND";

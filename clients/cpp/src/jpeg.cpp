@@ -1,11 +1,15 @@
 // JPEG by libjpeg-turbo: the accurate integer transform and smooth chroma, as everywhere here.
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs it
+#include <string>
 #include <vector>
 
 #include <jpeglib.h>
+#include <jerror.h>
 
 #include "image.hpp"
+#include "tinysight/error.hpp"
 
 namespace tinysight {
 
@@ -15,16 +19,61 @@ namespace {
 struct Failure {
     jpeg_error_mgr base;
     std::jmp_buf jump;
+    char what[JMSG_LENGTH_MAX];
 };
+
+// Whether a warning leaves every pixel as it was written; see transforms/jpeg.py.
+bool harmless(j_common_ptr info) {
+    const jpeg_error_mgr& error = *info->err;
+    switch (error.msg_code) {
+        case JWRN_JFIF_MAJOR:
+        case JWRN_NOT_SEQUENTIAL: return true;
+        case JWRN_EXTRANEOUS_DATA: {
+            // Padding repeats one byte; what is left of a scan that was not understood does not.
+            // libjpeg has read the marker, but stands before it.
+            const auto& source = *reinterpret_cast<j_decompress_ptr>(info)->src;
+            const JOCTET* end = source.next_input_byte;
+            const int count = error.msg_parm.i[0];
+            if (error.msg_parm.i[1] != 0xd9) return false;
+            return std::all_of(end - count, end, [&](JOCTET byte) { return byte == end[-1]; });
+        }
+        default: return false;
+    }
+}
 
 extern "C" {
 [[noreturn]] static void tinysight_jpeg_fail(j_common_ptr info) {
-    std::longjmp(reinterpret_cast<Failure*>(info->err)->jump, 1);
+    auto* failure = reinterpret_cast<Failure*>(info->err);
+    failure->base.format_message(info, failure->what);
+    std::longjmp(failure->jump, 1);
 }
-static void tinysight_jpeg_quiet(j_common_ptr, int) {}
+// A level below 0 is a warning: what cannot be read was filled with grey.
+static void tinysight_jpeg_warn(j_common_ptr info, int level) {
+    if (level < 0 && !harmless(info)) tinysight_jpeg_fail(info);
+}
 static boolean tinysight_jpeg_at_end(j_decompress_ptr info) {
+    WARNMS(info, JWRN_JPEG_EOF);
     tinysight_jpeg_fail(reinterpret_cast<j_common_ptr>(info));
 }
+}
+
+// The factors that TurboJPEG knows, which decodes on Python's side: one for all components, or 2 x 2,
+// 2 x 1, 1 x 2, 4 x 1 or 1 x 4 of the first, and black's, against one of the colours'.
+bool known_sampling(const jpeg_decompress_struct& info) {
+    if (info.num_components == 1) return true;
+    const auto same = [&](int c, int h, int v) {
+        return info.comp_info[c].h_samp_factor == h && info.comp_info[c].v_samp_factor == v;
+    };
+    const int h = info.comp_info[0].h_samp_factor, v = info.comp_info[0].v_samp_factor;
+    const auto colours = [&](int ch, int cv) {
+        for (int c = 1; c < info.num_components; ++c) {
+            if (c == 3 ? !same(c, h, v) : !same(c, ch, cv)) return false;
+        }
+        return true;
+    };
+    if (colours(h, v)) return h * v <= (info.num_components == 3 ? 3 : 2);
+    if (h == 2 && v == 2) return colours(1, 1) || colours(1, 2) || colours(2, 1);
+    return h * v <= 4 && (h == 1 || v == 1) && h != 3 && v != 3 && colours(1, 1);
 }
 
 class Decoder {
@@ -32,7 +81,7 @@ public:
     explicit Decoder(std::string_view data) {
         info_.err = jpeg_std_error(&failure_.base);
         failure_.base.error_exit = tinysight_jpeg_fail;
-        failure_.base.emit_message = tinysight_jpeg_quiet;
+        failure_.base.emit_message = tinysight_jpeg_warn;
         data_ = data;
     }
     ~Decoder() { jpeg_destroy_decompress(&info_); }
@@ -46,6 +95,8 @@ public:
         jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(data_.data()), data_.size());
         info_.src->fill_input_buffer = tinysight_jpeg_at_end;
         jpeg_read_header(&info_, TRUE);
+        known_ = known_sampling(info_);
+        if (!known_) return false;
         info_.out_color_space = info_.num_components == 4 ? JCS_CMYK : JCS_EXT_RGB;
         info_.scale_num = 1;
         info_.scale_denom = static_cast<unsigned>(by);
@@ -69,6 +120,8 @@ public:
 
     int width() const { return static_cast<int>(info_.output_width); }
     int height() const { return static_cast<int>(info_.output_height); }
+    bool known() const { return known_; }
+    std::string what() const { return failure_.what; }
     bool four_inks() const { return info_.out_color_space == JCS_CMYK; }
 
 private:
@@ -83,6 +136,7 @@ private:
 
     jpeg_decompress_struct info_{};
     Failure failure_{};
+    bool known_ = true;
     std::string_view data_;
 };
 
@@ -90,13 +144,26 @@ private:
 
 cv::Mat decode_jpeg(const Header& header, int by) {
     Decoder decoder(header.bytes());
-    if (!decoder.start(by) || decoder.width() != (header.width + by - 1) / by ||
+    const auto damaged = [&]() -> ImageError {
+        std::string what = decoder.what();
+        const std::string prefix = "Corrupt JPEG data: ";
+        if (what.rfind(prefix, 0) == 0) what.erase(0, prefix.size());
+        if (what.empty()) what = "other pixels than its header says";
+        return {"", "the JPEG is damaged: " + what, "copy or download the file again"};
+    };
+    if (!decoder.start(by)) {
+        if (decoder.known()) throw damaged();
+        throw ImageError("", "the JPEG is damaged: its header says nothing, or colours are sampled unusually",
+                         "copy or download the file again");
+    }
+    if (decoder.width() != (header.width + by - 1) / by ||
         decoder.height() != (header.height + by - 1) / by) {
-        return {};
+        throw damaged();
     }
     cv::Mat image(decoder.height(), decoder.width(), CV_8UC3);
     std::vector<unsigned char> inks(decoder.four_inks() ? 4 * image.cols : 0);
-    return decoder.rows(image, inks.empty() ? nullptr : inks.data()) ? image : cv::Mat();
+    if (!decoder.rows(image, inks.empty() ? nullptr : inks.data())) throw damaged();
+    return image;
 }
 
 }  // namespace tinysight

@@ -1,9 +1,8 @@
 """From a file or its bytes to pixels: the one way in, for training, evaluation and prediction.
 
-A JPEG is decoded by the fastest decoder at hand, whole or at 1/2, 1/4 or 1/8 size. Reduced decoding leaves out the high
-frequencies of each 8 x 8 block before the inverse transform (libjpeg's `scale_num / scale_denom`), so it costs less and
-gives other pixels than decoding whole and resizing. Whole decoding gives the same pixels with either decoder: both use
-the accurate integer transform and smooth chroma upsampling; the tests compare them bit by bit.
+A JPEG is decoded whole or at 1/2, 1/4 or 1/8 size. Reduced decoding leaves out the high frequencies of each 8 x 8
+block before the inverse transform (libjpeg's `scale_num / scale_denom`), so it costs less and gives other pixels than
+decoding whole and resizing. `jpeg` decodes; whole images have the same pixels as OpenCV's, bit by bit.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,12 +17,9 @@ import numpy as np
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS, Image
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
+from tinysight.transforms.jpeg import decode_jpeg
 
 DENOMINATORS = (8, 4, 2)
-_REDUCED = {by: getattr(cv2, f"IMREAD_REDUCED_COLOR_{by}") for by in DENOMINATORS}
-# Those that every release of libjpeg-turbo decodes alike; the rest is left to OpenCV.
-_COLOURS = {("YCbCr", "444"), ("YCbCr", "422"), ("YCbCr", "420"), ("Gray", "Gray")}
-_simplejpeg: list[Any] = []  # the module, or None where it is not installed; looked for once
 
 if "OPENCV_LOG_LEVEL" not in os.environ:  # a bad image is an exception here, not a line on stderr
     getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # OpenCV 5 moved it; 0 is silent
@@ -56,8 +51,8 @@ def decode(
     Raises:
         ImageError: the file is missing, not a file, empty, of another format, damaged, cut short (a
             JPEG without its end marker, a PNG without its last chunk) or over `max_pixels`. The
-            same files on every OpenCV from 4.8 on, except that damage inside JPEG or WebP data may
-            be decoded to wrong pixels, differently by each release.
+            same files on every OpenCV from 4.8 on. A JPEG is damaged if libjpeg warns of lost
+            data; changed bits that leave other data that can be decoded pass, as in WebP.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         where, data = f"{len(source)} bytes", bytes(source)
@@ -102,9 +97,10 @@ def _pixels(
         if header.format == "JPEG":
             needed = min_size[::-1] if min_size and swapped else min_size
             by = denominator((header.width, header.height), needed) if needed else 1
-            image = decode_jpeg(header.data, header.width, header.height, by)
-        else:
-            image = _by_opencv(header.data, header.width, header.height)
+            return decode_jpeg(header, by)
+        image = _by_opencv(header.data, header.width, header.height)
+    except HeaderError as error:
+        raise ImageError(where, str(error), error.hint) from None
     except cv2.error as e:
         raise ImageError(where, f"OpenCV cannot decode this {header.format}: {e.err}") from e
     if image is None:
@@ -114,9 +110,9 @@ def _pixels(
     return image
 
 
-def _by_opencv(data: bytes, width: int, height: int, flags: int = cv2.IMREAD_COLOR) -> Image | None:
+def _by_opencv(data: bytes, width: int, height: int) -> Image | None:
     """RGB pixels, or None if damaged."""
-    flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.shape != (height, width, 3):
         return None
@@ -135,48 +131,6 @@ def denominator(size: tuple[int, int], min_size: tuple[int, int]) -> int:
         if all(-(-have // by) >= need for have, need in zip(size, min_size, strict=True)):
             return by
     return 1
-
-
-def decode_jpeg(data: bytes, width: int, height: int, by: int = 1) -> Image | None:
-    """RGB pixels (ceil(height / by), ceil(width / by), 3), not yet turned; None if damaged.
-
-    Args:
-        data: a JPEG of 8 bits whose header was read.
-        width: width in the header, pixels.
-        height: height in the header, pixels.
-        by: denominator of the size, 1, 2, 4 or 8.
-
-    Raises:
-        cv2.error: OpenCV cannot decode it.
-    """
-    width, height = -(-width // by), -(-height // by)
-    image = _by_simplejpeg(data, width, height)
-    if image is None:
-        image = _by_opencv(data, width, height, _REDUCED.get(by, cv2.IMREAD_COLOR))
-    return image
-
-
-def _by_simplejpeg(data: bytes, width: int, height: int) -> Image | None:
-    """None where it is not installed, or where OpenCV should decide what becomes of this file.
-
-    It decodes straight to RGB and takes half of OpenCV's time for a whole image.
-    """
-    if not _simplejpeg:
-        try:
-            import simplejpeg
-        except ImportError:
-            simplejpeg = None
-        _simplejpeg.append(simplejpeg)
-    module = _simplejpeg[0]
-    if module is None:
-        return None
-    try:
-        if module.decode_jpeg_header(data)[2:] not in _COLOURS:
-            return None
-        image: Image = module.decode_jpeg(data, min_height=height, min_width=width)
-    except ValueError:  # any warning of libjpeg, too: bytes that are damaged but readable
-        return None
-    return image if image.shape == (height, width, 3) else None
 
 
 _UPRIGHT = {

@@ -31,6 +31,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; Huffman coded
 _RARE_FRAMES = set(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_INTEGERS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}  # whole numbers of EXIF: bytes by type
 
 
 class HeaderError(ValueError):
@@ -42,13 +43,29 @@ class HeaderError(ValueError):
 
 
 class ImageHeader(NamedTuple):
-    """Size as stored (before `orientation`), EXIF orientation 1 to 8, and the bytes to decode."""
+    """What a file says before it is decoded.
+
+    Attributes:
+        format: "JPEG", "PNG", "BMP" or "WebP".
+        width: as stored, before `orientation`; pixels.
+        height: as stored, pixels.
+        orientation: of EXIF, 1 to 8.
+        data: the bytes to decode.
+        channels: number of colour components of a JPEG; 4 are inks.
+        scan: where the first scan of a JPEG begins.
+        bits: of a channel.
+        alpha: whether pixels may be transparent.
+    """
 
     format: str
     width: int
     height: int
     orientation: int
     data: bytes
+    channels: int = 3
+    scan: int = 0
+    bits: int = 8
+    alpha: bool = False
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -79,7 +96,7 @@ def _cut(kind: str, missing: str) -> HeaderError:
 def _jpeg(data: bytes) -> ImageHeader:
     """Walk the segments up to the end marker; without one the image is cut short."""
     size: tuple[int, int] | None = None
-    orientation, at = 1, 2
+    orientation, channels, scan, at = 0, 3, 0, 2
     while found := _MARKER.search(data, at):
         at = found.end()
         code = data[at - 1]
@@ -95,24 +112,27 @@ def _jpeg(data: bytes) -> ImageHeader:
             raise HeaderError("a JPEG of a kind that is not read here", hint)
         if code in _FRAMES and size is None:
             size = _uint(data, at + 5, 2, "big"), _uint(data, at + 3, 2, "big")
-        elif code == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
+            channels = _uint(data, at + 7, 1)
+        elif code == 0xE1 and not orientation and data.startswith(b"Exif\0\0", at + 2):
             orientation = _orientation(data[at + 8 : at + length])
-        elif code == 0xDA and size is not None and data.endswith(b"\xff\xd9"):
-            break  # inside a scan these two bytes are the end marker and nothing else
+        elif code == 0xDA and size is not None:
+            scan = scan or at
+            if data.endswith(b"\xff\xd9"):
+                break  # inside a scan these two bytes are the end marker and nothing else
         at += length
     else:
         raise _cut("JPEG", "the end marker is missing")
     if size is None:
         raise HeaderError("the JPEG holds no image")
-    return ImageHeader("JPEG", *size, orientation, data)
+    return ImageHeader("JPEG", *size, orientation or 1, data, channels, scan)
 
 
 def _png(data: bytes) -> ImageHeader:
     """Check the chunks; keep those that determine pixels, so no animation and no profile."""
     size: tuple[int, int] | None = None
     kept: list[tuple[int, int]] = []
-    view, name, ancillary = memoryview(data), b"", False
-    orientation, at = 1, 8
+    view, name, ancillary, alpha = memoryview(data), b"", False, False
+    orientation, at = 0, 8
     while name != b"IEND":
         length, name = _uint(data, at, 4, "big"), data[at + 4 : at + 8]
         end = at + 12 + length
@@ -128,14 +148,16 @@ def _png(data: bytes) -> ImageHeader:
             ancillary = True
         if name == b"IHDR" and at == 8 and length == 13:
             size = _uint(data, at + 8, 4, "big"), _uint(data, at + 12, 4, "big")
-        elif name == b"eXIf":
+        alpha = alpha or name == b"tRNS"
+        if name == b"eXIf" and not orientation:
             orientation = _orientation(data[at + 8 : end - 4])
         at = end
     if size is None:
         raise HeaderError("the PNG does not begin with its header")
     if ancillary:
         data = b"".join([data[:8], *(view[start:stop] for start, stop in kept)])
-    return ImageHeader("PNG", *size, orientation, data)
+    alpha = alpha or data[25] in (4, 6)  # colour types
+    return ImageHeader("PNG", *size, orientation or 1, data, bits=data[24], alpha=alpha)
 
 
 def _bmp(data: bytes) -> ImageHeader:
@@ -155,11 +177,12 @@ def _bmp(data: bytes) -> ImageHeader:
 def _webp(data: bytes) -> ImageHeader:
     if len(data) < 30 or 8 + _uint(data, 4, 4) > len(data):
         raise _cut("WebP", "there are fewer bytes than the header says")
-    kind, orientation = data[12:16], 1
+    kind, orientation, alpha = data[12:16], 1, False
     if kind == b"VP8X":
         if data[20] & 0x02:
             raise HeaderError("an animated WebP", "save its first frame as JPEG or PNG")
         size = _uint(data, 24, 3) + 1, _uint(data, 27, 3) + 1
+        alpha = bool(data[20] & 0x10)
         for name, body in _riff_chunks(data) if data[20] & 0x08 else ():
             if name == b"EXIF":
                 orientation = _orientation(body.removeprefix(b"Exif\0\0"))
@@ -167,11 +190,12 @@ def _webp(data: bytes) -> ImageHeader:
     elif kind == b"VP8L":
         packed = _uint(data, 21, 4)
         size = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+        alpha = bool(packed >> 28 & 1)
     elif kind == b"VP8 ":
         size = _uint(data, 26, 2) & 0x3FFF, _uint(data, 28, 2) & 0x3FFF
     else:
         raise HeaderError("the WebP holds no image")
-    return ImageHeader("WebP", *size, orientation, data)
+    return ImageHeader("WebP", *size, orientation, data, alpha=alpha)
 
 
 _READERS = (  # first bytes, as a pattern
@@ -191,7 +215,10 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _orientation(tiff: bytes) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 also where the block does not say or is damaged."""
+    """EXIF orientation, 1 (upright) to 8; 1 also where the block does not say, or is damaged.
+
+    Any type of whole number will do, as for Pillow; of several the first.
+    """
     if tiff[:2] not in (b"II", b"MM"):
         return 1
     order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
@@ -201,7 +228,10 @@ def _orientation(tiff: bytes) -> int:
         if entry + 12 > len(tiff):
             break
         if _uint(tiff, entry, 2, order) == 0x0112:
-            value = _uint(tiff, entry + 8, 2, order)
+            size = _INTEGERS.get(_uint(tiff, entry + 2, 2, order), 0)
+            place, count = entry + 8, _uint(tiff, entry + 4, 4, order)
+            place = _uint(tiff, place, 4, order) if size * count > 4 else place
+            value = _uint(tiff, place, size, order)
             return value if 1 <= value <= 8 else 1
     return 1
 

@@ -20,7 +20,7 @@ from tinysight.data.samples import UNLABELLED, has_many
 Severity = Literal["error", "warning"]
 _ERRORS = ("bad line", "missing", "unreadable", "both sides", "label conflict")
 _WARNINGS = ("empty class", "imbalance", "small", "listed twice", "duplicate", "near-duplicate")
-_KINDS = (*_ERRORS, *_WARNINGS, "nothing shown")
+_KINDS = (*_ERRORS, *_WARNINGS, "nothing shown", "hidden", "passed over")
 _IMBALANCE = 100  # times as many images of one class as of another, from which there is a warning
 _NO_LABEL = "(no label)"
 
@@ -149,6 +149,7 @@ def _note_files(items: Items, entries: _Entries, infos: Sequence[ImageInfo], min
         if min(info.width, info.height) < min_size:
             what = f"{info.width} x {info.height} pixels, smaller than {min_size}"
             items["small"].append(entries.item(i, what))
+        items["hidden"] += [entries.item(i, what) for what in info.doubts]
         if info.thumb is not None and np.ptp(info.thumb) < 3:
             items["nothing shown"].append(entries.item(i, "all of one colour"))
 

@@ -15,9 +15,12 @@ from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
 from tinysight.transforms.decode import DENOMINATORS, read_file, turn_upright
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
+from tinysight.transforms.jpeg import decode_jpeg
 
 Progress: TypeAlias = "Callable[[int], None] | None"  # called with the number that is done
 THUMB = 64  # pixels, both sides, whatever the proportions
+_MOST_HIDDEN = 0.5  # share of transparent pixels from which an image is named
+_BITS_USED = 14  # bits of 16, below which an image is nearly black as 8 bits
 _AHEAD = 64  # results that may wait for the ones before them
 
 
@@ -31,6 +34,7 @@ class ImageInfo(NamedTuple):
         height: height of the upright image, pixels.
         digest: BLAKE2 hash of the file, 16 bytes.
         thumb: grey levels, (64, 64) uint8, upright and stretched to a square; None with a problem.
+        doubts: what the decoded pixels do not show, such as that most are transparent.
     """
 
     problem: str = ""
@@ -39,6 +43,7 @@ class ImageInfo(NamedTuple):
     height: int = 0
     digest: bytes = b""
     thumb: np.ndarray | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def inspect(path: Path, side: int = THUMB) -> ImageInfo:
@@ -60,12 +65,14 @@ def inspect(path: Path, side: int = THUMB) -> ImageInfo:
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
         return ImageInfo(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
-    if (grey := _grey(header, side)) is None:
-        return ImageInfo(f"the {header.format} is damaged", digest=digest)
+    try:
+        grey = _grey(header, side)
+    except HeaderError as error:
+        return ImageInfo(str(error), digest=digest)
     grey = turn_upright(grey, header.orientation)
     width, height = (header.width, header.height)[:: -1 if header.orientation >= 5 else 1]
     thumb = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
-    return ImageInfo("", False, width, height, digest, thumb)
+    return ImageInfo("", False, width, height, digest, thumb, tuple(_doubts(header)))
 
 
 def inspect_all(
@@ -90,15 +97,40 @@ def inspect_all(
         cv2.setNumThreads(before)
 
 
-def _grey(header: ImageHeader, side: int) -> np.ndarray | None:
-    """Grey levels as stored, perhaps reduced; None if the pixels are damaged."""
-    shorter = min(header.width, header.height) if header.format == "JPEG" else 0
-    by = next((by for by in DENOMINATORS if shorter >= 2 * side * by), 1)
-    flag = getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{by}") if by > 1 else cv2.IMREAD_GRAYSCALE
+def _grey(header: ImageHeader, side: int) -> np.ndarray:
+    """Grey levels as stored, perhaps reduced; raises `HeaderError` if the pixels are damaged."""
+    if header.format == "JPEG":
+        shorter = min(header.width, header.height)
+        by = next((by for by in DENOMINATORS if shorter >= 2 * side * by), 1)
+        return decode_jpeg(header, by, grey=True)[:, :, 0]
+    grey = _by_opencv(header, cv2.IMREAD_GRAYSCALE)
+    if grey is None or grey.shape != (header.height, header.width):
+        raise HeaderError(f"the {header.format} is damaged")
+    return grey
+
+
+def _doubts(header: ImageHeader) -> list[str]:
+    """What the pixels as they are decoded do not show: what lies under transparency, bits that are not used."""
+    if header.bits <= 8 and not header.alpha:
+        return []
+    image, found = _by_opencv(header, cv2.IMREAD_UNCHANGED), []
+    if image is None:
+        return []
+    if image.ndim == 3 and image.shape[2] == 4:
+        share = float((image[:, :, 3] == 0).mean())
+        if share > _MOST_HIDDEN:
+            found.append(f"{share:.0%} of the pixels are transparent; what lies under them counts")
+        image = image[:, :, :3]
+    if image.dtype == np.uint16 and 0 < (highest := int(image.max())) < 1 << _BITS_USED:
+        used = highest.bit_length()
+        times = f"multiply its values by {1 << 16 - used}"
+        found.append(f"uses {used} of 16 bits, and the high 8 are read: nearly black; {times}")
+    return found
+
+
+def _by_opencv(header: ImageHeader, flags: int) -> np.ndarray | None:
     try:
         data = np.frombuffer(header.data, np.uint8)
-        grey = cv2.imdecode(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        return cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
-    wanted = -(-header.height // by), -(-header.width // by)
-    return grey if grey is not None and grey.shape == wanted else None
