@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support.golden import Case, each_case, not_built
+from support.options import Options
 from tinysight.errors import DataError
 from tinysight.metrics.retrieval import (
     mean_average_precision,
@@ -31,10 +32,11 @@ def test_recorded(case: Case) -> None:
     if case["kind"] == "argsort":
         check_order(arrays)
     elif case["kind"] == "rerank":
-        found = rerank(
-            arrays["query_feat"], arrays["gallery_feat"], k1=case["kwargs"]["k1"],
-            k2=case["kwargs"]["k2"], original_weight=case["kwargs"]["lamb"],
-        )  # fmt: skip
+        options = Options(case["kwargs"], case["name"])
+        options.without_effect("feature_normed")  # how the same distances are computed
+        words = {"k1": "k1", "k2": "k2", "lamb": "original_weight"}
+        found = rerank(arrays["query_feat"], arrays["gallery_feat"], **options.renamed(words))
+        options.check()
         np.testing.assert_allclose(found, arrays["dist"], atol=2e-3)
     elif case["kind"] == "retrieval":
         check_metric(case, arrays)
@@ -49,7 +51,10 @@ def check_order(arrays: dict[str, np.ndarray]) -> None:
 
 
 def measured(name: str, options: dict[str, Any], hits: np.ndarray) -> dict[str, float]:
-    k = options.get("topk", (1, 5))
+    given = Options(options, name)
+    given.without_effect("descending")  # `check_metric` turns the similarities
+    k = given.get("topk", (1, 5))
+    given.check()
     k = (k,) if isinstance(k, int) else tuple(k)
     match name:
         case "Recallk":
@@ -95,7 +100,8 @@ def check_metric(case: Case, arrays: dict[str, np.ndarray]) -> None:
 
 
 def check_evaluation(case: Case, arrays: dict[str, np.ndarray]) -> None:
-    config = case["config_global"]
+    config = Options(case["config_global"], case["id"])
+    config.without_effect("retrieval_feature_from")  # one vector is recorded
     features = [arrays["query_feat"], arrays["gallery_feat"]]
     if config.get("feature_normalize", True):
         features = [f / np.linalg.norm(f, axis=1, keepdims=True) for f in features]
@@ -111,19 +117,26 @@ def check_evaluation(case: Case, arrays: dict[str, np.ndarray]) -> None:
     if "query_camera" in arrays:
         cameras = arrays["query_camera"], arrays["gallery_camera"]
         keep = other_cameras(query, gallery, *cameras)
+    # PaddleClas puts what is not compared at a distance of 1e20 here, at a similarity of 0 otherwise.
+    masked = "left_out" if config.get("re_ranking") else "zero"
+    size = config.get("sim_block_size", 64)
+    size = len(query) if config.get("re_ranking") else size  # which is of all queries at once
+    config.check()
     found, bounds = {}, any(word in case["id"] for word in TIES)
     for (entry,) in (m.items() for m in case["metrics"]):
         name, options = entry
         if bounds:
             wanted = query.reshape(-1, 1) == gallery.ravel()
             low, high = (
-                blocks(name, options, tied(similarity, wanted, s), query, gallery, keep, config)
+                blocks(
+                    name, options, tied(similarity, wanted, s), query, gallery, keep, size, masked
+                )
                 for s in (-1, 1)
             )
             for key in low:
                 assert low[key] - 1e-6 <= case["outputs"][key] <= high[key] + 1e-6
         else:
-            found |= blocks(name, options, similarity, query, gallery, keep, config)
+            found |= blocks(name, options, similarity, query, gallery, keep, size, masked)
     if not bounds:
         limit = 2e-3 if config.get("re_ranking") else 1e-6  # in float16 there
         assert found == pytest.approx(case["outputs"], abs=limit)
@@ -137,15 +150,16 @@ def blocks(
     query: np.ndarray,
     gallery: np.ndarray,
     keep: np.ndarray | None,
-    config: dict[str, Any],
+    size: int,
+    masked: Any,
 ) -> dict[str, float]:
     """Mean of blocks of queries, weighted by their sizes, as PaddleClas' evaluation does it."""
-    size, total = config.get("sim_block_size", 64), len(query)
+    total = len(query)
     result: dict[str, float] = {}
     for start in range(0, total, size):
         part = slice(start, start + size)
         hits = ranked_hits(
-            similarity[part], query[part], gallery, None if keep is None else keep[part], "zero"
+            similarity[part], query[part], gallery, None if keep is None else keep[part], masked
         )
         for key, value in measured(name, options, hits).items():
             result[key] = result.get(key, 0.0) + value * len(hits) / total

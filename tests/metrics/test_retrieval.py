@@ -80,3 +80,18 @@ def test_reranking_trusts_neighbours_in_common() -> None:
     assert np.argsort(plain[0]).tolist() == np.argsort(-(query @ gallery.T)[0]).tolist()
     with pytest.raises(DataError, match="two vectors"):
         rerank(query, gallery[:0])
+
+
+def test_reranking_with_cameras() -> None:
+    """What the same camera saw of a person comes last, however near it is."""
+    angles = np.deg2rad([0, 10, 21, 33, 100, 115, 3])
+    *gallery, query = np.stack([np.cos(angles), np.sin(angles)], 1)
+    people, cameras = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 2, 1, 1, 1, 2])
+    keep = other_cameras([0], people, [1], cameras)
+    assert keep.tolist() == [[False, True, False, True, True, True]]
+    hits = ranked_hits(-rerank([query], gallery, k1=3, k2=2), [0], people, keep)
+    assert hits.tolist() == [[True, False, False, False, False, False]]
+    assert recall_at_k(hits, (1,)) == {"recall1": 1.0}
+    # Lengths are no matter of course: squared distances are those of the vectors as they are.
+    far = rerank([3 * query], 3 * np.array(gallery), k1=3, k2=2)
+    np.testing.assert_allclose(far, rerank([query], gallery, k1=3, k2=2), atol=1e-5)

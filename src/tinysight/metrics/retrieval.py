@@ -141,11 +141,12 @@ def rerank(
     """Distances after k-reciprocal re-ranking, (Q, G) float32; smaller is nearer.
 
     Two vectors are near if they share the neighbours that count them as neighbours in turn.
-    Quadratic in Q + G in memory, for up to ten thousand or so.
+    Quadratic in Q + G in memory, for up to ten thousand or so. `ranked_hits` takes the negative of the result, with
+    `keep` where entries of the same camera do not count.
 
     Args:
-        queries: unit vectors, (Q, D).
-        gallery: unit vectors, (G, D).
+        queries: vectors, (Q, D).
+        gallery: vectors, (G, D).
         k1: neighbours that are looked at.
         k2: neighbours whose sets are averaged; 1 for none.
         original_weight: of the squared Euclidean distance in the result.
@@ -158,7 +159,8 @@ def rerank(
     vectors = np.concatenate([queries, gallery]).astype(np.float32)
     if len(vectors) < 2:
         raise DataError("rerank", "needs two vectors or more")
-    distance = np.maximum(2.0 - 2.0 * vectors @ vectors.T, 0.0)
+    lengths = np.square(vectors).sum(axis=1)
+    distance = np.maximum(lengths[:, None] + lengths - 2.0 * vectors @ vectors.T, 0.0)
     distance = (distance / distance.max(axis=0)).T
     rank = np.argsort(distance, axis=1, kind="stable")
     count, shares = len(vectors), np.zeros_like(distance)
