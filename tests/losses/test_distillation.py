@@ -107,3 +107,28 @@ def test_relative_distances_by_hand() -> None:
     # means 4/3 and 10/3: relative 3/4 3/2 3/4 and 3/10 3/2 6/5; each pair twice among nine
     squares = (0.45**2 + 0 + 0.45**2) / 2
     assert float(rkd_distance()(student, teacher)) == pytest.approx(2 * squares / 9, rel=1e-4)
+
+
+def test_options_of_distances_by_hand() -> None:
+    x, y = torch.tensor([[0.0, 3.0]]), torch.tensor([[0.5, 1.0]])  # differences 1/2 and 2
+    assert float(distance(mode="l2", reduction="sum")(x, y)) == pytest.approx(0.25 + 4)
+    assert distance(reduction="none")(x, y).tolist() == [[0.5, 2.0]]
+    # Up to 1 half of the square, beyond 1 * (d - 1/2); up to 1/2 and 1/2 * (d - 1/4) with delta.
+    found = [float(distance(mode="smooth_l1", delta=d)(x, y)) for d in (1.0, 0.5)]
+    assert found == pytest.approx([(0.125 + 1.5) / 2, (0.125 + 0.875) / 2])
+
+
+def test_relations_of_maps_may_be_pooled_to_one_size() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 2, 4, 4), torch.randn(3, 5, 6, 8)
+    for loss in (rkd_angle, rkd_distance):
+        means = [x.mean((2, 3)) for x in (student, teacher)]
+        assert float(loss(pool=1)(student, teacher)) == pytest.approx(float(loss()(*means)))
+        rows = [F.adaptive_avg_pool2d(x, (2, 1)) for x in (student, teacher)]
+        assert float(loss(pool=(2, 1))(student, teacher)) == pytest.approx(float(loss()(*rows)))
+
+
+def test_the_teachers_best_class_may_stand_for_the_label() -> None:
+    both = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[0.5, 3.0, 1.0]])
+    found = wsl(teacher_target=True)(*both)
+    assert float(found) == pytest.approx(float(wsl()(*both, torch.tensor([1]))))

@@ -107,6 +107,8 @@ def _check_broadcast_labels(
     anyone would want; with a memory it flattens the labels, and `contrastive_xbm` is compared.
     """
     options = {"margin": 0.5, "epsilon": 1e-5, "normalize_feature": True, **case["kwargs"]}
+    ignored = ("embedding_size", "feature_from", "name")  # there is one prediction
+    assert set(case["kwargs"]) <= {"margin", "epsilon", "normalize_feature", *ignored}
     x = torch.from_numpy(arrays["pred", "features"]).requires_grad_()
     labels = torch.from_numpy(arrays["batch", "."]).flatten()
     unit = F.normalize(x) if options["normalize_feature"] else x

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tinysight.losses.embedding import (
@@ -15,6 +16,7 @@ from tinysight.losses.embedding import (
     contrastive,
     contrastive_xbm,
     domain_scatter,
+    dshsd,
     npairs,
     supcon,
     trihard,
@@ -147,3 +149,33 @@ def test_every_loss_of_embeddings_learns(name: str) -> None:
     assert float(after.detach()) < float(before.detach())
     with pytest.raises(ValueError, match="embeddings"):
         loss(x[0], labels)
+
+
+def test_deep_hashing_of_several_labels_by_hand() -> None:
+    x, logits = torch.tensor([[0.0], [1.0], [3.0]]), torch.zeros(3, 2)
+    labels = torch.tensor([[1, 0], [1, 1], [0, 1]])  # the first and the last have none in common
+    # Squared distances 1, 4 together; 2 * 1 - 9 apart, so 0; each pair twice, over 9 and 2.
+    pairs = 2 * (1 + 4 + 0) / 9 / 2
+    loss = dshsd(distance_weight=0.5, several_labels=True)
+    assert float(loss(x, labels, logits)) == pytest.approx(2 * math.log(2) + 0.5 * pairs)
+    # One label a sample: together where it is the same.
+    pairs = (2 * 1 + 2 * 0 + 2 * 0) / 9 / 2
+    found = loss(x, torch.tensor([0, 0, 1]), logits)
+    assert float(found) == pytest.approx(2 * math.log(2) + 0.5 * pairs)
+    plain = dshsd(distance_weight=0.5)(x, torch.tensor([0, 0, 1]), logits)
+    assert float(plain) == pytest.approx(math.log(2) + 0.5 * pairs)
+    with pytest.raises(ValueError, match="labels"):
+        dshsd()(x, labels, logits)
+
+
+def test_reductions_of_angular_triplets() -> None:
+    x = F.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    each = triplet_angular_margin(reduction="none")(x, labels)
+    total = float(triplet_angular_margin(reduction="sum")(x, labels))
+    assert (len(each), total) == (6, pytest.approx(float(each.sum())))
+    assert float(triplet_angular_margin()(x, labels)) == pytest.approx(total / 6)
+    bound = {"absolute_weight": 1.0, "positive_bound": 1.0}
+    absolute = float(triplet_angular_margin(**bound)(x, labels)) - total / 6  # type: ignore[arg-type]
+    found = triplet_angular_margin(**bound, reduction="sum")(x, labels)  # type: ignore[arg-type]
+    assert float(found) == pytest.approx(total + absolute)

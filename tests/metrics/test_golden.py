@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from support.golden import Case, each_case, not_built
+from support.options import Options
 from tinysight.errors import DataError
 from tinysight.metrics.binary import tpr_at_fpr
 from tinysight.metrics.classification import topk
@@ -81,7 +82,10 @@ def check_multilabel(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> 
 
 
 def check_topk(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    k = case["kwargs"]["topk"]
+    options = Options(case["kwargs"], case["name"])
+    options.without_effect("model_key", "feature_key")  # one output is recorded
+    k = options.get("topk", (1, 5))
+    options.check()
     k = (k,) if isinstance(k, int) else tuple(k)
     if "ties" in case["id"]:  # PaddleClas' order is arbitrary there: bounds only
         found = topk(*joined(parts), k)
@@ -96,7 +100,9 @@ def check_topk(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
 def check_tpr(case: Case, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
     logits, labels = joined(parts)
     scores = softmax(logits)
-    max_fpr = case["kwargs"].get("max_fpr", 1e-3)
+    options = Options(case["kwargs"], case["name"])
+    max_fpr = options.get("max_fpr", 1e-3)
+    options.check()
     found = tpr_at_fpr(scores, labels, max_fpr, grid=GRID)
     assert found["tpr"] == pytest.approx(case["avg"], abs=1e-6)
     info = re.fullmatch(r"threshold: (.*), fpr: (.*), tpr: (.*)", case["avg_info"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support.golden import Case, each_case, not_built
+from support.options import Options
 from tinysight.errors import DataError
 from tinysight.metrics.rerank import rerank, reranked
 from tinysight.metrics.retrieval import (
@@ -44,11 +45,13 @@ def check(case: Case) -> None:
     if case["kind"] == "argsort":
         check_order(arrays)
     elif case["kind"] == "rerank":
+        options = Options(case["kwargs"], case["name"])
+        words = {"k1": "k1", "k2": "k2", "lamb": "original_weight"}
         found = rerank(
-            arrays["query_feat"], arrays["gallery_feat"], k1=case["kwargs"]["k1"],
-            k2=case["kwargs"]["k2"], original_weight=case["kwargs"]["lamb"],
-            swapped=not case["kwargs"]["feature_normed"],
+            arrays["query_feat"], arrays["gallery_feat"], **options.renamed(words),
+            swapped=not options["feature_normed"],
         )  # fmt: skip
+        options.check()
         np.testing.assert_allclose(found, arrays["dist"], atol=2e-3)
     elif case["kind"] == "retrieval":
         check_metric(case, arrays)
@@ -63,7 +66,10 @@ def check_order(arrays: dict[str, np.ndarray]) -> None:
 
 
 def measured(name: str, options: dict[str, Any], hits: Ranks) -> dict[str, float]:
-    k = options.get("topk", (1, 5))
+    given = Options(options, name)
+    given.without_effect("descending")  # `check_metric` turns the similarities
+    k = given.get("topk", (1, 5))
+    given.check()
     k = (k,) if isinstance(k, int) else tuple(k)
     match name:
         case "Recallk":
@@ -110,7 +116,8 @@ def check_metric(case: Case, arrays: dict[str, np.ndarray]) -> None:
 
 def check_evaluation(case: Case, arrays: dict[str, np.ndarray]) -> None:
     """The metric itself, with the options that make it count as PaddleClas does."""
-    config = case["config_global"]
+    config = Options(case["config_global"], case["id"])
+    config.without_effect("retrieval_feature_from")  # one vector is recorded
     features = np.concatenate([arrays["query_feat"], arrays["gallery_feat"]])
     if config.get("feature_normalize", True):
         features = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -127,7 +134,8 @@ def check_evaluation(case: Case, arrays: dict[str, np.ndarray]) -> None:
     found: dict[str, float] = {}
     swapped = config.get("re_ranking", False) and not config.get("feature_normalize", True)
     for (entry,) in (m.items() for m in case["metrics"]):
-        name, options = entry
+        name, options = entry[0], Options(entry[1], case["id"])
+        options.without_effect("descending")  # the similarities are turned
         if case["returned"] == "nan":  # a block without a match spoils the whole there
             continue
         if swapped:
@@ -141,10 +149,12 @@ def check_evaluation(case: Case, arrays: dict[str, np.ndarray]) -> None:
             measures=(MEASURES[name],), rerank=config.get("re_ranking", False),
             masked="zero", ranks_from_zero=True, average_blocks=config.get("sim_block_size", 64),
         )  # fmt: skip
+        options.check()
     if case["returned"] == "nan":
         found = retrieval(features, labels, **roles, average_blocks=config["sim_block_size"])
         assert all(map(math.isfinite, found.values()))  # over the queries that have a match
         return
+    config.check()
     limit = 2e-3 if config.get("re_ranking") else 1e-6  # in float16 there
     expected = {name: float(value) for name, value in case["outputs"].items()}
     assert found == pytest.approx(expected, abs=limit)

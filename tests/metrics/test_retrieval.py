@@ -157,3 +157,19 @@ def test_blocks_and_counting_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     whole = rerank(vectors[:40], vectors[40:], k1=5, k2=3)
     monkeypatch.undo()
     np.testing.assert_allclose(rerank(vectors[:40], vectors[40:], k1=5, k2=3), whole, atol=1e-6)
+
+
+def test_reranking_with_cameras() -> None:
+    """What the same camera saw of a person comes last, however near it is."""
+    angles = np.deg2rad([0, 10, 21, 33, 100, 115, 3])
+    *gallery, query = np.stack([np.cos(angles), np.sin(angles)], 1)
+    people, cameras = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 2, 1, 1, 1, 2])
+    keep = other_cameras([0], people, [1], cameras)
+    assert keep.tolist() == [[False, True, False, True, True, True]]
+    far = rerank([query], gallery, k1=3, k2=2)
+    ranks = rank_matches(-far, np.array([0]), people, keep)
+    assert ranks.ranks.tolist() == [1]
+    assert recall_at_k(ranks, (1,)) == {"recall1": 1.0}
+    # Lengths are no matter of course: squared distances are those of the vectors as they are.
+    longer = rerank([3 * query], 3 * np.array(gallery), k1=3, k2=2)
+    np.testing.assert_allclose(longer, far, atol=1e-5)

@@ -21,7 +21,6 @@ from tinysight.errors import ConfigError
 from tinysight.transforms import decode
 
 READ = "cv2.imread(path)[:, :, ::-1]"  # how the deployed predictors decode
-NOT_TRANSFORMS = ("DecodeImage", READ, "ToCHWImage")  # with us: `decode` and `to_batch`
 
 
 def split(op: Any) -> tuple[str, dict[str, Any]]:
@@ -37,7 +36,7 @@ def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
     reader, found = Reader(), list[dict[str, Any]]()
     for op in ops:
         name, arguments = split(op)
-        if name in NOT_TRANSFORMS:
+        if name == READ or name == "DecodeImage" and len(ops) == 1:
             continue
         if name not in tables()["operators"]:
             not_built(name)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from support.golden import not_built
+from support.options import Options
 from tinysight.registry import Registry, distillation_losses, embedding_losses, losses
 
 REGISTRIES: tuple[Registry[Any], ...] = (losses, embedding_losses, distillation_losses)
@@ -23,10 +25,15 @@ class Ours:
 
     def __init__(self, name: str, kwargs: dict[str, Any], batch: Preds) -> None:
         self.modules: list[nn.Module] = []
-        self._call = BUILDERS[name](self, dict(kwargs), batch)
+        self.options = Options(kwargs, name)
+        self.options.without_effect("name")  # of the loss, for the log
+        self._call = BUILDERS[name](self, self.options, batch)
 
     def __call__(self, preds: Preds, batch: Preds) -> Values:
-        return self._call(preds, batch)
+        """The values; fails on an option that was not asked for."""
+        values = self._call(preds, batch)
+        self.options.check()
+        return values
 
     def build(self, name: str, batch: Preds | None = None, **options: Any) -> nn.Module:
         """A module of ours from a checked spec; the label ratios are in the second row of a batch."""
@@ -41,19 +48,33 @@ class Ours:
         return module
 
 
-Builder = Callable[[Ours, dict[str, Any], Preds], Callable[[Preds, Preds], Values]]
+Option = Callable[[Options], dict[str, Any]]
+Builder = Callable[[Ours, Options, Preds], Callable[[Preds, Preds], Values]]
 
 
-def _words(kwargs: dict[str, Any], **words: str) -> dict[str, Any]:
+def _words(kwargs: Options, **words: str) -> dict[str, Any]:
     """The arguments of `kwargs` that are in `words`, under our names."""
-    return {words[k]: v for k, v in kwargs.items() if k in words}
+    return kwargs.renamed(words)
 
 
-def _renamed(**words: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _renamed(**words: str) -> Option:
     return lambda kwargs: _words(kwargs, **words)
 
 
-def _smoothing(kwargs: dict[str, Any]) -> float:
+def _without(build: Builder, *keys: str, only: dict[str, Any] | None = None) -> Builder:
+    """`build`, where some options tell PaddleClas what our loss sees by itself; or have one value that we have."""
+
+    def builder(ours: Ours, kwargs: Options, batch: Preds) -> Any:
+        kwargs.without_effect(*keys)
+        for key, value in (only or {}).items():
+            if kwargs.get(key, value) != value:
+                not_built(f"{key}: {kwargs[key]}")
+        return build(ours, kwargs, batch)
+
+    return builder
+
+
+def _smoothing(kwargs: Options) -> float:
     epsilon = kwargs.get("epsilon") or 0.0
     return epsilon if 0 < epsilon < 1 else 0.0
 
@@ -68,7 +89,7 @@ def _labels(batch: Preds) -> Tensor:
     return label[:, 0] if label.ndim == 3 else label
 
 
-def _cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _cross_entropy(ours: Ours, kwargs: Options, batch: Preds) -> Any:
     """A label as wide as the logits is taken for logits of its own, unless it is smoothed."""
     epsilon = _smoothing(kwargs)
     options = {"label_smoothing": epsilon, "reduction": kwargs.get("reduction", "mean")}
@@ -84,7 +105,7 @@ def _cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
     return call
 
 
-def _multilabel(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _multilabel(ours: Ours, kwargs: Options, batch: Preds) -> Any:
     epsilon = _smoothing(kwargs)
     balance = kwargs.get("weight_ratio", False)
     loss = ours.build(
@@ -99,7 +120,7 @@ def _multilabel(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
     return lambda preds, batch: {"": loss(_only(preds, "logits"), _labels(batch))}
 
 
-def _asymmetric(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _asymmetric(ours: Ours, kwargs: Options, batch: Preds) -> Any:
     options = _words(
         kwargs, gamma_pos="gamma_present", gamma_neg="gamma_absent", clip="clip", eps="eps",
         reduction="reduction",
@@ -109,7 +130,7 @@ def _asymmetric(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
     return lambda preds, batch: {"": loss(_only(preds, "logits"), _labels(batch))}
 
 
-def _soft_target(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _soft_target(ours: Ours, kwargs: Options, batch: Preds) -> Any:
     loss = ours.build("cross_entropy")
     return lambda preds, batch: {"": loss(_only(preds, "logits"), _labels(batch))}
 
@@ -119,8 +140,8 @@ def _embedding(name: str, **words: str) -> Builder:
     return _measured(name, _renamed(**words))
 
 
-def _measured(name: str, option: Callable[[dict[str, Any]], dict[str, Any]]) -> Builder:
-    def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _measured(name: str, option: Option) -> Builder:
+    def build(ours: Ours, kwargs: Options, batch: Preds) -> Any:
         loss = ours.build(name, **option(kwargs))
         path = kwargs.get("feature_from", "features")
         return lambda preds, batch: {"": loss(_only(preds, path), _labels(batch).flatten())}
@@ -137,30 +158,34 @@ _TAM = {
     "xbm_size": "size",
     "xbm_weight": "memory_weight",
     "feat_dim": "features",
+    "reduction": "reduction",
 }
 
 
-def _angular(kwargs: dict[str, Any]) -> dict[str, Any]:
-    weight = kwargs.get("absolute_loss_weight", 1.0) if kwargs.get("add_absolute") else 0.0
+def _angular(kwargs: Options) -> dict[str, Any]:
+    weight = kwargs.get("absolute_loss_weight", 1.0)
+    weight = weight if kwargs.get("add_absolute") else 0.0
     return {**_words(kwargs, **_TAM), "absolute_weight": weight, "count_satisfied": True}
 
 
-def _triplet(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _triplet(kwargs: Options) -> dict[str, Any]:
     return {
         "margin": kwargs.get("margin", 1.0),
         "normalize": kwargs.get("normalize_feature", False),
     }
 
 
-def _dshsd(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    loss = ours.build("dshsd", **_words(kwargs, alpha="distance_weight"))
+def _dshsd(ours: Ours, kwargs: Options, batch: Preds) -> Any:
+    loss = ours.build(
+        "dshsd", **_words(kwargs, alpha="distance_weight", multi_label="several_labels")
+    )
     return lambda preds, batch: {
         "": loss(preds["features"], _labels(batch).flatten(), preds["logits"])
     }
 
 
 def _domain(name: str) -> Builder:
-    def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+    def build(ours: Ours, kwargs: Options, batch: Preds) -> Any:
         loss = ours.build(name, **_words(kwargs, normalize_feature="normalize"))
         path = kwargs.get("feature_from", "features")
 
@@ -173,7 +198,7 @@ def _domain(name: str) -> Builder:
     return build
 
 
-def _domain_cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _domain_cross_entropy(ours: Ours, kwargs: Options, batch: Preds) -> Any:
     def call(preds: Preds, batch: Preds) -> Values:
         logits = _only(preds, "logits")
         classes = logits.shape[1]
@@ -185,35 +210,38 @@ def _domain_cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> A
     return call
 
 
-def _bare(name: str, option: Callable[[dict[str, Any]], dict[str, Any]]) -> Builder:
+def _bare(name: str, option: Option) -> Builder:
     """A loss of two tensors, the second of which is recorded as the label."""
 
-    def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+    def build(ours: Ours, kwargs: Options, batch: Preds) -> Any:
         loss = ours.build(name, **option(kwargs))
         return lambda preds, batch: {"": loss(_only(preds, "logits"), batch["."])}
 
     return build
 
 
-def _dml(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _dml(kwargs: Options) -> dict[str, Any]:
     options = _words(
-        kwargs, act="activation", sum_across_class_dim="sum_classes", weight_ratio="balance"
+        kwargs,
+        act="activation",
+        sum_across_class_dim="sum_classes",
+        weight_ratio="balance",
+        eps="eps",
     )
     if "activation" in options:
         options["activation"] = options["activation"] or "none"
     return options
 
 
-def _distance(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {**_words(kwargs, mode="mode"), "activation": kwargs.get("act") or "none"}
+def _distance(kwargs: Options) -> dict[str, Any]:
+    options = _words(kwargs, mode="mode", reduction="reduction", delta="delta")
+    return {"mode": "l2", **options, "activation": kwargs.get("act") or "none"}
 
 
-def _pairs(
-    name: str, option: Callable[[dict[str, Any]], dict[str, Any]], labels: bool = False
-) -> Builder:
+def _pairs(name: str, option: Option, labels: bool = False) -> Builder:
     """A loss of each pair of networks."""
 
-    def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+    def build(ours: Ours, kwargs: Options, batch: Preds) -> Any:
         loss, key = ours.build(name, batch, **option(kwargs)), kwargs.get("key")
 
         def call(preds: Preds, batch: Preds) -> Values:
@@ -230,8 +258,9 @@ def _pairs(
     return build
 
 
-def _taught_cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    loss, key = ours.build("cross_entropy", softmax_targets=True), kwargs.get("key")
+def _taught_cross_entropy(ours: Ours, kwargs: Options, batch: Preds) -> Any:
+    epsilon, key = _smoothing(kwargs), kwargs.get("key")
+    loss = ours.build("cross_entropy", label_smoothing=epsilon, softmax_targets=not epsilon)
 
     def call(preds: Preds, batch: Preds) -> Values:
         pairs = kwargs["model_name_pairs"]
@@ -244,7 +273,7 @@ def _taught_cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> A
 def _each_network(inner: Builder) -> Builder:
     """A loss of logits and labels, for each network by itself."""
 
-    def build(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+    def build(ours: Ours, kwargs: Options, batch: Preds) -> Any:
         loss, key = inner(ours, kwargs, batch), kwargs.get("key")
 
         def call(preds: Preds, batch: Preds) -> Values:
@@ -256,9 +285,10 @@ def _each_network(inner: Builder) -> Builder:
     return build
 
 
-def _relations(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    angle = ours.build("rkd_angle")
-    distance = ours.build("rkd_distance", mean_of_all=True)
+def _relations(ours: Ours, kwargs: Options, batch: Preds) -> Any:
+    pool = _words(kwargs, target_size="pool")
+    angle = ours.build("rkd_angle", **pool)
+    distance = ours.build("rkd_distance", mean_of_all=True, **pool)
 
     def call(preds: Preds, batch: Preds) -> Values:
         values = {}
@@ -272,12 +302,13 @@ def _relations(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
     return call
 
 
-def _combined(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
+def _combined(ours: Ours, kwargs: Options, batch: Preds) -> Any:
     """The weight of a single entry is ignored; of two of one name the second counts."""
     parts = []
     for entry in kwargs["config_list"]:
         ((name, options),) = entry.items()
-        inner = Ours(name, options, batch)
+        own = {key: value for key, value in options.items() if key != "weight"}
+        inner = Ours(name, own, batch)
         ours.modules.append(nn.ModuleList(inner.modules))
         parts.append((name, options["weight"], inner))
 
@@ -294,8 +325,10 @@ def _combined(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
 _TAUGHT = {"temperature": "temperature", "use_target_as_gt": "teacher_target"}
 _DKD = _renamed(**_TAUGHT, alpha="target_weight", beta="rest_weight")
 _SKD = _renamed(**_TAUGHT, multiplier="multiplier", alpha="alpha")
+_WSL = _renamed(**_TAUGHT)
 _TEMPERATURE = _renamed(temperature="temperature")
 _XBM = {"embedding_size": "features", "epsilon": "identical"}
+_LAYOUT = ("batch_size", "samples_each_class")  # of a batch, which our losses read off the labels
 _MINED = {"margin": "margin", "normalize_feature": "normalize"}
 BUILDERS: dict[str, Builder] = {
     "CELoss": _cross_entropy,
@@ -303,7 +336,7 @@ BUILDERS: dict[str, Builder] = {
     "CenterLoss": _embedding("center", num_classes="num_classes", feat_dim="features"),
     "CombinedLoss": _combined,
     "ContrastiveLoss_XBM": _embedding("contrastive_xbm", **{**_TAM, **_XBM}),
-    "DCHLoss": _embedding("dch", gamma="gamma", _lambda="code_weight"),
+    "DCHLoss": _without(_embedding("dch", gamma="gamma", _lambda="code_weight"), "n_class"),
     "DMLLoss": _bare("dml", _dml),
     "DSHSDLoss": _dshsd,
     "DistanceLoss": _bare("distance", _distance),
@@ -311,29 +344,32 @@ BUILDERS: dict[str, Builder] = {
     "DistillationDISTLoss": _pairs("dist", _renamed(beta="inter_weight", gamma="intra_weight")),
     "DistillationDKDLoss": _pairs("dkd", _DKD, labels=True),
     "DistillationDMLLoss": _pairs("dml", _dml, labels=True),
-    "DistillationDistanceLoss": _pairs("distance", lambda k: {"mode": "l2", **_distance(k)}),
+    "DistillationDistanceLoss": _pairs("distance", _distance),
     "DistillationGTCELoss": _each_network(_cross_entropy),
     "DistillationKLDivLoss": _pairs("kl_div", _TEMPERATURE),
     "DistillationMultiLabelLoss": _each_network(_multilabel),
     "DistillationRKDLoss": _relations,
     "DistillationSKDLoss": _pairs("skd", _SKD, labels=True),
-    "DistillationWSLLoss": _pairs("wsl", _TEMPERATURE, labels=True),
-    "EmlLoss": _embedding("eml", thresh="threshold", beta="beta"),
+    "DistillationWSLLoss": _pairs("wsl", _WSL, labels=True),
+    "EmlLoss": _without(_embedding("eml"), *_LAYOUT),
     "InterDomainShuffleLoss": _domain("domain_shuffle"),
     "IntraDomainScatterLoss": _domain("domain_scatter"),
     "KLDivLoss": _bare("kl_div", _TEMPERATURE),
-    "LCDSHLoss": _embedding("lcdsh", _lambda="sign_weight"),
-    "MSMLoss": _embedding("msm", **_MINED),
+    "LCDSHLoss": _without(_embedding("lcdsh", _lambda="sign_weight"), "n_class"),
+    "MSMLoss": _without(_embedding("msm", **_MINED), *_LAYOUT),
     "MultiLabelAsymmetricLoss": _asymmetric,
     "MultiLabelLoss": _multilabel,
     "NpairsLoss": _embedding("npairs", reg_lambda="l2_weight"),
     "PairwiseCosface": _embedding("pairwise_cosface", margin="margin", gamma="gamma"),
     "SoftTargetCrossEntropy": _soft_target,
-    "SupConLoss": _embedding(
-        "supcon", temperature="temperature", base_temperature="base_temperature",
-        normalize_feature="normalize",
+    "SupConLoss": _without(
+        _embedding(
+            "supcon", temperature="temperature", base_temperature="base_temperature",
+            normalize_feature="normalize",
+        ),
+        "views", only={"contrast_mode": "all"},
     ),
-    "TriHardLoss": _embedding("trihard", **_MINED),
+    "TriHardLoss": _without(_embedding("trihard", **_MINED), *_LAYOUT),
     "TripletAngularMarginLoss": _measured("triplet_angular_margin", _angular),
     "TripletAngularMarginLoss_XBM": _measured("triplet_angular_margin_xbm", _angular),
     "TripletLoss": _measured("triplet", _triplet),

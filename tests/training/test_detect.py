@@ -23,7 +23,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "form, loss", [("picodet", "simota"), ("picodet_v2", "task_aligned"), ("picodet", "task_aligned")]
+    "form, loss",
+    [("picodet", "simota"), ("picodet_v2", "task_aligned"), ("picodet", "task_aligned")],
 )
 def test_a_run_trains_and_is_evaluated(form: str, loss: str, scenes: Path, tmp_path: Path) -> None:
     recipe = detection_recipe(scenes, tmp_path / "r.yaml", form, loss)

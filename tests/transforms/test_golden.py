@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from support.golden import Case, each_case, not_built
+from support.options import Options
 from support.preprocess import (
     DRAWS,
     READ,
@@ -54,8 +55,13 @@ def apply(case: Case) -> tuple[np.ndarray, int | None]:
     if first == "ToCHWImage":
         return to_batch([photo(case)])[0], None
     if first in ("DecodeImage", READ) and len(names) == 1:
+        options = Options(arguments, first)
+        options.without_effect("to_np", "backend")  # how pixels are handed over; `reads_as_pillow`
         image = photo(case, upright=not reads_as_pillow(case))
-        return (image if arguments.get("to_rgb", True) else image[:, :, ::-1]), None
+        image = image if options.get("to_rgb", True) else image[:, :, ::-1]
+        image = image.transpose(2, 0, 1) if options.get("channel_first", False) else image
+        options.check()
+        return image, None
     compose = Compose.from_specs(specs(case["ops"]))
     image = photo(case)
     chw = case["input"].endswith("(CHW)")

@@ -7,6 +7,7 @@ teacher, and with the labels (N,) where it takes them; it gives ().
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
@@ -21,7 +22,8 @@ from tinysight.registry import distillation_losses
 Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
 Positive: TypeAlias = Annotated[float, Gt(0)]
 Weight: TypeAlias = Annotated[float, Ge(0)]
-Pool: TypeAlias = Annotated[int, Ge(1)] | None
+Side: TypeAlias = Annotated[int, Ge(1)]
+Pool: TypeAlias = Side | tuple[Side, Side] | None
 
 _EPS = 1e-12
 
@@ -38,6 +40,7 @@ def dml(
     activation: Activation = "softmax",
     sum_classes: bool = False,
     balance: bool = False,
+    eps: Positive = _EPS,
     label_ratio: Ratio = None,
 ) -> FunctionLoss:
     """Deep mutual learning, arXiv:1706.00384: the mean divergence of two outputs in both directions, times K.
@@ -46,6 +49,7 @@ def dml(
         activation: of the logits. PaddleClas takes softmax for several labels too.
         sum_classes: the sum over classes, averaged over samples, instead of the mean of all.
         balance: factors by how rare a label is, see `multilabel`; needs labels (N, K).
+        eps: added to both probabilities under the logarithm.
         label_ratio: share of training images with each label, (K,); for `balance`.
 
     Source: PaddleClas' `DMLLoss`, which multiplies by K as well: the mean is K times the usual one
@@ -59,7 +63,7 @@ def dml(
         weights: Tensor | None = None,
     ) -> Tensor:
         p, q = (activated(x, activation) for x in (student, teacher))
-        value = (p - q) * ((p + _EPS) / (q + _EPS)).log() * (p.shape[-1] / 2.0)
+        value = (p - q) * ((p + eps) / (q + eps)).log() * (p.shape[-1] / 2.0)
         if weights is not None:
             if targets is None:
                 raise ValueError("balance needs the labels")
@@ -72,20 +76,29 @@ def dml(
 
 @distillation_losses.register("distance")
 def distance(
-    mode: Literal["l1", "l2", "smooth_l1"] = "l1", activation: Activation = "none"
+    mode: Literal["l1", "l2", "smooth_l1"] = "l1",
+    activation: Activation = "none",
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    delta: Positive = 1.0,
 ) -> FunctionLoss:
-    """Mean difference of two outputs of one shape: absolute, squared, or squared up to 1 and absolute beyond.
+    """Difference of two outputs of one shape: absolute, squared, or squared up to `delta` and absolute beyond.
 
     Args:
         mode: which.
         activation: of both before they are compared.
+        reduction: "mean" or "sum" of all values, or "none": their shape.
+        delta: where smooth_l1 turns from d^2 / 2 to delta * (d - delta / 2).
+
+    Source: PaddlePaddle's L1Loss, MSELoss and SmoothL1Loss, to which PaddleClas' `DistanceLoss` hands its options.
     """
-    kinds = {"l1": F.l1_loss, "l2": F.mse_loss, "smooth_l1": F.smooth_l1_loss}
+    kinds: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}
+    measured = kinds.get(mode, partial(F.huber_loss, delta=delta))
 
     def measure(student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:
             raise ValueError(f"shapes {tuple(student.shape)} and {tuple(teacher.shape)} differ")
-        return kinds[mode](activated(student, activation), activated(teacher, activation))
+        both = activated(student, activation), activated(teacher, activation)
+        return measured(*both, reduction=reduction)
 
     return FunctionLoss(measure)
 
@@ -157,16 +170,19 @@ def dkd(
 
 
 @distillation_losses.register("wsl")
-def wsl(temperature: Positive = 2.0) -> FunctionLoss:
+def wsl(temperature: Positive = 2.0, teacher_target: bool = False) -> FunctionLoss:
     """Weighted soft labels, arXiv:2102.00650: softened cross-entropy, less where the student is ahead.
 
-    The weight is 1 - e^-r, r being the student's cross-entropy over the teacher's. Takes labels.
+    The weight is 1 - e^-r, r being the student's cross-entropy over the teacher's. Takes labels unless
+    `teacher_target`.
 
     Args:
         temperature: of both networks.
+        teacher_target: the teacher's best class stands for the label.
     """
 
-    def measure(student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
+    def measure(student: Tensor, teacher: Tensor, targets: Tensor | None = None) -> Tensor:
+        targets = _targets("wsl", teacher, targets, teacher_target)
         with torch.no_grad():
             both = (student, teacher)
             ahead, behind = (F.cross_entropy(x, targets, reduction="none") for x in both)
@@ -241,12 +257,12 @@ def _uncorrelated(x: Tensor, y: Tensor) -> Tensor:
 
 
 # Relational distillation, arXiv:1904.05068: distances and angles among the samples of a batch. The
-# widths of the two networks' embeddings may differ.
+# widths of the two networks' embeddings may differ, and with `pool` the sides of their feature maps.
 
 
-def pooled(x: Tensor, side: int | None) -> Tensor:
-    """(N, C, h, w), averaged to (N, C, side, side) if a side is given, or (N, D) -> (N, D)."""
-    return (x if side is None or x.ndim < 4 else F.adaptive_avg_pool2d(x, side)).flatten(1)
+def pooled(x: Tensor, pool: Pool) -> Tensor:
+    """(N, C, h, w), averaged to a side or (height, width) if one is given, or (N, D) -> (N, D)."""
+    return (x if pool is None or x.ndim < 4 else F.adaptive_avg_pool2d(x, pool)).flatten(1)
 
 
 @distillation_losses.register("rkd_distance")
@@ -254,9 +270,9 @@ def rkd_distance(mean_of_all: bool = False, pool: Pool = None) -> FunctionLoss:
     """Distances between samples, in units of their mean, as the teacher has them.
 
     Args:
-        pool: side that feature maps are averaged to first.
         mean_of_all: the unit is the mean with each sample's distance to itself in it, as in
             PaddleClas, where it depends on the batch size.
+        pool: side or (height, width) that feature maps (N, C, H, W) are averaged to first; None takes them whole.
     """
 
     def relative(x: Tensor) -> Tensor:
@@ -275,7 +291,7 @@ def rkd_angle(pool: Pool = None) -> FunctionLoss:
     """Cosines of the angles that any two samples make as seen from a third, as the teacher has them.
 
     Args:
-        pool: side that feature maps are averaged to first.
+        pool: see `rkd_distance`.
     """
 
     def angles(x: Tensor) -> Tensor:

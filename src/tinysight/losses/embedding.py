@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ Count: TypeAlias = Annotated[int, Ge(1)]
 Weight: TypeAlias = Annotated[float, Ge(0)]
 Positive: TypeAlias = Annotated[float, Gt(0)]
 Measure: TypeAlias = Callable[..., Tensor]
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 _TINY = 1e-12  # below it a squared distance has no root that can be differentiated
 
@@ -33,8 +34,8 @@ class Pairs(NamedTuple):
     Attributes:
         x: anchors, (N, D).
         y: candidates, (M, D): the anchors again, or what a memory holds.
-        labels: of the anchors, (N,).
-        others: labels of the candidates, (M,).
+        labels: of the anchors, (N,); or (N, K) of 0 and 1.
+        others: labels of the candidates, likewise.
     """
 
     x: Tensor
@@ -44,7 +45,9 @@ class Pairs(NamedTuple):
 
     @property
     def positive(self) -> Tensor:
-        """True where anchor and candidate have one label, (N, M) bool."""
+        """True where anchor and candidate have a label in common, (N, M) bool."""
+        if self.labels.ndim == 2:
+            return (self.labels > 0).float() @ (self.others > 0).float().T > 0
         return self.labels[:, None] == self.others
 
     @property
@@ -157,13 +160,16 @@ class PairLoss(nn.Module):
         measure: from `Pairs`, and what else the loss is called with, to ().
         normalize: True makes the embeddings of length 1.
         memory: of earlier batches; None without.
+        several: labels may be (N, K) of 0 and 1.
     """
 
     def __init__(
-        self, measure: Measure, normalize: bool = True, memory: Memory | None = None
-    ) -> None:
+        self, measure: Measure, normalize: bool = True, memory: Memory | None = None,
+        several: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.measure, self.normalize, self.memory = measure, normalize, memory
+        self.several = several
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -176,7 +182,7 @@ class PairLoss(nn.Module):
         Raises:
             ValueError: another shape, or a batch that the loss cannot be computed of.
         """
-        check_batch(embeddings, labels)
+        check_batch(embeddings, labels[:, 0] if self.several and labels.ndim == 2 else labels)
         x, memory = embeddings.float(), self.memory
         x = F.normalize(x) if self.normalize else x
         value = self.measure(Pairs(x, x, labels, labels), *more)
@@ -287,8 +293,9 @@ def eml(beta: Positive = 1e5, threshold: Positive = 20.0, normalize: bool = Fals
 
 
 def _angular(
-    margin: float, absolute_weight: float, bounds: tuple[float, float], counts: bool
-) -> Measure:
+    margin: float, absolute_weight: float, bounds: tuple[float, float], counts: bool,
+    reduction: str = "mean",
+) -> Measure:  # fmt: skip
     positive_bound, negative_bound = bounds
 
     def measure(pairs: Pairs) -> Tensor:
@@ -297,13 +304,16 @@ def _angular(
         if not bool(both.any()):
             return pairs.x.sum() * 0.0
         ap, an = smallest(cosine, positive)[both], largest(cosine, ~positive)[both]
-        value = (an - ap + margin).clamp(min=0.0).mean()
+        hinge = (an - ap + margin).clamp(min=0.0)
+        if reduction == "none" and not absolute_weight:
+            return hinge
+        value = hinge.sum() if reduction == "sum" else hinge.mean() * (len(ap) / len(cosine))
         if absolute_weight:
             over = an - negative_bound
             far = torch.where(over > 0, over, torch.full_like(over, float(counts)))
             near = (positive_bound - ap).clamp(min=0.0)
-            value = value + absolute_weight * (near.mean() + far.mean())
-        return value * (len(ap) / len(cosine))
+            value = value + absolute_weight * (near + far).sum() / len(cosine)
+        return value
 
     return measure
 
@@ -316,6 +326,7 @@ def triplet_angular_margin(
     positive_bound: float = 0.9,
     negative_bound: float = 0.5,
     count_satisfied: bool = False,
+    reduction: Reduction = "mean",
 ) -> PairLoss:
     """Triplets of cosines with a margin, and bounds that hold by themselves.
 
@@ -329,11 +340,14 @@ def triplet_angular_margin(
         negative_bound: what the most similar negative should not exceed.
         count_satisfied: a negative within its bound adds 1 to the absolute term, as in
             PaddleClas by mistake; the gradient is the same.
+        reduction: the "mean" over anchors or the "sum"; "none" gives each anchor's value, where there is no
+            absolute term. The absolute term is always a mean.
 
     Source: PaddleClas' `TripletAngularMarginLoss` of PP-ShiTuV2.
     """
     bounds = (positive_bound, negative_bound)
-    return PairLoss(_angular(margin, absolute_weight, bounds, count_satisfied), normalize)
+    measure = _angular(margin, absolute_weight, bounds, count_satisfied, reduction)
+    return PairLoss(measure, normalize)
 
 
 @embedding_losses.register("triplet_angular_margin_xbm")
@@ -348,6 +362,7 @@ def triplet_angular_margin_xbm(
     positive_bound: float = 0.9,
     negative_bound: float = 0.5,
     count_satisfied: bool = False,
+    reduction: Reduction = "mean",
 ) -> PairLoss:
     """`triplet_angular_margin` in the batch, plus the same between the batch and the memory.
 
@@ -362,9 +377,11 @@ def triplet_angular_margin_xbm(
         positive_bound: what the least similar positive should exceed.
         negative_bound: what the most similar negative should not exceed.
         count_satisfied: a negative within its bound adds 1 to the absolute term.
+        reduction: of the relative term.
     """
     bounds, memory = (positive_bound, negative_bound), Memory(size, features, start, memory_weight)
-    return PairLoss(_angular(margin, absolute_weight, bounds, count_satisfied), normalize, memory)
+    measure = _angular(margin, absolute_weight, bounds, count_satisfied, reduction)
+    return PairLoss(measure, normalize, memory)
 
 
 # All pairs: attract those of one label, repel the others.
@@ -553,24 +570,30 @@ def domain_shuffle(normalize: bool = True) -> PairLoss:
 
 
 @embedding_losses.register("dshsd")
-def dshsd(distance_weight: Weight = 0.05) -> PairLoss:
-    """Deep saliency hashing: squared distances, up to a margin of twice the width.
+def dshsd(distance_weight: Weight = 0.05, several_labels: bool = False) -> PairLoss:
+    """Deep supervised hashing of a stable distribution: squared distances, up to a margin of twice the width.
 
-    Called with embeddings, labels and logits (N, K): their cross-entropy is the other part.
+    Called with embeddings, labels and logits (N, K): their classification is the other part.
 
     Args:
         distance_weight: weight of the distances.
+        several_labels: classify by independent labels, the sum of whose cross-entropies is averaged over samples;
+            the labels may then be rows (N, K) of 0 and 1, and samples that share one belong together.
 
-    Source: PaddleClas' `DSHSDLoss`, for single labels.
+    Source: PaddleClas' `DSHSDLoss` (`multi_label`).
     """
 
     def measure(pairs: Pairs, logits: Tensor) -> Tensor:
         distance = pairs.squared
         apart = (2.0 * pairs.x.shape[1] - distance).clamp(min=0.0)
         value = torch.where(pairs.positive, distance, apart).mean() / 2.0
-        return F.cross_entropy(logits, pairs.labels) + distance_weight * value
+        if not several_labels:
+            return F.cross_entropy(logits, pairs.labels) + distance_weight * value
+        rows = pairs.labels if pairs.labels.ndim == 2 else F.one_hot(pairs.labels, logits.shape[1])
+        each = F.binary_cross_entropy_with_logits(logits, rows.to(logits), reduction="none")
+        return each.sum(1).mean() + distance_weight * value
 
-    return PairLoss(measure, normalize=False)
+    return PairLoss(measure, normalize=False, several=several_labels)
 
 
 @embedding_losses.register("lcdsh")
