@@ -80,6 +80,7 @@ def test_an_edited_file_replaces_what_it_registered(tmp_path: Path) -> None:
         ("\nimport no_such_thing", r"broken\.py:2: ModuleNotFoundError: No module named 'no_such_thing'"),
         (TRANSFORM.format(name="resize"), r"broken\.py:7: ValueError: transform 'resize' is registered twice"),
         ("from tinysight.errors import DataError\nraise DataError('here', 'is wrong')", "here: is wrong"),
+        ("import sys\nsys.exit(3)", r"broken\.py:2: SystemExit: 3"),
     ],
 )  # fmt: skip
 def test_an_error_in_a_file_is_one_message(text: str, message: str, tmp_path: Path) -> None:
@@ -94,8 +95,20 @@ def test_there_is_no_such_file(tmp_path: Path) -> None:
         load_plugin(tmp_path / "none.py")
 
 
+def test_what_is_no_python_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.py").mkdir()
+    for name in ("folder.py", "plain", "invert.txt"):
+        if not (tmp_path / name).is_dir():
+            write(tmp_path / name, TRANSFORM.format(name="invert_e"))
+        with pytest.raises(ConfigError, match=rf"{name}: is no Python file; name one, FILE\.py"):
+            load_plugin(tmp_path / name)
+
+
 def test_a_spawned_process_finds_them(tmp_path: Path) -> None:
-    load_plugin(plugin(tmp_path, "invert_c"))
+    folder = tmp_path / "a:b c"
+    folder.mkdir()
+    load_plugin(plugin(folder, "invert_c"))
+    load_plugin(plugin(tmp_path, "invert_f"))
     steps = Compose.from_specs([{"name": "invert_c"}])
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply(steps, (np.zeros((1, 1, 3), np.uint8),))
