@@ -13,9 +13,13 @@ import pytest
 from support.commands import Completed, process
 from support.tiny import make_images, write_recipe
 from tinysight import plugins, registry
+from tinysight.config.load import check_tree
 from tinysight.errors import ConfigError
 from tinysight.files import read_yaml, sha256, to_yaml
 from tinysight.plugins import load_plugin
+from tinysight.tasks.base import task_of_target
+from tinysight.tasks.classification import ClassificationTask
+from tinysight.tasks.embedding import Embedding, EmbeddingTask
 from tinysight.transforms import Compose
 
 TRANSFORM = """
@@ -102,6 +106,28 @@ def test_what_is_no_python_file(tmp_path: Path) -> None:
             write(tmp_path / name, TRANSFORM.format(name="invert_e"))
         with pytest.raises(ConfigError, match=rf"{name}: is no Python file; name one, FILE\.py"):
             load_plugin(tmp_path / name)
+
+
+def test_records_that_are_none_are_problems_of_the_recipe(tmp_path: Path) -> None:
+    entries = [{"name": 3, "sha256": "a"}, {"name": "a.py", "sha256": "b", "file": 5}, None]
+    for entry in entries:
+        recipe, problems = check_tree({"plugins": [entry]})
+        assert recipe is None
+        assert any(p.where.startswith("plugins.0") for p in problems), problems
+
+
+def test_a_postprocess_that_extends_one_chooses_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identities are read by two tasks; a post-processor of vectors means that of vectors."""
+    for name in ("_entries", "_names"):
+        known = dict(getattr(registry.postprocesses, name))
+        monkeypatch.setattr(registry.postprocesses, name, known)
+
+    @registry.postprocesses.register("shorter")
+    class Shorter(Embedding):
+        """A part of the vector."""
+
+    assert isinstance(task_of_target("identity", "shorter"), EmbeddingTask)
+    assert isinstance(task_of_target("identity", "topk"), ClassificationTask)
 
 
 def test_a_spawned_process_finds_them(tmp_path: Path) -> None:

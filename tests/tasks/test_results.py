@@ -215,6 +215,8 @@ def test_numbers_of_numpy_anywhere_in_a_result_of_a_users_own() -> None:
     ):
         assert json.loads(json.dumps(Halves("a", value).to_json()))["halves"] == plain
     assert Halves("a", half).difference(Halves("a", np.float32(0.25))) == (False, 0.25, 0.25, None)
+    assert Halves("a", (half, 1.0)).difference(Halves("a", [0.5, 0.5])) == (False, 0.5, 0.25, None)
+    assert Halves("a", ()).difference(Halves("a", ("x",))).flip
 
 
 def test_a_result_of_a_users_own_needs_its_fields_only() -> None:

@@ -65,7 +65,7 @@ def check_tree(tree: Tree, where: str = "the recipe") -> tuple[Recipe | None, li
         ConfigError: a plugin is missing or has changed.
     """
     for record in tree.get("plugins") or ():
-        if isinstance(record, dict) and {"name", "sha256"} <= record.keys():
+        if validate(PluginRecord, record)[0]:  # else the recipe's own check tells
             plugins.require(record, where)
     return validate(Recipe, tree)
 

@@ -421,9 +421,10 @@ def _plain(value: Any) -> Any:
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, float) or (
-        isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f"
-    )
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(item, float | np.floating) for item in value)
+    kinds = np.ndarray | np.generic
+    return isinstance(value, float) or (isinstance(value, kinds) and value.dtype.kind == "f")
 
 
 def _safe(text: str, prefix: str) -> str:
