@@ -13,7 +13,7 @@ import pytest
 from support.commands import Completed, process
 from support.tiny import make_images, write_recipe
 from tinysight import plugins, registry
-from tinysight.config.load import check_tree
+from tinysight.config.load import check_tree, load_recipe
 from tinysight.errors import ConfigError
 from tinysight.files import read_yaml, sha256, to_yaml
 from tinysight.plugins import load_plugin
@@ -106,6 +106,16 @@ def test_what_is_no_python_file(tmp_path: Path) -> None:
             write(tmp_path / name, TRANSFORM.format(name="invert_e"))
         with pytest.raises(ConfigError, match=rf"{name}: is no Python file; name one, FILE\.py"):
             load_plugin(tmp_path / name)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for i, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "same.py", TRANSFORM.format(name=f"invert_g{i}"))
+    tree = read_yaml(write_recipe(make_images(tmp_path / "images")))
+    tree["plugins"] = ["one/same.py", "two/same.py"]
+    with pytest.raises(ConfigError, match=r"plugins: 2 are called same\.py; rename one of them"):
+        load_recipe(write(tmp_path / "r.yaml", to_yaml(tree)))
 
 
 def test_records_that_are_none_are_problems_of_the_recipe(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def load_installed() -> None:
                 origin = getattr(sys.modules[entry.module], "__file__", None)
                 digest = sha256(Path(origin).read_bytes()) if origin else ""
                 _loaded[source] = Plugin(source, digest, None)
-            except Exception as error:  # noqa: BLE001 - somebody else's code
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code
                 logger.warning("%s: %s: %s: %s", source, entry.value, type(error).__name__, error)
 
 
