@@ -13,9 +13,13 @@ import pytest
 from support.commands import Completed, process
 from support.tiny import make_images, write_recipe
 from tinysight import plugins, registry
+from tinysight.config.load import check_tree, load_recipe
 from tinysight.errors import ConfigError
 from tinysight.files import read_yaml, sha256, to_yaml
 from tinysight.plugins import load_plugin
+from tinysight.tasks.base import task_of_target
+from tinysight.tasks.classification import ClassificationTask
+from tinysight.tasks.embedding import Embedding, EmbeddingTask
 from tinysight.transforms import Compose
 
 TRANSFORM = """
@@ -80,6 +84,7 @@ def test_an_edited_file_replaces_what_it_registered(tmp_path: Path) -> None:
         ("\nimport no_such_thing", r"broken\.py:2: ModuleNotFoundError: No module named 'no_such_thing'"),
         (TRANSFORM.format(name="resize"), r"broken\.py:7: ValueError: transform 'resize' is registered twice"),
         ("from tinysight.errors import DataError\nraise DataError('here', 'is wrong')", "here: is wrong"),
+        ("import sys\nsys.exit(3)", r"broken\.py:2: SystemExit: 3"),
     ],
 )  # fmt: skip
 def test_an_error_in_a_file_is_one_message(text: str, message: str, tmp_path: Path) -> None:
@@ -94,8 +99,52 @@ def test_there_is_no_such_file(tmp_path: Path) -> None:
         load_plugin(tmp_path / "none.py")
 
 
+def test_what_is_no_python_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.py").mkdir()
+    for name in ("folder.py", "plain", "invert.txt"):
+        if not (tmp_path / name).is_dir():
+            write(tmp_path / name, TRANSFORM.format(name="invert_e"))
+        with pytest.raises(ConfigError, match=rf"{name}: is no Python file; name one, FILE\.py"):
+            load_plugin(tmp_path / name)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for i, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "same.py", TRANSFORM.format(name=f"invert_g{i}"))
+    tree = read_yaml(write_recipe(make_images(tmp_path / "images")))
+    tree["plugins"] = ["one/same.py", "two/same.py"]
+    with pytest.raises(ConfigError, match=r"plugins: 2 are called same\.py; rename one of them"):
+        load_recipe(write(tmp_path / "r.yaml", to_yaml(tree)))
+
+
+def test_records_that_are_none_are_problems_of_the_recipe(tmp_path: Path) -> None:
+    entries = [{"name": 3, "sha256": "a"}, {"name": "a.py", "sha256": "b", "file": 5}, None]
+    for entry in entries:
+        recipe, problems = check_tree({"plugins": [entry]})
+        assert recipe is None
+        assert any(p.where.startswith("plugins.0") for p in problems), problems
+
+
+def test_a_postprocess_that_extends_one_chooses_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identities are read by two tasks; a post-processor of vectors means that of vectors."""
+    for name in ("_entries", "_names"):
+        known = dict(getattr(registry.postprocesses, name))
+        monkeypatch.setattr(registry.postprocesses, name, known)
+
+    @registry.postprocesses.register("shorter")
+    class Shorter(Embedding):
+        """A part of the vector."""
+
+    assert isinstance(task_of_target("identity", "shorter"), EmbeddingTask)
+    assert isinstance(task_of_target("identity", "topk"), ClassificationTask)
+
+
 def test_a_spawned_process_finds_them(tmp_path: Path) -> None:
-    load_plugin(plugin(tmp_path, "invert_c"))
+    folder = tmp_path / "a:b c"
+    folder.mkdir()
+    load_plugin(plugin(folder, "invert_c"))
+    load_plugin(plugin(tmp_path, "invert_f"))
     steps = Compose.from_specs([{"name": "invert_c"}])
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply(steps, (np.zeros((1, 1, 3), np.uint8),))

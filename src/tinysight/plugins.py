@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = "tinysight.components"
 ENVIRONMENT = "TINYSIGHT_PLUGINS"
+_BETWEEN = "\n"  # two paths of it; they may hold what stands between those of PATH
 __path__: list[str] = []  # of a package: plugins are its submodules
 
 _loaded: dict[str, Plugin] = {}  # by source: the path of a file, the name of a package
@@ -61,6 +62,8 @@ def load_plugin(file: str | Path) -> Plugin:
         ConfigError: no such file, an error in it, or a name in it that is registered already.
     """
     path = Path(file).resolve()
+    if path.suffix != ".py" or (path.exists() and not path.is_file()):
+        raise ConfigError(f"plugin {file}", "is no Python file", "name one, FILE.py")
     try:
         plugin = _plugin_of(path)
     except OSError as error:
@@ -70,11 +73,11 @@ def load_plugin(file: str | Path) -> Plugin:
         if _loaded.get(str(path)) == plugin:
             return plugin
         before = os.environ.get(ENVIRONMENT, "")
-        if str(path) not in before.split(os.pathsep):
-            os.environ[ENVIRONMENT] = os.pathsep.join(filter(None, (before, str(path))))
+        if str(path) not in before.split(_BETWEEN):
+            os.environ[ENVIRONMENT] = _BETWEEN.join(filter(None, (before, str(path))))
         try:
             importlib.import_module(_module_name(plugin))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             os.environ[ENVIRONMENT] = before
             if isinstance(error, TinysightError):
                 raise
@@ -99,7 +102,7 @@ def load_installed() -> None:
                 origin = getattr(sys.modules[entry.module], "__file__", None)
                 digest = sha256(Path(origin).read_bytes()) if origin else ""
                 _loaded[source] = Plugin(source, digest, None)
-            except Exception as error:  # noqa: BLE001 - somebody else's code
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code
                 logger.warning("%s: %s: %s: %s", source, entry.value, type(error).__name__, error)
 
 
@@ -165,7 +168,7 @@ def load_all(entries: Sequence[Any], folder: Path) -> list[dict[str, Any]]:
 
 
 def _inherited() -> list[Path]:
-    files = os.environ.get(ENVIRONMENT, "").split(os.pathsep)
+    files = os.environ.get(ENVIRONMENT, "").split(_BETWEEN)
     return [path for file in files if file and (path := Path(file)).is_file()]
 
 

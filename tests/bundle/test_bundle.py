@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.bundles import tiny_bundle, tiny_detector, tiny_manifest, tiny_onnx
 from tinysight.bundle import MANIFEST, MODEL, SHIPPED, Bundle, list_bundles, new_bundle
 from tinysight.bundle import folder as module
-from tinysight.bundle.manifest import FORMAT
+from tinysight.bundle.manifest import FORMAT, parse_manifest
 from tinysight.errors import BundleError
 from tinysight.files import to_yaml
 
@@ -317,3 +317,36 @@ def test_what_older_versions_read_is_still_format_1(tmp_path: Path) -> None:
 def test_each_format_has_its_own_keys(folder: Path, change: Any, words: str) -> None:
     resealed(folder, change)
     assert words in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["boxes", "embedding", "binarize", "of_a_plugin"])
+def test_without_labels_where_results_are_no_classes(name: str) -> None:
+    text = tiny_manifest(labels=(), threshold=None, postprocess={"name": name}).to_text()
+    assert parse_manifest(text.encode(), "b").labels == ()
+
+
+@pytest.mark.parametrize("name", ["topk", "threshold", "scores", "multilabel", "face_attribute"])
+def test_classes_have_names(name: str) -> None:
+    text = tiny_manifest(labels=(), threshold=None, postprocess={"name": name}).to_text()
+    with pytest.raises(BundleError, match="labels: expected a list of 1 or more"):
+        parse_manifest(text.encode(), "b")
+
+
+@pytest.mark.parametrize(
+    ("plugins", "words"),
+    [
+        (5, "recipe.plugins: expected a list"),
+        ([5], "recipe.plugins.0: expected a mapping of name, sha256, needed_for"),
+        ([{"name": 3, "sha256": "", "needed_for": []}], "recipe.plugins.0.name: expected a text"),
+        ([{"name": "a.py", "sha256": "", "needed_for": "ab"}], "needed_for: expected a list"),
+    ],
+)
+def test_plugins_that_are_none(folder: Path, plugins: Any, words: str) -> None:
+    resealed(folder, lambda t: t["recipe"].update(plugins=plugins))
+    assert words in refusal(folder)
+
+
+def test_an_error_while_writing_names_the_folder_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        Bundle.write(tmp_path / "b", tiny_manifest(labels=()), {MODEL: tiny_onnx()})
+    assert str(caught.value).startswith(f"{tmp_path / 'b' / 'bundle.yaml'}: labels: ")

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from support.bundles import tiny_bundle
+from support.bundles import tiny_bundle, tiny_detector
 from support.tiny import make_images, write_recipe
 from tinysight.cli import main
 from tinysight.config import load_recipe
@@ -167,6 +167,13 @@ def test_eval_writes_a_page_where_it_is_asked_to(
     before = (trained / "run" / "report.html").read_bytes()
     assert main(["eval", "--run", str(trained / "run"), "-o", "data.eval.limit=4"]) == 0
     assert (trained / "run" / "report.html").read_bytes() == before  # of other images
+
+
+def test_a_detector_cannot_be_evaluated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bundle = tiny_detector(tmp_path / "bundle").folder
+    root = bright_images(tmp_path / "images")
+    assert main(["eval", "--bundle", str(bundle), "--list", str(root / "val.txt")]) == 2
+    assert capfd.readouterr().err == f"error: {bundle}: its boxes cannot be evaluated yet\n"
 
 
 def test_unreadable_images_are_reported_and_the_exit_code_is_one(

@@ -21,6 +21,7 @@ from tinysight.bundle import Bundle
 from tinysight.engines import onnx_engines
 from tinysight.errors import ConfigError, DataError, ImageError
 from tinysight.pipelines.pipeline import BundlePipeline, Classifier, open_bundle
+from tinysight.pipelines.sources import ImageInput
 from tinysight.tasks.results import Unreadable
 
 IMAGES = [np.full((9, 9 + i, 3), 6 * i, np.uint8) for i in range(40)]
@@ -174,3 +175,19 @@ def test_abandoned_generators_leave_no_thread(bundle: Bundle, batch_size: int, m
         next(generator)
         del generator
     assert threading.active_count() <= before
+
+
+def test_what_is_not_several_images(tmp_path: Path) -> None:
+    classifier = Classifier(tiny_bundle(tmp_path / "b"))
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), IMAGES[7])
+    with path.open("rb") as file:
+        named = ImageInput("a", path.read_bytes())
+        for images in (str(path), path, path.read_bytes(), file, named, None):
+            with pytest.raises(DataError, match="is not several images; give a list of them"):
+                classifier.batch(images)  # type: ignore[arg-type]
+    assert len(classifier.batch(np.stack(IMAGES[:1] * 3))) == 3
+    with path.open() as text, pytest.raises(DataError, match="TextIOWrapper: is no source of im"):
+        classifier(text)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="closed file"):
+        classifier(file)

@@ -165,6 +165,16 @@ def test_a_score_that_is_no_number_shows() -> None:
         lambda: ScoreResult("", [[0.5]]),
         lambda: BoxResult("", [1], [0.5], ("a",), [[1, 2, 3]]),
         lambda: result_from_json({"filename": "a.jpg"}),
+        lambda: result_from_json({"error": "no file name"}),
+        lambda: result_from_json({"filename": 5, "scores": [0.5]}),
+        lambda: result_from_json({"filename": "a.jpg", "error": 5}),
+        lambda: result_from_json(["a.jpg"]),  # type: ignore[arg-type]
+        lambda: result_from_json({"filename": "a.jpg", "code": [[1], [1, 2]]}),
+        lambda: ClassResult("", [1], [0.5], "a"),  # type: ignore[arg-type]
+        lambda: ClassResult("", [1], [0.5], (3,)),  # type: ignore[arg-type]
+        lambda: ClassResult("", [1], [0.5], None),  # type: ignore[arg-type]
+        lambda: AttributeResult("", 5, [1]),  # type: ignore[arg-type]
+        lambda: result_from_json({"filename": "a.jpg", "halves": "x"}),
         lambda: result_from_json({"filename": "a.jpg", "scores": [0.5], "other": 1}),
     ],
 )
@@ -183,6 +193,30 @@ class Number(Result):
     """A result of a user's own."""
 
     value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Halves(Result):
+    """A result of a user's own that checks its value, whatever holds it."""
+
+    halves: Any
+
+    def __post_init__(self) -> None:
+        if isinstance(self.halves, str):
+            raise TypeError("no text")
+
+
+def test_numbers_of_numpy_anywhere_in_a_result_of_a_users_own() -> None:
+    half, one = np.float32(0.5), np.int64(1)
+    for value, plain in (
+        (half, 0.5),
+        ((half, one), [0.5, 1]),
+        ([{"a": (half, np.array([half, 1]))}], [{"a": [0.5, [0.5, 1.0]]}]),
+    ):
+        assert json.loads(json.dumps(Halves("a", value).to_json()))["halves"] == plain
+    assert Halves("a", half).difference(Halves("a", np.float32(0.25))) == (False, 0.25, 0.25, None)
+    assert Halves("a", (half, 1.0)).difference(Halves("a", [0.5, 0.5])) == (False, 0.5, 0.25, None)
+    assert Halves("a", ()).difference(Halves("a", ("x",))).flip
 
 
 def test_a_result_of_a_users_own_needs_its_fields_only() -> None:

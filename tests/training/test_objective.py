@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from support.tiny import make_images, recipe_tree, tiny_recipe, write_recipe
 from support.twins import Twins
@@ -21,7 +23,7 @@ from tinysight.files import parse_yaml
 from tinysight.models import Recognizer, create_model, run_network
 from tinysight.training import Callback, fit, load_model
 from tinysight.training.checkpoint import load_checkpoint
-from tinysight.training.networks import freeze_all
+from tinysight.training.networks import freeze_all, initial_model
 from tinysight.training.objective import Objective, Supervised, Term, total
 from tinysight.training.objective.supervised import LossTerm
 from tinysight.training.run import Run
@@ -245,10 +247,24 @@ def test_an_error_in_a_callback_ends_the_run_and_all_are_told(images: Path, tmp_
         def on_step(self, run: Run) -> None:
             raise ValueError("enough")
 
+        def on_end(self, run: Run) -> None:
+            raise ValueError("even then")
+
     watch = Watch()
-    with pytest.raises(ValueError, match="enough"):
-        fit(tiny_recipe(images), tmp_path / "run", callbacks=[Fails(), watch])
+    with pytest.raises(ValueError, match="even then") as caught:
+        fit(tiny_recipe(images, "data.workers=1"), tmp_path / "run", callbacks=[Fails(), watch])
+    assert str(caught.value.__context__) == "enough"
     assert watch.calls == ["begin 0", "end"]
+    assert not multiprocessing.active_children(), "the loader's processes ended too"
+
+
+def test_an_empty_reason_stops_too(images: Path, tmp_path: Path) -> None:
+    class Silent(Callback):
+        def on_step(self, run: Run) -> None:
+            run.stop("")
+
+    found = fit(tiny_recipe(images), tmp_path / "run", callbacks=[Silent()])
+    assert (found.stop_reason, found.epoch) == ("stopped by a callback", 0)
 
 
 def test_a_run_is_not_resumed_with_another_objective(images: Path, tmp_path: Path) -> None:
@@ -256,6 +272,87 @@ def test_a_run_is_not_resumed_with_another_objective(images: Path, tmp_path: Pat
     fit(recipe, tmp_path / "run")
     with pytest.raises(CheckpointError, match="of another objective"):
         fit(recipe, tmp_path / "run", resume=True, objective=Twins)
+
+    class Terms(Plain):
+        """Nothing to keep, but other terms."""
+
+        def __init__(self, recipe: Recipe, samples: Any) -> None:
+            super().__init__(recipe, samples)
+            self.register_parameter("log_variance", None)
+
+    with pytest.raises(CheckpointError, match=r"of another objective \(labels, own\)"):
+        fit(recipe, tmp_path / "run", resume=True, objective=Terms)
+
+
+class Plain(Objective):
+    """One network, two terms, and a parameter of the objective's own, which learns to be 0."""
+
+    def __init__(self, recipe: Recipe, samples: Any) -> None:
+        super().__init__({"model": initial_model(recipe)}, ("labels", "own"))
+        self.log_variance = nn.Parameter(torch.ones(1))
+
+    def forward(self, batch: Batch) -> Any:
+        logits = self.outputs("model", batch).get("logits")
+        own = torch.square(self.log_variance).sum()
+        return {"labels": Term(1.0, cross_entropy(logits, batch.targets)), "own": Term(1.0, own)}
+
+
+def test_an_own_parameter_and_second_names_of_networks(images: Path, tmp_path: Path) -> None:
+    """All parameters learn, each once; tensors with two names are saved once."""
+
+    class Named(Plain):
+        def __init__(self, recipe: Recipe, samples: Any) -> None:
+            super().__init__(recipe, samples)
+            self.student, self.again = self.network, self.network
+            self.first = nn.Linear(2, 2)
+            self.second = self.first
+
+    recipe = tiny_recipe(images)
+    fit(recipe, tmp_path / "whole", objective=Named)
+    fit(recipe, tmp_path / "run", objective=Named, callbacks=[Watch(stop_at=3)])
+    fit(recipe, tmp_path / "run", objective=Named, resume=True)
+    files = [tmp_path / run / "checkpoints" / "last.safetensors" for run in ("whole", "run")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    kept = load_checkpoint(files[0]).objective
+    assert set(kept) == {"log_variance", "first.weight", "first.bias"}
+    assert abs(kept["log_variance"].item()) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "objective: expected a mapping of terms"),
+        ({"label": Term(1.0, torch.zeros(()))}, "unknown term 'label'; did you mean 'labels'"),
+        (
+            {"labels": Term(1.0, torch.zeros(4))},
+            r"objective.labels: expected a Term with a value of shape \(\)",
+        ),
+        ({"labels": torch.zeros(())}, "objective.labels: expected a Term"),
+    ],
+)
+def test_terms_that_are_none(images: Path, tmp_path: Path, given: Any, message: str) -> None:
+    class Wrong(Plain):
+        def forward(self, batch: Batch) -> Any:
+            return given
+
+    with pytest.raises(ConfigError, match=message):
+        fit(tiny_recipe(images), tmp_path / "run", objective=Wrong)
+
+
+def test_objectives_and_callbacks_that_are_none(images: Path, tmp_path: Path) -> None:
+    network = create_model("pplcnet_x0_5", 2)
+    for make, message in (
+        (lambda: Objective({"a.b": network}, ("x",)), "names without a dot"),
+        (lambda: Objective({}, ("x",)), "names without a dot"),
+        (lambda: Objective({"a": network}, ("x",), evaluated="b"), "'b' among them, got \\['a'\\]"),
+        (lambda: Objective({"a": network}, ("x",)), "'a' is not that of the recipe's model"),
+        (lambda: network, "expected an Objective, got PPLCNet"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            fit(tiny_recipe(images), tmp_path / "run", objective=lambda *_, make=make: make())
+    with pytest.raises(ConfigError, match="expected a Callback"):
+        fit(tiny_recipe(images), tmp_path / "run", callbacks=[Watch])  # type: ignore[list-item]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_frozen_network_is_in_no_checkpoint() -> None:

@@ -234,7 +234,8 @@ Manifest parse_manifest(std::string_view source, const std::string& where) {
     manifest.plain = !holds(json.find("feeds")) && !holds(json.find("more_outputs"));
 
     const std::string& answers = *manifest.postprocess.find("name")->text();
-    if (manifest.labels.empty() && answers != "boxes" && answers != "embedding") {
+    if (manifest.labels.empty() && answers != "boxes" && answers != "embedding" &&
+        answers != "binarize") {
         wrong(Json{Json::Array{}}, where + ": labels", "a list of 1 or more");
     }
     const Json* point = json.find("threshold");

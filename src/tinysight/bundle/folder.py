@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tinysight.bundle.manifest import File, Manifest, parse_manifest
-from tinysight.bundle.sealed import EXPORT_AGAIN
+from tinysight.bundle.manifest import File, Manifest, NeededPlugin, parse_manifest
+from tinysight.bundle.sealed import EXPORT_AGAIN, read
 from tinysight.errors import BundleError, nearest
 from tinysight.registry import fold
 
@@ -60,11 +60,12 @@ class Bundle:
         manifest = parse_manifest(read_sealed(folder, MANIFEST), path)
         if MODEL not in manifest.files:
             raise BundleError(path, f"lists no {MODEL}", EXPORT_AGAIN)
-        for plugin in manifest.recipe.get("plugins", ()):
-            if plugin["needed_for"]:
-                from tinysight.plugins import require
+        if listed := manifest.recipe.get("plugins"):
+            from tinysight.plugins import require
 
-                require(plugin, str(folder), ", ".join(plugin["needed_for"]))
+            for plugin in read(tuple[NeededPlugin, ...], listed, f"{path}: recipe.plugins"):
+                if plugin.needed_for:
+                    require(plugin._asdict(), str(folder), ", ".join(plugin.needed_for))
         contents = {name: verified(folder, name, f) for name, f in manifest.files.items()}
         return cls(folder, manifest, contents[MODEL])
 
@@ -134,8 +135,8 @@ def new_bundle(
     _check_free(target, seal, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    draft, old = work / "new", work / "old"
     try:
-        draft, old = work / "new", work / "old"
         draft.mkdir(mode=0o755)
         yield draft
         _check_free(target, seal, overwrite)
@@ -148,6 +149,9 @@ def new_bundle(
                 old.rename(target)
             raise
         _flush(target.parent)
+    except BundleError as error:  # of a folder that nobody will find
+        places = (text.replace(str(draft), str(target)) for text in error.problems[0])
+        raise BundleError(*places) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

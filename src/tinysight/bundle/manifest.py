@@ -8,7 +8,7 @@ from tinysight.bundle.sealed import EXPORT_AGAIN, ON_DISK, Rule
 from tinysight.errors import BundleError
 
 FORMAT = 2  # 1 where nothing of 2 is used, so that older versions read it
-NO_CLASSES = ("boxes", "embedding")  # post-processors whose results are not classes of the image
+_OF_CLASSES = ("topk", "threshold", "scores", "multilabel")  # post-processors that name classes
 FEEDS = ("im_shape", "scale_factor")  # what an input beside the image may take
 
 Feed = Annotated[str, Rule(lambda v: v in FEEDS, f"one of {', '.join(FEEDS)}")]
@@ -94,6 +94,14 @@ class File(NamedTuple):
 
     size: int
     sha256: str
+
+
+class NeededPlugin(NamedTuple):
+    """A plugin of the run, and the names of the transforms and the post-processor that it registered."""
+
+    name: str
+    sha256: str
+    needed_for: tuple[str, ...]
 
 
 class Manifest(NamedTuple):
@@ -183,7 +191,8 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
     known = _FORMAT_1 if version == 1 else (*_FORMAT_1, *_FORMAT_2)
     manifest: Manifest = sealed.read_keys(Manifest, tree, where, _FORMAT_1, known)
     spec = manifest.postprocess
-    if not manifest.labels and (version == 1 or spec["name"] not in NO_CLASSES):
+    of_classes = spec["name"].endswith(("_attribute", *_OF_CLASSES))
+    if not manifest.labels and (version == 1 or of_classes):
         raise sealed.wrong([], f"{where}: labels", "a list of 1 or more")
     threshold = manifest.threshold
     if threshold and threshold.value != spec.get("threshold", threshold.value):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinysight import foreign, plugins
+from tinysight.concurrency import by_key
 from tinysight.config.schema import PluginRecord, Recipe, plugins_of
 from tinysight.errors import ConfigError, Problem, nearest
 from tinysight.files import parse_yaml, read_yaml, to_yaml
@@ -65,7 +66,7 @@ def check_tree(tree: Tree, where: str = "the recipe") -> tuple[Recipe | None, li
         ConfigError: a plugin is missing or has changed.
     """
     for record in tree.get("plugins") or ():
-        if isinstance(record, dict) and {"name", "sha256"} <= record.keys():
+        if validate(PluginRecord, record)[0]:  # else the recipe's own check tells
             plugins.require(record, where)
     return validate(Recipe, tree)
 
@@ -75,8 +76,11 @@ def _with_plugins(recipe: Recipe) -> Recipe:
     used = [plugins.find_plugin(source) for source in sorted(plugins_of(recipe))]
     known = {plugin.name for plugin in recipe.plugins}
     more = {p: None for p in (*plugins.loaded_files(), *used) if p.name not in known}
-    records = [PluginRecord(**plugin._asdict()) for plugin in more]
-    return recipe.model_copy(update={"plugins": (*recipe.plugins, *records)})
+    records = (*recipe.plugins, *(PluginRecord(**plugin._asdict()) for plugin in more))
+    for name, alike in by_key((record.name, record) for record in records).items():
+        if len(alike) > 1:
+            raise ConfigError("plugins", f"{len(alike)} are called {name}", "rename one of them")
+    return recipe.model_copy(update={"plugins": records})
 
 
 def apply_override(tree: Tree, text: str, read: Callable[[str, str], Any] = parse_yaml) -> str:

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -161,7 +161,9 @@ class TrainingBatches(Dataset[Batch]):
         return self._cached[1:]
 
 
-def batches(data: TrainingBatches, start: int, workers: int, pin: bool = False) -> Iterator[Batch]:
+def batches(
+    data: TrainingBatches, start: int, workers: int, pin: bool = False
+) -> Generator[Batch, None, None]:
     """The batches from number `start` to the end, read ahead by `workers` processes (0: none).
 
     Raises:

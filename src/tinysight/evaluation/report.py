@@ -156,8 +156,14 @@ def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
     Args:
         bundle: the bundle.
         recipe: names the images and the metrics. Default: none.
+
+    Raises:
+        ConfigError: no labels of images are known for its task.
     """
     about = bundle.manifest
+    if not tasks.task_of_bundle(about).targets():
+        what = f"its {about.postprocess['name']} cannot be evaluated yet"
+        raise ConfigError(str(bundle.folder), what)
     session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(about.transforms, "transforms")
     task = tasks.task_of_recipe(recipe) if recipe else tasks.task_of_bundle(about)

@@ -20,7 +20,14 @@ from tinysight.bundle import Bundle
 from tinysight.concurrency import grouped, ordered_map, usable_cores
 from tinysight.engines import Engine, Normalization, open_engine
 from tinysight.errors import BundleError, ConfigError, ImageError
-from tinysight.pipelines.sources import ImageInput, ImageSource, Source, iter_images, one_image
+from tinysight.pipelines.sources import (
+    ImageInput,
+    ImageSource,
+    Source,
+    iter_images,
+    one_image,
+    several,
+)  # fmt: skip
 from tinysight.registry import postprocesses
 from tinysight.tasks.postprocess import override, result_type
 from tinysight.tasks.results import BoxResult, Result, Unreadable
@@ -106,11 +113,11 @@ class Pipeline(Generic[R]):
 
         Raises:
             ImageError: an image cannot be read, and `errors` is "raise".
-            DataError: one is no image at all.
+            DataError: one is no image at all, or `images` is not several.
         """
         if errors not in ("raise", "return"):
             raise ConfigError("errors", f"should be 'raise' or 'return', got {errors!r}")
-        results = list(self._stream(one_image(image, i) for i, image in enumerate(images)))
+        results = list(self._stream(several(images)))
         for result in results if errors == "raise" else ():
             if isinstance(result, Unreadable):
                 raise ImageError(*result)

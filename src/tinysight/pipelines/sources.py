@@ -59,7 +59,12 @@ def one_image(source: object, index: int | None = None) -> ImageInput:
         return ImageInput(f"<bytes{at}>", bytes(source))
     if isinstance(source, np.ndarray):
         return ImageInput(f"<array{at}>", source)
-    if callable(read := getattr(source, "read", None)) and isinstance(data := read(), bytes):
+    read = getattr(source, "read", None)
+    try:
+        data = read() if callable(read) else None
+    except ValueError as error:  # opened for text, for writing, or closed
+        raise DataError(type(source).__name__, f"is no source of images: {error}") from None
+    if isinstance(data, bytes):
         name = getattr(source, "name", None)
         return ImageInput(name if isinstance(name, str) else f"<file{at}>", data)
     hint = "give a path, a pattern, bytes, a file opened for reading bytes, an array (H, W, 3), or an iterable of these"
@@ -105,11 +110,22 @@ def count(source: Source, *, root: str | Path | None = None) -> int | None:
     return None
 
 
+def several(images: Iterable[ImageSource]) -> Iterator[ImageInput]:
+    """Each of `images` as `one_image` gives it.
+
+    Raises:
+        DataError: `images` is one image, or none at all.
+    """
+    if not isinstance(images, np.ndarray) and _items(images) is None:
+        raise DataError(type(images).__name__, "is not several images", "give a list of them")
+    return (one_image(image, i) for i, image in enumerate(images))
+
+
 def _items(source: Source) -> Iterable[Source] | None:
     """`source` if it is several; files and arrays can be iterated over, too, and are one."""
     one = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, ImageInput)
-    several = isinstance(source, Iterable) and not isinstance(source, one)
-    return source if several and not hasattr(source, "read") else None  # type: ignore[return-value]
+    many = isinstance(source, Iterable) and not isinstance(source, one)
+    return source if many and not hasattr(source, "read") else None  # type: ignore[return-value]
 
 
 def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[ImageInput]:
@@ -117,8 +133,8 @@ def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[Image
         # A file that is not there is one unreadable image, not the end of the stream.
         if isinstance(item, str | os.PathLike) and not _is_one(os.fspath(item)):
             yield from _of_path(os.fspath(item), root)
-        elif (several := _items(item)) is not None:
-            yield from _of_many(several, root)
+        elif (items_of := _items(item)) is not None:
+            yield from _of_many(items_of, root)
         else:
             yield one_image(item, i)
 

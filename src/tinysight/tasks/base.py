@@ -275,7 +275,8 @@ def task_of_target(target: str, postprocess: str = "") -> Task:
     fitting = [task for task in all_tasks().values() if target in task.targets()]
     if not fitting:
         raise UnknownName("target", target, target_names(), "data.target")
-    return next((t for t in fitting if t.trainable and postprocess in t.postprocesses), fitting[0])
+    fits = (t for t in fitting if t.trainable and postprocess and t.fits(postprocess))
+    return next(fits, fitting[0])
 
 
 def task_of_postprocess(postprocess: str) -> Task:

@@ -118,9 +118,11 @@ class Result:
         return array
 
     def _texts(self, name: str) -> tuple[str, ...]:
-        texts = tuple(getattr(self, name))
-        object.__setattr__(self, name, texts)
-        return texts
+        texts = getattr(self, name)
+        if not (isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)):
+            raise DataError(f"{type(self).__name__}.{name}", f"expected texts, got {texts!r}")
+        object.__setattr__(self, name, tuple(texts))
+        return tuple(texts)
 
     def _same_length(self, *lengths: int) -> None:
         if len(set(lengths)) > 1:
@@ -338,11 +340,16 @@ def result_from_json(row: Mapping[str, Any]) -> Result | Unreadable:
     Raises:
         DataError: no kind has them, or a value is none of its kind.
     """
-    if "error" in row:
+    if not isinstance(row, Mapping) or not isinstance(row.get("filename"), str):
+        raise DataError("result", "expected a mapping with a filename")
+    if isinstance(row.get("error"), str):
         return Unreadable(row["filename"], row["error"])
     for kind in _kinds(Result):
         if {field.name for field in fields(kind)} == row.keys():
-            return kind(**row)
+            try:
+                return kind(**row)
+            except (TypeError, ValueError) as error:  # of a user's own kind
+                raise DataError(kind.__name__, str(error)) from None
     raise DataError("result", f"no kind of result has the keys {', '.join(row)}")
 
 
@@ -410,11 +417,14 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(item, float | np.floating) for item in value)
+    kinds = np.ndarray | np.generic
+    return isinstance(value, float) or (isinstance(value, kinds) and value.dtype.kind == "f")
 
 
 def _safe(text: str, prefix: str) -> str:

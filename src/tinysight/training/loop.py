@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -105,6 +106,9 @@ def fit(
         DistributedError: another process of the run has ended.
     """
     started = time.perf_counter()
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ConfigError("callbacks", f"expected a Callback, got {callback!r}")
     recipe = resolve_labels(recipe)
     with processes() as group, numerics(recipe.train):
         device = group.device
@@ -126,9 +130,10 @@ def _train(run: Run) -> list[tuple[str, str]]:
     ended = state.stopped
     if ended:
         return []
-    stream = _stream(run)
     clock = time.perf_counter()
-    try:
+    with closing(_stream(run)) as stream, ExitStack() as at_end:
+        for callback in reversed(run.callbacks):
+            at_end.callback(callback.on_end, run)
         for callback in run.callbacks:
             callback.on_begin(run)
         while state.step < settings.epochs * run.steps_per_epoch and not ended:
@@ -151,13 +156,10 @@ def _train(run: Run) -> list[tuple[str, str]]:
                 patience = settings.early_stopping.patience
                 text = "epoch %d: no better one in %d epochs, so the run ends"
                 logger.info(text, epoch, patience)
-    finally:
-        for callback in run.callbacks:
-            callback.on_end(run)
     return list(left_out.items())
 
 
-def _stream(run: Run) -> Iterator[Batch]:
+def _stream(run: Run) -> Generator[Batch, None, None]:
     """The batches from the next step on."""
     epoch, within = divmod(run.state.step, run.steps_per_epoch)
     first = epoch * run.batches.per_epoch + within * run.recipe.train.accumulate

@@ -6,7 +6,7 @@ optimiser takes the groups, and `set_lr` hands it the rate of the step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -19,7 +19,9 @@ Groups: TypeAlias = Sequence[dict[str, Any]]
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
 
 
-def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def param_groups(
+    model: nn.Module, weight_decay: float, taken: Container[int] = ()
+) -> list[dict[str, Any]]:
     """Trainable parameters in groups that share how they are optimised.
 
     Gain and bias of a normalisation are not decayed unless the family says so (`decays_norm`: the
@@ -30,6 +32,7 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         model: a network; its `lr_multiplier(name)`, `decays_norm` (or `decays_norm_of(name)`) and `undecayed` are
             used where it has them.
         weight_decay: coefficient of the decayed parameters.
+        taken: `id` of parameters that are in other groups already.
 
     Returns:
         Groups with `params`, `names`, `weight_decay`, `lr_mult` (factor on the learning rate) and
@@ -44,7 +47,7 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     norms = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
     groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
+        if not parameter.requires_grad or id(parameter) in taken:
             continue
         exempt = name.endswith(undecayed) or (id(parameter) in norms and not decays_norm_of(name))
         decay = 0.0 if exempt else weight_decay

@@ -28,7 +28,7 @@ from tinysight.training.checkpoint import (
 )
 from tinysight.training.distributed import Processes
 from tinysight.training.folder import RunFolder
-from tinysight.training.networks import Average
+from tinysight.training.networks import Average, build_model
 from tinysight.training.objective import Objective, usual_objective
 from tinysight.training.optim import param_groups
 from tinysight.training.schedule import Schedule
@@ -83,7 +83,7 @@ class Run:
 
     def stop(self, reason: str) -> None:
         """End the run soon, with a checkpoint to resume it from; see `Callback`."""
-        self.stop_reason = reason
+        self.stop_reason = reason or "stopped by a callback"
 
     @property
     def eval_model(self) -> nn.Module:
@@ -110,6 +110,8 @@ def build_run(
     batches = _batches(recipe, samples, processes)
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
     goal = objective(recipe, samples)
+    if objective is not supervised:
+        _check_network(goal, recipe)
     goal.set_up(settings, processes)
     spec = settings.optimizer.spec
     groups = _param_groups(goal, spec.get("weight_decay", 0.0))
@@ -207,13 +209,15 @@ def check_bad_fraction(
 
 def _param_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
     """The learning parameters of the evaluated network under its own names, then the others' under longer ones."""
-    parts = {"": objective.network}
-    parts |= {f"{n}.": m for n, m in objective.networks.items() if m is not objective.network}
-    parts |= {f"{n}.": m for n, m in objective.named_children() if n != "networks"}
-    groups = []
-    for prefix, module in parts.items():
-        for group in param_groups(module, weight_decay):
+    parts: list[tuple[str, nn.Module]] = [("", objective.network)]
+    parts += [(f"{n}.", m) for n, m in objective.networks.items() if m is not objective.network]
+    parts += [(f"{n}.", m) for n, m in objective.named_children() if n != "networks"]
+    parts.append(("", nn.ParameterDict(dict(objective.named_parameters(recurse=False)))))
+    groups, taken = [], set[int]()
+    for prefix, module in parts:
+        for group in param_groups(module, weight_decay, taken):
             groups.append({**group, "names": [prefix + name for name in group["names"]]})
+        taken |= {id(p) for p in module.parameters()}
     return groups
 
 
@@ -232,6 +236,18 @@ def _objective_tensors(run: Run) -> dict[str, Tensor]:
             processes.sum(rows)
             kept |= {f"{name}@{rank}": row for rank, row in enumerate(rows) if rank}
     return kept
+
+
+def _check_network(objective: Objective, recipe: Recipe) -> None:
+    """Refuse an objective whose evaluated network would not be found again by the recipe."""
+    if not isinstance(objective, Objective):
+        raise ConfigError("objective", f"expected an Objective, got {type(objective).__name__}")
+    with torch.random.fork_rng():
+        networks = objective.network, build_model(recipe)
+    given, own = ({k: v.shape for k, v in n.state_dict().items()} for n in networks)
+    if given != own:
+        what = f"its network {objective.evaluated!r} is not that of the recipe's model"
+        raise ConfigError("objective", what, "training.networks.initial_model makes it")
 
 
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
@@ -340,6 +356,8 @@ def _check_same_run(run: Run, found: Checkpoint) -> None:
         what = f"this run is of {there.processes} processes, now there are {here.processes}"
         raise CheckpointError(where, what, "resume with as many: torchrun --nproc-per-node")
     differ = run.objective.own_state().keys() ^ {k for k in found.objective if "@" not in k}
+    if list(run.step.logged) != list(there.terms):
+        differ |= {*run.step.logged, *there.terms}
     if differ:
         names = ", ".join(sorted(differ)[:3])
         raise CheckpointError(where, f"this run is of another objective ({names})")

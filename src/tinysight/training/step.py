@@ -21,7 +21,7 @@ from tinysight.config.schema import Train
 from tinysight.data.loader import Batch
 from tinysight.training.distributed import Processes
 from tinysight.training.objective import Objective, total
-from tinysight.training.objective.base import memory_format
+from tinysight.training.objective.base import checked_terms, memory_format
 from tinysight.training.optim import clip_each_norm
 
 _STEP = 4  # stream of randomness; the loader has 1, 2 and 5, the first weights 3
@@ -40,13 +40,14 @@ class Stepper:
         totals: sums over the images since it was last set to zero, (2,) float64: of the loss and of 1; with several
             terms, (2 + T,), also of each. On the device, so that a step need not wait for them.
         scaler: of the loss, for fp16.
+        logged: names of the terms that `totals` has sums of.
     """
 
     def __init__(
         self, objective: Objective, optimizer: Optimizer, settings: Train, processes: Processes
     ) -> None:
-        self._logged = objective.terms if len(objective.terms) > 1 else ()
-        size = 2 + len(self._logged)
+        self.logged = objective.terms if len(objective.terms) > 1 else ()
+        size = 2 + len(self.logged)
         self.totals = torch.zeros(size, dtype=torch.float64, device=processes.device)
         half = settings.precision == "fp16"
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=half)
@@ -101,13 +102,14 @@ class Stepper:
         images = batch.images.to(device, non_blocking=True)
         images = images.contiguous(memory_format=memory_format(self._settings))
         targets = batch.targets.to(device, non_blocking=True)
-        terms = self._objective(batch._replace(images=images, targets=targets))
+        found = self._objective(batch._replace(images=images, targets=targets))
+        terms = checked_terms(found, self._objective.terms)
         loss = total(terms)
         part = loss if weight == 1.0 else loss * weight
         self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
         count = len(batch.targets)
         sums[0] += loss.detach().double() * count
-        for place, name in enumerate(self._logged, 2):
+        for place, name in enumerate(self.logged, 2):
             if name in terms:
                 sums[place] += terms[name].value.detach().double() * count
 

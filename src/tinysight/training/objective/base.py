@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinysight.config.schema import Train
 from tinysight.data.loader import Batch
-from tinysight.errors import ConfigError, nearest
+from tinysight.errors import ConfigError, UnknownName, nearest
 from tinysight.models.outputs import Outputs, network_module, output_names, run_network
 from tinysight.training.distributed import Processes
 
@@ -41,6 +41,22 @@ def total(terms: Terms) -> Tensor:
     values = (t.value if t.weight == 1.0 else t.value * t.weight for t in terms.values())
     first = next(values)
     return sum(values, start=first)
+
+
+def checked_terms(terms: Terms, names: Collection[str]) -> Terms:
+    """What the objective that announced terms of these names gave for a batch.
+
+    Raises:
+        ConfigError: no term, one of another name, or one that is no `Term` with one number.
+    """
+    if not isinstance(terms, Mapping) or not terms:
+        raise ConfigError("objective", f"expected a mapping of terms, got {terms!r}")
+    for name, term in terms.items():
+        if name not in names:
+            raise UnknownName("term", name, names, "objective")
+        if not (isinstance(term, Term) and isinstance(term.value, Tensor) and term.value.ndim == 0):
+            raise ConfigError(f"objective.{name}", "expected a Term with a value of shape ()")
+    return terms
 
 
 class Objective(nn.Module):
@@ -67,6 +83,9 @@ class Objective(nn.Module):
         frozen: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
+        if not networks or "." in "".join(networks) or evaluated not in ("", *networks):
+            what = f"expected networks by names without a dot, {evaluated!r} among them"
+            raise ConfigError("objective", f"{what}, got {list(networks)}")
         self.networks = nn.ModuleDict(networks)
         self.terms = tuple(terms)
         self.evaluated = evaluated or next(iter(networks))
@@ -124,8 +143,11 @@ class Objective(nn.Module):
         """What a checkpoint keeps besides the evaluated network: other networks that change, and losses, by name."""
         skipped = [f"networks.{name}." for name, m in self.networks.items() if self._is_fixed(m)]
         skipped.append(self._prefix)
-        found = self.state_dict()
-        return {k: v for k, v in found.items() if not k.startswith(tuple(skipped))}
+        found = self.state_dict(keep_vars=True)
+        seen = {id(v) for k, v in found.items() if k.startswith(tuple(skipped))}
+        # What has several names is kept under the first, or not at all.
+        kept = {id(v): (k, v.detach()) for k, v in reversed(found.items()) if id(v) not in seen}
+        return dict(kept.values())
 
     def unshared_buffers(self) -> dict[str, Tensor]:
         """The saved buffers that each process fills from its own share of the batches, by name.
