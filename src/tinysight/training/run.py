@@ -110,7 +110,7 @@ def build_run(
     batches = _batches(recipe, samples, processes)
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
     goal = objective(recipe, samples)
-    if objective is not supervised:
+    if objective is not usual_objective:
         _check_network(goal, recipe)
     goal.set_up(settings, processes)
     spec = settings.optimizer.spec
