@@ -41,13 +41,16 @@ class Batch(NamedTuple):
     """The images of one forward and backward pass.
 
     `images` (N, 3, H, W) float32; `targets` (N,) int64 or (N, K) float32; N may be 0. `unreadable` holds
-    (index in the list, reason). `failure` is set when something other than an image is wrong.
+    (index in the list, reason). `failure` is set when something other than an image is wrong. `places`, of a run with
+    a number of views: image (its index in the list) and view, (N, 2) int64; -1 for an image that comes twice in an
+    epoch, and then looks different.
     """
 
     images: Tensor
     targets: Tensor
     unreadable: tuple[tuple[int, str], ...]
     failure: Problem | None = None
+    places: Tensor | None = None
 
 
 class Share(NamedTuple):
@@ -90,6 +93,7 @@ class TrainingBatches(Dataset[Batch]):
         num_classes: number of classes K, for `mix`.
         share: the part of every batch that this process takes.
         channels_last: lay the images out channels last in the loader process, which saves the step the work.
+        views: what is random in an image comes again after so many epochs; None: never.
     """
 
     samples: SampleList
@@ -103,6 +107,7 @@ class TrainingBatches(Dataset[Batch]):
     num_classes: int = 0
     share: Share = Share()
     channels_last: bool = False
+    views: int | None = None
     _cached: tuple[int, list[np.ndarray], list[np.ndarray]] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -122,11 +127,12 @@ class TrainingBatches(Dataset[Batch]):
         epoch, k = divmod(number, self.per_epoch)
         indices, repeats = (part[k] for part in self._epoch(epoch))
         labels = self.samples.labels[indices] if self.sampler.whole_identities else None
-        images, targets, unreadable = [], [], []
+        images, targets, unreadable, places = [], [], [], []
+        view = epoch % self.views if self.views else epoch
         try:
             for place in self.share.of(np.arange(len(indices)), labels):
                 index, repeat = int(indices[place]), int(repeats[place])
-                rng = np.random.default_rng((_PIXELS, self.seed, epoch, index, repeat))
+                rng = np.random.default_rng((_PIXELS, self.seed, view, index, repeat))
                 try:
                     image, label = read_sample(self.samples[index], self.transforms, rng)
                 except ImageError as error:
@@ -134,12 +140,14 @@ class TrainingBatches(Dataset[Batch]):
                     continue
                 images.append(image)
                 targets.append(label)
+                places.append((-1 if repeat else index, view))
             if not images:
                 return Batch(torch.empty(0), torch.empty(0), tuple(unreadable))
             pixels, truth = self._mixed(number, torch.from_numpy(to_batch(images)), targets)
         except TinysightError as error:  # not an image's fault; raised anew by the main process
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
-        return Batch(pixels, truth, tuple(unreadable))
+        seen = torch.tensor(places) if self.views else None
+        return Batch(pixels, truth, tuple(unreadable), places=seen)
 
     def _mixed(self, number: int, images: Tensor, labels: Sequence[Any]) -> tuple[Tensor, Tensor]:
         values = np.asarray(labels)

@@ -246,6 +246,9 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
             what = "unlabelled images are of no identity"
             raise ConfigError("data.train.ratio", what, "take another sampler")
         sampler = WithUnlabelled(sampler, data.train.ratio)
+    if recipe.train.views and recipe.transforms.batch:
+        what = "mixed images never come again"
+        raise ConfigError("train.views", what, "leave out transforms.batch")
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
@@ -258,6 +261,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         num_classes=len(recipe.data.labels or ()),
         share=Share(processes.rank, processes.world),
         channels_last=recipe.train.channels_last,
+        views=recipe.train.views,
     )
 
 
