@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
+from tinysight.data.labels import label_names
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError
@@ -72,7 +73,7 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
     """
     network = initial_model(recipe)
     frozen = freeze(network, recipe.model.freeze, recipe.model.freeze_statistics)
-    classes = len(recipe.data.labels or ())
+    classes = len(label_names(recipe.data))
     ratio = task_of_recipe(recipe).label_ratio(samples.labels, classes)
     sizes = {"label_ratio": ratio, "num_classes": classes}
     if recipe.loss is not None:
