@@ -76,7 +76,8 @@ def cases(kind: str, key: str = "cases", folder: Path = GOLDEN) -> list[Case]:
         arrays = path.with_suffix(".npz")
         if "cases" in tree:
             arrays = arrays if arrays.is_file() else path.with_name("data.npz")
-            found += [Case(case, case["id"], path, arrays) for case in tree.get(key, ())]
+            listed = enumerate(tree.get(key, ()))
+            found += [Case(c, c.get("id", f"{path.stem}_{i}"), path, arrays) for i, c in listed]
         elif key == "cases":
             found.append(Case(tree, path.stem, path, arrays))
     for path in sorted((folder / kind).glob("*/case.json")):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tinysight.config import Recipe
 from tinysight.config.schema import STUDENT
+from tinysight.data.labels import label_names
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError, nearest
@@ -218,7 +219,7 @@ class _Terms:
     def __init__(self, recipe: Recipe, networks: Mapping[str, Any]) -> None:
         self._recipe, self._networks = recipe, networks
         self._shapes: dict[Tap, tuple[int, ...]] = {}
-        self.classes = len(recipe.data.labels or ())
+        self.classes = len(label_names(recipe.data))
         self.found: dict[str, DistillTerm] = {}
 
     def add(self, index: int, unlabelled: bool, sizes: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ def read_search(path: Path, overrides: Sequence[str] = ()) -> Spec:
             str(path), "no configuration of a search", "`tinysight train -c` takes it"
         )
     reader = Reader()
-    found = reader.section(tree, "", "search")
+    found = reader.section(tree, "", "strategy_search")
     plan: Spec = {
         "base": found.get("base_config_file", ""), "out": found["output_dir"],
         "repeats": found["search_times"], "output_key": "Global.output_dir",
