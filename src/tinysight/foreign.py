@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +112,11 @@ def is_foreign(path: Path) -> bool:
 def read_config(path: Path, overrides: Sequence[str]) -> RunConfig:
     """The configuration at `path` as a recipe and what a command needs besides it."""
     return cast("RunConfig", _answer("dialect", "read_config")(path, overrides))
+
+
+def read_search(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a search at `path` as plain data of ours."""
+    return cast("dict[str, Any]", _answer("dialect.search", "read_search")(path, overrides))
 
 
 def find_artifact(name: str, kind: str | None, where: str) -> Artifact:

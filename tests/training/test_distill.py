@@ -279,10 +279,39 @@ def test_unlabelled_images_teach_by_the_teacher_alone(images: Path, weights: str
     logits = made.networks["student"](given.images)
     known = given.targets >= 0
     expected = F.cross_entropy(logits[known], given.targets[known])
-    assert float(terms["cross_entropy"].value) == pytest.approx(float(expected), rel=1e-6)
+    assert terms["cross_entropy"].value.item() == pytest.approx(expected.item(), rel=1e-6)
     taught = made.outputs("teacher", given).get("logits")
-    assert float(terms["dml"].value) == pytest.approx(float(symmetric(logits, taught)), rel=1e-5)
+    assert terms["dml"].value.item() == pytest.approx(symmetric(logits, taught).item(), rel=1e-5)
     assert list(made(batch((-1, -1, -1)))) == ["dml"]
+
+
+def test_a_frozen_teacher_sees_each_view_once(images: Path, weights: str, tmp_path: Path) -> None:
+    """Four epochs of two views: the teacher runs in two of them, and the weights are those without a memory."""
+    teachers = {"teacher": {"backbone": SMALL, "pretrained": weights}}
+    found = recipe(images, teachers, SKL)
+    train = found.train.model_copy(update={"epochs": 4, "views": 2})
+    found = found.model_copy(update={"train": train})
+    calls = dict[bool, int]()
+
+    def counted(remember: bool) -> Any:
+        def factory(of: Recipe, samples: Any) -> Distillation:
+            made = distillation(of, samples)
+            if not remember:
+                made._seen.clear()
+            calls[remember] = 0
+
+            def count(*_: Any) -> None:
+                calls[remember] += 1
+
+            made.networks["teacher"].register_forward_hook(count)
+            return made
+
+        return factory
+
+    runs = [fit(found, tmp_path / str(m), objective=counted(m)).last for m in (True, False)]
+    assert calls == {True: 6, False: 12}
+    first, second = (load_checkpoint(path).model for path in runs)
+    assert all(torch.allclose(v, second[k], rtol=1e-4, atol=1e-5) for k, v in first.items())
 
 
 def test_unlabelled_images_are_drawn_anew_at_their_ratio() -> None:

@@ -31,10 +31,10 @@ from tinysight.files import parse_yaml11
 from tinysight.models import run_network
 from tinysight.models.layers import DownscaleDropout
 from tinysight.models.weights import reference_entries
-from tinysight.registry import backbones, optimizers
+from tinysight.registry import backbones
 from tinysight.training.objective.distill import distillation
 from tinysight.training.optim import set_lr
-from tinysight.training.run import _param_groups
+from tinysight.training.run import _optimizers
 
 AFD = {"queries": "Teacher.LinearTransformTeacher.query_layer", "p": "attention",
        "keys": "Student.LinearTransformStudent.key_layer",
@@ -115,9 +115,7 @@ class Replay:
             values = {ours: synth(full, shape) for ours, (full, shape) in names.items()}
             load_reference(module, {k: v for k, v in values.items() if v is not None}, "rule")
         self.before = self.entries()
-        spec = dict(self.recipe.train.optimizer.spec)
-        groups = _param_groups(self.objective, spec["weight_decay"])
-        self.optimizer = optimizers.build(spec, params=groups)
+        (self.optimizer,) = _optimizers(self.objective, self.recipe.train)
         self.loss = 0.0
 
     def step(self, i: int) -> list[float]:
@@ -312,7 +310,7 @@ def _recipe(case: Case, config: dict[str, Any], prefixes: dict[str, str], folder
     text = case["config_yaml"].replace("use_sync_bn: true", "use_sync_bn: false")
     tree = parse_yaml11(text.encode(), "recorded")
     reader, native = Reader(), dict[str, Any](train={"epochs": 1})
-    container = container_section(reader, tree["Arch"], native)
+    container = container_section(reader, tree["Arch"], {}, native)
     distill_section(reader, tree, native, container)
     optimizer_section(reader, tree["Optimizer"], native)
     assert reader.problems == []

@@ -123,7 +123,10 @@ def find_recipe(source: str) -> Path:
         if path.is_file():
             return path
     if source.endswith((".yaml", ".yml")):
-        raise ConfigError(source, "no such file")
+        path, kind = Path(source), Path(source).stem.rpartition("_")[2]
+        wanted = f"{path.parent.parent.name}/{path.parent.name}_{kind}".lower()
+        hint = nearest(wanted, list_recipes())
+        raise ConfigError(source, "no such file", hint if hint.startswith("did") else "")
     raise ConfigError(source, "no such recipe", nearest(source, list_recipes()))
 
 
@@ -161,12 +164,12 @@ def _read(path: Path, depth: int = 0) -> Tree:
 
 
 def _merged(parent: Tree, child: Tree) -> Tree:
-    """Mappings merge; lists, numbers, words and components of another name replace."""
+    """Mappings merge; lists, numbers, words, teachers and components of another name replace."""
     result = dict(parent)
     for key, value in child.items():
         old: Any = result.get(key)
         both = isinstance(old, dict) and isinstance(value, dict)
-        same = both and value.get("name") in (None, old.get("name"))
+        same = both and value.get("name") in (None, old.get("name")) and key != "teachers"
         result[key] = _merged(old, value) if same else value
     return result
 

@@ -43,12 +43,15 @@ class Batch(NamedTuple):
     `images` (N, 3, H, W) float32; `targets` (N,) int64, (N, K) float32, or boxes (N, G, 5) float32, rows of class id
     (-1: no box) and x1, y1, x2, y2 in pixels of `images`; N may be 0. `unreadable` holds
     (index in the list, reason). `failure` is set when something other than an image is wrong.
+    `places`, of a run with a number of views: image (its index in the list) and view, (N, 2) int64; -1 for an
+    image that comes twice in an epoch, and then looks different.
     """
 
     images: Tensor
     targets: Tensor
     unreadable: tuple[tuple[int, str], ...]
     failure: Problem | None = None
+    places: Tensor | None = None
 
 
 class Share(NamedTuple):
@@ -91,6 +94,7 @@ class TrainingBatches(Dataset[Batch]):
         num_classes: number of classes K, for `mix`.
         share: the part of every batch that this process takes.
         channels_last: lay the images out channels last in the loader process, which saves the step the work.
+        views: what is random in an image comes again after so many epochs; None: never.
     """
 
     samples: SampleList
@@ -104,6 +108,7 @@ class TrainingBatches(Dataset[Batch]):
     num_classes: int = 0
     share: Share = Share()
     channels_last: bool = False
+    views: int | None = None
     _cached: tuple[int, list[np.ndarray], list[np.ndarray]] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -123,12 +128,13 @@ class TrainingBatches(Dataset[Batch]):
         epoch, k = divmod(number, self.per_epoch)
         indices, repeats = (part[k] for part in self._epoch(epoch))
         labels = self.samples.labels[indices] if self.sampler.whole_identities else None
-        images, targets, unreadable = [], [], []
+        images, targets, unreadable, places = [], [], [], []
+        view = epoch % self.views if self.views else epoch
         shared = (_SHARED_DRAWS, self.seed, number, self.share.rank)
         try:
             for place in self.share.of(np.arange(len(indices)), labels):
                 index, repeat = int(indices[place]), int(repeats[place])
-                rng = np.random.default_rng((_PIXELS, self.seed, epoch, index, repeat))
+                rng = np.random.default_rng((_PIXELS, self.seed, view, index, repeat))
                 try:
                     image, label = read_sample(self.samples[index], self.transforms, rng, shared)
                 except ImageError as error:
@@ -136,12 +142,14 @@ class TrainingBatches(Dataset[Batch]):
                     continue
                 images.append(image)
                 targets.append(label)
+                places.append((-1 if repeat else index, view))
             if not images:
                 return Batch(torch.empty(0), torch.empty(0), tuple(unreadable))
             pixels, truth = self._mixed(number, torch.from_numpy(to_batch(images)), targets)
         except TinysightError as error:  # not an image's fault; raised anew by the main process
             return Batch(torch.empty(0), torch.empty(0), (), error.problems[0])
-        return Batch(pixels, truth, tuple(unreadable))
+        seen = torch.tensor(places) if self.views else None
+        return Batch(pixels, truth, tuple(unreadable), places=seen)
 
     def _mixed(self, number: int, images: Tensor, labels: Sequence[Any]) -> tuple[Tensor, Tensor]:
         targets = torch.from_numpy(stacked_labels(labels))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
+from tinysight.config.schema import Train
+from tinysight.data.labels import label_names
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
 from tinysight.data.samplers import Sampler, WithUnlabelled
@@ -56,9 +58,10 @@ class Run:
         transforms: from an evaluation image to an input of the network.
         objective: the networks and what they are trained for.
         average: the running mean of the evaluated network, which is kept in its place, if the recipe asks for one.
-        optimizer: changes the parameters of the objective.
+        optimizers: change the parameters of the objective: all of them, or the second those of losses.
         steps_per_epoch: changes of the weights in an epoch; the last one may have fewer batches than `accumulate`.
         schedule: learning rate by step.
+        loss_schedule: that of the second optimiser; None without one.
         step: makes a training step.
         state: where the run stands.
         callbacks: called after every step and epoch.
@@ -73,9 +76,10 @@ class Run:
     transforms: Compose
     objective: Objective
     average: Average | None
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
     steps_per_epoch: int
     schedule: Schedule
+    loss_schedule: Schedule | None
     step: Stepper
     state: TrainState
     callbacks: Sequence[Callback] = field(default=())
@@ -84,6 +88,11 @@ class Run:
     def stop(self, reason: str) -> None:
         """End the run soon, with a checkpoint to resume it from; see `Callback`."""
         self.stop_reason = reason or "stopped by a callback"
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the networks."""
+        return self.optimizers[0]
 
     @property
     def eval_model(self) -> nn.Module:
@@ -113,20 +122,18 @@ def build_run(
     if objective is not usual_objective:
         _check_network(goal, recipe)
     goal.set_up(settings, processes)
-    spec = settings.optimizer.spec
-    groups = _param_groups(goal, spec.get("weight_decay", 0.0))
-    optimizer = optimizers.build(spec, "train.optimizer", params=groups)
     per_epoch = -(-batches.per_epoch // settings.accumulate)
     run = Run(
         recipe, folder, processes, batches, eval_samples, transforms, goal,
         average=Average(goal.network, settings.ema, per_epoch) if settings.ema else None,
-        optimizer=optimizer,
+        optimizers=(changers := _optimizers(goal, settings)),
         steps_per_epoch=per_epoch,
         schedule=schedules.build(
             settings.schedule.spec, "train.schedule", lr=_peak_lr(recipe, processes),
             epochs=settings.epochs, steps_per_epoch=per_epoch,
         ),
-        step=Stepper(goal, optimizer, settings, processes),
+        loss_schedule=_loss_schedule(settings, per_epoch),
+        step=Stepper(goal, changers, settings, processes),
         state=TrainState(data=samples.fingerprint(), processes=processes.world),
     )  # fmt: skip
     _check_same_images(processes, samples)
@@ -159,7 +166,7 @@ def checkpoint(run: Run, state: TrainState) -> Checkpoint:
         run.recipe.model_dump(mode="json"),
         state,
         run.eval_model.state_dict(),
-        optimizer_tensors(run.optimizer),
+        optimizer_tensors(run.optimizers),
         run.objective.network.state_dict() if run.average else {},
         _objective_tensors(run),
     )
@@ -207,13 +214,41 @@ def check_bad_fraction(
     raise DataError(str(samples.source), what, hint)
 
 
-def _param_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
-    """The learning parameters of the evaluated network under its own names, then the others' under longer ones."""
+def _optimizers(objective: Objective, settings: Train) -> tuple[torch.optim.Optimizer, ...]:
+    """One optimiser of everything, or one of the networks and one of the losses' parameters."""
+    own = [(f"{n}.", m) for n, m in objective.named_children() if n != "networks"]
+    own.append(("", nn.ParameterDict(dict(objective.named_parameters(recurse=False)))))
     parts: list[tuple[str, nn.Module]] = [("", objective.network)]
     parts += [(f"{n}.", m) for n, m in objective.networks.items() if m is not objective.network]
-    parts += [(f"{n}.", m) for n, m in objective.named_children() if n != "networks"]
-    parts.append(("", nn.ParameterDict(dict(objective.named_parameters(recurse=False)))))
-    groups, taken = [], set[int]()
+    apart, found, taken = settings.loss_optimizer, [], set[int]()
+    for where, component, modules in (
+        ("train", settings.optimizer, parts if apart else parts + own),
+        *([("train.loss_optimizer", apart.optimizer, own)] if apart else ()),
+    ):
+        spec = component.spec
+        groups = _param_groups(modules, spec.get("weight_decay", 0.0), taken)
+        if not groups:
+            raise ConfigError(where, "there is no loss with parameters", "leave it out")
+        found.append(optimizers.build(spec, f"{where}.optimizer", params=groups))
+    return tuple(found)
+
+
+def _loss_schedule(settings: Train, steps_per_epoch: int) -> Schedule | None:
+    if (apart := settings.loss_optimizer) is None:
+        return None
+    sizes = {"epochs": settings.epochs, "steps_per_epoch": steps_per_epoch}
+    where = "train.loss_optimizer.schedule"
+    found: Schedule = schedules.build(apart.schedule.spec, where, lr=apart.lr, **sizes)
+    if hasattr(found, "observe"):
+        raise ConfigError(where, "a schedule that follows the metric is for the networks alone")
+    return found
+
+
+def _param_groups(
+    parts: Sequence[tuple[str, nn.Module]], weight_decay: float, taken: set[int]
+) -> list[dict[str, Any]]:
+    """The learning parameters of modules, under longer names by what is before each; each parameter once."""
+    groups = []
     for prefix, module in parts:
         for group in param_groups(module, weight_decay, taken):
             groups.append({**group, "names": [prefix + name for name in group["names"]]})
@@ -261,6 +296,9 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
             what = "unlabelled images are of no identity"
             raise ConfigError("data.train.ratio", what, "take another sampler")
         sampler = WithUnlabelled(sampler, data.train.ratio)
+    if recipe.train.views and recipe.transforms.batch:
+        what = "mixed images never come again"
+        raise ConfigError("train.views", what, "leave out transforms.batch")
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
@@ -270,9 +308,10 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         recipe.train.seed,
         sampler=sampler,
         mix=mix,
-        num_classes=len(recipe.data.labels or ()),
+        num_classes=len(label_names(recipe.data)),
         share=Share(processes.rank, processes.world),
         channels_last=recipe.train.channels_last,
+        views=recipe.train.views,
     )
 
 
@@ -294,7 +333,7 @@ def _peak_lr(recipe: Recipe, processes: Processes) -> float:
 def _check_metrics(recipe: Recipe, eval_samples: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
     labels = eval_samples.truth
-    scores = task_of_recipe(recipe).perfect_scores(labels, len(recipe.data.labels or ()))
+    scores = task_of_recipe(recipe).perfect_scores(labels, len(label_names(recipe.data)))
     specs = [m.spec for m in recipe.metrics]
     try:
         perfect = compute_metrics(specs, scores, labels, eval_samples.roles())
@@ -382,7 +421,7 @@ def _restore(run: Run, found: Checkpoint) -> None:
         more = {k: v for k, v in found.objective.items() if k.endswith(end)}
         own |= {name.removesuffix(end): value for name, value in more.items()}
     run.objective.load_state_dict(own, strict=False)  # its names have been checked
-    restore_optimizer(run.optimizer, found.optimizer)
+    restore_optimizer(run.optimizers, found.optimizer)
     state = run.state = found.state
     sums = [state.loss_sum, state.seen, *state.terms.values()]
     run.step.totals.copy_(torch.tensor(sums, dtype=torch.float64))

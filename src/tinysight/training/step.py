@@ -32,7 +32,7 @@ class Stepper:
 
     Args:
         objective: set up on the device of the processes.
-        optimizer: of the parameters that learn.
+        optimizers: of the parameters that learn.
         settings: the recipe's.
         processes: that share each batch.
 
@@ -44,7 +44,11 @@ class Stepper:
     """
 
     def __init__(
-        self, objective: Objective, optimizer: Optimizer, settings: Train, processes: Processes
+        self,
+        objective: Objective,
+        optimizers: Sequence[Optimizer],
+        settings: Train,
+        processes: Processes,
     ) -> None:
         self.logged = objective.terms if len(objective.terms) > 1 else ()
         size = 2 + len(self.logged)
@@ -52,7 +56,7 @@ class Stepper:
         half = settings.precision == "fp16"
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=half)
         self._objective = objective
-        self._optimizer = optimizer
+        self._optimizers = optimizers
         self._settings = settings
         self._processes = processes
         self._parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -69,7 +73,8 @@ class Stepper:
         Returns:
             Whether the weights were changed.
         """
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         self._objective.train()
         sums = torch.zeros_like(self.totals)
         seen = 0
@@ -116,12 +121,14 @@ class Stepper:
     def _change(self) -> None:
         settings = self._settings
         if settings.clip_norm is not None:
-            self.scaler.unscale_(self._optimizer)
+            for optimizer in self._optimizers:
+                self.scaler.unscale_(optimizer)
             if settings.clip == "global":
                 nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
             else:
                 clip_each_norm(self._parameters, settings.clip_norm)
-        self.scaler.step(self._optimizer)
+        for optimizer in self._optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
 
 

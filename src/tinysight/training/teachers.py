@@ -17,6 +17,7 @@ from tinysight.bundle import Bundle
 from tinysight.concurrency import usable_cores
 from tinysight.config import Recipe
 from tinysight.config.schema import Teacher
+from tinysight.data.labels import label_names
 from tinysight.engines import Engine
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.graph.onnx_file import read_onnx
@@ -94,7 +95,7 @@ def load_teacher(name: str, recipe: Recipe) -> Taught:
 
         network, own = load_model(section.run)
         network.train()
-        _check_labels(own.data.labels or (), recipe, where)
+        _check_labels(label_names(own.data), recipe, where)
         pixels = _pixels([t.spec for t in own.transforms.eval], recipe)
     elif section.backbone is None:
         network, pixels = _engine_teacher(section, recipe, where)
@@ -136,13 +137,14 @@ def _engine_teacher(section: Teacher, recipe: Recipe, where: str) -> tuple[nn.Mo
     else:
         bundle = Bundle.load(str(section.bundle))
     manifest = bundle.manifest
-    _check_labels(manifest.labels, recipe, where)
     task = task_of_bundle(manifest)
+    if task.has_classes:
+        _check_labels(manifest.labels, recipe, where)
     return EngineTeacher(bundle.model, task.activation), _pixels(manifest.transforms, recipe)
 
 
 def _check_labels(names: Sequence[str], recipe: Recipe, where: str) -> None:
-    own = recipe.data.labels or ()
+    own = label_names(recipe.data)
     if len(names) != len(own):
         what = f"it knows {len(names)} labels, the student {len(own)}"
         raise ConfigError(where, what, "a teacher is trained on the same labels")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from tinysight.config import Recipe
 from tinysight.config.schema import STUDENT
+from tinysight.data.labels import label_names
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError, nearest
 from tinysight.models import set_batch_norm_variance
-from tinysight.models.outputs import Outputs, output_names, run_network
+from tinysight.models.outputs import FIELDS, Outputs, output_names, run_network
 from tinysight.registry import distillation_losses
 from tinysight.tasks.base import task_of_recipe
 from tinysight.training.networks import freeze, initial_model
@@ -71,11 +72,13 @@ class Distillation(Objective):
         teachers: by name, which contains no dot.
         terms: by name.
         some_unlabelled: whether images may come without a label, a target below 0.
+        views: images and views of the run: what a frozen teacher says of a view is computed once. (0, 0): every time.
     """
 
     def __init__(
         self, student: nn.Module, teachers: Mapping[str, Taught], terms: Mapping[str, DistillTerm],
         some_unlabelled: bool = False, frozen: Sequence[nn.Module] = (),
+        views: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         held = [m for teacher in teachers.values() for m in teacher.frozen]
         networks = {STUDENT: student, **{name: t.network for name, t in teachers.items()}}
@@ -87,6 +90,11 @@ class Distillation(Objective):
         for tap in (tap for term in terms.values() for tap in term.taps):
             wanted.setdefault(tap.network, set()).add(tap.output)
         self._wanted = {name: tuple(sorted(outputs)) for name, outputs in wanted.items()}
+        self._seen = {
+            name: Seen(*views)
+            for name, teacher in teachers.items()
+            if views[1] and teacher.frozen and set(self._wanted.get(name, ())) <= set(FIELDS)
+        }
         for name, teacher in teachers.items():
             if teacher.pixels is not None:
                 self.register_buffer(f"pixels_{name}", teacher.pixels, persistent=False)
@@ -118,11 +126,49 @@ class Distillation(Objective):
 
     def outputs(self, name: str, batch: Batch, wanted: Sequence[str] = ("logits",)) -> Outputs:  # type: ignore[override]
         """As `Objective.outputs`; a teacher has its own normalisation, and no gradient unless it learns."""
+        seen = self._seen.get(name)
+        if seen is not None and batch.places is not None:
+            return seen.outputs(batch.places, lambda: self._computed(name, batch, wanted))
+        return self._computed(name, batch, wanted)
+
+    def _computed(self, name: str, batch: Batch, wanted: Sequence[str]) -> Outputs:
         pixels = getattr(self, f"pixels_{name}", None)
         if pixels is not None:
             batch = batch._replace(images=batch.images * pixels[0] + pixels[1])
         with torch.set_grad_enabled(torch.is_grad_enabled() and name in self._taught):
             return super().outputs(name, batch, wanted)
+
+
+class Seen:
+    """What a teacher has said of the views of the training images, in memory.
+
+    Args:
+        images: of the training list.
+        views: of each.
+    """
+
+    def __init__(self, images: int, views: int) -> None:
+        self._images = images
+        self._known = torch.zeros(images * views, dtype=torch.bool)
+        self._kept: dict[str, Tensor] = {}
+
+    def outputs(self, places: Tensor, compute: Callable[[], Outputs]) -> Outputs:
+        """The outputs at `places`, (N, 2) as in `Batch`: remembered if all of them are, else computed."""
+        rows = (places[:, 1] * self._images + places[:, 0]).cpu()
+        once = (places[:, 0] >= 0).cpu()
+        if bool((self._known[rows.clamp(min=0)] & once).all()):
+            given = [self._kept.get(name) for name in FIELDS]
+            logits, embedding, pooled = (v if v is None else v[rows.to(v.device)] for v in given)
+            return Outputs(logits, embedding, pooled)
+        found, rows = compute(), rows[once]
+        for name in FIELDS:
+            value = getattr(found, name)
+            if value is not None:
+                sizes = (len(self._known), *value.shape[1:])
+                kept = self._kept.setdefault(name, value.new_zeros(sizes))
+                kept[rows.to(kept.device)] = value.detach()[once.to(kept.device)]
+        self._known[rows] = True
+        return found
 
 
 def distillation(recipe: Recipe, samples: SampleList) -> Distillation:
@@ -156,7 +202,8 @@ def distillation(recipe: Recipe, samples: SampleList) -> Distillation:
         if recipe.transforms.batch:
             what = "labels cannot be mixed where images have none"
             raise ConfigError("transforms.batch", what, "leave it out")
-    made = Distillation(student, teachers, terms.found, unlabelled, frozen)
+    views = (len(samples), recipe.train.views or 0)
+    made = Distillation(student, teachers, terms.found, unlabelled, frozen, views)
     set_batch_norm_variance(made.losses, recipe.model.batch_norm_variance)
     return made
 
@@ -167,7 +214,7 @@ class _Terms:
     def __init__(self, recipe: Recipe, networks: Mapping[str, Any]) -> None:
         self._recipe, self._networks = recipe, networks
         self._shapes: dict[Tap, tuple[int, ...]] = {}
-        self.classes = len(recipe.data.labels or ())
+        self.classes = len(label_names(recipe.data))
         self.found: dict[str, DistillTerm] = {}
 
     def add(self, index: int, unlabelled: bool, sizes: Mapping[str, Any]) -> None:

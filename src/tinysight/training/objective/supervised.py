@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
+from tinysight.data.labels import label_names
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError
@@ -77,7 +78,7 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
     """
     network = initial_model(recipe)
     frozen = freeze(network, recipe.model.freeze, recipe.model.freeze_statistics)
-    classes = len(recipe.data.labels or ())
+    classes = len(label_names(recipe.data))
     task = task_of_recipe(recipe)
     if recipe.data.train.unlabelled and not task.known(samples.labels).all():
         what = "there are images without a label, which a loss of labels cannot learn from"

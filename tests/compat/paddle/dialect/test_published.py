@@ -19,7 +19,6 @@ from tinysight.errors import ConfigError
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 REASONS = {
-    "RecModel": "comes with recognition",
     "search": "`tinysight search -c` takes it",
 }
 SIDE = {"SwinTransformer": 224}  # windows of 7 in four stages; the others take any size
@@ -35,12 +34,12 @@ def reason(path: Path) -> str | None:
     tree = read_tree(path)
     if kind_of(tree) != "training":
         return REASONS[kind_of(tree)]
-    names = {tree["Arch"]["name"]}
-    names |= {m["name"] for member in tree["Arch"].get("models", ()) for m in member.values()}
-    return next((REASONS[name] for name in names if name in REASONS), None)
+    return REASONS.get(tree["Arch"]["name"])
 
 
-CLASSIFIERS = [path for path in FILES if reason(path) is None]
+KNOWN = [path for path in FILES if reason(path) is None]
+RECOGNISERS = [path for path in KNOWN if "RecModel" in str(read_tree(path)["Arch"])]
+CLASSIFIERS = [path for path in KNOWN if path not in RECOGNISERS]
 REFUSED = [path for path in FILES if reason(path) is not None]
 
 

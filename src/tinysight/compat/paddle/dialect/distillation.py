@@ -24,17 +24,19 @@ class Container(NamedTuple):
     """What the losses need of a `DistillationModel`.
 
     Attributes:
-        classes: of the student.
+        classes: of the student, None where the lists say it.
         names: our name of each network by PaddleClas'.
         mapped: outputs that an attention transform takes, by PaddleClas' name of the network.
     """
 
-    classes: int
+    classes: int | None
     names: Mapping[str, str]
     mapped: Mapping[str, list[str]]
 
 
-def container_section(reader: Reader, values: Any, native: Spec) -> Container:
+def container_section(
+    reader: Reader, values: Any, common: dict[str, Any], native: Spec
+) -> Container:
     """Write `Arch` of several networks: the one that is exported is the student, the others are teachers."""
     found = reader.section(values, "Arch", CONTAINER)
     listed, wanted = reader.items(found.get("models"), "Arch.models"), found["infer_model_name"]
@@ -51,7 +53,8 @@ def container_section(reader: Reader, values: Any, native: Spec) -> Container:
     weights = _per_member(reader, found, "pretrained_list", "Arch", len(listed))
     if found["use_sync_bn"]:
         put(native, "train.sync_bn", True)
-    classes, names, mapped = 2, dict[str, str](), dict[str, list[str]]()
+    classes: int | None = 2
+    names, mapped = dict[str, str](), dict[str, list[str]]()
     for i, (where, name, arguments) in enumerate(listed):
         inner, fixed = arguments, bool(frozen[i])
         if arguments.get("name") == "AttentionModel":
@@ -61,7 +64,7 @@ def container_section(reader: Reader, values: Any, native: Spec) -> Container:
             reader.note("Arch.pretrained_list", "read here; PaddleClas stops with an error")
             inner = {**inner, "pretrained": weights[i]}
         own: Spec = {}
-        _, count = model_section(reader, inner, own, where)
+        _, count = model_section(reader, inner, common, own, where)
         model = own.get("model", {})
         names[name] = STUDENT if name == wanted else name.lower()
         if name == wanted:

@@ -77,13 +77,15 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     reader.unknown(tree, (*_SECTIONS, *others))
     reader.section({k: tree[k] for k in others if k in tree}, "", others)
     common = run_section(reader, tree, native)
-    container = None
+    container, searched = None, common["eval_mode"] == "retrieval"
     if isinstance(arch := tree.get("Arch"), dict) and arch.get("name") == CONTAINER:
-        container = container_section(reader, arch, native)
+        container = container_section(reader, arch, common, native)
         network, classes = CONTAINER, container.classes
     else:
-        network, classes = model_section(reader, arch, native)
-    mixed = data_section(reader, tree.get("DataLoader"), native)
+        network, classes = model_section(reader, arch, common, native)
+    if searched and not {"neck", "head"} & native["model"].keys():
+        reader.wrong("Global.eval_mode", "retrieval is for Arch.name: RecModel")
+    mixed = data_section(reader, tree.get("DataLoader"), native, searched)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
     if container:
@@ -91,8 +93,8 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     else:
         loss_section(reader, tree, native, mixed)
     optimizer_section(reader, tree.get("Optimizer"), native)
-    metric_section(reader, tree, native)
-    infer = infer_section(reader, tree.get("Infer"), native, classes, path)
+    metric_section(reader, tree, common if searched else None, native)
+    infer = infer_section(reader, tree.get("Infer"), native, classes, path, searched)
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
     run = GlobalKeys._make([network, *map(common.get, GlobalKeys._fields[1:])])

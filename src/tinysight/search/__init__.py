@@ -1,0 +1,1 @@
+"""A search for the best recipe: which trainings, in what order, and what came of them."""
