@@ -32,7 +32,12 @@ def make_scenes(root: Path, train: int = 12, val: int = 4, empty: int = 1) -> Pa
                 x, y = int(rng.integers(0, 96 - w)), int(rng.integers(0, 80 - h))
                 image[y : y + h, x : x + w] = (0, 0, 255) if kind == 0 else (255, 0, 0)
                 box = {"id": 10 + 2 * len(annotations), "image_id": images[-1]["id"]}
-                more = {"category_id": 4 + 3 * kind, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0}
+                more = {
+                    "category_id": 4 + 3 * kind,
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                }
                 annotations.append({**box, **more})
             cv2.imwrite(str(root / split / f"{i}.png"), image)
         write_coco(root / f"{split}.json", images, annotations)

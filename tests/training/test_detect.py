@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from support.scenes import NAMES, detection_recipe, detection_tree, make_scenes
-from tinysight.config.load import check_tree
+from support.scenes import NAMES, detection_recipe, make_scenes
 from tinysight.data.labels import resolve_labels
-from tinysight.errors import ConfigError
 from tinysight.training import fit
 from tinysight.training.predictor import evaluate_run, finish
 
@@ -23,7 +18,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "form, loss", [("picodet", "simota"), ("picodet_v2", "task_aligned"), ("picodet", "task_aligned")]
+    "form, loss",
+    [("picodet", "simota"), ("picodet_v2", "task_aligned"), ("picodet", "task_aligned")],
 )
 def test_a_run_trains_and_is_evaluated(form: str, loss: str, scenes: Path, tmp_path: Path) -> None:
     recipe = detection_recipe(scenes, tmp_path / "r.yaml", form, loss)
