@@ -17,7 +17,7 @@ SIDE = 64
 
 
 def make_scenes(root: Path, train: int = 12, val: int = 4, empty: int = 1) -> Path:
-    """Images of 96 x 80 with one to three rectangles, `train.json` and `val.json`; ids have gaps, `empty` have no box."""
+    """Images of 96 x 80 with one to three rectangles, `empty` of them without; ids in the files have gaps."""
     rng = np.random.default_rng(7)
     for split, count in (("train", train), ("val", val)):
         (root / split).mkdir(parents=True, exist_ok=True)

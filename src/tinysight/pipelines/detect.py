@@ -28,6 +28,9 @@ class BoxNetwork(Network):
     def run(self, rows: list[Any]) -> Sequence[np.ndarray]:
         """Rows and counts, boxes in pixels of the images as they were given."""
         images: list[_Row] = rows
+        if len(images) > 1 and self._bundle.manifest.input.shape[0] == 1:  # made for one image
+            parts = zip(*(self.run([image]) for image in images), strict=True)
+            return [np.concatenate(part) for part in parts]
         batch = np.concatenate([image.row for image in images])
         shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
         factors = np.asarray(shape, np.float32) / sizes  # of height and of width
