@@ -82,6 +82,20 @@ def detection_tree(root: Path, form: str = "picodet", loss: str = "simota") -> d
     }  # fmt: skip
 
 
+def trained_detector(folder: Path) -> Path:
+    """A finished run of a few seconds that finds something, in `folder`, with its scenes beside it."""
+    from tinysight.training import fit
+
+    tree = detection_tree(make_scenes(folder / "scenes", 16, 4))
+    tree["transforms"]["train"] = [
+        {"name": "random_flip"}, {"name": "resize", "size": [SIDE, SIDE]}, {"name": "normalize"},
+    ]  # fmt: skip
+    tree["train"] |= {"epochs": 8, "eval_every": 8, "lr": 0.1}
+    (folder / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
+    fit(load_recipe(folder / "recipe.yaml"), folder / "run")
+    return folder / "run"
+
+
 def detection_recipe(root: Path, file: Path, form: str = "picodet", loss: str = "simota") -> Recipe:
     """The recipe of `detection_tree`, loaded from `file`."""
     file.write_text(to_yaml(detection_tree(root, form, loss)), "utf-8")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tinysight.pipelines.pipeline import BundlePipeline, Network
+from tinysight.tasks.detection import rows_of
 from tinysight.tasks.results import BoxResult
 
 
@@ -41,6 +42,9 @@ class BoxNetwork(Network):
         about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
         outputs = self.opened().run_all({about.input.name: batch, **feeds})
+        if len(outputs) == 2 and outputs[0].ndim == 3 and about.postprocess.get("suppress"):
+            split = rows_of(outputs, about)
+            outputs = [np.concatenate(split), np.array([len(rows) for rows in split])]
         if len(outputs) != 2 or outputs[1].size != len(images):
             found = [output.shape for output in outputs]
             what = f"boxes and counts expected for {len(images)} images, the network gives {found}"
