@@ -114,11 +114,13 @@ def write_legacy(
     outputs: Sequence[str],
     weights: Mapping[str, np.ndarray] | None = None,
     dtypes: Mapping[str, str] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Path:
     """An inference folder in the legacy form around `operators`; inputs are float32 unless `dtypes` says otherwise."""
     weights = weights or {}
     variables = [variable(n, s, (dtypes or {}).get(n, "float32")) for n, s in inputs.items()]
     variables += [variable(n, w.shape, str(w.dtype), weight=True) for n, w in weights.items()]
+    variables += [variable(n, s) for n, s in (shapes or {}).items()]
     feeds = [
         operator("feed", {"X": ["feed"]}, {"Out": [n]}, {"col": i}) for i, n in enumerate(inputs)
     ]

@@ -17,7 +17,7 @@ SIDE = 64
 
 
 def make_scenes(root: Path, train: int = 12, val: int = 4, empty: int = 1) -> Path:
-    """Images of 96 x 80 with one to three rectangles, `train.json` and `val.json`; ids have gaps, `empty` have no box."""
+    """Images of 96 x 80 with one to three rectangles, `empty` of them without; ids in the files have gaps."""
     rng = np.random.default_rng(7)
     for split, count in (("train", train), ("val", val)):
         (root / split).mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,20 @@ def detection_tree(root: Path, form: str = "picodet", loss: str = "simota") -> d
         "metrics": [{"name": "coco"}],
         "export": {"postprocess": {"name": "boxes", "threshold": 0.3}},
     }  # fmt: skip
+
+
+def trained_detector(folder: Path) -> Path:
+    """A finished run of a few seconds that finds something, in `folder`, with its scenes beside it."""
+    from tinysight.training import fit
+
+    tree = detection_tree(make_scenes(folder / "scenes", 16, 4))
+    tree["transforms"]["train"] = [
+        {"name": "random_flip"}, {"name": "resize", "size": [SIDE, SIDE]}, {"name": "normalize"},
+    ]  # fmt: skip
+    tree["train"] |= {"epochs": 8, "eval_every": 8, "lr": 0.1}
+    (folder / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
+    fit(load_recipe(folder / "recipe.yaml"), folder / "run")
+    return folder / "run"
 
 
 def detection_recipe(root: Path, file: Path, form: str = "picodet", loss: str = "simota") -> Recipe:

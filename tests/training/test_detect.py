@@ -18,7 +18,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "form, loss",
+    ("form", "loss"),
     [("picodet", "simota"), ("picodet_v2", "task_aligned"), ("picodet", "task_aligned")],
 )
 def test_a_run_trains_and_is_evaluated(form: str, loss: str, scenes: Path, tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ def engine_outputs(
         steps = steps._replace(decide=partial(decide, manifest))
     same: Pipeline[Result] = Pipeline(steps, pipeline.batch_size, pipeline.workers)
     results = zip(images, same.stream(images), strict=True)
-    return {r.filename: comparable(r, i) for i, r in results if not isinstance(r, Unreadable)}
+    least = manifest.threshold.value if manifest.threshold else 0.0
+    read = ((i, r) for i, r in results if not isinstance(r, Unreadable))
+    return {result.filename: comparable(result, image, least) for image, result in read}
 
 
 def installed_engines(bundle: Bundle) -> tuple[dict[str, Side], dict[str, str]]:

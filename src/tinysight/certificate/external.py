@@ -93,7 +93,9 @@ class ExternalPredictor(NamedTuple):
                     ids = sorted(result.class_ids) if isinstance(result, ClassResult) else None
                     if classes and ids != list(range(classes)):
                         raise ValueError(f"expected {classes} classes")
-                    results[result.filename] = comparable(result, image)
+                    point = self.bundle.manifest.threshold
+                    least = point.value if point else 0.0
+                    results[result.filename] = comparable(result, image, least)
                 except (ValueError, LookupError, TypeError, RecursionError, DataError):
                     text = line[:100].decode("utf-8", "replace").rstrip("\n")
                     what = f"line {number} of what it prints is no answer about one of the files: "

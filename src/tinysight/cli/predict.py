@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="print one JSON object per image")
     form.add_argument("--csv", action="store_true", help="print a table with a header")
     add("--output", metavar="FILE", help="file for the results; renamed when complete")
+    add("--draw", metavar="FOLDER", help="folder for copies of the images with their boxes")
     add("--on", choices=["ray"], help="use a Ray cluster; the format is --output's suffix")
     add("--shard", type=int, default=1000, metavar="N", help="images per shard of --on (1000)")
 
@@ -71,11 +72,15 @@ def run(args: argparse.Namespace) -> int:
     bundle, images = _opened(args)
     from tinysight.pipelines.pipeline import open_bundle
     from tinysight.tasks.postprocess import result_type
+    from tinysight.tasks.results import BoxResult
 
     options = {name: getattr(args, name) for name in _OPTIONS}
     if args.csv and not result_type(bundle.manifest.postprocess).table:
         kind = bundle.manifest.postprocess["name"]
         raise ConfigError("--csv", f"the results of this bundle are its {kind}", "use --json")
+    if args.draw and (args.on or result_type(bundle.manifest.postprocess) is not BoxResult):
+        hint = "leave --on out" if args.on else "it is for detectors"
+        raise ConfigError("--draw", "there are no boxes to draw here", hint)
     if args.on:
         total, failed = _on_ray(args, bundle, options, images)
     else:
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
         form = "json" if args.json else "csv" if args.csv else "deploy" if args.config else "text"
         with opened(args.output, form, lambda: _key(args, bundle.manifest)) as out:
-            _write_all(pipeline, out.pending(images), out, _progress(args, out.done))
+            _write_all(pipeline, out.pending(images), out, _progress(args, out.done), args.draw)
         total, failed = out.done, out.failed
     if failed:
         print(f"{failed} of {total} images could not be read", file=sys.stderr)
@@ -154,10 +159,15 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
 
 def _write_all(
     pipeline: BundlePipeline[Any], images: Iterator[ImageInput], out: Output,
-    bar: ProgressLine | None,
+    bar: ProgressLine | None, folder: str | None,
 ) -> None:  # fmt: skip
     from tinysight.tasks.results import Unreadable
 
+    draw = None
+    if folder:
+        from tinysight.pipelines.draw import Drawings
+
+        draw = Drawings(folder).add
     try:
         for item in pipeline.stream(images):
             if not gc.isenabled():
@@ -167,6 +177,8 @@ def _write_all(
                 if bar:
                     bar.clear()
                 print(f"{item.filename}: {item.reason}", file=sys.stderr)
+            elif draw:
+                draw(item)
             out.write(item)
             if bar:
                 bar.step()

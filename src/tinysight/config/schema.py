@@ -373,6 +373,9 @@ class Export(RecipeSection):
     operating_point: OperatingPoint | None = None
     calibrate: bool = doc("Divide logits by the temperature that fits the validation images", False)
     opset: Annotated[int, Field(ge=17, le=21)] = 18
+    nms: bool = doc(
+        "A detector's network chooses among its boxes; false: its post-processor does", True
+    )
 
 
 class PluginRecord(RecipeSection):

@@ -167,7 +167,7 @@ def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:
     session = engines.build({"name": "onnxruntime"}, model=bundle.model, threads=1)
     transforms = Compose.from_specs(about.transforms, "transforms")
     task = tasks.task_of_recipe(recipe) if recipe else tasks.task_of_bundle(about)
-    return Subject(session.run, transforms, about.labels, task, recipe, about)
+    return Subject(task.predict_with(session, about), transforms, about.labels, task, recipe, about)
 
 
 def subject_of_recipe(predict: Predict, recipe: Recipe) -> Subject:

@@ -32,13 +32,14 @@ from tinysight.evaluation.compare import Comparison
 from tinysight.evaluation.predictor import Predict
 from tinysight.evaluation.report import assess, subject_of_recipe
 from tinysight.export.card import card
-from tinysight.export.onnx import INPUT, to_onnx
+from tinysight.export.onnx import CELLS, INPUT, to_onnx
 from tinysight.export.variants import files_of, spread
 from tinysight.files import sha256
 from tinysight.metrics.operating_point import ThresholdResult
+from tinysight.models.detector import PicoDet
 from tinysight.pipelines.sources import Source
 from tinysight.plugins import find_plugin
-from tinysight.tasks.base import Task, task_of_recipe
+from tinysight.tasks.base import Task, task_of_bundle, task_of_recipe
 from tinysight.training import predictor as trained
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
@@ -98,16 +99,20 @@ def export_bundle(
     labels = label_names(recipe.data) if task.has_classes else ()
     chosen = _chosen(model, recipe, task)
     postprocess = thresholds.with_threshold(recipe.export.postprocess.spec, chosen.threshold)
+    outputs, inside = (task.output, *task.more_outputs), recipe.export.nms
+    if isinstance(model, PicoDet) and not inside:
+        outputs, postprocess = CELLS, {**postprocess, "suppress": model.rule}
     manifest = Manifest(
-        recipe.task, Input(INPUT, (None, channels, height, width), "float32"), task.output,
+        recipe.task, Input(INPUT, (None, channels, height, width), "float32"), outputs[0],
         tuple(transforms), postprocess, labels, recipe.description, licence, chosen.point,
-        made_with=_versions(), created=utc_now(), **_measured(path, recipe, chosen),
+        made_with=_versions(), created=utc_now(), more_outputs=outputs[1:],
+        **_measured(path, recipe, chosen),
     )  # fmt: skip
     with new_bundle(out, overwrite=overwrite) as draft:
         network = to_onnx(
             model, (channels, height, width), opset=recipe.export.opset,
             metadata={"task": recipe.task, "labels": json.dumps(labels)}, source=task.source,
-            activation=task.activation, output=task.output, temperature=chosen.temperature,
+            activation=task.activation, outputs=outputs, temperature=chosen.temperature,
         )  # fmt: skip
         fill(draft, manifest, {MODEL: network})
         ready, absent = certificates.installed_engines(Bundle.load(draft))
@@ -141,7 +146,8 @@ def torch_side(predict: Predict, transforms: Compose, manifest: Manifest) -> Sid
         manifest: of the bundle that is made of it.
     """
     decide = registry.postprocesses.build(manifest.postprocess, labels=manifest.labels)
-    pipeline = trained.network_pipeline(predict, transforms, decide, certificates.BATCH)
+    task = task_of_bundle(manifest)
+    pipeline = trained.network_pipeline(predict, transforms, decide, certificates.BATCH, task)
     return Side(partial(certificates.engine_outputs, pipeline, manifest), str(torch.__version__))
 
 

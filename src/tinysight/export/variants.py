@@ -23,7 +23,7 @@ from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
-from tinysight.tasks.results import ScoreResult
+from tinysight.tasks.base import Task, task_of_bundle
 from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels
@@ -96,8 +96,10 @@ def add_variants(
         ExportError: variants that cannot be written here, or whose scores differ; all of them at once.
     """
     manifest, where = bundle.manifest, str(bundle.folder)
-    if not manifest.labels or manifest.feeds or manifest.more_outputs:
-        raise ExportError(where, "only classifiers are written for other engines")
+    whole = all(get_engine(name).reads_onnx for name in names)
+    if not manifest.labels or manifest.feeds or (manifest.more_outputs and not whole):
+        what = "only classifiers are written for other engines, and our detectors for openvino"
+        raise ExportError(where, what)
     if out is None and bundle.folder.resolve().parent == SHIPPED.resolve():
         what = f"{bundle.folder.name} came with the package and stays as it is"
         raise ConfigError("--out", what, "name a folder for a copy")
@@ -194,33 +196,29 @@ def _compare(
     if not names:
         return {}
     opened = [open_engine(bundle), *(open_variant(bundle, name) for name in names)]
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        return np.stack([engine.run(batch) for engine in opened], axis=1)
-
-    found = predict_images(bundle.manifest, samples, run)
-    if not len(found.outputs):
+    manifest = bundle.manifest
+    task = task_of_bundle(manifest)
+    sides = [predict_images(manifest, samples, task.predict_with(e, manifest)) for e in opened]
+    expected, *others = sides
+    if not len(expected.outputs):
         raise ExportError("--images", "none of the images can be read", "name others")
-    expected, *others = found.outputs.swapaxes(0, 1)
-    labels = found.targets if (found.targets != UNLABELLED).all() else None
-    variants = bundle.manifest.variants
-    pairs = zip(names, others, strict=True)
-    return {n: compare_variant(variants[n], expected, scores, labels) for n, scores in pairs}
+    threshold = manifest.threshold.value if manifest.threshold else 0.5
+    given, more = expected.outputs, (expected.targets, task, threshold)
+    pairs = zip(names, (side.outputs for side in others), strict=True)
+    return {n: compare_variant(manifest.variants[n], given, other, *more) for n, other in pairs}
 
 
 def compare_variant(
-    variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None
-) -> EngineVariant:
-    """`variant` with the differences of its scores (N, K) from the `exact` ones of `model.onnx`."""
-    row = compare(*([ScoreResult("", one) for one in side] for side in (exact, scores)))
-    mean = np.abs(exact.astype(np.float64) - scores).mean()  # of all scores at once
-    lost = None
-    if labels is not None:
-        right = [int((s.argmax(axis=1) == labels).sum()) for s in (exact, scores)]
-        lost = 100 * (right[0] - right[1]) / row.images
+    variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None,
+    task: Task | None = None, threshold: float = 0.5,
+) -> EngineVariant:  # fmt: skip
+    """`variant` with the differences of its scores from the `exact` ones of `model.onnx`."""
+    task = task or Task()
+    row = compare(*(task.results(side, threshold) for side in (exact, scores)))
+    lost = None if labels is None else task.lost_points(exact, scores, labels)
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
-        mean_score_difference=float(mean), label_flips=row.label_flips or 0,
+        mean_score_difference=row.mean_score_difference, label_flips=row.label_flips or 0,
     )  # fmt: skip
 
 
@@ -235,7 +233,7 @@ def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float
             or where nothing is labelled of labels that stay.
     """
     if found.precision == "int8" and limit is None:
-        lost, kind = found.lost_points, "points of accuracy are lost"
+        lost, kind = found.lost_points, "points of accuracy (of a detector: of mAP) are lost"
         if lost is None:
             lost, kind = 100 * found.label_flips / found.images, "% of the labels change"
         if lost <= max_loss and np.isfinite(found.max_score_difference):
@@ -265,6 +263,6 @@ def evaluation_images(run: str | Path) -> list[Sample]:
     samples = read_split(recipe.data, recipe.data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
-    if not task_of_recipe(recipe).one_class:
+    if not (task_of_recipe(recipe).one_class or samples.truth.dtype == object):
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))
     return spread(samples, 500)

@@ -38,7 +38,7 @@ def simplify(model: OnnxModel) -> OnnxModel:
     graph = Graph()
     try:
         with np.errstate(all="ignore"):
-            _replay(model, graph)
+            replay(model, graph)
             fuse(graph)
             made = builder.to_model(graph)
     except (Unsupported, *NONSENSE):
@@ -46,8 +46,12 @@ def simplify(model: OnnxModel) -> OnnxModel:
     return replace(made, opset=model.opset, metadata=model.metadata)
 
 
-def _replay(model: OnnxModel, graph: Graph) -> None:
-    """Emit every node of `model` once more; constants are folded on the way."""
+def replay(model: OnnxModel, graph: Graph) -> None:
+    """Emit every node of `model` once more; constants are folded on the way.
+
+    Raises:
+        Unsupported: an operator, or a use of one, that is not known.
+    """
     values: dict[str, Value | None] = {"": None}
     for port in model.inputs:
         sides = [side if isinstance(side, int) else -1 for side in port.shape]

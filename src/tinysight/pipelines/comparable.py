@@ -41,6 +41,68 @@ class DecidedScores(ScoreResult):
         return mine.difference(theirs)
 
 
+_ROUNDING = 1e-3  # of a score: nearer to the threshold, either engine may leave a box out
+_SAME = 0.02  # of an image's side: corners of one and the same box
+_COVERED = 0.5  # of two boxes' union: suppression may have taken either
+
+
+@dataclass(frozen=True, eq=False)
+class DecidedBoxes(BoxResult):
+    """Boxes as shares of the image's sides, and the score that they exceed.
+
+    Two engines choose alike but for rounding: which of two boxes that cover each other and are as good as equally sure
+    comes out, whether one at the threshold does, and which of equals are the last of so many. Only so much is passed
+    over, and of what covers each other no more than half of an image's boxes.
+
+    Attributes:
+        least: the threshold.
+    """
+
+    least: float = 0.0
+
+    def difference(self, other: Result) -> Difference:
+        """Of boxes that both have: scores and corners; a flip where one has a box that the other's do not explain."""
+        if not isinstance(other, BoxResult):
+            return Difference(True, box=0.0)
+        scores, corners, passed, flip = [0.0], [0.0], 0, False
+        pairs = ((self, other), (other, self))
+        for one, two in pairs:
+            clear = np.flatnonzero(~(one.scores <= self.least + _ROUNDING))
+            for i in clear:
+                same = two.label_ids == one.label_ids[i]
+                away = np.abs(two.boxes_xyxy - one.boxes_xyxy[i]).max(axis=1, initial=0)
+                apart = np.abs(two.scores - one.scores[i])
+                if not np.isfinite([one.scores[i], *one.boxes_xyxy[i]]).all():
+                    scores.append(np.nan)
+                elif (near := same & (away < _SAME)).any():
+                    place = int(np.where(near, away + apart, np.inf).argmin())
+                    scores.append(float(apart[place]))
+                    corners.append(float(away[place]))
+                elif (
+                    len(two.scores) < len(one.scores)
+                    or two.scores.min() < one.scores[i] - _ROUNDING
+                ):
+                    surer = same & (two.scores > one.scores[i] - _ROUNDING)
+                    flip |= not (
+                        surer & (_shared(two.boxes_xyxy, one.boxes_xyxy[i]) > _COVERED)
+                    ).any()
+                    passed += 1
+            flip |= passed > max(2, len(clear) // 2)
+        return Difference(
+            flip, float(np.max(scores)), float(np.mean(scores)), float(np.max(corners))
+        )
+
+
+def _shared(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (B, 4) with one."""
+    sizes = np.concatenate([boxes, box[None]])
+    areas = (sizes[:, 2:] - sizes[:, :2]).clip(0).prod(axis=1)
+    inner = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    common = inner.clip(0).prod(axis=1)
+    found: np.ndarray = common / np.maximum(areas[:-1] + areas[-1] - common, 1e-12)
+    return found
+
+
 def decide(manifest: Manifest, scores: np.ndarray, partial: bool = False) -> list[DecidedScores]:
     """Scores (N, K) with the decisions of a bundle's post-processing.
 
@@ -60,8 +122,8 @@ def decide(manifest: Manifest, scores: np.ndarray, partial: bool = False) -> lis
     return [DecidedScores("", row, result.decision(), partial) for row, result in rows]
 
 
-def comparable(result: Result, image: ImageInput | str) -> Result:
-    """The result for this image, boxes as shares of its width and height."""
+def comparable(result: Result, image: ImageInput | str, least: float = 0.0) -> Result:
+    """The result for this image, boxes above the score `least` as shares of its width and height."""
     if not isinstance(result, BoxResult):
         return result
     data = image if isinstance(image, str) else image.data
@@ -72,4 +134,6 @@ def comparable(result: Result, image: ImageInput | str) -> Result:
         size = header.width, header.height
         if header.orientation >= 5:
             size = size[::-1]
-    return replace(result, boxes_xyxy=result.boxes_xyxy.astype(np.float64) / np.tile(size, 2))
+    shares = result.boxes_xyxy.astype(np.float64) / np.tile(size, 2)
+    about = result.filename, result.label_ids, result.scores, result.label_names
+    return DecidedBoxes(*about, shares, least)

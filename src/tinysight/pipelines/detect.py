@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tinysight.pipelines.pipeline import BundlePipeline, Network
+from tinysight.tasks.detection import rows_of
 from tinysight.tasks.results import BoxResult
 
 
@@ -28,6 +29,9 @@ class BoxNetwork(Network):
     def run(self, rows: list[Any]) -> Sequence[np.ndarray]:
         """Rows and counts, boxes in pixels of the images as they were given."""
         images: list[_Row] = rows
+        if len(images) > 1 and self._bundle.manifest.input.shape[0] == 1:  # made for one image
+            parts = zip(*(self.run([image]) for image in images), strict=True)
+            return [np.concatenate(part) for part in parts]
         batch = np.concatenate([image.row for image in images])
         shape, sizes = batch.shape[2:], np.array([image.size for image in images], np.float32)
         factors = np.asarray(shape, np.float32) / sizes  # of height and of width
@@ -38,6 +42,9 @@ class BoxNetwork(Network):
         about = self._bundle.manifest
         feeds = {name: np.ascontiguousarray(known[what]) for name, what in about.feeds.items()}
         outputs = self.opened().run_all({about.input.name: batch, **feeds})
+        if len(outputs) == 2 and outputs[0].ndim == 3 and about.postprocess.get("suppress"):
+            split = rows_of(outputs, about)
+            outputs = [np.concatenate(split), np.array([len(rows) for rows in split])]
         if len(outputs) != 2 or outputs[1].size != len(images):
             found = [output.shape for output in outputs]
             what = f"boxes and counts expected for {len(images)} images, the network gives {found}"

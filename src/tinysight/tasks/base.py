@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tinysight.config import Recipe
     from tinysight.data.targets import Target
     from tinysight.metrics.classification import LabelRates
+    from tinysight.tasks.results import Result
 
 Activation = Literal["softmax", "sigmoid", "normalize", "identity"]
 
@@ -196,6 +197,28 @@ class Task:
         from tinysight.metrics.calibration import calibration
 
         return calibration(scores, labels) if self.calibrates else {}
+
+    def predict_with(self, engine: Any, manifest: Manifest) -> Callable[[np.ndarray], np.ndarray]:
+        """From inputs (N, C, H, W) to scores, by a bundle's network in an engine."""
+        run: Callable[[np.ndarray], np.ndarray] = engine.run
+        return run
+
+    def in_images(self, scores: np.ndarray, sizes: Sequence[tuple[int, int]]) -> Any:
+        """What the post-processor takes, of scores and the height and width of each image."""
+        return scores
+
+    def results(self, scores: np.ndarray, threshold: float) -> list[Result]:
+        """Scores as results that two networks are compared by."""
+        from tinysight.tasks.results import ScoreResult
+
+        return [ScoreResult("", row) for row in scores]
+
+    def lost_points(self, exact: np.ndarray, other: np.ndarray, labels: np.ndarray) -> float | None:
+        """Percentage points of accuracy that `other` scores have less than `exact` ones; None without labels."""
+        if not (labels >= 0).all():
+            return None
+        right = [float((s.argmax(axis=1) == labels).mean()) for s in (exact, other)]
+        return 100 * (right[0] - right[1])
 
     # Report
 

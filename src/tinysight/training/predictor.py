@@ -73,12 +73,13 @@ def pipeline_of_weights(
     """
     subject = subject_of_weights(recipe, weights)
     decide = subject.task.postprocess(recipe.export.postprocess.spec, subject.labels)
-    return network_pipeline(subject.predict, subject.transforms, decide, batch_size)
+    return network_pipeline(subject.predict, subject.transforms, decide, batch_size, subject.task)
 
 
 def network_pipeline(
-    predict: Predict, transforms: Compose, decide: Callable[[Any], list[Any]], batch_size: int
-) -> Pipeline[Any]:
+    predict: Predict, transforms: Compose, decide: Callable[[Any], list[Any]], batch_size: int,
+    task: Task,
+) -> Pipeline[Any]:  # fmt: skip
     """From images to results through a network that is no bundle, by the plainest way there is.
 
     Args:
@@ -86,13 +87,18 @@ def network_pipeline(
         transforms: from a decoded image to one input; not random.
         decide: from scores to results.
         batch_size: images a batch, at least 1.
+        task: of the network.
     """
     from tinysight.pipelines.pipeline import Pipeline, Steps
 
+    def run(rows: list[Any]) -> Any:
+        scores = predict(np.concatenate([row for row, _ in rows]))
+        return task.in_images(scores, [size for _, size in rows])
+
     steps = Steps(
         decode=decode,
-        prepare=lambda pixels: to_batch([transforms(pixels)]),
-        run=lambda rows: predict(np.concatenate(rows)),
+        prepare=lambda pixels: (to_batch([transforms(pixels)]), pixels.shape[:2]),
+        run=run,
         decide=decide,
     )
     return Pipeline(steps, batch_size)

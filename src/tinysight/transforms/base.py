@@ -3,9 +3,9 @@
 A transform is a frozen dataclass, registered under a name. `transform(image, rng)` takes an image (H, W, C) or (H, W)
 and returns one with as many axes. It never changes its input, but may return it, or a view of it. The same `rng` state
 gives the same image. An image that it cannot take is an `ImageError`. These class attributes are optional and false by
-default: `random`, true where it draws from `rng`; `sets_label`, true where it returns `(image, label)`; `per_batch`, true
-where all images of a batch draw alike; `keeps_places`, true where what an image shows stays in place. One that moves it
-and knows where to also has `with_boxes(image, boxes, rng)`; see `boxes`.
+default: `random`, true where it draws from `rng`; `sets_label`, true where it returns `(image, label)`; `per_batch`,
+true where all images of a batch draw alike; `keeps_places`, true where what an image shows stays in place. One that
+moves it and knows where to also has `with_boxes(image, boxes, rng)`; see `boxes`.
 """
 
 from __future__ import annotations

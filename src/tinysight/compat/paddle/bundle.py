@@ -16,6 +16,7 @@ from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
+from tinysight.compat.paddle.dialect.detector import DETECTOR_CONFIG, read_detector_config
 from tinysight.compat.paddle.dialect.rules import Spec
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
 from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
@@ -23,6 +24,7 @@ from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.fetch.archive import content_of
 from tinysight.files import sha256
+from tinysight.graph.builder import Unsupported
 from tinysight.graph.onnx_file import OnnxModel
 from tinysight.registry import engines, postprocesses
 from tinysight.transforms import Compose
@@ -80,7 +82,7 @@ def import_paddle(
         task=task or (row.name if row else name.split(".")[0].removesuffix("_infer")),
         description=f"Translated from the PaddlePaddle export {name}",
         licence=row.licence if row else "",
-        input=Input(INPUT, (None, 3, height, width), "float32"),
+        input=Input(INPUT, (1 if kind.one else None, 3, height, width), "float32"),
         output=output,
         transforms=use.transforms,
         postprocess=postprocess,
@@ -99,25 +101,40 @@ def _translated(
     source: Path | str, labels: Sequence[str] | None, deploy: Deploy | None, row: Artifact | None
 ) -> tuple[Deploy | None, ExportKind, OnnxModel, dict[str, str]]:
     """The deploy configuration, if there is one, the kind of the network, its translation, the hashes of its files."""
+    from tinysight.compat.paddle.to_onnx.detect import end_in_rows
     from tinysight.compat.paddle.to_onnx.translate import to_model
 
     with opened(source) as folder:
         program, weights = find_files(folder)
         inside = next((p for n in _CONFIGS if (p := program.parent / n).is_file()), None)
+        of_detector = program.parent / DETECTOR_CONFIG
         found = deploy or (read_deploy_config(inside) if inside else None)
+        detector = read_detector_config(of_detector) if of_detector.is_file() else None
         paddle = read_paddle_inference(program)
         named = bool(labels or found or (row and row.labels))
         kind = kind_of(paddle.program, str(source), named=named)
         inputs = [INPUT if i == kind.image else p.name for i, p in enumerate(paddle.program.inputs)]
-        model = to_model(paddle, inputs, OUTPUTS[kind.output])
+        outputs = OUTPUTS[kind.output] if kind.boxes == "rows" else ()
+        model = to_model(paddle, inputs, outputs)
         origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
+    if kind.output == "boxes" and detector:
+        found = detector.deploy
+        kind = replace(
+            kind, height=kind.height or detector.size[0], width=kind.width or detector.size[1]
+        )
+    if kind.boxes != "rows":
+        size = kind.height or 640, kind.width or 640
+        try:
+            model = end_in_rows(model, kind.boxes, size, **(detector.rule if detector else {}))
+        except Unsupported as error:
+            raise WeightsError(str(source), f"no detector that is known here: {error}") from None
     if kind.output != "boxes" and not kind.columns:
         match model.outputs[0].shape:
             case (_, int(count)) if count >= 1:
                 kind = replace(kind, columns=count)
             case _:
                 raise WeightsError(str(source), "its number of classes cannot be told")
-    if found and kind.output != "scores":
+    if found and found is deploy and kind.output != "scores":
         what = f"is a classifier's, but the network returns {kind.output}"
         raise ConfigError("deploy configuration", what)
     return found, kind, model, origin
@@ -213,12 +230,12 @@ def _with_size(model: OnnxModel, image: int, height: int, width: int) -> bytes:
 
 
 def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> None:
-    """Run two images: a network that does not return what it should becomes no bundle."""
-    session = engines.build({"name": "onnxruntime"}, model=model, threads=1)
-    feeds = {name: np.ones((2, 2), np.float32) for name in kind.feeds}
-    outputs = session.run_all({INPUT: np.zeros((2, 3, *size), np.float32), **feeds})
+    """Run two images, or one: a network that does not return what it should becomes no bundle."""
+    session, count = engines.build({"name": "onnxruntime"}, model=model, threads=1), 2 - kind.one
+    feeds = {name: np.ones((count, 2), np.float32) for name in kind.feeds}
+    outputs = session.run_all({INPUT: np.zeros((count, 3, *size), np.float32), **feeds})
     if kind.output == "boxes":
-        good = outputs[0].shape == (outputs[1].sum(), 6) and outputs[1].size == 2
+        good = outputs[0].shape == (outputs[1].sum(), 6) and outputs[1].size == count
     else:
         good = outputs[0].shape == (2, kind.columns) and bool(np.isfinite(outputs[0]).all())
     if not good:

@@ -26,6 +26,9 @@ class ExportKind:
         columns: number of classes, or length of an embedding; 0 for boxes, or where the program leaves it open.
         feeds: meaning of each other input by its name.
         independent: True if each class has a probability of its own (sigmoid).
+        boxes: what a detector's outputs are: "rows", "cells" (boxes and scores of all), "raw" (scores and distances of
+            each level).
+        one: True if it takes one image at a time.
     """
 
     output: str
@@ -35,6 +38,19 @@ class ExportKind:
     columns: int = 0
     feeds: Mapping[str, str] = field(default_factory=dict)
     independent: bool = False
+    boxes: str = "rows"
+    one: bool = False
+
+
+def _heads(sides: list[tuple[int, ...]]) -> str:
+    """What a detector's outputs of these shapes are, if they are one's and no rows."""
+    if not all(len(shape) == 3 for shape in sides) or len(sides) % 2:
+        return ""
+    if len(sides) == 2:
+        return "cells" if sides[0][2] == 4 and sides[0][1] in (sides[1][2], -1) else ""
+    scores, distances = sides[: len(sides) // 2], sides[len(sides) // 2 :]
+    widths = {shape[2] for shape in scores}, {shape[2] for shape in distances}
+    return "raw" if all(len(w) == 1 for w in widths) and max(widths[1]) % 4 == 0 else ""
 
 
 def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
@@ -62,6 +78,10 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
     sides = [kind.shape if kind else () for kind in types]  # empty where the program does not say
     if last in _NMS and len(sides) == 2 and not unknown:
         return ExportKind("boxes", images[0], height, width, feeds=feeds)
+    if form := _heads(sides):
+        own = {n: w for n, w in feeds.items() if w in FEEDS}  # what it takes besides has no effect
+        raw = form == "raw"
+        return ExportKind("boxes", images[0], height, width, feeds=own, boxes=form, one=raw)
     if feeds:
         what = f"is no detector that ends in {_NMS[-1]}, yet takes {', '.join(feeds)}"
         raise WeightsError(where, what, _ALONE)

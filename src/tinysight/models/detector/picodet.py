@@ -161,6 +161,12 @@ class PicoDet(nn.Module):
         self._draw()
 
     @property
+    def rule(self) -> dict[str, Any]:
+        """How boxes are chosen, as keywords."""
+        named = self.suppression._asdict()
+        return {k: named[k] for k in ("min_score", "candidates", "max_iou", "keep")}
+
+    @property
     def stage_names(self) -> tuple[str, ...]:
         """The backbone's."""
         return self.backbone.stage_names

@@ -1,0 +1,63 @@
+"""Images with the boxes of their results drawn in."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tinysight.errors import DataError
+from tinysight.files import write_atomic
+from tinysight.tasks.results import BoxResult
+from tinysight.transforms.decode import decode
+
+_FONT, _LINES = cv2.FONT_HERSHEY_SIMPLEX, cv2.LINE_AA
+
+
+def drawn(image: np.ndarray, result: BoxResult) -> np.ndarray:
+    """A copy of an image, uint8 RGB (H, W, 3), with boxes, labels and scores; a colour for each label."""
+    found = np.ascontiguousarray(image.copy())
+    height, width = found.shape[:2]
+    thick = max(1, round(min(height, width) / 300))
+    size = max(0.35, min(height, width) / 1000)
+    ends = np.array([width - 1, height - 1] * 2)
+    for label, score, name, box in zip(
+        result.label_ids, result.scores, result.label_names, result.boxes_xyxy, strict=True
+    ):
+        hue = (int(label) * 0.618034) % 1.0  # neighbours far apart
+        color = tuple(int(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.9, 0.9))
+        x1, y1, x2, y2 = np.rint(np.nan_to_num(box).clip(0, ends)).astype(int).tolist()
+        cv2.rectangle(found, (x1, y1), (x2, y2), color, thick, _LINES)
+        text = f"{name} {score:.2f}"
+        (wide, tall), below = cv2.getTextSize(text, _FONT, size, thick)
+        top = max(y1, tall + below)
+        cv2.rectangle(found, (x1, top - tall - below), (x1 + wide, top), color, cv2.FILLED)
+        at = (x1, top - below // 2)
+        cv2.putText(found, text, at, _FONT, size, (255, 255, 255), thick, _LINES)
+    return found
+
+
+class Drawings:
+    """A folder of drawings, one PNG an image, named as it is; a second of a name gets a number.
+
+    Args:
+        folder: is made if it is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder, self._names = Path(folder), dict[str, int]()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(str(folder), f"cannot be made: {error.strerror}") from None
+
+    def add(self, result: BoxResult) -> Path:
+        """Draw the result of an image file; gives the drawing's path."""
+        stem = Path(result.filename).stem
+        self._names[stem] = number = self._names.get(stem, 0) + 1
+        path = self._folder / (f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
+        pixels = cv2.cvtColor(drawn(decode(result.filename), result), cv2.COLOR_RGB2BGR)
+        write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
+        return path
