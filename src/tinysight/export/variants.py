@@ -212,13 +212,15 @@ def compare_variant(
     variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None,
     task: Task | None = None, threshold: float = 0.5,
 ) -> EngineVariant:  # fmt: skip
-    """`variant` with the differences of its scores from the `exact` ones of `model.onnx`."""
+    """`variant` with the differences of its scores from the `exact` ones of `model.onnx`, as its task counts them."""
     task = task or Task()
     row = compare(*(task.results(side, threshold) for side in (exact, scores)))
     lost = None if labels is None else task.lost_points(exact, scores, labels)
+    flips = task.changed_neighbours(exact, scores)
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
-        mean_score_difference=row.mean_score_difference, label_flips=row.label_flips or 0,
+        mean_score_difference=row.mean_score_difference,
+        label_flips=(row.label_flips or 0) if flips is None else flips,
     )  # fmt: skip
 
 
@@ -256,13 +258,15 @@ def evaluation_images(run: str | Path) -> list[Sample]:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
-    from tinysight.tasks.base import task_of_recipe
     from tinysight.training.predictor import load_model
 
     recipe = load_model(run)[1]
     samples = read_split(recipe.data, recipe.data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
-    if not (task_of_recipe(recipe).one_class or samples.truth.dtype == object):
+    task = task_of_recipe(recipe)
+    if task.source == "embedding":  # whole identities, which have something to find
+        return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
+    if not (task.one_class or samples.truth.dtype == object):
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))
     return spread(samples, 500)
