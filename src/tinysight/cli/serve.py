@@ -20,6 +20,7 @@ from tinysight.errors import ConfigError
 _LIMITS = {
     "queue": "jobs of a model that may wait", "batch": "images in one run of a network",
     "deadline": "seconds to a result", "body-bytes": "bytes of a request", "pixels": "pixels of an image",
+    "head-seconds": "seconds for the head of a request", "body-seconds": "seconds for its body",
     "connections": "connections of a process", "rate": "requests a second of one client; 0: any number",
     "drain": "seconds between unreadiness and the end of accepting",
 }  # fmt: skip

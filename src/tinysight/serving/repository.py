@@ -166,7 +166,7 @@ class Repository:
         await self._apply(strict=True)
         self.ready = True
 
-    async def watch(self, seconds: float = 1.0) -> None:
+    async def watch(self, seconds: float = 0.5) -> None:
         """Follow changes on disk until cancelled."""
         seen: object = None
         while True:
