@@ -212,3 +212,39 @@ def test_load_and_unload(tmp_path: Path) -> None:
         shutil.rmtree(store / "one")  # what is loaded stays
         time.sleep(1.2)
         assert client.is_model_ready("one")
+
+
+@pytest.mark.parametrize("seconds", [pytest.param(600, marks=pytest.mark.slow)])
+def test_mixed_load_leaks_nothing(tmp_path: Path, seconds: int) -> None:
+    """Images, tensors, refusals and clients that go; memory is compared after a first quarter."""
+    tiny_bundle(tmp_path / "brightness")
+
+    def refused(server: Server, closing: ExitStack) -> Ask:
+        def ask() -> str:
+            return f"refused {server.post('/v1/classify', b'no image').status}"
+
+        return ask
+
+    def gone(server: Server, closing: ExitStack) -> Ask:
+        head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BRIGHT)
+
+        def ask() -> str:
+            with server.raw() as connection:
+                connection.sendall(head + BRIGHT)
+            return "gone"
+
+        return ask
+
+    with Server(tmp_path, f"brightness={tmp_path / 'brightness'}") as server:
+        with load(server, over_http, over_grpc_, refused, gone) as found:
+            time.sleep(seconds / 4)
+            before = server.memory(), server.threads()
+            time.sleep(seconds * 3 / 4)
+            after = server.memory(), server.threads()
+        time.sleep(1)
+        assert set(found) == {"200 bright", "OK", "refused 422", "gone"}
+        assert after[0] < 1.05 * before[0]
+        assert after[1] <= before[1]
+        idle = server.files()
+        server.post("/v1/classify", BRIGHT)
+        assert server.files() <= idle + 1

@@ -85,7 +85,7 @@ def test_other_kinds_of_results(server: Server, route: str, name: str, tmp_path:
     expected = open_bundle(made)(BRIGHT).named("image").to_json()
     assert server.post(f"/v1/{route}", BRIGHT).json() == expected
     found = server.post(f"/v1/classify?model={name}", BRIGHT)
-    assert found.status == 400
+    assert found.status == 404
     assert f"/v1/{route}" in found.json()["error"]
 
 
