@@ -2,7 +2,7 @@
 
 A page's blocks share one folder, which holds the sample images, a small data set `images/` and the YAML and Python
 blocks whose first line names a file. `make` and `pip` lines set up the environment that this suite already runs in;
-lines with a program in `build/` run where `make` has built it.
+lines with a program in `build/` run where `make` has built it. A server runs until its page ends, on free ports.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ import pytest
 
 from support.commands import execute
 from support.cpp import BUILD
+from support.serving import Server
 
 REPO = Path(__file__).resolve().parents[2]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -53,14 +56,31 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "build").symlink_to(BUILD)
     make_images(tmp_path / "images")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for language, text in BLOCK.findall(page.read_text("utf-8")):
-        if name := re.match(r"# (\S+\.(?:yaml|py))\n", text):
-            (tmp_path / name[1]).write_text(text, encoding="utf-8")
-            continue
-        jobs = {"python": [[sys.executable, "-c", text]], "sh": commands(text)}.get(language, [])
-        for words in jobs:
-            built = [word for word in words if word.startswith("build/")]
-            if words[0] in SET_UP or not all((tmp_path / word).is_file() for word in built):
+    ports: dict[str, str] = {}  # of the page, and those that they became
+    with ExitStack() as stack:
+        for language, text in BLOCK.findall(page.read_text("utf-8")):
+            if name := re.match(r"# (\S+\.(?:yaml|py))\n", text):
+                (tmp_path / name[1]).write_text(text, encoding="utf-8")
                 continue
-            done = execute(words, cwd=tmp_path, PATH=path)
-            assert done.code == 0, f"{page.name}: {' '.join(words)}\n{done.out}{done.err}"
+            for there, here in ports.items():
+                text = text.replace(f"127.0.0.1:{there}", f"127.0.0.1:{here}")
+            for words in jobs(language, text):
+                built = [word for word in words if word.startswith("build/")]
+                if words[0] in SET_UP or not all((tmp_path / word).is_file() for word in built):
+                    continue
+                if words[:2] == ["tinysight", "serve"] and not words[2].startswith("--"):
+                    server = stack.enter_context(Server(tmp_path, *words[2:]))
+                    ports = {"8000": str(server.port), "8001": str(server.grpc_port)}
+                    continue
+                done = execute(words, cwd=tmp_path, PATH=path, no_proxy="127.0.0.1")
+                assert done.code == 0, f"{page.name}: {' '.join(words)}\n{done.out}{done.err}"
+
+
+def jobs(language: str, text: str) -> list[list[str]]:
+    """The commands of a block; those of programs that are not installed here are left out."""
+    one = {
+        "python": [sys.executable, "-c", text],
+        "js": ["node", "--input-type=module", "-e", text],
+    }
+    words = commands(text) if language == "sh" else [one[language]] if language in one else []
+    return [w for w in words if w[0] not in ("curl", "node") or shutil.which(w[0])]

@@ -67,7 +67,7 @@ def test_health_and_metadata(protocol: tuple[Any, Any]) -> None:
     assert config["input"][0]["data_type"] == "TYPE_FP32"
     index = as_dict(client.get_model_repository_index())
     names = [row["name"] for row in (index["models"] if isinstance(index, dict) else index)]
-    assert names == ["boxes", "brightness", "clarity_assessment", "vector"]
+    assert names == ["boxes", "brightness", "clarity_assessment", "light", "light", "vector"]
 
 
 def test_inference_by_hand(protocol: tuple[Any, Any]) -> None:

@@ -63,6 +63,16 @@ def test_options_of_one_request(server: Server) -> None:
         assert found.json()["error"]
 
 
+def test_versions(server: Server) -> None:
+    names = {"light": "day", "light:1": "bright", "light:10": "day"}
+    for name, label in names.items():
+        found = server.post(f"/v1/classify?model={name}", BRIGHT).json()
+        assert found["label_names"] == [label]
+    assert server.get("/v2/models/light").json()["versions"] == ["1", "10"]
+    assert server.get("/v2/models/light/versions/2").status == 404
+    assert server.post("/v1/classify", BRIGHT).status == 400  # several fit
+
+
 @pytest.mark.parametrize(("route", "name"), [("detect", "boxes"), ("embed", "vector")])
 def test_other_kinds_of_results(server: Server, route: str, name: str, tmp_path: Path) -> None:
     from support.bundles import tiny_bundle, tiny_detector
@@ -75,7 +85,7 @@ def test_other_kinds_of_results(server: Server, route: str, name: str, tmp_path:
     expected = open_bundle(made)(BRIGHT).named("image").to_json()
     assert server.post(f"/v1/{route}", BRIGHT).json() == expected
     found = server.post(f"/v1/classify?model={name}", BRIGHT)
-    assert found.status == 400
+    assert found.status == 404
     assert f"/v1/{route}" in found.json()["error"]
 
 

@@ -3,6 +3,7 @@
     tinysight serve clarity_assessment
     tinysight serve helmet=runs/helmet/bundle clarity:2=runs/clarity/bundle --workers 2
     tinysight serve --new-token tokens
+    tinysight serve --write-triton repository clarity_assessment
     tinysight serve clarity_assessment --host 0.0.0.0 --token-file tokens --tls-cert c.pem --tls-key k.pem
 
 Each bundle is a model: POST an image to /v1/classify, /v1/embed or /v1/detect, or tensors as the Open
@@ -20,6 +21,7 @@ from tinysight.errors import ConfigError
 _LIMITS = {
     "queue": "jobs of a model that may wait", "batch": "images in one run of a network",
     "deadline": "seconds to a result", "body-bytes": "bytes of a request", "pixels": "pixels of an image",
+    "head-seconds": "seconds for the head of a request", "body-seconds": "seconds for its body",
     "connections": "connections of a process", "rate": "requests a second of one client; 0: any number",
     "drain": "seconds between unreadiness and the end of accepting",
 }  # fmt: skip
@@ -50,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--token-file", metavar="FILE", help="tokens that may ask; needed to listen to others")
     add("--admin-token-file", metavar="FILE", help="tokens that may load and unload")
     add("--new-token", metavar="FILE", help="print a new token, add its digest to FILE, and end")
+    text = "write the bundles as a model repository of Triton, and end"
+    add("--write-triton", metavar="FOLDER", help=text)
     add("--tls-cert", metavar="PEM", help="certificate chain")
     add("--tls-key", metavar="PEM", help="its key")
     add("--store", metavar="FOLDER", help="bundles in it may be loaded by name")
@@ -75,13 +79,20 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.bundle and not args.store:
         raise ConfigError("BUNDLE", "which bundle?", "tinysight serve clarity_assessment")
-    from tinysight.compat.paddle.envelopes import compat_routes
     from tinysight.serving.repository import parse_models
+
+    models = parse_models(args.bundle)
+    if args.write_triton:
+        from tinysight.serving.triton import write_repository
+
+        print(write_repository(args.write_triton, models))
+        return 0
+    from tinysight.compat.paddle.envelopes import compat_routes
     from tinysight.serving.server import ServerSettings, serve
 
     limits = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _LIMITS}
     settings = ServerSettings(
-        models=parse_models(args.bundle), host=args.host, port=args.port,
+        models=models, host=args.host, port=args.port,
         grpc_port=None if args.no_grpc else args.grpc_port,
         options={"engine": args.engine, "precision": args.precision, "exact": args.exact},
         limits=ServerLimits(**limits), token_file=args.token_file, admin_token_file=args.admin_token_file,

@@ -23,7 +23,7 @@ from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
-from tinysight.tasks.base import Task, task_of_bundle
+from tinysight.tasks.base import Task, task_of_bundle, task_of_recipe
 from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels

@@ -134,32 +134,33 @@ class Bodies:
         Raises:
             Refusal: too large, too slow, or not what its headers say.
         """
-        most, pieces, size = self._limits.body_bytes, list[bytes](), 0
+        most, pieces = self._limits.body_bytes, list[bytes]()
         if int(request.headers.get("content-length", 0)) > most:
             raise Refusal(413, f"more than {most} bytes")
-        ends = time.monotonic() + self._limits.body_seconds
         try:
-            more = True
-            while more:
-                try:
-                    left = max(0.0, ends - time.monotonic())
-                    message = await asyncio.wait_for(request.receive(), left)
-                except asyncio.TimeoutError:
-                    text = f"the body did not come within {self._limits.body_seconds:g} s"
-                    raise Refusal(408, text) from None
-                if message["type"] == "http.disconnect":
-                    raise Refusal(499, "the client has gone")
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                self._held += len(pieces[-1])
-                more = message.get("more_body", False)
-                if size > most:
-                    raise Refusal(413, f"more than {most} bytes")
-                if self._held > self._limits.held_bytes:
-                    raise Refusal(503, "the server holds as many bytes as it may", 1)
+            try:
+                await asyncio.wait_for(self._collect(request, pieces), self._limits.body_seconds)
+            except asyncio.TimeoutError:
+                text = f"the body did not come within {self._limits.body_seconds:g} s"
+                raise Refusal(408, text) from None
             yield _plain(b"".join(pieces), request.headers.get("content-encoding", ""), most)
         finally:
-            self._held -= size
+            self._held -= sum(map(len, pieces))
+
+    async def _collect(self, request: Request, pieces: list[bytes]) -> None:
+        size, more = 0, True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise Refusal(499, "the client has gone")
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            self._held += len(pieces[-1])
+            more = message.get("more_body", False)
+            if size > self._limits.body_bytes:
+                raise Refusal(413, f"more than {self._limits.body_bytes} bytes")
+            if self._held > self._limits.held_bytes:
+                raise Refusal(503, "the server holds as many bytes as it may", 1)
 
 
 def _plain(data: bytes, encoding: str, most: int) -> bytes:

@@ -10,7 +10,6 @@ import ipaddress
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Collection
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +17,7 @@ from tinysight.serving.limits import Refusal
 
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is global so far
 
 
 def is_public(text: str) -> bool:
@@ -26,13 +26,14 @@ def is_public(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return address.is_global and not address.is_multicast
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    inner = address.ipv4_mapped or address.sixtofour
+    if address in _NAT64:
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_public(str(inner))
+    return address in _UNICAST and address.is_global
 
 
 class RemoteImages:
@@ -59,12 +60,12 @@ class RemoteImages:
         """
         try:
             parts = urlsplit(url)
-            host, port = (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+            host, usual = (parts.hostname or "").lower(), _PORTS.get(parts.scheme, 0)
+            port = usual if parts.port is None else parts.port
             plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
         except ValueError:
             raise Refusal(400, "the address of the image is none") from None
-        listed = host in self._hosts if port == _PORTS.get(parts.scheme) else False
-        known = listed or f"{host}:{port}" in self._hosts
+        known = f"{host}:{port}" in self._hosts or (port == usual and host in self._hosts)
         if not plain or parts.scheme not in _PORTS or "@" in parts.netloc or not known:
             raise Refusal(400, "images are read over http(s) from the hosts that this server lists")
         try:
@@ -73,7 +74,6 @@ class RemoteImages:
             raise Refusal(400, "the image cannot be read from its address") from None
 
     def _read(self, scheme: str, host: str, port: int, path: str, most: int) -> bytes:
-        ends = time.monotonic() + self._seconds
         found = {str(row[4][0]) for row in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         if not found or not all(map(self._admissible, found)):
             raise Refusal(400, "the image's host is not in the public network")
@@ -87,13 +87,16 @@ class RemoteImages:
                 connected = context.wrap_socket(connected, server_hostname=host)
             connection.sock = connected
             connection.request("GET", quote(path.rstrip("?"), safe="/?&=%:+,;@~!$'()*"))
-            response = connection.getresponse()
-            if response.status != 200:
-                raise Refusal(400, f"the image's host answers with {response.status}")
-            data = response.read(most + 1)
-            if len(data) > most or time.monotonic() > ends:
-                raise Refusal(413, f"the image has more than {most} bytes, or comes too slowly")
+            with connection.getresponse() as response:
+                if response.status != 200:
+                    raise Refusal(400, f"the image's host answers with {response.status}")
+                data = response.read(most + 1)
+                if len(data) > most:
+                    raise Refusal(413, f"the image has more than {most} bytes")
+                if response.length:  # what is missing of it
+                    raise Refusal(400, "the image cannot be read whole from its address")
             return data
         finally:
             watchdog.cancel()
+            connection.close()
             connected.close()

@@ -101,7 +101,7 @@ class Repository:
         if name:
             found = self.get(*name.split(":", 1))[0]
             if found.route != route:
-                raise Refusal(400, f"the results of {name!r} are those of /v1/{found.route}")
+                raise Refusal(404, f"the results of {name!r} are those of /v1/{found.route}")
             return found
         if len(fit) != 1:
             what = "no model gives such results" if not fit else "several models give such results"
@@ -166,7 +166,7 @@ class Repository:
         await self._apply(strict=True)
         self.ready = True
 
-    async def watch(self, seconds: float = 1.0) -> None:
+    async def watch(self, seconds: float = 0.5) -> None:
         """Follow changes on disk until cancelled."""
         seen: object = None
         while True:

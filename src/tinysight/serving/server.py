@@ -201,7 +201,7 @@ async def _run(
     for task in watching:
         task.cancel()
     snapshots.save(repository.counts, responses)
-    log("stopped", accepted=guard.accepted, answered=guard.answered)
+    log("stopped", accepted=guard.accepted, answered=guard.answered, responses=guard.responses)
     return 0
 
 
@@ -284,7 +284,7 @@ def _fork(settings: ServerSettings, listener: socket.socket, slot: int, folder: 
             signal.signal(number, signal.SIG_DFL)
         code = run(settings, listener, slot, folder)
     except TinysightError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error}\n" * (slot == 0))  # the others say the same
         code = _MISTAKE
     except BaseException:  # noqa: BLE001 - the child ends here, and never runs what is the parent's
         log("error", trace=traceback.format_exc())
