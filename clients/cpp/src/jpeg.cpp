@@ -22,7 +22,7 @@ struct Failure {
     char what[JMSG_LENGTH_MAX];
 };
 
-// Whether a warning leaves every pixel as it was written; see transforms/jpeg.py.
+// Whether a warning leaves every pixel as it was written; see transforms/decode.py.
 bool harmless(j_common_ptr info) {
     const jpeg_error_mgr& error = *info->err;
     switch (error.msg_code) {

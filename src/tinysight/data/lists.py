@@ -60,7 +60,7 @@ def read_list(
     form = Form(target, num_classes, delimiter, names=names)
     into = form.gathered(limit)
     _read(Path(path), Path(root), form, into, bad)
-    return _some(into)
+    return _some(into, bad)
 
 
 def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
@@ -76,7 +76,8 @@ def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
     kind = target_of(data.target)
     raw = data.relabel or (kind.open_set and split is not data.train)
     names = label_names(data)
-    found = _read_split(data, split, len(names) if kind.wide or not raw else None, names, bad)
+    count, known = len(names) if kind.wide or not raw else None, () if data.relabel else names
+    found = _read_split(data, split, count, known, bad)
     return _relabelled(data, split, found) if data.relabel else found
 
 
@@ -113,11 +114,13 @@ def _read_split(
             read_folder(root / name, of_list, into)
         else:
             _read(root / name, root, of_list, into, bad)
-    return _some(into)
+    return _some(into, bad)
 
 
-def _some(into: Gathered) -> SampleList:
+def _some(into: Gathered, bad: Bad = None) -> SampleList:
     if not len(into):
+        if bad:
+            raise DataError.of(str(bad[0].source), bad[0].problems())
         hint = "a line is `path label`"
         raise DataError(str(into.sections[0].source), "no images in this list file", hint)
     return into.done()

@@ -65,6 +65,7 @@ class SampleList(Sequence[Sample]):
         labels: class ids or identities, (N,) int32, numbers, (N,) float32, or 0 and 1 by label,
             (N, K) int8; -1 for an image without a label.
         cameras: ids of cameras, (N,) int32; None where the list names none.
+        passed_over: paths in the folders that are no images by their names, or folders that are not entered.
     """
 
     sections: tuple[ListSection, ...]
@@ -72,6 +73,7 @@ class SampleList(Sequence[Sample]):
     ends: np.ndarray
     labels: np.ndarray
     cameras: np.ndarray | None = None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def source(self) -> Path:
@@ -126,6 +128,7 @@ class Gathered:
         self.ends = array("q")
         self.labels = array(typecode)
         self.cameras = array("i")
+        self.passed_over: list[str] = []  # what else lies in the folders
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -161,7 +164,7 @@ class Gathered:
         ends = np.array(self.ends, np.int64)[: self.limit]
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
-        return SampleList(tuple(self.sections), paths, ends, labels, known)
+        return SampleList(tuple(self.sections), paths, ends, labels, known, tuple(self.passed_over))
 
 
 def read_sample(

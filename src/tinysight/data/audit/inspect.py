@@ -13,9 +13,8 @@ import numpy as np
 from tinysight.concurrency import ordered_map
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
-from tinysight.transforms.decode import DENOMINATORS, read_file, turn_upright
+from tinysight.transforms.decode import DENOMINATORS, decode_jpeg, read_file, turn_upright
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
-from tinysight.transforms.jpeg import decode_jpeg
 
 Progress: TypeAlias = "Callable[[int], None] | None"  # called with the number that is done
 THUMB = 64  # pixels, both sides, whatever the proportions
