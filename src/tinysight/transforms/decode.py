@@ -24,6 +24,10 @@ from tinysight.transforms.base import MAX_PIXELS, Image
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
 
 DENOMINATORS = (8, 4, 2)
+_REDUCED = [  # OpenCV's flags by denominator, in colour and in grey
+    {1: whole, **{by: getattr(cv2, f"IMREAD_REDUCED_{name}_{by}") for by in DENOMINATORS}}
+    for name, whole in (("COLOR", cv2.IMREAD_COLOR), ("GRAYSCALE", cv2.IMREAD_GRAYSCALE))
+]
 _EXTRA = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")  # marker, length, number of components
 _REPAIRS = 4  # each costs a decoding
@@ -87,10 +91,11 @@ def read_file(path: Path) -> bytes:
             raise ImageError(str(path), "is not a regular file")
         return path.read_bytes()
     except FileNotFoundError:
-        hidden = (
-            f" (its path has {unseen(str(path))}, which is not seen)" if unseen(str(path)) else ""
+        hidden = unseen(str(path))
+        what = (
+            f"no such file (its path has {hidden}, which is not seen)" if hidden else "no such file"
         )
-        raise ImageError(str(path), f"no such file{hidden}", "check the path") from None
+        raise ImageError(str(path), what, "check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(str(path), f"cannot be read: {reason}") from error
@@ -108,25 +113,31 @@ def _pixels(
             needed = min_size[::-1] if min_size and swapped else min_size
             by = denominator((header.width, header.height), needed) if needed else 1
             return decode_jpeg(header, by)
-        image = _by_opencv(header.data, header.width, header.height)
+        image = by_opencv(header)
     except HeaderError as error:
         raise ImageError(where, str(error), error.hint) from None
-    except cv2.error as e:
-        raise ImageError(where, f"OpenCV cannot decode this {header.format}: {e.err}") from e
-    if image is None:
-        raise ImageError(
-            where, f"the {header.format} is damaged", "copy or download the file again"
-        )
-    return image
-
-
-def _by_opencv(data: bytes, width: int, height: int) -> Image | None:
-    """RGB pixels, or None if damaged."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None or image.shape != (height, width, 3):
-        return None
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
+
+
+def by_opencv(header: ImageHeader, flags: int = cv2.IMREAD_COLOR, by: int = 1) -> Image:
+    """The stored pixels as OpenCV gives them, at 1 / `by` of their size.
+
+    Raises:
+        HeaderError: they are damaged.
+    """
+    data = np.frombuffer(header.data, np.uint8)
+    try:
+        image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        image = None
+    if image is None or image.shape[:2] != (-(-header.height // by), -(-header.width // by)):
+        raise _damaged(header)
+    return np.asarray(image)
+
+
+def _damaged(header: ImageHeader, reason: str = "") -> HeaderError:
+    what = f"the {header.format} is damaged" + (f": {reason}" if reason else "")
+    return HeaderError(what, "copy or download the file again")
 
 
 def denominator(size: tuple[int, int], min_size: tuple[int, int]) -> int:
@@ -164,8 +175,9 @@ def decode_jpeg(header: ImageHeader, by: int = 1, grey: bool = False) -> Image:
             image = simplejpeg.decode_jpeg(data, kind, min_height=height, min_width=width)
         except ValueError as error:
             what = str(error).removeprefix("Corrupt JPEG data: ")
-            if "subsampling" in what:
-                what = "its header says nothing, or colours are sampled unusually"
+            if "subsampling" in what:  # OpenCV knows more kinds, but no warnings
+                image = by_opencv(header, _REDUCED[grey][by], by)
+                return image[:, :, None] if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             if (mended := _without_harmless(data, header.scan, what)) is None:
                 break
             data = mended
@@ -176,7 +188,7 @@ def decode_jpeg(header: ImageHeader, by: int = 1, grey: bool = False) -> Image:
             image = _of_inks(image)
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] if grey else image
         return np.asarray(image)
-    raise HeaderError(f"the JPEG is damaged: {what}", "copy or download the file again")
+    raise _damaged(header, what)
 
 
 def _of_inks(image: Image) -> Image:
@@ -189,7 +201,7 @@ def _without_harmless(data: bytes, scan: int, warning: str) -> bytes | None:
     """`data` without what libjpeg warned of first, where that changes no pixel; None if it may."""
     if found := _EXTRA.fullmatch(warning):
         end, count = data.find(b"\xff\xd9", scan), int(found[1])
-        while data[end - 1] == 0xFF:  # these may be there, and are not counted
+        while end > 0 and data[end - 1] == 0xFF:  # these may be there, and are not counted
             end -= 1
         # Padding repeats one byte; what is left of a scan that was not understood does not.
         if len(set(data[max(0, end - count) : end])) == 1:
