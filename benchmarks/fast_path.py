@@ -32,9 +32,9 @@ from tinysight.pipelines.pipeline import Classifier
 from tinysight.registry import postprocesses
 from tinysight.tasks.results import ClassResult
 from tinysight.transforms import Compose, InputPipeline, to_batch
+from tinysight.transforms.decode import decode_jpeg
 from tinysight.transforms.geometry import resize_to, short_size
 from tinysight.transforms.header import read_header
-from tinysight.transforms.jpeg import decode_jpeg
 from tinysight.transforms.photometric import IMAGENET_MEAN, IMAGENET_STD
 
 EXACT = 1e-5

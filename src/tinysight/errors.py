@@ -132,6 +132,12 @@ def missing_dependency(error: ModuleNotFoundError, needed_for: str) -> MissingDe
     return MissingDependency(package, extra, needed_for) if extra else None
 
 
+def unseen(text: str) -> str:
+    """The characters of `text` that leave no mark where it is shown, or look like a blank, as code points."""
+    found = {c for c in text if c != " " and (c.isspace() or not c.isprintable())}
+    return ", ".join(sorted(f"U+{ord(c):04X}" for c in found))
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint: the known name most like `name`, or the list of known names."""
     from difflib import get_close_matches  # only a mistake needs it; prediction starts without

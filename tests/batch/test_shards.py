@@ -22,12 +22,21 @@ def test_shards_are_the_list(names: list[str], size: int) -> None:
     assert all(len(shard.names) == size for shard in plan[:-1])
 
 
-def test_a_file_is_about_its_images() -> None:
-    (one,), (other,) = shards(["a", "b"], 2), shards(["a", "c"], 2)
-    assert one.file != other.file
-    assert one.file == Shard(0, ("a", "b")).file != Shard(1, ("a", "b")).file
-    assert Shard(0, ("ab", "c")).file != Shard(0, ("a", "bc")).file
-    assert Shard(0, ("\udcff",)).file.endswith(".jsonl")
+def file_of(*names: str, number: int = 0) -> str:
+    return list(shards([*"x" * number, *names], 1 if number else len(names)))[number].file
+
+
+def test_a_file_is_about_its_images(tmp_path: Path) -> None:
+    assert file_of("a", "b") == file_of("a", "b") != file_of("b", "a")
+    assert file_of("a") != file_of("a", number=1)
+    assert file_of("ab", "c") != file_of("a", "bc")
+    assert file_of("\udcff").endswith(".jsonl")
+    image = tmp_path / "image"
+    image.write_text("one")
+    before = file_of(str(image))
+    (tmp_path / "other").write_text("two")
+    (tmp_path / "other").replace(image)
+    assert file_of(str(image)) != before
 
 
 def test_what_is_saved_is_not_pending(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -173,3 +175,24 @@ def test_a_table_of_nothing_but_failures_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     assert whole(tmp_path, "a.jpg", "--model=model", "--csv", "--output", out)[0] == 1
     assert [row[0] for row in csv.reader(out.read_text().splitlines())] == ["filename", "a.jpg"]
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_an_image_that_was_replaced_meanwhile_is_answered_again(
+    place: Path, tmp_path: Path, form: str
+) -> None:
+    dark, bright = (place / f"level{level}.png" for level in (0, 200))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(COUNT):
+        os.link(dark, folder / f"{i}.png")  # as large, as old, and the same file
+    out = tmp_path / "out"
+    words = (folder, f"--model={place / 'model'}", form, "--output", out)
+    stopped(place, out, signal.SIGKILL, *words)
+    assert part_of(out).with_name(f"{part_of(out).name}.seen").is_file()
+    (folder / "3.png").unlink()
+    shutil.copy2(bright, folder / "3.png")
+    assert whole(place, *words)[0] == 0
+    alone = tinysight("predict", folder / "3.png", f"--model={place / 'model'}", form).out
+    assert alone.splitlines()[-1] == out.read_text().splitlines()[3 + (form == "--csv")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["images", "out"]

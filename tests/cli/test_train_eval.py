@@ -231,3 +231,46 @@ def test_a_run_and_a_bundle_at_once_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["eval", "--run", "a", "--bundle", "b"])
     assert caught.value.code == 2
+
+
+def given_order(trained: Path, labels: str, columns: str) -> list[str]:
+    """Options that name the evaluation images of a run with labels in another order, by ids of that order."""
+    root = trained / "images"
+    rows = (root / "val.txt").read_text().split()
+    ids = [columns.index("rb"[int(label)]) for label in rows[1::2]]
+    lines = [f"{path} {label}\n" for path, label in zip(rows[::2], ids, strict=True)]
+    (root / "other.txt").write_text("".join(lines))
+    return ["-o", f"data.labels={labels}", "data.eval.list=other.txt"]
+
+
+@pytest.mark.parametrize("what", ["--run", "--bundle"])
+def test_eval_maps_labels_in_another_order_by_their_names(
+    trained: Path, tmp_path: Path, what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = str(trained / "run")
+    if what == "--bundle":
+        assert main(["export", "--run", model, "--out", str(tmp_path / "b")]) == 0
+        model = str(tmp_path / "b")
+    recipe = ["-c", str(trained / "images" / "recipe.yaml")]
+    found = []
+    for options in ([], given_order(trained, "[blue, red]", "br")):
+        capfd.readouterr()
+        assert main(["eval", what, model, *recipe, "--json", *options]) == 0
+        found.append(json.loads(capfd.readouterr().out))
+    assert found[0]["metrics"] == found[1]["metrics"]
+    assert found[0]["labels"] == found[1]["labels"]
+    assert found[0]["confusion"] == found[1]["confusion"]
+    strange = given_order(trained, "[blue, green]", "br")
+    assert main(["eval", what, model, *recipe, *strange]) == 2
+    assert "green: not among the labels that the network was trained on" in capfd.readouterr().err
+
+
+def test_weights_of_a_run_are_not_taken_for_labels_in_another_order(trained: Path) -> None:
+    from tinysight.errors import CheckpointError
+    from tinysight.training.predictor import subject_of_weights
+
+    recipe = load_recipe(trained / "images" / "recipe.yaml", ["data.labels=[blue, red]"])
+    with pytest.raises(
+        CheckpointError, match="its outputs are red, blue; the recipe's labels are blue, red"
+    ):
+        subject_of_weights(recipe, trained / "run" / "checkpoints" / "best.safetensors")

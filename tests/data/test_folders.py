@@ -49,7 +49,21 @@ def test_what_is_no_image_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     tree(tmp_path, "dog/1.jpg", "dog/Thumbs.db", "dog/.hidden.jpg", "cat/1.jpg")
     with caplog.at_level(logging.INFO):
         assert len(read(tmp_path)) == 2
-    assert "1 files are no images: dog/Thumbs.db" in caplog.text
+    assert "1 files are no images by their names: dog/Thumbs.db" in caplog.text
+
+
+def test_nothing_vanishes_from_a_folder(tmp_path: Path) -> None:
+    tree(tmp_path, "dog/1.JPG", "dog/a/2.jpg", "dog/x.heic", "cat/1.jpg", "3.jpg", "far/4.jpg")
+    for name in ("dog/gone.jpg", "dog/gone", "bird"):
+        (tmp_path / name).symlink_to("nowhere")
+    (tmp_path / "dog" / "round.jpg").symlink_to("round.jpg")
+    (tmp_path / "dog" / "a" / "far").symlink_to(tmp_path / "far")
+    found = read(tmp_path, "cat", "dog", "far")
+    shown = [s.path.relative_to(tmp_path).as_posix() for s in found]
+    inside = ["dog/1.JPG", "dog/gone.jpg", "dog/round.jpg", "dog/a/2.jpg"]
+    assert shown == ["cat/1.jpg", *inside, "far/4.jpg"]
+    others = ["dog/gone", "dog/x.heic", "dog/a/far", "3.jpg", "bird"]
+    assert found.passed_over == tuple(str(tmp_path / name) for name in others)
 
 
 def test_bad_folders_are_named_together(tmp_path: Path) -> None:

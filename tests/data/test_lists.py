@@ -56,6 +56,9 @@ def names(samples: SampleList) -> list[str]:
         ("图片/猫 1.jpg\t1\n", "图片/猫 1.jpg", 1),
         ("\ufeffa.jpg 1\n\n\n", "a.jpg", 1),
         ("/elsewhere/a.jpg 1", "/elsewhere/a.jpg", 1),
+        ("a.jpg, 1\n", "a.jpg", 1),
+        ("a.jpg,\t1\n", "a.jpg", 1),
+        ("a b.jpg; 1\n", "a b.jpg", 1),
     ],
 )
 def test_a_line_is_path_and_label(tmp_path: Path, text: str, path: str, label: int) -> None:
@@ -294,3 +297,42 @@ def test_the_fingerprint_follows_paths_and_labels(tmp_path: Path) -> None:
     moved = read_list(listed(tmp_path, "a 0\nb 1\n", "x.txt"), tmp_path / "there", 2)
     other = read_list(listed(tmp_path, "a 0\nb 0\n"), tmp_path, 2)
     assert one.fingerprint() == moved.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.jpg 0\n\ufeffb.jpg 1\n",  # two files of Windows, joined
+        "a.jpg 0\rb.jpg 1\r",
+        "a.jpg 0\rb.jpg 1",
+        "a.jpg 0\r\nb.jpg 1\r\n",
+        "a.jpg 0\rb.jpg 1\r\n",
+        "a.jpg, 0\nb.jpg, 1\n",
+    ],
+)
+def test_what_is_not_seen_in_a_list_is_no_part_of_a_path(tmp_path: Path, text: str) -> None:
+    samples = read_list(listed(tmp_path, text), tmp_path, 2)
+    assert [(s.path.name, s.label, s.line) for s in samples] == [("a.jpg", 0, 1), ("b.jpg", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('"a.jpg" 0\n', r':1: quotes around the path "a.jpg"; remove them'),
+        ("'a b.jpg' 0\n", r":1: quotes around the path 'a b.jpg'"),
+        (
+            "a.jpg\u00a00\n",
+            r"no blank or tab between path and label; it has U\+00A0, which is not seen",
+        ),
+        ("a.jpg 0\u200b\n", r"it has U\+200B, which is not seen"),
+    ],
+)
+def test_what_is_not_seen_in_a_list_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_list(listed(tmp_path, text), tmp_path, 2)
+
+
+def test_lines_that_are_all_bad_are_named_where_bad_lines_are_collected(tmp_path: Path) -> None:
+    bad: list[BadLines] = []
+    with pytest.raises(DataError, match="quotes around the path"):
+        read_list(listed(tmp_path, '"a.jpg" 0\n'), tmp_path, 2, bad=bad)

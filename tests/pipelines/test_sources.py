@@ -177,3 +177,59 @@ def test_counting_gives_as_many_as_reading(folder: Path, tmp_path: Path) -> None
 def test_numbers_of_any_length_sort_by_value(numbers: list[int], word: str) -> None:
     shuffled = sorted((f"{word}{n}x" for n in numbers), key=hash)
     assert sorted(shuffled, key=_natural) == [f"{word}{n}x" for n in sorted(numbers)]
+
+
+def test_nothing_vanishes_from_a_folder(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("gone.jpg", "gone"):
+        (folder / name).symlink_to("nowhere")
+    (folder / "round.png").symlink_to("round.png")
+    for name in ("IMG.HEIC", "b/x.jxl"):
+        (folder / name).touch()
+    before = names(folder)
+    assert {os.path.relpath(n, folder) for n in before} >= {"gone.jpg", "round.png"}
+    (line,) = caplog.messages
+    assert (
+        line == f"{folder}: 4 files are no images by their names: IMG.HEIC, gone, notes.md, x.jxl"
+    )
+    assert names(f"{folder}/g*") == [f"{folder}/gone", f"{folder}/gone.jpg"]
+    assert count(folder) == len(before)
+    assert len(caplog.messages) == 1
+
+
+def test_a_list_that_others_wrote(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b c.jpg"):
+        (tmp_path / name).touch()
+    path = tmp_path / "list.txt"
+    for text in ("a.jpg\n\ufeffb c.jpg\n", "a.jpg\rb c.jpg\r", "a.jpg, 0\r\nb c.jpg, 1\r\n"):
+        path.write_bytes(text.encode())
+        assert names(path) == [str(tmp_path / "a.jpg"), str(tmp_path / "b c.jpg")]
+    path.write_text('a.jpg\n"b c.jpg"\n')
+    with pytest.raises(DataError, match=r':2: quotes around the path "b c.jpg"'):
+        names(path)
+
+
+def test_a_file_object_is_one_image(tmp_path: Path) -> None:
+    import io
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8\xff")
+    with path.open("rb") as file:
+        assert [i.data for i in iter_images(file)] == [b"\xff\xd8\xff"]
+    assert [i.name for i in iter_images([io.BytesIO(b"x"), io.BytesIO(b"y")])] == [
+        "<file 0>",
+        "<file 1>",
+    ]
+    with path.open(encoding="utf-8") as words:
+        for opened in (words, io.StringIO("text"), file):  # the last one is closed
+            with pytest.raises(DataError, match="open it for reading bytes"):
+                list(iter_images(opened))
+
+
+def test_what_can_be_iterated_over_and_is_no_list_of_images() -> None:
+    import array
+
+    import torch
+
+    for source in (torch.zeros(3, 4), {"a.jpg": 1}, array.array("B", b"abc"), 3):
+        with pytest.raises(DataError, match="is no source of images"):
+            list(iter_images(source))  # type: ignore[arg-type]

@@ -232,3 +232,16 @@ def test_plateau_rests_and_ends_at_the_lowest_rate() -> None:
     _after(schedule, 1, 1.0)
     rates = [_after(schedule, step, 1.0) for step in range(2, 10)]
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05])
+
+
+@pytest.mark.parametrize("by_epoch", [False, True])
+def test_a_warm_up_that_takes_the_whole_run_is_told(
+    by_epoch: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    for warmup_epochs, told in ((4, False), (5, True), (9, True)):
+        spec = {"name": "cosine", "warmup_epochs": warmup_epochs, "by_epoch": by_epoch}
+        schedules.build(spec, lr=0.1, epochs=5, steps_per_epoch=3)
+        assert bool(caplog.messages) == told
+        if told:
+            assert "takes the whole run of" in caplog.messages[0]
+        caplog.clear()

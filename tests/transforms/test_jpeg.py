@@ -16,9 +16,8 @@ from PIL import Image
 from support.golden import each_file
 from tinysight.errors import ImageError
 from tinysight.transforms import decode
-from tinysight.transforms.decode import denominator
+from tinysight.transforms.decode import decode_jpeg, denominator
 from tinysight.transforms.header import read_header
-from tinysight.transforms.jpeg import decode_jpeg
 
 
 def smooth(height: int, width: int) -> np.ndarray:

@@ -20,9 +20,10 @@ struct Failure {
     jpeg_error_mgr base;
     std::jmp_buf jump;
     char what[JMSG_LENGTH_MAX];
+    bool warned = true;  // whether warnings count
 };
 
-// Whether a warning leaves every pixel as it was written; see transforms/jpeg.py.
+// Whether a warning leaves every pixel as it was written; see transforms/decode.py.
 bool harmless(j_common_ptr info) {
     const jpeg_error_mgr& error = *info->err;
     switch (error.msg_code) {
@@ -49,7 +50,8 @@ extern "C" {
 }
 // A level below 0 is a warning: what cannot be read was filled with grey.
 static void tinysight_jpeg_warn(j_common_ptr info, int level) {
-    if (level < 0 && !harmless(info)) tinysight_jpeg_fail(info);
+    const bool counts = reinterpret_cast<Failure*>(info->err)->warned;
+    if (level < 0 && counts && !harmless(info)) tinysight_jpeg_fail(info);
 }
 static boolean tinysight_jpeg_at_end(j_decompress_ptr info) {
     WARNMS(info, JWRN_JPEG_EOF);
@@ -57,7 +59,8 @@ static boolean tinysight_jpeg_at_end(j_decompress_ptr info) {
 }
 }
 
-// The factors that TurboJPEG knows, which decodes on Python's side: one for all components, or 2 x 2,
+// The factors that TurboJPEG knows, which decodes on Python's side; the others are decoded by OpenCV
+// there, without warnings. One for all components, or 2 x 2,
 // 2 x 1, 1 x 2, 4 x 1 or 1 x 4 of the first, and black's, against one of the colours'.
 bool known_sampling(const jpeg_decompress_struct& info) {
     if (info.num_components == 1) return true;
@@ -95,8 +98,7 @@ public:
         jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(data_.data()), data_.size());
         info_.src->fill_input_buffer = tinysight_jpeg_at_end;
         jpeg_read_header(&info_, TRUE);
-        known_ = known_sampling(info_);
-        if (!known_) return false;
+        failure_.warned = known_sampling(info_);
         info_.out_color_space = info_.num_components == 4 ? JCS_CMYK : JCS_EXT_RGB;
         info_.scale_num = 1;
         info_.scale_denom = static_cast<unsigned>(by);
@@ -120,7 +122,6 @@ public:
 
     int width() const { return static_cast<int>(info_.output_width); }
     int height() const { return static_cast<int>(info_.output_height); }
-    bool known() const { return known_; }
     std::string what() const { return failure_.what; }
     bool four_inks() const { return info_.out_color_space == JCS_CMYK; }
 
@@ -136,7 +137,6 @@ private:
 
     jpeg_decompress_struct info_{};
     Failure failure_{};
-    bool known_ = true;
     std::string_view data_;
 };
 
@@ -151,12 +151,7 @@ cv::Mat decode_jpeg(const Header& header, int by) {
         if (what.empty()) what = "other pixels than its header says";
         return {"", "the JPEG is damaged: " + what, "copy or download the file again"};
     };
-    if (!decoder.start(by)) {
-        if (decoder.known()) throw damaged();
-        throw ImageError("", "the JPEG is damaged: its header says nothing, or colours are sampled unusually",
-                         "copy or download the file again");
-    }
-    if (decoder.width() != (header.width + by - 1) / by ||
+    if (!decoder.start(by) || decoder.width() != (header.width + by - 1) / by ||
         decoder.height() != (header.height + by - 1) / by) {
         throw damaged();
     }

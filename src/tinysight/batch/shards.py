@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from tinysight.errors import MissingDependency
 from tinysight.files import lock_file, write_atomic, writing
+from tinysight.pipelines.sources import stamp
 from tinysight.tasks.results import csv_table, json_lines, result_from_json
 
 Row = dict[str, Any]  # what `predict --json` writes about one image
@@ -28,16 +29,14 @@ _TEXTS = ("label_names", "attributes")
 
 
 class Shard(NamedTuple):
-    """Consecutive images: the shard's number, from 0, and their paths."""
+    """Consecutive images: the shard's number, from 0, their paths, and the file of the results.
+
+    The file is named after the images as they are now, so that of changed ones is another.
+    """
 
     number: int
     names: tuple[str, ...]
-
-    @property
-    def file(self) -> str:
-        """Name of the file of its results."""
-        digest = hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape"))
-        return f"{self.number:06d}-{digest.hexdigest()[:16]}.jsonl"
+    file: str
 
 
 # Makes the results of shards, in any order.
@@ -48,7 +47,13 @@ def shards(names: Iterable[str], size: int) -> Iterator[Shard]:
     """All images in order, `size` of them in each shard but the last."""
     rest = iter(names)
     lists = iter(lambda: tuple(islice(rest, size)), ())
-    return (Shard(number, some) for number, some in enumerate(lists))
+    return (Shard(number, some, _file(number, some)) for number, some in enumerate(lists))
+
+
+def _file(number: int, names: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape"))
+    digest.update(b"".join(map(stamp, names)))
+    return f"{number:06d}-{digest.hexdigest()[:16]}.jsonl"
 
 
 def pending(folder: Path, plan: Iterable[Shard]) -> list[Shard]:

@@ -13,6 +13,7 @@ is every variant for another engine.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,10 +108,11 @@ def _add_variants(args: argparse.Namespace, bundle: Bundle) -> None:
         raise ConfigError("--images", "no image to check the variants on", "a folder or a list")
     from tinysight.export.variants import add_variants, evaluation_images, find_images
 
-    classes = len(bundle.manifest.labels)
+    labels = bundle.manifest.labels
+    find = partial(find_images, classes=len(labels), names=labels)
     names = [name.strip() for name in args.to.split(",") if name.strip()]
-    images = find_images(args.images, classes) if args.images else evaluation_images(args.run)
-    typical = find_images(args.calibrate, classes) if args.calibrate else ()
+    images = find(args.images) if args.images else evaluation_images(args.run)
+    typical = find(args.calibrate) if args.calibrate else ()
     done = add_variants(
         bundle, names, images, precision=args.precision, calibrate=typical, overwrite=args.force,
         limit=args.max_difference, max_loss=args.max_loss, out=args.out if args.bundle else None,

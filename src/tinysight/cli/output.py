@@ -3,7 +3,8 @@
 With `--json` and `--csv` the results so far lie in `FILE.<key>.part` beside the file: whole lines,
 valid by themselves, added to as images are done. The key stands for what determines the results
 (bundle, options, sources), so the same command finds them after an interruption and resumes, and
-another command does not.
+another command does not. `FILE.<key>.part.seen` holds a stamp of each image: one that has changed
+since is done again.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
 
+from tinysight.pipelines.sources import stamp
 from tinysight.tasks.results import Unreadable, csv_name, csv_table, json_lines, read_csv_rows
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Output:
         out: what they are written to.
         form: "text", "json", "csv", or "deploy" for the lines of PaddleClas' deployment script.
         part: the file of an interrupted run that is resumed, if there is one.
+        seen: the stamps of its images.
 
     Attributes:
         done: images of which something was written, those of earlier runs among them.
@@ -42,8 +46,11 @@ class Output:
         part: where the results stay if the run ends early; None where they do not.
     """
 
-    def __init__(self, out: TextIO, form: str, part: Path | None = None) -> None:
-        self._out, self._form, self.part = out, form, part
+    def __init__(
+        self, out: TextIO, form: str, part: Path | None = None, seen: IO[bytes] | None = None
+    ) -> None:
+        self._out, self._form, self.part, self._seen = out, form, part, seen
+        self._stamps: deque[bytes] = deque()  # of the images under way
         self.done = self.failed = 0
         self._row: _Write | None = None
 
@@ -52,6 +59,9 @@ class Output:
         self.done += 1
         self.failed += isinstance(item, Unreadable)
         self._row = self._row or self._begin()
+        if self._seen:
+            self._seen.write(self._stamps.popleft())
+            self._seen.flush()
         self._row(item)
         self._out.flush()
 
@@ -59,16 +69,17 @@ class Output:
         """The images of which nothing is written yet.
 
         The recorded results are compared with `images` one by one; from the first that is about
-        another image (files came or went) they are cut off and made again.
+        another image (files came, went or changed) they are cut off and made again.
         """
-        if self.part is None:
+        if self.part is None or self._seen is None:
             return images
-        end = 0
+        end = self._seen.seek(0)
         with self.part.open("rb") as file:
             for recorded, failed, line_end in _recorded(file, self._form):
                 image = next(images, None)
                 name = image and (csv_name(image.name) if self._form == "csv" else image.name)
-                if image is None or name != recorded:
+                seen = self._seen.read(24)
+                if image is None or name != recorded or seen != stamp(image.name):
                     images = chain([image] if image else [], images)
                     break
                 end = line_end
@@ -76,7 +87,13 @@ class Output:
                 self.failed += failed
         self._out.seek(end)
         self._out.truncate(end)
-        return images
+        self._seen.truncate(self._seen.seek(24 * self.done))
+        return self._stamped(images)
+
+    def _stamped(self, images: Iterator[ImageInput]) -> Iterator[ImageInput]:
+        for image in images:
+            self._stamps.append(stamp(image.name))  # before it is read
+            yield image
 
     def finish(self) -> None:
         """What the file needs to be whole; to the disk."""
@@ -131,16 +148,21 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
 
     resumable = form in ("json", "csv")
     part = Path(f"{path}.{key() if resumable else os.getpid()}.part")
+    stamps = Path(f"{part}.seen")
     try:
         with writing(path):
             with part.open("a+" if resumable else "w", encoding="utf-8",
-                           errors="surrogateescape", newline="") as file:  # fmt: skip
+                           errors="surrogateescape", newline="") as file, ExitStack() as stack:  # fmt: skip
+                seen = None
                 if resumable:
                     lock_file(file, path)
-                output = Output(file, form, part if resumable else None)
+                    seen = stack.enter_context(stamps.open("a+b"))
+                output = Output(file, form, part if resumable else None, seen)
                 yield output
                 output.finish()
             part.replace(path)
     finally:
         if not resumable or (part.exists() and not part.stat().st_size):
             part.unlink(missing_ok=True)
+        if not part.exists():
+            stamps.unlink(missing_ok=True)

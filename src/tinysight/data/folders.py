@@ -11,7 +11,7 @@ from pathlib import Path
 from tinysight.data.samples import UNLABELLED, Gathered
 from tinysight.data.targets import Form, NoTarget
 from tinysight.errors import DataError, Problem, nearest
-from tinysight.transforms.base import EXTENSIONS
+from tinysight.transforms.base import EXTENSIONS, is_folder
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def has_folders(folder: Path) -> bool:
 def read_folder(folder: Path, form: Form, into: Gathered) -> None:
     """Add the images of every class to `into`, in the order of the names; without labels, all images below the folder.
 
-    Hidden files and files that are no images by their names are left out; the log says how many.
+    A file is an image if it has the suffix of one; so a link that leads nowhere is a missing image. Hidden entries are
+    left out, and so are other files and folders that are not entered: these are named in `into`, and in the log.
 
     Raises:
         DataError: a folder is not named like a label, a class has no image, or nothing is there.
@@ -60,7 +61,8 @@ def read_folder(folder: Path, form: Form, into: Gathered) -> None:
         raise DataError(str(folder), f"folders give one label; data.target is {form.target}")
     if others:
         names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
-        logger.info("%s: %d files are no images: %s", folder, len(others), names)
+        into.passed_over += [str(folder / name) for name in others]
+        logger.info("%s: %d files are no images by their names: %s", folder, len(others), names)
 
 
 def read_named(folder: Path, into: Gathered) -> None:
@@ -102,29 +104,31 @@ def _add_classes(folder: Path, form: Form, into: Gathered, others: list[str]) ->
             problems.append(Problem(str(folder / name), "no image in this folder"))
     if problems:
         raise DataError.of(str(folder), problems)
+    others += sorted(p.name for p in folder.iterdir() if not (p.name.startswith(".") or p.is_dir()))
 
 
 def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> int:
     """Add the images in `folder`/`below`, note the other files; returns the number of images."""
     before = len(into)
-    for path in _files(folder, below):
-        if path.lower().endswith(EXTENSIONS):
+    for path, is_file in _files(folder, below):
+        if is_file and path.lower().endswith(EXTENSIONS):
             into.add(os.fsencode(path), label)
         else:
             others.append(path)
     return len(into) - before
 
 
-def _files(folder: Path, below: str) -> Iterator[str]:
-    """Paths of the files, relative to `folder`, sorted, those of a folder before those below it."""
+def _files(folder: Path, below: str) -> Iterator[tuple[str, bool]]:
+    """Paths relative to `folder`, sorted, those of a folder before those below it; False: of a folder that is left."""
     try:
         with os.scandir(folder / below) as entries:
             shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise DataError(str(folder / below), f"cannot be listed: {error.strerror}") from None
     start = f"{below}/" if below else ""
-    yield from (start + entry.name for entry in shown if entry.is_file())
-    for entry in shown:
-        # A link to a folder could lead back up; one that is followed once is a class of its own.
-        if entry.is_dir(follow_symlinks=not below):
-            yield from _files(folder, start + entry.name)
+    # A link to a folder could lead back up; one that is followed once is a class of its own.
+    entered = {e.name for e in shown if is_folder(e, follow=not below)}
+    others = (entry for entry in shown if entry.name not in entered)
+    yield from ((start + e.name, not (e.is_symlink() and is_folder(e))) for e in others)
+    for name in sorted(entered):
+        yield from _files(folder, start + name)

@@ -60,7 +60,7 @@ def read_list(
     form = Form(target, num_classes, delimiter, names=names)
     into = form.gathered(limit)
     _read(Path(path), Path(root), form, into, bad)
-    return _some(into)
+    return _some(into, bad)
 
 
 def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
@@ -81,10 +81,10 @@ def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
         raise ConfigError("data.target", "coco and voc are for boxes", "set data.target: boxes")
     raw = data.relabel or (kind.open_set and split is not data.train)
     names = label_names(data)
-    count = len(names) if kind.wide or not raw else None
+    count, known = len(names) if kind.wide or not raw else None, () if data.relabel else names
     if getattr(split, "query", None) is not None:
-        return _queries_and_gallery(data, split, count, names, bad)
-    found = _read_split(data, split, count, names, bad)
+        return _queries_and_gallery(data, split, count, known, bad)
+    found = _read_split(data, split, count, known, bad)
     return _relabelled(data, split, found) if data.relabel else found
 
 
@@ -144,11 +144,13 @@ def _read_split(
             read_folder(root / name, of_list, into)
         else:
             _read(root / name, root, of_list, into, bad)
-    return _some(into)
+    return _some(into, bad)
 
 
-def _some(into: Gathered) -> SampleList:
+def _some(into: Gathered, bad: Bad = None) -> SampleList:
     if not len(into):
+        if bad:
+            raise DataError.of(str(bad[0].source), bad[0].problems())
         hint = "a line is `path label`"
         raise DataError(str(into.sections[0].source), "no images in this list file", hint)
     return into.done()

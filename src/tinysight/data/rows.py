@@ -6,18 +6,25 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tinysight.data.samples import Gathered
 from tinysight.data.targets import BadRow, ClassTarget, Form, Row
-from tinysight.errors import DataError, Problem
+from tinysight.errors import DataError, Problem, unseen
 
 _Parsed: TypeAlias = "tuple[Iterator[tuple[int, Any]], Callable[[Any], Row]]"  # by line; a parser
 _SHOWN = 10  # bad lines that a message names
 _PATH = ("path", "image", "image_path", "img", "file", "filename", "file_name", "picture")
 _BETWEEN = (",", ";", "\t", "|")
+_BOXES = (  # columns of a table of boxes
+    *({f"{a}min", f"{b}min", f"{a}max", f"{b}max"} for a, b in ("xy", ("x_", "y_"))),
+    *({f"x{i}", f"y{i}", f"x{i + 1}", f"y{i + 1}"} for i in (0, 1)),
+    *({"left", "top", *rest} for rest in (("right", "bottom"), ("width", "height"))),
+    *({"x", "y", *rest} for rest in (("w", "h"), ("width", "height"))),
+    *({name} for name in ("bbox", "box", "bounding_box", "segmentation")),
+)
 
 
 class BadLines:
@@ -71,7 +78,7 @@ def read_rows(path: Path, form: Form, into: Gathered) -> BadLines:
     bad, due, limit = BadLines(path), into.sections[-1].line, into.limit
     with path.open("rb") as file:
         if is_csv(path):
-            rows, parse = _csv_rows(path, file.read(), form)
+            rows, parse, form = _csv_rows(path, file.read(), form)
         else:
             form = form._replace(names=())  # a line of text has ids
             rows, parse = _text_rows(file, form)
@@ -96,7 +103,7 @@ def read_rows(path: Path, form: Form, into: Gathered) -> BadLines:
                     raise BadRow("no path in this line")
                 add(image, cells, into)
             except BadRow as error:
-                bad.add(number, error.what, error.hint or _delimiter_hint(row))
+                bad.add(number, error.what, error.hint or _unseen_hint(row) or _delimiter_hint(row))
                 due = -1
     return bad
 
@@ -111,10 +118,9 @@ def _text_rows(lines: Iterable[bytes], form: Form) -> _Parsed:
 
     def rows() -> Iterator[tuple[int, bytes]]:
         blank = 0  # the first of the blank lines just read; they are bad only if more text follows
-        for number, raw in enumerate(lines, 1):
+        for number, raw in enumerate(_ended(lines), 1):
             line = raw.rstrip(b" \r\n" if separator else None)
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
+            line = line.removeprefix(codecs.BOM_UTF8)  # of each file that was joined
             if not line or line.isspace():
                 blank = blank or number
                 continue
@@ -137,7 +143,18 @@ def _text_rows(lines: Iterable[bytes], form: Form) -> _Parsed:
     return rows(), parse
 
 
-def _csv_rows(path: Path, data: bytes, form: Form) -> _Parsed:
+def _ended(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that end with LF, CR LF, or CR alone."""
+    for line in lines:
+        if b"\r" in line[:-2]:
+            yield from line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
+        else:
+            yield line
+
+
+def _csv_rows(
+    path: Path, data: bytes, form: Form
+) -> tuple[Iterator[tuple[int, Any]], Callable[[Any], Row], Form]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -167,7 +184,43 @@ def _csv_rows(path: Path, data: bytes, form: Form) -> _Parsed:
     numbered = rows()
     _, header = next(numbered, (1, []))
     column, labels = _columns(path, header, form)
-    return numbered, parse
+    if labels and form.names and not form.kind.wide:
+        read = list(numbered)
+        words = {
+            row[labels[0]]: number for number, row in reversed(read) if len(row) == len(header)
+        }
+        return iter(read), parse, form._replace(names=_names_or_none(path, words, form))
+    return numbered, parse, form
+
+
+def _names_or_none(path: Path, words: Mapping[str, int], form: Form) -> Sequence[str]:
+    """The label names, or nothing where the column has ids: one rule for the whole file.
+
+    Args:
+        path: of the file, for messages.
+        words: what the column of labels has, each with its first line.
+        form: label names and number of classes.
+
+    Raises:
+        DataError: the column has both, or a number that is the name of one class and the id of another.
+    """
+    place = {name: i for i, name in enumerate(form.names)}
+    ids = {word: int(word) for word in words if word.isdecimal() and len(word) < 10}
+    hint = "write ids alone, or names alone"
+    for word in ids.keys() & place.keys():
+        if ids[word] != place[word] and ids[word] <= form.highest:
+            what = f"label {word} is the id of one class and the name of another"
+            raise DataError(
+                f"{path}:{words[word]}",
+                what,
+                "use names that are no numbers, or a .txt list of ids",
+            )
+    named, numbered = place.keys() & words.keys() - ids.keys(), ids.keys() - place.keys()
+    if named and numbered:
+        name, number = (min(some, key=words.__getitem__) for some in (named, numbered))
+        what = f"labels are names ({name!r}, line {words[name]}) and ids ({number}, line {words[number]})"
+        raise DataError(str(path), what, hint)
+    return () if numbered else form.names
 
 
 def _columns(path: Path, header: Sequence[str], form: Form) -> tuple[int, list[int]]:
@@ -184,9 +237,20 @@ def _columns(path: Path, header: Sequence[str], form: Form) -> tuple[int, list[i
         return found
 
     kind, (column,) = form.kind, find(_PATH, "paths")
+    if kind.columns and (boxes := next((some for some in _BOXES if some <= folded.keys()), None)):
+        named = ", ".join(name for name in header if name.lower() in boxes)
+        hint = "`tinysight data prepare` makes crops of boxes; else remove these columns"
+        raise DataError(f"{path}:1", f"a table of boxes, not of images (columns {named})", hint)
     if kind.wide and form.names and all(name in places for name in form.names):
         return column, [places[name] for name in form.names]
     return column, find(kind.columns, "labels") + find(kind.more_columns)
+
+
+def _unseen_hint(row: bytes | list[str]) -> str:
+    """What a bad line has that is not seen where it is shown."""
+    text = row.decode("utf-8", "replace") if isinstance(row, bytes) else "".join(row)
+    hidden = unseen(text.replace("\t", " "))
+    return f"it has {hidden}, which is not seen" if hidden and "\ufffd" not in text else ""
 
 
 def _delimiter_hint(line: bytes | list[str]) -> str:

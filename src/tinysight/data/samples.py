@@ -67,6 +67,7 @@ class SampleList(Sequence[Sample]):
             (N, K) int8; -1 for an image without a label.
         cameras: ids of cameras, (N,) int32; None where the list names none.
         queries: images in front that are searched in the others, the gallery; None where there is no gallery.
+        passed_over: paths in the folders that are no images by their names, or folders that are not entered.
     """
 
     sections: tuple[ListSection, ...]
@@ -75,6 +76,7 @@ class SampleList(Sequence[Sample]):
     labels: np.ndarray
     cameras: np.ndarray | None = None
     queries: int | None = None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def source(self) -> Path:
@@ -158,6 +160,7 @@ class Gathered:
         self.ends = array("q")
         self.labels = array(typecode)
         self.cameras = array("i")
+        self.passed_over: list[str] = []  # what else lies in the folders
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -193,7 +196,9 @@ class Gathered:
         ends = np.array(self.ends, np.int64)[: self.limit]
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
-        return SampleList(tuple(self.sections), paths, ends, labels, known)
+        return SampleList(
+            tuple(self.sections), paths, ends, labels, known, passed_over=tuple(self.passed_over)
+        )
 
 
 def are_boxes(label: Label) -> bool:

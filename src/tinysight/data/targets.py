@@ -95,7 +95,7 @@ class Target:
         if len(cells) < count:
             between = repr(form.delimiter) if form.delimiter else "blank or tab"
             raise BadRow(f"no {between} between path and label")
-        return path.strip(), [cell.strip().decode() for cell in cells]
+        return _clean(path, form), [cell.strip().decode() for cell in cells]
 
     def reader(self, form: Form) -> RowReader:
         """A function that adds an image with the label in some cells; it raises `BadRow`."""
@@ -174,7 +174,7 @@ class IdentityTarget(ClassTarget):
         if len(cells) < count or not all(cell.strip().isdigit() for cell in cells):
             words = "a path, an identity" + (" and a camera" if count == 2 else "")
             raise BadRow(f"expected {words}, as the first line has", "a line is `path id [camera]`")
-        return path.strip(), [cell.strip().decode() for cell in cells]
+        return _clean(path, form), [cell.strip().decode() for cell in cells]
 
     def names(self, data: Data) -> tuple[str, ...]:
         from tinysight.data.lists import occurring_ids
@@ -226,10 +226,20 @@ class NoTarget(ClassTarget):
         if not (form.labelled or form.separator or rest):
             head, *last = path.strip().rsplit(None, 1)
             path = head if last and last[0].replace(b",", b"").isdigit() else path
-        return path.strip(), ()
+        return _clean(path, form), ()
 
     def reader(self, form: Form) -> RowReader:
         return lambda path, _, into: into.add(path, UNLABELLED)
+
+
+def _clean(path: bytes, form: Form) -> bytes:
+    """The path of a line; a comma before the blank belongs to the delimiter."""
+    path = path.strip()
+    if not form.separator:
+        path = path.removesuffix(b",").removesuffix(b";")
+    if path[:1] in (b'"', b"'") and path[-1:] == path[:1] and path[1:]:
+        raise BadRow(f"quotes around the path {path.decode()}", "remove them")
+    return path
 
 
 def _number(text: str) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import Manifest
 from tinysight.data.labels import label_names
-from tinysight.data.lists import Sample, read_list, read_split
+from tinysight.data.lists import Sample, SampleList, read_list, read_split
+from tinysight.data.samples import has_many
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation import threshold as thresholds
 from tinysight.evaluation.latency import Latency, measure_latency
@@ -28,7 +29,10 @@ from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
     from tinysight.config import Recipe
-    from tinysight.config.schema import Data
+    from tinysight.config.schema import EvalSplit
+
+
+_SHOWN = 10  # names in a message
 
 
 class Subject(NamedTuple):
@@ -197,7 +201,7 @@ def subject_of_recipe(predict: Predict, recipe: Recipe) -> Subject:
 
     Args:
         predict: (N, C, H, W) float32 to scores.
-        recipe: of the run, or with other images and metrics.
+        recipe: of the run, with its labels.
     """
     labels, task = label_names(recipe.data), tasks.task_of_recipe(recipe)
     return Subject(predict, recipe.eval_transforms(), labels, task, recipe)
@@ -214,7 +218,7 @@ def images_of(
         root: folder of the images. Default: that of the recipe, or the list file's.
 
     Raises:
-        ConfigError: neither a list nor a recipe names images.
+        ConfigError: neither a list nor a recipe names images, or the recipe names other labels than the network has.
         DataError: a list is wrong.
     """
     recipe, labels = subject.recipe, subject.labels
@@ -226,8 +230,43 @@ def images_of(
         return read_list(list_file, root, known, delimiter, target=target, names=labels)
     if recipe is None:
         raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
-    data = _data(subject, root)
-    return read_split(data, data.first_eval)
+    return _read(subject, recipe, recipe.data.first_eval, root)
+
+
+def _read(
+    subject: Subject, recipe: Recipe, split: EvalSplit, root: str | Path | None = None
+) -> SampleList:
+    """The images of a split, labelled by the ids of the subject, and perhaps in another place."""
+    data = recipe.data.model_copy(update={"root": str(root)} if root else {})
+    kind = tasks.target_of(data.target)
+    if data.labels is None or data.relabel or kind.open_set or hasattr(kind, "read_split"):
+        known = subject.labels if subject.task.has_classes else data.labels
+        return read_split(data.model_copy(update={"labels": known}), split)
+    return in_order_of(subject.labels, label_names(data), read_split(data, split))
+
+
+def in_order_of(labels: Sequence[str], given: Sequence[str], samples: SampleList) -> SampleList:
+    """Images that are labelled by the ids of `given`, by those of a network's `labels` instead.
+
+    Raises:
+        ConfigError: the network has no output for a name.
+    """
+    if tuple(labels) == tuple(given) or not labels:
+        return samples
+    place = {name: i for i, name in enumerate(labels)}
+    many = has_many(samples.labels)
+    if strange := [name for name in given if name not in place] or (
+        many and [*labels][len(given) :]
+    ):
+        what = (
+            f"{', '.join(strange[:_SHOWN])}: not among the labels that the network was trained on"
+        )
+        raise ConfigError("data.labels", what, f"these are {', '.join(labels[:_SHOWN])}")
+    order = np.array([place[name] for name in given])
+    values = samples.labels
+    if many:
+        return samples.with_labels(values[:, np.argsort(order)])
+    return samples.with_labels(np.where(values < 0, values, order[values]).astype(values.dtype))
 
 
 def assess(
@@ -265,18 +304,10 @@ def assess(
         )
 
     found = measured(samples)
-    others = {n: measured(read_split(_data(subject), split)) for n, split in further.items()}
+    others = {n: measured(_read(subject, recipe, split)) for n, split in further.items()}
     times = measure_latency(predict, found.paths, transforms) if latency else None
     report = report_of(found, labels, recipe, manifest, times)
     return replace(report, others=others, name=next(iter(splits), "")) if others else report
-
-
-def _data(subject: Subject, root: str | Path | None = None) -> Data:
-    """The recipe's data with the labels of the subject, and perhaps in another place."""
-    assert subject.recipe is not None
-    known = subject.labels if subject.task.has_classes else subject.recipe.data.labels
-    changes = {"labels": known, **({"root": str(root)} if root else {})}
-    return subject.recipe.data.model_copy(update=changes)
 
 
 def report_of(

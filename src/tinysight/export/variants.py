@@ -47,8 +47,12 @@ def files_of(source: Source) -> list[Sample]:
     return [Sample(Path(path), UNLABELLED, 0) for path in paths if isinstance(path, str)]
 
 
-def find_images(source: str | Path, classes: int, most: int = _COMPARED) -> list[Sample]:
+def find_images(
+    source: str | Path, classes: int, most: int = _COMPARED, names: Sequence[str] = ()
+) -> list[Sample]:
     """At most `most` images of a folder, a pattern or a list, evenly spread; labelled if the list has class ids.
+
+    A CSV file may have the `names` of the classes instead.
 
     Raises:
         DataError: there are none.
@@ -56,7 +60,7 @@ def find_images(source: str | Path, classes: int, most: int = _COMPARED) -> list
     path = Path(source)
     if path.suffix in (".txt", ".csv") and path.is_file():
         with suppress(DataError):  # else it is a list of paths alone
-            return spread(read_list(path, path.parent, classes), most)
+            return spread(read_list(path, path.parent, classes, names=names), most)
     return spread(files_of(str(source)), most)
 
 

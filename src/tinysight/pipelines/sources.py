@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+import struct
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 from tinysight.errors import DataError
 
 _NUMBERS = re.compile("([0-9]+)")
+_SHOWN = 10  # names in a message
 
 
 class ImageInput(NamedTuple):
@@ -59,14 +62,18 @@ def one_image(source: object, index: int | None = None) -> ImageInput:
         return ImageInput(f"<bytes{at}>", bytes(source))
     if isinstance(source, np.ndarray):
         return ImageInput(f"<array{at}>", source)
-    read = getattr(source, "read", None)
-    try:
-        data = read() if callable(read) else None
-    except ValueError as error:  # opened for text, for writing, or closed
-        raise DataError(type(source).__name__, f"is no source of images: {error}") from None
-    if isinstance(data, bytes):
+    if callable(read := getattr(source, "read", None)):
         name = getattr(source, "name", None)
-        return ImageInput(name if isinstance(name, str) else f"<file{at}>", data)
+        named = name if isinstance(name, str) else f"<file{at}>"
+        try:
+            data = read()
+        except (OSError, ValueError) as error:  # closed, or text: not to be decoded
+            raise DataError(
+                named, f"cannot be read: {error}", "open it for reading bytes"
+            ) from None
+        if isinstance(data, bytes):
+            return ImageInput(named, data)
+        raise DataError(named, f"gives {type(data).__name__}", "open it for reading bytes")
     hint = "give a path, a pattern, bytes, a file opened for reading bytes, an array (H, W, 3), or an iterable of these"
     if hasattr(source, "getexif"):  # of Pillow: turned or not, nobody knows
         hint = "give its file, or numpy.asarray(image.convert('RGB')), upright"
@@ -81,7 +88,8 @@ def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[I
 
             - what `one_image` takes;
             - a folder: every image in it and below, in natural order (2 before 10), whatever the
-              case of the extension; hidden files and folders are left out;
+              case of the extension; hidden files and folders are left out, and the log says
+              how many others;
             - a pattern with `*`, `?` or `[]`, `**` for any depth, in natural order;
             - the path of a list (`.txt`), one path a line, a label after it is ignored;
             - an iterable of these, read as the images are asked for.
@@ -98,6 +106,15 @@ def iter_images(source: Source, *, root: str | Path | None = None) -> Iterator[I
     return iter([one_image(source)])
 
 
+def stamp(path: str) -> bytes:
+    """24 bytes that are others once a file is replaced or written to: its size, its time of change, its number."""
+    try:
+        about = os.stat(path)  # noqa: PTH116 - many times
+        return struct.pack("<qqQ", about.st_size, about.st_mtime_ns, about.st_ino)
+    except (OSError, ValueError):
+        return bytes(24)
+
+
 def count(source: Source, *, root: str | Path | None = None) -> int | None:
     """The number of images that `iter_images` would give, without reading them.
 
@@ -106,7 +123,7 @@ def count(source: Source, *, root: str | Path | None = None) -> int | None:
     if not isinstance(source, str | os.PathLike):
         return 1 if _items(source) is None else None
     with suppress(DataError):
-        return sum(1 for _ in _of_path(os.fspath(source), root))
+        return sum(1 for _ in _of_path(os.fspath(source), root, quiet=True))
     return None
 
 
@@ -124,8 +141,10 @@ def several(images: Iterable[ImageSource]) -> Iterator[ImageInput]:
 def _items(source: Source) -> Iterable[Source] | None:
     """`source` if it is several; files and arrays can be iterated over, too, and are one."""
     one = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, ImageInput)
-    many = isinstance(source, Iterable) and not isinstance(source, one)
-    return source if many and not hasattr(source, "read") else None  # type: ignore[return-value]
+    several = isinstance(source, Iterable) and not isinstance(source, (*one, Mapping, array))
+    # A tensor or a table is no list of images, nor is a file.
+    single = any(hasattr(source, name) for name in ("read", "__array__", "__dlpack__"))
+    return source if several and not single else None  # type: ignore[return-value]
 
 
 def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[ImageInput]:
@@ -139,9 +158,9 @@ def _of_many(items: Iterable[Source], root: str | Path | None) -> Iterator[Image
             yield one_image(item, i)
 
 
-def _of_path(path: str, root: str | Path | None) -> Iterator[ImageInput]:
+def _of_path(path: str, root: str | Path | None, quiet: bool = False) -> Iterator[ImageInput]:
     if Path(path).is_dir():
-        return _some(_walk(path, set()), path, "no image in this folder or below it")
+        return _of_folder(path, quiet)
     if Path(path).is_file():
         if not _is_list(path):
             return iter([ImageInput(path, path)])
@@ -151,7 +170,7 @@ def _of_path(path: str, root: str | Path | None) -> Iterator[ImageInput]:
         import glob
 
         matches = glob.iglob(path, recursive=True)  # noqa: PTH207 - pathlib takes no absolute ones
-        found = sorted((m for m in matches if Path(m).is_file()), key=_natural)
+        found = sorted((m for m in matches if not Path(m).is_dir()), key=_natural)
         return _some((ImageInput(m, m) for m in found), path, "no file matches this pattern")
     if path.startswith(("http://", "https://")):
         raise DataError(path, "addresses are not fetched", "download the image first")
@@ -177,9 +196,28 @@ def _some(found: Iterator[ImageInput], where: str, problem: str) -> Iterator[Ima
     return chain([first], found)
 
 
-def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
-    """Images of `folder`, then those of its folders; links back to a folder above are left."""
-    from tinysight.transforms.base import EXTENSIONS  # a single image needs no walk
+def _of_folder(path: str, quiet: bool) -> Iterator[ImageInput]:
+    """The images of a folder; at the end the log says what else there was."""
+    others: list[str] = []
+
+    def images() -> Iterator[ImageInput]:
+        yield from _walk(path, set(), others)
+        if others and not quiet:
+            import logging
+
+            names = ", ".join(sorted(others)[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+            text = "%s: %d files are no images by their names: %s"
+            logging.getLogger(__name__).warning(text, path, len(others), names)
+
+    return _some(images(), path, "no image in this folder or below it")
+
+
+def _walk(folder: str, above: set[str], others: list[str]) -> Iterator[ImageInput]:
+    """Images of `folder`, then those of its folders; links back to a folder above are left.
+
+    What has the suffix of an image is one, so a link that leads nowhere is reported; the rest is noted in `others`.
+    """
+    from tinysight.transforms.base import EXTENSIONS, is_folder  # a single image needs no walk
 
     here = str(Path(folder).resolve())
     if here in above:
@@ -191,10 +229,12 @@ def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
-                    names.append(entry.name)
-                elif entry.is_dir():
+                if is_folder(entry):
                     folders.append(entry.name)
+                elif entry.name.lower().endswith(EXTENSIONS):
+                    names.append(entry.name)
+                else:
+                    others.append(entry.name)
     except OSError as error:
         raise DataError(folder, f"cannot be listed: {error.strerror}") from None
     for name in sorted(names, key=_natural):
@@ -202,15 +242,18 @@ def _walk(folder: str, above: set[str]) -> Iterator[ImageInput]:
         yield ImageInput(path, path)
     del names
     for name in sorted(folders, key=_natural):
-        yield from _walk(os.path.join(folder, name), above | {here})  # noqa: PTH118
+        yield from _walk(os.path.join(folder, name), above | {here}, others)  # noqa: PTH118
 
 
 def _of_list(path: str, folder: Path) -> Iterator[ImageInput]:
     try:
         with Path(path).open(encoding="utf-8-sig") as lines:
-            for line in lines:
-                if line.strip():
-                    name = str(folder / _listed(line.strip(), folder))
+            for number, line in enumerate(lines, 1):
+                if text := line.strip().lstrip("\ufeff"):  # a mark of each file that was joined
+                    if quoted := re.match("([\"']).+\\1", text):
+                        what = f"quotes around the path {quoted[0]}"
+                        raise DataError(f"{path}:{number}", what, "remove them")
+                    name = str(folder / _listed(text, folder))
                     yield ImageInput(name, name)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"not readable as a list of paths: {error}") from None
@@ -220,7 +263,9 @@ def _listed(line: str, folder: Path) -> str:
     """The path in a line: up to a tab, else all if that is a file, else to the last blank."""
     if "\t" in line:
         return line.split("\t", 1)[0]
-    return line if " " not in line or (folder / line).exists() else line.rsplit(None, 1)[0]
+    if " " not in line or (folder / line).exists():
+        return line
+    return line.rsplit(None, 1)[0].removesuffix(",").removesuffix(";")
 
 
 def _natural(name: str) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
+from tinysight.data.labels import label_names
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import EvaluationReport, Subject, assess, subject_of_recipe
@@ -52,7 +53,7 @@ def subject_of_run(run_or_checkpoint: str | Path, recipe: Recipe | None = None) 
         recipe: names other images and metrics. Default: the run's own.
     """
     predict, own = load_predictor(run_or_checkpoint)
-    return subject_of_recipe(predict, recipe or own)
+    return subject_of_recipe(predict, recipe or own)._replace(labels=label_names(own.data))
 
 
 def subject_of_weights(recipe: Recipe, weights: str | Path | None) -> Subject:
@@ -159,7 +160,20 @@ def trained_model(recipe: Recipe, weights: str | Path | None) -> tuple[nn.Module
     wanted = recipe.model.pretrained if weights is None else str(weights)
     path = find_pretrained(wanted or "", recipe.model.backbone.name)
     load_pretrained(model, path)
+    _check_labels(recipe, path)
     return model.eval(), path
+
+
+def _check_labels(recipe: Recipe, path: Path) -> None:
+    """Raise `CheckpointError` if `path` is of a run whose outputs stand for other labels than those of the recipe."""
+    try:
+        data = load_checkpoint(path).recipe["data"]
+    except (CheckpointError, KeyError, TypeError):  # weights of another kind say no labels
+        return
+    there, here = data.get("labels"), label_names(recipe.data)
+    if isinstance(there, list) and tuple(there) != here:
+        what = f"its outputs are {', '.join(map(str, there[:10]))}; the recipe's labels are {', '.join(here[:10])}"
+        raise CheckpointError(str(path), what, "use the labels of its run, in their order")
 
 
 def predictor(model: nn.Module, task: Task, temperature: float = 1.0) -> Predict:

@@ -13,6 +13,7 @@ the warm-up to its signature. All but `plateau` are pure. The curves are those o
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tinysight.registry import schedules
+
+logger = logging.getLogger(__name__)
 
 Schedule: TypeAlias = Callable[[int], float]
 Curve: TypeAlias = Callable[[int], float]
@@ -75,7 +78,11 @@ def _warmed(
         if by_epoch:
             raise ValueError("warmup_steps goes with schedules that count steps, not by_epoch")
         warm = warmup_steps
-    warm = min(warm, epochs * epoch)
+    if warm >= epochs * epoch:
+        unit = "epochs" if by_epoch else "steps"
+        text = "the warm-up (%d %s) takes the whole run of %d, so the rate never reaches train.lr; lower the warm-up"
+        logger.warning(text, warm, unit, epochs * epoch)
+        warm = epochs * epoch
     size = steps_per_epoch if by_epoch else 1
     rates = curve(lr, Length(warm, epochs * epoch - warm, size, epoch, by_epoch))
     if isinstance(rates, Plateau):

@@ -10,6 +10,7 @@ moves it and knows where to also has `with_boxes(image, boxes, rng)`; see `boxes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, Union
 
@@ -33,6 +34,14 @@ MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one image may be decod
 # over. What is in the file decides how it is decoded.
 _KINDS = "jpg jpeg jpe jfif png bmp dib webp tif tiff gif jp2 j2k avif pbm pgm ppm pnm pxm pfm sr"
 EXTENSIONS = tuple(f".{kind}" for kind in [*_KINDS.split(), "ras", "hdr", "pic", "exr"])
+
+
+def is_folder(entry: os.DirEntry[str], follow: bool = True) -> bool:
+    """Whether an entry is a folder, or with `follow` a link to one; one that leads nowhere or in a circle is not."""
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:
+        return False
 
 
 class Transform(Protocol):

@@ -240,3 +240,201 @@ def test_a_list_is_divided_by_group(tmp_path: Path) -> None:
     val = (out / "val_list.txt").read_text("utf-8").splitlines()
     assert len(val) == 8
     assert len({line.split("/")[0] for line in val}) == 1
+
+
+def coco(folder: Path, **parts: object) -> Path:
+    """Two images, two categories and a box each; `parts` replace some of it."""
+    tree = {
+        "categories": [{"id": 1, "name": "hat"}, {"id": 2, "name": "head"}],
+        "images": [{"id": 1, "file_name": "p0.png"}, {"id": 2, "file_name": "p1.png"}],
+        "annotations": [{"image_id": i, "category_id": i, "bbox": [1, 2, 20, 20]} for i in (1, 2)],
+    }
+    path = folder / "coco.json"
+    path.write_text(json.dumps({**tree, **parts}), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("part", "records", "message"),
+    [
+        (
+            "images",
+            [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}],
+            "image records with the same id: 1",
+        ),
+        (
+            "images",
+            [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}],
+            "image records with the same id: 1",
+        ),
+        ("images", [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "a"}], "same file_name: a"),
+        (
+            "categories",
+            [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}],
+            "category records with the same id: 3",
+        ),
+        (
+            "categories",
+            [{"id": 3, "name": "a"}, {"id": 4, "name": "a"}],
+            "category records with the same name: a",
+        ),
+    ],
+)
+def test_coco_keys_occur_once(tmp_path: Path, part: str, records: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_coco(coco(tmp_path, **{part: records}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "record", "where", "what"),
+    [
+        (
+            "annotations",
+            {"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4]},
+            "annotation 0",
+            "image 9 is not listed",
+        ),
+        (
+            "annotations",
+            {"image_id": None, "category_id": 1, "bbox": [1, 2, 3, 4]},
+            "annotation 0",
+            "None is not listed",
+        ),
+        (
+            "annotations",
+            {"image_id": [1], "category_id": 1, "bbox": [1, 2, 3, 4]},
+            "annotation 0",
+            "is not listed",
+        ),
+        (
+            "annotations",
+            {"image_id": 1, "category_id": [1], "bbox": [1, 2, 3, 4]},
+            "annotation 0",
+            "no such box",
+        ),
+        (
+            "annotations",
+            {"image_id": 1, "category_id": 1, "bbox": None},
+            "annotation 0",
+            "no such box",
+        ),
+        ("annotations", 3, "annotation 0", "no such box"),
+        ("images", {"id": 5}, "image 0", "no id, or no file_name"),
+        ("images", {"file_name": "a.jpg"}, "image 0", "no id, or no file_name"),
+        ("images", {"id": True, "file_name": "a.jpg"}, "image 0", "no id, or no file_name"),
+        ("images", {"id": 5, "file_name": 7}, "image 0", "no id, or no file_name"),
+        (
+            "images",
+            {"id": 5, "file_name": "a", "width": "wide", "height": 3},
+            "image 5",
+            "no number",
+        ),
+        ("categories", {"id": 5, "name": None}, "category 0", "no id, or no name"),
+        ("categories", None, "category 0", "no id, or no name"),
+    ],
+)
+def test_a_coco_record_that_refers_to_nothing_is_named(
+    tmp_path: Path, part: str, record: object, where: str, what: str
+) -> None:
+    path = coco(tmp_path, **{part: [record]})
+    _, bad = read_coco(path, tmp_path)
+    assert [what in p.what for p in bad if p.where == f"{path}: {where}"] == [True], bad
+
+
+def test_coco_ids_as_text_a_mark_in_front_and_sizes_that_are_not_said(tmp_path: Path) -> None:
+    images = [
+        {"id": "1", "file_name": "a", "width": None, "height": 3},
+        {"id": 2.0, "file_name": "b"},
+    ]
+    path = coco(tmp_path, images=images)
+    path.write_text("\ufeff" + path.read_text("utf-8"), "utf-8")
+    found, bad = read_coco(path, tmp_path)
+    assert bad == []
+    assert [(p.path.name, p.size, [b.name for b in p.boxes]) for p in found] == [
+        ("a", (0, 0), ["hat"]),
+        ("b", (0, 0), ["head"]),
+    ]
+
+
+def test_boxes_in_shares_of_the_image_are_no_boxes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs(tmp_path, 2)
+    boxes = [{"image_id": i, "category_id": i, "bbox": [0.1, 0.2, 0.5, 0.8]} for i in (1, 2)]
+    path = coco(tmp_path, annotations=boxes)
+    assert main(["data", "prepare", "coco", str(path), "--out", str(tmp_path / "made")]) == 2
+    assert (
+        "p0.png: the box 0.1, 0.2, 0.6, 1 of hat lies in the first pixel" in capsys.readouterr().err
+    )
+
+
+def test_xml_in_the_encodings_that_it_declares(tmp_path: Path) -> None:
+    for name in (
+        "GB2312",
+        "gbk",
+        "Big5",
+        "shift_jis",
+        "euc-kr",
+        "utf8",
+        "UTF-16",
+        "windows-1251",
+        "latin-1",
+    ):
+        letter = {"windows-1251": "ш", "latin-1": "é", "shift_jis": "頭", "euc-kr": "모"}.get(
+            name, "頭"
+        )
+        letter = "头" if name == "GB2312" else letter
+        text = f"<?xml version='1.0' encoding='{name}'?>\n" + VOC.replace("hat", letter).format(
+            name="a.png"
+        )
+        (tmp_path / "a.xml").write_bytes(text.encode(name))
+        (found,), bad = read_voc(tmp_path, tmp_path)
+        assert (found.boxes[0].name, bad) == (letter, []), name
+
+
+def test_an_encoding_that_nobody_has_is_the_reason_that_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "<?xml version='1.0' encoding='klingon'?>" + VOC.format(name="a.png")
+    for name in ("a.xml", "b.xml"):
+        (tmp_path / name).write_text(text)
+    command = ["data", "prepare", "voc", str(tmp_path), "--out", str(tmp_path / "made")]
+    for more in ([], ["--classes", "hat", "person"]):
+        assert main([*command, *more]) == 2
+        assert (
+            "a.xml: not readable as VOC annotation: unknown encoding: klingon"
+            in capsys.readouterr().err
+        )
+
+
+def test_each_photograph_has_one_xml_file(tmp_path: Path) -> None:
+    folder = photographs(tmp_path, 4)
+    (folder / "p1.xml").write_text(VOC.format(name="p0.png"))  # copied, p1.png is there
+    (folder / "q.xml").write_text(VOC.format(name="p2.png"))  # two of one photograph
+    (folder / "r.XML").write_text(VOC.format(name="elsewhere.png"))  # only its name differs
+    (folder / "below").mkdir()
+    (folder / "below" / "s.xml").write_text(VOC.format(name="p3.png"))
+    found, bad = read_voc(folder, folder)
+    assert [p.path.name for p in found] == ["p0.png", "p2.png", "p3.png", "elsewhere.png"]
+    assert [(Path(p.where).name, p.what) for p in bad] == [
+        ("below", "1 XML files in a folder below are not read"),
+        ("p1.xml", "names p0.png, but p1.png is there"),
+        ("q.xml", "names p2.png, as p2.xml does"),
+    ]
+
+
+def test_a_size_that_is_left_empty_is_not_said(tmp_path: Path) -> None:
+    text = VOC.format(name="a.png").replace("<width>40</width>", "<width/>")
+    (tmp_path / "a.xml").write_text(text)
+    (found,), bad = read_voc(tmp_path, tmp_path)
+    assert (found.size, bad) == ((0, 30), [])
+
+
+@pytest.mark.parametrize("classes", [["hat", "hat=person"], ["hat", "b=hat"]])
+def test_classes_and_their_boxes_are_named_once(
+    tmp_path: Path, classes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photographs(tmp_path / "in", 2)
+    command = ["data", "prepare", "voc", str(folder), "--out", str(tmp_path / "made")]
+    assert main([*command, "--classes", *classes]) == 2
+    assert "two classes" in capsys.readouterr().err

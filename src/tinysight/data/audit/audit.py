@@ -101,6 +101,14 @@ def audit_images(
     for side in sides:
         problems = [problem for bad in side.bad for problem in bad.problems()]
         items["bad line"] += [{"side": side.name, **problem._asdict()} for problem in problems]
+        items["passed over"] += [
+            {
+                "side": side.name,
+                "where": path,
+                "what": "no image by its name, or a folder that is not entered",
+            }
+            for path in side.samples.passed_over
+        ]
     _note_files(items, entries, infos, min_size)
     _note_same(items, entries, pairs)
     _note_balance(items, sides[0].name, balance)

@@ -13,9 +13,14 @@ import numpy as np
 from tinysight.concurrency import ordered_map
 from tinysight.errors import ImageError
 from tinysight.transforms.base import MAX_PIXELS
-from tinysight.transforms.decode import DENOMINATORS, read_file, turn_upright
+from tinysight.transforms.decode import (
+    DENOMINATORS,
+    by_opencv,
+    decode_jpeg,
+    read_file,
+    turn_upright,
+)
 from tinysight.transforms.header import HeaderError, ImageHeader, read_header
-from tinysight.transforms.jpeg import decode_jpeg
 
 Progress: TypeAlias = "Callable[[int], None] | None"  # called with the number that is done
 THUMB = 64  # pixels, both sides, whatever the proportions
@@ -66,13 +71,13 @@ def inspect(path: Path, side: int = THUMB) -> ImageInfo:
     if pixels > MAX_PIXELS:
         return ImageInfo(f"{pixels} pixels are more than the limit of {MAX_PIXELS}", digest=digest)
     try:
-        grey = _grey(header, side)
+        grey, doubts = _grey(header, side), _doubts(header)
     except HeaderError as error:
         return ImageInfo(str(error), digest=digest)
     grey = turn_upright(grey, header.orientation)
     width, height = (header.width, header.height)[:: -1 if header.orientation >= 5 else 1]
     thumb = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
-    return ImageInfo("", False, width, height, digest, thumb, tuple(_doubts(header)))
+    return ImageInfo("", False, width, height, digest, thumb, tuple(doubts))
 
 
 def inspect_all(
@@ -103,19 +108,14 @@ def _grey(header: ImageHeader, side: int) -> np.ndarray:
         shorter = min(header.width, header.height)
         by = next((by for by in DENOMINATORS if shorter >= 2 * side * by), 1)
         return decode_jpeg(header, by, grey=True)[:, :, 0]
-    grey = _by_opencv(header, cv2.IMREAD_GRAYSCALE)
-    if grey is None or grey.shape != (header.height, header.width):
-        raise HeaderError(f"the {header.format} is damaged")
-    return grey
+    return by_opencv(header, cv2.IMREAD_GRAYSCALE)
 
 
 def _doubts(header: ImageHeader) -> list[str]:
     """What the pixels as they are decoded do not show: what lies under transparency, bits that are not used."""
     if header.bits <= 8 and not header.alpha:
         return []
-    image, found = _by_opencv(header, cv2.IMREAD_UNCHANGED), []
-    if image is None:
-        return []
+    image, found = by_opencv(header, cv2.IMREAD_UNCHANGED), []
     if image.ndim == 3 and image.shape[2] == 4:
         share = float((image[:, :, 3] == 0).mean())
         if share > _MOST_HIDDEN:
@@ -126,11 +126,3 @@ def _doubts(header: ImageHeader) -> list[str]:
         times = f"multiply its values by {1 << 16 - used}"
         found.append(f"uses {used} of 16 bits, and the high 8 are read: nearly black; {times}")
     return found
-
-
-def _by_opencv(header: ImageHeader, flags: int) -> np.ndarray | None:
-    try:
-        data = np.frombuffer(header.data, np.uint8)
-        return cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        return None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from tinysight.concurrency import by_key
 from tinysight.errors import DataError, Problem
+from tinysight.transforms.base import EXTENSIONS
 
 _DEEPEST = 20  # levels of an XML file; VOC has four
+_ENCODING = re.compile(rb"\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([A-Za-z][\w.-]*)[\"'][^>]*>")
+_SHOWN = 10  # names in a message
 
 
 class Box(NamedTuple):
@@ -39,6 +44,9 @@ Read = tuple[list[Photograph], list[Problem]]  # and what cannot be read, which 
 def read_voc(annotations: Path, images: Path) -> Read:
     """Pascal VOC: one XML file a photograph; pixels are counted from 1, the last one is inside.
 
+    A file that was copied and renamed still names the old photograph. So of several files that name one, only the file
+    with its name counts, and a file does not count if a photograph with its own name is there.
+
     Args:
         annotations: folder of XML files.
         images: folder of photographs.
@@ -46,65 +54,172 @@ def read_voc(annotations: Path, images: Path) -> Read:
     Raises:
         DataError: no such folder, or no XML file in it.
     """
-    if not (files := sorted(annotations.glob("*.xml"))):
+    files = [path for path in _listed(annotations) if path.suffix.lower() == ".xml"]
+    if not files:
         raise DataError(str(annotations), "no XML file in this folder")
-    photographs, bad = [], []
+    read: dict[Path, Photograph] = {}
+    bad = []
     for file in files:
         try:
-            root = ElementTree.XML(file.read_bytes(), ElementTree.XMLParser(target=_Plain()))
-            name = _text(root, "filename", "") or f"{file.stem}.jpg"
-            size = [int(float(_text(root, f"size/{side}", "0"))) for side in ("width", "height")]
-            found = []
-            for thing in root.findall("object"):
-                x0, y0 = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
-                x1, y1 = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
-                found.append(Box(_text(thing, "name"), x0, y0, x1, y1))
-        except (OSError, ValueError, ElementTree.ParseError) as error:
+            read[file] = _read_voc_file(file, images)
+        except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
             bad.append(Problem(str(file), f"not readable as VOC annotation: {error}"))
-            continue
-        photographs.append(Photograph(images / name, tuple(found), (size[0], size[1])))
-    return photographs, bad
+    for folder in (path for path in _listed(annotations) if path.is_dir()):
+        if count := sum(path.suffix.lower() == ".xml" for path in folder.rglob("*")):
+            bad.append(Problem(str(folder), f"{count} XML files in a folder below are not read"))
+    there = [path.name for path in _listed(images) if path.name.lower().endswith(EXTENSIONS)]
+    named = by_key((Path(name).stem, name) for name in there)
+    for path, of in by_key((photo.path, file) for file, photo in read.items()).items():
+        for file in of:
+            own = file.stem == path.stem
+            if not own and (own_names := named.get(file.stem)):
+                what = f"names {path.name}, but {own_names[0]} is there"
+            elif not own and len(of) > 1:
+                what = f"names {path.name}, as {next(f for f in of if f != file).name} does"
+            else:
+                continue
+            bad.append(Problem(str(file), what, "correct its <filename>"))
+            del read[file]
+    return list(read.values()), bad
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(str(folder), f"cannot be listed: {error.strerror}") from None
+
+
+def _read_voc_file(file: Path, images: Path) -> Photograph:
+    root = ElementTree.XML(_xml(file.read_bytes()), ElementTree.XMLParser(target=_Plain()))
+    name = _text(root, "filename", "") or f"{file.stem}.jpg"
+    sides = [int(float(_text(root, f"size/{side}", "") or 0)) for side in ("width", "height")]
+    boxes = []
+    for thing in root.findall("object"):
+        low = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
+        high = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
+        boxes.append(Box(_text(thing, "name"), *low, *high))
+    return Photograph(images / name, tuple(boxes), (sides[0], sides[1]))
+
+
+def _xml(data: bytes) -> bytes | str:
+    """`data`, as text where it declares an encoding that the XML parser lacks and Python has, such as GB2312.
+
+    Raises:
+        LookupError: nobody has it.
+        UnicodeDecodeError: it is in another one.
+    """
+    if not (declared := _ENCODING.match(data)):
+        return data
+    name = declared[1].decode().lower()
+    if name in ("utf-8", "utf-16"):
+        return data
+    # GB18030 also has the characters that files of its elders use without saying so.
+    return data[declared.end() :].decode("gb18030" if name in ("gb2312", "gbk") else name)
 
 
 def read_coco(annotations: Path, images: Path, *, crowds: bool = False) -> Read:
     """COCO: one JSON file; a box is `[x, y, width, height]`. Crowds are left out, unless `crowds`.
 
+    Ids are numbers or text, "2" and 2 being the same one. A size that is null is not said.
+
     Raises:
-        DataError: the file is missing, or not of this form.
+        DataError: the file is missing, not of this form, or an id, a file name or a category name occurs twice.
     """
-    boxes: dict[Any, list[Box]] = defaultdict(list)
-    photographs, bad = [], []
+    where, bad = str(annotations), list[Problem]()
     try:
         tree = json.loads(_read_text(annotations))
-        names = {c["id"]: str(c["name"]) for c in tree["categories"]}
-        for i, found in enumerate(tree["annotations"]):
+        parts = [list(tree[part]) for part in ("categories", "images", "annotations")]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(where, f"not readable as COCO: {error!r}") from None
+    names = _by_id(where, "category", parts[0], "name", bad)
+    listed = _by_id(where, "image", parts[1], "file_name", bad)
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    for i, found in enumerate(parts[2]):
+        try:
             crowd = bool(found.get("iscrowd"))
             if crowd and not crowds:
                 continue
-            try:
-                x, y, width, height = map(float, found["bbox"])
-                name = names[found["category_id"]]
-                area = None if found.get("area") is None else float(found["area"])
-            except (KeyError, TypeError, ValueError) as error:
-                bad.append(Problem(f"{annotations}: annotation {i}", f"no such box: {error!r}"))
-                continue
-            boxes[found["image_id"]].append(Box(name, x, y, x + width, y + height, area, crowd))
-        for image in tree["images"]:
-            size = int(image.get("width", 0)), int(image.get("height", 0))
-            own = tuple(boxes[image["id"]])
-            photographs.append(Photograph(images / image["file_name"], own, size))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(str(annotations), f"not readable as COCO: {error!r}") from None
+            x, y, width, height = map(float, found["bbox"])
+            name = str(names[_id(found["category_id"])]["name"])
+            area = None if found.get("area") is None else float(found["area"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            bad.append(Problem(f"{where}: annotation {i}", f"no such box: {error!r}"))
+            continue
+        if (image := _id(found.get("image_id"))) in listed:
+            boxes[image].append(Box(name, x, y, x + width, y + height, area, crowd))
+        else:
+            what = f"its image {found.get('image_id')!r} is not listed"
+            bad.append(Problem(f"{where}: annotation {i}", what))
+    photographs = []
+    for key, image_record in listed.items():
+        try:
+            size = [int(image_record.get(side) or 0) for side in ("width", "height")]
+        except (TypeError, ValueError, OverflowError):
+            bad.append(Problem(f"{where}: image {key}", "its width or height is no number"))
+            continue
+        path, known = (
+            images / image_record["file_name"],
+            (size[0], size[1]) if all(size) else (0, 0),
+        )
+        photographs.append(Photograph(path, tuple(boxes[key]), known))
     return photographs, bad
 
 
 def coco_names(annotations: Path) -> tuple[str, ...]:
     """The names of a COCO file's categories, in the order of their ids; raises as `read_coco`."""
     try:
-        found = {c["id"]: str(c["name"]) for c in json.loads(_read_text(annotations))["categories"]}
-        return tuple(found[i] for i in sorted(found))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        records = list(json.loads(_read_text(annotations))["categories"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(str(annotations), f"not readable as COCO: {error!r}") from None
+    names = _by_id(str(annotations), "category", records, "name", [])
+    order = sorted(
+        names, key=lambda key: (not key.isdecimal(), int(key) if key.isdecimal() else 0, key)
+    )
+    return tuple(str(names[key]["name"]) for key in order)
+
+
+def _by_id(
+    where: str, kind: str, records: list[Any], field: str, bad: list[Problem]
+) -> dict[str, dict[str, Any]]:
+    """The images or categories by their ids; those without an id or a name are noted as bad.
+
+    Raises:
+        DataError: an id or a name occurs twice: nobody knows which one is meant.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    counts: dict[str, Counter[str]] = {"id": Counter(), field: Counter()}
+    for i, record in enumerate(records):
+        key, name = (
+            _id(record.get(k) if isinstance(record, dict) else None) for k in ("id", field)
+        )
+        if (
+            key
+            and name
+            and "\0" not in name
+            and (field == "name" or isinstance(record[field], str))
+        ):
+            found[key] = record
+            counts["id"][key] += 1
+            counts[field][name] += 1
+        else:
+            bad.append(Problem(f"{where}: {kind} {i}", f"no id, or no {field}"))
+    for what, values in counts.items():
+        if twice := [value for value, count in values.items() if count > 1]:
+            shown = ", ".join(twice[:_SHOWN]) + (", ..." if len(twice) > _SHOWN else "")
+            problem = f"several {kind} records with the same {what}: {shown}"
+            raise DataError(where, problem, "number them anew")
+    return found
+
+
+def _id(value: Any) -> str:
+    """An id or a name as text; empty for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return ""
+    text = str(value).strip()
+    return text.lstrip("0") or "0" if text.isdecimal() else text
 
 
 def read_boxes(annotations: Path, images: Path) -> Read:
@@ -115,8 +230,8 @@ def read_boxes(annotations: Path, images: Path) -> Read:
     """
     boxes: dict[str, list[Box]] = defaultdict(list)
     bad = []
-    for n, line in enumerate(_read_text(annotations).splitlines(), 1):
-        if not line.strip():
+    for n, text in enumerate(_read_text(annotations).splitlines(), 1):
+        if not (line := text.strip().lstrip("\ufeff")):  # a mark of each file that was joined
             continue
         try:
             path, *edges, name = line.rsplit(None, 5)

@@ -114,9 +114,11 @@ def _cut_one(
     for n, box in enumerate(counted, 1):
         valid = all(map(math.isfinite, box[1:5])) and box.x0 < box.x1 and box.y0 < box.y1
         x0, y0, x1, y1 = enlarged(box, scale, width, height) if valid else (0, 0, 0, 0)
-        if x1 <= x0 or y1 <= y0:
+        shares = valid and max(box.x1, box.y1) <= 1
+        if x1 <= x0 or y1 <= y0 or shares:
             edges = ", ".join(f"{e:g}" for e in box[1:5])
-            made.problems.append(Problem(where, f"the box {edges} of {box.name} holds nothing"))
+            what = "lies in the first pixel: shares of the image?" if shares else "holds nothing"
+            made.problems.append(Problem(where, f"the box {edges} of {box.name} {what}"))
             continue
         if min(x1 - x0, y1 - y0) < least:
             made.skipped["too small"] += 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from tinysight.errors import ConfigError, DataError, Problem, nearest
 from tinysight.files import write_atomic
 
 _MANIFEST = "manifest.json"  # of what a data set was made, how, and whether it is complete
+_SHOWN = 10  # problems that an error names
 _READERS = {"voc": read_voc, "coco": read_coco, "boxes": read_boxes}
 
 
@@ -96,15 +98,19 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         _begin(plan, resume)
     else:
         photographs, problems = _READERS[plan.form](plan.source, root)
-        names, classes = _classes(plan, {box.name for p in photographs for box in p.boxes})
-        _begin(plan, resume)
-        cores = max(1, threads or usable_cores())
-        made = cut(photographs, root, plan.out, classes, plan.scale, plan.min_size, threads=cores)
-        problems, skipped = problems + made.problems, dict(made.skipped)
-        if not made.crops:
-            raise DataError(str(plan.source), "no crop could be made", next(map(str, problems), ""))
-        paths, labels = [crop.path for crop in made.crops], [crop.label for crop in made.crops]
-        division = _divide(plan, labels, [_below(crop.photograph, root) for crop in made.crops])
+        with _because(plan.source, problems):
+            names, classes = _classes(plan, {box.name for p in photographs for box in p.boxes})
+            _begin(plan, resume)
+            cores = max(1, threads or usable_cores())
+            made = cut(
+                photographs, root, plan.out, classes, plan.scale, plan.min_size, threads=cores
+            )
+            problems += made.problems
+            if not made.crops:
+                raise DataError(str(plan.source), "no crop could be made")
+            paths, labels = [crop.path for crop in made.crops], [crop.label for crop in made.crops]
+            division = _divide(plan, labels, [_below(crop.photograph, root) for crop in made.crops])
+        skipped = dict(made.skipped)
     counts = {}
     for side, places in (("train", division.train), ("val", division.test)):
         text = "".join(f"{paths[i]}\t{labels[i]}\n" for i in places)
@@ -118,18 +124,34 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
     return prepared
 
 
+@contextmanager
+def _because(source: Path, problems: Sequence[Problem]) -> Iterator[None]:
+    """Add what could not be read to an error of the block, which may be nothing but its consequence."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        if not problems:
+            raise
+        raise type(error).of(str(source), [*error.problems, *problems[:_SHOWN]]) from None
+
+
 def _classes(plan: Plan, known: set[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Label names by class id, and the class id of each box name."""
     if not plan.classes and len(known) < 2:
         what = f"only boxes of {next(iter(known))}" if known else "no boxes"
         raise DataError(str(plan.source), what, "a classifier needs two classes")
-    names, classes = [], {}
+    names: list[str] = []
+    classes: dict[str, int] = {}
     for i, text in enumerate(plan.classes or sorted(known)):
         name, _, boxes = text.partition("=") if plan.classes else (text, "", "")
+        if name in names:
+            raise ConfigError("--classes", f"two classes are named {name!r}")
         names.append(name)
         for box in boxes.split(",") if boxes else [name]:
             if box not in known:
                 raise ConfigError("--classes", f"no box is named {box!r}", nearest(box, known))
+            if box in classes:
+                raise ConfigError("--classes", f"boxes of {box!r} are in two classes")
             classes[box] = i
     return tuple(names), classes
 
