@@ -310,8 +310,9 @@ _POSTPROCESSES = _homes(
 )  # fmt: skip
 _TASKS = _homes("tasks", "classification", "detection", "embedding", "multilabel")
 _TRANSFORMS = _homes(  # those of prediction are there with the package
-    "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
-    blur="kernelblur randomblur", erasing="hideandseek randomerasing",
+    "transforms.augment", geometry="*", auto_augment="autoaugment randaugment",
+    blur="kernelblur randomblur", classic="augmix classic",
+    erasing="cutout gridmask hideandseek randomerasing",
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
 )  # fmt: skip
 

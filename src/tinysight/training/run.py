@@ -248,6 +248,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         num_classes=len(recipe.data.labels or ()),
         share=Share(processes.rank, processes.world),
         channels_last=recipe.train.channels_last,
+        drop_last=data.drop_last,
     )
 
 

@@ -53,6 +53,12 @@ def model_section(reader: Reader, values: Any, native: Spec) -> tuple[str, int]:
     """Write `Arch`; returns the network's name and its number of classes."""
     found = reader.section(values, "Arch", "Arch")
     name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
+    if found.get("data_format"):
+        put(native, "train.channels_last", True)
+    if not found["infer_add_softmax"]:
+        put(native, "export.probabilities", False)
+    if found["input_image_channel"] not in (3, 4):
+        reader.wrong("Arch.input_image_channel", "should be 3 or 4")
     if found.get("use_sync_bn"):  # whose large batches make the kind of variance meaningless
         put(native, "train.sync_bn", True)
     else:
@@ -119,12 +125,13 @@ class _Split(NamedTuple):
     target: str
 
 
-def data_section(reader: Reader, values: Any, native: Spec) -> bool:
-    """Write `DataLoader`; whether the labels of a training batch are mixed."""
+def data_section(reader: Reader, values: Any, native: Spec) -> float | None:
+    """Write `DataLoader`; the smoothing of the labels of a mixed batch, None where none are mixed."""
     found = reader.section(values, "DataLoader", "DataLoader")
     train = _split(reader, found.get("Train"), "DataLoader.Train", native, "train")
     eval_ = _split(reader, found.get("Eval"), "DataLoader.Eval", native, "eval")
-    mixed, data = bool(native.get("transforms", {}).get("batch")), native.setdefault("data", {})
+    batch, data = native.get("transforms", {}).get("batch"), native.setdefault("data", {})
+    mixed = sum(spec.pop("smoothing", 0.0) for spec in batch) if batch else None
     if train is None or eval_ is None:
         return mixed
     data["root"] = train.root
@@ -158,7 +165,7 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
     place, ops = f"{where}.dataset", "batch_transform_ops"
     found = reader.section(sections["dataset"], place, "dataset")
     steps = transforms(reader, found.get("transform_ops"), f"{place}.transform_ops")
-    put(native, f"transforms.{name}", steps)
+    put(native, f"transforms.{name}", _three_channels(reader, steps, f"{place}.transform_ops"))
     if name == "train" and (mix := found.get(ops) or sections.get(ops)):
         put(native, "transforms.batch", batch_transforms(reader, mix, f"{place}.{ops}"))
     _sampler(reader, sections.get("sampler"), f"{where}.sampler", native, name)
@@ -180,16 +187,36 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
 
 def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -> None:
     found = reader.section(values, where, "sampler")
-    reader.component("sampler", "samplers", found.get("name", ""), None, where)
+    made = reader.component("sampler", "samplers", found.get("name", ""), None, where)
     train = part == "train"
-    if "batch_size" in found:
+    if made and made[0]["name"] == "multi_scale":
+        scales, found["batch_size"] = found.get("scales"), found.get("first_bs")
+        for key in ("scales", "first_bs"):
+            if key not in found:
+                reader.wrong(f"{where}.{key}", "is needed")
+        if train and scales:
+            sizes = scales if found["is_training"] else scales[:1]
+            put(
+                native,
+                "data.sampler",
+                {**made[0], "sizes": sizes, "divisor": found["divided_factor"]},
+            )
+    if found.get("batch_size") is not None:
         put(native, f"data.{'' if train else 'eval_'}batch_size", found["batch_size"])
     else:
         reader.wrong(f"{where}.batch_size", "is needed")
     if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
     if train and found.get("drop_last"):
-        reader.note(f"{where}.drop_last", "the smaller batch of an epoch is used all the same")
+        put(native, "data.drop_last", True)
+
+
+def _three_channels(reader: Reader, steps: list[Spec], where: str) -> list[Spec]:
+    """Without a fourth channel of zeros, which adds nothing: its weights have no gradient."""
+    kept = [step for step in steps if step["name"] != "append_channels"]
+    if len(kept) < len(steps):
+        reader.note(where, "the fourth channel is all zeros, so images keep their three")
+    return kept
 
 
 def _below(root: str, path: str) -> str:

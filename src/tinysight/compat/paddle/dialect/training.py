@@ -7,10 +7,10 @@ from typing import Any
 from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
 
 
-def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool) -> None:
+def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: float | None) -> None:
     """Write `Loss.Train`; what `Loss.Eval` asks for is not needed, since metrics are computed instead.
 
-    `mixed`: the labels of a batch are mixed, so they are distributions.
+    `mixed`: the labels of a batch are mixed, so they are distributions, and smoothed by this much; None: they are not.
     """
     found = reader.section(tree.get("Loss"), "Loss", "Loss")
     listed = reader.items(found.get("Train"), "Loss.Train")
@@ -23,7 +23,9 @@ def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool
         native["loss"] = specs[0]
 
 
-def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) -> Spec | None:
+def _loss(
+    reader: Reader, where: str, name: str, arguments: Any, mixed: float | None
+) -> Spec | None:
     if name.startswith("Distillation"):
         reader.wrong(where, REASONS["distillation"])
         return None
@@ -38,7 +40,9 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
         spec["label_smoothing"] = smoothing
         if name == "MultiLabelLoss":
             spec["smooth_towards"] = "uniform"
-    elif mixed and name == "CELoss":
+    elif mixed and name in ("CELoss", "SoftTargetCrossEntropy"):
+        spec["label_smoothing"] = mixed
+    elif mixed is not None and name == "CELoss":
         reader.note(where, "mixed labels are used as they are; PaddleClas would take their softmax")
     return spec
 
@@ -78,10 +82,10 @@ def _decay(reader: Reader, name: str, found: dict[str, Any]) -> float:
 
 
 def _exempt(reader: Reader, name: str, found: dict[str, Any], spec: Spec) -> None:
-    vectors = found["one_dim_param_no_weight_decay"]
+    vectors = found["one_dim_param_no_weight_decay"] or found.get("filter_bias_and_bn", False)
     if names := found["no_weight_decay_name"].split():
         spec["undecayed"] = names
-    if name == "AdamW" or names:
+    if name.startswith("AdamW") or names:
         spec["decay_one_dimensional"] = not vectors
     elif vectors:
         what = f"has no effect with {name} unless no_weight_decay_name is set, too"

@@ -75,6 +75,10 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     mixed = data_section(reader, tree.get("DataLoader"), native)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
+    if (
+        native["data"].get("target") == "multilabel"
+    ):  # its export ends in a sigmoid, whatever the key says
+        native.get("export", {}).pop("probabilities", None)
     loss_section(reader, tree, native, mixed)
     optimizer_section(reader, tree.get("Optimizer"), native)
     metric_section(reader, tree, native)
