@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from tinysight.compat.paddle.dialect.operators import batch_transforms, note_decoder, transforms
 from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
 from tinysight.compat.paddle.dialect.values import flag
 from tinysight.errors import UnknownName, nearest
+from tinysight.registry import fold
 
 _IMAGENET = 1000  # classes of the published weights
 _CONTAINERS = {
@@ -96,7 +100,14 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
     try:
         spec: Spec = {"name": backbones.resolve(name, "Arch.name")}
     except UnknownName as error:
-        reader.problems += error.problems
+        if near := _same_family(name, backbones.names()):
+            reader.wrong("Arch.name", error.problems[0].what, f"did you mean {near!r}?")
+        else:
+            way = (
+                f"export it with PaddleClas, or `tinysight models fetch {name}` if it is published"
+            )
+            what = f"{name} is no network of ours, but its exported program can be trained"
+            reader.wrong("Arch.name", what, f"{way}; then name program/FOLDER")
         return {"name": name}
     known = backbones.schema(name).model_fields
     for key, ours in _OPTIONS.items():
@@ -114,6 +125,15 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
         else:
             spec[ours] = found[key]
     return spec
+
+
+def _same_family(name: str, known: Sequence[str]) -> str:
+    """The known name that `name` is a misspelling of; empty where it only sounds alike, or is a prefix's own."""
+    family = re.match("[a-z]*", fold(name))
+    near = get_close_matches(fold(name), map(fold, known), n=1, cutoff=0.8)
+    found = next((k for k in known if near and fold(k) == near[0]), "")
+    alike = family and fold(found).startswith(family[0][:6])
+    return found if alike or get_close_matches(fold(name), near, cutoff=0.9) else ""
 
 
 class _Split(NamedTuple):

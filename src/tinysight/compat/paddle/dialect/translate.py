@@ -20,6 +20,9 @@ _WRONG_KIND = {
     "search": f"a configuration of the hyper-parameter search: it {REASONS['search']}",
     "old": "a configuration of before 2021 (TRAIN, ARCHITECTURE ...), which PaddleClas does not read either",
     "deploy": "a deploy configuration, which trains nothing",
+    "slim": "Slim: quantisation and pruning in training are not available; `tinysight export` makes int8 variants",
+    "decoder": "the ML-Decoder head is not available",
+    "semi": "semi-supervised training (FixMatch, CCSSL) is not available",
 }
 
 
