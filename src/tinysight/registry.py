@@ -296,7 +296,7 @@ def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:
 _NAMED = ("mobilenetv1", "mobilenetv3", "pphgnet", "pphgnetv2", "pplcnet", "pplcnetv2", "res2net")
 _BACKBONES = _homes(
     "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
-    from_timm="timm",
+    from_timm="timm", from_program="program",
 )  # fmt: skip
 _FORMATS = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
 _ENGINES = _homes("engines", *_FORMATS, torchscript="pt2 torchscript")

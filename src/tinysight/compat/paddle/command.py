@@ -95,7 +95,7 @@ def configured_bundle(arguments: Mapping[str, Any], overrides: Sequence[str] = (
             what = f"names {len(deploy.labels)} classes, the model has {len(own.labels)}"
             raise ConfigError("class_id_map_file", what)
         own = own._replace(labels=deploy.labels or own.labels)
-    size, threads = (int(found.get(k, general[k])) for k in ("batch_size", "cpu_num_threads"))
+    size, threads = (int({**general, **found}[k]) for k in ("batch_size", "cpu_num_threads"))
     return Configured(replace(bundle, manifest=own), max(size, 1), max(threads, 1))
 
 
