@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
     from tinysight.config import Recipe
     from tinysight.fetch import Artifact
     from tinysight.fetch.download import Report
+    from tinysight.graph.onnx_file import OnnxModel
 
 _HOME = "tinysight.compat.paddle"
 _SECTIONS = re.compile(
@@ -42,6 +43,18 @@ class LabelSource(NamedTuple):
     listed: str | None = None
     batch_size: int = 1
     save_dir: str | None = None
+
+
+class TrainableProgram(NamedTuple):
+    """A program whose weights are not part of its graph.
+
+    Attributes:
+        graph: its first input takes the images, (N, C, H, W); each other is a weight.
+        weights: arrays by their names in the program.
+    """
+
+    graph: OnnxModel
+    weights: Mapping[str, np.ndarray]
 
 
 class RunConfig:
@@ -142,6 +155,11 @@ def find_bundle(name: str, report: Report | None) -> Path:
 def translate_program(source: Path, out: Path) -> None:
     """Write the bundle that an exported program becomes, with the usual transforms, to `out`."""
     _answer("bundle", "import_paddle")(source, out)
+
+
+def read_program(name: str) -> TrainableProgram:
+    """An exported program by its folder or public name, as a graph with its weights beside it."""
+    return cast("TrainableProgram", _answer("named_bundle", "trainable_program")(name))
 
 
 def _answer(module: str, function: str) -> Callable[..., object]:

@@ -302,7 +302,7 @@ def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:
 _NAMED = ("mobilenetv1", "mobilenetv3", "pphgnet", "pphgnetv2", "pplcnet", "pplcnetv2", "res2net")
 _BACKBONES = _homes(
     "models", *_NAMED, "resnet", efficientnet_lite="efficientnetlite", swin="swintransformer",
-    from_timm="timm",
+    from_timm="timm", from_program="program",
 )  # fmt: skip
 _FORMATS = ("executorch", "litert", "mnn", "ncnn", "onnxruntime", "openvino")
 _ENGINES = _homes("engines", *_FORMATS, torchscript="pt2 torchscript")
@@ -317,8 +317,9 @@ _POSTPROCESSES = _homes(
 _TASKS = _homes("tasks", "classification", "detection", "embedding", "multilabel")
 _TRANSFORMS = _homes(  # those of prediction are there with the package
     "transforms.augment", geometry="*",
-    boxes="randomboxcrop randomsize", auto_augment="autoaugment classic randaugment",
-    blur="kernelblur randomblur", erasing="hideandseek randomerasing",
+    boxes="randomboxcrop randomsize", auto_augment="autoaugment randaugment",
+    blur="kernelblur randomblur", classic="augmix classic",
+    erasing="cutout gridmask hideandseek randomerasing",
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
 )  # fmt: skip
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from support.tiny import make_images
 from tinysight.data.lists import SampleList, read_list
 from tinysight.data.loader import Share, TrainingBatches, _start_worker, batches
-from tinysight.data.samplers import PerIdentity, Weighted
+from tinysight.data.samplers import MultiScale, PerIdentity, Weighted
+from tinysight.errors import ConfigError
 from tinysight.transforms import Compose
 
 SPECS = ({"name": "random_crop", "size": 32}, {"name": "random_flip"}, {"name": "normalize"})
@@ -39,6 +40,35 @@ def test_an_epoch_has_every_image_once_and_no_batch_of_one(samples: SampleList) 
     epochs = [np.concatenate([found.indices(e * 5 + i) for i in range(5)]) for e in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(21))
     assert list(epochs[0]) != list(epochs[1])
+
+
+def test_what_is_left_of_an_epoch_may_be_left_out(samples: SampleList) -> None:
+    found = dataset(samples, drop_last=True)
+    assert (found.per_epoch, len(found)) == (5, 10)
+    assert [len(found.indices(i)) for i in range(10)] == [4] * 10
+    few = TrainingBatches(samples, Compose.from_specs(SPECS), 22, 2, 0, drop_last=True)
+    with pytest.raises(ConfigError, match="21 images make no full batch of 22"):
+        len(few)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_has_images_of_one_size(samples: SampleList, workers: int) -> None:
+    crop = Compose.from_specs([{"name": "random_resized_crop", "size": 48}])
+    found = TrainingBatches(samples, crop, 4, 2, 0, sampler=MultiScale((32, (32, 64), 70)))
+    shapes = [tuple(b.images.shape[2:]) for b in batches(found, 0, workers)]
+    assert len(shapes) == len(found)
+    assert set(shapes) == {(32, 32), (64, 32), (64, 64)}  # height first
+    assert shapes[: found.per_epoch] == shapes[found.per_epoch :]
+    plain = TrainingBatches(
+        samples,
+        Compose.from_specs([{"name": "resize", "size": 32}]),
+        4,
+        1,
+        0,
+        sampler=MultiScale((32,)),
+    )
+    with pytest.raises(ConfigError, match="no random crop"):
+        plain[0]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -21,6 +21,9 @@ SPECS: list[dict[str, Any]] = [
     {"name": "cutmix"},
     {"name": "fmix"},
     {"name": "fmix", "alpha": 0.3, "decay": 1.0},
+    {"name": "mixup_cutmix"},
+    {"name": "mixup_cutmix", "per": "pair", "mixup_alpha": 0.0},
+    {"name": "mixup_cutmix", "per": "image", "each": 0.5, "bounds": [0.2, 0.8]},
 ]
 
 
@@ -63,12 +66,13 @@ def test_promises(spec: dict[str, Any], seed: int, n: int, shape: tuple[int, int
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_labels_mix_as_the_pixels_do_and_partners_are_the_permutation(spec: dict[str, Any]) -> None:
+def test_labels_mix_as_the_pixels_do_between_partners(spec: dict[str, Any]) -> None:
+    ends = spec["name"] == "mixup_cutmix"
     for seed in range(20):
         images, targets = batch(n=6, classes=6)
         mixed, rows = batch_transforms.build(spec)(images, targets, np.random.default_rng(seed), 6)
         partners = np.random.default_rng(seed).permutation(6)
-        for i, partner in enumerate(partners):
+        for i, partner in enumerate(range(5, -1, -1) if ends else partners):
             if i == partner:
                 assert torch.allclose(mixed[i], images[i])
                 continue
@@ -188,3 +192,28 @@ def test_a_label_beyond_the_classes_is_named() -> None:
 def test_schema_refuses(spec: dict[str, Any]) -> None:
     _, problems = batch_transforms.check(spec, "transforms.batch[0]")
     assert problems
+
+
+@pytest.mark.parametrize("per", ["batch", "pair", "image"])
+def test_partners_lie_as_far_from_the_other_end(per: str) -> None:
+    images, targets = batch(6, 6)
+    mix = batch_transforms.build({"name": "mixup_cutmix", "per": per, "cutmix_alpha": 0.0})
+    mixed, rows = mix(images, targets, np.random.default_rng(1), 6)
+    kept = rows[torch.arange(6), targets]
+    assert torch.allclose(rows[torch.arange(6), 5 - targets], 1 - kept)
+    # An image is all its own number, so a mixed one says the share too.
+    assert torch.allclose(mixed[:, 0, 0, 0], kept * targets + (1 - kept) * (5 - targets), atol=1e-5)
+    assert torch.equal(kept[:3], kept.flip(0)[:3]) == (per != "image")
+    assert (len(kept.unique()) == 1) == (per == "batch")
+
+
+def test_a_rectangle_within_bounds_mixes_by_its_area() -> None:
+    images, targets = batch(4, 4, size=20)
+    spec = {"name": "mixup_cutmix", "mixup_alpha": 0.0, "per": "image", "bounds": [0.25, 0.5]}
+    mixed, rows = batch_transforms.build(spec)(images, targets, np.random.default_rng(0), 4)
+    for i, image in enumerate(mixed[:, 0]):
+        there = image == 3 - i
+        height, width = (there.any(dim=d).sum() for d in (1, 0))
+        assert there.sum() == height * width  # whole: it lies inside
+        assert 5 <= min(height, width) <= max(height, width) < 10
+        assert float(rows[i, i]) == pytest.approx(1 - int(there.sum()) / 400)

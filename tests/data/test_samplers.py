@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.golden import Case, each_case
+from support.options import Options
 from tinysight.errors import ConfigError
 from tinysight.registry import samplers
 
@@ -118,3 +120,31 @@ def test_pk_by_hand() -> None:
 def test_what_pk_cannot_divide(labels: np.ndarray, size: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         batches_of(labels, size, 2)
+
+
+@each_case("sampler", lambda case: case["sampler"] == "MultiScaleSampler")
+def test_sizes_and_batches_of_several_scales(case: Case) -> None:
+    """Sizes and numbers of images as recorded; the order is drawn by another generator."""
+    options = Options(case["kwargs"], case["id"])
+    options.without_effect("shuffle", "drop_last", "seed")
+    scales = options["scales"] if options.get("is_training", True) else options["scales"][:1]
+    sampler = samplers.build(
+        {"name": "multi_scale", "sizes": scales, "divisor": options.get("divided_factor", 32)}
+    )
+    batch, count = options["first_bs"], case["n"]
+    options.check()
+    pairs = [[*size, images] for size, images in sampler.scales(batch)]
+    assert pairs == case["img_batch_pairs"]
+    labels, sizes = np.zeros(count, int), sampler.image_sizes(count, batch)
+    first, second = (sampler.batches(labels, batch, np.random.default_rng(s)) for s in (0, 1))
+    assert sorted(np.concatenate(first).tolist()) == [*range(count)]
+    assert [len(part) for part in first] == [len(part) for part in second]
+    allowed = [(tuple(size), images) for *size, images in pairs]
+    made = [(size, len(part)) for size, part in zip(sizes, first, strict=True)]
+    assert all(one in allowed for one in made[:-2])
+    assert min(len(part) for part in first) >= (2 if min(n for _, n in allowed) > 1 else 1)
+
+
+def test_sizes_below_the_divisor_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least the divisor, 32"):
+        samplers.build({"name": "multi_scale", "sizes": [64, 31]})

@@ -347,3 +347,30 @@ def test_branches_of_the_training_form_are_folded() -> None:
     assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
     assert model.state_dict().keys() == before.keys()  # the network itself can train on
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_scores_may_be_exported_as_they_are_before_the_softmax(
+    run: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.safetensors")
+
+    def changed(**export: object) -> Path:
+        path = tmp_path / "changed.safetensors"
+        tree = {**checkpoint.recipe, "export": {**checkpoint.recipe["export"], **export}}
+        save_checkpoint(path, replace(checkpoint, recipe=tree))
+        return path
+
+    topk = {"name": "topk", "k": 2}
+    raw = export_bundle(changed(probabilities=False, postprocess=topk), tmp_path / "raw")
+    image = np.random.default_rng(0).standard_normal((2, *bundle.manifest.input.shape[1:]))
+    found = [
+        engines.build({"name": "onnxruntime"}, model=b.read(MODEL), threads=1).run(
+            image.astype(np.float32)
+        )
+        for b in (raw, bundle)
+    ]
+    powers = np.exp(found[0])
+    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), found[1], atol=1e-5)
+    assert abs(found[0].sum(1) - 1).min() > 1e-3
+    with pytest.raises(ConfigError, match="threshold: the results of this task are not its input"):
+        export_bundle(changed(probabilities=False), tmp_path / "no")

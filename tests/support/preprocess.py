@@ -31,6 +31,13 @@ def split(op: Any) -> tuple[str, dict[str, Any]]:
     return name, dict(arguments or {})
 
 
+# What PaddleClas means otherwise than it does; the dialect follows what it means.
+AS_RECORDED: dict[str, dict[str, Any]] = {
+    "GridMask": {"p": 0.0},  # it grows with epochs that nothing counts
+    "RandAugmentV2": {"shift": 100.0},  # pixels, but multiplied by the side once more
+}
+
+
 def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
     """What the dialect makes of the operators between decoding and the change of axes; raises ConfigError."""
     reader, found = Reader(), list[dict[str, Any]]()
@@ -40,14 +47,14 @@ def specs(ops: Sequence[Any]) -> list[dict[str, Any]]:
             continue
         if name not in tables()["operators"]:
             not_built(name)
-        # The dialect refuses two options of normalisation; the transforms that do it are there.
-        channels, half = arguments.pop("channel_num", 3), arguments.pop("output_fp16", False)
+        # The dialect refuses half precision; the transform that makes it is there.
+        half = arguments.pop("output_fp16", False)
         if arguments.get("size") == []:  # Padv2 then goes by its divisor; it fails without the key
             del arguments["size"]
         elif name == "Padv2" and "size" not in arguments:
             reader.wrong(name, "no size")
-        found += transform(reader, name, name, arguments)
-        found += [{"name": "append_channels", "channels": channels}] if channels != 3 else []
+        made = transform(reader, name, name, arguments)
+        found += [{**spec, **AS_RECORDED.get(name, {})} for spec in made]
         found += [{"name": "cast", "dtype": "float16"}] if half else []
     if reader.problems:
         raise ConfigError.of("the recorded operators", reader.problems)
@@ -101,6 +108,30 @@ class Draws:
     def _asks(self, method: str) -> bool:
         return method in self._from_numpy
 
+    def dirichlet(self, alphas: Sequence[float]) -> np.ndarray:
+        return self._numpy.dirichlet(alphas)
+
+    def beta(self, a: float, b: float) -> float:
+        return float(self._numpy.beta(a, b))
+
+
+class Colours(Draws):
+    """Places come from numpy there, colours from Python."""
+
+    def integers(self, low: int, high: int) -> int:
+        colour = high == 256
+        return self._python.randint(0, 255) if colour else int(self._numpy.randint(low, high))
+
+
+class Places(Draws):
+    """Places come from numpy there, directions and policies from Python."""
+
+    def integers(self, low: int, high: int) -> int:
+        drawn_by_python = high == 2 or high > 10_000
+        return (
+            super().integers(low, high) if drawn_by_python else int(self._numpy.randint(low, high))
+        )
+
 
 class Coin(Draws):
     """PaddleClas flips where `randint(0, 1)` is 1; ours where `random()` is below 0.5."""
@@ -117,6 +148,12 @@ class OneTooMany(Draws):
 
 
 DRAWS: dict[str, Callable[[int, int], Draws]] = {
+    "AugMix": lambda p, n: Draws(p, n, "uniform choice integers"),
+    "Cutout": Colours,
+    "GridMask": lambda p, n: Draws(p, n, "random integers"),
+    "RandAugmentV2": Places,
+    "RandAugmentV3": Places,
+    "RandAugmentV4": Places,
     "BlurImage": lambda p, n: Draws(p, n, "integers"),
     "ColorJitter": lambda p, n: Draws(p, n, "random"),
     "RandCropImageV2": OneTooMany,

@@ -61,6 +61,8 @@ def _ours(case: Case) -> Any:
         labels = _label_map(case.folder / file, options.pop("delimiter", None) or " ")
     if "label_0" in options:
         labels = (options.pop("label_0"), options.pop("label_1"))
+    if name == "ThreshOutput" and case["side"] == "deploy":
+        options.setdefault("threshold", 0.0)  # a default of that side
     if name not in NAMES:
         not_built(f"post-processor {name}")
     spec = {"name": NAMES[name], **{WORDS.get(k, k): v for k, v in options.items()}}

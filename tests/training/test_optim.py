@@ -194,3 +194,16 @@ def test_a_multiplier_of_nothing_is_named() -> None:
     groups = param_groups(nn.ModuleDict({"stem": nn.Linear(2, 2)}), 0.5)
     with pytest.raises(ConfigError, match="begins with 'steem'"):
         optimizers.build({"name": "sgd", "lr_mults": {"steem": 0.1}}, params=groups)
+
+
+def test_rates_that_fall_from_block_to_block() -> None:
+    names = ["patch_embed.proj", "cls_token", "blocks.0.norm", "blocks.1.norm", "head"]
+    model = nn.ParameterDict({n.replace(".", "_"): nn.Parameter(torch.ones(2)) for n in names})
+    groups = [{"params": [p], "names": [n]} for n, p in zip(names, model.values(), strict=True)]
+    spec = {"name": "adamw", "layer_decay": 0.5, "lr_mults": {"head": 10.0}}
+    optimizer = optimizers.build(spec, params=groups)
+    set_lr(optimizer, 1.0)
+    found = {g["names"][0]: g["lr"] for g in optimizer.param_groups}
+    assert found == dict(zip(names, [0.125, 0.125, 0.25, 0.5, 10.0], strict=True))
+    with pytest.raises(ConfigError, match="no parameters called blocks.0"):
+        optimizers.build(spec, params=groups[-1:])

@@ -152,18 +152,15 @@ def test_a_pair_of_a_policy_by_hand() -> None:
     assert rng.finished
 
 
-def test_classic_levels_by_hand() -> None:
-    assert [auto_augment._policy_value("posterize", n) for n in (0, 5, 9)] == [8, 6, 4]
-    assert auto_augment._policy_value("solarize", 0) == 256
-    assert auto_augment._policy_value("rotate", 9) == 30
-    assert auto_augment._policy_value("equalize", 3) == 0
-    assert auto_augment._magnitude_value("posterize", 5) == 2
-    assert auto_augment._magnitude_value("solarize", 5) == 128
-    assert auto_augment._magnitude_value("translate_x", 10) == 150 / 331
-
-
 @pytest.mark.parametrize(
-    "name", ["rand_augment", "auto_augment", "classic_auto_augment", "classic_rand_augment"]
+    "name",
+    [
+        "rand_augment",
+        "auto_augment",
+        "classic_auto_augment",
+        "classic_rand_augment",
+        "classic_rand_pairs",
+    ],
 )
 def test_grey_images_equal_colour_ones_without_colour(name: str) -> None:
     grey = IMAGE[:, :, :1]

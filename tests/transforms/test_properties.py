@@ -24,7 +24,15 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     "center_crop": [{"size": 3}, {"size": [1, 4]}],
     "center_square": [{"size": 4}, {"size": 3, "share": 0.5, "backend": "pillow"}],
     "classic_auto_augment": [{}],
-    "classic_rand_augment": [{"operations": 3, "magnitude": m} for m in (0.0, 5.0, 10.0)],
+    "augmix": [{"p": 1.0}, {"p": 1.0, "width": 2, "depth": 0, "severity": 10.0}],
+    "classic_rand_augment": [
+        {"operations": 3, "magnitude": m, "scale": scale}
+        for m in (0.0, 5.0, 10.0)
+        for scale in ("first", "efficientnetv2", "mobilevitv2")
+    ],
+    "classic_rand_pairs": [{}],
+    "cutout": [{"length": 8}, {"length": 5, "holes": 3, "fill": None}, {"fill": [7.0]}],
+    "grid_mask": [{"step": [4, 9]}, {"step": [4, 9], "rotate": 45, "squares": True}],
     "color_jitter": [{"brightness": 0.4, "contrast": 0.4, "saturation": 2.0, "hue": 0.5}, {}],
     "hide_and_seek": [{"sizes": [0, 1, 3]}],
     "kernel_blur": [{"p": 1.0}, {"p": 1.0, "stretch": True, "normalize_kernel": False}, {}],

@@ -3,7 +3,8 @@
 tinysight models list [PATTERN]             public models by name; works offline
 tinysight models list --networks [PATTERN]  our networks: parameters, MACs (needs torch)
 tinysight models show NAME                  addresses, labels, licence, cost, cache
-tinysight models fetch NAME                 into the cache; NAME may be an https address
+tinysight models fetch NAME [--out DIR]     into the cache, and from there into a folder; NAME may be
+                                            an https address
 tinysight models import FOLDER --out DIR    an exported Paddle folder or tar to a bundle; no torch
 tinysight models import FILE --network NAME --out NAME.safetensors
                                             Paddle, PyTorch, safetensors or ONNX weights
@@ -27,6 +28,7 @@ from tinysight.cli.progress import download_progress
 from tinysight.compat.paddle.catalog import KINDS, describe, fetch_named, find, network_of, search
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.fetch import cached
+from tinysight.fetch.store import copy_to
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +115,8 @@ def _fetch(args: argparse.Namespace) -> int:
     started, name, again = time.monotonic(), args.name, args.accept_change
     with download_progress(name) as report:
         done = fetch_named(name, args.kind, cache=args.cache, report=report, accept_change=again)
+    if args.out:
+        done = done._replace(path=copy_to(done, args.out))
     seconds, name, megabytes = time.monotonic() - started, done.artifact.name, done.size / 1e6
     state = f"{megabytes:.2f} MB, in the cache and unchanged"
     if done.fresh:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -34,6 +35,19 @@ if TYPE_CHECKING:
     from tinysight.pipelines.sources import ImageInput
 
 _FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+# Arguments of PaddleClas' command that have no spelling of ours; `compat` says what each means.
+_PADDLECLAS = (
+    *("inference_model_dir", "class_id_map_file", "cpu_num_threads", "resize_short", "crop_size"),
+    *(
+        "color_threshold",
+        "type_threshold",
+        "predict_type",
+        "build_gallery",
+        "index_dir",
+        "data_file",
+    ),
+    *("use_gpu", "gpu_mem", "enable_mkldnn", "use_tensorrt", "use_fp16"),
+)
 _OPTIONS = ("batch_size", "threads", "workers", "engine", "precision", "exact", "topk", "threshold")
 
 
@@ -65,10 +79,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", metavar="FOLDER", help="folder for copies of the images with their boxes")
     add("--on", choices=["ray"], help="use a Ray cluster; the format is --output's suffix")
     add("--shard", type=int, default=1000, metavar="N", help="images per shard of --on (1000)")
+    text = "images may be https addresses, of up to 32 MiB each"
+    add("--allow-urls", "--allow_urls", action="store_true", help=text)
+    text = "copy each image to DIR/<class id>, as PaddleClas' pre-labelling"
+    add("--save_dir", metavar="DIR", help=text)
+    for name in _PADDLECLAS:
+        add(f"--{name}", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict; 1 if an image could not be read, else 0."""
+    with ExitStack() as args.open:
+        return _predict(args)
+
+
+def _predict(args: argparse.Namespace) -> int:
     bundle, images = _opened(args)
     from tinysight.pipelines.pipeline import open_bundle
     from tinysight.tasks.postprocess import result_type
@@ -90,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
         form = "json" if args.json else "csv" if args.csv else "deploy" if args.config else "text"
         with opened(args.output, form, lambda: _key(args, bundle.manifest)) as out:
-            _write_all(pipeline, out.pending(images), out, _progress(args, out.done), args.draw)
+            _write_all(pipeline, out.pending(images), out, _progress(args, out.done), _after(args))
         total, failed = out.done, out.failed
     if failed:
         print(f"{failed} of {total} images could not be read", file=sys.stderr)
@@ -115,6 +140,7 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
+    _download(args)
     images = [iter_images(source, root=args.root) for source in args.source]
     bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     return bundle, chain.from_iterable(images)
@@ -159,15 +185,10 @@ def _table(args: argparse.Namespace, manifest: Manifest) -> Path:
 
 def _write_all(
     pipeline: BundlePipeline[Any], images: Iterator[ImageInput], out: Output,
-    bar: ProgressLine | None, folder: str | None,
+    bar: ProgressLine | None, after: Sequence[Callable[[Any], object]] = (),
 ) -> None:  # fmt: skip
     from tinysight.tasks.results import Unreadable
 
-    draw = None
-    if folder:
-        from tinysight.pipelines.draw import Drawings
-
-        draw = Drawings(folder).add
     try:
         for item in pipeline.stream(images):
             if not gc.isenabled():
@@ -177,9 +198,9 @@ def _write_all(
                 if bar:
                     bar.clear()
                 print(f"{item.filename}: {item.reason}", file=sys.stderr)
-            elif draw:
-                draw(item)
             out.write(item)
+            for act in () if isinstance(item, Unreadable) else after:
+                act(item)
             if bar:
                 bar.step()
     except KeyboardInterrupt:
@@ -190,6 +211,16 @@ def _write_all(
     finally:
         if bar:
             bar.clear()
+
+
+def _after(args: argparse.Namespace) -> list[Callable[[Any], object]]:
+    """What else is done with each result."""
+    if not args.draw and not args.save_dir:
+        return []
+    from tinysight.pipelines.draw import Drawings, Sorted
+
+    found: list[Callable[[Any], object]] = [Drawings(args.draw).add] if args.draw else []
+    return [*found, Sorted(args.save_dir).add] if args.save_dir else found
 
 
 def _key(args: argparse.Namespace, manifest: Manifest) -> str:
@@ -216,12 +247,31 @@ def _progress(args: argparse.Namespace, done: int) -> ProgressLine | None:
     return ProgressLine(total, sys.stderr, done=done)
 
 
+def _download(args: argparse.Namespace) -> None:
+    """Addresses among the sources become files, which lie there until the command is over."""
+    if not any("://" in source for source in args.source):
+        return
+    from tinysight.compat.paddle.command import downloaded
+
+    for i, source in enumerate(args.source):
+        if "://" in source:
+            args.source[i] = args.open.enter_context(downloaded(source, args.allow_urls))
+
+
 def _configured(args: argparse.Namespace) -> Bundle | None:
-    """The network of a deploy configuration, which also says what `args` leaves open."""
+    """The network of a deploy configuration, which also says what `args` leaves open; or of PaddleClas' arguments."""
+    given = {name: value for name in _PADDLECLAS if (value := getattr(args, name)) is not None}
+    if not args.config and (given or args.override):
+        from tinysight.compat.paddle.command import configured_bundle
+
+        named = {"model_name": args.model} if args.model else {}
+        bundle, size, args.threads = configured_bundle({**given, **named}, args.override)
+        args.batch_size = max(args.batch_size, size)
+        return bundle
     if not args.config:
-        if args.override:
-            raise ConfigError("-o", "there is no configuration to change", "add -c YAML")
         return None
+    if given:
+        raise ConfigError(f"--{next(iter(given))}", "is for a model without -c", "-o KEY=VALUE")
     if args.model:
         raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
     from tinysight.compat.paddle.deploy_run import deployed_bundle, read_deploy_run

@@ -2,6 +2,7 @@
 
 tinysight recipe list                       the shipped recipes
 tinysight recipe check RECIPE [-o K=V]      every problem in it, before anything is built
+tinysight recipe check FOLDER [-o K=V]      how many YAML files load, and why the others do not
 tinysight recipe show RECIPE [-o K=V]       base merged, overrides applied, defaults filled in
 tinysight recipe diff RECIPE RECIPE         differences of two resolved recipes
 tinysight recipe convert X.yaml [-o K=V]    a PaddleClas configuration as a recipe
@@ -12,6 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
             from tinysight.config.json_schema import recipe_schema
 
             print(json.dumps(recipe_schema(), indent=2, sort_keys=True))
+        case "check" if Path(args.recipes[0]).is_dir():
+            return _check_folder(Path(args.recipes[0]), args.override)
         case "check":
             load_recipe(args.recipes[0], args.override)
             print(f"{args.recipes[0]}: ok")
@@ -56,6 +62,30 @@ def run(args: argparse.Namespace) -> int:
         case _:
             return _diff(args.recipes[0], args.recipes[1], args.override)
     return 0
+
+
+def _check_folder(folder: Path, overrides: Sequence[str]) -> int:
+    """Counts by reason, the most frequent first; a file counts once for each of its reasons."""
+    reasons: Counter[str] = Counter()
+    files = sorted(path for ending in ("yaml", "yml") for path in folder.rglob(f"*.{ending}"))
+    if not files:
+        raise ConfigError(str(folder), "no YAML files in this folder")
+    quiet, before = logging.getLogger("tinysight"), logging.getLogger("tinysight").level
+    quiet.setLevel(logging.ERROR)  # notes of hundreds of files
+    for path in files:
+        try:
+            load_recipe(path, overrides)
+        except ConfigError as error:
+            said = {re.sub(r"\W'[^']*'|\W\d+", " ...", p.what) for p in error.problems}
+            reasons.update(sorted(said))
+        else:
+            reasons["ok"] += 1
+    quiet.setLevel(before)
+    loaded = reasons.pop("ok", 0)
+    print(f"{len(files)} files, {loaded} load")
+    for reason, count in reasons.most_common():
+        print(f"{count:6d}  {reason}")
+    return int(loaded < len(files))
 
 
 def _converted(path: Path, overrides: Sequence[str]) -> str:

@@ -201,6 +201,7 @@ class Data(RecipeSection):
     delimiter: str | None = doc("After the path; default: last blank or tab", None, min_length=1)
     sampler: Annotated[Component, Kind("sampler")] = Component(name="shuffle")
     batch_size: Annotated[int, Field(ge=1)] = 64
+    drop_last: bool = doc("Train on full batches only: what is left of an epoch is left out", False)
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
     workers: int = doc("Loader processes; 0 loads in the main one", 2, ge=0)
     max_bad_fraction: float = doc("Stop when more images are unreadable", 0.01, ge=0, le=1)
@@ -371,6 +372,9 @@ class Export(RecipeSection):
 
     postprocess: Annotated[Component, Kind("postprocess")]
     operating_point: OperatingPoint | None = None
+    probabilities: bool = doc(
+        "False: scores as they are before the softmax, for topk or scores", True
+    )
     calibrate: bool = doc("Divide logits by the temperature that fits the validation images", False)
     opset: Annotated[int, Field(ge=17, le=21)] = 18
     nms: bool = doc(

@@ -95,6 +95,7 @@ class TrainingBatches(Dataset[Batch]):
         share: the part of every batch that this process takes.
         channels_last: lay the images out channels last in the loader process, which saves the step the work.
         views: what is random in an image comes again after so many epochs; None: never.
+        drop_last: leave out what is left of an epoch behind its full batches.
     """
 
     samples: SampleList
@@ -109,6 +110,7 @@ class TrainingBatches(Dataset[Batch]):
     share: Share = Share()
     channels_last: bool = False
     views: int | None = None
+    drop_last: bool = False
     _cached: tuple[int, list[np.ndarray], list[np.ndarray]] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -119,6 +121,14 @@ class TrainingBatches(Dataset[Batch]):
         """Batches of an epoch."""
         return len(self._epoch(0)[0])
 
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int]] | None:
+        return self.sampler.image_sizes(len(self.samples), self.batch_size)
+
+    @cached_property
+    def _sized(self) -> dict[tuple[int, int], Compose]:
+        return {size: self.transforms.with_size(size) for size in sorted(set(self._sizes or ()))}
+
     def indices(self, number: int) -> np.ndarray:
         """Places in the list of the images of one batch, of all processes together."""
         epoch, k = divmod(number, self.per_epoch)
@@ -128,6 +138,7 @@ class TrainingBatches(Dataset[Batch]):
         epoch, k = divmod(number, self.per_epoch)
         indices, repeats = (part[k] for part in self._epoch(epoch))
         labels = self.samples.labels[indices] if self.sampler.whole_identities else None
+        transforms = self._sized[self._sizes[k]] if self._sizes else self.transforms
         images, targets, unreadable, places = [], [], [], []
         view = epoch % self.views if self.views else epoch
         shared = (_SHARED_DRAWS, self.seed, number, self.share.rank)
@@ -136,7 +147,7 @@ class TrainingBatches(Dataset[Batch]):
                 index, repeat = int(indices[place]), int(repeats[place])
                 rng = np.random.default_rng((_PIXELS, self.seed, view, index, repeat))
                 try:
-                    image, label = read_sample(self.samples[index], self.transforms, rng, shared)
+                    image, label = read_sample(self.samples[index], transforms, rng, shared)
                 except ImageError as error:
                     unreadable.append((index, error.problems[0].what))
                     continue
@@ -163,6 +174,12 @@ class TrainingBatches(Dataset[Batch]):
         if self._cached is None or self._cached[0] != epoch:
             rng = np.random.default_rng((_ORDER, self.seed, epoch))
             parts = self.sampler.batches(self.samples.labels, self.batch_size, rng)
+            if self.drop_last and not self._sizes:
+                full = self.batch_size
+                parts = [part[:full] for part in parts if len(part) >= full]
+                if not parts:
+                    what = f"{len(self.samples)} images make no full batch of {full}"
+                    raise ConfigError("data.drop_last", what, "lower data.batch_size")
             order = np.concatenate(parts).astype(np.int32)
             ends = np.cumsum([len(part) for part in parts])[:-1]
             self._cached = (epoch, np.split(order, ends), np.split(_repeats(order), ends))

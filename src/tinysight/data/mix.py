@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -180,6 +180,71 @@ class FMix(BatchTransform):
         mask = patches(height, width, float(rng.beta(self.alpha, self.alpha)), self.decay, rng)
         stays = torch.from_numpy(mask).to(images.device)
         return torch.where(stays, images, others), float(mask.mean())
+
+
+@batch_transforms.register("mixup_cutmix")
+@dataclass(frozen=True)
+class MixupCutMix(BatchTransform):
+    """Mixup or CutMix, drawn for the batch, each pair or each image.
+
+    The partner of an image is the one as far from the other end of the batch. Source: PaddleClas' MixupCutmixHybrid,
+    which is timm's. Its smoothing of labels is the loss's here.
+
+    Args:
+        mixup_alpha: shares of mixup are drawn from Beta(alpha, alpha); 0 for CutMix alone.
+        cutmix_alpha: the same of CutMix; 0 for mixup alone.
+        switch: probability of CutMix where there are both.
+        per: what a draw is for: the "batch", each "pair" of partners, or each "image".
+        each: probability for a pair or an image; of a batch it is `p`.
+        bounds: smallest and largest share of the sides of a CutMix rectangle, which then lies inside of the image.
+        p: probability, per batch.
+    """
+
+    mixup_alpha: Annotated[float, Ge(0)] = 0.8
+    cutmix_alpha: Annotated[float, Ge(0)] = 1.0
+    switch: Annotated[float, Ge(0), Le(1)] = 0.5
+    per: Literal["batch", "pair", "image"] = "batch"
+    each: Annotated[float, Ge(0), Le(1)] = 1.0
+    bounds: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] | None = None
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.mixup_alpha or self.cutmix_alpha):
+            raise ValueError("give mixup_alpha or cutmix_alpha")
+
+    def __call__(self, images: Tensor, targets: Tensor, rng: Generator, num_classes: int) -> Mixed:
+        """Images (N, C, H, W) float and targets (N,) or (N, K) to the same and (N, K) float32."""
+        rows, count = soft(targets, num_classes), len(images)
+        groups = {
+            "batch": [[*range(count)]],
+            "pair": [[i, count - 1 - i] for i in range(count // 2)],
+            "image": [[i] for i in range(count)],
+        }[self.per]
+        mixed, others, shares = images.clone(), images.flip(0), torch.ones(count, 1)
+        for members in groups:
+            if self.per == "batch" or rng.random() < self.each:
+                mixed[members], shares[members] = self.mix(images[members], others[members], rng)
+        shares = shares.to(rows.device)
+        return mixed, rows * shares + rows.flip(0) * (1 - shares)
+
+    def mix(self, images: Tensor, others: Tensor, rng: Generator) -> tuple[Tensor, float]:
+        """Images and the share of them that stays."""
+        cut = rng.random() < self.switch if self.mixup_alpha else True
+        if not (cut and self.cutmix_alpha):
+            return Mixup(self.mixup_alpha).mix(images, others, rng)
+        if self.bounds is None:
+            return CutMix(self.cutmix_alpha).mix(images, others, rng)
+        sides = images.shape[-2:]
+        low, high = ([max(int(side * b), 1) for side in sides] for b in self.bounds)
+        tall, wide = (int(rng.integers(a, max(b, a + 1))) for a, b in zip(low, high, strict=True))
+        top, left = (
+            int(rng.integers(0, side - cut + 1))
+            for side, cut in zip(sides, (tall, wide), strict=True)
+        )
+        mixed = images.clone()
+        window = np.s_[:, :, top : top + tall, left : left + wide]
+        mixed[window] = others[window]
+        return mixed, 1 - tall * wide / (sides[0] * sides[1])
 
 
 def patches(height: int, width: int, share: float, decay: float, rng: Generator) -> np.ndarray:

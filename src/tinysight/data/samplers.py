@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, MinLen
@@ -28,6 +28,10 @@ class Sampler:
     def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list in the order of the epoch; labels are (N,) or (N, K)."""
         raise NotImplementedError
+
+    def image_sizes(self, count: int, batch_size: int) -> list[tuple[int, int]] | None:
+        """(width, height) of the images of each batch of an epoch of `count` images; None: as the transforms say."""
+        return None
 
     def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
         """Places in the list of the images of each batch.
@@ -241,6 +245,60 @@ class PerIdentity(Sampler):
             groups = [rng.choice(members[i], each, replace=sizes[i] < each) for i in chosen]
             found.append(np.concatenate(groups))
         return found
+
+
+Side: TypeAlias = Annotated[int, Ge(1)]
+
+
+@samplers.register("multi_scale")
+@dataclass(frozen=True)
+class MultiScale(Sampler):
+    """Each image once; a batch has images of one of several sizes, and as many as have about the same number of pixels.
+
+    `data.batch_size` is for the first size. The sizes come in an order that is drawn once: every epoch repeats it. The
+    random crop of the transforms takes the batch's size in place of its own.
+
+    Source: arXiv 2110.02178; PaddleClas' MultiScaleSampler. Deviation: the last batch has the images that are left.
+
+    Args:
+        sizes: sides of squares, or [width, height], pixels.
+        divisor: sizes are cut down to multiples of this.
+    """
+
+    sizes: Annotated[tuple[Side | tuple[Side, Side], ...], MinLen(1)]
+    divisor: Side = 32
+
+    def __post_init__(self) -> None:
+        if min(min(pair) for pair, _ in self.scales(1)) < 1:
+            raise ValueError(f"sizes should be at least the divisor, {self.divisor}")
+
+    def scales(self, batch_size: int) -> list[tuple[tuple[int, int], int]]:
+        """(width, height) of each size, and how many images a batch of it has."""
+        given = [(side, side) if isinstance(side, int) else tuple(side) for side in self.sizes]
+        pairs = [
+            (w // self.divisor * self.divisor, h // self.divisor * self.divisor) for w, h in given
+        ]
+        pixels = pairs[0][0] * pairs[0][1] * batch_size
+        return [(pair, max(pixels // max(pair[0] * pair[1], 1), 1)) for pair in pairs]
+
+    def _plan(self, count: int, batch_size: int) -> list[tuple[tuple[int, int], int]]:
+        """Size and end of each batch of an epoch; a single image that is left joins the batch before."""
+        rng, scales, end = np.random.default_rng(count), self.scales(batch_size), 0
+        plan: list[tuple[tuple[int, int], int]] = []
+        while end < count - bool(plan):
+            size, images = scales[int(rng.integers(0, len(scales)))]
+            end = min(end + images, count)
+            plan.append((size, end))
+        return [*plan[:-1], (plan[-1][0], count)] if plan else []
+
+    def image_sizes(self, count: int, batch_size: int) -> list[tuple[int, int]]:
+        """(width, height) of the images of each batch."""
+        return [size for size, _ in self._plan(count, batch_size)]
+
+    def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
+        """Places in the list of the images of each batch."""
+        ends = [end for _, end in self._plan(len(labels), batch_size)]
+        return np.split(rng.permutation(len(labels)), ends[:-1])
 
 
 def _apportion(shares: np.ndarray, total: int) -> np.ndarray:

@@ -91,6 +91,7 @@ def export_bundle(
         model, path = trained.trained_model(recipe, run_or_checkpoint)
     recipe = resolve_labels(recipe)
     task = task_of_recipe(recipe)
+    task = task if recipe.export.probabilities else task.without_activation()
     task.check_postprocess(recipe.export.postprocess.name)
     transforms = shipped_transforms(recipe)
     steps = Compose.from_specs(transforms, "transforms.eval")

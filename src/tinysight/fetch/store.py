@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -117,6 +118,25 @@ def fetch(
     file = path_for(url, folder)
     path = _unpacked(file, done.sha256, row) if file.name.lower().endswith(_ARCHIVES) else file
     return Fetched(row, url, path, file, *done)
+
+
+def copy_to(fetched: Fetched, out: Path) -> Path:
+    """Copy what was fetched into the folder `out`, as unpacking it there would; the path of the copy.
+
+    Raises:
+        FetchError: something of that name is there already.
+    """
+    spread = fetched.path != fetched.file and fetched.path.name.startswith(fetched.file.name)
+    sources = sorted(fetched.path.iterdir()) if spread else [fetched.path]
+    out.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        if (to := out / source.name).exists():
+            raise FetchError(str(to), "is there already", "remove it, or name another folder")
+        part = out / f".{source.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, part)
+        part.replace(to)
+    return out if spread else out / fetched.path.name
 
 
 def cached(row: Artifact, cache: Path | None = None) -> Path | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinysight.errors import DataError
 from tinysight.files import write_atomic
-from tinysight.tasks.results import BoxResult
+from tinysight.tasks.results import BoxResult, Result
 from tinysight.transforms.decode import decode
 
 _FONT, _LINES = cv2.FONT_HERSHEY_SIMPLEX, cv2.LINE_AA
@@ -39,25 +39,53 @@ def drawn(image: np.ndarray, result: BoxResult) -> np.ndarray:
     return found
 
 
-class Drawings:
+class _Files:
+    """A folder that gets a file an image, named as it is; a second of a name gets a number."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder, self._names = Path(folder), dict[Path, int]()
+        _make(self._folder)
+
+    def place(self, source: str, suffix: str, folder: str = ".") -> Path:
+        """Where the file of an image goes."""
+        path = self._folder / folder / f"{Path(source).stem}{suffix}"
+        self._names[path] = number = self._names.get(path, 0) + 1
+        return path if number == 1 else path.with_stem(f"{path.stem}_{number}")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(str(folder), f"cannot be made: {error.strerror}") from None
+
+
+class Drawings(_Files):
     """A folder of drawings, one PNG an image, named as it is; a second of a name gets a number.
 
     Args:
         folder: is made if it is not there.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder, self._names = Path(folder), dict[str, int]()
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(str(folder), f"cannot be made: {error.strerror}") from None
-
     def add(self, result: BoxResult) -> Path:
         """Draw the result of an image file; gives the drawing's path."""
-        stem = Path(result.filename).stem
-        self._names[stem] = number = self._names.get(stem, 0) + 1
-        path = self._folder / (f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
+        path = self.place(result.filename, ".png")
         pixels = cv2.cvtColor(drawn(decode(result.filename), result), cv2.COLOR_RGB2BGR)
         write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
         return path
+
+
+class Sorted(_Files):
+    """A folder with a folder for each class, into which images are copied, as PaddleClas' pre-labelling does.
+
+    Args:
+        folder: is made if it is not there.
+    """
+
+    def add(self, result: Result) -> None:
+        """Copy the image file of a result into the folder of its first class; nothing where there is none."""
+        source, ids = Path(result.filename), [*getattr(result, "class_ids", ())]
+        if ids and source.is_file():
+            path = self.place(result.filename, source.suffix, str(int(ids[0])))
+            _make(path.parent)
+            write_atomic(path, source.read_bytes())

@@ -145,6 +145,20 @@ class Task:
     unit: ClassVar[str] = "images"
     default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
+    def without_activation(self) -> Task:
+        """The same task with scores as the network gives them, which are no probabilities.
+
+        Raises:
+            ConfigError: its results need probabilities.
+        """
+        if not self.one_class:
+            raise ConfigError(
+                "export.probabilities", "only scores of one class an image may be raw"
+            )
+        known = {"activation": "identity", "calibrates": False, "postprocesses": ("topk", "scores")}
+        raw: Task = type(f"Raw{type(self).__name__}", (type(self),), known)()
+        return raw
+
     # Data
 
     def targets(self) -> Mapping[str, Target]:

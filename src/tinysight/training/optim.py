@@ -6,11 +6,12 @@ optimiser takes the groups, and `set_lr` hands it the rate of the step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from tinysight.registry import optimizers
@@ -70,6 +71,7 @@ def adjusted(
     undecayed: Sequence[str] = (),
     decay_one_dimensional: bool = True,
     lr_mults: Mapping[str, float] | None = None,
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
     """`groups`, split where a recipe treats some of their parameters in its own way.
 
@@ -80,15 +82,17 @@ def adjusted(
         decay_one_dimensional: False: biases, gains and other vectors and scalars are not decayed.
         lr_mults: factor on the learning rate of the parameters whose name begins so; the longest
             beginning that fits counts.
+        layer_decay: see `adamw`.
 
     Raises:
-        ValueError: a beginning in `lr_mults` that fits no name.
+        ValueError: a beginning in `lr_mults` that fits no name, or a `layer_decay` of a network without blocks.
     """
     mults = {"": 1.0, **(lr_mults or {})}
     names = [name for group in groups for name in group.get("names", ())]
     for start in lr_mults or ():
         if not any(name.startswith(start) for name in names):
             raise ValueError(f"lr_mults: no parameter's name begins with {start!r}")
+    depth = _blocks(names) if layer_decay != 1 else 0
     result: list[dict[str, Any]] = []
     for group in groups:
         parts: dict[tuple[bool, float], dict[str, Any]] = {}
@@ -97,12 +101,32 @@ def adjusted(
             exempt = flat or any(word in name for word in undecayed)
             mult = mults[max(filter(name.startswith, mults), key=len, default="")]
             changes = {"weight_decay": 0.0} if exempt else {}
+            mult *= layer_decay ** _below(name, depth)
             changes["lr_mult"] = group.get("lr_mult", 1.0) * mult
             part = parts.setdefault((exempt, mult), {**group, **changes, "params": [], "names": []})
             part["params"].append(parameter)
             part["names"].append(name)
         result += parts.values() if "names" in group else [dict(group)]
     return result
+
+
+_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+_FIRST = ("embed", "token", "conv1", "ln_pre")  # in the names of what lies before the blocks
+
+
+def _blocks(names: Sequence[str]) -> int:
+    """The number of blocks of a network."""
+    found = [int(match[1]) for name in names if (match := _BLOCK.search(name))]
+    if not found:
+        raise ValueError("layer_decay: the network has no parameters called blocks.0...")
+    return max(found) + 1
+
+
+def _below(name: str, depth: int) -> int:
+    """How many steps a parameter lies below the end of `depth` blocks."""
+    if match := _BLOCK.search(name):
+        return depth - int(match[1])
+    return depth + 1 if any(word in name for word in _FIRST) else 0
 
 
 Decay: TypeAlias = Annotated[float, Ge(0)]
@@ -172,6 +196,7 @@ def adamw(
     decay_one_dimensional: bool = False,
     undecayed: Words = (),
     lr_mults: Mults | None = None,
+    layer_decay: Annotated[float, Gt(0), Le(1)] = 1.0,
 ) -> torch.optim.AdamW:
     """Adam with decoupled weight decay, arXiv:1711.05101.
 
@@ -185,8 +210,10 @@ def adamw(
         decay_one_dimensional: decay biases, gains and scalars too.
         undecayed: parameters with one of these in their name are not decayed.
         lr_mults: factors on the learning rate, by the beginning of a name.
+        layer_decay: factor on the learning rate for each block that lies above; for networks of `blocks`, such as
+            vision transformers (PaddleClas' AdamWDL).
     """
-    groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults)
+    groups = adjusted(params, undecayed, decay_one_dimensional, lr_mults, layer_decay)
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
 
 

@@ -312,6 +312,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         share=Share(processes.rank, processes.world),
         channels_last=recipe.train.channels_last,
         views=recipe.train.views,
+        drop_last=data.drop_last,
     )
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 _CROP = "end with a crop, or resize to a size"
+_CROPS = ("random_resized_crop", "random_crop")  # whose size may be another for each batch
 _PIXELS = ("resize", "center_crop")  # transforms after which uint8 RGB is still that
 _PROBES = ((1536, 2048), (2112, 1536))  # two proportions; larger than any network's input
 
@@ -79,6 +80,18 @@ class Compose:
         if problems:
             raise ConfigError.of(where or "transforms", problems)
         return cls(specs, steps, where)
+
+    def with_size(self, size: tuple[int, int]) -> Compose:
+        """The same with random crops to `size`, (width, height) in pixels, in place of their own.
+
+        Raises:
+            ConfigError: there is no random crop.
+        """
+        sized = [{**s, "size": [*size]} if s["name"] in _CROPS else s for s in self._specs]
+        if not any(s["name"] in _CROPS for s in sized):
+            what = "no random crop, which images of several sizes need"
+            raise ConfigError(self.where or "transforms", what, f"one of {', '.join(_CROPS)}")
+        return Compose.from_specs(sized, self.where)
 
     @property
     def specs(self) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("ThreshOutput", "FaceAttribute"), "FaceAttribute: this post-processor is not available"),
+        (("ThreshOutput", "Binarize"), "Binarize: this post-processor is not available"),
         (("PreProcess", "RecPreProcess"), "no deploy configuration of a classifier"),
         (("scale: 0.00392157", "scale: __import__('os')"), "scale: should be a number"),
         (
@@ -144,9 +144,29 @@ def test_what_is_no_classifier(change: tuple[str, str], message: str, tmp_path: 
         read_deploy_config(config(tmp_path, HELMET.replace(*change)))
 
 
+def test_defaults_of_the_deployed_post_processors(tmp_path: Path) -> None:
+    """A missing threshold of ThreshOutput is 0 there, so that class 1 always wins."""
+    bare = HELMET.replace("    threshold: 0.5\n", "")
+    assert read_deploy_config(config(tmp_path, bare)).postprocess["threshold"] == 0.0
+    head = HELMET.split("PostProcess")[0]
+    for post, made in (
+        ("FaceAttribute: {}", {"name": "face_attribute", "threshold": 0.65, "chinese": False}),
+        ("FaceAttribute: {threshold: 0.5, convert_cn: true}", {"threshold": 0.5, "chinese": True}),
+        ("Topk: {}", {"name": "topk", "k": 1}),
+    ):
+        found = read_deploy_config(config(tmp_path, f"{head}PostProcess: {{{post}}}"))
+        assert {key: found.postprocess[key] for key in made} == made
+
+
 @pytest.mark.parametrize(
     ("scale", "value"),
-    [("1.0/255.0", 1 / 255), ("1/255", 1 / 255), ("0.5", 0.5), ("null", 1 / 255)],
+    [
+        ("1.0/255.0", 1 / 255),
+        ("1/255", 1 / 255),
+        ("0.5", 0.5),
+        ("null", 1 / 255),
+        ("1/(2**8 - 1)", 1 / 255),
+    ],
 )
 def test_scales_are_read_and_not_evaluated(scale: str, value: float, tmp_path: Path) -> None:
     found = read_deploy_config(config(tmp_path, HELMET.replace("0.00392157", scale)))

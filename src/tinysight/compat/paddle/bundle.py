@@ -15,6 +15,7 @@ import numpy as np
 from tinysight import __version__
 from tinysight.bundle import MODEL, Bundle
 from tinysight.bundle.manifest import Input, Manifest, ShippedThreshold, utc_now
+from tinysight.compat.paddle.catalog import class_names
 from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, read_deploy_config
 from tinysight.compat.paddle.dialect.detector import DETECTOR_CONFIG, read_detector_config
 from tinysight.compat.paddle.dialect.rules import Spec
@@ -70,7 +71,9 @@ def import_paddle(
     found, kind, model, origin = _translated(source, labels, deploy, row)
     use = found or _usual(kind, row, notes)
     height, width = _size(use.transforms, kind.height, kind.width)
-    names = _labels(labels or use.labels or (row.labels if row else ()), kind, notes)
+    names = _labels(
+        labels or use.labels or (class_names(row, kind.columns) if row else ()), kind, notes
+    )
     postprocess = _postprocess(use.postprocess, kind, names, notes)
     data = _with_size(model, kind.image, height, width)
     _try(data, (height, width), kind, str(source))

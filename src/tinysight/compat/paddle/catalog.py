@@ -31,6 +31,7 @@ _LICENCE = "Apache-2.0, as the PaddleClas repository; the file itself carries no
 _DATA_LICENCE = "not stated by the publisher"
 
 _FOLDER = "dygraph/legendary_models"
+IMAGENET = 1000  # classes
 KINDS = ("inference", "weights", "data")
 
 
@@ -73,6 +74,25 @@ def _networks() -> Iterator[Artifact]:
             yield Artifact(f"{name}_infer", "inference", (url,), page, _LICENCE)
 
 
+def _programs() -> Iterator[Artifact]:
+    page = f"{_DOCS}/models/ImageNet1k/README.md"
+    for name in str(_tables()["programs"]).split():
+        url = f"{NETWORK_HOST}/dygraph/inference/{name}_infer.tar"
+        yield Artifact(name, "inference", (url,), page, _LICENCE)
+
+
+def class_names(row: Artifact, classes: int) -> tuple[str, ...]:
+    """Names of the classes of a row's network: its own, or those of ImageNet for a thousand that it does not name."""
+    if row.labels or classes != IMAGENET or "/dygraph/inference/" not in row.urls[0]:
+        return row.labels
+    return imagenet_names()
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """Names of the thousand classes of ImageNet's challenge, as PaddleClas' list has them."""
+    return tuple(Path(__file__).with_name("imagenet1k.txt").read_text("utf-8").splitlines())
+
+
 def _others() -> Iterator[Artifact]:
     stems = {"pulc": PULC_HOST, "rec": f"{NETWORK_HOST}/dygraph/rec", "docs": _DOCS}
     for name, row in _tables()["others"].items():
@@ -84,7 +104,11 @@ def _others() -> Iterator[Artifact]:
 @cached_call
 def artifacts() -> tuple[Artifact, ...]:
     """Every row, sorted by name."""
-    return tuple(sorted((*_tasks(), *_networks(), *_others()), key=lambda row: row.name.lower()))
+    return tuple(
+        sorted(
+            (*_tasks(), *_networks(), *_programs(), *_others()), key=lambda row: row.name.lower()
+        )
+    )
 
 
 def search(pattern: str = "*", kind: str | None = None) -> list[Artifact]:
@@ -112,7 +136,7 @@ def find(name: str, kind: str | None = None, where: str = "") -> Artifact:
     Raises:
         UnknownName: no such row; names the nearest.
     """
-    folded = _fold(name)
+    folded = _fold(_tables()["aliases"].get(name, name))
     for row in artifacts():
         stem = re.sub(r"(\.pdparams)?(\.tar)?(\.zip)?$", "", row.filename)
         spellings = {row.name, stem, row.filename}

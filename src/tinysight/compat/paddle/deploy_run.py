@@ -20,7 +20,7 @@ from tinysight.compat.paddle.dialect.tree import Tree, read_tree
 from tinysight.compat.paddle.folder import find_files
 from tinysight.compat.paddle.named_bundle import made_once
 from tinysight.errors import ConfigError, UnknownName, WeightsError
-from tinysight.fetch import cache_folder
+from tinysight.fetch import cache_folder, cached, fetch
 from tinysight.files import sha256
 
 logger = logging.getLogger(__name__)
@@ -70,21 +70,23 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
 def deployed_bundle(run: DeployRun) -> Bundle:
     """The network of `run`, to answer as its configuration says.
 
-    A folder of PaddleClas' is translated, once: it lies in the cache from then on. A bundle keeps its own
-    transforms, which are those that it was validated with, and a threshold that was chosen on data.
+    Where its folder is missing, a public model of the folder's name is taken that was fetched before. A folder of
+    PaddleClas' is translated, once: it lies in the cache from then on. A bundle keeps its own transforms, which are
+    those that it was validated with, and a threshold that was chosen on data.
 
     Raises:
         WeightsError: there is no network in the folder, or it cannot be translated.
     """
     folder = Path(run.model)
+    if not folder.exists():
+        folder = _fetched(folder)
     if (folder / MANIFEST).is_file():
         return _as_configured(Bundle.load(folder), run)
-    if not folder.exists():
-        raise WeightsError(run.model, "Global.inference_model_dir: no such folder", _fetch(folder))
-    return Bundle.load(_translated(folder, run.deploy))
+    return Bundle.load(translated(folder, run.deploy))
 
 
-def _translated(folder: Path, deploy: Deploy) -> Path:
+def translated(folder: Path, deploy: Deploy | None = None) -> Path:
+    """The bundle of an exported folder, made once for its content and its configuration; it lies in the cache."""
     with opened(folder) as inside:
         parts = [path.read_bytes() for path in find_files(inside)]
     digest = sha256("".join([*map(sha256, parts), repr(deploy)]).encode())
@@ -130,9 +132,16 @@ def _where_they_belong(reader: Reader, tree: Tree, overrides: Sequence[str]) -> 
     return found
 
 
-def _fetch(folder: Path) -> str:
+def _fetched(folder: Path) -> Path:
+    """The public model that is called as a missing folder, where `models fetch` has brought it into the cache."""
+    what, hint = "no such folder", "export a network to it first, or name another"
     try:
         row = find(folder.name, "inference")
     except UnknownName:
-        return "export a network to it first, or name another"
-    return f"`tinysight models fetch {row.name}` gets it, or `tinysight predict --model {row.name}`"
+        row = None
+    if row and cached(row, cache_folder()):
+        logger.warning("Global.inference_model_dir: %s is the one that was fetched", row.name)
+        return fetch(row).path
+    if row:
+        hint = f"`tinysight models fetch {row.name}` gets it"
+    raise WeightsError(str(folder), f"Global.inference_model_dir: {what}", hint)

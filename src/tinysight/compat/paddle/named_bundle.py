@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinysight import __version__
 from tinysight.bundle import MANIFEST, list_bundles
-from tinysight.compat.paddle.bundle import import_paddle
+from tinysight.compat.paddle.bundle import import_paddle, opened
 from tinysight.compat.paddle.catalog import fetch_named, find, search
-from tinysight.errors import BundleError, ConfigError, UnknownName, nearest
+from tinysight.compat.paddle.folder import read_paddle_inference
+from tinysight.compat.paddle.kinds import kind_of
+from tinysight.errors import BundleError, ConfigError, UnknownName, WeightsError, nearest
 from tinysight.fetch import Artifact, cache_folder, fetch
 from tinysight.fetch.cache import locked, recorded
 from tinysight.fetch.download import Report
 from tinysight.fetch.transport import DEFAULT, Policy
+from tinysight.foreign import TrainableProgram
+from tinysight.graph.builder import to_model
 
 
 def fetched_bundle(
@@ -89,3 +95,23 @@ def locate(
         what = "no such file or folder, and no public model of that name"
         raise ConfigError(name, what, _hint(error.problems[0].hint)) from None
     return done.path, None if "://" in name else done.artifact
+
+
+def trainable_program(name: str) -> TrainableProgram:
+    """The program of an exported folder, an archive or a public name; its float weights are inputs of the graph.
+
+    Raises:
+        ConfigError: no such file or folder, and no public model of that name.
+        FetchError: it cannot be fetched.
+        WeightsError: damaged files, operators that are not covered, or no classifier or recognition network.
+    """
+    from tinysight.compat.paddle.to_onnx.translate import translate
+
+    with opened(locate(name, "inference")[0]) as folder:
+        paddle = read_paddle_inference(folder)
+        if kind_of(paddle.program, name, named=False).output == "boxes":
+            raise WeightsError(name, "is a detector, which cannot be trained as a classifier")
+        graph = translate(paddle, ("images",), ("logits",), open_weights=True)
+        taken = {tensor.name for tensor in graph.inputs}
+        weights = {n: np.array(a) for n, a in paddle.weights.items() if n in taken}
+    return TrainableProgram(to_model(graph), weights)

@@ -1,9 +1,7 @@
 """RandAugment and AutoAugment: a few operations per image, drawn from a table or a policy.
 
 Everything runs on uint8 pixels, before `normalize`, and equals what the same draws give with Pillow. Grey images are
-taken as RGB. The classic ones are at the scales of their first open implementations, which PaddleClas uses: they always
-apply what was drawn, shear is bicubic, shift and rotation take the nearest pixel, and rotation is always
-counter-clockwise.
+taken as RGB. `classic.py` holds those at the scales of other open implementations.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 MEAN_COLOUR: Colour = (124, 116, 104)  # ImageNet's mean
-MID_GREY: Colour = (128, 128, 128)
 _Noisy: TypeAlias = "RandAugment | AutoAugment"
 # The order decides what a draw means, so it is that of the published code.
 _CHOICES = (
@@ -83,7 +80,7 @@ def parse_spec(spec: str) -> Strength:
     return Strength(int(magnitude), int(operations), found.get("mstd", 0.0), rising, which)
 
 
-class _FromPolicy(RandomTransform):
+class FromPolicy(RandomTransform):
     """Applies operations to uint8 RGB; `fill` is the colour of what comes into view."""
 
     pixels: ClassVar[str] = "rgb"
@@ -96,7 +93,7 @@ class _FromPolicy(RandomTransform):
 
 @transforms.register("rand_augment")
 @dataclass(frozen=True)
-class RandAugment(_FromPolicy):
+class RandAugment(FromPolicy):
     """A few operations of fifteen, each applied with probability 1/2, at a noisy magnitude; uint8.
 
     The operations: autocontrast, equalize, invert, rotate (30 degrees at magnitude 10), posterize,
@@ -140,7 +137,7 @@ class RandAugment(_FromPolicy):
 
 @transforms.register("auto_augment")
 @dataclass(frozen=True)
-class AutoAugment(_FromPolicy):
+class AutoAugment(FromPolicy):
     """One pair of operations out of 25 that a search found for ImageNet, at timm's scales; uint8.
 
     Args:
@@ -190,88 +187,3 @@ def _step(
     if of.interpolation == "random" and level.operation in policies.MOVES:
         filter_ = ("bilinear", "bicubic")[int(rng.integers(0, 2))]
     return OPERATIONS[level.operation](image, value, filter_, of.fill)
-
-
-_SIGNED = policies.MOVES[1:]  # all but the rotation
-_LARGEST = {"shear": 0.3, "translate": 150 / 331, "rotate": 30.0, **dict.fromkeys(FACTORS, 0.9)}
-_RANGES = {"posterize": (8.0, 4.0), "solarize": (256.0, 0.0)}  # those that do not begin at 0
-_CLASSIC_CHOICES = (
-    *(*_SIGNED, "rotate", "color", "posterize", "solarize", "contrast", "sharpness"),
-    *("brightness", "autocontrast", "equalize", "invert"),
-)
-
-
-def _largest(name: str) -> float:
-    return _LARGEST.get(name.split("_")[0], 0.0)
-
-
-def _policy_value(name: str, level: int) -> float:
-    """What level 0 to 9 of an AutoAugment policy means."""
-    start, stop = _RANGES.get(name, (0.0, _largest(name)))
-    value = float(np.linspace(start, stop, 10)[level])
-    return round(value) if name == "posterize" else value
-
-
-def _magnitude_value(name: str, magnitude: float) -> float:
-    """What magnitude 0 to 10 of RandAugment means."""
-    share = magnitude / 10
-    if name == "posterize":
-        return int(4.0 * share)
-    return (256.0 if name == "solarize" else _largest(name)) * share
-
-
-def _apply(image: Image, name: str, value: float, fill: Colour, rng: Generator) -> Image:
-    if name in _SIGNED or name in FACTORS:
-        value *= (-1, 1)[int(rng.integers(0, 2))]
-    if name in FACTORS:
-        value += 1
-    shear = name.startswith("shear")
-    return OPERATIONS[name](image, value, "bicubic" if shear else "nearest", fill)
-
-
-@transforms.register("classic_auto_augment")
-@dataclass(frozen=True)
-class ClassicAutoAugment(_FromPolicy):
-    """One pair of operations out of AutoAugment's 25 for ImageNet, at their first scales; uint8.
-
-    Source: arXiv 1805.09501; PaddleClas' AutoAugment, with equal results for equal draws.
-
-    Args:
-        fill: colour of what comes into view, 0 to 255.
-    """
-
-    fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MID_GREY
-
-    def apply(self, image: Image, rng: Generator) -> Image:
-        """Uint8 image to uint8 of the same shape."""
-        for name, p, level in policies.ORIGINAL[int(rng.integers(0, len(policies.ORIGINAL)))]:
-            if rng.random() < p:
-                name = name.removesuffix("_4_to_8")
-                image = _apply(image, name, _policy_value(name, level), self.fill, rng)
-        return image
-
-
-@transforms.register("classic_rand_augment")
-@dataclass(frozen=True)
-class ClassicRandAugment(_FromPolicy):
-    """A few operations of fourteen, all applied, at one fixed magnitude; uint8.
-
-    Source: arXiv 1909.13719; PaddleClas' RandAugment, with equal results for equal draws. There,
-    solarize and posterize are strongest at magnitude 0.
-
-    Args:
-        operations: number of operations per image, >= 1, drawn with repetition.
-        magnitude: strength, 0 to 10.
-        fill: colour of what comes into view, 0 to 255.
-    """
-
-    operations: Annotated[int, Ge(1)] = 2
-    magnitude: Annotated[float, Ge(0), Le(10)] = 5.0
-    fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = MID_GREY
-
-    def apply(self, image: Image, rng: Generator) -> Image:
-        """Uint8 image to uint8 of the same shape."""
-        for _ in range(self.operations):
-            name = _CLASSIC_CHOICES[int(rng.choice(len(_CLASSIC_CHOICES)))]
-            image = _apply(image, name, _magnitude_value(name, self.magnitude), self.fill, rng)
-        return image

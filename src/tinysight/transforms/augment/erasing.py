@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import cv2
 import numpy as np
 
 from tinysight.registry import transforms
 from tinysight.transforms.base import Image, RandomTransform, bad_image, check_range
 
 if TYPE_CHECKING:
-    from annotated_types import Ge, Gt, Le, MinLen
+    from annotated_types import Ge, Gt, Le, Lt, MinLen
     from numpy.random import Generator
 
 
@@ -118,3 +119,94 @@ class HideAndSeek(RandomTransform):
                 if rng.random() < self.hide:
                     result[top : top + side, left : left + side] = 0
         return result
+
+
+def cover(image: Image, reach: int, value: int, rng: Generator) -> Image:
+    """A copy of `image` with a square of `value`, `reach` pixels to each side of a uniform place, cut at the border."""
+    height, width = image.shape[:2]
+    row, column = int(rng.integers(0, height + 1)), int(rng.integers(0, width + 1))
+    result: Image = image.copy()
+    result[max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach] = value
+    return result
+
+
+@transforms.register("cutout")
+@dataclass(frozen=True)
+class Cutout(RandomTransform):
+    """Cover squares around uniform places, each with one colour; they are cut at the border.
+
+    Source: arXiv 1708.04552; PaddleClas' Cutout, with equal results for equal draws (row, column, colour). Its squares
+    are a pixel longer than `length` where that is even.
+
+    Args:
+        holes: number of squares.
+        length: side of a square, pixels.
+        fill: one number for all channels or one per channel, in the unit of the pixels; None draws a colour for each
+            square, 0 to 255.
+    """
+
+    holes: Annotated[int, Ge(1)] = 1
+    length: Annotated[int, Ge(1)] = 112
+    fill: Annotated[tuple[float, ...], MinLen(1)] | None = (0.0,)
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        (height, width), half = image.shape[:2], self.length // 2
+        channels = image.shape[2] if image.ndim == 3 else 1
+        if self.fill is not None and len(self.fill) not in (1, channels):
+            raise bad_image(f"{channels} channels, but fill has {len(self.fill)}")
+        result: Image = image.copy()
+        for _ in range(self.holes):
+            row, column = int(rng.integers(0, height)), int(rng.integers(0, width))
+            fill = self.fill or [int(rng.integers(0, 256)) for _ in range(channels)]
+            window = np.s_[
+                max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1
+            ]
+            result[window] = fill if image.ndim == 3 else fill[0]
+        return result
+
+
+@transforms.register("grid_mask")
+@dataclass(frozen=True)
+class GridMask(RandomTransform):
+    """Cover the image with zeros but for squares on a grid of random width and place, or these squares.
+
+    Source: arXiv 2001.04086; the mask of PaddleClas' GridMask for equal draws.
+
+    Args:
+        step: smallest and largest width of the grid, pixels; the largest is not drawn.
+        ratio: share of a step that a stripe of zeros takes.
+        rotate: the grid is turned by a whole number of degrees below this.
+        squares: cover the squares, and leave what is between them, as the paper does.
+        p: probability.
+    """
+
+    step: tuple[Annotated[int, Ge(2)], Annotated[int, Ge(2)]] = (96, 224)
+    ratio: Annotated[float, Gt(0), Lt(1)] = 0.5
+    rotate: Annotated[int, Ge(1), Le(360)] = 1
+    squares: bool = False
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.step[0] >= self.step[1]:
+            raise ValueError("step should be two whole numbers, the first below the second")
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Image (H, W, C) to the same shape and dtype."""
+        (height, width), step = image.shape[:2], int(rng.integers(*self.step))
+        tall, wide, stripe = int(1.5 * height), int(1.5 * width), int(step * self.ratio + 0.5)
+        starts = int(rng.integers(0, step)), int(rng.integers(0, step))
+        rows, columns = (
+            (np.arange(side) - start) % step >= stripe
+            for side, start in zip((tall, wide), starts, strict=True)
+        )
+        kept = (rows[:, None] & columns).astype(np.uint8)
+        degrees = int(rng.integers(0, self.rotate))
+        if degrees:
+            turn = cv2.getRotationMatrix2D(((wide - 1) / 2, (tall - 1) / 2), degrees, 1.0)
+            kept = np.asarray(cv2.warpAffine(kept, turn, (wide, tall), flags=cv2.INTER_NEAREST))
+        top, left = (tall - height) // 2, (wide - width) // 2
+        mask = kept[top : top + height, left : left + width] != self.squares
+        return np.asarray(image * (mask if image.ndim == 2 else mask[:, :, None])).astype(
+            image.dtype
+        )

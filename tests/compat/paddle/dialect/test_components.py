@@ -33,6 +33,14 @@ RATE = "{name: Cosine, learning_rate: 5e-2, warmup_epoch: 1, eta_min: 1e-5}"
             "name: RMSProp\n  rho: 0.9\n  momentum: 0.9\n  epsilon: 0.001",
             {"name": "rmsprop", "rho": 0.9, "eps": 0.001},
         ),
+        (
+            "name: AdamWDL\n  layerwise_decay: 0.65\n  filter_bias_and_bn: True\n  weight_decay: 0.05",
+            {"name": "adamw", "layer_decay": 0.65, "decay_one_dimensional": False},
+        ),
+        (
+            "name: AdamWDL\n  filter_bias_and_bn: False",
+            {"layer_decay": 1.0, "decay_one_dimensional": True, "weight_decay": 3e-5},
+        ),
     ],
 )
 def test_an_optimizer(written: str, made: dict[str, Any], tmp_path: Path) -> None:
@@ -81,6 +89,23 @@ OPERATORS = [
     ("CropImageAtRatio: {size: 24, pad: 8}", [{"name": "center_square", "size": 24, "share": 0.75}]),
     ("RandAugment: {num_layers: 3}", [{"name": "classic_rand_augment", "operations": 3, "magnitude": 5.0}]),
     ("AutoAugment:", [{"name": "classic_auto_augment"}]),
+    ("AugMix: {prob: 0.3, mixture_depth: -1, aug_severity: 3}",
+     [{"name": "augmix", "p": 0.3, "alpha": 0.1, "width": 3, "depth": 0, "severity": 3.0}]),
+    ("Cutout: {n_holes: 2, length: 16}", [{"name": "cutout", "holes": 2, "length": 16, "fill": [0.0, 0.0, 0.0]}]),
+    ("Cutout: {fill_value: none}", [{"name": "cutout", "length": 112, "fill": None}]),
+    ("GridMask: {d1: 9, d2: 20, rotate: 30, ratio: 0.4, mode: 1, prob: 0.8}",
+     [{"name": "grid_mask", "step": [9, 20], "rotate": 30, "ratio": 0.4, "squares": True, "p": 0.8}]),
+    ("RandAugmentV2: {num_layers: 3, magnitude: 7}",
+     [{"name": "classic_rand_augment", "operations": 3, "magnitude": 7.0, "scale": "efficientnetv2"}]),
+    ("RandAugmentV3:", [{"operations": 2, "magnitude": 3.0, "scale": "mobilevitv2", "fill": [0, 0, 0]}]),
+    ("RandAugmentV4:", [{"name": "classic_rand_pairs"}]),
+    ("Pad_paddle_vision: {padding: [4, 2], padding_mode: reflect}",
+     [{"name": "pad", "border": [4, 2], "mode": "reflect"}]),
+    ("Resize: {size: 40}", [{"name": "resize", "short": 40}]),
+    ("Resize: {size: [40, 36], interpolation: bicubic}",
+     [{"name": "resize", "size": [36, 40], "interpolation": "bicubic"}]),
+    ("CenterCrop: {size: [24, 28]}", [{"name": "center_crop", "size": [28, 24]}]),
+    ("RandomHorizontalFlip: {prob: 0.25}", [{"name": "random_flip", "p": 0.25}]),
 ]  # fmt: skip
 
 
@@ -91,3 +116,17 @@ def test_an_operator(written: str, made: list[dict[str, Any]], tmp_path: Path) -
     assert len(found) == len(made)
     for ours, wanted in zip(found, made, strict=True):
         assert {key: ours.spec[key] for key in wanted} == wanted
+
+
+def test_to_tensor_and_normalize_are_one_step(tmp_path: Path) -> None:
+    old = """- NormalizeImage:
+            scale: 1.0/255.0
+            mean: [0.485, 0.456, 0.406]
+            std: [0.229, 0.224, 0.225]
+            order: ''"""
+    new = "- ToTensor:\n        - Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}"
+    found = load_recipe(write_training(tmp_path, (old, new))).transforms.train
+    assert [step.name for step in found] == ["random_resized_crop", "random_flip", "normalize"]
+    assert found[-1].spec == {
+        "name": "normalize", "mean": [0.5] * 3, "std": [0.25] * 3, "scale": 1 / 255,
+    }  # fmt: skip

@@ -116,6 +116,12 @@ export:
         ("Arch.pretrained=True", "model.skip", ["classifier"]),
         ("Arch.pretrained=a/b", "model.pretrained", "a/b.pdparams"),
         ("Arch.use_sync_bn=True", "train.sync_bn", True),
+        ("DataLoader.Train.sampler.drop_last=True", "data.drop_last", True),
+        ("Arch.infer_add_softmax=False", "export.probabilities", False),
+        ("Arch.infer_add_softmax=True", "export.probabilities", True),
+        ("Arch.use_fused_attn=False", "export.probabilities", True),
+        ("Arch.data_format=NHWC", "train.channels_last", True),
+        ("Arch.data_format=NCHW", "train.channels_last", False),
         ("Arch.use_last_conv=False", "model.backbone.use_last_conv", False),
         ("Arch.class_expand=64", "model.backbone.last_channels", 64),
         ("Arch.dropout_prob=0.1", "model.backbone.dropout", 0.1),
@@ -140,6 +146,7 @@ export:
         (f"{OPS}.1.RandCropImage.interpolation=2", "transforms.train.0.interpolation", "bicubic"),
         (f"{OPS}.2.RandFlipImage.flip_code=0", "transforms.train.1.direction", "vertical"),
         (f"{OPS}.3.NormalizeImage.scale=0.5", "transforms.train.2.scale", 0.5),
+        (f"{OPS}.3.NormalizeImage.scale='2*(1/(255. + 255))'", "transforms.train.2.scale", 1 / 255),
     ],
 )  # fmt: skip
 def test_one_key(override: str, place: str, value: Any, tmp_path: Path) -> None:
@@ -193,6 +200,60 @@ def test_several_labels(tmp_path: Path) -> None:
     assert made.export.postprocess.name == "multilabel"
 
 
+def test_sigmoid_answers_stay_probabilities(tmp_path: Path) -> None:
+    several = "Global.use_multilabel=True", "Loss.Train=[{'MultiLabelLoss': {}}]"
+    made = load_recipe(
+        write_training(tmp_path),
+        [*several, "Arch.infer_add_softmax=False", "Metric.Eval=[{'ATTRMetric': {}}]",
+         "Infer.PostProcess={'name': 'MultiLabelThreshOutput'}"],
+    )  # fmt: skip
+    assert made.data.target == "multilabel"
+    assert made.export.probabilities
+
+
+def test_batches_of_several_sizes(tmp_path: Path) -> None:
+    """As in the published PP-LCNetV2 configurations."""
+    sampler = "{name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: True}"
+    scales = "{name: MultiScaleSampler, scales: [32, [64, 32]], first_bs: 6, divided_factor: 32, is_training: %s}"
+    for training, sizes in (("True", [32, [64, 32]]), ("False", [32])):
+        path = write_training(
+            tmp_path,
+            ("name: ImageNetDataset", "name: MultiScaleDataset"),
+            (f"sampler: {sampler}", f"sampler: {scales % training}"),
+        )
+        made = load_recipe(path).model_dump(mode="json")["data"]
+        assert made["sampler"] == {"name": "multi_scale", "sizes": sizes, "divisor": 32}
+        assert made["batch_size"] == 6
+    assert "DataLoader.Train.sampler.scales: is needed" in problems_of(
+        path, "DataLoader.Train.sampler.scales=None"
+    )
+
+
+def test_four_channels_of_which_one_is_zero(tmp_path: Path) -> None:
+    four = [f"{OPS}.3.NormalizeImage.channel_num=4", "Arch.input_image_channel=4"]
+    four += ["Global.image_shape=[4,32,32]", "Arch.data_format=NHWC"]
+    path = write_training(tmp_path)
+    assert load_recipe(path, four).transforms == load_recipe(path).transforms
+    assert "fourth channel is all zeros" in "".join(translate(path, four).notes)
+    assert "should be 3 or 4" in problems_of(path, "Arch.input_image_channel=5")
+
+
+def test_a_mixed_batch_and_its_smoothing(tmp_path: Path) -> None:
+    loss = ("CELoss: {weight: 1.0, epsilon: 0.1}", "SoftTargetCrossEntropy: {weight: 1.0}")
+    mix = "[{MixupCutmixHybrid: {mixup_alpha: 0.8, cutmix_alpha: 1.0, prob: 0.75, mode: %s, num_classes: 2}}]"
+    for mode, p, each in (("batch", 0.75, 1.0), ("elem", 1.0, 0.75)):
+        path = write_training(
+            tmp_path,
+            loss,
+            ("    sampler:", f"      batch_transform_ops: {mix % mode}\n    sampler:"),
+        )
+        made = load_recipe(path)
+        found = made.transforms.batch[0].spec
+        assert (found["name"], found["p"], found["each"]) == ("mixup_cutmix", p, each)
+        assert made.loss is not None
+        assert made.loss.spec["label_smoothing"] == 0.1
+
+
 def test_names_of_classes_from_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     post = (
         "{name: ThreshOutput, threshold: 0.5, label_0: dark, label_1: bright}",
@@ -218,7 +279,6 @@ def test_names_of_classes_from_a_file(tmp_path: Path, caplog: pytest.LogCaptureF
         ("Global.eval_during_train=False", "the last epoch is evaluated all the same"),
         ("Arch.drop_path_rate=0.1", "PPLCNet_x0_25 has no such option, so it has no effect"),
         ("Infer.transforms.1.ResizeImage.interpolation=bicubic", "Infer.transforms: differ from those of"),
-        ("DataLoader.Train.sampler.drop_last=True", "smaller batch of an epoch is used all the same"),
         ("Optimizer.weight_decay=0.1", "regularizer is there too, and counts"),
         ("Optimizer.one_dim_param_no_weight_decay=True", "has no effect with Momentum"),
         ("Global.class_num=2", "stands for that of Arch, or of its Head"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinysight.compat.paddle.dialect.values import (
+    arithmetic,
     flag,
     integer,
     interpolation,
@@ -97,3 +98,26 @@ def test_other_kinds() -> None:
     ):
         with pytest.raises(ValueError, match="a |True or False"):
             kind(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1.0/255.0", 1 / 255),
+        ("1./(2**8 - 1)", 1 / 255),
+        ("-2 * +3", -6.0),
+        (0.5, 0.5),
+        ("1+1", 2.0),
+    ],
+)
+def test_arithmetic(written: Any, value: float) -> None:
+    assert arithmetic(written) == pytest.approx(value, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "1/0", "9**9**9**9", "(-1)**0.5", "a", "abs(1)", "True", "[1]", "(" * 500, None, "1e999"],
+)
+def test_no_arithmetic(written: Any) -> None:
+    with pytest.raises(ValueError, match="a number"):
+        arithmetic(written)

@@ -66,6 +66,8 @@ def deploy_of(reader: Reader, tree: Mapping[str, Any], path: Path) -> Deploy:
     if isinstance(section, dict):
         name = main_indicator(section)
         place, given = f"PostProcess.{name}", section.get(name)
+        if name == "ThreshOutput" and isinstance(given, dict | None):
+            given = {"threshold": 0.0, **(given or {})}  # its default in deploy files alone
         if made := reader.component("post-processor", "postprocessors", name, given, place):
             spec, problems = postprocesses.check(made[0], place)
             reader.problems += problems

@@ -10,6 +10,7 @@ from typing import Any
 
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, tables
 
+_SCALE = 0.00392156862745098  # 1/255 as `ToTensor` has it
 Finish = Callable[[Reader, str, dict[str, Any], Spec], "list[Spec]"]
 
 
@@ -47,22 +48,66 @@ def _timm(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list
     return [{**spec, "fill": [min(255, round(255 * level)) for level in found["mean"]]}]
 
 
+def _channels(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
+    count = found["channel_num"]
+    if count not in (3, 4):
+        reader.wrong(f"{where}.channel_num", f"should be 3 or 4, got {count}")
+    return [spec, {"name": "append_channels", "channels": 4}] if count == 4 else [spec]
+
+
+def _cutout(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
+    fill = found["fill_value"]
+    levels = fill if isinstance(fill, list) else [fill]
+    if fill == "none":
+        return [{**spec, "fill": None}]
+    if not all(isinstance(level, int | float) for level in levels):
+        reader.wrong(f"{where}.fill_value", f"should be none or numbers, got {fill!r}")
+    return [{**spec, "fill": [float(level) for level in levels]}]
+
+
+def _grid(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
+    what = "is applied with its probability; PaddleClas never applies it, since nothing counts its epochs"
+    reader.note(where, what)
+    return [{**spec, "squares": found["mode"] == 1}]
+
+
+def _vision_size(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
+    """A size as paddle.vision has it: one number for the short side of a resize, else [height, width]."""
+    size = found.get("size")
+    if size is None:
+        reader.wrong(f"{where}.size", "is needed")
+    if isinstance(size, list):
+        return [{**spec, "size": size[::-1]}]
+    return [{**spec, "short" if spec["name"] == "resize" else "size": size}]
+
+
 def _at_ratio(reader: Reader, where: str, found: dict[str, Any], spec: Spec) -> list[Spec]:
     side, border = found.get("size", 1), found.get("pad", 0)
     return [{**spec, "share": side / (side + border)}]
 
 
+_TO_TENSOR = {"name": "normalize", "mean": [0.0] * 3, "std": [1.0] * 3, "scale": _SCALE}
 _FINISH: dict[str, Finish] = {
-    "BlurImage": _blur, "CropImageAtRatio": _at_ratio, "Padv2": _pad_to, "RandFlipImage": _flip,
+    "AugMix": lambda reader, where, found, spec: [{**spec, "depth": max(found["mixture_depth"], 0)}],
+    "BlurImage": _blur, "CenterCrop": _vision_size, "CropImageAtRatio": _at_ratio, "Cutout": _cutout,
+    "GridMask": _grid, "NormalizeImage": _channels, "Padv2": _pad_to, "RandFlipImage": _flip,
+    "Resize": _vision_size,
     "ColorJitter": lambda reader, where, found, spec: [{**spec, "p": min(spec["p"], 1.0)}],
     "ResizeImage": _resize, "TimmAutoAugment": _timm,
 }  # fmt: skip
-_SIZE_OPTIONAL = ("ResizeImage", "Padv2")
+_SIZE_OPTIONAL = ("ResizeImage", "Padv2", "Resize", "CenterCrop")
 
 
 def transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
     """Our transforms for a list of operators."""
-    return [spec for item in reader.items(ops, where) for spec in transform(reader, *item)]
+    found = list[Spec]()
+    for item in reader.items(ops, where):
+        for spec in transform(reader, *item):
+            if found and spec.get("scale") == 1.0 and found[-1] == _TO_TENSOR:
+                spec = {**spec, "scale": _SCALE}  # ToTensor and Normalize as one
+                found.pop()
+            found.append(spec)
+    return found
 
 
 def transform(reader: Reader, where: str, name: str, arguments: Any) -> list[Spec]:
@@ -105,4 +150,11 @@ def batch_transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
 
 def _mix(reader: Reader, place: str, name: str, arguments: Any, p: float) -> list[Spec]:
     made = reader.component("operator", "batch_operators", name, arguments, place)
-    return [{**made[0], "p": made[0].get("p", p)}] if made else []
+    if made is None:
+        return []
+    spec, found = made
+    if name == "MixupCutmixHybrid":
+        whole = spec["per"] == "batch"
+        spec |= {"p": found["prob"] if whole else 1.0, "each": 1.0 if whole else found["prob"]}
+        spec["smoothing"] = found["label_smoothing"]  # for the loss, see `data_section`
+    return [{**spec, "p": spec.get("p", p)}]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from tinysight.compat.paddle.dialect.operators import batch_transforms, note_decoder, transforms
@@ -10,6 +13,7 @@ from tinysight.compat.paddle.dialect.recognition import parts_of, sampler_spec
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 from tinysight.compat.paddle.dialect.values import flag
 from tinysight.errors import UnknownName, nearest
+from tinysight.registry import fold
 
 _IMAGENET = 1000  # classes of the published weights
 _CONTAINERS = {"AttentionModel": "is a part of a DistillationModel"}
@@ -69,6 +73,12 @@ def _network(reader: Reader, values: Any, native: Spec, where: str) -> tuple[str
     found = reader.section(values, where, "Arch")
     whole = not where.endswith(".Backbone")
     name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
+    if found.get("data_format"):
+        put(native, "train.channels_last", True)
+    if not found["infer_add_softmax"]:
+        put(native, "export.probabilities", False)
+    if found["input_image_channel"] not in (3, 4):
+        reader.wrong("Arch.input_image_channel", "should be 3 or 4")
     if found.get("use_sync_bn"):  # whose large batches make the kind of variance meaningless
         put(native, "train.sync_bn", True)
     else:
@@ -107,7 +117,14 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any], where: str) -> S
     try:
         spec: Spec = {"name": backbones.resolve(name, f"{where}.name")}
     except UnknownName as error:
-        reader.problems += error.problems
+        if near := _same_family(name, backbones.names()):
+            reader.wrong("Arch.name", error.problems[0].what, f"did you mean {near!r}?")
+        else:
+            way = (
+                f"export it with PaddleClas, or `tinysight models fetch {name}` if it is published"
+            )
+            what = f"{name} is no network of ours, but its exported program can be trained"
+            reader.wrong("Arch.name", what, f"{way}; then name program/FOLDER")
         return {"name": name}
     known = backbones.schema(name).model_fields
     for key, ours in _OPTIONS.items():
@@ -132,6 +149,15 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any], where: str) -> S
     return spec
 
 
+def _same_family(name: str, known: Sequence[str]) -> str:
+    """The known name that `name` is a misspelling of; empty where it only sounds alike, or is a prefix's own."""
+    family = re.match("[a-z]*", fold(name))
+    near = get_close_matches(fold(name), map(fold, known), n=1, cutoff=0.8)
+    found = next((k for k in known if near and fold(k) == near[0]), "")
+    alike = family and fold(found).startswith(family[0][:6])
+    return found if alike or get_close_matches(fold(name), near, cutoff=0.9) else ""
+
+
 class _Split(NamedTuple):
     """The training or the evaluation images."""
 
@@ -141,15 +167,16 @@ class _Split(NamedTuple):
     target: str
 
 
-def data_section(reader: Reader, values: Any, native: Spec, searched: bool = False) -> bool:
-    """Write `DataLoader`; whether the labels of a training batch are mixed.
+def data_section(reader: Reader, values: Any, native: Spec, searched: bool = False) -> float | None:
+    """Write `DataLoader`; the smoothing of the labels of a mixed batch, None where none are mixed.
 
     `searched`: evaluation is by retrieval, so labels are identities.
     """
     found = reader.section(values, "DataLoader", "DataLoader")
     train = _split(reader, found.get("Train"), "DataLoader.Train", native, "train")
     eval_ = _eval(reader, found.get("Eval"), native)
-    mixed, data = bool(native.get("transforms", {}).get("batch")), native.setdefault("data", {})
+    batch, data = native.get("transforms", {}).get("batch"), native.setdefault("data", {})
+    mixed = sum(spec.pop("smoothing", 0.0) for spec in batch) if batch else None
     if train is None or eval_ is None:
         return mixed
     data["root"] = train.root
@@ -219,7 +246,7 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
     place, ops = f"{where}.dataset", "batch_transform_ops"
     found = reader.section(sections["dataset"], place, "dataset")
     steps = transforms(reader, found.get("transform_ops"), f"{place}.transform_ops")
-    put(native, f"transforms.{name}", steps)
+    put(native, f"transforms.{name}", _three_channels(reader, steps, f"{place}.transform_ops"))
     if name == "train" and (mix := found.get(ops) or sections.get(ops)):
         put(native, "transforms.batch", batch_transforms(reader, mix, f"{place}.{ops}"))
     _sampler(reader, sections.get("sampler"), f"{where}.sampler", native, name)
@@ -244,7 +271,14 @@ def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -
     found = reader.section(values, where, "sampler")
     spec = sampler_spec(reader, values if isinstance(values, dict) else {}, where)
     train = part == "train"
-    if "batch_size" in found:
+    if spec and spec["name"] == "multi_scale":
+        scales, found["batch_size"] = found.get("scales"), found.get("first_bs")
+        for key in ("scales", "first_bs"):
+            if key not in found:
+                reader.wrong(f"{where}.{key}", "is needed")
+        sizes = scales if found["is_training"] or not scales else scales[:1]
+        spec |= {"sizes": sizes, "divisor": found["divided_factor"]}
+    if found.get("batch_size") is not None:
         put(native, f"data.{'' if train else 'eval_'}batch_size", found["batch_size"])
     else:
         reader.wrong(f"{where}.batch_size", "is needed")
@@ -254,7 +288,15 @@ def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -
     if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
     if train and found.get("drop_last"):
-        reader.note(f"{where}.drop_last", "the smaller batch of an epoch is used all the same")
+        put(native, "data.drop_last", True)
+
+
+def _three_channels(reader: Reader, steps: list[Spec], where: str) -> list[Spec]:
+    """Without a fourth channel of zeros, which adds nothing: its weights have no gradient."""
+    kept = [step for step in steps if step["name"] != "append_channels"]
+    if len(kept) < len(steps):
+        reader.note(where, "the fourth channel is all zeros, so images keep their three")
+    return kept
 
 
 def _below(root: str, path: str) -> str:

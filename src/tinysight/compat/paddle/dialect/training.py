@@ -8,10 +8,10 @@ from tinysight.compat.paddle.dialect.recognition import MEASURES, retrieval_metr
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 
 
-def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool) -> None:
+def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: float | None) -> None:
     """Write `Loss.Train`; what `Loss.Eval` asks for is not needed, since metrics are computed instead.
 
-    `mixed`: the labels of a batch are mixed, so they are distributions.
+    `mixed`: the labels of a batch are mixed, so they are distributions, and smoothed by this much; None: they are not.
     """
     found = reader.section(tree.get("Loss"), "Loss", "Loss")
     listed = reader.items(found.get("Train"), "Loss.Train")
@@ -28,7 +28,9 @@ def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool
         native["loss"] = specs[0]
 
 
-def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) -> Spec | None:
+def _loss(
+    reader: Reader, where: str, name: str, arguments: Any, mixed: float | None
+) -> Spec | None:
     made = reader.component("loss", "losses", name, arguments, where)
     if made is None:
         return None
@@ -44,7 +46,9 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
         spec["label_smoothing"] = smoothing
         if name == "MultiLabelLoss":
             spec["smooth_towards"] = "uniform"
-    elif mixed and name == "CELoss":
+    elif mixed and name in ("CELoss", "SoftTargetCrossEntropy"):
+        spec["label_smoothing"] = mixed
+    elif mixed is not None and name == "CELoss":
         reader.note(where, "mixed labels are used as they are; PaddleClas would take their softmax")
     return spec
 
@@ -102,10 +106,10 @@ def _decay(reader: Reader, name: str, found: dict[str, Any], where: str) -> floa
 
 
 def _exempt(reader: Reader, name: str, found: dict[str, Any], spec: Spec) -> None:
-    vectors = found["one_dim_param_no_weight_decay"]
+    vectors = found["one_dim_param_no_weight_decay"] or found.get("filter_bias_and_bn", False)
     if names := found["no_weight_decay_name"].split():
         spec["undecayed"] = names
-    if name == "AdamW" or names:
+    if name.startswith("AdamW") or names:
         spec["decay_one_dimensional"] = not vectors
     elif vectors:
         what = f"has no effect with {name} unless no_weight_decay_name is set, too"

@@ -25,6 +25,9 @@ _WRONG_KIND = {
     "search": "a configuration of the hyper-parameter search",
     "old": "a configuration of before 2021 (TRAIN, ARCHITECTURE ...), which PaddleClas does not read either",
     "deploy": "a deploy configuration, which trains nothing",
+    "slim": "Slim: quantisation and pruning in training are not available; `tinysight export` makes int8 variants",
+    "decoder": "the ML-Decoder head is not available",
+    "semi": "semi-supervised training (FixMatch, CCSSL) is not available",
 }
 
 
@@ -88,6 +91,10 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     mixed = data_section(reader, tree.get("DataLoader"), native, searched)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
+    if (
+        native["data"].get("target") == "multilabel"
+    ):  # its export ends in a sigmoid, whatever the key says
+        native.get("export", {}).pop("probabilities", None)
     if container:
         distill_section(reader, tree, native, container)
     else:

@@ -44,7 +44,18 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Tree:
 
 
 def kind_of(tree: Tree) -> str:
-    """`training`, `search`, `old` (before 2021) or `deploy`."""
+    """`training`, `search`, `old` (before 2021), `deploy`; `slim`, `decoder`, `semi`: other ways to train."""
+    sections = {key: value if isinstance(value, dict) else {} for key, value in tree.items()}
+    arch, mode = sections.get("Arch", {}), sections.get("Global", {}).get("train_mode")
+    if any(sections.get("Slim", {}).values()):
+        return "slim"
+    if tree.get("MLDecoder") or arch.get("use_ml_decoder"):
+        return "decoder"
+    loader = sections.get("DataLoader", {})
+    if any((tree.get("SSL"), tree.get("UnLabelLoss"), loader.get("UnLabelTrain"))) or str(
+        mode
+    ).startswith("fixmatch"):
+        return "semi"
     for kind, keys in _KINDS.items():
         if any(key in tree for key in keys) and "Arch" not in tree:
             return kind

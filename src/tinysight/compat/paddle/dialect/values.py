@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,11 @@ from typing import Any
 Kind = Callable[[Any], Any]
 
 _QUOTIENT = re.compile(r"\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?")
+_ARITHMETIC: dict[type, Callable[[float, float], float]] = {
+    ast.Add: operator.add, ast.UAdd: operator.add, ast.Sub: operator.sub, ast.USub: operator.sub,
+    ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow: operator.pow,
+}  # fmt: skip
+_MAX_EXPRESSION = 200  # characters
 _CODES = ("nearest", "bilinear", "bicubic", "area", "lanczos")  # OpenCV's numbers for them
 _FALSE, _TRUE = ("false", "no", "off", "0"), ("true", "yes", "on", "1")
 _MAX_LITERAL = 10_000  # characters; a literal is a number, a word or a short list
@@ -32,6 +38,28 @@ def number(value: Any) -> float:
     if not math.isfinite(found):
         raise ValueError("a number")
     return found
+
+
+def arithmetic(value: Any) -> float:
+    """A number, or numbers with brackets and + - * / **, for the keys that PaddleClas evaluates."""
+    if not isinstance(value, str):
+        return number(value)
+    try:
+        found = _computed(ast.parse(value[:_MAX_EXPRESSION].strip(), mode="eval").body)
+    except (ArithmeticError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        found = math.nan
+    return number(found)
+
+
+def _computed(node: ast.expr) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return number(value)
+        case ast.UnaryOp(op=op, operand=inner) if type(op) in _ARITHMETIC:
+            return float(_ARITHMETIC[type(op)](0.0, _computed(inner)))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+            return float(_ARITHMETIC[type(op)](_computed(left), _computed(right)))
+    raise ValueError("no arithmetic")
 
 
 def integer(value: Any) -> int:
@@ -109,7 +137,7 @@ def kind(spec: Any) -> Kind:
 
 size = one_or_list(integer, 2)  # pixels: a side, or [width, height]
 _KINDS: dict[str, Kind] = {
-    **{kind.__name__: kind for kind in (number, integer, flag, text, interpolation)},
+    **{kind.__name__: kind for kind in (arithmetic, number, integer, flag, text, interpolation)},
     "anything": lambda value: value,  # checked by whoever takes it
     "seed": lambda value: 0 if value is False else integer(value),
     "size": size,

@@ -162,15 +162,18 @@ def _channelwise(v: OpContext, value: np.ndarray, x: Value) -> np.ndarray:
 @op("batch_norm sync_batch_norm", "X Mean Variance Scale Bias", "Y")
 @either_layout("X")
 def batch_norm(v: OpContext) -> Value:
-    """Statistics have to be constants."""
+    """Statistics have to be constants, or inputs of the graph."""
     x, mean, variance = v["X"], v["Mean"], v["Variance"]
-    if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray):
+    if not all(isinstance(s, np.ndarray) or s in v.graph.inputs for s in (mean, variance)):
         raise Unsupported("statistics that are computed")
-    scale = v["Scale"] if "Scale" in v else np.ones_like(variance)
-    bias = v["Bias"] if "Bias" in v else np.zeros_like(mean)
+    count = v.numbers(v.sides(mean))
+    scale = v["Scale"] if "Scale" in v else np.ones(count, known(mean)[0])
+    bias = v["Bias"] if "Bias" in v else np.zeros(count, known(mean)[0])
     epsilon = float(v.get("epsilon", 1e-05))
-    if len(v.sides(x)) == 4 or not (isinstance(scale, np.ndarray) and isinstance(bias, np.ndarray)):
-        return v.emit("BatchNormalization", x, scale, bias, mean, variance, epsilon=epsilon)
+    parts = (scale, bias, mean, variance)
+    if len(v.sides(x)) == 4 or not all(isinstance(part, np.ndarray) for part in parts):
+        return v.emit("BatchNormalization", x, *parts, epsilon=epsilon)
+    scale, bias, mean, variance = map(np.asarray, parts)
     factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
     offset = bias - mean * factor
     scaled = v.emit("Mul", x, _channelwise(v, factor.astype(scale.dtype), x))

@@ -68,13 +68,16 @@ def covered(kind: str) -> Handler | None:
     return TABLE.get(kind) or TABLE.get(kind.rstrip("_"))
 
 
-def translate(model: PaddleModel, inputs: _Names = (), outputs: _Names = ()) -> Graph:
+def translate(
+    model: PaddleModel, inputs: _Names = (), outputs: _Names = (), *, open_weights: bool = False
+) -> Graph:
     """Translate a program with its weights.
 
     Args:
         model: the exported folder.
         inputs: names for the graph's inputs, in the program's order; the program's own where empty.
         outputs: the same for its outputs.
+        open_weights: float weights are further inputs of the graph, so that nothing is computed of them now.
 
     Raises:
         WeightsError: operators that are not covered, all in one message, or one that is used in a way that is not.
@@ -97,8 +100,12 @@ def translate(model: PaddleModel, inputs: _Names = (), outputs: _Names = ()) -> 
     for value, name in program.parameters.items():
         if program.types[value].dtype == "bfloat16":
             raise WeightsError(where, f"parameter {name} is bfloat16", "export it in float32")
-        values[value] = model.weights[name]
-        graph.name_constant(values[value], name)
+        weight = model.weights[name]
+        if open_weights and weight.dtype.kind == "f":
+            values[value] = graph.add_input(name, str(weight.dtype), weight.shape)
+        else:
+            values[value] = weight
+            graph.name_constant(weight, name)
     for index, op in enumerate(ops):
         try:
             _one(graph, op, values)
