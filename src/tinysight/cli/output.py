@@ -9,14 +9,15 @@ another command does not.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
+from tinysight import disk
 from tinysight.tasks.results import Unreadable, csv_name, csv_table, json_lines, read_csv_rows
 
 if TYPE_CHECKING:
@@ -79,11 +80,9 @@ class Output:
         return images
 
     def finish(self) -> None:
-        """What the file needs to be whole; to the disk."""
+        """Write what is there without any image."""
         if self._row is None and not self.done:
             self._begin()
-        self._out.flush()
-        os.fsync(self._out.fileno())
 
     def _begin(self) -> _Write:
         if self._form == "csv":
@@ -116,31 +115,31 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
     """Results on standard output, or in the file `path`, which appears when the block ends well.
 
     Args:
-        path: the file, or None.
+        path: the file; None and "-" are standard output. Devices and pipes are written through.
         form: see `Output`; "json" and "csv" may be resumed.
         key: makes a short text for what determines the results.
 
     Raises:
-        DataError: it cannot be written, or another process is writing the same results.
+        DataError: it cannot be written, or another process is writing it.
     """
-    if path is None:
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    if path is None or disk.is_stdout(path):
         yield Output(sys.stdout, form)
         return
-    from tinysight.files import lock_file, writing
-
-    resumable = form in ("json", "csv")
-    part = Path(f"{path}.{key() if resumable else os.getpid()}.part")
-    try:
-        with writing(path):
-            with part.open("a+" if resumable else "w", encoding="utf-8",
-                           errors="surrogateescape", newline="") as file:  # fmt: skip
-                if resumable:
-                    lock_file(file, path)
-                output = Output(file, form, part if resumable else None)
-                yield output
-                output.finish()
-            part.replace(path)
-    finally:
-        if not resumable or (part.exists() and not part.stat().st_size):
-            part.unlink(missing_ok=True)
+    how: Any = {"encoding": "utf-8", "errors": disk.ENCODABLE, "newline": ""}
+    with disk.writing(path):
+        if device := disk.open_device(path):
+            with TextIOWrapper(device, **how) as file:
+                yield Output(file, form)
+            return
+        target, resumable = disk.resolved(path), form in ("json", "csv")
+        with disk.reserved(target, wait=False) as hidden:
+            part = Path(f"{target}.{key()}.part") if resumable else hidden
+            try:
+                with part.open("a+" if resumable else "w", **how) as file:
+                    output = Output(file, form, part if resumable else None)
+                    yield output
+                    output.finish()
+                    disk.move(file, part, target)
+            finally:
+                if resumable and part.exists() and not part.stat().st_size:
+                    part.unlink()
