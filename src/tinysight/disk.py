@@ -129,12 +129,13 @@ def reserved(path: Path, *, wait: bool = True) -> Iterator[Path]:
         DataError: another process is writing `path`, and `wait` is False.
     """
     part = path.with_name(f".{path.name}.part")
-    with _claimed(part, str(path), lambda: os.open(part, _NEW, 0o644), wait):
-        os.truncate(part, 0)
+    with _claimed(part, str(path), lambda: os.open(part, _NEW, 0o644), wait) as handle:
+        os.ftruncate(handle, 0)
         try:
             yield part
         finally:
-            part.unlink(missing_ok=True)
+            if _lies_at(part, handle):  # not that of another process, once this one has its name
+                part.unlink()
 
 
 @contextmanager
@@ -163,8 +164,8 @@ def reserved_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _claimed(part: Path, path: str, open_part: Callable[[], int], wait: bool) -> Iterator[None]:
-    """Hold the lock of `part`, which another process may have taken away while this one waited."""
+def _claimed(part: Path, path: str, open_part: Callable[[], int], wait: bool) -> Iterator[int]:
+    """`part`, opened and locked; another process may have taken it away while this one waited."""
     while True:
         handle = open_part()
         try:
@@ -172,7 +173,7 @@ def _claimed(part: Path, path: str, open_part: Callable[[], int], wait: bool) ->
                 lock_file(handle, path, wait=wait)
                 if not _lies_at(part, handle):
                     continue
-            yield
+            yield handle
             return
         finally:
             if handle >= 0:

@@ -101,7 +101,7 @@ private:
 class Resize : public Transform {
 public:
     explicit Resize(Spec& spec) : resizing_(spec) {
-        short_ = static_cast<int>(spec.whole("short", 0, 1, kLargestSide));
+        if (spec.get("short")) short_ = static_cast<int>(spec.whole("short", 0, 1, kLargestSide));
         check_area(spec, "short", short_, short_);
         if (spec.get("size")) size_ = size_of(spec, "size");
         if ((short_ == 0) == size_.empty()) spec.fail("short", "give one of short and size");

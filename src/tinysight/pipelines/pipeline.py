@@ -327,6 +327,10 @@ class BundlePipeline(Pipeline[R]):
         from tinysight.transforms.compose import min_decode_size
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
+        if compose.random:
+            raise ConfigError(
+                str(bundle.folder), "its transforms are random", "export the bundle again"
+            )
         decode = None if exact or boxes else self.manifest.decode
         least = min_decode_size(self.manifest.transforms, decode.margin) if decode else None
         read = InputPipeline(compose, least, None if boxes else network.take_pixels)
