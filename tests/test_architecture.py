@@ -22,6 +22,7 @@ LEVEL = {
     "__main__": 12,
     "errors": 0,
     "concurrency": 1,
+    "disk": 1,
     "files": 1,
     "validation": 1,
     "fetch": 2,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinysight.errors import ConfigError
@@ -112,6 +112,7 @@ _plain = st.recursive(
 
 
 @given(_plain)
+@example({"0E0": "1e5", "0o7": ["-1e-3", 1e22]})
 def test_yaml_round_trip(value: object) -> None:
     assert parse_yaml(to_yaml(value), "f") == value
 

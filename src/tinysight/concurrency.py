@@ -16,8 +16,11 @@ from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from tinysight.errors import ConfigError
+
 A = TypeVar("A")
 T = TypeVar("T")
+MAX_THREADS = 1024  # of a process, or processes of a run
 _CGROUP = "/sys/fs/cgroup/cpu.max"
 
 
@@ -99,6 +102,20 @@ def usable_cores() -> int:
         quota, period = file.read().split()
         cores = min(cores, max(1, int(quota) // int(period)))
     return cores
+
+
+def thread_count(wanted: int | None, where: str = "threads") -> int:
+    """`wanted`, or as many as there are processors to use where it is None.
+
+    Raises:
+        ConfigError: not from 1 to `MAX_THREADS`; `where` names it.
+    """
+    if wanted is None:
+        return usable_cores()
+    if 1 <= wanted <= MAX_THREADS:
+        return wanted
+    limit = "1 or more" if wanted < 1 else f"{MAX_THREADS} or less"
+    raise ConfigError(where, f"should be {limit}, got {wanted}")
 
 
 def ordered_map(

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, hashed, read as YAML 1.2.
+"""YAML 1.2, and what `disk` has for files.
 
 YAML is read with the core schema of version 1.2: `1e-3` is a number, `no` and `on` are words, `1:30` and dates are
 text. PyYAML alone follows 1.1, where each of these surprises. Anchors, aliases and merge keys (`<<: *base`) are read;
@@ -8,19 +8,23 @@ what they expand to is bounded, since they are a way to make a small file large.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
-from tinysight.errors import ConfigError, DataError, TinysightError
+from tinysight.disk import lock_file, read_regular, write_atomic, writing
+from tinysight.errors import ConfigError
+
+__all__ = [
+    "lock_file", "parse_yaml", "parse_yaml11", "read_yaml", "sha256", "to_yaml", "write_atomic", "writing",
+]  # fmt: skip
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_MAX_BYTES = 2 << 20  # of a document
 _MAX_DEPTH = 50
 _MAX_EXPANDED = 10_000  # values that the aliases of a document may add to it
 _MERGE = "tag:yaml.org,2002:merge"
@@ -89,6 +93,8 @@ def parse_yaml11(text: str | bytes, where: str) -> Any:
 
 
 def _parse(text: str | bytes, where: str, kind: Any) -> Any:
+    if len(text) > _MAX_BYTES:
+        raise ConfigError(where, f"{len(text)} bytes of YAML, more than the limit of {_MAX_BYTES}")
     try:
         aliases = _bounded(text)
         loader = kind(text)
@@ -149,12 +155,20 @@ def _unshared(value: Any) -> Any:
 
 def read_yaml(path: Path) -> Any:
     """Read one YAML 1.2 file; errors name the file and the line."""
-    return parse_yaml(path.read_bytes(), str(path))
+    return parse_yaml(read_regular(path), str(path))
 
 
 class _PlainDumper(_Dumper):  # type: ignore[misc]  # as the loader above
     def ignore_aliases(self, data: Any) -> bool:
         return True  # a value that is used twice is written twice, for the reader
+
+
+for (
+    _tag,
+    _pattern,
+    _first,
+) in _SCALARS:  # a text that version 1.2 alone takes for a number is quoted
+    _PlainDumper.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
 
 
 def to_yaml(value: Any) -> str:
@@ -163,60 +177,6 @@ def to_yaml(value: Any) -> str:
     return str(text)
 
 
-def write_atomic(path: Path, data: bytes | str | Iterable[bytes | memoryview]) -> None:
-    """Write `data` to `path` so that a crash leaves either the old file or the new one, never a part.
-
-    The bytes, whole or in pieces, go to a temporary name in the same folder, are flushed to the disk, and take the
-    final name in one step.
-    """
-    import tempfile  # draws in `random`; reading needs neither
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = data.encode("utf-8") if isinstance(data, str) else data
-    pieces = [text] if isinstance(text, bytes) else text
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)  # noqa: PTH105 - the atomic step, spelt as the system call
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def writing(where: object, kind: type[TinysightError] = DataError) -> Iterator[None]:
-    """An `OSError` in the block, as an error of `kind`: `where` cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise kind(str(where), f"cannot be written: {error.strerror}") from None
-
-
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
-
-
-def lock_file(file: IO[str], path: str) -> None:
-    """Keep other processes from writing `file`, until it is closed.
-
-    Args:
-        file: an open file.
-        path: its path, for the message.
-
-    Raises:
-        DataError: another process has locked it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: two such processes are the user's to avoid
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        what = "another process is writing this file"
-        raise DataError(path, what, "wait for it, or choose another file") from None

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import operator
+import sys
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_type_hints
+from functools import cache, partial
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar, Union
 
 from tinysight.errors import ConfigError, Problem, UnknownName, join, missing_dependency
 
@@ -137,19 +142,27 @@ class Registry(Generic[T]):
     def build(self, spec: Mapping[str, Any], where: str = "", **runtime: Any) -> T:
         """Call the component that `spec` names with its other keys and those `runtime` arguments that it takes.
 
-        `spec` was checked when its recipe was loaded or its bundle sealed; what the constructor still refuses becomes
-        a `ConfigError`.
+        `spec` was checked in full when its recipe was loaded, but a bundle's may say anything: values are held to the
+        types and ranges of the parameters, and what the constructor still refuses becomes a `ConfigError`.
         """
         options = dict(spec)
         name = str(options.pop("name", ""))
         target = self.get(name, where)
+        hints = _hints(target)
+        wrong = next((k for k, v in options.items() if not _fits(hints.get(k), v)), None)
         taken = {p.name for p in self._parameters(target)}
         runtime = {k: v for k, v in runtime.items() if k in taken}
         try:
             inspect.signature(target).bind(**options, **runtime)
-            return target(**{k: _frozen(v) for k, v in options.items()}, **runtime)
-        except (TypeError, ValueError) as error:
+            made = target(**{k: _frozen(v) for k, v in options.items()}, **runtime)
+        except Exception as error:
+            if wrong is None and not isinstance(error, TypeError | ValueError):
+                raise
             raise ConfigError(join(where, name), str(error)) from error
+        if wrong is not None:
+            what = f"{str(options[wrong])[:60]!r} has the wrong type or is out of range"
+            raise ConfigError(join(where, name, wrong), what)
+        return made
 
     def check(self, spec: Any, where: str) -> tuple[dict[str, Any], list[Problem]]:
         """`spec` with the registered name and every default filled in, or what is wrong with it."""
@@ -181,7 +194,7 @@ class Registry(Generic[T]):
             # A module that prediction loads imports its ranges (`Ge`) for type checkers only: 15 ms.
             ranges = {n: getattr(annotated_types, n) for n in annotated_types.__all__}
             ranges["annotated_types"] = annotated_types
-            hints = get_type_hints(init, localns=ranges, include_extras=True)
+            hints = typing.get_type_hints(init, localns=ranges, include_extras=True)
             own = (p for p in self._parameters(target) if p.name not in self.runtime)
             fields: dict[str, Any] = {
                 p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in own
@@ -290,6 +303,53 @@ def fold(name: str) -> str:
 def _frozen(value: Any) -> Any:
     """Lists as tuples, as the strict schema gives them to a frozen component."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+class _Bound(NamedTuple):
+    """What `annotated_types` calls by the same name; importing that takes too long for a prediction."""
+
+    name: str
+    limit: Any
+
+
+_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "Ge": operator.ge, "Gt": operator.gt, "Le": operator.le, "Lt": operator.lt,
+    "MinLen": lambda value, least: len(value) >= least, "MaxLen": lambda value, most: len(value) <= most,
+}  # fmt: skip
+_BOUNDS = {name: partial(_Bound, name) for name in _HOLDS}
+
+
+@cache
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the parameters; empty where one of them cannot be resolved here."""
+    init = target.__init__ if inspect.isclass(target) else target
+    with suppress(NameError, AttributeError):
+        return typing.get_type_hints(init, localns=_BOUNDS, include_extras=True)
+    return {}
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether plain data is of a type of plain data, and in its range; of other types everything is."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        bounds = (part for part in parts[1:] if isinstance(part, _Bound))
+        return _fits(parts[0], value) and all(_HOLDS[b.name](value, b.limit) for b in bounds)
+    if origin in (Union, UnionType):
+        return any(_fits(part, value) for part in parts)
+    if origin is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        many = parts[1:] == (Ellipsis,)
+        each = parts[:1] * len(value) if many else parts
+        return len(each) == len(value) and all(map(_fits, each, value))
+    if hint in (int, float):
+        number = isinstance(value, Integral if hint is int else Real) and not isinstance(
+            value, bool
+        )
+        return number and (hint is int or abs(value) <= sys.float_info.max)
+    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
 
 
 def _homes(package: str, *names: str, **modules: str) -> dict[str, str]:

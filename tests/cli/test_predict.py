@@ -146,7 +146,7 @@ def test_a_reader_that_has_seen_enough(place: Path) -> None:
     assert done.err == ""
 
 
-def test_a_prediction_imports_nothing_slow_and_at_most_30_of_our_modules(place: Path) -> None:
+def test_a_prediction_imports_nothing_slow_and_at_most_31_of_our_modules(place: Path) -> None:
     code = (
         "import sys\nfrom tinysight.cli import main\n"
         "code = main(['predict', 'pics/dark.png', '--model', 'model'])\n"
@@ -155,7 +155,7 @@ def test_a_prediction_imports_nothing_slow_and_at_most_30_of_our_modules(place: 
         "        'tinysight.fetch', 'tinysight.compat.paddle'}\n"
         "found = slow & set(sys.modules)\nassert not found, found\n"
         "ours = sorted(m for m in sys.modules if m.split('.')[0] == 'tinysight')\n"
-        "assert len(ours) <= 30, ours\nsys.exit(code)"
+        "assert len(ours) <= 31, ours\nsys.exit(code)"
     )
     done = python("-c", code, cwd=place)
     assert done.code == 0, done.err

@@ -1,5 +1,13 @@
 // tinysight-cpp: parse, call, render.
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <system_error>
 
 #include "arguments.hpp"
 #include "bench.hpp"
@@ -8,9 +16,23 @@ namespace tinysight::command {
 
 namespace {
 
+// Standard output is ours alone: what libraries write to it goes to the error stream.
+std::FILE* answers = stdout;
+
+void own_stdout() {
+    const int copy = ::dup(STDOUT_FILENO);
+    std::FILE* file = copy < 0 ? nullptr : ::fdopen(copy, "w");
+    if (!file) throw Error("standard output", std::strerror(errno));
+    answers = file;
+    ::dup2(STDERR_FILENO, STDOUT_FILENO);
+}
+
 void print(std::FILE* file, const std::string& text) {
-    std::fwrite(text.data(), 1, text.size(), file);
-    std::fflush(file);
+    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+    if ((!written || std::fflush(file) != 0) && file == answers) {
+        if (errno == EPIPE) std::_Exit(0);  // the reader has seen enough
+        throw Error("standard output", std::strerror(errno));
+    }
 }
 
 Paths all_of(const Arguments& args) {
@@ -28,7 +50,7 @@ int predict(const Arguments& args) {
     if (args.bench) {
         std::vector<std::string> paths;
         while (auto path = found()) paths.push_back(*path);
-        print(stdout, bench(args.bundle, args.options, paths, args.seconds, args.json));
+        print(answers, bench(args.bundle, args.options, paths, args.seconds, args.json));
         return 0;
     }
     // A single image needs neither threads nor streams of the network for more.
@@ -47,12 +69,12 @@ int predict(const Arguments& args) {
         if (const auto* bad = std::get_if<Unreadable>(&item)) {
             ++failed;
             print(stderr, bad->filename + ": " + bad->reason + "\n");
-            if (args.json) print(stdout, as_json(item) + "\n");
+            if (args.json) print(answers, as_json(item) + "\n");
             return;
         }
         ++answered;
         const auto& answer = std::get<Answer>(item);
-        print(stdout, (args.json ? as_json(answer) : as_line(answer)) + "\n");
+        print(answers, (args.json ? as_json(answer) : as_line(answer)) + "\n");
     });
     if (failed) {
         print(stderr, std::to_string(failed) + " of " + std::to_string(answered + failed) +
@@ -64,11 +86,11 @@ int predict(const Arguments& args) {
 int run(const std::vector<std::string>& words) {
     const Arguments args = parse(words);
     if (args.help || words.empty()) {
-        print(stdout, kUsage);
+        print(answers, kUsage);
         return 0;
     }
     if (args.version) {
-        print(stdout, "tinysight-cpp " TINYSIGHT_VERSION "\n");
+        print(answers, "tinysight-cpp " TINYSIGHT_VERSION "\n");
         return 0;
     }
     return predict(args);
@@ -79,10 +101,16 @@ int run(const std::vector<std::string>& words) {
 }  // namespace tinysight::command
 
 int main(int count, char** words) {
+    std::signal(SIGPIPE, SIG_IGN);
     try {
+        tinysight::command::own_stdout();
         return tinysight::command::run({words + 1, words + count});
     } catch (const tinysight::Error& error) {
         std::fprintf(stderr, "error: %s\n", error.what());
-        return 2;
+    } catch (const std::bad_alloc&) {
+        std::fprintf(stderr, "error: there is not enough memory\n");
+    } catch (const std::system_error& error) {  // no thread, no file
+        std::fprintf(stderr, "error: %s\n", error.what());
     }
+    return 2;
 }

@@ -50,10 +50,11 @@ Answer answer_of(std::variant<std::string, Words> words, std::vector<int> output
 class Person : public Postprocess {
 public:
     explicit Person(Spec& spec)
-        : threshold_(spec.number("threshold", 0.5)),
-          glasses_(spec.number("glasses_threshold", 0.3)),
-          hold_(spec.number("hold_threshold", 0.6)),
-          limits_(26, spec.number("output_threshold", threshold_)) {
+        : threshold_(spec.share("threshold", 0.5)),
+          glasses_(spec.share("glasses_threshold", 0.3)),
+          hold_(spec.share("hold_threshold", 0.6)),
+          limits_(26, spec.get("output_threshold") ? spec.share("output_threshold", 0)
+                                                  : threshold_) {
         limits_[kGlasses] = glasses_;
         limits_[kHold] = hold_;
     }
@@ -90,7 +91,7 @@ private:
 class Vehicle : public Postprocess {
 public:
     explicit Vehicle(Spec& spec)
-        : color_(spec.number("color_threshold", 0.5)), type_(spec.number("type_threshold", 0.5)),
+        : color_(spec.share("color_threshold", 0.5)), type_(spec.share("type_threshold", 0.5)),
           limits_(kColors.size(), color_) {
         limits_.resize(outputs(), type_);
     }
@@ -119,7 +120,7 @@ class Table : public Postprocess {
 public:
     explicit Table(Spec& spec) {
         for (const char* name : {"source", "number", "color", "clarity", "obstruction", "angle"}) {
-            limits_.push_back(spec.number(std::string(name) + "_threshold", 0.5));
+            limits_.push_back(spec.share(std::string(name) + "_threshold", 0.5));
         }
         of_words_ = limits_;
         if (spec.flag("number_decides", false)) of_words_[4] = of_words_[5] = limits_[1];
@@ -142,7 +143,7 @@ private:
 class Face : public Postprocess {
 public:
     explicit Face(Spec& spec)
-        : limits_(outputs(), spec.number("threshold", 0.65)),
+        : limits_(outputs(), spec.share("threshold", 0.65)),
           language_(spec.flag("chinese", false)) {}
 
     std::size_t outputs() const override { return faces::kFace.size(); }

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "files.hpp"
+#include "onnx.hpp"
 #include "sha256.hpp"
 #include "text.hpp"
 
@@ -43,7 +44,7 @@ std::string verified(const std::string& folder, const std::string& name, const F
     } catch (const std::system_error& error) {  // also what std::filesystem throws
         if (error.code().value() == EFBIG) {
             throw BundleError(where, "altered: more bytes than the " + std::to_string(entry.size) +
-                                         " it was sealed with", kAgain);
+                                         " that it was sealed with", kAgain);
         }
         throw BundleError(where, reason(error), kAgain);
     }
@@ -87,6 +88,9 @@ Bundle Bundle::load(const std::string& folder) {
     for (const auto& [name, entry] : bundle.manifest.files) {
         check_name(name, path);
         std::string data = verified(folder, name, entry);
+        if (name.ends_with(".onnx")) {
+            refuse_external_data(data, (fs::path(folder) / name).string());
+        }
         if (name == kModel) bundle.model = std::move(data);
     }
     return bundle;

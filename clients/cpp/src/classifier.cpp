@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <mutex>
 
@@ -63,6 +64,7 @@ struct Classifier::State {
           options(chosen) {
         at_least_one("threads", options.threads);
         at_least_one("workers", options.workers);
+        at_least_one("threads * workers", options.threads * options.workers);
         if (!manifest.plain) {
             throw BundleError("feeds, more_outputs", "this program runs networks of one input, the "
                               "image, and one output", "use `tinysight predict`");
@@ -91,6 +93,10 @@ struct Classifier::State {
                                   "gives " + std::to_string(out.size()) + " scores",
                                   "export the bundle again");
             }
+        }
+        if (!std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); })) {
+            throw BundleError("model.onnx", "the network gives numbers that are not finite (NaN or "
+                              "infinite)", "export the bundle again");
         }
         const std::lock_guard lock(mutex);
         free.push_back(std::move(*run));

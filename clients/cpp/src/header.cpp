@@ -17,6 +17,8 @@ namespace {
 
 using namespace std::string_view_literals;
 
+constexpr std::int64_t kMostScanned = 700'000'000;  // scans times pixels
+
 struct Magic {
     std::size_t at;
     std::string_view bytes;
@@ -77,11 +79,23 @@ std::size_t next_marker(std::string_view data, std::size_t at) {
     return 0;
 }
 
+// How often the pixels are gone over, at most: once, unless it is progressive or its first scan lacks a
+// colour. `frame` and `scan` are where the contents of these two headers begin.
+std::int64_t scans_of(std::string_view data, std::uint64_t frame, std::uint64_t scan) {
+    const bool progressive = data[frame - 1] == '\xc2';
+    if (!progressive && uint_at(data, scan + 2, 1) >= uint_at(data, frame + 7, 1)) return 1;
+    std::int64_t count = 0;
+    for (std::size_t at = 0; (at = data.find("\xff\xda"sv, at)) != std::string_view::npos; at += 2) {
+        ++count;
+    }
+    return count;
+}
+
 // Walk the segments up to the end marker; without one the image is cut short.
 Header jpeg(std::string_view data) {
     Header header{Format::jpeg, 0, 0, 1, data, {}};
     bool sized = false, ended = false, turned = false;
-    std::uint64_t at = 2;
+    std::uint64_t frame_at = 0, scan = 0, at = 2;
     while (at <= data.size() && (at = next_marker(data, at))) {
         const auto code = static_cast<unsigned char>(data[at - 1]);
         if (code == 0xd9) {
@@ -98,12 +112,18 @@ Header jpeg(std::string_view data) {
         }
         if (frame && !sized) {
             sized = true;
+            frame_at = at;
             header.width = uint_at(data, at + 5, 2, true);
             header.height = uint_at(data, at + 3, 2, true);
         } else if (code == 0xe1 && !turned && starts_with(data, "Exif\0\0"sv, at + 2)) {
             turned = true;  // of several blocks the first counts
             header.orientation = orientation_of(part(data, at + 8, at + length));
-        } else if (code == 0xda && sized && data.substr(data.size() - 2) == "\xff\xd9"sv) {
+        } else if (code == 0xda && sized) {
+            if (!scan) scan = at;
+            if (data.substr(data.size() - 2) != "\xff\xd9"sv) {
+                at += length;
+                continue;
+            }
             ended = true;  // inside a scan these two bytes are the end marker and nothing else
             break;
         }
@@ -111,6 +131,13 @@ Header jpeg(std::string_view data) {
     }
     if (!ended) cut("JPEG", "the end marker is missing");
     if (!sized) refuse("the JPEG holds no image");
+    const std::int64_t scans = scans_of(data, frame_at, scan);
+    if (scans * header.width * header.height > kMostScanned) {
+        refuse(std::to_string(scans) + " scans of " + std::to_string(header.width) + " x " +
+                   std::to_string(header.height) + " pixels are more than the limit of " +
+                   std::to_string(kMostScanned),
+               "save it as baseline JPEG");
+    }
     return header;
 }
 

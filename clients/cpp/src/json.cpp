@@ -242,8 +242,12 @@ std::optional<std::int64_t> Json::integer() const {
 
 std::optional<double> Json::number() const {
     if (const auto* real = std::get_if<double>(&value)) return *real;
-    const auto whole = integer();
-    return whole ? std::optional<double>(static_cast<double>(*whole)) : std::nullopt;
+    const auto* whole = std::get_if<Integer>(&value);
+    if (!whole) return std::nullopt;
+    double out = 0;
+    const char* end = whole->digits.data() + whole->digits.size();
+    const auto result = std::from_chars(whole->digits.data(), end, out);
+    return result.ec == std::errc{} ? std::optional(out) : std::nullopt;
 }
 
 const Json* Json::find(std::string_view key) const {

@@ -54,7 +54,7 @@ class Threshold : public Postprocess {
 public:
     Threshold(Spec& spec, const Labels& labels, std::optional<double> threshold)
         : labels_(labels),
-          threshold_(static_cast<float>(threshold ? *threshold : spec.number("threshold", 0.5))),
+          threshold_(static_cast<float>(threshold ? *threshold : spec.share("threshold", 0.5))),
           positive_(index(spec, "positive", 1)), default_(index(spec, "default", 0)) {
         spec.get("threshold");
         if (labels.size() < 2) {
@@ -101,7 +101,7 @@ private:
 class MultiLabel : public Postprocess {
 public:
     MultiLabel(Spec& spec, const Labels& labels)
-        : labels_(labels), threshold_(static_cast<float>(spec.number("threshold", 0.5))),
+        : labels_(labels), threshold_(static_cast<float>(spec.share("threshold", 0.5))),
           decimals_(decimals_of(spec)) {}
 
     Answer operator()(std::span<const float> scores) const override {
@@ -138,7 +138,9 @@ private:
 
 class Binarize : public Postprocess {
 public:
-    explicit Binarize(Spec& spec) : sign_(spec.text("method", "round") == "sign") {}
+    explicit Binarize(Spec& spec) : sign_(spec.text("method", "round") == "sign") {
+        if (!sign_ && spec.text("method", "round") != "round") spec.fail("method", "round or sign");
+    }
 
     Answer operator()(std::span<const float> scores) const override {
         if (scores.size() % 8) {

@@ -23,6 +23,7 @@ public:
     /// The option, or null where it is absent or null.
     const Json* get(const std::string& key);
     double number(const std::string& key, double otherwise);
+    double share(const std::string& key, double otherwise);  ///< from 0 to 1
     std::int64_t whole(const std::string& key, std::int64_t otherwise, std::int64_t least,
                        std::int64_t most);
     bool flag(const std::string& key, bool otherwise);
@@ -33,6 +34,8 @@ public:
     [[noreturn]] void fail(const std::string& key, const std::string& what) const;
 
 private:
+    const Json* given(const std::string& key);
+
     const Json& json_;
     std::string where_, name_;
     std::vector<std::string> known_{"name"};

@@ -20,6 +20,14 @@ std::string shape(int width, int height) {
     return std::to_string(width) + " x " + std::to_string(height);
 }
 
+// Refuses what would make an image larger than any that is decoded.
+void check_area(const Spec& spec, const std::string& key, std::int64_t width, std::int64_t height) {
+    if (width * height > kMaxPixels) {
+        spec.fail(key, "images of " + std::to_string(width) + " x " + std::to_string(height) +
+                           " are more than the limit of " + std::to_string(kMaxPixels) + " pixels");
+    }
+}
+
 // (width, height): one side of a square, or [width, height].
 cv::Size size_of(Spec& spec, const std::string& key) {
     const Json* value = spec.get(key);
@@ -33,6 +41,7 @@ cv::Size size_of(Spec& spec, const std::string& key) {
     if (sides.size() != 2 || !std::all_of(sides.begin(), sides.end(), good)) {
         spec.fail(key, "size should be a whole number or [width, height]");
     }
+    check_area(spec, key, *sides[0], *sides[1]);
     return {static_cast<int>(*sides[0]), static_cast<int>(*sides[1])};
 }
 
@@ -92,7 +101,8 @@ private:
 class Resize : public Transform {
 public:
     explicit Resize(Spec& spec) : resizing_(spec) {
-        short_ = static_cast<int>(spec.whole("short", 0, 1, kLargestSide));
+        if (spec.get("short")) short_ = static_cast<int>(spec.whole("short", 0, 1, kLargestSide));
+        check_area(spec, "short", short_, short_);
         if (spec.get("size")) size_ = size_of(spec, "size");
         if ((short_ == 0) == size_.empty()) spec.fail("short", "give one of short and size");
     }
@@ -137,6 +147,7 @@ public:
         : resizing_(spec), size_(static_cast<int>(spec.whole("size", 0, 1, kLargestSide))),
           share_(spec.number("share", 0.875)) {
         if (size_ == 0) spec.fail("size", "expected a whole number");
+        check_area(spec, "size", size_, size_);
         if (!(share_ > 0 && share_ <= 1)) spec.fail("share", "expected a number in (0, 1]");
     }
 
@@ -221,6 +232,9 @@ public:
         if (image.channels() > channels_) {
             throw ImageError("", "cannot make " + std::to_string(channels_) + " channels of " +
                                      std::to_string(image.channels()));
+        }
+        if (image.total() * std::max(channels_ / 3.0, 1.0) > static_cast<double>(kMaxPixels)) {
+            throw ImageError("", "too large for " + std::to_string(channels_) + " channels");
         }
         cv::Mat out(image.size(), CV_MAKETYPE(image.depth(), channels_), cv::Scalar::all(0));
         const std::size_t from = image.elemSize(), to = out.elemSize();

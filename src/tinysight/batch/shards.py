@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinysight.disk import ENCODABLE, lock_file, write_atomic, writing
 from tinysight.errors import MissingDependency
-from tinysight.files import lock_file, write_atomic, writing
 from tinysight.pipelines.sources import stamp
 from tinysight.tasks.results import csv_table, json_lines, result_from_json
 
@@ -134,7 +134,7 @@ def _writer(output: Path) -> Callable[[Path, Iterable[Row]], None]:
     table = csv_table if output.suffix == ".csv" else json_lines
 
     def write(path: Path, rows: Iterable[Row]) -> None:
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
+        with path.open("w", encoding="utf-8", errors=ENCODABLE, newline="") as out:
             deque(map(table(out), map(result_from_json, rows)), maxlen=0)
 
     return write

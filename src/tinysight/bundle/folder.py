@@ -9,6 +9,7 @@ A bundle is read whole or refused, and written whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from tinysight.bundle.manifest import File, Manifest, NeededPlugin, parse_manifest
 from tinysight.bundle.sealed import EXPORT_AGAIN, read
+from tinysight.disk import read_regular, reserved_folder
 from tinysight.errors import BundleError, nearest
 from tinysight.registry import fold
 
@@ -53,7 +55,7 @@ class Bundle:
         Raises:
             BundleError: there is no such bundle; a file is missing, truncated or altered; the
                 manifest was edited, is not understood or was made by a newer version; a file's
-                name leads out of the folder.
+                name leads out of the folder; the network has weights in another file.
         """
         folder = _find(source)
         path = str(folder / MANIFEST)
@@ -67,6 +69,9 @@ class Bundle:
                 if plugin.needed_for:
                     require(plugin._asdict(), str(folder), ", ".join(plugin.needed_for))
         contents = {name: verified(folder, name, f) for name, f in manifest.files.items()}
+        for name, data in contents.items():
+            if name.endswith(".onnx"):
+                _check_contained(folder / name, data)
         return cls(folder, manifest, contents[MODEL])
 
     def read(self, name: str) -> bytes:
@@ -128,32 +133,26 @@ def new_bundle(
     Raises:
         BundleError: `folder` exists and may not be replaced; checked before and after the block.
     """
-    import shutil
-    import tempfile
-
     target = Path(folder)
     _check_free(target, seal, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    draft, old = work / "new", work / "old"
     try:
-        draft.mkdir(mode=0o755)
-        yield draft
-        _check_free(target, seal, overwrite)
-        if target.exists():
-            target.rename(old)
-        try:
-            draft.rename(target)
-        except BaseException:
-            if old.exists():
-                old.rename(target)
-            raise
-        _flush(target.parent)
+        with reserved_folder(target) as work:
+            draft, old = work / "new", work / "old"
+            draft.mkdir(mode=0o755)
+            yield draft
+            _check_free(target, seal, overwrite)
+            if target.exists():
+                target.rename(old)
+            try:
+                draft.rename(target)
+            except BaseException:
+                if old.exists():
+                    old.rename(target)
+                raise
+            _flush(target.parent)
     except BundleError as error:  # of a folder that nobody will find
         places = (text.replace(str(draft), str(target)) for text in error.problems[0])
         raise BundleError(*places) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def fill(draft: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -179,6 +178,25 @@ def _check_free(path: Path, seal: str, overwrite: bool) -> None:
         raise BundleError(str(path), f"exists and is no {kind}", "choose another folder")
     if not overwrite:
         raise BundleError(str(path), f"a {kind} already exists here", "pass --force to replace it")
+
+
+def _check_contained(path: Path, data: bytes) -> None:
+    """Refuse a network that names another file for its weights, whatever its engine would make of that."""
+    if b"location" not in data:  # the key of the name
+        return
+    from tinysight.graph.onnx_file import ExternalData, refuse_external_data
+    from tinysight.graph.protobuf import WireError
+
+    try:
+        refuse_external_data(data)
+    except (ExternalData, WireError) as error:
+        external = isinstance(error, ExternalData)
+        what = (
+            "its weights lie in another file, which a bundle never reads"
+            if external
+            else str(error)
+        )
+        raise BundleError(str(path), what, EXPORT_AGAIN) from None
 
 
 def _flush(folder: Path) -> None:
@@ -219,16 +237,17 @@ def read_sealed(folder: Path, name: str) -> bytes:
     """
     path = folder / name
     try:
-        if path.stat().st_size > _MAX_MANIFEST:
-            raise BundleError(str(path), "far too large to be a manifest", EXPORT_AGAIN)
-        return path.read_bytes()
+        return read_regular(path, _MAX_MANIFEST)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise BundleError(str(path), "far too large to be a manifest", EXPORT_AGAIN) from None
         raise BundleError(str(path), _reason(error), EXPORT_AGAIN) from None
 
 
 def check_name(folder: Path, name: str, seal: str = MANIFEST) -> None:
     """Refuse a listed name that could lie outside `folder`: separators, a drive, `..`, the sealed file itself."""
-    if name in ("", ".", "..", seal) or any(c in name for c in "/\\:\0"):
+    lone = any(0xD800 <= ord(c) <= 0xDFFF for c in name)  # halves of a character
+    if name in ("", ".", "..", seal) or any(c in name for c in "/\\:\0") or lone:
         what = f"{name!r} is no plain file name; a bundle reads nothing outside its folder"
         raise BundleError(str(folder / seal), what, EXPORT_AGAIN)
 
@@ -244,14 +263,17 @@ def verified(folder: Path, name: str, entry: File, seal: str = MANIFEST) -> byte
     try:
         if path.resolve().parent != folder.resolve():
             raise BundleError(str(path), "a link that leads out of the bundle", "copy the file in")
-        size = path.stat().st_size
-        if size != entry.size:
-            what = "truncated" if size < entry.size else "altered"
-            what = f"{what}: {size} bytes, sealed with {entry.size}"
-            raise BundleError(str(path), what, EXPORT_AGAIN)
-        data = path.read_bytes()
+        data = read_regular(path, entry.size)
+    except RuntimeError:  # what Python up to 3.12 makes of links in a circle
+        raise BundleError(str(path), "a link that leads nowhere", EXPORT_AGAIN) from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            what = f"altered: more bytes than the {entry.size} that it was sealed with"
+            raise BundleError(str(path), what, EXPORT_AGAIN) from None
         raise BundleError(str(path), _reason(error), EXPORT_AGAIN) from None
+    if len(data) < entry.size:
+        what = f"truncated: {len(data)} bytes, sealed with {entry.size}"
+        raise BundleError(str(path), what, EXPORT_AGAIN)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise BundleError(str(path), "altered: its SHA-256 is not the sealed one", EXPORT_AGAIN)
     return data

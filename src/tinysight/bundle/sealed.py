@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Collection, Mapping
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -45,7 +46,7 @@ _SCALARS: dict[Any, tuple[Callable[[Any], bool], str]] = {
     str: (lambda v: isinstance(v, str), "a text"),
     bool: (lambda v: isinstance(v, bool), "true or false"),
     int: (lambda v: type(v) is int and v >= 0, "a whole number"),
-    float: (lambda v: type(v) in (int, float), "a number"),
+    float: (lambda v: type(v) in (int, float) and abs(v) <= sys.float_info.max, "a number"),
     Any: (lambda v: True, ""),
 }
 

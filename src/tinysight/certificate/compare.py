@@ -18,6 +18,7 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import Manifest
 from tinysight.concurrency import by_key
+from tinysight.disk import write_atomic
 from tinysight.engines import onnx_engines, version
 from tinysight.errors import MissingDependency, Problem
 from tinysight.evaluation.compare import Comparison, compare, total
@@ -75,9 +76,8 @@ def readable() -> list[str]:
 
 def write_edge_case_files(folder: str | Path) -> list[Path]:
     """Write the files to `folder`, which is made, for other programs to read."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
     for file in edge_case_files():
-        Path(folder, file.name).write_bytes(file.data)
+        write_atomic(Path(folder, file.name), file.data)
     return [Path(folder, file.name) for file in edge_case_files()]
 
 

@@ -83,7 +83,7 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
         return None
     where = str(bundle.folder / CERTIFICATE)
     try:
-        tree = json.loads((bundle.folder / CERTIFICATE).read_bytes())
+        tree = json.loads(bundle.read(CERTIFICATE))
         if tree["edition"] != EDITION:
             what = f"about edition {tree['edition']} of the files; this version makes edition {EDITION}"
             raise BundleError(where, what, f"{_AGAIN}, or verify it with its own version")
@@ -92,10 +92,8 @@ def read_certificate(bundle: Bundle) -> tuple[Certificate, EngineOutputs] | None
             rows = {kind: Comparison(*row) for kind, row in one["kinds"].items()}
             engines.append(Compared(name, str(one["version"]), rows, (), str(one["precision"])))
         certificate = Certificate(str(tree["reference"]), tuple(engines), dict(tree["absent"]))
-        scores = _unpacked((bundle.folder / REFERENCE).read_bytes(), tree["classes"], tree["kept"])
-    except OSError as error:
-        raise BundleError(where, f"cannot be read: {error.strerror}", _AGAIN) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        scores = _unpacked(bundle.read(REFERENCE), tree["classes"], tree["kept"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(where, f"not a certificate: {error}", _AGAIN) from None
     labels = len(bundle.manifest.labels)
     if scores.shape[1] != labels:

@@ -6,14 +6,16 @@ of a larger command-line framework would cost as much as decoding and classifyin
 
 from __future__ import annotations
 
-import argparse
 import gc
 import importlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from tinysight.errors import TinysightError, UnknownName, missing_dependency
+# Nothing else is imported before `script` can answer a Ctrl-C.
 
 VERBS = {
     "predict": "label images with a bundle",
@@ -30,30 +32,45 @@ VERBS = {
     "recipe": "list, check, show, compare and convert recipes",
 }
 
+# The exit codes of every verb; docs/commands.md has them in words.
+FINE = 0
+FINDINGS = 1  # done, but: unreadable images, problems, a difference, a check that fails
+NOT_DONE = 2  # usage, refused input, or the system refused
+SIGNALLED = 128  # and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM
+
+# What libraries say where the system refuses, in errors of their own.
+_REFUSALS = (
+    *("can't start new thread", "cannot allocate memory", "can't allocate memory", "bad_alloc"),
+    *("Cannot allocate memory", "failed to map segment", "unable to open shared memory"),
+    *("Too many open files", "unable to mmap", "Failed to allocate memory", "No space left"),
+)
+_STDOUT = "standard output"
+_received: list[int] = []  # signals
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code.
+    """Run one command; returns the exit code: `FINE`, `FINDINGS`, `NOT_DONE` or `SIGNALLED` and more."""
+    from tinysight.disk import ENCODABLE
 
-    0: done. 1: done, but some images were unreadable. 2: a mistake of the user, explained in one message on stderr.
-    """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if (encodable := getattr(stream, "reconfigure", None)) is not None:
+            encodable(errors=ENCODABLE)
     try:
         code = _run(words)
         sys.stdout.flush()
-    except (TinysightError, ModuleNotFoundError) as error:
-        known: Exception | None = error
-        if isinstance(error, ModuleNotFoundError):
-            known = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
-        if known is None:
+    except BaseException as error:  # what is none of these is raised again
+        if _received or isinstance(error, KeyboardInterrupt):
+            _end_at_signals()
+            _say("interrupted")
+            return SIGNALLED + (_received or [signal.SIGINT])[0]
+        if isinstance(error, BrokenPipeError) and error.filename in (None, _STDOUT):
+            _flushed()  # `tinysight predict ... | head`: the reader has seen enough
+            return FINE
+        if (message := _in_words(error, words)) is None:
             raise
-        print(f"error: {known}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `tinysight predict ... | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _say(f"error: {message}")
+        return NOT_DONE
     return code
 
 
@@ -65,32 +82,115 @@ def script() -> None:
     none, and in the end taking the libraries down object by object, which takes longer than
     classifying an image and means nothing to a process that is over.
     """
-    quick = sys.argv[1:2] == ["predict"]
-    if quick:
-        gc.disable()
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    code = main()
-    if quick:
-        sys.stderr.flush()
-        os._exit(code)
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+            signal.signal(signal.SIGINT, _interrupt)
+        if "WORLD_SIZE" not in os.environ:  # of several processes each ends at once
+            signal.signal(signal.SIGTERM, _interrupt)
+        quick = sys.argv[1:2] == ["predict"]
+        if quick:
+            gc.disable()
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        _own_stdout()
+        code = main()
+        _end_at_signals()
+        if quick:
+            os._exit(code)
+    except KeyboardInterrupt:
+        code = SIGNALLED + (_received or [signal.SIGINT])[0]
     sys.exit(code)
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Help as it was written, 100 columns wide; asking for the terminal's width imports `shutil`."""
+def _interrupt(number: int, frame: object) -> None:
+    _received.append(number)
+    raise KeyboardInterrupt
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32, width=100)
+
+def _end_at_signals() -> None:
+    """From now on a signal ends the process at once: there is nothing left to be tidied up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, lambda number, frame: os._exit(SIGNALLED + number))
+
+
+def _own_stdout() -> None:
+    """Leave standard output to `print` alone: what libraries write to it goes to the error stream.
+
+    A stream that is closed is opened on the null device, standard output so that writing fails; else the next file
+    would get its number, and whatever others print.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, flags), number)
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
+    file = io.BufferedWriter(_Stdout(os.dup(1), "w"))
+    sys.stdout = io.TextIOWrapper(file, encoding, line_buffering=os.isatty(1))
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    os.dup2(2, 1)
+
+
+class _Stdout(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, _STDOUT) from None
+
+
+def _in_words(error: BaseException, words: Sequence[str]) -> str | None:
+    """`error` for the user, if a mistake or the system is its cause; None: it is a bug of ours."""
+    from tinysight.errors import TinysightError, missing_dependency
+
+    here = f"tinysight {' '.join(words[:1])}"
+    if isinstance(error, TinysightError):
+        return str(error)
+    if isinstance(error, SystemExit):  # the end of --help
+        return None if _flushed() else f"{_STDOUT}: cannot be written"
+    if isinstance(error, ModuleNotFoundError):
+        missing = missing_dependency(error, here)
+        return str(missing) if missing else None
+    if isinstance(error, MemoryError):
+        return f"{here}: there is not enough memory"
+    if isinstance(error, OSError):
+        where = error.filename or here
+        _flushed()
+        return f"{os.fsdecode(where)}: {error.strerror or error}"
+    text = str(error)
+    known = isinstance(error, ImportError | RuntimeError) and any(r in text for r in _REFUSALS)
+    return f"{here}: the system refuses: {text.strip().splitlines()[-1]}" if known else None
+
+
+def _flushed() -> bool:
+    """Whether standard output takes what is left; else that is thrown away, for it would fail anew at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        return  # nobody hears it
 
 
 def _run(words: list[str]) -> int:
+    import argparse
+
     from tinysight import __version__
+    from tinysight.cli.arguments import Help
+    from tinysight.errors import UnknownName
 
     verbs = "\n".join(f"  {verb:9s} {text}" for verb, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same results everywhere.",
-        formatter_class=_Help,
+        formatter_class=Help,
         epilog=f"verbs:\n{verbs}\n\n`tinysight VERB --help` explains one.",
     )
     parser.add_argument("--version", action="version", version=f"tinysight {__version__}")
@@ -101,7 +201,7 @@ def _run(words: list[str]) -> int:
         raise UnknownName("verb", known.verb, VERBS, "tinysight")
     module = importlib.import_module(f"tinysight.cli.{known.verb}")
     name, text = f"tinysight {known.verb}", module.__doc__
-    verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=_Help)
+    verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=Help)
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
     parse = verb.parse_args if known.verb in ("data", "predict") else verb.parse_intermixed_args

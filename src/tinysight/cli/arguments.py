@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from tinysight.foreign import RunConfig
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as it was written, 100 columns wide; asking for the terminal's width imports `shutil`."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+
 _RECIPE = "a shipped recipe's name, a recipe file, or a PaddleClas configuration"
 
 

@@ -10,15 +10,16 @@ since is done again.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
+from tinysight import disk
 from tinysight.pipelines.sources import stamp
 from tinysight.tasks.results import Unreadable, csv_name, csv_table, json_lines, read_csv_rows
 
@@ -96,11 +97,9 @@ class Output:
             yield image
 
     def finish(self) -> None:
-        """What the file needs to be whole; to the disk."""
+        """Write what is there without any image."""
         if self._row is None and not self.done:
             self._begin()
-        self._out.flush()
-        os.fsync(self._out.fileno())
 
     def _begin(self) -> _Write:
         if self._form == "csv":
@@ -133,36 +132,35 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
     """Results on standard output, or in the file `path`, which appears when the block ends well.
 
     Args:
-        path: the file, or None.
+        path: the file; None and "-" are standard output. Devices and pipes are written through.
         form: see `Output`; "json" and "csv" may be resumed.
         key: makes a short text for what determines the results.
 
     Raises:
-        DataError: it cannot be written, or another process is writing the same results.
+        DataError: it cannot be written, or another process is writing it.
     """
-    if path is None:
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    if path is None or disk.is_stdout(path):
         yield Output(sys.stdout, form)
         return
-    from tinysight.files import lock_file, writing
-
-    resumable = form in ("json", "csv")
-    part = Path(f"{path}.{key() if resumable else os.getpid()}.part")
-    stamps = Path(f"{part}.seen")
-    try:
-        with writing(path):
-            with part.open("a+" if resumable else "w", encoding="utf-8",
-                           errors="surrogateescape", newline="") as file, ExitStack() as stack:  # fmt: skip
-                seen = None
-                if resumable:
-                    lock_file(file, path)
-                    seen = stack.enter_context(stamps.open("a+b"))
-                output = Output(file, form, part if resumable else None, seen)
-                yield output
-                output.finish()
-            part.replace(path)
-    finally:
-        if not resumable or (part.exists() and not part.stat().st_size):
-            part.unlink(missing_ok=True)
-        if not part.exists():
-            stamps.unlink(missing_ok=True)
+    how: Any = {"encoding": "utf-8", "errors": disk.ENCODABLE, "newline": ""}
+    with disk.writing(path):
+        if device := disk.open_device(path):
+            with TextIOWrapper(device, **how) as file:
+                yield Output(file, form)
+            return
+        target, resumable = disk.resolved(path), form in ("json", "csv")
+        with disk.reserved(target, wait=False) as hidden, ExitStack() as stack:
+            part = Path(f"{target}.{key()}.part") if resumable else hidden
+            stamps = Path(f"{part}.seen")
+            try:
+                seen = stack.enter_context(stamps.open("a+b")) if resumable else None
+                with part.open("a+" if resumable else "w", **how) as file:
+                    output = Output(file, form, part if resumable else None, seen)
+                    yield output
+                    output.finish()
+                    disk.move(file, part, target)
+            finally:
+                if resumable and part.exists() and not part.stat().st_size:
+                    part.unlink()
+                if not part.exists():
+                    stamps.unlink(missing_ok=True)

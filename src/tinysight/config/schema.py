@@ -13,6 +13,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
+from tinysight.concurrency import MAX_THREADS
 from tinysight.errors import MissingDependency, nearest
 from tinysight.registry import REGISTRIES, tasks
 from tinysight.validation import PROBLEMS
@@ -203,7 +204,7 @@ class Data(RecipeSection):
     batch_size: Annotated[int, Field(ge=1)] = 64
     drop_last: bool = doc("Train on full batches only: what is left of an epoch is left out", False)
     eval_batch_size: Annotated[int, Field(ge=1)] = 64
-    workers: int = doc("Loader processes; 0 loads in the main one", 2, ge=0)
+    workers: int = doc("Loader processes; 0 loads in the main one", 2, ge=0, le=MAX_THREADS)
     max_bad_fraction: float = doc("Stop when more images are unreadable", 0.01, ge=0, le=1)
 
     @property

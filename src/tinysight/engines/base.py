@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from tinysight.errors import BundleError, ExportError, MissingDependency
+from tinysight.errors import BundleError, ExportError, MissingDependency, TinysightError
 
 if TYPE_CHECKING:
     from annotated_types import Ge
@@ -163,9 +163,12 @@ class OneImageEngine:
         try:
             with first_use(f"{self.title}.open"):
                 self._open(model, threads)
-        except (RuntimeError, ValueError, OSError) as error:
-            what = f"{self.title} cannot load it: {error}"
-            raise BundleError(next(iter(model.files), ""), what, EXPORT_AGAIN) from error
+        except TinysightError:
+            raise
+        except Exception as error:  # of a damaged file libraries say anything
+            raise network_error(
+                self.title, "cannot load it", error, next(iter(model.files), "")
+            ) from error
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -193,7 +196,10 @@ class OneImageEngine:
         scores = np.empty((len(batch), self._classes), np.float32)
         with self._one_at_a_time, first_use(f"{self.title}.run"):
             for i, image in enumerate(np.ascontiguousarray(batch, np.float32)):
-                row = np.asarray(self._scores(image), np.float32).reshape(-1)
+                try:
+                    row = np.asarray(self._scores(image), np.float32).reshape(-1)
+                except Exception as error:
+                    raise network_error(self.title, "cannot run it", error, "") from error
                 if row.size != self._classes:
                     what = f"gives {row.size} scores, not {self._classes}"
                     raise BundleError(self.title, what, EXPORT_AGAIN)

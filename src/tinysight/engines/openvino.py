@@ -12,6 +12,7 @@ import numpy as np
 
 from tinysight.concurrency import Deferred
 from tinysight.engines import base
+from tinysight.errors import BundleError
 from tinysight.registry import engines
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class OpenVino:
         parts = [model] if isinstance(model, bytes) else []
         if isinstance(model, base.VariantFiles):
             self._file, program = model.ending(".xml")
+            if not program.lstrip().startswith(b"<"):  # OpenVINO would take it for ONNX
+                raise BundleError(self._file, "no OpenVINO network", base.EXPORT_AGAIN)
             parts = [program, model.ending(".bin")[1]]
             precision = _HINTS[model.precision]
         self._options = {

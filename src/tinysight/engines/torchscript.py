@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import zipfile
+import zlib
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tinysight.engines.base import OneImageEngine, OnnxNetwork, VariantFiles, load_module
 from tinysight.registry import engines
+
+_DATA_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_MOST_CODE = 64 << 20  # bytes of a program without its weights
+_FILES = re.compile(rb"\bfrom_file\b|\btorch\.save\b")  # what programs of torch reach files by
+
+
+def _check_contained(data: bytes) -> None:
+    """Raise `ValueError` where the program in the archive `data` asks for a file."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            code = [e for e in archive.infolist() if e.filename.endswith((".py", ".json"))]
+            if sum(entry.file_size for entry in code) > _MOST_CODE:
+                raise ValueError("its program is far too large")
+            if found := _FILES.search(b"\n".join(map(archive.read, code))):
+                raise ValueError(f"it asks for a file ({found[0].decode()})")
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"no archive: {error}") from None
 
 
 class TorchEngine(OneImageEngine):
@@ -23,8 +44,10 @@ class TorchEngine(OneImageEngine):
 
     def _open(self, model: VariantFiles, threads: int) -> None:
         self._torch = load_module("torch", "torch", extra="train")
+        data = next(iter(model.files.values()))
+        _check_contained(data)
         with load_module("tinysight.engines.torch_graph", "torch").quiet():
-            self._module = self._load(next(iter(model.files.values())))
+            self._module = self._load(data)
 
     def _load(self, data: bytes) -> Any:
         """The program in `data`."""
@@ -64,4 +87,10 @@ class Pt2(TorchEngine):
         return {f"{stem}.pt2": into.getvalue()}
 
     def _load(self, data: bytes) -> Any:
-        return self._torch.export.load(io.BytesIO(data)).module()
+        before = os.environ.get(_DATA_ONLY)
+        os.environ[_DATA_ONLY] = "1"  # else torch falls back to pickles that may run anything
+        try:
+            return self._torch.export.load(io.BytesIO(data)).module()
+        finally:
+            os.environ.pop(_DATA_ONLY)
+            os.environ.update({_DATA_ONLY: before} if before is not None else {})

@@ -134,6 +134,31 @@ class ExternalData(ValueError):
     """A tensor whose values lie in another file; nothing is looked for there."""
 
 
+# Where tensors are: kinds of messages by field, by the kind of message that they are in.
+_INSIDE: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"}, "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"}, "sparse": {1: "tensor", 2: "tensor"},
+    "function": {7: "node", 11: "attribute"}, "node": {5: "attribute"}, "tensor": {},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+}  # fmt: skip
+
+
+def refuse_external_data(data: Buffer) -> None:
+    """Raise `ExternalData` where a tensor anywhere in the file `data` has its values in another file.
+
+    Raises:
+        WireError: truncated, damaged, or no ONNX file.
+    """
+    left = [("model", memoryview(data))]
+    while left:
+        kind, raw = left.pop()
+        message = Message(raw)
+        if kind == "tensor" and (any(message.integers(14)) or message.raws(13)):
+            raise ExternalData(message.text(8))
+        for field_number, inner in _INSIDE[kind].items():
+            left += ((inner, part) for part in message.raws(field_number))
+
+
 def read_onnx(data: Buffer) -> OnnxModel:
     """The network in `data`; constants are read-only views of it where the file keeps them raw.
 

@@ -49,6 +49,7 @@ class BoxNetwork(Network):
             found = [output.shape for output in outputs]
             what = f"boxes and counts expected for {len(images)} images, the network gives {found}"
             raise self._wrong(what)
+        self.finite(outputs[0])
         if "scale_factor" not in about.feeds.values():
             outputs = _in_the_image(outputs, factors)
         return outputs

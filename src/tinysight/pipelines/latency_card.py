@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.concurrency import usable_cores
+from tinysight.disk import read_regular
 from tinysight.errors import BundleError
 from tinysight.pipelines.pipeline import CARD_FILE
 
@@ -37,14 +38,12 @@ def read_card(folder: Path) -> dict[str, Any]:
 
     path = folder / CARD_FILE
     try:
-        if path.stat().st_size > _MAX_SIZE:
-            raise ValueError("far too large")
-        card: dict[str, Any] = json.loads(path.read_bytes())
+        card: dict[str, Any] = json.loads(read_regular(path, _MAX_SIZE))
         if not isinstance(card["machine"], dict) or type(card["settings"]["workers"]) is not int:
             raise ValueError("not a latency card")
     except FileNotFoundError:
         raise BundleError(str(path), "missing", "tinysight bench BUNDLE --card makes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"not readable: {error}"
         raise BundleError(str(path), what, "make it again: tinysight bench BUNDLE --card") from None
     return card

@@ -17,7 +17,7 @@ from weakref import WeakSet
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.concurrency import grouped, ordered_map, usable_cores
+from tinysight.concurrency import grouped, ordered_map, thread_count, usable_cores
 from tinysight.engines import Engine, Normalization, open_engine
 from tinysight.errors import BundleError, ConfigError, ImageError
 from tinysight.pipelines.sources import (
@@ -273,7 +273,13 @@ class Network:
         scores = self.opened().run(rows[0] if len(rows) == 1 else np.concatenate(rows))
         if scores.shape != (len(rows), labels or scores.shape[-1]):
             raise self._wrong(f"{labels} labels, but the network's scores are {scores.shape}")
-        return scores
+        return self.finite(scores)
+
+    def finite(self, outputs: np.ndarray) -> np.ndarray:
+        """`outputs`, of which every number is one; raises `BundleError` else."""
+        if not np.isfinite(outputs).all():
+            raise self._wrong("the network gives numbers that are not finite (NaN or infinite)")
+        return outputs
 
     def _open(self) -> Engine:
         engine = open_engine(self._bundle, self._name, **self._options)
@@ -299,9 +305,15 @@ class BundlePipeline(Pipeline[R]):
         exact: bool = False, topk: int | None = None, threshold: float | None = None,
     ) -> None:  # fmt: skip
         given = {"batch_size": batch_size, "threads": threads, "workers": workers}
-        for name, value in given.items():
-            if value is not None and value < 1:
-                raise ConfigError(name, f"should be 1 or more, got {value}")
+        if batch_size < 1:
+            raise ConfigError("batch_size", f"should be 1 or more, got {batch_size}")
+        counts = {
+            "threads": threads,
+            "workers": workers,
+            "threads * workers": threads * (workers or 1),
+        }
+        for name, count in counts.items():
+            thread_count(count, name)
         bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         if workers is None:
             workers = default_workers(bundle.folder, threads, engine)
@@ -322,6 +334,10 @@ class BundlePipeline(Pipeline[R]):
         from tinysight.transforms.compose import min_decode_size
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
+        if compose.random:
+            raise ConfigError(
+                str(bundle.folder), "its transforms are random", "export the bundle again"
+            )
         decode = None if exact or boxes else self.manifest.decode
         least = min_decode_size(self.manifest.transforms, decode.margin) if decode else None
         read = InputPipeline(compose, least, None if boxes else network.take_pixels)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinysight.files import write_atomic
+from tinysight.disk import named, write_atomic
 
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, bits reversed
 _MASK = 0xA282EAD8
@@ -29,7 +29,7 @@ def write_events(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 def append_events(path: Path, record: Mapping[str, Any]) -> None:
     """Add one line of the metrics."""
-    with path.open("ab") as file:
+    with named(path), path.open("ab") as file:
         file.write(_events(record))
 
 

@@ -26,8 +26,9 @@ import torch
 from tinysight import __version__
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.config.load import check_tree
+from tinysight.disk import named, write_atomic
 from tinysight.errors import CheckpointError
-from tinysight.files import read_yaml, write_atomic
+from tinysight.files import read_yaml
 from tinysight.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinysight.training.events import append_events, write_events
 from tinysight.validation import leaves
@@ -96,7 +97,7 @@ class RunFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to the metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with named(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         append_events(self.events, record)
 

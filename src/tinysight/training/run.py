@@ -296,13 +296,14 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
             what = "unlabelled images are of no identity"
             raise ConfigError("data.train.ratio", what, "take another sampler")
         sampler = WithUnlabelled(sampler, data.train.ratio)
-    if recipe.train.views and recipe.transforms.batch:
-        what = "mixed images never come again"
-        raise ConfigError("train.views", what, "leave out transforms.batch")
+    transforms = recipe.train_transforms()
+    if recipe.train.views and (recipe.transforms.batch or transforms.per_batch or sampler.sizes_vary):
+        what = "images that depend on the others of their batch never come again"
+        raise ConfigError("train.views", what, "leave out what mixes or sizes whole batches")
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
-        recipe.train_transforms(),
+        transforms,
         data.batch_size * processes.world,
         recipe.train.epochs,
         recipe.train.seed,

@@ -75,12 +75,20 @@ def width_height(size: int | tuple[int, int]) -> tuple[int, int]:
     """(width, height) of a recipe's `size`: one side of a square, or [width, height].
 
     Raises:
-        ValueError: not one or two whole numbers of at least 1.
+        ValueError: not one or two whole numbers of at least 1, or far too large.
     """
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
         raise ValueError(f"size should be a whole number or [width, height], got {size!r}")
+    check_area(*pair)
     return pair
+
+
+def check_area(width: int, height: int, channels: int = 1) -> None:
+    """Raise `ValueError` where a transform would make an image larger than any that is decoded."""
+    if width * height * max(channels / 3, 1) > MAX_PIXELS:
+        shape = f"{width} x {height}" + (f" x {channels}" if channels > 1 else "")
+        raise ValueError(f"images of {shape} are more than the limit of {MAX_PIXELS} pixels")
 
 
 def bad_image(what: str, hint: str = "") -> ImageError:

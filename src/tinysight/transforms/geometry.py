@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import MAX_PIXELS, Image, bad_image, same_axes, size_of, width_height
+from tinysight.transforms.base import (
+    MAX_PIXELS,
+    Image,
+    bad_image,
+    check_area,
+    same_axes,
+    size_of,
+    width_height,
+)
 from tinysight.transforms.boxes import boxes_in
 
 if TYPE_CHECKING:
@@ -166,6 +174,7 @@ class CenterSquare:
     backend: Backend = "cv2"
 
     def __post_init__(self) -> None:
+        width_height(self.size)
         check_interpolation(self.interpolation, self.backend)
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
@@ -208,12 +217,14 @@ class Pad:
             raise ValueError("give one of border, size and multiple")
         if isinstance(self.border, tuple) and len(self.border) not in (1, 2, 4):
             raise ValueError("border should be 1, 2 or 4 numbers")
-        if self.size is not None:
-            width_height(self.size)
+        width_height(self.size or self.multiple or 1)
+        left, top, right, bottom = self._border()
+        check_area(left + right, top + bottom)
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """Image (H, W, C) to (h, w, C), dtype kept."""
         left, top, right, bottom = self.sides(image)
+        check_area(image.shape[1] + left + right, image.shape[0] + top + bottom)
         channels = image.shape[2] if image.ndim == 3 else 1
         if len(self.fill) not in (1, channels):
             raise bad_image(f"{channels} channels, but fill has {len(self.fill)}")
@@ -244,9 +255,7 @@ class Pad:
     def sides(self, image: Image) -> tuple[int, int, int, int]:
         """Pixels added left, top, right and below."""
         if self.border is not None:
-            given = (self.border,) if isinstance(self.border, int) else self.border
-            left, top, right, bottom = (given * 4)[:4]
-            return left, top, right, bottom
+            return self._border()
         height, width = image.shape[:2]
         if self.size is not None:
             wide, tall = width_height(self.size)
@@ -261,3 +270,8 @@ class Pad:
         if not (0 <= x <= spare[0] and 0 <= y <= spare[1]):
             raise bad_image(f"an image of {size_of(image)} does not fit into {wide} x {tall} there")
         return x, y, spare[0] - x, spare[1] - y
+
+    def _border(self) -> tuple[int, int, int, int]:
+        given = (self.border,) if isinstance(self.border, int) else self.border or (0,)
+        left, top, right, bottom = (given * 4)[:4]
+        return left, top, right, bottom

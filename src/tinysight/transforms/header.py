@@ -28,6 +28,10 @@ _OTHERS = (  # first bytes, as a pattern, and name: for the message only
 )
 # Stuffed bytes and restart markers belong to a scan. No `\xff+`: it would search 25 times slower.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_SCAN = re.compile(rb"\xff\xda")  # its `findall` counts three times as fast as `bytes.count`
+MAX_SCANNED = (
+    700_000_000  # scans times pixels; a second of work. A photograph of 64 megapixels has ten
+)
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; Huffman coded
 _RARE_FRAMES = set(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -96,7 +100,7 @@ def _cut(kind: str, missing: str) -> HeaderError:
 def _jpeg(data: bytes) -> ImageHeader:
     """Walk the segments up to the end marker; without one the image is cut short."""
     size: tuple[int, int] | None = None
-    orientation, channels, scan, at = 0, 3, 0, 2
+    orientation, frame, channels, scan, at = 0, 0, 3, 0, 2
     while found := _MARKER.search(data, at):
         at = found.end()
         code = data[at - 1]
@@ -112,7 +116,7 @@ def _jpeg(data: bytes) -> ImageHeader:
             raise HeaderError("a JPEG of a kind that is not read here", hint)
         if code in _FRAMES and size is None:
             size = _uint(data, at + 5, 2, "big"), _uint(data, at + 3, 2, "big")
-            channels = _uint(data, at + 7, 1)
+            frame, channels = at, _uint(data, at + 7, 1)
         elif code == 0xE1 and not orientation and data.startswith(b"Exif\0\0", at + 2):
             orientation = _orientation(data[at + 8 : at + length])
         elif code == 0xDA and size is not None:
@@ -124,7 +128,23 @@ def _jpeg(data: bytes) -> ImageHeader:
         raise _cut("JPEG", "the end marker is missing")
     if size is None:
         raise HeaderError("the JPEG holds no image")
+    scans = _scans(data, frame, scan)
+    if scans * size[0] * size[1] > MAX_SCANNED:
+        what = f"{scans} scans of {size[0]} x {size[1]} pixels are more than the limit of {MAX_SCANNED}"
+        raise HeaderError(what, "save it as baseline JPEG")
     return ImageHeader("JPEG", *size, orientation or 1, data, channels, scan)
+
+
+def _scans(data: bytes, frame: int, scan: int) -> int:
+    """Number of scans of a JPEG, at most: one, unless it is progressive or its first scan lacks a colour.
+
+    Args:
+        data: the file.
+        frame: where the contents of its frame header begin.
+        scan: where those of its first scan's header begin.
+    """
+    once = data[frame - 1] != 0xC2 and _uint(data, scan + 2, 1) >= _uint(data, frame + 7, 1)
+    return 1 if once else len(_SCAN.findall(data))
 
 
 def _png(data: bytes) -> ImageHeader:

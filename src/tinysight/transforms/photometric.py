@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from tinysight.registry import transforms
-from tinysight.transforms.base import Image, bad_image, same_axes
+from tinysight.transforms.base import Image, bad_image, check_area, same_axes
 
 if TYPE_CHECKING:
-    from annotated_types import Gt, MinLen
+    from annotated_types import Gt, Le, MinLen
     from numpy.random import Generator
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -54,8 +54,9 @@ def normalize(image: Image, mean: tuple[float, ...], std: tuple[float, ...], sca
 def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float, channels: int) -> Image:
     """The answer for each uint8 value and channel, (256, 1, C) float32."""
     values = np.arange(256, dtype=np.float32)[:, None].repeat(channels, axis=1)
-    centred = values * np.float32(scale) - np.asarray(mean, np.float32)
-    return np.ascontiguousarray((centred / np.asarray(std, np.float32))[:, None, :])
+    with np.errstate(all="ignore"):  # what comes of absurd numbers is met where the scores are
+        centred = values * np.float32(scale) - np.asarray(mean, np.float32)
+        return np.ascontiguousarray((centred / np.asarray(std, np.float32))[:, None, :])
 
 
 @lru_cache(maxsize=16)
@@ -101,16 +102,17 @@ class AppendChannels:
     """Append channels of zeros: some accelerators want four. After `normalize` (mean level 0).
 
     Args:
-        channels: number of channels of the result; an image with more is an error.
+        channels: number of channels of the result, at most 16; an image with more is an error.
     """
 
     keeps_places: ClassVar[bool] = True
-    channels: Annotated[int, Gt(0)] = 4
+    channels: Annotated[int, Gt(0), Le(16)] = 4
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:
         """Image (H, W, C) to (H, W, channels), dtype kept."""
         if image.ndim != 3 or image.shape[2] > self.channels:
             raise bad_image(f"cannot make {self.channels} channels of {image.shape}")
+        check_area(image.shape[1], image.shape[0], self.channels)
         return np.pad(image, ((0, 0), (0, 0), (0, self.channels - image.shape[2])))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinysight.concurrency import by_key, usable_cores
+from tinysight.concurrency import by_key, thread_count
 from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
 from tinysight.data.audit.sources import SplitSide
@@ -85,7 +85,7 @@ def audit_images(
         threads: number of threads that read and compare, >= 1; default: one for each processor.
         progress: called with the stage ("read" or "compared"), the number that is done, and the total.
     """
-    threads = max(1, threads or usable_cores())
+    threads = thread_count(threads)
     entries = _Entries(sides)
     files = entries.files
 

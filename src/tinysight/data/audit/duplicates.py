@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinysight.concurrency import by_key, ordered_map, usable_cores
+from tinysight.concurrency import by_key, ordered_map, thread_count
 from tinysight.data.audit.candidates import Candidate, candidates, describe
 from tinysight.data.audit.inspect import THUMB, ImageInfo, Progress, inspect, inspect_all
 from tinysight.data.audit.match import SAME, agreement
@@ -53,7 +53,7 @@ def find_duplicates(
         near: compare pixels, too, and not only bytes.
         progress: called with the number of images that are compared.
     """
-    threads = max(1, threads or usable_cores())
+    threads = thread_count(threads)
     infos = list(inspect_all(paths, threads)) if infos is None else infos
     by_digest = by_key((info.digest, i) for i, info in enumerate(infos) if info.digest)
     pairs = [Duplicate(g[0], i, "exact", 1.0) for g in by_digest.values() for i in g[1:]]

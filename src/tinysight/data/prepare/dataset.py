@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tinysight.concurrency import usable_cores
+from tinysight.concurrency import thread_count
 from tinysight.data.lists import read_list
 from tinysight.data.prepare.annotations import read_boxes, read_coco, read_voc
 from tinysight.data.prepare.crops import cut
@@ -101,7 +101,7 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
         with _because(plan.source, problems):
             names, classes = _classes(plan, {box.name for p in photographs for box in p.boxes})
             _begin(plan, resume)
-            cores = max(1, threads or usable_cores())
+            cores = thread_count(threads)
             made = cut(
                 photographs, root, plan.out, classes, plan.scale, plan.min_size, threads=cores
             )

@@ -11,7 +11,14 @@ import numpy as np
 
 from tinysight.registry import transforms
 from tinysight.transforms import geometry
-from tinysight.transforms.base import Image, RandomTransform, check_range, same_axes, width_height
+from tinysight.transforms.base import (
+    Image,
+    RandomTransform,
+    check_area,
+    check_range,
+    same_axes,
+    width_height,
+)
 from tinysight.transforms.geometry import Backend, Interpolation, crop, resize_to
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ class RandomCrop(RandomTransform):
 
     def __post_init__(self) -> None:
         width_height(self.size)
+        check_area(2 * self.pad, 2 * self.pad)
 
     def apply(self, image: Image, rng: Generator) -> Image:
         """Image (H, W, C) to a view (h, w, C)."""
