@@ -59,6 +59,10 @@ def read_folder(folder: Path, form: Form, into: Gathered) -> None:
         _add_classes(folder, form, into, others)
     else:
         raise DataError(str(folder), f"folders give one label; data.target is {form.target}")
+    _pass_over(folder, others, into)
+
+
+def _pass_over(folder: Path, others: list[str], into: Gathered) -> None:
     if others:
         names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         into.passed_over += [str(folder / name) for name in others]
@@ -74,10 +78,11 @@ def read_named(folder: Path, into: Gathered) -> None:
         DataError: an image with another name, or none at all.
     """
     into.begin(folder, folder, 0)
-    strange, junk, before = list[str](), 0, len(into)
-    for path in _files(folder, ""):
+    strange, others, junk, before = list[str](), list[str](), 0, len(into)
+    for path, is_file in _files(folder, ""):
         found = re.match(r"(-1|\d{1,9})_c(\d{1,9})", Path(path).name)
-        if not path.lower().endswith(EXTENSIONS):
+        if not (is_file and path.lower().endswith(EXTENSIONS)):
+            others.append(path)
             continue
         if found is None:
             strange.append(path)
@@ -90,6 +95,7 @@ def read_named(folder: Path, into: Gathered) -> None:
         raise DataError(str(folder), what, "such a name begins like 0001_c2")
     if len(into) == before:
         raise DataError(str(folder), "no image in this folder")
+    _pass_over(folder, others, into)
     if junk:
         logger.info("%s: %d images of identity -1 are passed over", folder, junk)
 

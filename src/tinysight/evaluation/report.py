@@ -304,7 +304,7 @@ def assess(
         )
 
     found = measured(samples)
-    others = {n: measured(_read(subject, recipe, split)) for n, split in further.items()}
+    others = {n: measured(_read(subject, recipe, s)) for n, s in further.items()} if recipe else {}
     times = measure_latency(predict, found.paths, transforms) if latency else None
     report = report_of(found, labels, recipe, manifest, times)
     return replace(report, others=others, name=next(iter(splits), "")) if others else report

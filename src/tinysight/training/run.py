@@ -297,7 +297,8 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
             raise ConfigError("data.train.ratio", what, "take another sampler")
         sampler = WithUnlabelled(sampler, data.train.ratio)
     transforms = recipe.train_transforms()
-    if recipe.train.views and (recipe.transforms.batch or transforms.per_batch or sampler.sizes_vary):
+    sizes = sampler.image_sizes(len(samples), data.batch_size)
+    if recipe.train.views and (recipe.transforms.batch or transforms.per_batch or sizes):
         what = "images that depend on the others of their batch never come again"
         raise ConfigError("train.views", what, "leave out what mixes or sizes whole batches")
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]

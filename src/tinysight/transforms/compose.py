@@ -108,6 +108,11 @@ class Compose:
         """Whether any step sets the label."""
         return any(sets_label(step) for step in self.steps)
 
+    @property
+    def per_batch(self) -> bool:
+        """Whether all images of a batch draw something alike."""
+        return any(getattr(step, "per_batch", False) for step in self.steps)
+
     def __len__(self) -> int:
         return len(self.steps)
 

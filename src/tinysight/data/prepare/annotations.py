@@ -96,9 +96,9 @@ def _read_voc_file(file: Path, images: Path) -> Photograph:
     sides = [int(float(_text(root, f"size/{side}", "") or 0)) for side in ("width", "height")]
     boxes = []
     for thing in root.findall("object"):
-        low = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
-        high = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
-        boxes.append(Box(_text(thing, "name"), *low, *high))
+        x0, y0 = (float(_text(thing, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
+        x1, y1 = (float(_text(thing, f"bndbox/{k}")) for k in ("xmax", "ymax"))
+        boxes.append(Box(_text(thing, "name"), x0, y0, x1, y1))
     return Photograph(images / name, tuple(boxes), (sides[0], sides[1]))
 
 
