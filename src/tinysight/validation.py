@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from tinysight.errors import Problem, join, nearest
+from tinysight.errors import DataError, Problem, join, nearest
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,6 +40,45 @@ def validate(
     except ValidationError as error:
         errors = error.errors(include_url=False)
         return None, [p for e in errors for p in _problems(model, e, where)]
+
+
+def read_json(path: Path, kind: type[T], hint: str = "") -> T:
+    """Plain data of `kind` from a small file that anybody may have edited.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(str(path), f"damaged, no JSON: {error}", hint) from None
+    if not isinstance(value, kind):
+        raise DataError(str(path), f"damaged: no {kind.__name__} in it", hint)
+    return value
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Mappings, one a line; a last line that was cut off is left out.
+
+    Raises:
+        DataError: the file cannot be read, or another line is no mapping.
+    """
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror}") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise DataError(f"{path}:{number}", "damaged: no line of a run", "delete this line")
+        records.append(record)
+    return records
 
 
 def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -41,6 +41,8 @@ def test_names_of_a_file(tmp_path: Path, text: str, names: tuple[str, ...]) -> N
     [
         ("0 a\n0 b\n", r"labels.txt:2: class 0 where 1 is due"),
         ("0 a\n2 b\n", r"labels.txt:2: class 2 where 1 is due"),
+        ("0 a\n1 b\nc\n", r"labels.txt:3: 'c' has no id, as other lines have"),
+        ("a\n1 b\n", r"labels.txt:1: 'a' has no id, as other lines have"),
         ("\n", "no label in it"),
         (b"\xff\xfe", "cannot be read"),
     ],
@@ -90,3 +92,11 @@ def test_several_labels_are_numbered(tmp_path: Path) -> None:
 def test_one_label_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 2 names"):
         label_names(recipe(tmp_path, labels=["a"]).data)
+
+
+@pytest.mark.parametrize("text", ["a\nb\na\n", "0 a\n1 b\n2 a\n"])
+def test_two_classes_of_one_name_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.txt").write_text(text)
+    for labels in ("labels.txt", ["a", "b", "a"]):
+        with pytest.raises(ConfigError, match="data.labels: classes 0, 2 are all named 'a'"):
+            label_names(recipe(tmp_path, labels=labels).data)

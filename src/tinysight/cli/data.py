@@ -119,11 +119,12 @@ def _of_recipe(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ..
 
 def _of_lists(args: argparse.Namespace) -> tuple[list[SplitSide], tuple[str, ...], int]:
     from tinysight.data.audit.sources import sides_of_lists
-    from tinysight.data.labels import read_label_names
+    from tinysight.data.labels import check_distinct, read_label_names
 
     if args.override:
         raise ConfigError("-o", "there is no recipe to change", "name one instead of a list")
     labels = read_label_names(args.labels) if args.labels else ()
+    check_distinct(labels, args.labels)
     sources = list(map(Path, args.sources))
     return *sides_of_lists(sources, labels, args.root, args.target, args.delimiter), 0
 

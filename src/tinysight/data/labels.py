@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +49,20 @@ def label_names(data: Data) -> tuple[str, ...]:
         names = folder_names(roots(data, data.train)[0] / data.train.folder)
     else:
         names = target_of(data.target).names(data)
+    check_distinct(names, "data.labels")
     least = target_of(data.target).least
     if len(names) < least:
         raise ConfigError("data.labels", f"at least {least} names are needed, got {len(names)}")
     return names
+
+
+def check_distinct(names: Sequence[str], where: str) -> None:
+    """Raise `ConfigError` if two classes have one name: results could not tell them apart."""
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        ids = ", ".join(str(i) for i, name in enumerate(names) if name == twice[0])
+        raise ConfigError(
+            where, f"classes {ids} are all named {twice[0]!r}", "give each a name of its own"
+        )
 
 
 def roots(data: Data, split: Split | None = None) -> tuple[Path, ...]:
@@ -71,7 +83,7 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
     """
     path = Path(path)
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        lines = [line.strip().lstrip("\ufeff") for line in path.read_text("utf-8-sig").splitlines()]
     except FileNotFoundError:
         raise ConfigError(str(path), "no such file of label names") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -81,6 +93,10 @@ def read_label_names(path: str | Path, delimiter: str | None = None) -> tuple[st
     split = r"[ \t]+" if delimiter is None else rf"\s*{re.escape(delimiter)}\s*"
     pairs = [re.fullmatch(rf"(\d{{1,9}}){split}(\S.*)", line) for _, line in named]
     if not all(pairs):
+        # "2 dogs" may be a name; where every number is the place of its line, a number is missing.
+        if all(int(p[1]) == place for place, p in enumerate(pairs) if p) and any(pairs):
+            number, line = named[pairs.index(None)]
+            raise ConfigError(f"{path}:{number}", f"{line!r} has no id, as other lines have")
         return tuple(line for _, line in named)
     ids = sorted((int(p[1]), p[2], n) for (n, _), p in zip(named, pairs, strict=True) if p)
     for due, (index, _, number) in enumerate(ids):

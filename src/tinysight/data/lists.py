@@ -14,7 +14,7 @@ import numpy as np
 
 from tinysight.data.folders import read_folder, read_named
 from tinysight.data.labels import label_names, roots
-from tinysight.data.rows import BadLines, is_csv, read_rows
+from tinysight.data.rows import BadLines, is_csv, names_in, read_rows
 from tinysight.data.samples import Gathered, Sample, SampleList
 from tinysight.data.targets import Form
 from tinysight.errors import ConfigError, DataError
@@ -61,6 +61,17 @@ def read_list(
     into = form.gathered(limit)
     _read(Path(path), Path(root), form, into, bad)
     return _some(into, bad)
+
+
+def names_in_lists(paths: Sequence[Path], target: str, delimiter: str | None) -> tuple[str, ...]:
+    """The label names that CSV files use, sorted; none where they have ids."""
+    found: set[str] = set()
+    for path in paths:
+        try:
+            found.update(names_in(path, Form(target, delimiter=delimiter)))
+        except OSError as error:
+            raise DataError(str(path), f"cannot read this list file: {error.strerror}") from None
+    return tuple(sorted(found))
 
 
 def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -191,6 +192,22 @@ def _csv_rows(
         }
         return iter(read), parse, form._replace(names=_names_or_none(path, words, form))
     return numbered, parse, form
+
+
+def names_in(path: Path, form: Form) -> tuple[str, ...]:
+    """The label names that a CSV file uses, sorted; none where it has ids, or is no CSV file.
+
+    Raises:
+        DataError, OSError: as `read_rows`.
+    """
+    if not is_csv(path) or form.kind.wide:
+        return ()
+    rows, parse, _ = _csv_rows(path, path.read_bytes(), form._replace(names=()))
+    words: set[str] = set()
+    for _, row in rows:
+        with suppress(BadRow):
+            words.update(parse(row)[1][:1])
+    return () if all(word.isdecimal() or not word for word in words) else tuple(sorted(words))
 
 
 def _names_or_none(path: Path, words: Mapping[str, int], form: Form) -> Sequence[str]:

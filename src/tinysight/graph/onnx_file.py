@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinysight.graph.protobuf import Buffer, Draft, Message, WireError
+from tinysight.graph.protobuf import Buffer, Draft, Message, WireError, fits
 
 IR_VERSION = 8
 MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB
@@ -207,7 +207,7 @@ def _read_tensor(tensor: Message) -> np.ndarray | None:
     dtype, shape = DTYPES.get(tensor.integer(2)), tensor.integers(1)
     if dtype is None:
         return None
-    if any(side < 0 for side in shape):
+    if any(side < 0 for side in shape) or not fits(shape, dtype.itemsize):
         raise WireError(f"a tensor of shape {shape}")
     count = math.prod(shape)
     if raws := tensor.raws(9):

@@ -9,11 +9,17 @@ Source: the public description of the encoding (varint, 64-bit, length-delimited
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 _MAX_FIELDS = 2_000_000
+
+
+def fits(shape: Sequence[int], itemsize: int) -> bool:
+    """Whether there is an array of this shape: also one without values has sides that are multiplied."""
+    return len(shape) <= 32 and math.prod(side or 1 for side in shape) * itemsize < 2**63
 
 
 class WireError(ValueError):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from tinysight.errors import DataError
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.report.charts import Chart, around
 from tinysight.tasks.base import TaskTable
+from tinysight.validation import read_json, read_records
 
 _CHECK = "data_check.json"
 _FIRST = 3  # items of a finding
@@ -22,15 +23,18 @@ def history(folder: Path | None) -> list[Chart]:
     if not path or not path.is_file():
         return []
     series: dict[str, dict[str, list[tuple[float, float]]]] = {kind: {} for kind in _CHARTS}
-    for line in map(json.loads, filter(None, path.read_text("utf-8").splitlines())):
+    for number, line in enumerate(read_records(path), 1):
         values = [("loss", "loss", line.get("loss")), ("lr", "learning rate", line.get("lr"))]
-        values += [("metric", name, value) for name, value in line.get("metrics", {}).items()]
+        metrics, epoch = line.get("metrics", {}), line.get("epoch")
+        if not isinstance(metrics, dict) or type(epoch) is not int:
+            raise DataError(f"{path}:{number}", "damaged: no line of a run", "delete this line")
+        values += [("metric", name, value) for name, value in metrics.items()]
         for kind, name, value in values:
             # A threshold among the metrics says where, not how good; rates lie in [0, 1].
             if not isinstance(value, int | float) or not math.isfinite(value):
                 continue
             if kind != "metric" or (0 <= value <= 1 and not name.startswith("threshold")):
-                series[kind].setdefault(name, []).append((float(line["epoch"]), float(value)))
+                series[kind].setdefault(name, []).append((float(epoch), float(value)))
     return [_curves(title, kind, series[kind]) for kind, title in _CHARTS.items() if series[kind]]
 
 
@@ -45,12 +49,14 @@ def _curves(title: str, kind: str, series: dict[str, list[tuple[float, float]]])
 def data_check(folder: Path | None) -> TaskTable | None:
     """What `tinysight data check --json` found; no rows if nothing, None if it was not asked."""
     tree = _read(folder, _CHECK)
-    findings = tree.get("findings") if isinstance(tree, dict) else None
+    findings = tree.get("findings") if tree else None
     if not isinstance(findings, list):
         return None
     rows = []
     for finding in findings:
-        items = finding.get("items", [])
+        items = finding.get("items") if isinstance(finding, dict) else None
+        if not isinstance(items, list):
+            raise DataError(f"{folder}/{_CHECK}", "damaged: no findings", "delete it")
         kind, severity = (str(finding.get(key, "")) for key in ("kind", "severity"))
         first = "; ".join(_plain(item) for item in items[:_FIRST])
         rows.append((kind, severity, str(finding.get("count", len(items))), first))
@@ -72,9 +78,9 @@ def environment(report: EvaluationReport, folder: Path | None) -> list[TaskTable
     return tables
 
 
-def _read(folder: Path | None, name: str) -> Any:
+def _read(folder: Path | None, name: str) -> dict[str, Any] | None:
     path = folder and folder / name
-    return json.loads(path.read_text("utf-8")) if path and path.is_file() else None
+    return read_json(path, dict, "delete it") if path and path.is_file() else None
 
 
 def _plain(value: Any) -> str:

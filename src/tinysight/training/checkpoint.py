@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -47,6 +48,8 @@ class TrainState:
         schedule: what a schedule has seen that is no pure function of the step.
         terms: sums like `loss_sum` of each term, where there are several.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     step: int = 0
     loss_sum: float = 0.0
@@ -108,25 +111,50 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         entry = json.loads(metadata[KEY])
         version, content, digest = entry["version"], str(entry["content"]), entry["digest"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(str(path), "damaged: its header is not readable") from None
     if version not in _VERSIONS:
         what = f"a checkpoint of format {version}; this version reads formats 1 and 2"
         raise CheckpointError(str(path), what, "upgrade tinysight")
     if _digest(tensors, content) != digest:
         raise CheckpointError(str(path), "damaged: its content does not match its digest")
-    tree = json.loads(content)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     for key, value in tensors.items():
         part, _, name = key.partition(".")
+        if part not in parts or not name:
+            raise CheckpointError(str(path), f"holds {key!r}, which is no part of a run")
         parts[part][name] = value
-    return Checkpoint(tree["recipe"], train_state(tree["state"]), **parts)
+    try:
+        tree = json.loads(content)
+        recipe, state = tree["recipe"], train_state(tree["state"])
+        if not isinstance(recipe, dict):
+            raise TypeError("the recipe is no mapping")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(str(path), f"holds no state of a run: {_first_line(error)}") from None
+    return Checkpoint(recipe, state, **parts)
 
 
-def train_state(tree: Mapping[str, Any]) -> TrainState:
-    """The state of `asdict`, as JSON gives it back."""
-    reasons = {int(index): reason for index, reason in tree["unreadable"].items()}
-    return TrainState(**{**tree, "unreadable": reasons})
+def train_state(tree: Any) -> TrainState:
+    """The state of `asdict`, as JSON gives it back.
+
+    Raises:
+        ValueError: an entry is unknown, missing, or of another type.
+    """
+    state = TypeAdapter(TrainState).validate_json(json.dumps(tree), strict=True)
+    if state.step < 0 or state.seen < 0 or state.processes < 1:
+        raise ValueError("a count below its least")
+    for kept, keys in ((state.best, {"epoch", "metrics"}), (state.mark, {"epoch", "value"})):
+        if kept and (kept.keys() != keys or type(kept["epoch"]) is not int):
+            raise ValueError(f"the best epoch is {kept}")
+    metrics, marked = state.best.get("metrics", {0: 0.0}), state.mark.get("value", 0.0)
+    values = [*metrics.values(), marked] if isinstance(metrics, dict) and metrics else [None]
+    if any(type(value) not in (int, float) for value in values):
+        raise ValueError("a metric of the best epoch is no number")
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -141,8 +169,18 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return dict(file.metadata() or {}), tensors
     except FileNotFoundError:
         raise CheckpointError(str(path), "no such file") from None
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(str(path), f"not a whole safetensors file ({error})") from None
+    # Types that this PyTorch lacks, shapes beyond its numbers, names that are no text: safetensors passes them on.
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        what = f"not a whole safetensors file ({_first_line(error)})"
+        raise CheckpointError(str(path), what) from None
 
 
 def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -159,15 +197,25 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
 def restore_optimizer(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give the optimisers the memory that `optimizer_tensors` took."""
+    """Give the optimisers the memory that `optimizer_tensors` took.
+
+    Raises:
+        ValueError, IndexError: it is that of other parameters.
+    """
     for first, optimizer in _counted(optimizers):
         groups = optimizer.state_dict()["param_groups"]
-        end = first + sum(len(group["params"]) for group in groups)
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        end = first + len(params)
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             index, _, name = key.partition(".")
             if first <= int(index) < end:
                 state.setdefault(int(index) - first, {})[name] = value
+        for number, entries in state.items():
+            for name, value in entries.items():
+                if value.numel() > 1 and value.shape != params[number].shape:
+                    what = f"{name} of parameter {first + number} is {tuple(value.shape)}"
+                    raise ValueError(f"{what}, the parameter {tuple(params[number].shape)}")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

@@ -33,6 +33,11 @@ def append_events(path: Path, record: Mapping[str, Any]) -> None:
         file.write(_events(record))
 
 
+def check_record(record: Mapping[str, Any]) -> None:
+    """Raise any error if `record` is no line of the metrics."""
+    _events(record)
+
+
 def _events(record: Mapping[str, Any]) -> bytes:
     return b"".join(
         _framed(_event(float(record["time"]), int(record["step"]), tag, value))

@@ -14,7 +14,8 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ from tinysight.disk import named, write_atomic
 from tinysight.errors import CheckpointError
 from tinysight.files import read_yaml
 from tinysight.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tinysight.training.events import append_events, write_events
-from tinysight.validation import leaves
+from tinysight.training.events import append_events, check_record, write_events
+from tinysight.validation import leaves, read_json, read_records
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,11 @@ class RunFolder:
         self.best = self.path / "checkpoints" / "best.safetensors"
 
     def open(
-        self, recipe: Recipe, resume: bool, notes: Mapping[str, Any] | None = None
+        self,
+        recipe: Recipe,
+        resume: bool,
+        notes: Mapping[str, Any] | None = None,
+        check: Callable[[Checkpoint], None] = lambda found: None,
     ) -> Checkpoint | None:
         """Make the folder, or with `resume` take up the run in it.
 
@@ -65,13 +70,14 @@ class RunFolder:
             recipe: the resolved recipe.
             resume: whether the folder may hold a run of it.
             notes: further entries of environment.json.
+            check: raises an error if the run may not be taken up; nothing has been written then.
 
         Returns:
             The checkpoint to resume from, None to begin.
 
         Raises:
             CheckpointError: the folder holds a run and `resume` is not set, the run in it is of
-                another recipe, or its last checkpoint is damaged.
+                another recipe, or a file of it is damaged.
         """
         if not resume and (found := self._existing()):
             hint = "pass --resume to resume it, or choose another folder with --out"
@@ -82,11 +88,19 @@ class RunFolder:
             checkpoint = self._newest()
         elif resume:
             logger.warning("%s: no run to resume, so this one begins", self.path)
+        records, before = self._records(), self._environment()
+        if checkpoint:
+            check(checkpoint)
+        step = checkpoint.state.step if checkpoint else 0
         for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
             part.unlink()
         write_atomic(self.recipe, recipe_yaml(recipe))
-        self._truncate_metrics(checkpoint.state.step if checkpoint else 0)
-        self._note_environment(checkpoint.state.step if checkpoint else 0, notes or {})
+        records = [
+            record for record in records if record["step"] <= step
+        ]  # others are written again
+        write_atomic(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+        write_events(self.events, records)
+        self._note_environment(before, step, notes or {})
         return checkpoint
 
     def save_last(self, checkpoint: Checkpoint) -> None:
@@ -107,7 +121,13 @@ class RunFolder:
         return next((p.name for p in own if p.exists()), "")
 
     def _same_run(self, recipe: Recipe) -> None:
-        stored = read_yaml(self.recipe)
+        try:
+            stored = read_yaml(self.recipe)
+        except OSError as error:
+            raise CheckpointError(str(self.recipe), f"cannot be read: {error.strerror}") from None
+        if not isinstance(stored, dict):
+            hint = "restore it, or choose another folder with --out"
+            raise CheckpointError(str(self.recipe), "damaged: no recipe", hint)
         # With the fields that are new since then at their defaults.
         known, _ = check_tree(stored, str(self.recipe))
         there = dict(leaves(known.model_dump(mode="json") if known else stored))
@@ -132,34 +152,43 @@ class RunFolder:
                 hint = f"delete it, and --resume continues from {self.previous.name}"
             raise CheckpointError(str(self.last), error.problems[0].what, hint) from None
 
-    def _truncate_metrics(self, step: int) -> None:
-        """Drop the lines after `step`, which the run will write again, and a line cut off."""
-        records = []
-        if self.metrics.is_file():
-            for line in self.metrics.read_text("utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                    if record["step"] <= step:
-                        records.append(record)
-                except (ValueError, KeyError, TypeError):
-                    continue
-        write_atomic(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
-        write_events(self.events, records)
+    def _records(self) -> list[dict[str, Any]]:
+        """The lines of the metrics; one that was cut off at the end is left out."""
+        if not self.metrics.exists():
+            return []
+        records = read_records(self.metrics)
+        for number, record in enumerate(records, 1):
+            try:
+                check_record(record)
+            except (TypeError, ValueError, KeyError, AttributeError, OverflowError, struct.error):
+                hint = "delete this line, and --resume continues"
+                raise CheckpointError(
+                    f"{self.metrics}:{number}", "damaged: no line of a run", hint
+                ) from None
+        return records
 
-    def _note_environment(self, step: int, notes: Mapping[str, Any]) -> None:
+    def _environment(self) -> dict[str, Any]:
+        """What is noted already."""
+        if not self.environment.exists():
+            return {}
+        hint = "delete it, and --resume continues"
+        before = read_json(self.environment, dict, hint)
+        if not isinstance(before.get("starts", []), list):
+            raise CheckpointError(str(self.environment), "damaged: its starts are no list", hint)
+        return before
+
+    def _note_environment(
+        self, before: Mapping[str, Any], step: int, notes: Mapping[str, Any]
+    ) -> None:
         now = environment()
-        starts = []
-        if self.environment.is_file():
-            before = json.loads(self.environment.read_text("utf-8"))
-            starts = before.get("starts", [])
-            changed = [k for k in now if before.get(k) != now[k]]
-            if changed:
-                found = ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed)
-                logger.warning(
-                    "resumed elsewhere (%s), so the result may differ in the last bits", found
-                )
+        if changed := [k for k in now if before and before.get(k) != now[k]]:
+            found = ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed)
+            logger.warning(
+                "resumed elsewhere (%s), so the result may differ in the last bits", found
+            )
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        tree = {**now, **notes, "starts": [*starts, {"time": time, "step": step}]}
+        starts = [*before.get("starts", []), {"time": time, "step": step}]
+        tree = {**now, **notes, "starts": starts}
         write_atomic(self.environment, json.dumps(tree, indent=2) + "\n")
 
 

@@ -136,7 +136,12 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     if recipe is None:
         raise ConfigError.of(f"recipe in {path}", problems)
     model = build_model(recipe)
-    model.load_state_dict(checkpoint.model)
+    try:
+        model.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise CheckpointError(
+            str(path), f"does not fit the network of its recipe: {error}"
+        ) from None
     return model.eval(), recipe
 
 

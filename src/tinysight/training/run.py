@@ -363,9 +363,12 @@ def _begin(run: Run, resume: bool) -> None:
         prints = {name: split.fingerprint() for name, split in run.eval_samples.items()}
         lists = {"train": run.state.data, "eval": prints.get("", prints)}
         notes = {"processes": processes.world, "data": lists}
-        found = run.folder.open(recipe, resume, notes)
-        if found:
+
+        def check(found: Checkpoint) -> None:
             _check_same_run(run, found)
+            _restore(run, found)
+
+        found = run.folder.open(recipe, resume, notes, check)
     if processes.broadcast_json(found is not None):
         _restore(run, _broadcast(found, processes))
     else:
@@ -415,6 +418,16 @@ def _broadcast(found: Checkpoint | None, processes: Processes) -> Checkpoint:
 
 
 def _restore(run: Run, found: Checkpoint) -> None:
+    """Take up what a checkpoint holds; raises `CheckpointError` if it is of anything else than this run."""
+    try:
+        _take_up(run, found)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        hint = "delete it, and --resume continues from the one before"
+        what = f"its checkpoint is not of this run: {' '.join(str(error).split())[:200]}"
+        raise CheckpointError(str(run.folder.path), what, hint) from None
+
+
+def _take_up(run: Run, found: Checkpoint) -> None:
     run.objective.network.load_state_dict(found.training or found.model)
     if run.average:
         run.average.model.load_state_dict(found.model)

@@ -156,3 +156,62 @@ def test_a_wrong_use(
     (tmp_path / "a.txt").write_text("a.jpg 0\n", "utf-8")
     assert main(["data", "check", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_the_decoded_pixels_do_not_show(photos: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 40, 4), np.uint8)
+    for name, share in (("most.png", 0.9), ("most.webp", 0.9), ("some.png", 0.2)):
+        pixels[:, :, 3] = 255 * (np.arange(1600).reshape(40, 40) >= 1600 * share)
+        Image.fromarray(pixels).save(photos / name, lossless=True)
+    few = Image.fromarray(pixels[:, :, :3]).quantize(16)
+    few.putpalette([0] * 48)
+    few.save(photos / "palette.png", transparency=bytes(16))
+    deep = rng.integers(0, 2**12, (40, 40), np.uint16)
+    for bits in (12, 16):
+        cv2.imwrite(str(photos / f"{bits}.png"), deep << (bits - 12))
+    found = check(photos)[1]["hidden"]
+    assert {Path(item["path"]).name: item["what"] for item in found} == {
+        "12.png": "uses 12 of 16 bits, and the high 8 are read: nearly black; multiply its values by 16",
+        "most.png": "90% of the pixels are transparent; what lies under them counts",
+        "most.webp": "90% of the pixels are transparent; what lies under them counts",
+        "palette.png": "100% of the pixels are transparent; what lies under them counts",
+    }
+
+
+def test_damage_inside_a_jpeg_is_found(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = (photos / "0.jpg").read_bytes()
+    middle = len(data) // 2
+    (photos / "zeros.jpg").write_bytes(data[:middle] + bytes(500) + data[middle + 500 :])
+    (photos / "closed.jpg").write_bytes(data[:middle] + b"\xff\xd9")
+    code, found = check(photos)
+    assert code == 1
+    assert [Path(item["path"]).name for item in found["unreadable"]] == ["closed.jpg", "zeros.jpg"]
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_folder_has_besides_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("IMG.HEIC", "b.jxl", "notes"):
+        (photos / name).touch()
+    (photos / "gone.jpg").symlink_to("nowhere")
+    code, found = check(photos)
+    assert code == 1
+    assert [Path(item["path"]).name for item in found["missing"]] == ["gone.jpg"]
+    assert [Path(item["where"]).name for item in found["passed over"]] == [
+        "IMG.HEIC",
+        "b.jxl",
+        "notes",
+    ]
+    assert "warning: passed over, 3" in capsys.readouterr().out
+
+
+def test_a_table_of_names_needs_no_list_of_labels(photos: Path) -> None:
+    table = listed(photos, "list.csv", "path,label", "0.jpg,cat", "1.jpg,dog", "2.jpg,cat")
+    assert check(table)[1]["balance"] == {"cat": {"list.csv": 2}, "dog": {"list.csv": 1}}
+
+
+def test_a_path_with_what_is_not_seen(photos: Path) -> None:
+    (item,) = check(listed(photos, "list.txt", "0.jpg 0", "1\u200b.jpg 0"))[1]["missing"]
+    assert item["what"] == "no such file (its path has U+200B, which is not seen)"

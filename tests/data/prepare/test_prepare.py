@@ -438,3 +438,17 @@ def test_classes_and_their_boxes_are_named_once(
     command = ["data", "prepare", "voc", str(folder), "--out", str(tmp_path / "made")]
     assert main([*command, "--classes", *classes]) == 2
     assert "two classes" in capsys.readouterr().err
+
+
+def test_a_table_of_names_is_divided(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.jpg,{'dog' if i % 2 else 'cat'}\n" for i in range(10))
+    (tmp_path / "list.csv").write_text("path,label\n" + rows)
+    out = tmp_path / "made"
+    assert main(["data", "prepare", "split", str(tmp_path / "list.csv"), "--out", str(out)]) == 0
+    assert (out / "labels.txt").read_text() == "0 cat\n1 dog\n"
+    assert "1.jpg\t1\n" in (out / "train_list.txt").read_text() + (out / "val_list.txt").read_text()
+
+
+def test_a_folder_is_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "prepare", "split", str(tmp_path), "--out", str(tmp_path / "made")]) == 2
+    assert "is a folder; `prepare split` divides a list of images" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from tinysight.errors import WeightsError
+from tinysight.graph.protobuf import fits
 
 _MAX_STEPS = 1_000_000  # the largest published checkpoint needs fewer than 100,000
 _DTYPES = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()  # noqa: SIM905 - a table
@@ -200,10 +201,12 @@ class Machine:
 
     def array(self, raw: Any, dtype: np.dtype[Any], shape: Any, fortran: bool) -> np.ndarray:
         """A view of `raw`; its size must be exactly what `shape` and `dtype` need."""
-        if not isinstance(shape, tuple) or len(shape) > 32:
+        if not isinstance(shape, tuple):
             self.fail("damaged: a tensor without a shape")
         if not all(type(side) is int and 0 <= side < 2**48 for side in shape):
             self.fail("damaged: a tensor with an impossible side")
+        if not fits(shape, dtype.itemsize):
+            self.fail(f"damaged: a tensor {shape}")
         size = math.prod(shape) * dtype.itemsize
         if size != len(raw):
             self.fail(f"damaged: a tensor of {size} bytes by its shape has {len(raw)}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinysight.errors import WeightsError
-from tinysight.graph.protobuf import Message, WireError
+from tinysight.graph.protobuf import Message, WireError, fits
 
 # Data type codes of PaddleClas' framework.proto. bfloat16 has no NumPy type: its bits come back as uint16.
 DTYPES = {
@@ -91,8 +91,8 @@ class _Records:
         dtype = storage(DTYPES[code])
         if wrong := [side for side in sides if not 0 <= side < 2**48]:
             raise self.error(f"damaged: a side of {wrong[0]}")
-        if len(sides) > 32:
-            raise self.error(f"damaged: a tensor with {len(sides)} axes")
+        if not fits(sides, dtype.itemsize):
+            raise self.error(f"damaged: a tensor {sides}")
         size = math.prod(sides) * dtype.itemsize
         raw = self.take(size, f"a tensor {sides}")
         value = np.frombuffer(raw, dtype) if size else np.empty(0, dtype)

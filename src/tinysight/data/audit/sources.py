@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tinysight.data.folders import folder_names, has_folders, read_folder
 from tinysight.data.labels import label_names
-from tinysight.data.lists import read_list, read_split
+from tinysight.data.lists import names_in_lists, read_list, read_split
 from tinysight.data.rows import BadLines
 from tinysight.data.samples import Gathered, SampleList
 from tinysight.data.targets import Form
@@ -63,6 +63,8 @@ def sides_of_lists(
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         names = list(map(str, sources))
+    tables = [source for source in sources if not source.is_dir()]
+    labels = labels or names_in_lists(tables, target or "class", delimiter)
     sides = []
     for name, source in zip(names, sources, strict=True):
         bad: list[BadLines] = []

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tinysight.concurrency import thread_count
-from tinysight.data.lists import read_list
+from tinysight.data.labels import check_distinct
+from tinysight.data.lists import names_in_lists, read_list
 from tinysight.data.prepare.annotations import read_boxes, read_coco, read_voc
 from tinysight.data.prepare.crops import cut
 from tinysight.data.prepare.splits import Division, divide
@@ -89,7 +90,12 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
     problems: list[Problem] = []
     skipped: dict[str, int] = {}
     if plan.form == "split":
-        names = tuple(plan.classes or ())
+        if plan.source.is_dir():
+            raise DataError(
+                str(plan.source), "is a folder", "`prepare split` divides a list of images"
+            )
+        names = tuple(plan.classes or ()) or names_in_lists([plan.source], "class", None)
+        check_distinct(names, "--classes")
         samples = read_list(plan.source, root, len(names) or None, names=names)
         paths = [_below(sample.path, root) for sample in samples]
         labels = samples.labels.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +88,11 @@ def _class_names(
         reader.note(place, f"{counts}; classes are called by their ids")
         return None
     if found.get("delimiter") in (None, " "):
-        return str(path)
-    return [line.strip().partition(found["delimiter"])[2] for line in lines]
+        names = [line.strip().split(None, 1)[-1] for line in lines]
+    else:
+        names = [line.strip().partition(found["delimiter"])[2] for line in lines]
+    times = Counter(names)
+    if len(times) < len(names):  # two of ImageNet's birds and machines are cranes
+        reader.note(place, "classes of the same name are told apart by their ids")
+        return [name if times[name] == 1 else f"{name} ({i})" for i, name in enumerate(names)]
+    return str(path) if found.get("delimiter") in (None, " ") else names
