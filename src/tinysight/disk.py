@@ -130,12 +130,12 @@ def reserved(path: Path, *, wait: bool = True) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.name}.part")
     with _claimed(part, str(path), lambda: os.open(part, _NEW, 0o644), wait) as handle:
-        os.ftruncate(handle, 0)
+        os.truncate(part, 0)
         try:
             yield part
         finally:
-            if _lies_at(part, handle):  # not that of another process, once this one has its name
-                part.unlink()
+            if handle < 0 or _lies_at(part, handle):  # and not another's, since it took its name
+                part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def reserved_folder(path: Path) -> Iterator[Path]:
 
     def open_part() -> int:
         part.mkdir(parents=True, exist_ok=True)
-        return -1 if os.name == "nt" else os.open(part, os.O_RDONLY)
+        return os.open(part, os.O_RDONLY) if os.name != "nt" else -1
 
     with _claimed(part, str(path), open_part, False):
         if (part / "old").exists() and not path.exists():
@@ -168,8 +168,11 @@ def _claimed(part: Path, path: str, open_part: Callable[[], int], wait: bool) ->
     """`part`, opened and locked; another process may have taken it away while this one waited."""
     while True:
         handle = open_part()
+        if os.name == "nt" and handle >= 0:  # no locks there, and what is open keeps its name
+            os.close(handle)
+            handle = -1
         try:
-            if os.name != "nt":  # where no process can lock so
+            if handle >= 0:
                 lock_file(handle, path, wait=wait)
                 if not _lies_at(part, handle):
                     continue

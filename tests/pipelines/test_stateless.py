@@ -82,9 +82,13 @@ def in_child(work: Callable[[], bytes]) -> bytes:
 
 
 @needs_fork
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_fork_right_after_construction(bundle: Bundle, threads: int) -> None:
-    pipeline = open_bundle(bundle, threads=threads)
+@pytest.mark.parametrize(
+    ("engine", "threads"), [("onnxruntime", 1), ("onnxruntime", 2), ("openvino", 1)]
+)
+def test_a_fork_right_after_construction(bundle: Bundle, engine: str, threads: int) -> None:
+    if engine not in ENGINES:
+        pytest.skip(f"no {engine} here")
+    pipeline = open_bundle(bundle, engine=engine, threads=threads)
     found = in_child(lambda: repr(rows(pipeline)).encode())
     assert found == repr(rows(pipeline)).encode(), "and the parent goes on"
     again = in_child(lambda: repr(rows(pipeline)).encode())
@@ -187,7 +191,22 @@ def test_what_is_not_several_images(tmp_path: Path) -> None:
             with pytest.raises(DataError, match="is not several images; give a list of them"):
                 classifier.batch(images)  # type: ignore[arg-type]
     assert len(classifier.batch(np.stack(IMAGES[:1] * 3))) == 3
-    with path.open() as text, pytest.raises(DataError, match="TextIOWrapper: is no source of im"):
+    with path.open() as text, pytest.raises(DataError, match="open it for reading bytes"):
         classifier(text)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="closed file"):
         classifier(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_twenty_thousand_predictions_in_flat_memory(bundle: Bundle, engine: str) -> None:
+    pipeline = open_bundle(bundle, engine=engine, workers=2)
+    expected = rows(pipeline)
+    before, sizes = threading.active_count(), []
+    for number in range(500):
+        found = [r.named("<array>").to_json() for r in pipeline.stream(IMAGES)]
+        assert found == expected
+        if number in (99, 499):
+            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+    assert threading.active_count() <= before
+    assert sizes[1] - sizes[0] < 8 << 20

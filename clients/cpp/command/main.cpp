@@ -53,6 +53,7 @@ int predict(const Arguments& args) {
         print(answers, bench(args.bundle, args.options, paths, args.seconds, args.json));
         return 0;
     }
+    check(args.options);
     // A single image needs neither threads nor streams of the network for more.
     Options options = args.options;
     const auto first = found();

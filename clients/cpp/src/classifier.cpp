@@ -33,6 +33,12 @@ void at_least_one(const char* name, int value) {
 
 }  // namespace
 
+void check(const Options& options) {
+    at_least_one("threads", options.threads);
+    at_least_one("workers", options.workers);
+    at_least_one("threads * workers", options.threads * options.workers);
+}
+
 int usable_cores() {
     int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 #ifdef __linux__
@@ -62,9 +68,7 @@ struct Classifier::State {
           postprocess(build_postprocess(manifest.postprocess, manifest.labels, chosen.topk,
                                         chosen.threshold)),
           options(chosen) {
-        at_least_one("threads", options.threads);
-        at_least_one("workers", options.workers);
-        at_least_one("threads * workers", options.threads * options.workers);
+        check(options);
         if (!manifest.plain) {
             throw BundleError("feeds, more_outputs", "this program runs networks of one input, the "
                               "image, and one output", "use `tinysight predict`");

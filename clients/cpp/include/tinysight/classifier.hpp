@@ -28,6 +28,9 @@ struct Timing {
     double total() const { return decode + preprocess + network + postprocess; }
 };
 
+/// @throws Error  threads or workers are not from 1 to 1024, or are more together
+void check(const Options& options);
+
 /// Processors that this process may use.
 int usable_cores();
 
