@@ -64,7 +64,10 @@ class Supervised(Objective):
         outputs, terms = self.outputs("model", batch, self._wanted), {}
         for name, (loss, of, weight) in self._terms.items():
             more = (outputs.get("logits"),) if name in self._with_logits else ()
-            given = (outputs.get(of), batch.targets, *more)
+            targets = batch.targets
+            if of == "logits" and outputs.classes is not None:
+                targets = torch.searchsorted(outputs.classes, targets)
+            given = (outputs.get(of), targets, *more)
             if isinstance(loss, PairLoss):
                 given = tuple(map(self.gathered, given))
             value: Tensor = loss(*given)
