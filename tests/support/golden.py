@@ -81,7 +81,10 @@ def cases(kind: str, key: str = "cases", folder: Path = GOLDEN) -> list[Case]:
         arrays = path.with_suffix(".npz")
         if "cases" in tree:
             arrays = arrays if arrays.is_file() else path.with_name("data.npz")
-            found += [Case(c, c["id"], path, arrays, tree) for c in tree.get(key, ())]
+            listed = enumerate(tree.get(key, ()))
+            found += [
+                Case(c, c.get("id", f"{path.stem}_{i}"), path, arrays, tree) for i, c in listed
+            ]
         elif key == "cases":
             found.append(Case(tree, path.stem, path, arrays))
     for path in sorted((folder / kind).glob("*/case.json")):

@@ -61,7 +61,7 @@ def train(group: Processes) -> dict[str, Tensor]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9, weight_decay=0.1)
     objective = Supervised(model, {"loss": LossTerm(nn.CrossEntropyLoss())})
     objective.set_up(settings, group)
-    stepper = Stepper(objective, optimizer, settings, group)
+    stepper = Stepper(objective, [optimizer], settings, group)
     share = Share(group.rank, group.world)
     for first, count, images in ((0, 2, 24), (2, 2, 24), (4, 1, 3)):
         stepper((batch(n, share) for n in range(first, first + count)), images, first)

@@ -175,8 +175,10 @@ class Data(RecipeSection):
     """Where the images are and how they become batches."""
 
     root: Texts = doc("Folder that the paths in the lists are relative to; one, or one a list")
-    labels: Texts | None = doc(
-        "Label names or a file of `id name` lines; default: the folders", None
+    labels: Texts | Annotated[int, Field(ge=1)] | None = doc(
+        "Label names, a file of `id name` lines, or how many there are; default: the folders, or"
+        " the identities that occur",
+        None,
     )
     target: Target = doc(
         "What a line says after the path: one class id; 0 or 1 for every label; an identity and"
@@ -267,6 +269,14 @@ class EarlyStopping(RecipeSection):
     min_delta: Annotated[float, Field(ge=0, description="What counts as better")] = 0.0
 
 
+class LossOptimizer(RecipeSection):
+    """An optimiser of its own for the parameters of losses, such as centres."""
+
+    optimizer: Annotated[Component, Kind("optimizer")]
+    lr: Annotated[float, Field(gt=0, description="Peak rate; lr_batch_size does not change it")]
+    schedule: Annotated[Component, Kind("schedule")] = Component(name="constant")
+
+
 class Train(RecipeSection):
     """The run."""
 
@@ -275,6 +285,7 @@ class Train(RecipeSection):
     schedule: Annotated[Component, Kind("schedule")] = Component(name="cosine")
     lr: Annotated[float, Field(gt=0, description="Peak rate, after warm-up; see lr_batch_size")]
     lr_batch_size: int | None = doc("Batch size of lr, which grows with the real one", None, ge=1)
+    loss_optimizer: LossOptimizer | None = None
     clip_norm: float | None = doc("Largest gradient norm", None, gt=0)
     clip: Literal["global", "tensor"] = doc("What clip_norm is the norm of", "global")
     accumulate: int = doc("Batches whose gradients make one step", 1, ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,35 @@ def read_folder(folder: Path, form: Form, into: Gathered) -> None:
     if others:
         names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         logger.info("%s: %d files are no images: %s", folder, len(others), names)
+
+
+def read_named(folder: Path, into: Gathered) -> None:
+    """Add images whose names begin with identity and camera, `0001_c2...`, as in data sets of re-identification.
+
+    Identity -1 marks images that are to be passed over, there as here.
+
+    Raises:
+        DataError: an image with another name, or none at all.
+    """
+    into.begin(folder, folder, 0)
+    strange, junk, before = list[str](), 0, len(into)
+    for path in _files(folder, ""):
+        found = re.match(r"(-1|\d{1,9})_c(\d{1,9})", Path(path).name)
+        if not path.lower().endswith(EXTENSIONS):
+            continue
+        if found is None:
+            strange.append(path)
+        elif found[1] == "-1":
+            junk += 1
+        else:
+            into.add(os.fsencode(path), int(found[1]), int(found[2]))
+    if strange:
+        what = f"{len(strange)} images are not named by identity and camera: {strange[0]}"
+        raise DataError(str(folder), what, "such a name begins like 0001_c2")
+    if len(into) == before:
+        raise DataError(str(folder), "no image in this folder")
+    if junk:
+        logger.info("%s: %d images of identity -1 are passed over", folder, junk)
 
 
 def _add_classes(folder: Path, form: Form, into: Gathered, others: list[str]) -> None:

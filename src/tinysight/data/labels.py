@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def resolve_labels(recipe: Recipe) -> Recipe:
-    """`recipe` with `data.labels` as a tuple of names, whatever it was; raises as `label_names`."""
-    names = label_names(recipe.data)
+    """`recipe` with `data.labels` as a tuple of names, of identities their number; raises as `label_names`."""
+    found = label_names(recipe.data)
+    # Identities may be millions, and nothing shows their names.
+    names = len(found) if target_of(recipe.data.target).open_set else found
     if recipe.data.labels == names:
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"labels": names})})
@@ -33,7 +35,9 @@ def label_names(data: Data) -> tuple[str, ...]:
             file of the names is wrong.
         DataError: a list or folder that they are taken from is wrong.
     """
-    if isinstance(data.labels, tuple):
+    if isinstance(data.labels, int):
+        names = tuple(map(str, range(data.labels)))
+    elif isinstance(data.labels, tuple):
         names = data.labels
     elif isinstance(data.labels, str):
         # Relative to a root, or to where the command runs.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tinysight.data.folders import read_folder
+from tinysight.data.folders import read_folder, read_named
 from tinysight.data.labels import label_names, roots
 from tinysight.data.rows import BadLines, is_csv, read_rows
 from tinysight.data.samples import Gathered, Sample, SampleList
@@ -155,7 +155,10 @@ def _some(into: Gathered) -> SampleList:
 
 
 def _read(path: Path, root: Path, form: Form, into: Gathered, bad: Bad) -> None:
-    """Add one list file."""
+    """Add one list file, or a folder of images that are named by identity and camera."""
+    if form.labelled and form.kind.open_set and path.is_dir():
+        read_named(path, into)
+        return
     into.begin(path, root, 2 if is_csv(path) else 1)
     try:
         found = read_rows(path, form, into)

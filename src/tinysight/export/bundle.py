@@ -221,7 +221,7 @@ def _chosen(model: nn.Module, recipe: Recipe, task: Task) -> _Chosen:
             return _Chosen()
         text = "set in the recipe (export.postprocess.threshold)"
         return _Chosen(ShippedThreshold(float(value), text))
-    thresholds.check_operating_point(section, recipe.data.labels or (), task)
+    thresholds.check_operating_point(section, label_names(recipe.data), task)
     report = assess(subject_of_recipe(predictor(model, task), recipe))
     from_point = section.operating_point is not None
     if from_point and report.threshold is None:

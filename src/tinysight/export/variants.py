@@ -23,7 +23,7 @@ from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
-from tinysight.tasks.base import Task, task_of_bundle
+from tinysight.tasks.base import Task, task_of_bundle, task_of_recipe
 from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels
@@ -212,14 +212,39 @@ def compare_variant(
     variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None,
     task: Task | None = None, threshold: float = 0.5,
 ) -> EngineVariant:  # fmt: skip
-    """`variant` with the differences of its scores from the `exact` ones of `model.onnx`."""
+    """`variant` with the differences of its scores from the `exact` ones of `model.onnx`.
+
+    Of embeddings recall@1 counts for the accuracy, and for a label the image that is most similar.
+    """
     task = task or Task()
     row = compare(*(task.results(side, threshold) for side in (exact, scores)))
-    lost = None if labels is None else task.lost_points(exact, scores, labels)
+    lost, flips = None, row.label_flips or 0
+    if task.source == "embedding":
+        first = [_most_similar(side) for side in (exact, scores)]
+        flips = int((first[0] != first[1]).sum())
+        known = None if labels is None else np.flatnonzero(np.isin(labels, _repeated(labels)))
+        if labels is not None and known is not None and len(known):
+            right = [int((labels[f[known]] == labels[known]).sum()) for f in first]
+            lost = 100 * (right[0] - right[1]) / len(known)
+    elif labels is not None:
+        lost = task.lost_points(exact, scores, labels)
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
-        mean_score_difference=row.mean_score_difference, label_flips=row.label_flips or 0,
+        mean_score_difference=row.mean_score_difference, label_flips=flips,
     )  # fmt: skip
+
+
+def _most_similar(vectors: np.ndarray) -> np.ndarray:
+    """For each vector the place of the one most similar to it, itself left out."""
+    cosine = vectors @ vectors.T
+    np.fill_diagonal(cosine, -np.inf)
+    return np.asarray(cosine.argmax(axis=1))
+
+
+def _repeated(labels: np.ndarray) -> np.ndarray:
+    """The identities of two images or more."""
+    ids, counts = np.unique(labels, return_counts=True)
+    return np.asarray(ids[counts > 1])
 
 
 def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float) -> Problem | None:
@@ -256,13 +281,15 @@ def evaluation_images(run: str | Path) -> list[Sample]:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
-    from tinysight.tasks.base import task_of_recipe
     from tinysight.training.predictor import load_model
 
     recipe = load_model(run)[1]
     samples = read_split(recipe.data, recipe.data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
-    if not (task_of_recipe(recipe).one_class or samples.truth.dtype == object):
+    task = task_of_recipe(recipe)
+    if task.source == "embedding":  # whole identities, which have something to find
+        return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
+    if not (task.one_class or samples.truth.dtype == object):
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))
     return spread(samples, 500)

@@ -280,7 +280,33 @@ class BNNeck(Neck):
 
 @necks.register("fc")
 class LinearNeck(Neck):
-    """Linear layer with bias; Xavier uniform, bias 0.
+    """Linear layer; Xavier uniform, bias 0.
+
+    Args:
+        in_features: width of the vector.
+        features: width of the embedding.
+        bias: whether it has one.
+    """
+
+    def __init__(
+        self, in_features: int, features: Annotated[int, Ge(1)] = 512, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.fc = nn.Linear(in_features, features, bias)
+        nn.init.xavier_uniform_(self.fc.weight)
+        if bias:
+            nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, features)."""
+        y: Tensor = self.fc(x)
+        return y
+
+
+@necks.register("conv")
+class ConvNeck(Neck):
+    """1 x 1 convolution of the vector, with bias: a linear layer under PaddleClas' name of it (VehicleNeck).
 
     Args:
         in_features: width of the vector.
@@ -290,11 +316,29 @@ class LinearNeck(Neck):
     def __init__(self, in_features: int, features: Annotated[int, Ge(1)] = 512) -> None:
         super().__init__()
         self.features = features
-        self.fc = nn.Linear(in_features, features)
-        nn.init.xavier_uniform_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        self.conv = nn.Conv2d(in_features, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, features)."""
-        y: Tensor = self.fc(x)
-        return y
+        y: Tensor = self.conv(x[:, :, None, None])
+        return y.flatten(1)
+
+
+@necks.register("mlp")
+class MLPNeck(Neck):
+    """Two linear layers with a leaky ReLU between them, to length 1 (PaddleClas' FRFNNeck).
+
+    Args:
+        in_features: width of the vector, also between the two.
+        features: width of the embedding.
+    """
+
+    def __init__(self, in_features: int, features: Annotated[int, Ge(1)] = 128) -> None:
+        super().__init__()
+        self.features = features
+        self.fc1 = nn.Linear(in_features, in_features)
+        self.fc2 = nn.Linear(in_features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, features)."""
+        return F.normalize(self.fc2(F.leaky_relu(self.fc1(x), 0.1)), dim=1)

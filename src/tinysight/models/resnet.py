@@ -95,6 +95,7 @@ class ResNet(Backbone):
         strides: of the stem, of the maximum behind it and of stages 2 to 4.
         lr_mults: learning-rate multipliers of the stem and of the four stages; the classifier has
             1.
+        stem_relu: False leaves out the activations of the stem, as networks for re-identification have it.
     """
 
     decays_norm = True
@@ -106,10 +107,12 @@ class ResNet(Backbone):
         d: bool = False,
         strides: Strides = (2, 2, 2, 2, 2),
         lr_mults: LrMults | None = None,
+        stem_relu: bool = True,
     ) -> None:
         super().__init__()
         stem = ((3, 32, 3), (32, 32, 3), (32, 64, 3)) if d else ((3, 64, 7),)
-        units = (ConvBNAct(*sizes, 1 if i else strides[0]) for i, sizes in enumerate(stem))
+        act = nn.ReLU if stem_relu else None
+        units = (ConvBNAct(*sizes, 1 if i else strides[0], act=act) for i, sizes in enumerate(stem))
         self.stem = nn.Sequential(*units)
         self.max_pool = nn.MaxPool2d(3, strides[1], 1)
         self.blocks = nn.ModuleList()

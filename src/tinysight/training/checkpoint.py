@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,25 +145,40 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(str(path), f"not a whole safetensors file ({error})") from None
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's memory as `index.name`; its settings come from the recipe."""
-    state = optimizer.state_dict()["state"]
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimisers' memory as `index.name`, counted through them; their settings come from the recipe."""
     return {
-        f"{index}.{name}": value
-        for index, entries in state.items()
+        f"{first + index}.{name}": value
+        for first, optimizer in _counted(optimizers)
+        for index, entries in optimizer.state_dict()["state"].items()
         for name, value in entries.items()
         if value is not None
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give `optimizer` the memory that `optimizer_tensors` took."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+def restore_optimizer(
+    optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
+) -> None:
+    """Give the optimisers the memory that `optimizer_tensors` took."""
+    for first, optimizer in _counted(optimizers):
+        groups = optimizer.state_dict()["param_groups"]
+        end = first + sum(len(group["params"]) for group in groups)
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            index, _, name = key.partition(".")
+            if first <= int(index) < end:
+                state.setdefault(int(index) - first, {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _counted(
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> Iterator[tuple[int, torch.optim.Optimizer]]:
+    """Each optimiser with the number of parameters before its own."""
+    first = 0
+    for optimizer in optimizers:
+        yield first, optimizer
+        first += sum(len(group["params"]) for group in optimizer.param_groups)
 
 
 def _plain(tensor: Tensor) -> Tensor:

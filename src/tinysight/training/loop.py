@@ -20,7 +20,7 @@ import torch
 
 from tinysight.config import Recipe
 from tinysight.config.schema import Train
-from tinysight.data.labels import resolve_labels
+from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.loader import Batch, batches
 from tinysight.errors import ConfigError
 from tinysight.evaluation.predictor import evaluate
@@ -174,6 +174,8 @@ def train_step(run: Run, stream: Iterator[Batch]) -> None:
     images = sum(len(run.batches.indices(first + i)) for i in range(count))
     set_lr(run.optimizer, run.schedule(state.step))
     run.objective.epoch = epoch
+    if run.loss_schedule:
+        set_lr(run.optimizers[1], run.loss_schedule(state.step))
     changed = run.step(_noted(run, islice(stream, count)), images, first)
     if changed and run.average:
         run.average.update(state.step)
@@ -227,7 +229,7 @@ def _evaluate(run: Run) -> tuple[dict[str, float], dict[str, str]]:
             run.transforms,
             [m.spec for m in run.recipe.metrics],
             batch_size=data.eval_batch_size,
-            labels=data.labels or (),
+            labels=label_names(data),
             task=task,
         )
         check_bad_fraction(found.unreadable, samples, data.max_bad_fraction)

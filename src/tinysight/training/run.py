@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
+from tinysight.config.schema import Train
+from tinysight.data.labels import label_names
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
 from tinysight.errors import CheckpointError, ConfigError, DataError
@@ -55,9 +57,10 @@ class Run:
         transforms: from an evaluation image to an input of the network.
         objective: the networks and what they are trained for.
         average: the running mean of the evaluated network, which is kept in its place, if the recipe asks for one.
-        optimizer: changes the parameters of the objective.
+        optimizers: change the parameters of the objective: all of them, or the second those of losses.
         steps_per_epoch: changes of the weights in an epoch; the last one may have fewer batches than `accumulate`.
         schedule: learning rate by step.
+        loss_schedule: that of the second optimiser; None without one.
         step: makes a training step.
         state: where the run stands.
         callbacks: called after every step and epoch.
@@ -72,9 +75,10 @@ class Run:
     transforms: Compose
     objective: Objective
     average: Average | None
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
     steps_per_epoch: int
     schedule: Schedule
+    loss_schedule: Schedule | None
     step: Stepper
     state: TrainState
     callbacks: Sequence[Callback] = field(default=())
@@ -83,6 +87,11 @@ class Run:
     def stop(self, reason: str) -> None:
         """End the run soon, with a checkpoint to resume it from; see `Callback`."""
         self.stop_reason = reason
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the networks."""
+        return self.optimizers[0]
 
     @property
     def eval_model(self) -> nn.Module:
@@ -110,20 +119,18 @@ def build_run(
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
     goal = objective(recipe, samples)
     goal.set_up(settings, processes)
-    spec = settings.optimizer.spec
-    groups = _param_groups(goal, spec.get("weight_decay", 0.0))
-    optimizer = optimizers.build(spec, "train.optimizer", params=groups)
     per_epoch = -(-batches.per_epoch // settings.accumulate)
     run = Run(
         recipe, folder, processes, batches, eval_samples, transforms, goal,
         average=Average(goal.network, settings.ema, per_epoch) if settings.ema else None,
-        optimizer=optimizer,
+        optimizers=(changers := _optimizers(goal, settings)),
         steps_per_epoch=per_epoch,
         schedule=schedules.build(
             settings.schedule.spec, "train.schedule", lr=_peak_lr(recipe, processes),
             epochs=settings.epochs, steps_per_epoch=per_epoch,
         ),
-        step=Stepper(goal, optimizer, settings, processes),
+        loss_schedule=_loss_schedule(settings, per_epoch),
+        step=Stepper(goal, changers, settings, processes),
         state=TrainState(data=samples.fingerprint(), processes=processes.world),
     )  # fmt: skip
     _check_same_images(processes, samples)
@@ -156,7 +163,7 @@ def checkpoint(run: Run, state: TrainState) -> Checkpoint:
         run.recipe.model_dump(mode="json"),
         state,
         run.eval_model.state_dict(),
-        optimizer_tensors(run.optimizer),
+        optimizer_tensors(run.optimizers),
         run.objective.network.state_dict() if run.average else {},
         _objective_tensors(run),
     )
@@ -204,11 +211,37 @@ def check_bad_fraction(
     raise DataError(str(samples.source), what, hint)
 
 
-def _param_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
-    """The learning parameters of the evaluated network under its own names, then the others' under longer ones."""
+def _optimizers(objective: Objective, settings: Train) -> tuple[torch.optim.Optimizer, ...]:
+    """One optimiser of everything, or one of the networks and one of the losses' parameters."""
+    own = {f"{n}.": m for n, m in objective.named_children() if n != "networks"}
+    apart, found = settings.loss_optimizer, []
     parts = {"": objective.network}
     parts |= {f"{n}.": m for n, m in objective.networks.items() if m is not objective.network}
-    parts |= {f"{n}.": m for n, m in objective.named_children() if n != "networks"}
+    for where, component, modules in (
+        ("train", settings.optimizer, parts if apart else parts | own),
+        *([("train.loss_optimizer", apart.optimizer, own)] if apart else ()),
+    ):
+        spec = component.spec
+        groups = _param_groups(modules, spec.get("weight_decay", 0.0))
+        if not groups:
+            raise ConfigError(where, "there is no loss with parameters", "leave it out")
+        found.append(optimizers.build(spec, f"{where}.optimizer", params=groups))
+    return tuple(found)
+
+
+def _loss_schedule(settings: Train, steps_per_epoch: int) -> Schedule | None:
+    if (apart := settings.loss_optimizer) is None:
+        return None
+    sizes = {"epochs": settings.epochs, "steps_per_epoch": steps_per_epoch}
+    where = "train.loss_optimizer.schedule"
+    found: Schedule = schedules.build(apart.schedule.spec, where, lr=apart.lr, **sizes)
+    if hasattr(found, "observe"):
+        raise ConfigError(where, "a schedule that follows the metric is for the networks alone")
+    return found
+
+
+def _param_groups(parts: Mapping[str, nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+    """The learning parameters of modules, under longer names by what is before each."""
     groups = []
     for prefix, module in parts.items():
         for group in param_groups(module, weight_decay):
@@ -244,7 +277,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         recipe.train.seed,
         sampler=samplers.build(data.sampler.spec, "data.sampler"),
         mix=mix,
-        num_classes=len(recipe.data.labels or ()),
+        num_classes=len(label_names(recipe.data)),
         share=Share(processes.rank, processes.world),
         channels_last=recipe.train.channels_last,
     )
@@ -268,7 +301,7 @@ def _peak_lr(recipe: Recipe, processes: Processes) -> float:
 def _check_metrics(recipe: Recipe, eval_samples: SampleList) -> None:
     """Fail now, not after the first epoch, if the list lacks what a metric needs."""
     labels = eval_samples.truth
-    scores = task_of_recipe(recipe).perfect_scores(labels, len(recipe.data.labels or ()))
+    scores = task_of_recipe(recipe).perfect_scores(labels, len(label_names(recipe.data)))
     specs = [m.spec for m in recipe.metrics]
     try:
         perfect = compute_metrics(specs, scores, labels, eval_samples.roles())
@@ -354,7 +387,7 @@ def _restore(run: Run, found: Checkpoint) -> None:
         more = {k: v for k, v in found.objective.items() if k.endswith(end)}
         own |= {name.removesuffix(end): value for name, value in more.items()}
     run.objective.load_state_dict(own, strict=False)  # its names have been checked
-    restore_optimizer(run.optimizer, found.optimizer)
+    restore_optimizer(run.optimizers, found.optimizer)
     state = run.state = found.state
     sums = [state.loss_sum, state.seen, *state.terms.values()]
     run.step.totals.copy_(torch.tensor(sums, dtype=torch.float64))

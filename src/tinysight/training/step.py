@@ -32,7 +32,7 @@ class Stepper:
 
     Args:
         objective: set up on the device of the processes.
-        optimizer: of the parameters that learn.
+        optimizers: of the parameters that learn.
         settings: the recipe's.
         processes: that share each batch.
 
@@ -43,7 +43,11 @@ class Stepper:
     """
 
     def __init__(
-        self, objective: Objective, optimizer: Optimizer, settings: Train, processes: Processes
+        self,
+        objective: Objective,
+        optimizers: Sequence[Optimizer],
+        settings: Train,
+        processes: Processes,
     ) -> None:
         self._logged = objective.terms if len(objective.terms) > 1 else ()
         size = 2 + len(self._logged)
@@ -51,7 +55,7 @@ class Stepper:
         half = settings.precision == "fp16"
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=half)
         self._objective = objective
-        self._optimizer = optimizer
+        self._optimizers = optimizers
         self._settings = settings
         self._processes = processes
         self._parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -68,17 +72,18 @@ class Stepper:
         Returns:
             Whether the weights were changed.
         """
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         self._objective.train()
         sums = torch.zeros_like(self.totals)
         seen = 0
         for number, batch in enumerate(batches, first):
             count = len(batch.targets)
             if count == 0 or (count == 1 and batch.unreadable):
-                self._objective.absent()
-                if self._settings.sync_bn and self._processes.world > 1:
-                    nothing = torch.empty((0, 3, 32, 32), device=self._processes.device)
-                    self._objective.join_normalisation(nothing).backward()  # type: ignore[no-untyped-call]
+                if self._processes.world > 1:
+                    nothing = torch.zeros((0, 3, 32, 32), device=self._processes.device)
+                    if (zero := self._objective.join(nothing)) is not None:
+                        zero.backward()  # type: ignore[no-untyped-call]
                 continue
             torch.manual_seed(seed(_STEP, self._settings.seed, number, self._processes.rank))
             self._backward(batch, count / images, sums)
@@ -114,12 +119,14 @@ class Stepper:
     def _change(self) -> None:
         settings = self._settings
         if settings.clip_norm is not None:
-            self.scaler.unscale_(self._optimizer)
+            for optimizer in self._optimizers:
+                self.scaler.unscale_(optimizer)
             if settings.clip == "global":
                 nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
             else:
                 clip_each_norm(self._parameters, settings.clip_norm)
-        self.scaler.step(self._optimizer)
+        for optimizer in self._optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
 
 

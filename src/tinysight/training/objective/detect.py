@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
-from tinysight.config.schema import Train
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError
 from tinysight.losses.detection import TERMS, DetectionLoss, Heads
 from tinysight.models.detector.picodet import cells, expected_distances, to_boxes
 from tinysight.registry import losses as loss_registry
-from tinysight.training.distributed import Processes
 from tinysight.training.networks import freeze, initial_model
 from tinysight.training.objective.base import Objective, Term, Terms
 
@@ -36,7 +34,6 @@ class Detect(Objective):
     ) -> None:
         super().__init__({"model": network}, TERMS, frozen=frozen)
         self.loss = loss
-        self._processes: Processes | None = None
 
     def forward(self, batch: Batch) -> Terms:
         """The three terms of a batch with boxes (N, G, 5)."""
@@ -58,19 +55,16 @@ class Detect(Objective):
         boxes = to_boxes(sides * at.strides[:, None], at.centres)
         return Heads(found.get("scores"), distances, found.logits, boxes, sides, *at)
 
-    def absent(self) -> None:
-        """Take part in the sum of the divisors."""
-        self._summed(torch.zeros(4, device=next(self.parameters()).device))
+    def join(self, images: Tensor) -> Tensor | None:
+        """Take part in the sum of the divisors, too."""
+        zero = super().join(images)
+        self._summed(torch.zeros(4, device=images.device))
+        return zero
 
     def join_normalisation(self, images: Tensor) -> Tensor:
         """As the base, of what a detector gives."""
         found = self.outputs("model", Batch(images, images.new_zeros(0), ()), _OUTPUTS)
         return (found.get("scores").sum() + found.get("distances").sum()) * 0.0
-
-    def set_up(self, settings: Train, processes: Processes) -> None:
-        """As the base; the processes will share the divisors."""
-        super().set_up(settings, processes)
-        self._processes = processes
 
     def _summed(self, values: Tensor) -> Tensor:
         if self._processes is not None and self._processes.world > 1:

@@ -20,7 +20,6 @@ from tinysight.errors import ConfigError
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 REASONS = {
     "DistillationModel": "comes with distillation",
-    "RecModel": "comes with recognition",
     "search": "comes with search",
 }
 SIDE = {"SwinTransformer": 224}  # windows of 7 in four stages; the others take any size
@@ -39,7 +38,9 @@ def reason(path: Path) -> str | None:
     return REASONS.get(tree["Arch"]["name"])
 
 
-CLASSIFIERS = [path for path in FILES if reason(path) is None]
+KNOWN = [path for path in FILES if reason(path) is None]
+RECOGNISERS = [path for path in KNOWN if read_tree(path)["Arch"]["name"] == "RecModel"]
+CLASSIFIERS = [path for path in KNOWN if path not in RECOGNISERS]
 REFUSED = [path for path in FILES if reason(path) is not None]
 
 

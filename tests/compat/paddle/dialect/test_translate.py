@@ -221,7 +221,7 @@ def test_names_of_classes_from_a_file(tmp_path: Path, caplog: pytest.LogCaptureF
         ("DataLoader.Train.sampler.drop_last=True", "smaller batch of an epoch is used all the same"),
         ("Optimizer.weight_decay=0.1", "regularizer is there too, and counts"),
         ("Optimizer.one_dim_param_no_weight_decay=True", "has no effect with Momentum"),
-        ("Global.class_num=2", "stands for Arch.class_num"),
+        ("Global.class_num=2", "stands for that of Arch, or of its Head"),
     ],
 )  # fmt: skip
 def test_what_is_said(override: str, said: str, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_mixed_labels_are_not_softened_again(tmp_path: Path) -> None:
         ("Optimizer.name=Momentun", "unknown optimiser 'Momentun'; did you mean 'Momentum'?"),
         ("Optimizer.lr.name=Cosin", "unknown schedule 'Cosin'; did you mean 'Cosine'?"),
         ("DataLoader.Train.dataset.name=ImageNetDatasets", "unknown data set 'ImageNetDatasets'; did you mean"),
-        ("DataLoader.Train.sampler.name=PKSampler", "PKSampler: comes with recognition"),
+        ("DataLoader.Train.sampler.name=PKSampler", "sampler.sample_per_id: is needed"),
         ("Infer.PostProcess.name=Tpok", "unknown post-processor 'Tpok'; did you mean 'Topk'?"),
         ("Global.epochs=abc", "Global.epochs: should be a number, got 'abc'"),
         ("Global.epochs=0", "Global.epochs: should be greater than or equal to 1, got 0"),
@@ -276,7 +276,7 @@ def test_mixed_labels_are_not_softened_again(tmp_path: Path) -> None:
         ("DataLoader.Train.sampler.batch_size=0", "DataLoader.Train.sampler.batch_size: should be greater"),
         (f"{OPS}.1.RandCropImage.scale=[2,3]", f"{OPS} (random_resized_crop).scale.0: should be less than"),
         ("Global.device=npu", "Global.device: should be one of cpu, gpu, got 'npu'"),
-        ("Global.eval_mode=retrieval", "'retrieval' is not available: comes with recognition"),
+        ("Global.eval_mode=retrieval", "Global.eval_mode: retrieval is for Arch.name: RecModel"),
         ("Global.train_mode=progressive", "only the plain training loop"),
         ("Arch.models.Teacher=1", "Arch.models: several networks: comes with distillation"),
         ("Slim.quant.name=pact", "Slim: quantisation and pruning"),
@@ -298,15 +298,18 @@ def test_everything_that_is_wrong_is_in_one_message(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_optimizer_a_part_and_a_sum_of_losses_are_refused(tmp_path: Path) -> None:
+def test_a_sum_of_losses_and_of_several_optimisers_those_with_other_scopes(tmp_path: Path) -> None:
     path = write_training(
         tmp_path, ("Optimizer:\n  name: Momentum\n  momentum: 0.9", "Old:\n  x: 1")
     )
-    said = problems_of(
-        path, "Optimizer=[{'SGD': {'scope': 'all'}}]", "Loss.Train=[{'CELoss': {}}, {'CELoss': {}}]"
+    said = problems_of(path, "Optimizer=[{'SGD': {'scope': 'a'}}, {'SGD': {'scope': 'b'}}]")
+    assert "one optimiser for the network, and one for the losses, are available" in said
+    recipe = load_recipe(
+        write_training(tmp_path), ["Loss.Train=[{'CELoss': {'weight': 2}}, {'CELoss': {}}]"]
     )
-    assert "several optimisers, each with a scope, are not available" in said
-    assert "a sum of 2 losses is not available" in said
+    assert [(term.spec["name"], term.spec["weight"]) for term in recipe.losses] == [
+        ("cross_entropy", 2.0), ("cross_entropy", 1.0),
+    ]  # fmt: skip
 
 
 def problems_of(path: Path, *overrides: str) -> str:

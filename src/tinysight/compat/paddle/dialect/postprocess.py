@@ -10,28 +10,37 @@ from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 from tinysight.foreign import LabelSource
 
 
-def infer_section(reader: Reader, values: Any, native: Spec, count: int, file: Path) -> LabelSource:
+def infer_section(
+    reader: Reader, values: Any, native: Spec, count: int | None, file: Path, vectors: bool = False
+) -> LabelSource:
     """Write `Infer`: post-processing and labels.
 
     Args:
         reader: collects problems and notes.
         values: the section.
         native: mapping that is written to.
-        count: number of classes.
+        count: number of classes; None where the lists say it.
         file: the YAML file, for paths in it.
+        vectors: the results are embeddings.
     """
     found = reader.section(values, "Infer", "Infer")
     post, where = found.get("PostProcess"), "Infer.PostProcess"
-    spec: Spec = {"name": "topk", "k": 5}
+    spec: Spec = {"name": "embedding"} if vectors else {"name": "topk", "k": 5}
     labels: list[str] | str | None = None
-    if isinstance(post, dict) and post.get("name") is not None:
+    if vectors:
+        if post is not None:
+            reader.note(where, "an embedding is given as it is")
+    elif isinstance(post, dict) and post.get("name") is not None:
         name = str(post["name"])
         if made := reader.component("post-processor", "postprocessors", name, post, where):
-            spec, labels = made[0], _class_names(reader, made[1], where, count, file)
+            spec, labels = made[0], _class_names(reader, made[1], where, count or 0, file)
     elif post is not None:
         reader.wrong(where, "expected a mapping with a name")
     put(native, "export.postprocess", spec)
-    put(native, "data.labels", labels or [str(i) for i in range(count)])
+    if vectors and count is not None and not native["data"].get("relabel"):
+        put(native, "data.labels", count)
+    elif not vectors:
+        put(native, "data.labels", labels or [str(i) for i in range(count or 0)])
     prepare = transforms(reader, found.get("transforms"), "Infer.transforms")
     if prepare and prepare != native.get("transforms", {}).get("eval"):
         what = "differ from those of DataLoader.Eval; images are prepared as in the evaluation"

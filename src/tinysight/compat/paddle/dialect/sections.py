@@ -6,6 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from tinysight.compat.paddle.dialect.operators import batch_transforms, note_decoder, transforms
+from tinysight.compat.paddle.dialect.recognition import parts_of, sampler_spec
 from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
 from tinysight.compat.paddle.dialect.values import flag
 from tinysight.errors import UnknownName, nearest
@@ -13,7 +14,6 @@ from tinysight.errors import UnknownName, nearest
 _IMAGENET = 1000  # classes of the published weights
 _CONTAINERS = {
     **dict.fromkeys(("DistillationModel", "AttentionModel"), REASONS["distillation"]),
-    "RecModel": REASONS["recognition"],
 }
 # Options of a network that not every one has: PaddleClas' spelling and ours.
 _OPTIONS = {
@@ -38,8 +38,10 @@ def run_section(reader: Reader, tree: dict[str, Any], native: Spec) -> dict[str,
     if found.get("seed"):  # `False` reads as 0
         put(native, "train.seed", found["seed"])
     if "class_num" in found:
-        reader.note("Global.class_num", "stands for Arch.class_num")
-        tree.setdefault("Arch", {}).setdefault("class_num", found["class_num"])
+        reader.note("Global.class_num", "stands for that of Arch, or of its Head")
+        arch = tree.setdefault("Arch", {})
+        if arch.get("name") != "RecModel":
+            arch.setdefault("class_num", found["class_num"])
     if "AMP" in tree and reader.section(tree["AMP"], "AMP", "AMP").get("use_amp"):
         put(native, "train.precision", "fp16")
     if "EMA" in tree:
@@ -49,28 +51,44 @@ def run_section(reader: Reader, tree: dict[str, Any], native: Spec) -> dict[str,
     return found
 
 
-def model_section(reader: Reader, values: Any, native: Spec) -> tuple[str, int]:
-    """Write `Arch`; returns the network's name and its number of classes."""
-    found = reader.section(values, "Arch", "Arch")
+def model_section(
+    reader: Reader, values: Any, common: dict[str, Any], native: Spec
+) -> tuple[str, int | None]:
+    """Write `Arch`; returns the network's name and its number of classes, None where the lists say it."""
+    if isinstance(values, dict) and values.get("name") == "RecModel":
+        trunk = values.get("Backbone")
+        section = (
+            {**trunk, "use_sync_bn": values.get("use_sync_bn")}
+            if isinstance(trunk, dict)
+            else trunk
+        )
+        _network(reader, section, native, "Arch.Backbone")
+        return "RecModel", parts_of(reader, values, common, native)
+    return _network(reader, values, native, "Arch")
+
+
+def _network(reader: Reader, values: Any, native: Spec, where: str) -> tuple[str, int]:
+    found = reader.section(values, where, "Arch")
+    whole = where == "Arch"
     name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
     if found.get("use_sync_bn"):  # whose large batches make the kind of variance meaningless
         put(native, "train.sync_bn", True)
     else:
         put(native, "model.batch_norm_variance", "biased")  # as its framework has it
-    if weights := _weights(reader, found):
+    if weights := _weights(reader, found, where):
         put(native, "model.pretrained", weights)
-        if classes != _IMAGENET:
+        if classes != _IMAGENET and whole:
             put(native, "model.skip", ["classifier"])
     if not name:
-        reader.wrong("Arch.name", "is needed")
+        reader.wrong(f"{where}.name", "is needed")
     elif name in _CONTAINERS:
-        reader.wrong("Arch.name", f"{name} {_CONTAINERS[name]}")
+        reader.wrong(f"{where}.name", f"{name} {_CONTAINERS[name]}")
     else:
-        put(native, "model.backbone", _backbone(reader, name, found))
+        put(native, "model.backbone", _backbone(reader, name, found, where))
     return name, classes
 
 
-def _weights(reader: Reader, found: dict[str, Any]) -> bool | str | None:
+def _weights(reader: Reader, found: dict[str, Any], where: str) -> bool | str | None:
     wanted = found.get("pretrained")
     if isinstance(wanted, str) and wanted.lower() not in ("true", "false"):
         return wanted if "://" in wanted or wanted.endswith(".pdparams") else f"{wanted}.pdparams"
@@ -78,17 +96,19 @@ def _weights(reader: Reader, found: dict[str, Any]) -> bool | str | None:
         if not flag(wanted):
             return None
     except ValueError as error:
-        reader.wrong("Arch.pretrained", f"should be {error}, a path or an address, got {wanted!r}")
+        reader.wrong(
+            f"{where}.pretrained", f"should be {error}, a path or an address, got {wanted!r}"
+        )
         return None
     return "ssld" if found.get("use_ssld") else True
 
 
-def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
+def _backbone(reader: Reader, name: str, found: dict[str, Any], where: str) -> Spec:
     """The network with those options that it has; PaddleClas passes the others over, too."""
     from tinysight.registry import backbones
 
     try:
-        spec: Spec = {"name": backbones.resolve(name, "Arch.name")}
+        spec: Spec = {"name": backbones.resolve(name, f"{where}.name")}
     except UnknownName as error:
         reader.problems += error.problems
         return {"name": name}
@@ -97,16 +117,21 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any]) -> Spec:
         if key not in found:
             continue
         if ours not in known:
-            reader.note(f"Arch.{key}", f"{name} has no such option, so it has no effect")
+            reader.note(f"{where}.{key}", f"{name} has no such option, so it has no effect")
         elif key == "lr_mult_list" and backbones.check({**spec, ours: found[key]}, "")[1]:
             # PaddleClas' ResNet goes on without them; the others stop.
             what = f"{len(found[key])} values are not for the stages of {name}"
             if spec["name"].startswith("resnet"):
-                reader.note(f"Arch.{key}", f"{what}, so every stage has 1")
+                reader.note(f"{where}.{key}", f"{what}, so every stage has 1")
             else:
-                reader.wrong(f"Arch.{key}", what)
+                reader.wrong(f"{where}.{key}", what)
         else:
             spec[ours] = found[key]
+    if found["stem_act"] not in ("relu", "ReLU"):
+        if "stem_relu" in known and found["stem_act"] is None:
+            spec["stem_relu"] = False
+        else:
+            reader.wrong(f"{where}.stem_act", "only relu, and none for a ResNet, are available")
     return spec
 
 
@@ -119,26 +144,36 @@ class _Split(NamedTuple):
     target: str
 
 
-def data_section(reader: Reader, values: Any, native: Spec) -> bool:
-    """Write `DataLoader`; whether the labels of a training batch are mixed."""
+def data_section(reader: Reader, values: Any, native: Spec, searched: bool = False) -> bool:
+    """Write `DataLoader`; whether the labels of a training batch are mixed.
+
+    `searched`: evaluation is by retrieval, so labels are identities.
+    """
     found = reader.section(values, "DataLoader", "DataLoader")
     train = _split(reader, found.get("Train"), "DataLoader.Train", native, "train")
-    eval_ = _split(reader, found.get("Eval"), "DataLoader.Eval", native, "eval")
+    eval_ = _eval(reader, found.get("Eval"), native)
     mixed, data = bool(native.get("transforms", {}).get("batch")), native.setdefault("data", {})
     if train is None or eval_ is None:
         return mixed
     data["root"] = train.root
-    if train.target == "multilabel":
-        data["target"] = train.target
-    for name, part in (("train", train), ("eval", eval_)):
-        data[name] = {} if part.root == train.root else {"root": part.root}
-        if part.target == "transform":
-            data[name]["target"] = part.target
-        lists = [_below(part.root, path) for path in part.lists]
-        data[name]["list"] = lists[0] if len(lists) == 1 else lists
-    if delimiters := {part.found.get("delimiter") for part in (train, eval_)} - {None, " "}:
+    if searched or train.target == "multilabel":
+        data["target"] = "identity" if searched else train.target
+    data["train"] = _images(train, train.root)
+    one = len(eval_) == 1 or eval_[0][:2] == eval_[1][:2]
+    data["eval"] = _images(eval_[0], train.root)
+    if not one:
+        query, gallery = eval_
+        data["eval"] = {"query": _lists(query), "gallery": _lists(gallery)}
+        if {query.root, gallery.root} != {train.root}:
+            sides = [*([query.root] * len(query.lists)), *([gallery.root] * len(gallery.lists))]
+            data["eval"]["root"] = sides if query.root != gallery.root else query.root
+        for key in ("transform_ops", "sampler"):
+            if query.found.get(key) != gallery.found.get(key):
+                what = "differs from that of Query, which counts for both"
+                reader.note(f"DataLoader.Eval.Gallery.{key}", what)
+    if delimiters := {part.found.get("delimiter") for part in (train, *eval_)} - {None, " "}:
         data["delimiter"] = delimiters.pop()
-    if train.found["relabel"]:
+    if train.found["relabel"] or "folder" in train.found:
         data["relabel"] = True
     label_key = train.found.get("label_key")
     if label_key not in (None, *_LABEL_KEYS):
@@ -147,10 +182,39 @@ def data_section(reader: Reader, values: Any, native: Spec) -> bool:
     return mixed
 
 
+def _images(part: _Split, root: str) -> Spec:
+    """A split of the recipe."""
+    found: Spec = {} if part.root == root else {"root": part.root}
+    if part.target == "transform":
+        found["target"] = part.target
+    lists = _lists(part)
+    return {**found, "list": lists[0] if len(lists) == 1 else lists}
+
+
+def _lists(part: _Split) -> list[str]:
+    if folder := part.found.get("folder"):  # of images that are named by identity and camera
+        return [f"{folder}/{path}" for path in part.lists]
+    return [_below(part.root, path) for path in part.lists]
+
+
+def _eval(reader: Reader, values: Any, native: Spec) -> list[_Split] | None:
+    """The images of evaluation; queries and gallery, where the two are apart."""
+    where = "DataLoader.Eval"
+    if not (isinstance(values, dict) and {"Query", "Gallery"} & values.keys()):
+        split = _split(reader, values, where, native, "eval")
+        return None if split is None else [split]
+    parts = reader.section(values, where, "search")
+    found = []
+    for name in ("Gallery", "Query"):  # what they share is written last by the queries
+        if name not in parts:
+            reader.wrong(f"{where}.{name}", "is needed")
+        else:
+            found.append(_split(reader, parts[name], f"{where}.{name}", native, "eval"))
+    sides = [side for side in reversed(found) if side is not None]
+    return sides if len(sides) == 2 else None
+
+
 def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> _Split | None:
-    if isinstance(values, dict) and {"Query", "Gallery"} & values.keys():
-        reader.wrong(where, f"queries and a gallery: {REASONS['recognition']}")
-        return None
     sections = reader.section(values, where, "split")
     if "dataset" not in sections:
         reader.wrong(f"{where}.dataset", "is needed")
@@ -171,6 +235,7 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
     if made is None:
         return None
     target = made[0]["name"]
+    found |= {k: v for k, v in made[0].items() if k != "name"}  # how such a data set is read
     key = "sample_list_path" if target == "transform" else "cls_label_path"
     for needed in ("image_root", key):
         if needed not in found:
@@ -180,12 +245,15 @@ def _split(reader: Reader, values: Any, where: str, native: Spec, name: str) -> 
 
 def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -> None:
     found = reader.section(values, where, "sampler")
-    reader.component("sampler", "samplers", found.get("name", ""), None, where)
+    spec = sampler_spec(reader, values if isinstance(values, dict) else {}, where)
     train = part == "train"
     if "batch_size" in found:
         put(native, f"data.{'' if train else 'eval_'}batch_size", found["batch_size"])
     else:
         reader.wrong(f"{where}.batch_size", "is needed")
+    if train and spec and spec["name"] != "shuffle":
+        put(native, "data.sampler", spec)
+        return
     if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
     if train and found.get("drop_last"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinysight.compat.paddle.dialect.recognition import MEASURES, retrieval_metric
 from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec, put
 
 
@@ -17,9 +18,13 @@ def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: bool
     if not listed:
         reader.wrong("Loss.Train", "names no loss")
     specs = [spec for item in listed if (spec := _loss(reader, *item, mixed))]
-    if len(specs) > 1:
-        reader.wrong("Loss.Train", f"a sum of {len(specs)} losses is not available", "keep one")
-    elif specs and len(listed) == 1:
+    if len(listed) == 1:  # which PaddleClas does not weigh
+        for spec in specs:
+            spec.pop("weight", None)
+    if len(listed) > 1 or any("of" in spec for spec in specs):
+        native.pop("loss", None)
+        native["losses"] = specs
+    elif specs:
         native["loss"] = specs[0]
 
 
@@ -31,7 +36,11 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
     if made is None:
         return None
     spec, found = made
-    smoothing = found.get("epsilon")
+    if "weight" in found:
+        spec["weight"] = found["weight"]
+    if found.get("add_absolute"):
+        spec["absolute_weight"] = found["absolute_loss_weight"]
+    smoothing = found.get("epsilon") if "identical" not in spec else None
     if name == "MultiLabelAsymmetricLoss":
         spec["focal_gradient"] = not found["disable_focal_loss_grad"]
     if smoothing is not None and 0 < smoothing < 1:
@@ -44,35 +53,53 @@ def _loss(reader: Reader, where: str, name: str, arguments: Any, mixed: bool) ->
 
 
 def optimizer_section(reader: Reader, values: Any, native: Spec) -> None:
-    """Write `Optimizer`, with its schedule and its clipping."""
-    if isinstance(values, list):
-        what = "several optimisers, each with a scope, are not available"
-        reader.wrong("Optimizer", what, "name one")
+    """Write `Optimizer`, with its schedule and its clipping; of several the one whose scope is a loss goes apart."""
+    if not isinstance(values, list):
+        _optimizer(reader, values, "Optimizer", native.setdefault("train", {}))
         return
+    scopes = []
+    for where, name, arguments in reader.items(values, "Optimizer"):
+        scope, rest = arguments.get("scope"), {k: v for k, v in arguments.items() if k != "scope"}
+        one: Spec = {}
+        _optimizer(reader, {**rest, "name": name}, where, one)
+        scopes.append(scope)
+        if isinstance(scope, str) and scope.endswith("Loss"):
+            if {"clip_norm"} & one.keys():
+                reader.wrong(where, "gradients of losses are clipped with the others")
+            put(native, "train.loss_optimizer", one)
+        else:
+            native.setdefault("train", {}).update(one)
+    losses = sum(isinstance(scope, str) and scope.endswith("Loss") for scope in scopes)
+    if len(scopes) > 2 or losses > 1 or len(scopes) - losses != 1:
+        what = "one optimiser for the network, and one for the losses, are available"
+        reader.wrong("Optimizer", what, f"the scopes are {', '.join(map(str, scopes))}")
+
+
+def _optimizer(reader: Reader, values: Any, where: str, out: Spec) -> None:
     name = _name(values, "Momentum")
-    made = reader.component("optimiser", "optimizers", name, values, "Optimizer")
+    made = reader.component("optimiser", "optimizers", name, values, where)
     if made is None:
         return
     spec, found = made
-    spec["weight_decay"] = _decay(reader, name, found)
+    spec["weight_decay"] = _decay(reader, name, found, where)
     _exempt(reader, name, found, spec)
-    put(native, "train.optimizer", spec)
-    _clip(reader, found, native)
-    _schedule(reader, found.get("lr"), native)
+    out["optimizer"] = spec
+    _clip(reader, found, out)
+    _schedule(reader, found.get("lr"), f"{where}.lr", out)
 
 
 def _name(values: Any, default: str) -> str:
     return str((values or {}).get("name", default)) if isinstance(values, dict | None) else ""
 
 
-def _decay(reader: Reader, name: str, found: dict[str, Any]) -> float:
+def _decay(reader: Reader, name: str, found: dict[str, Any], where: str) -> float:
     decay: float = found.get("weight_decay", 0.01 if name == "AdamW" else 0.0)
     if "regularizer" in found:
-        kind = reader.section(found["regularizer"], "Optimizer.regularizer", "regularizer")
+        kind = reader.section(found["regularizer"], f"{where}.regularizer", "regularizer")
         if kind.get("name") not in ("L2", "L2Decay"):
-            reader.wrong("Optimizer.regularizer.name", "only L2 is available")
+            reader.wrong(f"{where}.regularizer.name", "only L2 is available")
         if "weight_decay" in found:
-            reader.note("Optimizer.weight_decay", "regularizer is there too, and counts")
+            reader.note(f"{where}.weight_decay", "regularizer is there too, and counts")
         decay = kind.get("coeff", 0.0)
     return decay
 
@@ -88,18 +115,17 @@ def _exempt(reader: Reader, name: str, found: dict[str, Any], spec: Spec) -> Non
         reader.note("Optimizer.one_dim_param_no_weight_decay", what)
 
 
-def _clip(reader: Reader, found: dict[str, Any], native: Spec) -> None:
+def _clip(reader: Reader, found: dict[str, Any], out: Spec) -> None:
     if "clip_norm" in found:
-        put(native, "train.clip_norm", found["clip_norm"])
-        put(native, "train.clip", "tensor")
+        out |= {"clip_norm": found["clip_norm"], "clip": "tensor"}
     elif "clip_grad" in found:
         what = "PaddleClas passes it over; gradients are clipped here to this norm, all together"
         reader.note("Optimizer.clip_grad", what)
-        put(native, "train.clip_norm", found["clip_grad"])
+        out["clip_norm"] = found["clip_grad"]
 
 
-def _schedule(reader: Reader, values: Any, native: Spec) -> None:
-    where, name = "Optimizer.lr", _name(values, "Constant")
+def _schedule(reader: Reader, values: Any, where: str, out: Spec) -> None:
+    name = _name(values, "Constant")
     made = reader.component("schedule", "schedules", name, values, where)
     if made is None:
         return
@@ -112,16 +138,27 @@ def _schedule(reader: Reader, values: Any, native: Spec) -> None:
     if rate is None:
         reader.wrong(f"{where}.learning_rate", "is needed")
     else:
-        put(native, "train.lr", rate)
-    put(native, "train.schedule", spec)
+        out["lr"] = rate
+    out["schedule"] = spec
 
 
-def metric_section(reader: Reader, tree: dict[str, Any], native: Spec) -> None:
-    """Write `Metric.Eval`; the first value of the first one picks the best epoch, as there."""
+def metric_section(
+    reader: Reader, tree: dict[str, Any], searched: dict[str, Any] | None, native: Spec
+) -> None:
+    """Write `Metric.Eval`; the first value of the first one picks the best epoch, as there.
+
+    `searched`: the values of `Global`, where evaluation is by retrieval.
+    """
     found = reader.section(tree.get("Metric"), "Metric", "Metric")
+    if searched is not None:
+        native["metrics"] = retrieval_metric(reader, found.get("Eval"), searched)
+        return
     specs: list[Spec] = []
     for where, name, arguments in reader.items(found.get("Eval"), "Metric.Eval"):
         made = reader.component("metric", "metrics", name, arguments, where)
+        if made and made[0]["name"] in MEASURES:
+            reader.wrong(where, "is for Global.eval_mode: retrieval")
+            continue
         specs += made[:1] if made else ()
         if made and name == "ATTRMetric":
             reader.note(where, "compares probabilities; PaddleClas, what is before the sigmoid")

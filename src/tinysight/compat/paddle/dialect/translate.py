@@ -71,14 +71,17 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     reader.unknown(tree, (*_SECTIONS, *others))
     reader.section({k: tree[k] for k in others if k in tree}, "", others)
     common = run_section(reader, tree, native)
-    network, classes = model_section(reader, tree.get("Arch"), native)
-    mixed = data_section(reader, tree.get("DataLoader"), native)
+    searched = common["eval_mode"] == "retrieval"
+    network, classes = model_section(reader, tree.get("Arch"), common, native)
+    if searched and network != "RecModel":
+        reader.wrong("Global.eval_mode", "retrieval is for Arch.name: RecModel")
+    mixed = data_section(reader, tree.get("DataLoader"), native, searched)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
     loss_section(reader, tree, native, mixed)
     optimizer_section(reader, tree.get("Optimizer"), native)
-    metric_section(reader, tree, native)
-    infer = infer_section(reader, tree.get("Infer"), native, classes, path)
+    metric_section(reader, tree, common if searched else None, native)
+    infer = infer_section(reader, tree.get("Infer"), native, classes, path, searched)
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
     run = GlobalKeys._make([network, *map(common.get, GlobalKeys._fields[1:])])

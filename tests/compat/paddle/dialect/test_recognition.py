@@ -1,0 +1,289 @@
+"""Recognition in PaddleClas' language: networks, samplers, data sets and evaluation, and a run of each kind."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from support.paddleclas import CONFIGS, published
+from tinysight.cli import main
+from tinysight.compat.paddle.dialect import read_config
+from tinysight.compat.paddle.dialect.tree import read_tree
+from tinysight.config import load_recipe, minimal_yaml
+from tinysight.data.lists import read_split
+from tinysight.errors import ConfigError, DataError
+
+TEXT = """
+Global:
+  epochs: 2
+  output_dir: ./output/
+  image_shape: [3, 32, 32]
+  save_inference_dir: ./inference
+  eval_mode: retrieval
+  retrieval_feature_from: features
+  re_ranking: False
+Arch:
+  name: RecModel
+  infer_output_key: features
+  infer_add_softmax: False
+  Backbone: {name: PPLCNet_x0_25, pretrained: False}
+  BackboneStopLayer: {name: flatten}
+  Neck: {name: FC, embedding_size: 1280, class_num: 16}
+  Head: {name: ArcMargin, embedding_size: 16, class_num: 4, margin: 0.2, scale: 30}
+Loss:
+  Train:
+    - CELoss: {weight: 1.0}
+    - TripletLossV2: {weight: 0.5, margin: 0.3, normalize_feature: False, feature_from: backbone}
+    - CenterLoss: {weight: 0.0005, num_classes: 4, feat_dim: 1280, feature_from: backbone}
+Optimizer:
+  - Adam: {scope: RecModel, lr: {name: ConstLR, learning_rate: 0.001}, regularizer: {name: L2, coeff: 0.0005}}
+  - SGD: {scope: CenterLoss, lr: {name: ConstLR, learning_rate: 100.0}}
+DataLoader:
+  Train:
+    dataset: &images
+      name: VeriWild
+      image_root: ./images/
+      cls_label_path: ./images/train_list.txt
+      transform_ops:
+        - DecodeImage: {to_rgb: True, channel_first: False}
+        - ResizeImage: {size: 32}
+        - NormalizeImage: {scale: 0.00392157, mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], order: ''}
+    sampler: {name: PKSampler, batch_size: 4, sample_per_id: 2, sample_method: id_avg_prob, drop_last: True}
+    loader: {num_workers: 0, use_shared_memory: True}
+  Eval:
+    Query:
+      dataset: {<<: *images, cls_label_path: ./images/query.txt}
+      sampler: {name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: False}
+    Gallery:
+      dataset: {<<: *images, cls_label_path: ./images/gallery.txt}
+      sampler: {name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: False}
+Metric:
+  Eval:
+    - Recallk: {topk: [1, 5]}
+    - mAP: {}
+"""
+
+
+def make_images(root: Path) -> Path:
+    """Four identities of four images each, seen by two cameras; every list has all of its own."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    lines: dict[str, list[str]] = {"train_list": [], "query": [], "gallery": []}
+    for i in range(16):
+        identity, camera = i % 4, i // 4 % 2
+        colour = np.array([(40, 40, 200), (200, 40, 40), (40, 200, 40), (200, 200, 40)][identity])
+        image = (colour + rng.integers(-40, 40, (40, 40, 3))).astype(np.uint8)
+        cv2.imwrite(str(root / f"{i}.jpg"), image)
+        line = f"{i}.jpg {identity} {camera}\n"
+        lines["train_list"].append(line)
+        lines["gallery" if i % 8 < 4 else "query"].append(line)
+    for name, rows in lines.items():
+        (root / f"{name}.txt").write_text("".join(rows), "utf-8")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    make_images(tmp_path / "images")
+    (tmp_path / "demo.yaml").write_text(TEXT, "utf-8")
+    return tmp_path
+
+
+def test_a_configuration_becomes_a_recipe(folder: Path) -> None:
+    found = read_config(Path("demo.yaml"))
+    recipe = found.recipe
+    data, train = recipe.data, recipe.train
+    assert (data.target, data.labels, data.sampler.name) == ("identity", 4, "pk")
+    assert data.sampler.spec["choose"] == "uniform"
+    split = data.first_eval
+    assert (split.query, split.gallery) == (("query.txt",), ("gallery.txt",))
+    assert [(t.name, t.spec["of"], t.spec["weight"]) for t in recipe.losses] == [
+        ("cross_entropy", "logits", 1.0), ("triplet", "pooled", 0.5), ("center", "pooled", 0.0005),
+    ]  # fmt: skip
+    assert train.loss_optimizer is not None
+    assert (train.optimizer.name, train.lr) == ("adam", 0.001)
+    assert (train.loss_optimizer.optimizer.name, train.loss_optimizer.lr) == ("sgd", 100.0)
+    metric = recipe.metrics[0].spec
+    assert metric["measures"] == ["recall", "mAP"]
+    assert (metric["k"], metric["masked"], metric["average_blocks"]) == ([1, 5], "zero", 64)
+    native = folder / "native.yaml"
+    native.write_text(minimal_yaml(recipe), "utf-8")
+    assert load_recipe(native) == recipe
+
+
+def changed(folder: Path, *overrides: str) -> Any:
+    return read_config(folder / "demo.yaml", overrides).recipe
+
+
+EVAL, TRAIN = "DataLoader.Eval", "DataLoader.Train"
+
+
+def test_the_options_of_networks_and_samplers(folder: Path) -> None:
+    recipe = changed(
+        folder, "Arch.BackboneStopLayer.name=adaptive_avg_pool2d_0",
+        "Optimizer={'name': 'Momentum', 'lr': {'learning_rate': 0.1}}",
+        "Arch.Neck={'name': 'VehicleNeck', 'in_channels': 256, 'out_channels': 8}",
+        "Arch.Head={'name': 'CircleMargin', 'margin': 0.35, 'scale': 64, 'embedding_size': 8}",
+        "Global.class_num=4", "Loss.Train=[{'SupConLoss': {'weight': 3.0, 'views': 2}}]",
+        f"{TRAIN}.sampler={{'name': 'DistributedRandomIdentitySampler', 'batch_size': 4, 'num_instances': 2, "
+        "'max_iters': 3}",
+        "Global.feature_binarize=sign", "Global.feature_normalize=False", "Global.sim_block_size=7",
+    )  # fmt: skip
+    assert recipe.model.backbone.spec["use_last_conv"] is False
+    assert recipe.model.neck.spec == {"name": "conv", "features": 8}
+    assert recipe.data.labels == 4
+    sampler = recipe.data.sampler.spec
+    assert (sampler["choose"], sampler["fill"], sampler["epoch_batches"]) == ("cover", True, 3)
+    (term,) = recipe.losses  # a lone one is not weighted
+    assert (term.name, term.spec["weight"]) == ("supcon", 1.0)
+    metric = recipe.metrics[0].spec
+    assert (metric["binarize"], metric["average_blocks"]) == ("sign", 7)
+    bias = changed(
+        folder,
+        "Arch.Neck={'name': 'BNNeck', 'num_features': 1280}",
+        "Arch.Head.embedding_size=1280",
+    )
+    assert bias.model.neck.spec["train_bias"] is True  # as its class alone has it
+    one = changed(folder, f"{EVAL}.Query.dataset.cls_label_path=./images/gallery.txt")
+    assert one.data.first_eval.list == "gallery.txt"  # the same images twice are one search
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("Arch.BackboneStopLayer.name=bn1", "the output of bn1 is not available"),
+        ("Arch.BackboneStopLayer=None", "a backbone with its classifier"),
+        ("Arch.Neck.name=Tanh", "Arch.Neck.name: Tanh: this neck is not available"),
+        ("Arch.Head.name=ArcMargins", "unknown head 'ArcMargins'; did you mean 'ArcMargin'?"),
+        ("Arch.Head.margn=1", "Arch.Head.margn: unknown key; did you mean 'margin'?"),
+        ("Arch.Backbone.stem_act=gelu", "Arch.Backbone.stem_act: only relu"),
+        ("Global.retrieval_feature_from=backbone", "'backbone' is not available"),
+        ("Global.feature_normalize=False", "embeddings have length 1 here"),
+        (f"{TRAIN}.sampler.id_list=[0, 3]", "2 bounds for 0 ratios"),
+        (f"{EVAL}={{'Query': {{}}}}", "DataLoader.Eval.Gallery: is needed"),
+        ("Metric.Eval=[{'TopkAcc': {}}]", "is not for eval_mode: retrieval"),
+        ("Optimizer.1.SGD.scope=Backbone", "one optimiser for the network, and one for the losses"),
+        (f"{TRAIN}.dataset.bbox_crop=True", "`tinysight data prepare` crops once"),
+        (f"{TRAIN}.sampler.name=NaiveIdentityBatchSampler", "metabin"),
+    ],
+)
+def test_what_is_refused(folder: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        changed(folder, override)
+    assert message in str(caught.value)
+
+
+def test_folders_of_re_identification(folder: Path) -> None:
+    """Market-1501's: identity and camera are in the names; -1 is junk, 0 a distractor."""
+    root = folder / "market1501" / "Market-1501-v15.09.15"
+    names = {
+        "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000001_01.jpg", "0007_c3s1_1.jpg"],
+        "query": ["0100_c1s1_1.jpg"],
+        "bounding_box_test": ["0100_c2s1_1.jpg", "0000_c1s1_1.jpg", "-1_c1s1_1.jpg", "Thumbs.db"],
+    }  # fmt: skip
+    for name, files in names.items():
+        (root / name).mkdir(parents=True)
+        for file in files:
+            (root / name / file).write_bytes(b"")
+    data = {"name": "Market1501", "image_root": "./", "backend": "pil"}
+    ops = [
+        {"ResizeImage": {"size": 32}},
+        {"ToTensor": None},
+        {"Normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}},
+    ]
+    sets = {
+        where: {**data, "cls_label_path": name, "transform_ops": ops}
+        for where, name in zip((TRAIN, f"{EVAL}.Query", f"{EVAL}.Gallery"), names, strict=True)
+    }  # fmt: skip
+    recipe = changed(folder, *(f"{where}.dataset={value}" for where, value in sets.items()))
+    train = read_split(recipe.data, recipe.data.train)
+    assert (train.labels.tolist(), train.roles()["cameras"].tolist()) == ([0, 0, 1], [1, 2, 3])
+    found = read_split(recipe.data, recipe.data.first_eval)
+    assert found.labels.tolist() == [100, 0, 100]
+    assert found.roles()["cameras"].tolist() == [1, 1, 2]
+    (root / "query" / "person.jpg").write_bytes(b"")
+    with pytest.raises(
+        DataError, match="1 images are not named by identity and camera: person.jpg"
+    ):
+        read_split(recipe.data, recipe.data.first_eval)
+
+
+def test_it_trains_is_evaluated_and_exported_by_its_commands(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = ["-o", "Global.pretrained_model=output/RecModel/best_model"]
+    assert main(["train", "-c", "demo.yaml", "-o", "Global.epochs=1"]) == 0
+    assert main(["eval", "-c", "demo.yaml", *weights]) == 0
+    assert main(["export", "-c", "demo.yaml", *weights]) == 0
+    assert main(["predict", "images/0.jpg", "--model", "inference", "--json"]) == 0
+    shown = capfd.readouterr().out
+    assert "recall1" in shown
+    assert (folder / "inference" / "model.onnx").is_file()
+    line = json.loads((folder / "output" / "RecModel" / "metrics.jsonl").read_text())
+    assert list(line["metrics"]) == ["recall1", "recall5", "mAP"]
+    assert list(line["terms"]) == ["cross_entropy", "triplet", "center"]
+    logging.getLogger("tinysight").handlers.clear()
+
+
+PUBLISHED = [
+    path
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+    if read_tree(path).get("Arch", {}).get("name") == "RecModel"
+]
+
+
+@published
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda p: p.stem)
+def test_a_published_one_does_too(path: Path, folder: Path) -> None:
+    """By the configuration as it is, but for paths, numbers and sizes."""
+    tree, size = read_tree(path), "64" if "reid" not in str(path) else "[32, 64]"
+    options = [
+        "Global.epochs=1", "Global.eval_interval=1", "Arch.Backbone.pretrained=False", "Arch.Head.class_num=4",
+        f"{TRAIN}.sampler.batch_size=4", f"{TRAIN}.loader.num_workers=0",
+    ]  # fmt: skip
+    sampler = tree["DataLoader"]["Train"]["sampler"]
+    if "sample_per_id" in sampler:
+        options += [
+            f"{TRAIN}.sampler.sample_per_id=2",
+            f"{TRAIN}.sampler.id_list=[]",
+            f"{TRAIN}.sampler.ratio=[]",
+        ]
+    if "num_instances" in sampler:
+        options.append(f"{TRAIN}.sampler.num_instances=2")
+    lists = {TRAIN: "train_list", f"{EVAL}.Query": "query", f"{EVAL}.Gallery": "gallery"}
+    for where, name in lists.items():
+        options += [
+            f"{where}.dataset.image_root=images",
+            f"{where}.dataset.cls_label_path=images/{name}.txt",
+        ]
+        options.append(f"{where}.dataset.name=VeriWild")
+        part = tree
+        for key in where.split("."):
+            part = part[key]
+        for i, op in enumerate(part["dataset"]["transform_ops"]):
+            for operator, values in op.items():
+                if "size" in (values or {}):
+                    options.append(f"{where}.dataset.transform_ops.{i}.{operator}.size={size}")
+    words = [word for option in options for word in ("-o", option)]
+    weights = ["-o", "Global.pretrained_model=output/RecModel/best_model"]
+    assert main(["train", "-c", str(path), *words]) == 0
+    assert main(["eval", "-c", str(path), *words, *weights]) == 0
+    assert main(["export", "-c", str(path), *words, *weights]) == 0
+    assert (folder / "inference" / "model.onnx").is_file()
+    logging.getLogger("tinysight").handlers.clear()
+
+
+@published
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda p: p.stem)
+def test_a_published_one_becomes_a_recipe(path: Path) -> None:
+    recipe = read_config(path).recipe
+    assert recipe.model.head is not None
+    assert recipe.metrics[0].spec["measures"] == ["recall", "mAP"]
