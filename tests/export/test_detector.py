@@ -36,7 +36,6 @@ def test_it_gives_the_boxes_that_were_validated(run: Path, bundle: Bundle) -> No
     found = assess(subject_of_bundle(bundle, recipe)).evaluation
     expected = evaluate_run(run)
     assert found.metrics == pytest.approx(expected.metrics, abs=1e-4)
-    assert expected.metrics["ap50"] > 0.02
 
 
 def test_both_forms_give_the_same_rows(run: Path, bundle: Bundle) -> None:

@@ -90,7 +90,7 @@ def trained_detector(folder: Path) -> Path:
     tree["transforms"]["train"] = [
         {"name": "random_flip"}, {"name": "resize", "size": [SIDE, SIDE]}, {"name": "normalize"},
     ]  # fmt: skip
-    tree["train"] |= {"epochs": 8, "eval_every": 8, "lr": 0.1}
+    tree["train"] |= {"epochs": 4, "eval_every": 4, "lr": 0.03}
     (folder / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
     fit(load_recipe(folder / "recipe.yaml"), folder / "run")
     return folder / "run"

@@ -30,9 +30,16 @@ using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 Pairs pairs(const Answer& answer, Spelling spell, bool bare) {
     Pairs out;
+    if (answer.label_ids) out.emplace_back("label_ids", list(*answer.label_ids, whole));
     if (answer.class_ids) out.emplace_back("class_ids", list(*answer.class_ids, whole));
     if (answer.scores) out.emplace_back("scores", list(*answer.scores, python_float));
     if (answer.label_names) out.emplace_back("label_names", list(*answer.label_names, spell));
+    if (answer.boxes_xyxy) {
+        const auto box = [](const std::array<double, 4>& corners) {
+            return list(std::vector<double>(corners.begin(), corners.end()), python_float);
+        };
+        out.emplace_back("boxes_xyxy", list(*answer.boxes_xyxy, box));
+    }
     if (answer.attributes) {
         const auto* one = std::get_if<std::string>(&*answer.attributes);
         out.emplace_back("attributes", !one ? list(std::get<1>(*answer.attributes), spell)
@@ -42,6 +49,19 @@ Pairs pairs(const Answer& answer, Spelling spell, bool bare) {
     if (answer.code) out.emplace_back("code", list(*answer.code, whole));
     if (answer.embedding) out.emplace_back("embedding", list(*answer.embedding, python_float));
     return out;
+}
+
+// A line for each box: name, label, score, corners.
+std::string box_lines(const Answer& answer) {
+    std::vector<std::string> lines;
+    for (std::size_t i = 0; i < answer.boxes_xyxy->size(); ++i) {
+        const auto& box = (*answer.boxes_xyxy)[i];
+        std::array<char, 2000> text{};  // %f of the largest float has 39 digits in front
+        std::snprintf(text.data(), text.size(), " %.5f %.1f %.1f %.1f %.1f", (*answer.scores)[i],
+                      box[0], box[1], box[2], box[3]);
+        lines.push_back(answer.filename + ": " + (*answer.label_names)[i] + text.data());
+    }
+    return lines.empty() ? answer.filename + ": nothing found" : join(lines, "\n");
 }
 
 // The size of an embedding and its first numbers; all of them are in the JSON form.
@@ -60,6 +80,7 @@ std::string vector_line(const Answer& answer) {
 
 std::string as_line(const Answer& answer) {
     if (answer.embedding) return vector_line(answer);
+    if (answer.boxes_xyxy) return box_lines(answer);
     std::string out;
     for (const auto& [key, value] : pairs(answer, of_python, true)) out += key + ": " + value + ", ";
     return out + "filename: " + answer.filename;

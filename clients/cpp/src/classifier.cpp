@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -69,26 +70,47 @@ struct Classifier::State {
                                         chosen.threshold)),
           options(chosen) {
         check(options);
-        if (!manifest.plain) {
+        const bool boxes = postprocess->of_boxes();
+        if (!manifest.plain && !boxes) {
             throw BundleError("feeds, more_outputs", "this program runs networks of one input, the "
                               "image, and one output", "use `tinysight predict`");
         }
-        if (manifest.decode && !options.exact) enough = pipeline.enough(manifest.decode->margin);
+        if (manifest.decode && !options.exact && !boxes) {
+            enough = pipeline.enough(manifest.decode->margin);
+        }
         network = std::make_unique<Network>(bundle.model, options.threads, options.workers,
-                                            pipeline.normalization());
+                                            pipeline.normalization(), manifest.input_name,
+                                            boxes ? 2 : 1);
+    }
+
+    /// The answer for an image, and where the network's time began and ended.
+    Answer answer(const cv::Mat& pixels, double* prepared = nullptr, double* scored = nullptr) {
+        const cv::Mat input = pipeline(pixels);
+        if (prepared) *prepared = now();
+        if (!postprocess->of_boxes()) {
+            const std::vector<float> found = scores(input);
+            if (scored) *scored = now();
+            return (*postprocess)(found);
+        }
+        const std::array<float, 2> shape{static_cast<float>(input.rows),
+                                         static_cast<float>(input.cols)};
+        const std::array<float, 2> factors{shape[0] / static_cast<float>(pixels.rows),
+                                           shape[1] / static_cast<float>(pixels.cols)};
+        Feeds feeds;
+        bool scaled = false;  // by the network itself
+        for (const auto& [name, what] : manifest.feeds) {
+            feeds[name] = what == "im_shape" ? shape : factors;
+            scaled |= what == "scale_factor";
+        }
+        const std::vector<float> rows = run(input, feeds);
+        if (scored) *scored = now();
+        return scaled ? postprocess->boxes(rows, 1, 1)
+                      : postprocess->boxes(rows, factors[1], factors[0]);
     }
 
     std::vector<float> scores(const cv::Mat& input) {
-        std::optional<Network::Run> run;
-        {
-            const std::lock_guard lock(mutex);
-            if (!free.empty()) {
-                run.emplace(std::move(free.back()));
-                free.pop_back();
-            }
-        }
-        if (!run) run.emplace(*network);
-        std::vector<float> out = (*run)(input);
+        if (postprocess->of_boxes()) throw Error("scores", "a detector has boxes");
+        std::vector<float> out = run(input, {});
         const std::size_t labels = manifest.labels.size();
         const std::size_t wanted = postprocess->outputs() ? postprocess->outputs() : labels;
         for (const std::size_t count : {labels, wanted}) {
@@ -98,6 +120,20 @@ struct Classifier::State {
                                   "export the bundle again");
             }
         }
+        return out;
+    }
+
+    std::vector<float> run(const cv::Mat& input, const Feeds& feeds) {
+        std::optional<Network::Run> run;
+        {
+            const std::lock_guard lock(mutex);
+            if (!free.empty()) {
+                run.emplace(std::move(free.back()));
+                free.pop_back();
+            }
+        }
+        if (!run) run.emplace(*network);
+        std::vector<float> out = (*run)(input, feeds);
         if (!std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); })) {
             throw BundleError("model.onnx", "the network gives numbers that are not finite (NaN or "
                               "infinite)", "export the bundle again");
@@ -109,7 +145,7 @@ struct Classifier::State {
 
     Item item(const std::string& path) {
         try {
-            Answer out = (*postprocess)(scores(pipeline(decode_file(path, enough))));
+            Answer out = answer(decode_file(path, enough));
             out.filename = path;
             return out;
         } catch (const ImageError& error) {
@@ -131,18 +167,15 @@ Answer Classifier::answer(const std::string& path, Timing* timing) {
     const double start = now();
     const cv::Mat pixels = decode_file(path, state_->enough);
     const double decoded = now();
-    const cv::Mat input = state_->pipeline(pixels);
-    const double prepared = now();
-    const std::vector<float> scores = state_->scores(input);
-    const double scored = now();
-    Answer out = (*state_->postprocess)(scores);
+    double prepared = decoded, scored = decoded;
+    Answer out = state_->answer(pixels, &prepared, &scored);
     if (timing) *timing = {decoded - start, prepared - decoded, scored - prepared, now() - scored};
     out.filename = path;
     return out;
 }
 
 Answer Classifier::answer_bytes(std::string_view data) {
-    return (*state_->postprocess)(state_->scores(state_->pipeline(decode(data, state_->enough))));
+    return state_->answer(decode(data, state_->enough));
 }
 
 std::vector<float> Classifier::scores(const std::string& path) {

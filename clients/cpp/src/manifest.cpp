@@ -231,6 +231,10 @@ Manifest parse_manifest(std::string_view source, const std::string& where) {
     if (const Json* decode = json.find("decode"); decode && !decode->is_null()) {
         manifest.decode = ReducedDecode{*decode->find("margin")->number()};
     }
+    manifest.input_name = text(*json.find("input")->find("name"), where);
+    if (const Json* feeds = json.find("feeds"); feeds && feeds->object()) {
+        for (const auto& [name, what] : *feeds->object()) manifest.feeds[name] = text(what, where);
+    }
     manifest.plain = !holds(json.find("feeds")) && !holds(json.find("more_outputs"));
 
     const std::string& answers = *manifest.postprocess.find("name")->text();

@@ -33,7 +33,9 @@ struct Manifest {
     std::vector<std::string> labels;
     std::map<std::string, FileEntry> files;
     std::optional<ReducedDecode> decode;
-    bool plain = true;  ///< one input, the image, and one output
+    std::string input_name;
+    std::map<std::string, std::string> feeds;  ///< what each other input takes, by its name
+    bool plain = true;                         ///< one input, the image, and one output
 };
 
 /// The manifest in `text`, the contents of the file `where`.

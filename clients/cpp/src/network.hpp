@@ -1,6 +1,8 @@
 // The network, compiled by OpenVINO for the CPU in float32.
 #pragma once
 
+#include <array>
+#include <map>
 #include <memory>
 #include <opencv2/core.hpp>
 #include <optional>
@@ -11,6 +13,9 @@
 
 namespace tinysight {
 
+/// Values of the inputs beside the image.
+using Feeds = std::map<std::string, std::array<float, 2>>;
+
 /// A loaded network for one image at a time. Runs may go on at the same time, each by a `Run`.
 class Network {
 public:
@@ -19,9 +24,12 @@ public:
     /// @param streams        runs that go on at the same time
     /// @param normalization  what the network has to do with pixels before; without one it takes
     ///                       what the transforms made
-    /// @throws BundleError  it does not load, or has not one input and one output
+    /// @param image          name of the input that takes the image
+    /// @param outputs        how many outputs it has
+    /// @throws BundleError  it does not load, or has other outputs
     Network(const std::string& model, int threads, int streams,
-            const std::optional<Normalization>& normalization);
+            const std::optional<Normalization>& normalization, const std::string& image,
+            std::size_t outputs);
     ~Network();
     Network(const Network&) = delete;
     Network& operator=(const Network&) = delete;
@@ -32,9 +40,10 @@ public:
         explicit Run(Network& network);
         ~Run();
         Run(Run&&) noexcept;
-        /// Scores of one image, as the transforms made it.
+        /// The first output for one image, as the transforms made it, and values (1, 2) for the
+        /// other inputs by their names.
         /// @throws BundleError  the network refuses it
-        std::vector<float> operator()(const cv::Mat& image);
+        std::vector<float> operator()(const cv::Mat& image, const Feeds& feeds = {});
 
     private:
         struct State;

@@ -180,12 +180,74 @@ private:
     bool normalize_;
 };
 
+class Boxes : public Postprocess {
+public:
+    Boxes(Spec& spec, const Labels& labels)
+        : labels_(labels), threshold_(static_cast<float>(spec.number("threshold", 0.5))),
+          equal_(spec.flag("equal", false)),
+          keep_(spec.whole("keep", -1, 0, std::numeric_limits<int>::max())) {
+        if (spec.get("suppress")) {
+            throw BundleError("postprocess.suppress", "this program leaves it to the network to "
+                              "choose among its boxes", "export it with export.nms: true");
+        }
+    }
+
+    bool of_boxes() const override { return true; }
+
+    Answer operator()(std::span<const float>) const override {
+        throw BundleError("postprocess", "boxes are the results of detectors");
+    }
+
+    Answer boxes(std::span<const float> rows, float x, float y) const override {
+        std::vector<std::size_t> order(rows.size() / kRow);
+        std::iota(order.begin(), order.end(), 0);
+        if (keep_ >= 0) {
+            std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+                return sure(rows[a * kRow + 1]) > sure(rows[b * kRow + 1]);
+            });
+            order.resize(std::min<std::size_t>(order.size(), keep_));
+        }
+        Answer answer{{}, std::vector<double>{}, Labels{}, {}, {}, {}, {}, {}};
+        answer.label_ids.emplace();
+        answer.boxes_xyxy.emplace();
+        for (const std::size_t i : order) {
+            const auto row = rows.subspan(i * kRow, kRow);
+            const bool high = equal_ ? !(row[1] < threshold_) : row[1] > threshold_;
+            if (!high || !(row[0] >= 0)) continue;
+            const auto id = static_cast<std::size_t>(row[0]);
+            if (!labels_.empty() && id >= labels_.size()) {
+                throw BundleError("labels", std::to_string(labels_.size()) +
+                                                " labels, and a box of class " + std::to_string(id),
+                                  "name as many as the network has classes");
+            }
+            answer.label_ids->push_back(static_cast<int>(id));
+            answer.scores->push_back(row[1]);
+            answer.label_names->push_back(labels_.empty() ? std::to_string(id) : labels_[id]);
+            answer.boxes_xyxy->push_back({row[2] / x, row[3] / y, row[4] / x, row[5] / y});
+        }
+        return answer;
+    }
+
+private:
+    static constexpr std::size_t kRow = 6;
+
+    static float sure(float score) {
+        return std::isnan(score) ? std::numeric_limits<float>::infinity() : score;
+    }
+
+    Labels labels_;
+    float threshold_;
+    bool equal_;
+    std::int64_t keep_;
+};
+
 std::unique_ptr<Postprocess> built(Spec& spec, const Labels& labels,
                                    std::optional<double> threshold) {
     if (spec.name() == "topk") return std::make_unique<TopK>(spec, labels, std::nullopt);
     if (spec.name() == "threshold") return std::make_unique<Threshold>(spec, labels, threshold);
     if (spec.name() == "multilabel") return std::make_unique<MultiLabel>(spec, labels);
     if (spec.name() == "scores") return std::make_unique<AllScores>(spec);
+    if (spec.name() == "boxes") return std::make_unique<Boxes>(spec, labels);
     if (spec.name() == "binarize") return std::make_unique<Binarize>(spec);
     if (spec.name() == "embedding") return std::make_unique<Embedding>(spec);
     if (auto attributes = build_attributes(spec)) return attributes;
@@ -218,6 +280,9 @@ std::unique_ptr<Postprocess> build_postprocess(const Json& json, const Labels& l
     Spec spec(json, "postprocess");
     if (spec.name() == "embedding" && (topk || threshold)) {
         throw Error("topk, threshold", "the answers of this bundle are its embedding");
+    }
+    if (spec.name() == "boxes" && topk) {
+        throw Error("topk, threshold", "the answers of this bundle are its boxes");
     }
     if (topk) return std::make_unique<TopK>(spec, labels, topk);
     if (threshold && !json.find("threshold")) {

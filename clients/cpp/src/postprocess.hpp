@@ -19,6 +19,10 @@ class Postprocess {
 public:
     virtual ~Postprocess() = default;
     virtual Answer operator()(std::span<const float> scores) const = 0;
+    /// Whether it makes an answer of rows of boxes, by `boxes`, and not of scores.
+    virtual bool of_boxes() const { return false; }
+    /// The answer of rows (class, score, x1, y1, x2, y2), corners times `x` and `y`.
+    virtual Answer boxes(std::span<const float>, float, float) const { return {}; }
     /// How many scores it needs; 0: as many as there are labels.
     virtual std::size_t outputs() const { return 0; }
 };

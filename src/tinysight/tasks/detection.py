@@ -67,7 +67,8 @@ class Boxes:
 
     def _result(self, rows: np.ndarray) -> BoxResult:
         if self.keep is not None:
-            rows = rows[np.argsort(-rows[:, 1], kind="stable")[: self.keep]]
+            sure = -np.nan_to_num(rows[:, 1], nan=np.inf)
+            rows = rows[np.argsort(sure, kind="stable")[: self.keep]]
         high = ~(rows[:, 1] < self.threshold) if self.equal else rows[:, 1] > self.threshold
         rows = rows[high & (rows[:, 0] >= 0)]
         ids = rows[:, 0].astype(np.int64)

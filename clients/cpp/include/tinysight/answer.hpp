@@ -1,6 +1,7 @@
 // What a bundle says about one image, and the ways to write it down.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <variant>
@@ -18,6 +19,8 @@ struct Answer {
     std::optional<std::vector<int>> code;          ///< an embedding as bits, eight a number
     std::optional<std::vector<double>> embedding;  ///< the image as a vector
     std::string filename;
+    std::optional<std::vector<int>> label_ids{};  ///< of boxes
+    std::optional<std::vector<std::array<double, 4>>> boxes_xyxy{};  ///< in pixels of the image
 };
 
 /// An image that could not be read, and why.
