@@ -95,6 +95,12 @@ class Repository:
             raise Refusal(404, what + " is loaded")
         return found.model, found.model.images if name.endswith(IMAGE) else found.model.network
 
+    def has(self, name: str, version: str = "") -> bool:
+        """Whether `get` finds it."""
+        with suppress(Refusal):
+            return bool(self.get(name, version))
+        return False
+
     def for_route(self, route: str, name: str) -> ServedModel:
         """The model of a task route: the named one, or the only one whose results are of this kind."""
         fit = {m.name: m for m in self.models() if m.route == route}

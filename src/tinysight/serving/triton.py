@@ -69,7 +69,10 @@ def write_repository(folder: str | Path, models: Mapping[str, Mapping[str, str]]
 def _write(draft: Path, name: str, version: str, bundle: Bundle) -> None:
     network = read_onnx(bundle.model)
     inputs, outputs = (
-        [(port.name, datatype(np.empty(0, port.dtype or np.float32)), _sides(port)) for port in ports]
+        [
+            (port.name, datatype(np.empty(0, port.dtype or np.float32)), _sides(port))
+            for port in ports
+        ]
         for ports in (network.inputs, network.outputs)
     )
     write_atomic(draft / name / version / MODEL, bundle.model)
