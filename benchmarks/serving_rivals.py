@@ -58,25 +58,36 @@ def image(data):
 
 
 def litserve(model, port, workers):
-    """LitServe: an upload."""
-    import litserve as ls
+    """LitServe: an upload. Its workers import this module again, so the API stands below."""
+    os.environ["RIVAL_MODEL"] = model
+    server = _litserve.LitServer(Lit(), accelerator="cpu", workers_per_device=workers)
+    server.run(host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False)
 
-    class Api(ls.LitAPI):
+
+try:
+    import litserve as _litserve
+except ImportError:
+    _litserve = None
+else:
+
+    class Lit(_litserve.LitAPI):
+        """The API."""
+
         def setup(self, device):
-            self.network = Network(model)
+            """Open the network."""
+            self.network = Network(os.environ["RIVAL_MODEL"])
 
         def decode_request(self, request):
+            """The bytes of the upload."""
             return request["content"].file.read()
 
         def predict(self, data):
+            """Scores."""
             return self.network(data)
 
         def encode_response(self, output):
+            """As JSON."""
             return {"scores": output}
-
-    ls.LitServer(Api(), accelerator="cpu", workers_per_device=workers).run(
-        host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False
-    )
 
 
 def bentoml(model, port, workers):

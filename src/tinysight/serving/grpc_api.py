@@ -81,7 +81,8 @@ class GrpcApi:
             ("grpc.max_metadata_size", limits.head_bytes), ("grpc.so_reuseport", int(shared_port)),
             ("grpc.max_connection_idle_ms", 300_000), ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ]  # fmt: skip
-        made = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.connections)
+        at_once = max(8, limits.held_bytes // limits.body_bytes)  # each may hold a whole message
+        made = grpc.aio.server(options=options, maximum_concurrent_rpcs=at_once)
         rest, models = self._rest, self._rest.repository
         of: Callable[[Any], Any] = lambda r: models.get(r.name, r.version)  # noqa: E731
         calls: dict[str, _Call] = {
