@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from inspect import isawaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -18,14 +20,16 @@ from google.protobuf import descriptor_pb2, json_format, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
-from tinysight import __version__
 from tinysight.serving import tensors
 from tinysight.serving.guard import Guard
 from tinysight.serving.limits import Access, Refusal, ServerLimits
 from tinysight.serving.observing import log
 from tinysight.serving.protocol import InferenceRequest, WantedOutput, chosen, deadline_of
-from tinysight.serving.rest import EXTENSIONS, RestApi
+from tinysight.serving.rest import RestApi
 
+_Call: TypeAlias = Callable[
+    [Any, Any], Any
+]  # of a request and its context; a message, its fields, or nothing
 SERVICE = "inference.GRPCInferenceService"
 _ADMIN = ("RepositoryModelLoad", "RepositoryModelUnload")
 _OPEN = ("ServerLive", "ServerReady")  # what a probe without a token asks
@@ -77,28 +81,27 @@ class GrpcApi:
             ("grpc.max_metadata_size", limits.head_bytes), ("grpc.so_reuseport", int(shared_port)),
             ("grpc.max_connection_idle_ms", 300_000), ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ]  # fmt: skip
-        made = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.connections)
-        calls = {
-            "ServerLive": self._live, "ServerReady": self._ready, "ModelReady": self._model_ready,
-            "ServerMetadata": self._server_metadata, "ModelMetadata": self._metadata, "ModelInfer": self._infer,
-            "ModelConfig": self._config, "ModelStatistics": self._statistics, "RepositoryIndex": self._index,
-            "RepositoryModelLoad": self._load, "RepositoryModelUnload": self._unload,
+        at_once = max(8, limits.held_bytes // limits.body_bytes)  # each may hold a whole message
+        made = grpc.aio.server(options=options, maximum_concurrent_rpcs=at_once)
+        rest, models = self._rest, self._rest.repository
+        of: Callable[[Any], Any] = lambda r: models.get(r.name, r.version)  # noqa: E731
+        calls: dict[str, _Call] = {
+            "ServerLive": lambda r, _: {"live": True}, "ServerReady": lambda r, _: {"ready": models.ready},
+            "ModelReady": lambda r, _: {"ready": models.has(r.name, r.version)},
+            "ServerMetadata": lambda r, _: rest.about(), "ModelMetadata": lambda r, _: rest.metadata(*of(r)),
+            "ModelConfig": lambda r, _: {"config": rest.config(*of(r))}, "ModelInfer": self._infer,
+            "ModelStatistics": lambda r, _: rest.statistics([of(r)[0]] if r.name else models.models()),
+            "RepositoryIndex": lambda r, _: {"models": models.index()},
+            "RepositoryModelLoad": lambda r, _: models.load(r.model_name),
+            "RepositoryModelUnload": lambda r, _: models.unload(r.model_name),
         }  # fmt: skip
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(self._unary(name, call))
+            name: grpc.unary_unary_rpc_method_handler(partial(self._answer, name, call))
             for name, call in calls.items()
         }
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         return made
-
-    def _unary(
-        self, name: str, call: Callable[[Any, Any], Awaitable[Any]]
-    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        async def handle(data: bytes, context: Any) -> bytes:
-            return bytes(await self._answer(name, call, data, context))
-
-        return handle
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         response = MESSAGES["ModelStreamInferResponse"]
@@ -109,23 +112,19 @@ class GrpcApi:
             except Refusal as refusal:
                 yield response(error_message=refusal.text).SerializeToString()
 
-    async def _answer(
-        self, name: str, call: Callable[[Any, Any], Awaitable[Any]], data: bytes, context: Any
-    ) -> bytes:
+    async def _answer(self, name: str, call: _Call, data: bytes, context: Any) -> bytes:
         try:
             found = await self._asked(name, call, data, context)
-            if isinstance(found, dict):
+            if found is None or isinstance(found, dict):
                 response = MESSAGES[f"{name}Response"]()
-                found = json_format.ParseDict(found, response, ignore_unknown_fields=True)
+                found = json_format.ParseDict(found or {}, response, ignore_unknown_fields=True)
             return bytes(found.SerializeToString())
         except Refusal as refusal:
             code, text = _CODES.get(refusal.status, grpc.StatusCode.INVALID_ARGUMENT), refusal.text
         await context.abort(code, text)
         raise AssertionError  # `abort` raises
 
-    async def _asked(
-        self, name: str, call: Callable[[Any, Any], Awaitable[Any]], data: bytes, context: Any
-    ) -> Any:
+    async def _asked(self, name: str, call: _Call, data: bytes, context: Any) -> Any:
         """What `call` answers; anything that goes wrong is a `Refusal`."""
         self._guard.accepted += 1
         started, status = time.perf_counter(), "CANCELLED"
@@ -135,7 +134,8 @@ class GrpcApi:
                 given = dict(context.invocation_metadata() or ()).get("authorization", "")
                 self._access.admit(client, str(given), admin=name in _ADMIN)
             kind = MESSAGES[f"{name.replace('Stream', '')}Request"]
-            found = await call(kind.FromString(data), context)
+            found = call(kind.FromString(data), context)
+            found = await found if isawaitable(found) else found
         except DecodeError:
             status = "400"
             raise Refusal(400, f"the message is no {name}Request") from None
@@ -154,45 +154,6 @@ class GrpcApi:
             self._guard.answered += 1
             ms = round((time.perf_counter() - started) * 1e3, 2)
             log("call", call=name, client=client, status=status, bytes=len(data), ms=ms)
-
-    async def _live(self, request: Any, context: Any) -> Any:
-        return {"live": True}
-
-    async def _ready(self, request: Any, context: Any) -> Any:
-        return {"ready": self._rest.repository.ready}
-
-    async def _model_ready(self, request: Any, context: Any) -> Any:
-        try:
-            self._rest.repository.get(request.name, request.version)
-        except Refusal:
-            return {"ready": False}
-        return {"ready": True}
-
-    async def _server_metadata(self, request: Any, context: Any) -> Any:
-        return {"name": "tinysight", "version": __version__, "extensions": EXTENSIONS}
-
-    async def _metadata(self, request: Any, context: Any) -> Any:
-        return self._rest.metadata(*self._rest.repository.get(request.name, request.version))
-
-    async def _config(self, request: Any, context: Any) -> Any:
-        model = self._rest.repository.get(request.name, request.version)
-        return {"config": self._rest.config(*model)}
-
-    async def _statistics(self, request: Any, context: Any) -> Any:
-        repository = self._rest.repository
-        named = [repository.get(request.name, request.version)[0]] if request.name else None
-        return self._rest.statistics(named or repository.models())
-
-    async def _index(self, request: Any, context: Any) -> Any:
-        return {"models": self._rest.repository.index()}
-
-    async def _load(self, request: Any, context: Any) -> Any:
-        await self._rest.repository.load(request.model_name)
-        return {}
-
-    async def _unload(self, request: Any, context: Any) -> Any:
-        await self._rest.repository.unload(request.model_name)
-        return {}
 
     async def _infer(self, request: Any, context: Any) -> Any:
         asked = _parse(request)

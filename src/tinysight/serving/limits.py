@@ -38,7 +38,7 @@ class ServerLimits:
         drain: seconds between the end of readiness and the end of accepting connections.
     """
 
-    body_bytes: int = 32 << 20
+    body_bytes: int = 16 << 20
     held_bytes: int = 512 << 20
     pixels: int = 50_000_000
     scan_pixels: int = 400_000_000

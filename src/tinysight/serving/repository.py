@@ -79,6 +79,7 @@ class Repository:
         self._failed: dict[tuple[str, str], object] = {}
         self.counts: dict[tuple[str, str], Counter[str]] = {}
         self._changing = asyncio.Lock()
+        self._followed: object = None  # the state of the shared file that `_wanted` is
         self.ready = False
 
     def get(self, name: str, version: str = "") -> tuple[ServedModel, ModelView]:
@@ -94,6 +95,12 @@ class Repository:
             what = f"no model {name[:100]!r}" + (f" in version {version[:20]!r}" if version else "")
             raise Refusal(404, what + " is loaded")
         return found.model, found.model.images if name.endswith(IMAGE) else found.model.network
+
+    def has(self, name: str, version: str = "") -> bool:
+        """Whether `get` finds it."""
+        with suppress(Refusal):
+            return bool(self.get(name, version))
+        return False
 
     def for_route(self, route: str, name: str) -> ServedModel:
         """The model of a task route: the named one, or the only one whose results are of this kind."""
@@ -163,20 +170,24 @@ class Repository:
 
     async def start(self) -> None:
         """Load what is wanted; an error of any model is an error of the server."""
+        self._follow()
         await self._apply(strict=True)
         self.ready = True
 
     async def watch(self, seconds: float = 0.5) -> None:
         """Follow changes on disk until cancelled."""
-        seen: object = None
         while True:
             await asyncio.sleep(seconds)
             async with self._changing:
-                if self._shared and (stamp := _stamp(self._shared)) != seen and stamp:
-                    seen = stamp
-                    with suppress(OSError, ValueError):
-                        self._wanted = json.loads(self._shared.read_bytes())
+                self._follow()
                 await self._apply()
+
+    def _follow(self) -> None:
+        """Want what another worker was asked for."""
+        if self._shared and (stamp := _stamp(self._shared)) not in (None, self._followed):
+            self._followed = stamp
+            with suppress(OSError, ValueError):
+                self._wanted = json.loads(self._shared.read_bytes())
 
     async def _apply(self, strict: bool = False) -> None:
         loop = asyncio.get_running_loop()

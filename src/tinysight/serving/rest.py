@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from email.message import Message
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def as_json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
+def say(answer: Callable[[], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """A route that asks nothing of the request."""
+
+    async def route(request: Request) -> Response:
+        return as_json(answer())
+
+    return route
+
+
+@cache
+def _contract() -> Any:
+    return read_yaml(Path(__file__).with_name("openapi.yaml"))
+
+
 class RestApi:
     """The routes and what they need.
 
@@ -62,8 +77,9 @@ class RestApi:
 
     def router(self, more: tuple[Route, ...] = ()) -> Router:
         """The application; `more` are routes of other protocols."""
-        one, get = "/v2/models/{name}", self._get
-        models: list[Route] = []
+        one, get, repository = "/v2/models/{name}", self._get, "/v2/repository"
+        everything = lambda: self.statistics(self.repository.models())  # noqa: E731
+        models = [Route("/v2/models/stats", say(everything))]
         for path in (one, one + "/versions/{version}"):
             models += [
                 Route(path, get(lambda m, v: self.metadata(m, v))),
@@ -72,15 +88,15 @@ class RestApi:
                 Route(path + "/stats", get(lambda m, v: self.statistics([m]))),
                 Route(path + "/infer", self._infer, methods=["POST"]),
             ]
-        repository = "/v2/repository"
         return Router([
-            Route("/v2", self._server), Route("/v2/health/live", self._live), Route("/v2/health/ready", self._ready),
-            Route("/v2/models/stats", self._all_statistics), *models,
-            Route(repository + "/index", self._index, methods=["POST"]),
+            Route("/v2", say(self.about)), Route("/v2/health/live", say(lambda: {"live": True})),
+            Route("/v2/health/ready", self._ready), *models,
+            Route(repository + "/index", say(self.repository.index), methods=["POST"]),
             Route(repository + "/models/{name}/load", self._load, methods=["POST"]),
             Route(repository + "/models/{name}/unload", self._load, methods=["POST"]),
             *(Route(f"/v1/{route}", self._predict, methods=["POST"]) for route in ("classify", "detect", "embed")),
-            Route("/v1/models", self._models), Route("/metrics", self._metrics), Route("/openapi.json", self._openapi),
+            Route("/v1/models", say(lambda: {"models": [m.about() for m in self.repository.models()]})),
+            Route("/metrics", self._metrics), Route("/openapi.json", say(self._openapi)),
             *more,
         ], redirect_slashes=False)  # fmt: skip
 
@@ -101,11 +117,9 @@ class RestApi:
         params = request.path_params
         return self.repository.get(params["name"], params.get("version", ""))
 
-    async def _server(self, request: Request) -> Response:
-        return as_json({"name": "tinysight", "version": __version__, "extensions": EXTENSIONS})
-
-    async def _live(self, request: Request) -> Response:
-        return as_json({"live": True})
+    def about(self) -> dict[str, Any]:
+        """The server's name and what it can do."""
+        return {"name": "tinysight", "version": __version__, "extensions": EXTENSIONS}
 
     async def _ready(self, request: Request) -> Response:
         ready = self.repository.ready
@@ -137,20 +151,11 @@ class RestApi:
         ]
         return {"model_stats": rows}
 
-    async def _all_statistics(self, request: Request) -> Response:
-        return as_json(self.statistics(self.repository.models()))
-
-    async def _index(self, request: Request) -> Response:
-        return as_json(self.repository.index())
-
     async def _load(self, request: Request) -> Response:
         name, repository = request.path_params["name"], self.repository
         unload = request.url.path.endswith("/unload")
         await (repository.unload(name) if unload else repository.load(name))
         return as_json({})
-
-    async def _models(self, request: Request) -> Response:
-        return as_json({"models": [m.about() for m in self.repository.models()]})
 
     async def _metrics(self, request: Request) -> Response:
         models, responses = self._snapshots.total(self.repository.counts, self._responses)
@@ -158,12 +163,12 @@ class RestApi:
         text = metrics(models, responses, waiting, self._triton)
         return Response(text, media_type="text/plain; version=0.0.4")
 
-    async def _openapi(self, request: Request) -> Response:
-        pages = read_yaml(Path(__file__).with_name("openapi.yaml"))
+    def _openapi(self) -> Any:
+        pages = _contract()
         names = [face.name for m in self.repository.models() for face in (m.network, m.images)]
         pages["info"]["version"] = __version__
         pages["components"]["schemas"]["ModelName"]["enum"] = names
-        return as_json(pages)
+        return pages
 
     async def _infer(self, request: Request) -> Response:
         _, view = self._model(request)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinysight.serving.rest import RestApi
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 _MISTAKE = 2  # exit code of a worker that cannot start with these settings
 _HEALTHY = 5.0  # seconds that a worker has to live for its end to be an accident
 
@@ -81,8 +82,10 @@ class ServerSettings:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.tls_cert, self.tls_key)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError("--tls-cert, --tls-key", f"cannot be used: {error}") from None
-        if self.workers < 1 or (self.workers > 1 and not hasattr(os, "fork")):
-            raise ConfigError("--workers", f"{self.workers} cannot be started here")
+        if self.workers < 1:
+            raise ConfigError("--workers", f"should be 1 or more, got {self.workers}")
+        if not hasattr(os, "fork"):
+            raise ConfigError("tinysight serve", "runs on Linux and macOS")
         if self.store and not Path(self.store).is_dir():
             raise ConfigError("--store", f"no such folder: {self.store}")
 
@@ -90,7 +93,7 @@ class ServerSettings:
         """Tokens and rates."""
         files = self.token_file, self.admin_token_file
         tokens, admin = (read_tokens(file) if file else None for file in files)
-        return Access(tokens, admin, self.limits.rate)
+        return Access(tokens, admin, self.limits.rate / self.workers)
 
 
 def serve(settings: ServerSettings) -> int:
@@ -153,7 +156,7 @@ async def _run(
 
     limits, loop = settings.limits, asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDS:
         loop.add_signal_handler(number, stop.set)
     pool = WorkPool(max(1, usable_cores() // settings.workers))
     shared = folder / "wanted.json" if folder else None
@@ -186,13 +189,7 @@ async def _run(
     ]
     serving = asyncio.ensure_future(server.serve([listener]))
     port = listener.getsockname()[1]
-    where = {
-        "host": settings.host,
-        "port": port,
-        "grpc_port": grpc_port,
-        "tls": bool(settings.tls_cert),
-    }
-    log("ready", pid=os.getpid(), **where)
+    log("ready", pid=os.getpid(), host=settings.host, port=port, grpc_port=grpc_port)
     await stop.wait()
     repository.ready, guard.stopping = False, True
     await asyncio.sleep(limits.drain)
@@ -252,10 +249,17 @@ def _supervise(settings: ServerSettings, listener: socket.socket, folder: Path) 
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGTERM)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        def start(slot: int) -> None:
+            signal.pthread_sigmask(
+                signal.SIG_BLOCK, _ENDS
+            )  # none comes between the fork and its note
+            workers[_fork(settings, listener, slot, folder)] = slot, time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
+
+        for number in _ENDS:
             signal.signal(number, end)
         for slot in range(settings.workers):
-            workers[_fork(settings, listener, slot, folder)] = slot, time.monotonic()
+            start(slot)
         code = 0
         while workers:
             process, status = os.wait()
@@ -270,7 +274,7 @@ def _supervise(settings: ServerSettings, listener: socket.socket, folder: Path) 
             log("worker ended", pid=process, slot=slot, status=failed)
             time.sleep(0.0 if time.monotonic() - started > _HEALTHY else 0.5)
             if not ending:
-                workers[_fork(settings, listener, slot, folder)] = slot, time.monotonic()
+                start(slot)
         return code
 
 
@@ -280,8 +284,9 @@ def _fork(settings: ServerSettings, listener: socket.socket, slot: int, folder: 
         return process
     code = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
         code = run(settings, listener, slot, folder)
     except TinysightError as error:
         sys.stderr.write(f"error: {error}\n" * (slot == 0))  # the others say the same
