@@ -22,7 +22,7 @@ from tinysight.errors import CheckpointError
 from tinysight.files import write_atomic
 
 KEY = "tinysight-checkpoint"  # the one entry of the metadata: more would be stored in any order
-_VERSIONS = (1, 2)  # the second also has an objective
+_VERSIONS = (1, 2)  # the second has terms, and an objective where there is one
 _PARTS = ("model", "optimizer", "training", "objective")
 
 
@@ -91,8 +91,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, value in getattr(checkpoint, part).items()
     }
     content = json.dumps({"recipe": checkpoint.recipe, "state": asdict(checkpoint.state)})
-    version = _VERSIONS[bool(checkpoint.objective)]
-    entry = {"version": version, "content": content, "digest": _digest(tensors, content)}
+    entry = {"version": _VERSIONS[-1], "content": content, "digest": _digest(tensors, content)}
     write_atomic(path, save(tensors, {KEY: json.dumps(entry)}))
 
 
@@ -120,7 +119,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for key, value in tensors.items():
         part, _, name = key.partition(".")
         parts[part][name] = value
-    return Checkpoint(tree["recipe"], train_state(tree["state"]), **parts)
+    try:
+        return Checkpoint(tree["recipe"], train_state(tree["state"]), **parts)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(str(path), f"its state is not understood: {error}") from None
 
 
 def train_state(tree: Mapping[str, Any]) -> TrainState:
