@@ -207,6 +207,8 @@ def test_predict_asks_for_them(made: Path) -> None:
     missed = run(*words, folder=made, code=2)
     assert "bundle: needs the plugin invert.py (invert); add --plugin invert.py" in missed.err
     assert "class_ids" in run(*words, "--plugin", "invert.py", folder=made).out
+    words = ("bench", "bundle", "--limit", "1", "--seconds", "0", "--no-sweep")
+    assert "cold, whole process" in run(*words, "--plugin", "invert.py", folder=made).out
 
 
 def test_a_changed_file_is_refused_or_warned_of(made: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tinysight.training.checkpoint import (
     KEY,
     Checkpoint,
     TrainState,
+    _digest,
     load_checkpoint,
     optimizer_tensors,
     read_safetensors,
@@ -167,3 +169,25 @@ def test_weights_of_other_types_survive(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path / "c").model
     assert same(found, tensors)
     assert all(found[k].dtype == tensors[k].dtype for k in tensors)
+
+
+def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
+    """As the program before `terms` met it, and as this one will meet what comes after."""
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, Checkpoint({}, TrainState(), {"a": torch.zeros(1)}, {}))
+    metadata, tensors = read_safetensors(path)
+    entry = json.loads(metadata[KEY])
+    assert entry["version"] == 2
+
+    def rewritten(version: int, state: dict[str, Any]) -> Path:
+        content = json.dumps({"recipe": {}, "state": state})
+        note = {"version": version, "content": content, "digest": _digest(tensors, content)}
+        save_file(tensors, path, {KEY: json.dumps(note)})
+        return path
+
+    state = json.loads(entry["content"])["state"]
+    for change in ({"later": 1}, {"unreadable": None}):
+        with pytest.raises(CheckpointError, match="its state is not understood: "):
+            load_checkpoint(rewritten(2, {**state, **change}))
+    del state["terms"]
+    assert load_checkpoint(rewritten(1, state)).state == TrainState(), "of the program before"

@@ -345,7 +345,7 @@ def test_objectives_and_callbacks_that_are_none(images: Path, tmp_path: Path) ->
         (lambda: Objective({"a.b": network}, ("x",)), "names without a dot"),
         (lambda: Objective({}, ("x",)), "names without a dot"),
         (lambda: Objective({"a": network}, ("x",), evaluated="b"), "'b' among them, got \\['a'\\]"),
-        (lambda: Objective({"a": network}, ("x",)), "'a' is not that of the recipe's model"),
+        (lambda: Objective({"a": network}, ("x",)), "'a' is not the recipe's model"),
         (lambda: network, "expected an Objective, got PPLCNet"),
     ):
         with pytest.raises(ConfigError, match=message):

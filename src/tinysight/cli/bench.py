@@ -30,7 +30,7 @@ from tinysight import __version__
 from tinysight.bundle import Bundle
 from tinysight.bundle.manifest import utc_now
 from tinysight.bundle.sealed import as_tree
-from tinysight.cli.arguments import add_engine
+from tinysight.cli.arguments import add_engine, add_plugin
 from tinysight.concurrency import usable_cores
 from tinysight.engines import engine_of, get_engine
 from tinysight.errors import BundleError, ConfigError
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", metavar="SOURCE", help="image, folder, pattern or list (default: generated)")
     add("--limit", type=int, default=250, metavar="N", help="most images (250)")
     add_engine(parser)
+    add_plugin(parser)
     add("--seconds", type=float, default=2.0, metavar="S", help="least time per figure (2)")
     add("--no-sweep", action="store_true", help="measure one worker per processor only")
     add("--json", action="store_true", help="print JSON")

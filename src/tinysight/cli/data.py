@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.cli import data_prepare
-from tinysight.cli.arguments import add_override, add_recipe
+from tinysight.cli.arguments import add_override, add_plugin, add_recipe
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, metavar="N", help="CPU threads (default: one per processor)")
     add("--json", metavar="FILE", help="write every finding as JSON; - prints it")
     add_override(check)
+    add_plugin(check)
     data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)

@@ -423,8 +423,7 @@ def _plain(value: Any) -> Any:
 def _is_score(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(item, float | np.floating) for item in value)
-    kinds = np.ndarray | np.generic
-    return isinstance(value, float) or (isinstance(value, kinds) and value.dtype.kind == "f")
+    return isinstance(value, float) or getattr(value, "dtype", np.dtype(bool)).kind == "f"
 
 
 def _safe(text: str, prefix: str) -> str:

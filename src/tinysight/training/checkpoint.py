@@ -23,7 +23,7 @@ from tinysight.errors import CheckpointError
 from tinysight.files import write_atomic
 
 KEY = "tinysight-checkpoint"  # the one entry of the metadata: more would be stored in any order
-_VERSIONS = (1, 2)  # the second also has an objective
+_VERSIONS = (1, 2)  # the second has terms, and an objective where there is one
 _PARTS = ("model", "optimizer", "training", "objective")
 
 
@@ -94,8 +94,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, value in getattr(checkpoint, part).items()
     }
     content = json.dumps({"recipe": checkpoint.recipe, "state": asdict(checkpoint.state)})
-    version = _VERSIONS[bool(checkpoint.objective)]
-    entry = {"version": version, "content": content, "digest": _digest(tensors, content)}
+    entry = {"version": _VERSIONS[-1], "content": content, "digest": _digest(tensors, content)}
     write_atomic(path, save(tensors, {KEY: json.dumps(entry)}))
 
 

@@ -20,9 +20,7 @@ Groups: TypeAlias = Sequence[dict[str, Any]]
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
 
 
-def param_groups(
-    model: nn.Module, weight_decay: float, taken: Container[int] = ()
-) -> list[dict[str, Any]]:
+def param_groups(model: nn.Module, weight_decay: float, taken: Container[int] = ()) -> Groups:
     """Trainable parameters in groups that share how they are optimised.
 
     Gain and bias of a normalisation are not decayed unless the family says so (`decays_norm`: the

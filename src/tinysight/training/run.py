@@ -281,8 +281,8 @@ def _check_network(objective: Objective, recipe: Recipe) -> None:
         networks = objective.network, build_model(recipe)
     given, own = ({k: v.shape for k, v in n.state_dict().items()} for n in networks)
     if given != own:
-        what = f"its network {objective.evaluated!r} is not that of the recipe's model"
-        raise ConfigError("objective", what, "training.networks.initial_model makes it")
+        hint = "training.networks.initial_model makes it"
+        raise ConfigError("objective", f"{objective.evaluated!r} is not the recipe's model", hint)
 
 
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
