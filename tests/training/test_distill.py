@@ -25,10 +25,11 @@ from tinysight.export.bundle import export_bundle
 from tinysight.files import parse_yaml
 from tinysight.models import create_model, run_network
 from tinysight.registry import distillation_losses
-from tinysight.training import FitResult, fit, load_model
+from tinysight.training import Callback, FitResult, fit, load_model
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.objective import total
 from tinysight.training.objective.distill import Distillation, distillation
+from tinysight.training.run import Run
 
 SMALL = {"name": "pplcnet_x0_25", "dropout": 0.0}
 TWIN = {"twin": {"backbone": SMALL, "learns": True}}
@@ -216,6 +217,27 @@ def test_the_best_and_the_export_are_the_plain_student(taught: FitResult, bundle
     assert not model.training
 
 
+class Stop(Callback):
+    """Ends the run after its second step."""
+
+    def on_step(self, run: Run) -> None:
+        if run.state.step == 2:
+            run.stop("enough")
+
+
+def test_a_run_of_two_networks_resumes_to_the_same_bytes(images: Path, tmp_path: Path) -> None:
+    """Both networks, a loss that learns, and the statistics of a teacher in training mode."""
+    mgd = {"name": "mgd", "between": ["student.blocks3", "twin.blocks3"]}
+    found = recipe(images, TWIN, [*UDML, mgd])
+    fit(found, tmp_path / "whole")
+    fit(found, tmp_path / "run", callbacks=[Stop()])
+    fit(found, tmp_path / "run", resume=True)
+    last = "checkpoints/last.safetensors"
+    assert (tmp_path / "run" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
+    kept = load_checkpoint(tmp_path / "run" / last).objective
+    assert {name.split(".")[1] for name in kept} == {"twin", "mgd"}
+
+
 def test_teachers_from_everywhere_give_the_same_logits(
     taught: FitResult, bundle: Path, images: Path
 ) -> None:
@@ -329,6 +351,32 @@ def test_unlabelled_images_are_drawn_anew_at_their_ratio() -> None:
     many = WithUnlabelled(Shuffle(), 3.0).batches(labels, 8, np.random.default_rng(0))
     counts = np.bincount(np.concatenate(many), minlength=17)[10:]
     assert counts.sum() == 30 and set(counts) <= {4, 5}
+
+
+def test_an_embedding_learns_from_images_without_an_identity(images: Path, weights: str) -> None:
+    """A head with a margin needs labels; the embedding does not."""
+    losses = [
+        {"name": "cross_entropy"},
+        {"name": "distance", "mode": "l2", "between": ["student.embedding", "twin.embedding"]},
+    ]
+    parts = {"neck": {"name": "fc", "features": 8}, "head": {"name": "arc_margin"}}
+    tree = recipe(
+        images, {"twin": {"backbone": SMALL, **parts, "learns": True}}, losses
+    ).model_dump(mode="json")
+    tree["model"] |= parts
+    tree["data"] |= {"target": "identity", "train": {"list": "few.txt", "unlabelled": ["more.txt"]}}
+    tree |= {"metrics": [{"name": "retrieval"}], "export": {"postprocess": {"name": "embedding"}}}
+    found, problems = check_tree(tree)
+    assert found is not None, problems
+    terms = objective(found).train()(batch((0, -1, 1, -1, 1, 0)))
+    assert list(terms) == ["cross_entropy", "distance"]
+    tree["losses"].append({"name": "dml", "between": ["student", "twin"]})
+    with pytest.raises(ConfigError, match="a head with a margin has no logits"):
+        objective(check_tree(tree)[0])  # type: ignore[arg-type]
+    tree["losses"][-1] = {"name": "dml", "between": ["student", "twin"], "on": "labelled"}
+    del tree["model"]["head"]
+    with pytest.raises(ConfigError, match="gives no tensor logits|no logits without a head"):
+        objective(check_tree(tree)[0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from tinysight.config import load_run
@@ -45,24 +44,12 @@ def first_trainings(plan: SearchPlan) -> list[Training]:
 
 def _shas(plan: SearchPlan, runner: Runner) -> tuple[Outcome, bool]:
     steps = shas(plan)
-    trainings, best = next(steps), Outcome()
+    trainings = next(steps)
     while True:
         try:
             trainings = steps.send(runner.run_all(trainings))
         except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome, True
+            return stop.value, True
         except BudgetSpent:
-            return _best_so_far(plan, runner, best), False
-
-
-def _best_so_far(plan: SearchPlan, runner: Runner, out: Outcome) -> Outcome:
-    done = {t: r for t, r in runner.results.items() if r.score is not None}
-    if done:
-        out.last = max(done, key=lambda t: done[t].score or 0.0)
-    return out
-
-
-def study_folder(plan: SearchPlan) -> Path:
-    """Where everything of a search lies."""
-    return Path(plan.out)
+            done = {t: r.score for t, r in runner.results.items() if r.score is not None}
+            return Outcome(last=max(done, key=lambda t: done[t], default=None)), False

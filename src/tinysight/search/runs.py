@@ -33,7 +33,7 @@ _POLL = 0.3  # seconds
 Watch = Callable[[int, float], bool]  # epoch and score; True ends the training
 
 
-class Result(NamedTuple):
+class TrainingResult(NamedTuple):
     """What became of a training: its score, or why there is none; seconds it took; scores by epoch; its run folder."""
 
     score: float | None
@@ -79,7 +79,8 @@ class Runner:
             self.storage: Any = optuna.storages.JournalStorage(backend)
         else:
             self.storage = storage
-        self.results: dict[Training, Result] = {}
+        self.results: dict[Training, TrainingResult] = {}
+        self._before = len(self.study("trainings").get_trials(deepcopy=False))
 
     def study(self, name: str, **options: Any) -> Any:
         """The study `name` of the storage, which is made if it is new."""
@@ -97,25 +98,15 @@ class Runner:
         Raises:
             BudgetSpent: no more may begin.
         """
-        known, wanted = self._known(), list(dict.fromkeys(trainings))
-        todo = [t for t in wanted if key_of(t) not in known]
-        for training in wanted:
-            if found := known.get(key_of(training)):
-                self.results[training] = found
-
-        def work(training: Training) -> None:
-            found = self._one(training)
-            if found is not None:
-                self.results[training] = found
-                say(training, found)
-
+        wanted = list(dict.fromkeys(trainings))
         with ThreadPoolExecutor(self.jobs) as pool:
-            list(pool.map(work, todo))
-        if any(t not in self.results for t in wanted):
+            found = dict(zip(wanted, pool.map(self._one, wanted), strict=True))
+        self.results |= {t: r for t, r in found.items() if r is not None}
+        if any(r is None for r in found.values()):
             raise BudgetSpent
         return {t: self.results[t].score for t in wanted}
 
-    def _one(self, training: Training) -> Result | None:
+    def _one(self, training: Training) -> TrainingResult | None:
         """Train, or wait for whoever does; None where no more may begin."""
         while True:
             with held(Path(self.plan.out), training) as mine:
@@ -126,6 +117,7 @@ class Runner:
                         return None
                     result = self.train(training)
                     self._record(training, result)
+                    say(training, result)
                     return result
             time.sleep(_POLL)
 
@@ -138,7 +130,7 @@ class Runner:
             self._left -= 1
         return True
 
-    def train(self, training: Training, watch: Watch | None = None) -> Result:
+    def train(self, training: Training, watch: Watch | None = None) -> TrainingResult:
         """Train in a process of its own, or go on from its last checkpoint.
 
         Args:
@@ -155,7 +147,7 @@ class Runner:
                 load_run(training.config, overrides).run_folder if key else Path(training.folder)
             )
         except ConfigError as wrong:
-            return Result(None, str(wrong), 0.0, (), training.folder)
+            return TrainingResult(None, str(wrong), 0.0, (), training.folder)
         words += [] if key else ["--out", training.folder]
         words += ["-o", *overrides] if overrides else []
         if (folder / "recipe.yaml").is_file():
@@ -184,22 +176,18 @@ class Runner:
                 "error: "
             )
         score = None if error else max(value for _, value in curve)
-        return Result(score, error, time.monotonic() - started, curve, str(folder))
+        return TrainingResult(score, error, time.monotonic() - started, curve, str(folder))
 
-    def _known(self) -> dict[str, Result]:
-        """Finished trainings of the journal by key; failed ones are tried again when the search starts anew."""
-        study = self.study("trainings")
+    def _known(self) -> dict[str, TrainingResult]:
+        """Finished trainings of the journal by key; those that failed before this start are tried again."""
         found = {}
-        for trial in study.get_trials(deepcopy=False):
-            key = trial.user_attrs.get("key")
-            if key and trial.state.is_finished():
-                found[key] = Result(*trial.user_attrs["result"])
-        return {
-            k: r._replace(curve=tuple((int(e), float(v)) for e, v in r.curve))
-            for k, r in found.items()
-        }
+        for trial in self.study("trainings").get_trials(deepcopy=False):
+            key, old = trial.user_attrs.get("key"), trial.number < self._before
+            if key and trial.state.is_finished() and not (old and trial.value is None):
+                found[key] = read_result(trial)
+        return found
 
-    def _record(self, training: Training, result: Result) -> None:
+    def _record(self, training: Training, result: TrainingResult) -> None:
         study = self.study("trainings")
         trial = study.ask()
         for name, value in (("key", key_of(training)), ("training", training), ("result", result)):
@@ -208,6 +196,13 @@ class Runner:
             study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, result.score)
+
+
+def read_result(trial: Any) -> TrainingResult:
+    """What a trial of a study says of its training."""
+    score, error, seconds, curve, folder = trial.user_attrs["result"]
+    pairs = tuple((int(epoch), float(value)) for epoch, value in curve)
+    return TrainingResult(score, error, seconds, pairs, folder)
 
 
 class BudgetSpent(Exception):
@@ -245,7 +240,7 @@ def read_curve(folder: Path) -> tuple[tuple[int, float], ...]:
     return tuple(found)
 
 
-def say(training: Training, result: Result) -> None:
+def say(training: Training, result: TrainingResult) -> None:
     """A line for each training that has ended."""
     score = f"{result.score:.5f}" if result.score is not None else result.error
     logger.info("%-40s %s  (%.0f s)", training.label, score, result.seconds)

@@ -15,7 +15,7 @@ from tinysight.files import write_atomic
 from tinysight.report.charts import Axis, Chart, Mark, around
 from tinysight.report.page import render
 from tinysight.search.plan import SearchPlan, Training
-from tinysight.search.runs import Result
+from tinysight.search.runs import TrainingResult
 from tinysight.search.shas import Outcome
 from tinysight.tasks.base import TaskTable
 
@@ -31,7 +31,9 @@ class Written(NamedTuple):
     command: str
 
 
-def write_results(plan: SearchPlan, out: Outcome, results: Mapping[Training, Result]) -> Written:
+def write_results(
+    plan: SearchPlan, out: Outcome, results: Mapping[Training, TrainingResult]
+) -> Written:
     """Write `trials.csv`, `search.html` and `best.yaml` into the folder of the study."""
     folder = Path(plan.out)
     rows = [
@@ -76,7 +78,9 @@ def importance(out: Outcome) -> dict[str, float]:
     return found
 
 
-def _charts(plan: SearchPlan, out: Outcome, results: Mapping[Training, Result]) -> list[Any]:
+def _charts(
+    plan: SearchPlan, out: Outcome, results: Mapping[Training, TrainingResult]
+) -> list[Any]:
     done = {t: r for t, r in results.items() if r.score is not None}
     if not done:
         return []

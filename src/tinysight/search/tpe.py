@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinysight.search.plan import SearchPlan, Training, assigned
-from tinysight.search.runs import Runner, held, key_of, say
+from tinysight.search.runs import Runner, held, key_of, read_result, say
 from tinysight.search.shas import Outcome
 
 _STUDY = "tpe"
@@ -20,6 +20,7 @@ _STUDY = "tpe"
 def tpe(plan: SearchPlan, runner: Runner, seed: int = 0) -> Outcome:
     """Trainings until the budget is spent, or `plan.trials` have been proposed; a restart counts those before it."""
     optuna = runner.optuna
+    seed += len(runner.study(_STUDY).get_trials(deepcopy=False))  # not the first proposals again
     study = runner.study(
         _STUDY, sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
         pruner=optuna.pruners.HyperbandPruner(),
@@ -33,6 +34,9 @@ def tpe(plan: SearchPlan, runner: Runner, seed: int = 0) -> Outcome:
     with ThreadPoolExecutor(runner.jobs) as pool:
         list(pool.map(work, range(runner.jobs)))
     out = Outcome()
+    for trial in study.get_trials():
+        if "result" in trial.user_attrs:
+            runner.results[_training(plan, trial.params)] = read_result(trial)
     done = [t for t in study.get_trials() if t.state == optuna.trial.TrialState.COMPLETE]
     for trial in done:
         for coordinate in plan.space:
@@ -76,7 +80,6 @@ def _trial(plan: SearchPlan, runner: Runner, study: Any) -> None:
             study.tell(trial, state=state.FAIL)
         else:
             study.tell(trial, result.score)
-    runner.results[training] = result
     say(training, result)
 
 

@@ -135,6 +135,8 @@ class Distillation(Objective):
         pixels = getattr(self, f"pixels_{name}", None)
         if pixels is not None:
             batch = batch._replace(images=batch.images * pixels[0] + pixels[1])
+        if self._some_unlabelled and batch.targets.ndim == 1:  # for heads with a margin
+            batch = batch._replace(targets=batch.targets.clamp(min=0))
         with torch.set_grad_enabled(torch.is_grad_enabled() and name in self._taught):
             return super().outputs(name, batch, wanted)
 
@@ -202,6 +204,12 @@ def distillation(recipe: Recipe, samples: SampleList) -> Distillation:
         if recipe.transforms.batch:
             what = "labels cannot be mixed where images have none"
             raise ConfigError("transforms.batch", what, "leave it out")
+        for name, term in terms.found.items():
+            taps = [] if term.labelled else [t for t in term.taps if t.output == "logits"]
+            heads = [getattr(terms.networks[t.network], "head", None) for t in taps]
+            if any(hasattr(head, "margin") for head in heads):
+                what = f"{name}: a head with a margin has no logits of images without a label"
+                raise ConfigError("losses", what, "compare embeddings, or on: labelled")
     views = (len(samples), recipe.train.views or 0)
     made = Distillation(student, teachers, terms.found, unlabelled, frozen, views)
     set_batch_norm_variance(made.losses, recipe.model.batch_norm_variance)
@@ -212,7 +220,7 @@ class _Terms:
     """The terms of a recipe, made one after the other."""
 
     def __init__(self, recipe: Recipe, networks: Mapping[str, Any]) -> None:
-        self._recipe, self._networks = recipe, networks
+        self._recipe, self.networks = recipe, networks
         self._shapes: dict[Tap, tuple[int, ...]] = {}
         self.classes = len(label_names(recipe.data))
         self.found: dict[str, DistillTerm] = {}
@@ -230,13 +238,12 @@ class _Terms:
             else tuple(self._tap(one, f"{where}.between.{i}") for one in side)
             for i, side in enumerate(both)
         )  # fmt: skip
-        if (name == "afd") != all(
-            isinstance(side, tuple) and not isinstance(side, Tap) for side in sides
-        ):
+        if [isinstance(side, Tap) for side in sides] != [name != "afd"] * 2:
             what = "compares lists of feature maps" if name == "afd" else "compares two outputs"
             raise ConfigError(f"{where}.between", f"{name} {what}")
+        place = f"{where}.between"
         shapes = [
-            [self._shape(tap) for tap in ([side] if isinstance(side, Tap) else side)]
+            [self._shape(t, place) for t in ([side] if isinstance(side, Tap) else side)]
             for side in sides
         ]
         made = {"student_shapes": shapes[0], "teacher_shapes": shapes[1]}
@@ -257,11 +264,9 @@ class _Terms:
         for of in given:
             tap = self._tap(of, f"{where}.of")
             own = {**spec, "of": tap.output}
-            term = loss_term(own, where, self._networks[tap.network], sizes)
-            if getattr(term.loss, "extras", None) or term.needs_logits:
-                raise ConfigError(
-                    where, "needs the logits too, which a term of several networks lacks"
-                )
+            term = loss_term(own, where, self.networks[tap.network], sizes)
+            if term.needs_logits:
+                raise ConfigError(where, "needs the logits too, which no list of networks gives")
             name = spec["name"] if len(given) == 1 else f"{spec['name']}_{tap.network}"
             made = DistillTerm(term.loss, (tap,), term.weight, True, labelled)
             self.found[free_name(name, self.found)] = made
@@ -275,28 +280,32 @@ class _Terms:
     def _tap(self, text: str, where: str) -> Tap:
         """`student`, `student.blocks4`, or an output of the student."""
         first, dot, rest = text.partition(".")
-        if first in self._networks:
+        if first in self.networks:
             tap = Tap(first, rest) if dot else Tap(first)
         else:
             tap = Tap(STUDENT, text)
-            known = [*self._networks, *output_names(self._networks[STUDENT])]
+            known = [*self.networks, *output_names(self.networks[STUDENT])]
             if first not in known and not dot:
                 what = f"no network, and no output of the student, is called {text!r}"
                 raise ConfigError(where, what, nearest(text, known))
-        check_output(self._networks[tap.network], tap.output, where)
+        check_output(self.networks[tap.network], tap.output, where)
         return tap
 
-    def _shape(self, tap: Tap) -> tuple[int, ...]:
+    def _shape(self, tap: Tap, where: str) -> tuple[int, ...]:
         """The shape of an output for one training image, without the batch."""
         if tap not in self._shapes:
-            network = self._networks[tap.network]
+            network = self.networks[tap.network]
             height, width, channels = self._recipe.train_transforms().output_shape()
             mode = network.training
             with torch.no_grad():
                 images = torch.zeros(1, channels, height, width)
                 found = run_network(network.eval(), images, None, (tap.output,))
             network.train(mode)
-            self._shapes[tap] = tuple(found.get(tap.output).shape[1:])
+            try:
+                self._shapes[tap] = tuple(found.get(tap.output).shape[1:])
+            except (KeyError, AttributeError):  # no head; a module that returns something else
+                what = f"{tap.network} gives no tensor {tap.output}"
+                raise ConfigError(where, what) from None
         return self._shapes[tap]
 
 
