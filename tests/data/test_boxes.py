@@ -131,6 +131,7 @@ def test_crowds_are_evaluated_and_not_learnt(tmp_path: Path) -> None:
 def test_voc(tmp_path: Path) -> None:
     """One-based, both border pixels inside; names sorted."""
     (tmp_path / "Annotations").mkdir()
+    (tmp_path / "JPEGImages").mkdir()
     (tmp_path / "Annotations" / "a.xml").write_text(
         "<annotation><filename>a.png</filename><size><width>20</width><height>10</height></size>"
         "<object><name>dog</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>5</xmax><ymax>6</ymax></bndbox></object>"

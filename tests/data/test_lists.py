@@ -288,7 +288,7 @@ def test_a_list_or_a_folder(tmp_path: Path) -> None:
         tree["data"]["eval"] = split
         _, problems = check_tree(tree)
         assert [(p.where, p.what) for p in problems] == [
-            ("data.eval", "give either list, folder, or query with gallery")
+            ("data.eval", "give either list, folder, coco, voc, or query with gallery")
         ]
 
 

@@ -82,8 +82,8 @@ def test_a_gap_in_the_ids_needs_no_new_numbers_for_evaluation(tmp_path: Path) ->
     ("eval_", "message"),
     [
         ({"query": "q.txt"}, "query and gallery belong together"),
-        ({**BOTH, "list": "q.txt"}, "give either list, folder, or query with gallery"),
-        ({}, "give either list, folder, or query with gallery"),
+        ({**BOTH, "list": "q.txt"}, "give either list, folder, coco, voc, or query with gallery"),
+        ({}, "give either list, folder, coco, voc, or query with gallery"),
         ({"a": BOTH, "b": {"gallery": "g.txt"}}, "query and gallery belong together"),
     ],
 )

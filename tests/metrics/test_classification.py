@@ -82,7 +82,7 @@ def test_confusion_matrix_refuses() -> None:
         confusion_matrix(np.array([0, 1]), np.array([0]), 2)
 
 
-@pytest.mark.parametrize("name", metrics.names())
+@pytest.mark.parametrize("name", sorted(set(metrics.names()) - {"coco"}))  # which takes boxes
 def test_registered_metrics_take_and_return_the_same(name: str) -> None:
     spec, problems = metrics.check({"name": name}, "metrics.0")
     assert not problems

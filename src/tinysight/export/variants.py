@@ -23,7 +23,7 @@ from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
-from tinysight.tasks.base import Task, task_of_bundle, task_of_recipe
+from tinysight.tasks.base import Task, target_of, task_of_bundle, task_of_recipe
 from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels
@@ -269,7 +269,7 @@ def evaluation_images(run: str | Path) -> list[Sample]:
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     task = task_of_recipe(recipe)
-    if task.source == "embedding":  # whole identities, which have something to find
+    if target_of(recipe.data.target).open_set:  # whole identities, which have something to find
         return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
     if not (task.one_class or samples.truth.dtype == object):
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))
