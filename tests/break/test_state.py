@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,39 @@ SEED = int(os.environ.get("TINYSIGHT_SEED", "1"))
 IMAGE = np.full((12, 10, 3), 200, np.uint8)
 
 
+NORMALIZE = {"name": "normalize", "mean": [0.5], "std": [0.2, 0.3, 0.4], "scale": 0.004}
+BASES: tuple[dict[str, Any], ...] = (
+    {},
+    {
+        "transforms": ({"name": "resize", "short": 9}, {"name": "center_crop", "size": 8}, NORMALIZE),
+        "postprocess": {"name": "topk", "k": 2}, "threshold": None,
+    },
+    {
+        "transforms": ({"name": "pad", "border": [1, 2], "fill": [3]}, {"name": "center_square", "size": 8}, NORMALIZE),
+        "postprocess": {"name": "multilabel", "threshold": 0.4}, "threshold": None,
+    },
+    {"postprocess": {"name": "scores", "decimals": 3}, "threshold": None},
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("count", [150, pytest.param(1100, marks=pytest.mark.slow)])
 def test_resealed_manifests(count: int, tmp_path: Path) -> None:
     campaign, rng = Campaign("manifests", SEED), random.Random(SEED)
-    folder = tiny_bundle(tmp_path / "b").folder
-    tree = json.loads((folder / MANIFEST).read_text("utf-8"))
-    del tree["digest"]
+    folders = [tiny_bundle(tmp_path / str(i), **changes).folder for i, changes in enumerate(BASES)]
+    trees = [json.loads((folder / MANIFEST).read_text("utf-8")) for folder in folders]
 
-    def predict() -> None:
+    def predict(folder: Path) -> None:
         bundle = Bundle.load(folder)
         (result,) = open_bundle(bundle, workers=1).batch([IMAGE])
         json.dumps(result.to_json())
         result.to_text()
 
     for number in range(count):
-        changed = mutated_tree(tree, rng)
-        if isinstance(changed, dict):
-            changed["digest"] = sealed.digest(changed, "test")
+        folder, tree = rng.choice(list(zip(folders, trees, strict=True)))
+        changed = mutated_tree({k: v for k, v in tree.items() if k != "digest"}, rng)
+        changed["digest"] = sealed.digest(changed, "test")
         (folder / MANIFEST).write_text(json.dumps(changed), "utf-8")
-        campaign.attempt(f"manifest {number}", predict)
+        campaign.attempt(f"manifest {number}", partial(predict, folder))
     campaign.check(count)
     assert campaign.counts["refused"] > count / 2
 

@@ -47,7 +47,8 @@ class Campaign:
     def check(self, least: int) -> None:
         """Nothing foreign, and as much was tried as meant."""
         print(f"{self.name}: {dict(self.counts)}")  # noqa: T201
-        assert self.faults == [], f"seed {self.seed}"
+        shown = "\n".join(self.faults[:40])
+        assert not self.faults, f"seed {self.seed}: {len(self.faults)} faults\n{shown}"
         assert self.counts.total() >= least
 
 
