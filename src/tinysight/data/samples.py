@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tinysight.transforms import Compose
 
 UNLABELLED = -1
+_SHOWN = 10  # names in a message
 
 
 def has_many(labels: np.ndarray) -> bool:
@@ -106,6 +107,18 @@ class SampleList(Sequence[Sample]):
         """The same images with other labels, (N,) int32 or (N, K) int8."""
         return replace(self, labels=labels)
 
+    def path_hashes(self) -> np.ndarray:
+        """A number for each path, (N,) int64; the same path has the same one, in this process."""
+        ends = [section.start for section in self.sections[1:]] + [len(self)]
+        numbers, start = np.empty(len(self), np.int64), 0
+        for section in self.sections:
+            root, stop = hash(section.root), ends.pop(0)
+            for i in range(section.start, stop):
+                path = self.paths[start : self.ends[i]]
+                numbers[i] = hash((root, path))
+                start = int(self.ends[i])
+        return numbers
+
     def fingerprint(self) -> str:
         """SHA-256 of paths and labels: two lists with the same one train the same."""
         digest = hashlib.sha256(self.paths)
@@ -165,6 +178,32 @@ class Gathered:
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
         return SampleList(tuple(self.sections), paths, ends, labels, known, tuple(self.passed_over))
+
+
+def doubts(train: SampleList, others: Iterable[SampleList], names: Sequence[str]) -> list[str]:
+    """What is probably not meant in the lists of a training, in words; only the lists are looked at, not the images.
+
+    Args:
+        train: the training images.
+        others: the evaluation images.
+        names: label names by class id.
+    """
+    found, paths, labels = [], train.path_hashes(), train.labels
+    if not has_many(labels) and labels.dtype.kind == "i":
+        pairs = np.unique(np.stack([paths, labels.astype(np.int64)], axis=1), axis=0)
+        if several := len(pairs) - len(np.unique(paths)):
+            found.append(f"{several} training images are listed again with another label")
+        there = set(np.unique(labels).tolist())
+        empty = [name for i, name in enumerate(names) if i not in there]
+        if empty:
+            shown = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
+            found.append(f"{len(empty)} of {len(names)} labels have no training image: {shown}")
+    for other in others:
+        if both := int(np.isin(other.path_hashes(), paths).sum()):
+            found.append(
+                f"{both} of {len(other)} evaluation images are also trained on ({other.source})"
+            )
+    return found
 
 
 def read_sample(
