@@ -15,6 +15,7 @@ from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.data.lists import SampleList, read_list, read_split
 from tinysight.data.rows import BadLines
+from tinysight.data.samples import doubts
 from tinysight.errors import ConfigError, DataError
 from tinysight.tasks.base import task_of_labels
 
@@ -336,3 +337,16 @@ def test_lines_that_are_all_bad_are_named_where_bad_lines_are_collected(tmp_path
     bad: list[BadLines] = []
     with pytest.raises(DataError, match="quotes around the path"):
         read_list(listed(tmp_path, '"a.jpg" 0\n'), tmp_path, 2, bad=bad)
+
+
+def test_what_is_probably_not_meant_in_the_lists_of_a_training(tmp_path: Path) -> None:
+    rows = "a.jpg 0\nb.jpg 1\na.jpg 1\nc.jpg 0\nc.jpg 0\n"
+    first = read_list(listed(tmp_path, rows), tmp_path, 3)
+    other = read_list(listed(tmp_path, "c.jpg 0\nd.jpg 1\n", "val.txt"), tmp_path, 3)
+    elsewhere = read_list(listed(tmp_path, "a.jpg 0\n", "third.txt"), tmp_path / "x", 3)
+    assert doubts(first, [other, elsewhere], ("x", "y", "z")) == [
+        "1 training images are listed again with another label",
+        "1 of 3 labels have no training image: z",
+        f"1 of 2 evaluation images are also trained on ({tmp_path / 'val.txt'})",
+    ]
+    assert doubts(other, [elsewhere], ("x", "y")) == []

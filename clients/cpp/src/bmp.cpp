@@ -140,11 +140,12 @@ bool read_runs(const Layout& layout, cv::Mat& image) {
             x += uint_at(layout.data, at, 1);
             y += uint_at(layout.data, at + 1, 1);
             at += 2;
+            if (y >= layout.height) return true;
         } else if (code == 1) {
             return true;
         } else {
             x = 0;
-            ++y;
+            if (++y >= layout.height) return true;
         }
     }
     return false;

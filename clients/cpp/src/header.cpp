@@ -185,6 +185,7 @@ Header bmp(std::string_view data) {
     if (data.size() < 26) cut("BMP", "the header is incomplete");
     const std::int64_t pixels = uint_at(data, 10, 4);
     std::int64_t width = 0, height = 0, bits = 0, coding = 0;
+    if (uint_at(data, 14, 4) > 0x7fffffff) refuse("the BMP is damaged: the length of its header");
     if (uint_at(data, 14, 4) == 12) {
         width = uint_at(data, 18, 2), height = uint_at(data, 20, 2), bits = uint_at(data, 24, 2);
     } else {

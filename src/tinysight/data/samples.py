@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinysight.transforms import Compose
 
 UNLABELLED = -1
+_SHOWN = 10  # names in a message
 
 
 def has_many(labels: np.ndarray) -> bool:
@@ -113,6 +114,18 @@ class SampleList(Sequence[Sample]):
     def with_labels(self, labels: np.ndarray) -> SampleList:
         """The same images with other labels, (N,) int32 or (N, K) int8."""
         return replace(self, labels=labels)
+
+    def path_hashes(self) -> np.ndarray:
+        """A number for each path, (N,) int64; the same path has the same one, in this process."""
+        ends = [section.start for section in self.sections[1:]] + [len(self)]
+        numbers, start = np.empty(len(self), np.int64), 0
+        for section in self.sections:
+            root, stop = hash(section.root), ends.pop(0)
+            for i in range(section.start, stop):
+                path = self.paths[start : self.ends[i]]
+                numbers[i] = hash((root, path))
+                start = int(self.ends[i])
+        return numbers
 
     def fingerprint(self) -> str:
         """SHA-256 of paths and labels: two lists with the same one train the same."""
@@ -223,6 +236,32 @@ def collected_labels(labels: Sequence[Label]) -> np.ndarray:
         return found
     values = np.array(labels)
     return values if values.dtype.kind == "f" and len(values) else values.astype(np.int64)
+
+
+def doubts(train: SampleList, others: Iterable[SampleList], names: Sequence[str]) -> list[str]:
+    """What is probably not meant in the lists of a training, in words; only the lists are looked at, not the images.
+
+    Args:
+        train: the training images.
+        others: the evaluation images.
+        names: label names by class id.
+    """
+    found, paths, labels = [], train.path_hashes(), train.labels
+    if not has_many(labels) and labels.dtype.kind == "i":
+        pairs = np.unique(np.stack([paths, labels.astype(np.int64)], axis=1), axis=0)
+        if several := len(pairs) - len(np.unique(paths)):
+            found.append(f"{several} training images are listed again with another label")
+        there = set(np.unique(labels).tolist())
+        empty = [name for i, name in enumerate(names) if i not in there]
+        if empty:
+            shown = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
+            found.append(f"{len(empty)} of {len(names)} labels have no training image: {shown}")
+    for other in others:
+        if both := int(np.isin(other.path_hashes(), paths).sum()):
+            found.append(
+                f"{both} of {len(other)} evaluation images are also trained on ({other.source})"
+            )
+    return found
 
 
 def read_sample(

@@ -19,7 +19,7 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.concurrency import grouped, ordered_map, thread_count, usable_cores
 from tinysight.engines import Engine, Normalization, open_engine
-from tinysight.errors import BundleError, ConfigError, ImageError
+from tinysight.errors import BundleError, ConfigError, ImageError, TinysightError
 from tinysight.pipelines.sources import (
     ImageInput,
     ImageSource,
@@ -28,7 +28,7 @@ from tinysight.pipelines.sources import (
     one_image,
     several,
 )  # fmt: skip
-from tinysight.registry import postprocesses
+from tinysight.registry import postprocesses, transforms
 from tinysight.tasks.postprocess import override, result_type
 from tinysight.tasks.results import BoxResult, Result, Unreadable
 
@@ -342,7 +342,8 @@ class BundlePipeline(Pipeline[R]):
         least = min_decode_size(self.manifest.transforms, decode.margin) if decode else None
         read = InputPipeline(compose, least, None if boxes else network.take_pixels)
         decide = postprocesses.build(spec, labels=self.manifest.labels)
-        steps = Steps(read.decode, lambda x: network.row(read(x), x), network.run, decide)
+        prepare = self._blaming(bundle.folder, lambda x: network.row(read(x), x))
+        steps = Steps(read.decode, prepare, network.run, self._blaming(bundle.folder, decide))
         super().__init__(steps, batch_size, workers)
         self._network, self._gives_pixels = network, read.gives_pixels
 
@@ -350,6 +351,32 @@ class BundlePipeline(Pipeline[R]):
     def engine(self) -> Engine | None:
         """What runs the network in this process on prepared float32 images; None where it takes pixels."""
         return None if self._gives_pixels else self._network.opened()
+
+    def _blaming(self, folder: Path, act: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """`act`, whose failure is an error of the bundle where a value in its manifest is of another type.
+
+        Only then are the types looked at: that takes longer than to predict.
+        """
+
+        def blaming(value: Any) -> Any:
+            try:
+                return act(value)
+            except TinysightError:
+                raise
+            except Exception:
+                specs = [
+                    (transforms, f"transforms.{i}", s)
+                    for i, s in enumerate(self.manifest.transforms)
+                ]
+                specs.append((postprocesses, "postprocess", self.manifest.postprocess))
+                if problems := [
+                    p for kind, where, spec in specs for p in kind.check(spec, where)[1]
+                ]:
+                    where = str(folder)
+                    raise BundleError.of(where, problems) from None
+                raise
+
+        return blaming
 
     def __getstate__(self) -> dict[str, Any]:
         return self._state

@@ -16,6 +16,7 @@ from tinysight.data.labels import label_names
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
 from tinysight.data.samplers import Sampler, WithUnlabelled
+from tinysight.data.samples import doubts
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.predictor import compute_metrics
 from tinysight.registry import batch_transforms, optimizers, samplers, schedules
@@ -111,6 +112,10 @@ def build_run(
     data, settings = recipe.data, recipe.train
     samples = read_split(data, data.train)
     eval_samples = {name: read_split(data, split) for name, split in data.eval_splits.items()}
+    for doubt in (
+        doubts(samples, eval_samples.values(), recipe.data.labels or ()) if processes.main else ()
+    ):
+        logger.warning("%s; `tinysight data check` says more", doubt)
     transforms = recipe.eval_transforms()
     transforms.output_shape()  # one that varies could not be exported; better known now
     if not transforms.sets_label:

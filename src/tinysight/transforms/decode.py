@@ -14,7 +14,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,6 +121,55 @@ def _pixels(
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
+class _Quiet:
+    """Keeps what libpng and libjpeg print from the terminal, where it would have no file name.
+
+    They print to C's `stderr`, which leads nowhere while anything is decoded. Python's own and the descriptor stay as
+    they are. Only for glibc, where that is a variable.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: Any = None
+        self._nowhere: Any = None
+        self._stream: Any = None  # C's variable; False where there is none
+
+    def _open(self) -> None:
+        import ctypes
+
+        self._stream = False
+        if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
+            library.fopen.restype = ctypes.c_void_p
+            self._nowhere = library.fopen(os.devnull.encode(), b"w")
+            self._stream = ctypes.c_void_p.in_dll(library, "stderr") if self._nowhere else False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._stream is None:
+                self._open()
+            self._inside += 1
+            if self._inside == 1 and self._stream:
+                self._before, self._stream.value = self._stream.value, self._nowhere
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._stream:
+                self._stream.value = self._before
+
+    def reset(self) -> None:
+        """In a forked child, where no thread that was inside goes on."""
+        self._lock = threading.Lock()
+        if self._inside and self._stream:
+            self._stream.value = self._before
+        self._inside = 0
+
+
+_quiet = _Quiet()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_quiet.reset)
+
+
 def by_opencv(header: ImageHeader, flags: int = cv2.IMREAD_COLOR, by: int = 1) -> Image:
     """The stored pixels as OpenCV gives them, at 1 / `by` of their size.
 
@@ -126,10 +177,11 @@ def by_opencv(header: ImageHeader, flags: int = cv2.IMREAD_COLOR, by: int = 1) -
         HeaderError: they are damaged.
     """
     data = np.frombuffer(header.data, np.uint8)
-    try:
-        image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        image = None
+    with _quiet:
+        try:
+            image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error:
+            image = None
     if image is None or image.shape[:2] != (-(-header.height // by), -(-header.width // by)):
         raise _damaged(header)
     return np.asarray(image)

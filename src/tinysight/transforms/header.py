@@ -184,6 +184,8 @@ def _bmp(data: bytes) -> ImageHeader:
     if len(data) < 26:
         raise _cut("BMP", "the header is incomplete")
     pixels, header_size = _uint(data, 10, 4), _uint(data, 14, 4)
+    if header_size > 0x7FFFFFFF:
+        raise HeaderError("the BMP is damaged: the length of its header")
     if header_size == 12:
         width, height, bits, coding = _uint(data, 18, 2), _uint(data, 20, 2), _uint(data, 24, 2), 0
     else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from annotated_types import Gt, Le, MinLen
     from numpy.random import Generator
 
+_MOST = 1e18  # of a mean, a deviation or a factor: their products are still numbers in float32
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -86,9 +87,12 @@ class Normalize:
     scale: Annotated[float, Gt(0)] = 1 / 255
 
     def __post_init__(self) -> None:
+        for value in (*self.mean, *self.std, self.scale):
+            if not abs(value) < _MOST:  # a TypeError where it is no number
+                raise ValueError(f"{value!r} is beyond what pixels may be")
         if 0 in self.std:
             raise ValueError("std may not be 0")
-        if 1 != len(self.mean) != len(self.std) != 1:
+        if not (self.mean and self.std) or 1 != len(self.mean) != len(self.std) != 1:
             raise ValueError(f"mean has {len(self.mean)} numbers and std {len(self.std)}")
 
     def __call__(self, image: Image, rng: Generator | None = None) -> Image:

@@ -51,6 +51,8 @@ def entry(value: bytes, protocol: int = 4) -> bytes:
 
 def pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
     """Opcodes that build or call, sizes that lie, structures that explode."""
+    side = b"\x8a\x08" + struct.pack("<q", 2**47)
+    yield "no values, overflowing sides", entry(array(b"K\0" + side + side + b"\x87", b"C\0"))
     shell = u(f"touch {canary}")
     python = u(f"open({str(canary)!r}, 'w')")
     for module, name, argument in (
@@ -236,6 +238,7 @@ def streams() -> Iterator[tuple[str, bytes]]:
     yield "unknown type", _tensor(77, (1,), bytes(8))
     yield "huge side", _tensor(5, (2**40,), bytes(64))
     yield "overflowing sides", _tensor(5, (2**47, 2**47, 2**47), bytes(64))
+    yield "no values, overflowing sides", _tensor(5, (0, 2**47, 2**47))
     yield "negative side", _tensor(5, (-1,), bytes(64))
     yield "100 axes", _tensor(5, (1,) * 100, bytes(4))
     yield "overlong varint", _head() + struct.pack("<Ii", 0, 12) + b"\x08" + b"\xff" * 11 + bytes(8)
