@@ -210,6 +210,10 @@ def test_a_verb_under_a_fault(
         assert "Traceback" not in one.err, one.err
         assert "Exception ignored" not in one.err, one.err
     allowed = {verb.code, 2}
+    if fault_name == "reader gone":
+        allowed.add(0)
+    if fault_name == "C locale":
+        allowed.add(1)  # without UTF-8 an annotation cannot name every file
     if fault.signal:
         number = int(fault.signal)
         allowed = {verb.code, -number, 128 + number}  # a shell takes the two for one

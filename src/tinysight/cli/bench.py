@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
             made = args.images is None
             paths = bench.make_images(Path(folder)) if made else _paths(args.images, args.limit)
             tree, lines, passed = (_verify if args.verify else _measure)(args, bundle, paths)
-    print(json.dumps(tree, indent=2) if args.json else "\n".join(lines))
     if args.card:
         with writing(path := bundle.folder / CARD_FILE, BundleError):
             write_atomic(path, json.dumps(tree, indent=2) + "\n")
+    print(json.dumps(tree, indent=2) if args.json else "\n".join(lines))
     return int(not passed)
 
 

@@ -91,9 +91,9 @@ def _check(args: argparse.Namespace) -> int:
         progress=_show_progress if sys.stderr.isatty() else None,
     )  # fmt: skip
     text = json.dumps(audit.tree(), indent=2, ensure_ascii=False)
-    print(text if args.json == "-" else "\n".join(_table(audit)))
     if args.json not in (None, "-"):
         write_atomic(Path(args.json), text + "\n")
+    print(text if args.json == "-" else "\n".join(_table(audit)))
     return 0 if audit.clean else 1
 
 

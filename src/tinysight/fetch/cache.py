@@ -34,9 +34,14 @@ class Record(NamedTuple):
 
 def cache_folder() -> Path:
     """`TINYSIGHT_CACHE`, else `XDG_CACHE_HOME/tinysight`, else the cache folder of the operating system."""
-    home, get = Path.home(), os.environ.get
-    if chosen := get("TINYSIGHT_CACHE"):
-        return Path(chosen).expanduser()
+    get = os.environ.get
+    try:
+        if chosen := get("TINYSIGHT_CACHE"):
+            return Path(chosen).expanduser()
+        home = Path.home()
+    except RuntimeError:
+        hint = "set TINYSIGHT_CACHE to another folder"
+        raise FetchError("TINYSIGHT_CACHE", "there is no home folder for the cache", hint) from None
     if sys.platform == "win32":
         return Path(get("LOCALAPPDATA") or home / "AppData" / "Local") / "tinysight" / "cache"
     usual = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
