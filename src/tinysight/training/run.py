@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -269,6 +270,13 @@ def _objective_tensors(run: Run) -> dict[str, Tensor]:
 
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
     data, mixers = recipe.data, enumerate(recipe.transforms.batch)
+    sampler = samplers.build(data.sampler.spec, "data.sampler")
+    if sampler.whole_identities and processes.main:
+        _, first, counts = np.unique(samples.labels, return_index=True, return_counts=True)
+        if len(lone := first[counts == 1]):
+            where = ", ".join(str(samples[i].path) for i in lone[:3].tolist())
+            text = "%s: %d of %d identities have one image, which is never paired with another: %s"
+            logger.warning(text, samples.source, len(lone), len(counts), where)
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
@@ -276,7 +284,7 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
         data.batch_size * processes.world,
         recipe.train.epochs,
         recipe.train.seed,
-        sampler=samplers.build(data.sampler.spec, "data.sampler"),
+        sampler=sampler,
         mix=mix,
         num_classes=len(label_names(recipe.data)),
         share=Share(processes.rank, processes.world),
