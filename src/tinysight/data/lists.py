@@ -90,8 +90,9 @@ def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
         return found_boxes
     if split.coco or split.voc:
         raise ConfigError("data.target", "coco and voc are for boxes", "set data.target: boxes")
-    raw = data.relabel or (kind.open_set and split is not data.train)
-    names = label_names(data)
+    unknown = kind.open_set and split is not data.train  # who is searched for need not be learnt
+    raw = data.relabel or unknown
+    names = () if unknown else label_names(data)
     count, known = len(names) if kind.wide or not raw else None, () if data.relabel else names
     if getattr(split, "query", None) is not None:
         return _queries_and_gallery(data, split, count, known, bad)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -306,6 +307,12 @@ def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> Train
     if recipe.train.views and (recipe.transforms.batch or transforms.per_batch or sizes):
         what = "images that depend on the others of their batch never come again"
         raise ConfigError("train.views", what, "leave out what mixes or sizes whole batches")
+    if sampler.whole_identities and processes.main:
+        _, first, counts = np.unique(samples.labels, return_index=True, return_counts=True)
+        if len(lone := first[counts == 1]):
+            where = ", ".join(str(samples[i].path) for i in lone[:3].tolist())
+            text = "%s: %d of %d identities have one image, which is never paired with another: %s"
+            logger.warning(text, samples.source, len(lone), len(counts), where)
     mix = [batch_transforms.build(t.spec, f"transforms.batch.{i}") for i, t in mixers]
     return TrainingBatches(
         samples,
