@@ -101,8 +101,17 @@ def test_the_cpp_command_with_other_answers(name: str, tmp_path: Path) -> None:
     assert report.engines[-1].total.max_score_difference < 1e-4
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_the_cpp_command_with_boxes(scaled: bool, tmp_path: Path) -> None:
+    report = verify(tiny_detector(tmp_path / "b", scaled=scaled), program=built())
+    assert report.problems == ()
+    assert report.engines[-1].engine == "tinysight-cpp"
+
+
 def test_the_cpp_command_says_what_it_cannot(tmp_path: Path) -> None:
-    program = ExternalPredictor.find(built(), tiny_detector(tmp_path / "b"))
+    spec = {"name": "boxes", "threshold": 0.5, "suppress": {}}
+    bundle = tiny_detector(tmp_path / "b", postprocess=spec)
+    program = ExternalPredictor.find(built(), bundle)
     with pytest.raises(ConfigError, match=r"tinysight-cpp: ended with exit code 2: error: .*boxes"):
         program.outputs(few())
 

@@ -43,6 +43,7 @@ class DecidedScores(ScoreResult):
 
 _ROUNDING = 1e-3  # of a score: nearer to the threshold, either engine may leave a box out
 _SAME = 0.02  # of an image's side: corners of one and the same box
+_MANY = 20  # of so many boxes the last may be the last of equals
 _COVERED = 0.5  # of two boxes' union: suppression may have taken either
 
 
@@ -64,10 +65,11 @@ class DecidedBoxes(BoxResult):
         """Of boxes that both have: scores and corners; a flip where one has a box that the other's do not explain."""
         if not isinstance(other, BoxResult):
             return Difference(True, box=0.0)
-        scores, corners, passed, flip = [0.0], [0.0], 0, False
-        pairs = ((self, other), (other, self))
-        for one, two in pairs:
+        scores, corners, flip = [0.0], [0.0], False
+        for one, two in ((self, other), (other, self)):
             clear = np.flatnonzero(~(one.scores <= self.least + _ROUNDING))
+            full = len(two.scores) >= max(_MANY, len(one.scores))
+            covered = []  # how far another box of the same place lies away
             for i in clear:
                 same = two.label_ids == one.label_ids[i]
                 away = np.abs(two.boxes_xyxy - one.boxes_xyxy[i]).max(axis=1, initial=0)
@@ -78,16 +80,12 @@ class DecidedBoxes(BoxResult):
                     place = int(np.where(near, away + apart, np.inf).argmin())
                     scores.append(float(apart[place]))
                     corners.append(float(away[place]))
-                elif (
-                    len(two.scores) < len(one.scores)
-                    or two.scores.min() < one.scores[i] - _ROUNDING
-                ):
+                elif not full or two.scores.min() < one.scores[i] - _ROUNDING:
                     surer = same & (two.scores > one.scores[i] - _ROUNDING)
-                    flip |= not (
-                        surer & (_shared(two.boxes_xyxy, one.boxes_xyxy[i]) > _COVERED)
-                    ).any()
-                    passed += 1
-            flip |= passed > max(2, len(clear) // 2)
+                    surer &= _shared(two.boxes_xyxy, one.boxes_xyxy[i]) > _COVERED
+                    flip |= not surer.any()
+                    covered += [float(away[surer].min())] if surer.any() else []
+            corners += covered if len(covered) > len(clear) // 2 else []
         return Difference(
             flip, float(np.max(scores)), float(np.mean(scores)), float(np.max(corners))
         )
