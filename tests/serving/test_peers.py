@@ -72,7 +72,7 @@ def test_schemathesis(brightness: str, tmp_path: Path) -> None:
     vector = tiny_bundle(tmp_path / "vector", postprocess={"name": "embedding"}, threshold=None)
     models = [brightness, boxes, f"vector={vector.folder}"]
     program = Path(sys.executable).with_name("schemathesis")
-    with Server(tmp_path, brightness, "--admin-token-file", tmp_path / "admin") as server:
+    with Server(tmp_path, *models, "--admin-token-file", tmp_path / "admin") as server:
         words = [
             program,
             "run",
