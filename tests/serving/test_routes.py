@@ -103,6 +103,11 @@ def test_other_kinds_of_results(server: Server, route: str, name: str, tmp_path:
         (400, b"", "multipart/form-data"),
         (400, b"--b\r\n", "multipart/form-data; boundary=b"),
         (400, b"--b\r\nno blank line\r\n--b--", "multipart/form-data; boundary=b"),
+        (
+            400,
+            form(("a.png", BRIGHT))[0].replace(b'"image"', b'"other"'),
+            "multipart/form-data; boundary=b",
+        ),
         (400, b"--b\r\n\r\n\r\n" * 100 + b"--b--", "multipart/form-data; boundary=b"),
         (422, b"", "image/png"),
         (422, b"GIF89a", "image/png"),

@@ -14,12 +14,15 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 
 
-def environment(name: str, *requirements: str) -> Path:
-    """The Python of an environment with `requirements`; the test is skipped where they cannot be installed."""
+def environment(name: str, *requirements: str, fresh: bool = False) -> Path:
+    """The Python of an environment with `requirements`; the test is skipped where they cannot be installed.
+
+    `fresh`: not one that an earlier run has made, such as of what changes here.
+    """
     key = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:8]
     folder = REPO / "build" / "environments" / f"{name}-{key}"
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    if fresh or not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         words = [python, "-m", "pip", "install", "--quiet", *requirements]

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metrics", choices=["triton"], help="also under Triton's names")
     for name, text in _LIMITS.items():
         value = getattr(ServerLimits, name.replace("-", "_"))
-        add(f"--{name}", type=type(value), default=value, metavar="N", help=f"{text} ({value:g})")
+        add(f"--{name}", type=type(value), default=value, metavar="N", help=f"{text} ({value})")
     add_engine(parser)
     add_plugin(parser)
 

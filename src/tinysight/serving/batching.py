@@ -131,7 +131,8 @@ class BatchQueue:
         loop = asyncio.get_running_loop()
         now = loop.time()
         wait = self._seconds * (len(self._jobs) + 1) / self._pool.threads
-        if len(self._jobs) >= self._limit or now + wait > deadline:
+        # Where nothing waits a job is always tried: one slow kind must not shut the others out.
+        if len(self._jobs) >= self._limit or (self._jobs and now + wait > deadline):
             self.counts["rejected"] += 1
             raise Refusal(429, "too many requests wait for this model", max(wait, 0.1))
         job = _Job(call, item, loop.create_future(), time.perf_counter())

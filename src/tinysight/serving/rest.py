@@ -286,5 +286,7 @@ def form_parts(content_type: str, body: bytes, most: int) -> list[tuple[str, byt
             name, _, value = line.partition(":")
             if name.strip().lower() == "content-disposition":
                 about["content-disposition"] = value.strip()
+        if about.get_param("name", header="content-disposition") != "image":
+            raise Refusal(400, "the parts of a form are named `image`")
         parts.append((about.get_filename("image"), data))
     return parts
