@@ -231,12 +231,15 @@ def _pairs(
 
 
 def _taught_cross_entropy(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    loss, key = ours.build("cross_entropy", softmax_targets=True), kwargs.get("key")
+    """With smoothing PaddleClas takes the teacher's logits themselves for a distribution."""
+    loss, key = ours.build("soft_cross_entropy"), kwargs.get("key")
+    if epsilon := _smoothing(kwargs):
+        loss = ours.build("cross_entropy", label_smoothing=epsilon)
 
     def call(preds: Preds, batch: Preds) -> Values:
         pairs = kwargs["model_name_pairs"]
         found = [[preds[f"{n}/{key}" if key else n] for n in pair] for pair in pairs]
-        return {f"{i}": loss(s, t.detach()) for i, (s, t) in enumerate(found)}
+        return {f"{i}": loss(s, t) for i, (s, t) in enumerate(found)}
 
     return call
 
@@ -257,8 +260,9 @@ def _each_network(inner: Builder) -> Builder:
 
 
 def _relations(ours: Ours, kwargs: dict[str, Any], batch: Preds) -> Any:
-    angle = ours.build("rkd_angle")
-    distance = ours.build("rkd_distance", mean_of_all=True)
+    pool = kwargs.get("target_size")
+    angle = ours.build("rkd_angle", pool=pool)
+    distance = ours.build("rkd_distance", mean_of_all=True, pool=pool)
 
     def call(preds: Preds, batch: Preds) -> Values:
         values = {}
