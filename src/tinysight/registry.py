@@ -316,7 +316,7 @@ _POSTPROCESSES = _homes(
 )  # fmt: skip
 _TASKS = _homes("tasks", "classification", "detection", "embedding", "multilabel")
 _TRANSFORMS = _homes(  # those of prediction are there with the package
-    "transforms.augment", geometry="*", auto_augment="autoaugment classic randaugment",
+    "transforms.augment", geometry="*", auto_augment="augmix autoaugment classic randaugment",
     blur="kernelblur randomblur", erasing="hideandseek randomerasing",
     photometric="colorjitter pcalighting randombrightness randomgrayscale randomjpeg",
 )  # fmt: skip

@@ -23,7 +23,7 @@ def _load(folder: str) -> ModuleType:
     return module
 
 
-stamps, person = _load("stamps"), _load("person")
+stamps, person, emoji = _load("stamps"), _load("person"), _load("emoji")
 
 
 def test_every_stamp_is_held_out_once_and_variants_stay_together(tmp_path: Path) -> None:
@@ -72,3 +72,23 @@ def test_windows_hold_a_person_or_nothing() -> None:
 
 def test_no_moment_and_no_place_is_on_both_sides() -> None:
     assert person.FRAMES["train"][1] < person.FRAMES["val"][0] <= person.FRAMES["test"][0]
+
+
+def test_emoji_of_one_identity_are_on_one_side(tmp_path: Path) -> None:
+    rng, names = np.random.default_rng(0), [f"1f{i:03x}" for i in range(606)]
+    folders = {vendor: tmp_path / vendor for vendor in emoji.PACKAGES}
+    image = rng.integers(0, 256, (8, 8, 4), np.uint8)
+    data = cv2.imencode(".png", image)[1].tobytes()
+    for vendor, folder in folders.items():
+        folder.mkdir()
+        for name in names[: 605 if vendor == "google" else 606]:  # one that google lacks
+            (folder / f"{name.upper()}.png").write_bytes(data)
+    out = tmp_path / "out"
+    assert emoji.build(names, folders, out, seed=0) == {"test": 500, "val": 100, "train": 5}
+    sides = {p.stem: p.read_text("utf-8").splitlines() for p in sorted(out.glob("*.txt"))}
+    ids = {name: {line.split()[1] for line in lines} for name, lines in sides.items()}
+    assert ids["test_google"] == ids["test_twitter"] == ids["test_fluent"]
+    assert not ids["train"] & (ids["test_google"] | ids["val_google"])
+    assert not ids["test_google"] & ids["val_google"]
+    assert (len(ids["train"]), len(sides["train"])) == (5, 15)
+    assert cv2.imread(str(out / sides["train"][0].split()[0])).shape == (160, 160, 3)

@@ -36,7 +36,7 @@ from tinysight.compat.paddle.catalog import find
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "paddleclas.md"
 EXPORT = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
 LAUNCHER = ("torchrun", "-m")
-HEAVY = ("Person", "Clarity", "PP-HGNetV2")  # train several networks
+HEAVY = ("Person", "Clarity", "PP-HGNetV2", "PP-ShiTuV2")  # train several networks
 
 
 class Row(NamedTuple):
@@ -74,7 +74,7 @@ def test_the_page_has_every_scenario() -> None:
         "Person": 15,
         "Clarity": 13,
         "PP-HGNetV2": 9,
-        "PP-ShiTuV2": 6,
+        "PP-ShiTuV2": 8,
     }
 
 
@@ -93,6 +93,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "dataset" / "ImageNet_OCR_det.txt").write_text(
         "".join(f"blur/{line}\n" for line in plain.splitlines())
     )
+    (root / "dataset" / "Aliproduct").mkdir()
+    for i in range(8):
+        shutil.copy(
+            root / "dataset" / "person" / "0.png", root / "dataset" / "Aliproduct" / f"{i}.png"
+        )
+    rows = [f"{i}.png {i % 4} {i}" for i in range(8)]
+    (root / "dataset" / "Aliproduct" / "val_list.txt").write_text("\n".join(rows) + "\n", "utf-8")
+    rows = [f"Aliproduct/{i}.png {i % 4 + 50030}" for i in range(8)]
+    (root / "dataset" / "train_reg_all_data_v2.txt").write_text("\n".join(rows) + "\n", "utf-8")
     images = PADDLECLAS / "images"
     (root / "ppcls").mkdir()
     (root / "ppcls" / "configs").symlink_to(CONFIGS)
@@ -220,7 +229,10 @@ def test_the_commands_of_a_scenario(
             assert row.outcome.removeprefix("refused: ") in shown.err, place
             continue
         assert code == 0, place
-        assert SAYS[words[0]] in shown.out, place
+        says = (
+            "recall1" if row.command.startswith("tinysight eval -c ./ppcls/configs/General") else ""
+        )
+        assert (says or SAYS[words[0]]) in shown.out, place
 
 
 SAYS = {

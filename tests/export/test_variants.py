@@ -181,6 +181,19 @@ def test_int8_is_judged_by_its_labels() -> None:
     assert breach("x", labelled, None, 0.5) is None
     lost = compared("int8", before, after, np.array(labels))
     assert "20.00 points of accuracy are lost on 5 images" in str(breach("x", lost, None, 0.5))
+    # Vectors: two of four find another first, one of them wrongly; the last identity has one image.
+    exact = np.array([[1, 0], [0.96, 0.28], [0, 1], [0.28, 0.96], [-1, 0]], np.float32)
+    other = exact.copy()
+    other[1] = [0.28, 0.96]
+    ids, variant = (
+        np.array([1, 1, 2, 2, 3]),
+        EngineVariant(("x",), "int8", 0, 0.0, 0.0, 0, None, {}),
+    )
+    found = compare_variant(variant, exact, other, ids, vectors=True)
+    assert found.lost_points == pytest.approx(100 * 3 / 4)
+    assert found.label_flips == 3
+    assert compare_variant(variant, exact, exact, ids, vectors=True).lost_points == 0.0
+    assert compare_variant(variant, exact, other, None, vectors=True).lost_points is None
     assert breach("x", lost, None, 20) is None
     assert "scores differ by up to 0.2" in str(breach("x", lost, 0.1, 20))
 

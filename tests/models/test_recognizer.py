@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ import torch
 
 from support.golden import Case, each_case, not_built
 from support.weights import load_reference, to_reference
+from tinysight.data.loader import Batch
 from tinysight.errors import ConfigError, UnknownName
 from tinysight.models import create_recognizer, normalize, set_batch_norm_variance
 from tinysight.models.heads import AdaMargin, ArcMargin, BNNeck, CircleMargin, CosMargin, LinearHead
 from tinysight.models.recognizer import VARIANTS, build_recognizer
-from tinysight.registry import heads
+from tinysight.registry import heads, losses
+from tinysight.training.objective import Supervised
+from tinysight.training.objective.supervised import LossTerm
 from tinysight.training.optim import param_groups
 
 
@@ -164,3 +169,56 @@ def test_parts_are_checked_and_keep_their_learning_rates() -> None:
     model = build_recognizer(backbone, {"name": "fc"}, {"name": "arc_margin"}, 4)
     names = ("backbone.conv1.conv.weight", "backbone.blocks6.0.pw_conv.conv.weight", "head.weight")
     assert [model.lr_multiplier(n) for n in names] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "fc"},
+        {"name": "fc", "bias": False},
+        {"name": "arc_margin"},
+        {"name": "cos_margin"},
+        {"name": "circle_margin"},
+        {"name": "ada_margin"},
+    ],
+    ids=lambda spec: "-".join(map(str, spec.values())),
+)
+def test_a_share_of_the_identities(spec: dict[str, Any]) -> None:
+    """Partial FC: the scores of the chosen ones are those that they have among all; only they have a gradient."""
+    torch.manual_seed(0)
+    head = heads.build({**spec, "sampled": 0.25}, in_features=8, num_classes=40)
+    x, labels = torch.randn(6, 8), torch.tensor([3, 39, 3, 0, 17, 20])
+    assert head.eval().choose(labels) is None
+    assert head.train().choose(None) is None
+    torch.manual_seed(5)
+    classes = head.choose(labels)
+    assert classes is not None
+    assert (len(classes), classes.tolist()) == (10, sorted(set(classes.tolist())))
+    assert set(labels.tolist()) <= set(classes.tolist())
+    torch.manual_seed(6)
+    assert head.choose(labels).tolist() != classes.tolist()
+    whole, part = (copy.deepcopy(head) for _ in range(2))
+    scores = part(x, torch.searchsorted(classes, labels), classes)
+    torch.testing.assert_close(scores, whole(x, labels)[:, classes])
+    scores.sum().backward()
+    (weight,) = [p.grad for p in part.parameters() if p.ndim == 2]
+    moved = weight.abs().sum(1 if weight.shape[0] == 40 else 0) > 0
+    assert moved.nonzero().flatten().tolist() == classes.tolist()
+    everyone = head.choose(torch.arange(40))
+    assert everyone.tolist() == list(range(40))  # all that are in the batch
+
+
+def test_a_recogniser_trains_with_a_share_of_them() -> None:
+    torch.manual_seed(0)
+    spec = {"name": "arc_margin", "sampled": 0.1}
+    network = build_recognizer({"name": "pplcnet_x0_25"}, {"name": "fc", "features": 8}, spec, 50)
+    loss = losses.build({"name": "cross_entropy"})
+    objective = Supervised(network, {"loss": LossTerm(loss)})
+    batch = Batch(torch.randn(4, 3, 32, 32), torch.tensor([7, 7, 49, 2]), ())
+    found = objective.outputs("model", batch)
+    assert found.logits is not None
+    assert found.logits.shape == (4, 5)
+    value = objective(batch)["loss"].value
+    value.backward()
+    assert torch.isfinite(value)
+    assert int((network.head.weight.grad.abs().sum(0) > 0).sum()) == 5

@@ -48,14 +48,20 @@ def test_it_takes_a_training_step(name: str, tmp_path: Path) -> None:
     classes = len(recipe.data.labels) if isinstance(recipe.data.labels, tuple) else 1000
     write_images(tmp_path, classes, recipe.data.target)
     overrides = [
-        f"data.root={tmp_path}", "data.train.list=list.txt", "data.eval.list=list.txt",
-        "data.batch_size=2", "data.eval_batch_size=2", "data.workers=0",
+        f"data.root={tmp_path}", "data.train.list=list.txt", "data.batch_size=2",
+        "data.eval_batch_size=2", "data.workers=0",
         "train.epochs=1", "train.eval_every=1", "model.pretrained=null", "model.skip=[]",
     ]  # fmt: skip
     # Whose own weights nobody has here.
     other = f"{{backbone: {{name: {recipe.model.backbone.name}}}, learns: true}}"
     overrides += [f"teachers.{teacher}={other}" for teacher in recipe.teachers]
-    if not isinstance(recipe.data.labels, tuple):
+    if recipe.data.target == "identity":
+        overrides += ["data.eval.query=list.txt", "data.eval.gallery=list.txt", "data.batch_size=4"]
+        if recipe.data.sampler.name == "pk":
+            overrides.append("data.sampler.per_identity=2")
+    else:
+        overrides.append("data.eval.list=list.txt")
+    if not isinstance(recipe.data.labels, tuple) and recipe.data.target != "identity":
         lines = "".join(f"{i} class {i}\n" for i in range(classes))
         (tmp_path / "names.txt").write_text(lines, "utf-8")
         overrides.append(f"data.labels={tmp_path / 'names.txt'}")
@@ -63,6 +69,8 @@ def test_it_takes_a_training_step(name: str, tmp_path: Path) -> None:
         for i, spec in enumerate(getattr(recipe.transforms, split)):
             if isinstance(spec.spec.get("size"), int):
                 overrides.append(f"transforms.{split}.{i}.size={SIDE}")
+            elif recipe.data.target == "identity" and spec.spec.get("size"):
+                overrides.append(f"transforms.{split}.{i}.size=[{SIDE}, {SIDE}]")
     result = fit(load_recipe(name, overrides), tmp_path / "run")
     assert result.epoch == 1 and result.best.is_file()
     assert not result.unreadable

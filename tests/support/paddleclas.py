@@ -170,20 +170,28 @@ def small(path: Path, images: Path, side: int = 32, batch: int = 2) -> list[str]
 def smaller(path: Path, side: int = 32, batch: int = 2) -> list[str]:
     """Overrides of sizes and epochs alone; nothing is fetched."""
     tree = read_tree(path)
-    found = {
+    found: dict[str, Any] = {
         "Global.epochs": 1,
         "Global.eval_interval": 1,
         "Global.start_eval_epoch": 1,
         **_no_weights(tree["Arch"]),
         "DataLoader.Train.sampler.batch_size": batch,
-        "DataLoader.Eval.sampler.batch_size": batch,
         "DataLoader.Train.loader.num_workers": 0,
     }
-    for where in (
-        "DataLoader.Train.dataset.transform_ops",
-        "DataLoader.Eval.dataset.transform_ops",
-        "Infer.transforms",
-    ):
+    if tree["Arch"]["name"] == "RecModel":
+        searched = ["DataLoader.Eval.Query", "DataLoader.Eval.Gallery"]
+        if "sample_per_id" in tree["DataLoader"]["Train"]["sampler"]:
+            sampler = "DataLoader.Train.sampler"
+            found |= {
+                f"{sampler}.sample_per_id": 2,
+                f"{sampler}.id_list": [],
+                f"{sampler}.ratio": [],
+            }
+    else:
+        searched = ["DataLoader.Eval"]
+    found |= {f"{where}.sampler.batch_size": batch for where in searched}
+    parts = [f"{where}.dataset.transform_ops" for where in ("DataLoader.Train", *searched)]
+    for where in [*parts, *(["Infer.transforms"] if "Infer" in tree else [])]:
         found |= _sizes(tree, where, side)
     return [f"{key}={value}" for key, value in found.items()]
 
@@ -191,7 +199,8 @@ def smaller(path: Path, side: int = 32, batch: int = 2) -> list[str]:
 def _no_weights(arch: dict[str, Any]) -> dict[str, Any]:
     """Nothing is fetched: a network begins with fresh weights, but for a frozen teacher, which has to have some."""
     if "models" not in arch:
-        return {"Arch.pretrained": False}
+        part = "Backbone." if arch["name"] == "RecModel" else ""
+        return {f"Arch.{part}pretrained": False}
     frozen = arch["freeze_params_list"] or [False] * len(arch["models"])
     members = [(i, name, frozen[i]) for i, m in enumerate(arch["models"]) for name in m]
     return {f"Arch.models.{i}.{name}.pretrained": False for i, name, held in members if not held}
@@ -219,7 +228,9 @@ def _sizes(tree: Any, where: str, side: int) -> dict[str, Any]:
         ops = ops[part]
     wanted = {"resize_short": side + 8, "size": side, "img_size": side}
     return {
-        f"{where}.{i}.{name}.{key}": wanted[key]
+        f"{where}.{i}.{name}.{key}": [side, side]
+        if isinstance(arguments[key], list)
+        else wanted[key]
         for i, op in enumerate(ops)
         for name, arguments in op.items()
         for key in arguments or {}

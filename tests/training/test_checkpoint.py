@@ -48,7 +48,7 @@ def example() -> Checkpoint:
     state = TrainState(
         3, 0.1 + 0.2, 12, {"epoch": 1, "metrics": {"top1": 1 / 3}}, {7: "gone"}, "ab"
     )
-    return Checkpoint({"task": "t"}, state, model.state_dict(), optimizer_tensors(optimizer))
+    return Checkpoint({"task": "t"}, state, model.state_dict(), optimizer_tensors([optimizer]))
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -78,19 +78,19 @@ def test_an_optimiser_goes_on_as_if_nothing_had_happened(tmp_path: Path, name: s
     optimizer = OPTIMIZERS[name](model.parameters())
     for step in range(3):
         learn(model, optimizer, step)
-    saved = Checkpoint({}, TrainState(), model.state_dict(), optimizer_tensors(optimizer))
+    saved = Checkpoint({}, TrainState(), model.state_dict(), optimizer_tensors([optimizer]))
     save_checkpoint(tmp_path / "c", saved)
 
     other = network(seed=1)
     again = OPTIMIZERS[name](other.parameters())
     found = load_checkpoint(tmp_path / "c")
     other.load_state_dict(found.model)
-    restore_optimizer(again, found.optimizer)
+    restore_optimizer([again], found.optimizer)
     for step in range(3, 6):
         learn(model, optimizer, step)
         learn(other, again, step)
     assert same(model.state_dict(), other.state_dict())
-    assert same(optimizer_tensors(optimizer), optimizer_tensors(again))
+    assert same(optimizer_tensors([optimizer]), optimizer_tensors([again]))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

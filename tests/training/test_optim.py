@@ -148,7 +148,7 @@ def test_rmsprop_goes_on_from_what_a_checkpoint_keeps() -> None:
     _step(before, q, 1.0, 0.1)
     r, after = fresh()
     r.data.copy_(q.data)
-    restore_optimizer(after, optimizer_tensors(before))
+    restore_optimizer([after], optimizer_tensors([before]))
     assert _step(after, r, -2.0, 0.1) == float(p.detach())
 
 

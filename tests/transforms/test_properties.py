@@ -24,6 +24,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     "center_crop": [{"size": 3}, {"size": [1, 4]}],
     "center_square": [{"size": 4}, {"size": 3, "share": 0.5, "backend": "pillow"}],
     "classic_auto_augment": [{}],
+    "aug_mix": [{}, {"p": 1.0}, {"p": 1.0, "depth": 0, "severity": 10.0, "concentration": 1.0}],
     "classic_rand_augment": [{"operations": 3, "magnitude": m} for m in (0.0, 5.0, 10.0)],
     "color_jitter": [{"brightness": 0.4, "contrast": 0.4, "saturation": 2.0, "hue": 0.5}, {}],
     "hide_and_seek": [{"sizes": [0, 1, 3]}],

@@ -40,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.evaluation.report import assess, images_of
 
     subject = _subject(args)
-    report = assess(subject, images_of(subject, args.list, args.root), latency=True)
+    named = args.list or args.root or not subject.recipe
+    images = images_of(subject, args.list, args.root) if named else None
+    report = assess(subject, images, latency=True, every=True)
     page = _write_page(args, report, subject)
     shown = _table(report) + (f"\n\nreport: {page}" if page else "")
     print(json.dumps(report.to_json() | report.labels_json()) if args.json else shown)
@@ -104,6 +106,15 @@ def _table(report: EvaluationReport) -> str:
     found, rates = report.evaluation, report.label_rates()
     width = max(8, *map(len, (*found.metrics, *report.labels)))
     lines = [f"{name:{width}}  {value:.6g}" for name, value in found.metrics.items()]
+    if table := report.splits():
+        widths = [max(map(len, cells)) for cells in zip(table.columns, *table.rows, strict=True)]
+        lines = [
+            "  ".join(
+                f"{c:{'>' if i else '<'}{w}}"
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in (table.columns, *table.rows)
+        ]
     lines += ["", f"{'label':{width}}  images  precision  recall      f1"] if rates else [""]
     for name, (images, precision, recall, f1) in rates:
         lines.append(f"{name:{width}}  {images:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")

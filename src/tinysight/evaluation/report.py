@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +28,7 @@ from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
     from tinysight.config import Recipe
+    from tinysight.config.schema import Data
 
 
 class Subject(NamedTuple):
@@ -67,6 +68,8 @@ class EvaluationReport:
         latency: of one image; None if it was not measured.
         expected_fpr: 95 % interval of the false-positive rate on these images, by the data that the
             bundle's threshold was chosen on; None without.
+        others: evaluations on the recipe's further splits, by name; `name` is that of the first.
+        name: name of the split; empty for one without a name.
     """
 
     labels: tuple[str, ...]
@@ -79,6 +82,8 @@ class EvaluationReport:
     calibrated: bool = False
     latency: Latency | None = None
     expected_fpr: Interval | None = None
+    others: Mapping[str, Evaluation] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def task(self) -> Task:
@@ -91,7 +96,7 @@ class EvaluationReport:
         found, name = self.evaluation, self.binary.name if self.binary else None
         threshold = self.threshold.threshold if self.threshold else None
         positive = self.labels.index(name) if name in self.labels else None
-        return Scored(found.scores, found.labels, self.labels, threshold, positive)
+        return Scored(found.scores, found.labels, self.labels, threshold, positive, found.roles)
 
     def confusion(self) -> np.ndarray | None:
         """Counts (K, K): row = label, column = prediction; None where an image has not one class."""
@@ -107,9 +112,21 @@ class EvaluationReport:
         wrong, total = self.task.misclassified(self.scored)
         return sorted(wrong, key=lambda decision: -decision.gap), total
 
+    def splits(self) -> TaskTable | None:
+        """A row of metrics for each split; None of one split alone."""
+        if not self.others:
+            return None
+        found = {self.name: self.evaluation, **self.others}
+        names = list(self.evaluation.metrics)
+        rows = [
+            (name, str(len(e.paths)), *(f"{e.metrics.get(m, math.nan):.4g}" for m in names))
+            for name, e in found.items()
+        ]
+        return TaskTable("Each data set", ("data set", "images", *names), rows)
+
     def sections(self) -> list[TaskTable]:
-        """Tables of the task's own."""
-        return self.task.sections(self.scored)
+        """The splits, and tables of the task's own."""
+        return [*filter(None, [self.splits()]), *self.task.sections(self.scored)]
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the scores, as plain data."""
@@ -127,7 +144,12 @@ class EvaluationReport:
             },
             "unreadable": [{"path": path, "reason": reason} for path, reason in found.unreadable],
             "seconds": round(found.seconds, 3),
+            **({"data_sets": self._splits_json()} if self.others else {}),
         }  # fmt: skip
+
+    def _splits_json(self) -> dict[str, Any]:
+        found = {self.name: self.evaluation, **self.others}
+        return {name: {"metrics": e.metrics, "pictures": len(e.paths)} for name, e in found.items()}
 
     def labels_json(self) -> dict[str, Any]:
         """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
@@ -198,13 +220,16 @@ def images_of(
         return read_list(list_file, root, known, delimiter, target=target, names=labels)
     if recipe is None:
         raise ConfigError("--bundle", "which images?", "add --list FILE, or -c RECIPE")
-    changes = {"labels": labels, **({"root": str(root)} if root else {})}
-    data = recipe.data.model_copy(update=changes)
+    data = _data(subject, root)
     return read_split(data, data.first_eval)
 
 
 def assess(
-    subject: Subject, samples: Sequence[Sample] | None = None, *, latency: bool = False
+    subject: Subject,
+    samples: Sequence[Sample] | None = None,
+    *,
+    latency: bool = False,
+    every: bool = False,
 ) -> EvaluationReport:
     """Evaluate a network and report on it.
 
@@ -215,18 +240,37 @@ def assess(
         subject: the network; it needs a recipe, or a manifest and `samples`.
         samples: labelled images. Default: `images_of` the subject.
         latency: also time some images, one by one.
+        every: evaluate the recipe's further splits too.
 
     Raises:
         ConfigError: an operating point that is not supported, or labels that do not fit.
         DataError: the evaluation list cannot be read, or no image of it.
     """
     predict, transforms, labels, task, recipe, manifest = subject
+    splits = recipe.data.eval_splits if recipe else {}
+    further = dict(list(splits.items())[1:]) if every and samples is None else {}
     samples = images_of(subject) if samples is None else samples
     specs = [m.spec for m in recipe.metrics] if recipe else task.default_metrics
     size = recipe.data.eval_batch_size if recipe else 64
-    found = evaluate(predict, samples, transforms, specs, batch_size=size, labels=labels, task=task)
+
+    def measured(images: Sequence[Sample]) -> Evaluation:
+        return evaluate(
+            predict, images, transforms, specs, batch_size=size, labels=labels, task=task
+        )
+
+    found = measured(samples)
+    others = {n: measured(read_split(_data(subject), split)) for n, split in further.items()}
     times = measure_latency(predict, found.paths, transforms) if latency else None
-    return report_of(found, labels, recipe, manifest, times)
+    report = report_of(found, labels, recipe, manifest, times)
+    return replace(report, others=others, name=next(iter(splits), "")) if others else report
+
+
+def _data(subject: Subject, root: str | Path | None = None) -> Data:
+    """The recipe's data with the labels of the subject, and perhaps in another place."""
+    assert subject.recipe is not None
+    known = subject.labels if subject.task.has_classes else subject.recipe.data.labels
+    changes = {"labels": known, **({"root": str(root)} if root else {})}
+    return subject.recipe.data.model_copy(update=changes)
 
 
 def report_of(

@@ -23,6 +23,7 @@ from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
+from tinysight.tasks.base import task_of_bundle, task_of_recipe
 from tinysight.tasks.results import ScoreResult
 from tinysight.transforms import Compose
 
@@ -203,25 +204,55 @@ def _compare(
         raise ExportError("--images", "none of the images can be read", "name others")
     expected, *others = found.outputs.swapaxes(0, 1)
     labels = found.targets if (found.targets != UNLABELLED).all() else None
-    variants = bundle.manifest.variants
+    variants, task = bundle.manifest.variants, task_of_bundle(bundle.manifest)
+    vectors = task.source == "embedding"
     pairs = zip(names, others, strict=True)
-    return {n: compare_variant(variants[n], expected, scores, labels) for n, scores in pairs}
+    return {
+        n: compare_variant(variants[n], expected, scores, labels, vectors) for n, scores in pairs
+    }
 
 
 def compare_variant(
-    variant: EngineVariant, exact: np.ndarray, scores: np.ndarray, labels: np.ndarray | None = None
+    variant: EngineVariant,
+    exact: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray | None = None,
+    vectors: bool = False,
 ) -> EngineVariant:
-    """`variant` with the differences of its scores (N, K) from the `exact` ones of `model.onnx`."""
+    """`variant` with the differences of its scores (N, K) from the `exact` ones of `model.onnx`.
+
+    Of embeddings (`vectors`) recall@1 counts for the accuracy, and for a label the image that is most similar.
+    """
     row = compare(*([ScoreResult("", one) for one in side] for side in (exact, scores)))
     mean = np.abs(exact.astype(np.float64) - scores).mean()  # of all scores at once
-    lost = None
-    if labels is not None:
+    lost, flips = None, row.label_flips or 0
+    if vectors:
+        first = [_most_similar(side) for side in (exact, scores)]
+        flips = int((first[0] != first[1]).sum())
+        known = None if labels is None else np.flatnonzero(np.isin(labels, _repeated(labels)))
+        if labels is not None and known is not None and len(known):
+            right = [int((labels[f[known]] == labels[known]).sum()) for f in first]
+            lost = 100 * (right[0] - right[1]) / len(known)
+    elif labels is not None:
         right = [int((s.argmax(axis=1) == labels).sum()) for s in (exact, scores)]
         lost = 100 * (right[0] - right[1]) / row.images
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
-        mean_score_difference=float(mean), label_flips=row.label_flips or 0,
+        mean_score_difference=float(mean), label_flips=flips,
     )  # fmt: skip
+
+
+def _most_similar(vectors: np.ndarray) -> np.ndarray:
+    """For each vector the place of the one most similar to it, itself left out."""
+    cosine = vectors @ vectors.T
+    np.fill_diagonal(cosine, -np.inf)
+    return np.asarray(cosine.argmax(axis=1))
+
+
+def _repeated(labels: np.ndarray) -> np.ndarray:
+    """The identities of two images or more."""
+    ids, counts = np.unique(labels, return_counts=True)
+    return np.asarray(ids[counts > 1])
 
 
 def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float) -> Problem | None:
@@ -258,13 +289,15 @@ def evaluation_images(run: str | Path) -> list[Sample]:
         CheckpointError: there is no such run or checkpoint.
         DataError: its evaluation list is empty or cannot be read.
     """
-    from tinysight.tasks.base import task_of_recipe
     from tinysight.training.predictor import load_model
 
     recipe = load_model(run)[1]
     samples = read_split(recipe.data, recipe.data.first_eval)
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
-    if not task_of_recipe(recipe).one_class:
+    task = task_of_recipe(recipe)
+    if task.source == "embedding":  # whole identities, which have something to find
+        return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
+    if not task.one_class:
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))
     return spread(samples, 500)

@@ -201,6 +201,16 @@ def ranks_of(
     return search.ranks(similarities(query, gallery), masked)
 
 
+def nearest(search: Search, query: int, k: int) -> list[tuple[int, float, bool]]:
+    """Place in the gallery, similarity, and whether it is a match, of the first k entries that query `query` finds."""
+    rows = slice(query, query + 1)
+    similar, kept = (search.query[rows] @ search.gallery.T)[0], search.kept(rows)
+    similar = similar if kept is None else np.where(kept[0], similar, -np.inf)
+    order = np.argsort(-similar, kind="stable")[:k]
+    same = search.gallery_ids == search.query_ids[query]
+    return [(int(i), float(similar[i]), bool(same[i])) for i in order if np.isfinite(similar[i])]
+
+
 def similarities(query: Array, gallery: Array) -> Iterator[tuple[slice, Array]]:
     """Scalar products of vectors (Q, D) and (G, D), by blocks of queries."""
     for rows in blocks_of_rows(len(query), len(gallery)):

@@ -19,15 +19,36 @@ from tinysight.registry import heads, necks
 Positive: TypeAlias = Annotated[float, Gt(0)]
 Chord: TypeAlias = Annotated[float, Ge(0), Le(2)]
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
+Sampled: TypeAlias = Annotated[float, Gt(0), Le(1)] | None
 
 _EPS = 1e-3
 
 
 class Head(nn.Module):
-    """From embeddings (N, in_features) and, in training, labels (N,) to scores (N, K)."""
+    """From embeddings (N, in_features) and, in training, labels (N,) to scores (N, K).
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """See the subclasses."""
+    With `sampled` a training step computes the scores of a share of the identities alone: those of the batch, and
+    others at random (Partial FC, arXiv:2010.05222). With millions of identities that is most of a step's time and of
+    the memory of its scores; weights, gradients and the optimiser's memory stay whole.
+    """
+
+    sampled: float | None = None
+    num_classes: int
+
+    def choose(self, labels: Tensor | None) -> Tensor | None:
+        """Ids of the identities whose scores this step computes, ascending, (M,) int64; None for all."""
+        if self.sampled is None or labels is None or not self.training or not len(labels):
+            return None
+        wanted = math.ceil(self.sampled * self.num_classes)
+        chances = torch.rand(self.num_classes, device=labels.device)
+        chances[labels] = 2.0  # those of the batch come first
+        count = max(wanted, int((chances > 1.0).sum()))
+        return chances.topk(count).indices.sort().values
+
+    def forward(
+        self, x: Tensor, labels: Tensor | None = None, classes: Tensor | None = None
+    ) -> Tensor:
+        """See the subclasses; with `classes` of `choose`, labels are places in them."""
         raise NotImplementedError
 
 
@@ -40,6 +61,7 @@ class LinearHead(Head):
         num_classes: identities, K.
         bias: whether it has one.
         init_std: standard deviation of fresh weights; None draws Xavier normal ones.
+        sampled: share of the identities that a training step compares with; see `Head`.
     """
 
     def __init__(
@@ -48,8 +70,10 @@ class LinearHead(Head):
         num_classes: int,
         bias: bool = True,
         init_std: Positive | None = None,
+        sampled: Sampled = None,
     ) -> None:
         super().__init__()
+        self.num_classes, self.sampled = num_classes, sampled
         self.fc = nn.Linear(in_features, num_classes, bias=bias)
         if init_std is None:
             nn.init.xavier_normal_(self.fc.weight)
@@ -58,10 +82,15 @@ class LinearHead(Head):
         if bias:
             nn.init.zeros_(self.fc.bias)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(N, E) -> (N, K); labels change nothing."""
-        y: Tensor = self.fc(x)
-        return y
+    def forward(
+        self, x: Tensor, labels: Tensor | None = None, classes: Tensor | None = None
+    ) -> Tensor:
+        """(N, E) -> (N, K), of `classes` (N, M); labels change nothing."""
+        if classes is None:
+            y: Tensor = self.fc(x)
+            return y
+        bias = None if self.fc.bias is None else self.fc.bias[classes]
+        return F.linear(x, self.fc.weight[classes], bias)
 
 
 class _Directions(Head):
@@ -73,16 +102,29 @@ class _Directions(Head):
 
     parameter = "weight"  # (E, K) and no linear layer, as in PaddleClas
 
-    def __init__(self, in_features: int, num_classes: int, margin: float, scale: float) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        margin: float,
+        scale: float,
+        sampled: float | None = None,
+    ) -> None:
         super().__init__()
         self.margin, self.scale = margin, scale
+        self.num_classes, self.sampled = num_classes, sampled
         directions = nn.Parameter(torch.empty(in_features, num_classes))
         self.register_parameter(self.parameter, directions)
         nn.init.xavier_normal_(directions)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, labels: Tensor | None = None, classes: Tensor | None = None
+    ) -> Tensor:
         """(N, E), labels (N,) int64 -> (N, K): scaled and with the margin in training with labels."""
-        cosine = F.normalize(x, dim=1) @ F.normalize(self.get_parameter(self.parameter), dim=0)
+        directions: Tensor = self.get_parameter(self.parameter)
+        if classes is not None:
+            directions = directions[:, classes]
+        cosine = F.normalize(x, dim=1) @ F.normalize(directions, dim=0)
         if labels is None or not self.training:
             return cosine
         return self.harder(cosine.float(), x, labels) * self.scale
@@ -112,6 +154,7 @@ class ArcMargin(_Directions):
         margin: radians.
         scale: of the cosines in training.
         easy_margin: apply the margin only where cos(t) is positive.
+        sampled: share of the identities that a training step compares with; see `Head`.
     """
 
     def __init__(
@@ -121,8 +164,9 @@ class ArcMargin(_Directions):
         margin: Annotated[float, Ge(0), Le(math.pi)] = 0.5,
         scale: Positive = 80.0,
         easy_margin: bool = False,
+        sampled: Sampled = None,
     ) -> None:
-        super().__init__(in_features, num_classes, margin, scale)
+        super().__init__(in_features, num_classes, margin, scale, sampled)
         self.easy_margin = easy_margin
 
     def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
@@ -148,12 +192,18 @@ class CosMargin(_Directions):
         num_classes: identities, K.
         margin: of the cosine.
         scale: of the cosines in training.
+        sampled: share of the identities that a training step compares with; see `Head`.
     """
 
     def __init__(
-        self, in_features: int, num_classes: int, margin: Chord = 0.35, scale: Positive = 64.0
+        self,
+        in_features: int,
+        num_classes: int,
+        margin: Chord = 0.35,
+        scale: Positive = 64.0,
+        sampled: Sampled = None,
     ) -> None:
-        super().__init__(in_features, num_classes, margin, scale)
+        super().__init__(in_features, num_classes, margin, scale, sampled)
 
     def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         """The margin off the own cosine."""
@@ -173,12 +223,18 @@ class CircleMargin(_Directions):
         num_classes: identities, K.
         margin: of the cosine.
         scale: of the result in training.
+        sampled: share of the identities that a training step compares with; see `Head`.
     """
 
     def __init__(
-        self, in_features: int, num_classes: int, margin: Share = 0.35, scale: Positive = 64.0
+        self,
+        in_features: int,
+        num_classes: int,
+        margin: Share = 0.35,
+        scale: Positive = 64.0,
+        sampled: Sampled = None,
     ) -> None:
-        super().__init__(in_features, num_classes, margin, scale)
+        super().__init__(in_features, num_classes, margin, scale, sampled)
 
     def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         """Every cosine with its own weight."""
@@ -203,6 +259,7 @@ class AdaMargin(_Directions):
         concentration: q of a length one deviation above the mean.
         scale: of the cosines in training.
         memory: weight of the newest batch in the running mean and deviation.
+        sampled: share of the identities that a training step compares with; see `Head`.
 
     Attributes:
         batch_mean: running mean of the lengths, (1,).
@@ -221,8 +278,9 @@ class AdaMargin(_Directions):
         concentration: Positive = 0.333,
         scale: Positive = 64.0,
         memory: Annotated[float, Gt(0), Le(1)] = 1.0,
+        sampled: Sampled = None,
     ) -> None:
-        super().__init__(in_features, num_classes, margin, scale)
+        super().__init__(in_features, num_classes, margin, scale, sampled)
         self.concentration, self.memory = concentration, memory
         self.register_buffer("batch_mean", torch.full((1,), 20.0))
         self.register_buffer("batch_std", torch.full((1,), 100.0))

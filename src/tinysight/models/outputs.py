@@ -32,6 +32,8 @@ class Outputs(NamedTuple):
     """(N, D): the backbone's vector, in front of the neck; without one the same as `embedding`."""
     stages: Mapping[str, Tensor] = _NOTHING
     """Feature maps (N, C, h, w) by stage, those that were asked for."""
+    classes: Tensor | None = None
+    """(K,) int64: ids of the classes that `logits` are of, ascending; None for all."""
 
     def get(self, name: str) -> Tensor:
         """The output called `name`: a field, or a key of `stages`.
@@ -48,7 +50,7 @@ class Outputs(NamedTuple):
         """The same in float32: half precision is for the network, not for the losses."""
         logits, embedding, pooled = (None if v is None else v.float() for v in self[:3])
         stages = {name: value.float() for name, value in self.stages.items()}
-        return Outputs(logits, embedding, pooled, stages)
+        return Outputs(logits, embedding, pooled, stages, self.classes)
 
 
 FIELDS = ("logits", "embedding", "pooled")

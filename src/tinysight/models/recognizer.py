@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -85,8 +86,13 @@ class Recognizer(nn.Module):
         found = self.backbone.outputs(x, None, stages)
         assert found.pooled is not None
         embedding = self.neck(found.pooled) if self.neck else found.pooled
-        logits = None if self.head is None else self.head(embedding, labels)
-        return Outputs(logits, embedding, found.pooled, found.stages)
+        if self.head is None:
+            return Outputs(None, embedding, found.pooled, found.stages)
+        classes = self.head.choose(labels)
+        if classes is not None and labels is not None:
+            labels = torch.searchsorted(classes, labels)
+        logits = self.head(embedding, labels, classes)
+        return Outputs(logits, embedding, found.pooled, found.stages, classes)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Outputs:
         """`outputs` without the feature maps."""

@@ -16,6 +16,7 @@ from tinysight.transforms import decode
 
 _SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
 _SHOWN = 12
+_SEARCHES = 4  # of the best and of the worst
 _SIDE = 224  # px, longer side; some 8 KB each
 _QUALITY = 72
 
@@ -65,6 +66,29 @@ def misclassified(report: EvaluationReport) -> Misclassified:
     shown = [(each, Path(report.evaluation.paths[each.row])) for each in wrong[:_SHOWN]]
     images = [WrongImage(each, path, thumbnail(path)) for each, path in shown]
     return Misclassified(images, len(wrong), total)
+
+
+class SearchImages(NamedTuple):
+    """A query as a data URL, its path and precision, and image, path, similarity and right or wrong of its nearest."""
+
+    image: str
+    path: Path
+    precision: float
+    nearest: list[tuple[str, Path, float, bool]]
+
+
+def searches(report: EvaluationReport) -> list[SearchImages]:
+    """The queries that find most and, behind them, those that find least."""
+    paths = [Path(path) for path in report.evaluation.paths]
+    return [
+        SearchImages(
+            thumbnail(paths[each.row]),
+            paths[each.row],
+            each.precision,
+            [(thumbnail(paths[row]), paths[row], s, hit) for row, s, hit in each.nearest],
+        )
+        for each in report.task.searches(report.scored, _SEARCHES)
+    ]
 
 
 def thumbnail(path: str | Path) -> str:

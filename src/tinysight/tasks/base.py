@@ -8,6 +8,7 @@ exported network returns. A new task is a new file that registers a subclass of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ class Scored(NamedTuple):
         names: the K label names.
         threshold: the threshold in force; None without one.
         positive: class id that it decides about; None without one.
+        roles: `queries` (N,) bool and `cameras` (N,) of retrieval, where they are known.
     """
 
     scores: np.ndarray
@@ -40,6 +42,7 @@ class Scored(NamedTuple):
     names: Sequence[str] = ()
     threshold: float | None = None
     positive: int | None = None
+    roles: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class BinaryScores(NamedTuple):
@@ -76,6 +79,20 @@ class Misclassification(NamedTuple):
     score: float
     truth: str
     gap: float
+
+
+class SearchExample(NamedTuple):
+    """A query and what is most similar to it.
+
+    Attributes:
+        row: row of the query in the evaluation, from 0.
+        precision: its average precision.
+        nearest: row, similarity, and whether it belongs to the query, of the first entries.
+    """
+
+    row: int
+    precision: float
+    nearest: Sequence[tuple[int, float, bool]]
 
 
 class TaskTable(NamedTuple):
@@ -210,6 +227,10 @@ class Task:
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         """All wrong decisions, and the number of decisions; 0 where nothing is decided."""
         return [], 0
+
+    def searches(self, of: Scored, count: int) -> list[SearchExample]:
+        """The queries that find most and, behind them, those that find least, up to `count` of each; none otherwise."""
+        return []
 
     def sections(self, of: Scored) -> list[TaskTable]:
         """Tables of the task's own for the report."""

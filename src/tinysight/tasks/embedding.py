@@ -10,12 +10,14 @@ import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses, tasks
-from tinysight.tasks.base import Task
+from tinysight.tasks.base import Scored, SearchExample, Task, TaskTable
 from tinysight.tasks.postprocess import check_scores
 from tinysight.tasks.results import CodeResult, EmbeddingResult
 
 if TYPE_CHECKING:
     from tinysight.data.targets import Target
+
+_NEAREST = 6  # entries that a report shows of a query
 
 
 @postprocesses.register("embedding")
@@ -60,6 +62,13 @@ class Binarize:
         return [CodeResult("", row) for row in np.packbits(bits, axis=1)]
 
 
+def _sides(of: Scored) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the queries and of the gallery: all of them, or each in its own."""
+    asked = of.roles.get("queries", np.ones(len(of.labels), bool))
+    there = ~asked if "queries" in of.roles else asked
+    return np.flatnonzero(asked), np.flatnonzero(there)
+
+
 @tasks.register("embedding")
 class EmbeddingTask(Task):
     """An image as a vector: identities as labels, evaluated by searching every image among the others."""
@@ -75,6 +84,43 @@ class EmbeddingTask(Task):
         from tinysight.data.targets import IdentityTarget
 
         return {"identity": IdentityTarget()}
+
+    def searches(self, of: Scored, count: int) -> list[SearchExample]:
+        from tinysight.metrics.retrieval import nearest, ranks_of, search_of
+
+        roles = of.roles.get("queries"), of.roles.get("cameras")
+        search = search_of(of.scores, of.labels, *roles)
+        found = ranks_of(search)
+        if not found.counts.any():
+            return []
+        queries, gallery = _sides(of)
+        rows, precisions = np.flatnonzero(found.counts), found.precisions()
+        order = np.argsort(-precisions, kind="stable")
+        chosen = [*order[:count], *order[count:][-count:]]
+        return [
+            SearchExample(
+                int(queries[rows[i]]),
+                float(precisions[i]),
+                [
+                    (int(gallery[g]), s, hit)
+                    for g, s, hit in nearest(search, int(rows[i]), _NEAREST)
+                ],
+            )
+            for i in chosen
+        ]
+
+    def sections(self, of: Scored) -> list[TaskTable]:
+        (queries, gallery), known = _sides(of), of.labels >= 0
+        there, many = np.unique(of.labels[gallery][known[gallery]], return_counts=True)
+        alone = there if "queries" in of.roles else there[many > 1]  # itself is not to be found
+        lost = ~(known[queries] & np.isin(of.labels[queries], alone))
+        rows = {
+            "queries": len(queries),
+            "gallery": len(gallery),
+            "queries of another identity": lost.sum(),
+        }
+        rows |= {"identities": len(there), "identities with one image": (many == 1).sum()}
+        return [TaskTable("Search", ("", "number"), [(k, str(int(v))) for k, v in rows.items()])]
 
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         _, index = np.unique(labels, return_inverse=True)

@@ -113,7 +113,7 @@ def finish(out: str | Path) -> EvaluationReport:
     from tinysight.report import write_report
 
     folder = RunFolder(out)
-    report = assess(subject_of_run(folder.path), latency=True)
+    report = assess(subject_of_run(folder.path), latency=True, every=True)
     write_atomic(folder.path / EVALUATION, json.dumps(report.to_json(), indent=2) + "\n")
     write_report(folder.path, report)
     return report

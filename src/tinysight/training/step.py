@@ -80,9 +80,10 @@ class Stepper:
         for number, batch in enumerate(batches, first):
             count = len(batch.targets)
             if count == 0 or (count == 1 and batch.unreadable):
-                if self._settings.sync_bn and self._processes.world > 1:
-                    nothing = torch.empty((0, 3, 32, 32), device=self._processes.device)
-                    self._objective.join_normalisation(nothing).backward()  # type: ignore[no-untyped-call]
+                if self._processes.world > 1:
+                    nothing = torch.zeros((0, 3, 32, 32), device=self._processes.device)
+                    if (zero := self._objective.join(nothing)) is not None:
+                        zero.backward()  # type: ignore[no-untyped-call]
                 continue
             torch.manual_seed(seed(_STEP, self._settings.seed, number, self._processes.rank))
             self._backward(batch, count / images, sums)

@@ -74,6 +74,8 @@ class Objective(nn.Module):
         self._held = tuple(frozen)
         self._calls: dict[str, Callable[..., Outputs]] = {}
         self._half: torch.dtype | None = None
+        self._processes: Processes | None = None
+        self._synchronised = False
         self._device = "cpu"
 
     @property
@@ -110,6 +112,28 @@ class Objective(nn.Module):
             found = call(batch.images, labels, wanted)
         return found.float()
 
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows (N, ...) of all processes, in their order; a gradient reaches this one's own."""
+        group = self._processes
+        if group is None or group.world == 1:
+            return rows
+        counts = rows.new_zeros(group.world, dtype=torch.int64)
+        counts[group.rank] = len(rows)
+        group.sum(counts)
+        start, total_rows = int(counts[: group.rank].sum()), int(counts.sum())
+        found = rows.new_zeros((total_rows, *rows.shape[1:]))
+        found[start : start + len(rows)] = rows.detach()
+        group.sum(found)
+        return torch.cat([found[:start], rows, found[start + len(rows) :]])
+
+    def join(self, images: Tensor) -> Tensor | None:
+        """Take part, without an image of one's own, in what the processes do together within a forward pass.
+
+        Returns:
+            A loss of 0 whose backward pass has to be run; None where there is nothing to take part in.
+        """
+        return self.join_normalisation(images) if self._synchronised else None
+
     def join_normalisation(self, images: Tensor) -> Tensor:
         """A loss of 0 of no image, (0, 3, h, w): in synchronised normalisation all processes take part."""
         nothing = Batch(images, images.new_zeros(0, dtype=torch.int64), ())
@@ -139,8 +163,10 @@ class Objective(nn.Module):
         Raises:
             ConfigError: `sync_bn` is not possible here.
         """
+        self._processes = processes
         if settings.sync_bn:
             self._synchronise(processes)
+            self._synchronised = processes.world > 1
         self.to(processes.device)
         for network in self.networks.values():
             # The overload with a memory format is missing from the annotations of `to`.

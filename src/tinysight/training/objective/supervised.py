@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
@@ -13,6 +14,7 @@ from tinysight.data.labels import label_names
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError
+from tinysight.losses.embedding import PairLoss
 from tinysight.models import Recognizer
 from tinysight.models.recognizer import Network
 from tinysight.registry import loss_terms
@@ -38,19 +40,26 @@ class LossTerm(NamedTuple):
 class Supervised(Objective):
     """Terms between the outputs of one network and its targets.
 
+    A loss of pairs is computed over the batch of all processes together, so that their number changes nothing.
+
     Args:
         network: to be trained.
         losses: terms by name. A loss is called with an output and the targets; one whose `forward` also has a
             parameter `logits` gets those too.
         frozen: modules that stay in evaluation mode.
+        widths: of the outputs that losses of pairs are computed from, where several processes share a batch.
     """
 
     def __init__(
-        self, network: nn.Module, losses: Mapping[str, LossTerm], frozen: Iterable[nn.Module] = ()
+        self,
+        network: nn.Module,
+        losses: Mapping[str, LossTerm],
+        frozen: Iterable[nn.Module] = (),
+        widths: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__({"model": network}, losses, frozen=frozen)
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
-        self._terms = dict(losses)
+        self._terms, self._widths = dict(losses), dict(widths or {})
         self._with_logits = {name for name, term in losses.items() if term.needs_logits}
         logits = ["logits"] if self._with_logits else []
         self._wanted = tuple(sorted({*logits, *(term.of for term in losses.values())}))
@@ -60,9 +69,33 @@ class Supervised(Objective):
         outputs, terms = self.outputs("model", batch, self._wanted), {}
         for name, (loss, of, weight) in self._terms.items():
             more = (outputs.get("logits"),) if name in self._with_logits else ()
-            value: Tensor = loss(outputs.get(of), batch.targets, *more)
+            targets = batch.targets
+            if of == "logits" and outputs.classes is not None:
+                targets = torch.searchsorted(outputs.classes, targets)
+            given = (outputs.get(of), targets, *more)
+            if isinstance(loss, PairLoss):
+                given = tuple(map(self.gathered, given))
+            value: Tensor = loss(*given)
+            if (
+                len(given[1]) > len(batch.targets) > 0
+            ):  # a process weighs its gradient by its images
+                value = value.detach() + (value - value.detach()) * (
+                    len(given[1]) / len(batch.targets)
+                )
             terms[name] = Term(weight, value)
         return terms
+
+    def join(self, images: Tensor) -> Tensor | None:
+        """Take part in the losses of pairs, too: the memory of one is the same in all processes."""
+        zero = super().join(images)
+        targets = images.new_zeros(0, dtype=torch.int64)
+        for name, (loss, of, _) in self._terms.items():
+            if isinstance(loss, PairLoss):
+                names = [of, *(["logits"] if name in self._with_logits else [])]
+                first, *more = (images.new_zeros((0, self._widths[n])) for n in names)
+                with torch.no_grad():
+                    loss(*map(self.gathered, (first, targets, *more)))
+        return zero
 
 
 def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
@@ -99,7 +132,7 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
         for of in [spec["of"]] if isinstance(spec["of"], str) else spec["of"]:
             term = loss_term({**spec, "of": of}, where, network, sizes)
             terms[free_name(component.name, terms)] = term
-    return Supervised(network, terms, frozen)
+    return Supervised(network, terms, frozen, _widths(network, classes))
 
 
 def loss_term(
@@ -119,17 +152,20 @@ def loss_term(
     of = check_output(network, spec["of"], f"{where}.of")
     weight = float(spec["weight"])
     spec = {k: v for k, v in spec.items() if k not in ("of", "weight", "on")}
-    backbone = network.backbone if isinstance(network, Recognizer) else network
     if of == "logits" and isinstance(network, Recognizer) and network.head is None:
         raise ConfigError(f"{where}.of", "there are no logits without a head", "set model.head")
-    widths = {"logits": sizes["num_classes"], "pooled": backbone.features}
-    widths["embedding"] = network.features
-    more = {"features": int(widths[of])} if of in widths else {}
+    widths = _widths(network, sizes["num_classes"])
+    more = {"features": widths[of]} if of in widths else {}
     loss = loss_terms.build(spec, where, **sizes, **more)
     if others := set(_more(loss)) - {"logits"}:
         what = f"needs {', '.join(sorted(others))}, which a list does not give"
         raise ConfigError(where, what)
     return LossTerm(loss, of, weight)
+
+
+def _widths(network: Network, classes: int) -> dict[str, int]:
+    backbone = network.backbone if isinstance(network, Recognizer) else network
+    return {"logits": classes, "pooled": backbone.features, "embedding": network.features}
 
 
 def _more(loss: nn.Module) -> list[str]:

@@ -275,3 +275,49 @@ class ClassicRandAugment(_FromPolicy):
             name = _CLASSIC_CHOICES[int(rng.choice(len(_CLASSIC_CHOICES)))]
             image = _apply(image, name, _magnitude_value(name, self.magnitude), self.fill, rng)
         return image
+
+
+_MIXED = (
+    *("autocontrast", "equalize", "posterize", "rotate", "solarize"),
+    *("shear_x", "shear_y", "translate_x", "translate_y"),
+)
+
+
+@transforms.register("aug_mix")
+@dataclass(frozen=True)
+class AugMix(_FromPolicy):
+    """The image mixed with a weighted mean of chains of operations on it; uint8.
+
+    Source: arXiv 1912.02781; PaddleClas' AugMix, without its equal draws.
+
+    Args:
+        p: chance that it is applied.
+        chains: number of chains.
+        depth: operations of a chain; 0 draws 1 to 3.
+        severity: largest strength of an operation, up to 10.
+        concentration: of the draws of the weights; small ones choose one chain, and the image or its mixture.
+        fill: colour of what comes into view, 0 to 255.
+    """
+
+    p: Annotated[float, Ge(0), Le(1)] = 0.5
+    chains: Annotated[int, Ge(1)] = 3
+    depth: Annotated[int, Ge(0), Le(10)] = 1
+    severity: Annotated[float, Ge(0.1), Le(10)] = 1.0
+    concentration: Annotated[float, Ge(0.01)] = 0.1
+    fill: tuple[Annotated[int, Ge(0), Le(255)], ...] = (0, 0, 0)
+
+    def apply(self, image: Image, rng: Generator) -> Image:
+        """Uint8 image to uint8 of the same shape."""
+        weights = rng.dirichlet([self.concentration] * self.chains)
+        share, mixed = rng.beta(self.concentration, self.concentration), np.zeros(image.shape)
+        for weight in weights:
+            chain = image
+            for _ in range(self.depth or int(rng.integers(1, 4))):
+                level = policies.RISING[_MIXED[int(rng.integers(0, len(_MIXED)))]]
+                value = level.value(rng.uniform(0.1, self.severity))
+                if level.operation.startswith("translate"):
+                    value *= 1 / 3 / 0.45  # up to a third of the image
+                value *= (-1, 1)[int(rng.integers(0, 2))] if level.signed else 1
+                chain = OPERATIONS[level.operation](chain, value, "bilinear", self.fill)
+            mixed += weight * chain
+        return np.asarray((1.0 - share) * image + share * mixed, np.uint8)

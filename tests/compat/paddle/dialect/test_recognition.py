@@ -215,6 +215,7 @@ def test_folders_of_re_identification(folder: Path) -> None:
         read_split(recipe.data, recipe.data.first_eval)
 
 
+@pytest.mark.slow
 def test_it_trains_is_evaluated_and_exported_by_its_commands(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
