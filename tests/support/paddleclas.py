@@ -199,7 +199,8 @@ def smaller(path: Path, side: int = 32, batch: int = 2) -> list[str]:
 def _no_weights(arch: dict[str, Any]) -> dict[str, Any]:
     """Nothing is fetched: a network begins with fresh weights, but for a frozen teacher, which has to have some."""
     if "models" not in arch:
-        return {f"Arch{'.Backbone' * (arch['name'] == 'RecModel')}.pretrained": False}
+        part = "Backbone." if arch["name"] == "RecModel" else ""
+        return {f"Arch.{part}pretrained": False}
     frozen = arch["freeze_params_list"] or [False] * len(arch["models"])
     members = [(i, name, frozen[i]) for i, m in enumerate(arch["models"]) for name in m]
     return {f"Arch.models.{i}.{name}.pretrained": False for i, name, held in members if not held}

@@ -259,13 +259,15 @@ def _pairs(name: str, option: Option, labels: bool = False) -> Builder:
 
 
 def _taught_cross_entropy(ours: Ours, kwargs: Options, batch: Preds) -> Any:
-    epsilon, key = _smoothing(kwargs), kwargs.get("key")
-    loss = ours.build("cross_entropy", label_smoothing=epsilon, softmax_targets=not epsilon)
+    """With smoothing PaddleClas takes the teacher's logits themselves for a distribution."""
+    loss, key = ours.build("soft_cross_entropy"), kwargs.get("key")
+    if epsilon := _smoothing(kwargs):
+        loss = ours.build("cross_entropy", label_smoothing=epsilon)
 
     def call(preds: Preds, batch: Preds) -> Values:
         pairs = kwargs["model_name_pairs"]
         found = [[preds[f"{n}/{key}" if key else n] for n in pair] for pair in pairs]
-        return {f"{i}": loss(s, t.detach()) for i, (s, t) in enumerate(found)}
+        return {f"{i}": loss(s, t) for i, (s, t) in enumerate(found)}
 
     return call
 

@@ -7,12 +7,14 @@ times the noise that the recording measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from support.golden import Case, each_case, rng_for, synth, synth_input
@@ -109,6 +111,12 @@ class Replay:
         for module in self.objective.modules():
             if isinstance(module, DownscaleDropout):
                 module.p = 0.0
+        for component in self.recipe.losses:
+            smoothing = component.spec.get("label_smoothing")
+            if component.name == "soft_cross_entropy" and smoothing:
+                # PaddleClas smooths the teacher's logits and takes them for a distribution.
+                loss = self.objective.losses[component.name]
+                loss.measure = partial(F.cross_entropy, label_smoothing=smoothing)
         for name, prefix in self.prefixes.items():
             fill(self.objective.networks[name], prefix)
         for module, names in self._losses():

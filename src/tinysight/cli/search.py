@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, and print where the results are; 1 if a training has failed, or the budget was too small."""
+    from tinysight.search import first_trainings, search
     from tinysight.search.plan import load_plan
-    from tinysight.search.run import first_trainings, search
     from tinysight.search.runs import Runner
 
     plan = load_plan(args.config, args.override)

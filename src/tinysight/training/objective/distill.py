@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from tinysight.config import Recipe
-from tinysight.config.schema import STUDENT
+from tinysight.config.schema import STUDENT, Train
 from tinysight.data.labels import label_names
 from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError, nearest
+from tinysight.losses.embedding import PairLoss
 from tinysight.models import set_batch_norm_variance
 from tinysight.models.outputs import FIELDS, Outputs, output_names, run_network
 from tinysight.registry import distillation_losses
 from tinysight.tasks.base import task_of_recipe
+from tinysight.training.distributed import Processes
 from tinysight.training.networks import freeze, initial_model
 from tinysight.training.objective.base import Objective, Term, Terms, check_output
 from tinysight.training.objective.supervised import free_name, loss_term
@@ -120,9 +122,19 @@ class Distillation(Objective):
                 for side in term.sides
             ]
             if term.with_labels:
-                given.append(batch.targets if keep is None else batch.targets[keep])
+                targets, classes = batch.targets, found[term.taps[0].network].classes
+                if classes is not None and term.taps[0].output == "logits":
+                    targets = torch.searchsorted(classes, targets)
+                given.append(targets if keep is None else targets[keep])
             terms[name] = Term(term.weight, term.loss(*given))
         return terms
+
+    def set_up(self, settings: Train, processes: Processes) -> None:
+        """As `Objective.set_up`; losses of the pairs of a batch are for one process."""
+        if processes.world > 1 and any(isinstance(loss, PairLoss) for loss in self.losses.values()):
+            what = "losses of pairs beside teachers see the images of one process alone"
+            raise ConfigError("losses", what, "train in one process, or without them")
+        super().set_up(settings, processes)
 
     def outputs(self, name: str, batch: Batch, wanted: Sequence[str] = ("logits",)) -> Outputs:  # type: ignore[override]
         """As `Objective.outputs`; a teacher has its own normalisation, and no gradient unless it learns."""
@@ -193,27 +205,33 @@ def distillation(recipe: Recipe, samples: SampleList) -> Distillation:
     ratio = task.label_ratio(samples.labels, terms.classes)
     for i in range(len(recipe.losses)):
         terms.add(i, unlabelled, {"label_ratio": ratio, "num_classes": terms.classes})
-    used = {tap.network for term in terms.found.values() for tap in term.taps}
-    for name in teachers:
-        if name not in used:
-            raise ConfigError(f"teachers.{name}", "no term of `losses` uses it")
-    if unlabelled:
-        if all(term.labelled for term in terms.found.values()):
-            what = "no term is on images without a label, so they would teach nothing"
-            raise ConfigError("data.train.unlabelled", what, "add one `between` two networks")
-        if recipe.transforms.batch:
-            what = "labels cannot be mixed where images have none"
-            raise ConfigError("transforms.batch", what, "leave it out")
-        for name, term in terms.found.items():
-            taps = [] if term.labelled else [t for t in term.taps if t.output == "logits"]
-            heads = [getattr(terms.networks[t.network], "head", None) for t in taps]
-            if any(hasattr(head, "margin") for head in heads):
-                what = f"{name}: a head with a margin has no logits of images without a label"
-                raise ConfigError("losses", what, "compare embeddings, or on: labelled")
+    _check(recipe, terms, unlabelled)
     views = (len(samples), recipe.train.views or 0)
     made = Distillation(student, teachers, terms.found, unlabelled, frozen, views)
     set_batch_norm_variance(made.losses, recipe.model.batch_norm_variance)
     return made
+
+
+def _check(recipe: Recipe, terms: _Terms, unlabelled: bool) -> None:
+    """Refuse terms that do not go together with the networks and the images."""
+    used = {tap.network for term in terms.found.values() for tap in term.taps}
+    for name in terms.networks.keys() - used - {STUDENT}:
+        raise ConfigError(f"teachers.{name}", "no term of `losses` uses it")
+    for name, term in terms.found.items():
+        taps = [t for t in term.taps if t.output == "logits"]
+        heads = [h for t in taps if (h := getattr(terms.networks[t.network], "head", None))]
+        if len(term.sides) > 1 and any(head.sampled is not None for head in heads):
+            what = f"{name}: model.head.sampled draws other logits in each network"
+            raise ConfigError("losses", what, "compare embeddings")
+        if unlabelled and not term.labelled and any(hasattr(head, "margin") for head in heads):
+            what = f"{name}: a head with a margin has no logits of images without a label"
+            raise ConfigError("losses", what, "compare embeddings, or on: labelled")
+    if unlabelled and all(term.labelled for term in terms.found.values()):
+        what = "no term is on images without a label, so they would teach nothing"
+        raise ConfigError("data.train.unlabelled", what, "add one `between` two networks")
+    if unlabelled and recipe.transforms.batch:
+        what = "labels cannot be mixed where images have none"
+        raise ConfigError("transforms.batch", what, "leave it out")
 
 
 class _Terms:

@@ -22,7 +22,7 @@ REASONS = {
     "search": "`tinysight search -c` takes it",
 }
 SIDE = {"SwinTransformer": 224}  # windows of 7 in four stages; the others take any size
-HEAVY = ("Res2Net200", "SwinTransformer", "PPHGNetV2", "ResNet101")
+HEAVY = ("Res2Net200", "SwinTransformer", "PPHGNetV2", "DistillationModel")
 
 
 def name(path: Path) -> str:
