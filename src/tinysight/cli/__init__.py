@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tinysight.errors import TinysightError, UnknownName, missing_dependency
+from tinysight.errors import ConfigError, TinysightError, UnknownName, missing_dependency
 
 VERBS = {
     "predict": "label images with a bundle",
@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             known = missing_dependency(error, f"tinysight {' '.join(words[:1])}")
         if known is None:
             raise
-        print(f"error: {known}", file=sys.stderr)
+        # Every process of a launcher meets the same mistake in a file; the first one says so.
+        if os.environ.get("RANK", "0") == "0" or not isinstance(known, ConfigError):
+            print(f"error: {known}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
