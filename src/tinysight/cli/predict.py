@@ -259,6 +259,8 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
     given = {name: value for name in _PADDLECLAS if (value := getattr(args, name)) is not None}
     if args.model and not args.config and _is_export(args.model):
         given["inference_model_dir"], args.model = args.model, None
+    if args.override and not (args.config or args.model or given):
+        raise ConfigError("-o", "there is no configuration to change", "add -c YAML")
     if not args.config and (given or args.override):
         from tinysight.compat.paddle.command import configured_bundle
 
