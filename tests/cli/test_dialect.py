@@ -310,3 +310,68 @@ def test_the_rate_of_several_cards_is_told(
         == 0
     )
     assert "published rates" not in capfd.readouterr().err
+
+
+def test_a_tree_of_configurations_is_counted_by_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "more").mkdir()
+    write_training(tmp_path)
+    write_training(tmp_path / "more")
+    for name, network in (("a", "PVT_V2_B2"), ("b", "PVT_V2_B5")):
+        write_training(tmp_path / "more", ("PPLCNet_x0_25", network), name=f"{name}.yml")
+    write_training(tmp_path, ("epochs: 3", "epohcs: 3"), name="c.yaml")
+    write_deployed(tmp_path)
+    assert main(["recipe", "check", str(tmp_path)]) == 1
+    out = capfd.readouterr().out.splitlines()
+    assert out[0] == "6 files, 2 load"
+    counts = {line[8:]: int(line[:6]) for line in out[1:]}
+    assert sum("is no network of ours" in reason for reason in counts) in (1, 2)
+    assert counts["a deploy configuration, which trains nothing"] == 1
+    assert counts["unknown key"] == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["recipe", "check", str(tmp_path / "empty")]) == 2
+
+
+def test_a_folder_of_paddleclas_is_a_model(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Imported by `predict --model`; other verbs name the import; an ONNX file of paddle2onnx will do, too."""
+    monkeypatch.setenv("TINYSIGHT_CACHE", str(tmp_path / "cache"))
+    folder = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
+    assert main(["predict", "--model", str(folder), "images/0.png"]) == 0
+    plain = capfd.readouterr().out
+    assert main(["bench", str(folder)]) == 2
+    assert (
+        f"`tinysight models import {folder} --out BUNDLE` makes one of it" in capfd.readouterr().err
+    )
+    onnx = tmp_path / "onnx"
+    onnx.mkdir()
+    assert main(["models", "import", str(folder), "--out", str(onnx / "inference.onnx")]) == 0
+    capfd.readouterr()
+    assert main(["predict", "--model", str(onnx), "images/0.png"]) == 0
+    assert capfd.readouterr().out == plain
+    words = ["-o", f"Global.inference_model_dir={onnx}", "-o", "Global.use_onnx=True"]
+    words += ["-o", "PreProcess.transform_ops.1.CropImage.size=224"]
+    words += ["-o", "PreProcess.transform_ops.0.ResizeImage.resize_short=256"]
+    assert main(["predict", "-c", "deploy.yaml", *words]) == 0
+    assert "label_name(s)" in capfd.readouterr().out
+    (tmp_path / "names.txt").write_text("".join(f"{i} n{i}\n" for i in range(1000)))
+    words += [
+        "-o",
+        f"PostProcess={{'Topk': {{'topk': 1, 'class_id_map_file': '{tmp_path / 'names.txt'}'}}}}",
+    ]
+    assert main(["predict", "-c", "deploy.yaml", *words]) == 2
+    said = capfd.readouterr().err
+    assert "1000 labels for 2 classes" in said
+    assert "class_id_map_file" in said
+
+
+def test_a_mistake_is_told_by_the_first_process_alone(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "-c", "demo.yaml", "-o", "Global.epohcs=1"]
+    for rank, said in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert main(words) == 2
+        assert ("unknown key" in capfd.readouterr().err) == said

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,6 @@ from support.paddleclas import (
     make_images,
     published,
     smaller,
-    write_deployed,
 )
 from tinysight.cli import main
 from tinysight.compat.paddle.catalog import find
@@ -82,13 +82,11 @@ def test_the_page_has_every_scenario() -> None:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folders of a PaddleClas checkout in which its documents were followed, with generated data sets."""
     root = tmp_path / "PaddleClas"
-    for name in ("safety_helmet", "person", "blur", "ILSVRC2012"):
+    for name in (
+        "blur",
+        "ILSVRC2012",
+    ):  # what no document fetches, or packs as its configuration has it
         make_images(root / "dataset" / name)
-    (root / "dataset" / "person" / "val").mkdir()
-    shutil.copy(
-        root / "dataset" / "person" / "0.png",
-        root / "dataset" / "person" / "val" / "objects365_01780637.jpg",
-    )
     plain = (root / "dataset" / "blur" / "plain_list.txt").read_text().replace("", "")
     (root / "dataset" / "ImageNet_OCR_det.txt").write_text(
         "".join(f"blur/{line}\n" for line in plain.splitlines())
@@ -128,28 +126,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(DEPLOY / place.name, place)
     for name in ("inference_cls.yaml", "inference_general.yaml"):
         shutil.copy(DEPLOY / name, root / "deploy" / "configs" / name)
-    _person(root / "deploy")
     monkeypatch.chdir(root)
     return root
-
-
-def _person(deploy: Path) -> None:
-    """The configuration that the document shows the answers of, and the network that it has fetched."""
-    shutil.copytree(EXPORT, deploy / "models" / "person_cls_infer")
-    folder = deploy / "configs" / "cls_demo" / "person"
-    folder.mkdir(parents=True)
-    (folder / "person_label_list.txt").write_text("0 nobody\n1 someone\n", "utf-8")
-    write_deployed(
-        folder,
-        ("./images/0.png", "./images/cls_demo/person/objects365_02035329.jpg"),
-        ("./models/demo", "./models/person_cls_infer"),
-        ("resize_short: 36", "resize_short: 256"),
-        ("size: 32", "size: 224"),
-        ("main_indicator: ThreshOutput", "main_indicator: Topk"),
-        ("ThreshOutput: {threshold: 0.5, label_0: dark, label_1: bright}",
-         "Topk: {topk: 5, class_id_map_file: configs/cls_demo/person/person_label_list.txt}"),
-        name="inference_person_cls.yaml",
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -168,15 +146,19 @@ def _serve(server: FileServer, name: str) -> None:
     body = (
         tar_of(EXPORT, row.filename.removesuffix(".tar"))
         if row.kind == "inference"
-        else _some_tar()
+        else _data_tar(row.filename.removesuffix(".tar"))
     )
     server.pages[row.urls[0].replace("https:/", "")] = Page(body)
 
 
-def _some_tar() -> bytes:
-    with io.BytesIO() as file:
+def _data_tar(name: str) -> bytes:
+    """A published data set: its folder with lists and generated images."""
+    with tempfile.TemporaryDirectory() as work, io.BytesIO() as file:
+        folder = make_images(Path(work) / name)
+        (folder / "val").mkdir()
+        shutil.copy(folder / "0.png", folder / "val" / "objects365_01780637.jpg")
         with tarfile.open(fileobj=file, mode="w") as tar:
-            tar.addfile(tarfile.TarInfo("data/train_list.txt"), io.BytesIO())
+            tar.add(folder, name)
         return file.getvalue()
 
 
@@ -213,7 +195,8 @@ def test_the_commands_of_a_scenario(
         words = words[words.index("tinysight") + 1 :]
         if row.outcome == "fetched":
             name = next(
-                (w.partition("=")[2] for w in words if w.startswith("--model_name=")), words[-1]
+                (w.partition("=")[2] for w in words if w.startswith("--model_name=")),
+                words[words.index("fetch") + 1] if "fetch" in words else "",
             )
             _serve(server, name)
         in_deploy = any(word.startswith("configs/") for word in words)
@@ -233,6 +216,43 @@ def test_the_commands_of_a_scenario(
             "recall1" if row.command.startswith("tinysight eval -c ./ppcls/configs/General") else ""
         )
         assert (says or SAYS[words[0]]) in shown.out, place
+
+
+@published
+@pytest.mark.parametrize("name", ["safety_helmet", "clarity_assessment", "person_cls"])
+def test_a_deploy_configuration_finds_what_was_fetched(
+    name: str,
+    checkout: Path,
+    server: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`models fetch`, then the document's command in `deploy/`, nothing else prepared; or a fetch into a folder."""
+    place = f"configs/PULC/{name}/inference_{name}.yaml"
+    if name == "person_cls":  # a file that no release has: the package brings it
+        place = "configs/cls_demo/person/inference_person_cls.yaml"
+    monkeypatch.chdir(checkout / "deploy")
+    assert main(["predict", "-c", place]) == 2
+    said = capfd.readouterr().err
+    assert f"no such folder; `tinysight models fetch {name}` gets it" in said
+    _serve(server, name)
+    assert main(["models", "fetch", name]) == 0
+    capfd.readouterr()
+    assert main(["predict", "-c", place]) == 0
+    first = capfd.readouterr()
+    assert "is the one that was fetched" in caplog.text
+    assert "enable_benchmark" not in caplog.text
+    caplog.clear()
+    assert main(["models", "fetch", name, "--out", "models"]) == 0
+    assert (Path("models") / f"{name}_infer" / "inference.json").is_file()
+    capfd.readouterr()
+    assert main(["predict", "-c", place]) == 0
+    again = capfd.readouterr()
+    assert again.out == first.out
+    assert "is the one that was fetched" not in caplog.text
+    assert main(["models", "fetch", name, "--out", "models"]) == 2
+    assert "is there already" in capfd.readouterr().err
 
 
 SAYS = {

@@ -209,6 +209,9 @@ def _flush(folder: Path) -> None:
             os.close(handle)
 
 
+_FOREIGN = ("inference.pdmodel", "inference.json", "inference.onnx", "model.pdmodel", "__model__")
+
+
 def _find(source: str | Path) -> Path:
     folder = Path(source)
     if (folder / MANIFEST).is_file():
@@ -216,7 +219,10 @@ def _find(source: str | Path) -> Path:
     if shipped := _shipped(source):
         return SHIPPED / shipped
     if folder.is_dir():
-        raise BundleError(str(source), f"this folder has no {MANIFEST}", EXPORT_AGAIN)
+        exported = any((folder / name).is_file() for name in _FOREIGN)
+        hint = f"`tinysight models import {source} --out BUNDLE` makes one of it"
+        what = f"this folder has no {MANIFEST}"
+        raise BundleError(str(source), what, hint if exported else EXPORT_AGAIN)
     if folder.exists():
         raise BundleError(str(source), "is a file; a bundle is a folder", "give its folder")
     none = "no bundle comes with this installation; give a folder"

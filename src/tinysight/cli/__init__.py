@@ -69,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return FINE
         if (message := _in_words(error, words)) is None:
             raise
-        _say(f"error: {message}")
+        # Every process of a launcher meets the same mistake in a file; the first one says so.
+        mistake = type(error).__name__ == "ConfigError"
+        if os.environ.get("RANK", "0") == "0" or not mistake:
+            _say(f"error: {message}")
         return NOT_DONE
     return code
 

@@ -261,6 +261,10 @@ def _download(args: argparse.Namespace) -> None:
 def _configured(args: argparse.Namespace) -> Bundle | None:
     """The network of a deploy configuration, which also says what `args` leaves open; or of PaddleClas' arguments."""
     given = {name: value for name in _PADDLECLAS if (value := getattr(args, name)) is not None}
+    if args.model and not args.config and _is_export(args.model):
+        given["inference_model_dir"], args.model = args.model, None
+    if args.override and not (args.config or args.model or given):
+        raise ConfigError("-o", "there is no configuration to change", "add -c YAML")
     if not args.config and (given or args.override):
         from tinysight.compat.paddle.command import configured_bundle
 
@@ -282,6 +286,12 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
     args.batch_size = max(args.batch_size, run.batch_size)
     args.threads = max(args.threads, run.threads)
     return deployed_bundle(run)
+
+
+def _is_export(model: str) -> bool:
+    """Whether `model` is a folder as PaddleClas exports it, which is translated on the way."""
+    names = ("inference.pdmodel", "inference.json", "inference.onnx")
+    return any((Path(model) / name).is_file() for name in names)
 
 
 def _fetched(name: str) -> str:

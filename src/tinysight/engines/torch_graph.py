@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from tinysight.engines.base import OnnxNetwork
 from tinysight.errors import ExportError
 from tinysight.graph.onnx_file import Node, OnnxModel
-from tinysight.models.graph_ops import OPERATORS, UNSUPPORTED
+from tinysight.models.graph_ops import OPERATORS, UNSUPPORTED, named_hard_sigmoid
+
+_OPERATORS = {**OPERATORS, "HardSigmoid": named_hard_sigmoid}
 
 
 class GraphModule(nn.Module):
@@ -57,7 +59,7 @@ class GraphModule(nn.Module):
         values |= {name: getattr(self, place) for name, place in self._places.items()}
         for node in self._nodes:
             given = [values[name] for name in node.inputs]
-            values[node.outputs[0]] = OPERATORS[node.op](given, node.attributes)
+            values[node.outputs[0]] = _OPERATORS[node.op](given, node.attributes)
         result: Tensor = values[self._output]
         return result
 

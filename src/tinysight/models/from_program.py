@@ -8,6 +8,7 @@ dropout. The last linear layer is the classifier; another number of classes gets
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -65,12 +66,13 @@ class ProgramNetwork(Backbone):
             if num_classes not in (0, own):
                 what = f"ends in no linear layer, so it keeps its {own} classes"
                 raise ConfigError(where, what)
-            self.features, self.classifier = int(own or 0), nn.Identity()  # type: ignore[assignment]
+            self.features = int(own or 0)
+            self.classifier: nn.Module = nn.Identity()
         else:
-            self.features = len(weights[weight])
-            self.classifier = self._linear(
-                weights.pop(weight), weights.pop(bias, None), num_classes
-            )
+            matrix = weights.pop(weight)
+            matrix = matrix if matrix.ndim == 2 else matrix[:, :, 0, 0].T
+            self.features = len(matrix)
+            self.classifier = self._linear(matrix, weights.pop(bias, None), num_classes)
         self._nodes = _needed(graph, self._output)
         self._add_weights(graph, weights)
         self._last = {name: i for i, node in enumerate(self._nodes) for name in node.inputs}
@@ -80,8 +82,8 @@ class ProgramNetwork(Backbone):
     def _linear(self, weight: np.ndarray, bias: np.ndarray | None, num_classes: int) -> nn.Module:
         layer = self.build_classifier(num_classes)
         if num_classes == weight.shape[1]:
-            layer.weight.data = _tensor(weight.T)  # type: ignore[union-attr]
-            layer.bias.data = torch.zeros(num_classes) if bias is None else _tensor(bias)  # type: ignore[union-attr]
+            layer.weight.data = _tensor(weight.T)
+            layer.bias.data = torch.zeros(num_classes) if bias is None else _tensor(bias)
         elif isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -138,7 +140,7 @@ class ProgramNetwork(Backbone):
         setattr(owner, last, value)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, D), what the classifier takes."""
+        """(N, 3, H, W) -> (N, D) or (N, D, 1, 1), what the classifier takes."""
         values: dict[str, object] = {"": None, self._input: x, **self._settings}
         for i, node in enumerate(self._nodes):
             if node.op == _NORM:
@@ -159,8 +161,8 @@ class ProgramNetwork(Backbone):
         return found
 
     def pre_logits(self, features: Tensor) -> Tensor:
-        """(N, D) as it is."""
-        return features
+        """(N, D) or (N, D, 1, 1) -> (N, D)."""
+        return features.flatten(1)
 
     def forward_stages(self, x: Tensor) -> Mapping[str, Tensor]:
         """Not offered.
@@ -174,19 +176,29 @@ class ProgramNetwork(Backbone):
 def _classifier(
     logits: str, makers: Mapping[str, Node], weights: Mapping[str, np.ndarray]
 ) -> tuple[str, str | None, str]:
-    """What the last linear layer takes, and the names of its weight and bias; the logits and None without one."""
+    """What the last linear layer takes, and the names of its weight and bias; the logits and None without one.
+
+    It may be a 1 x 1 convolution of a map of one place, whose result is reshaped.
+    """
     node, bias = makers.get(logits), ""
-    if node and node.op == "Add" and (found := [n for n in node.inputs if n in weights]):
-        bias = found[0]
-        node = makers.get(next(n for n in node.inputs if n != bias))
-    if (
-        node
-        and node.op == "MatMul"
-        and node.inputs[1] in weights
-        and weights[node.inputs[1]].ndim == 2
+    while node and node.op == "Reshape" and node.inputs[0] in makers:
+        node = makers[node.inputs[0]]
+    if node and node.op == "Add":
+        for taken, other in (node.inputs, node.inputs[::-1]):
+            given = makers[other].inputs[0] if other in makers else other  # a bias may be reshaped
+            if given in weights and weights[given].ndim == 1:
+                node, bias = makers.get(taken), given
+                break
+    if node is None or len(node.inputs) < 2 or node.inputs[1] not in weights:
+        return logits, None, ""
+    weight = weights[node.inputs[1]]
+    linear = node.op == "MatMul" and weight.ndim == 2
+    if not linear and not (
+        node.op == "Conv" and weight.shape[2:] == (1, 1) and not node.inputs[2:]
     ):
-        return node.inputs[0], node.inputs[1], bias
-    return logits, None, ""
+        return logits, None, ""
+    reshaped = makers[logits].op == "Reshape"
+    return (node.inputs[0], node.inputs[1], bias) if linear or reshaped else (logits, None, "")
 
 
 def _needed(graph: OnnxModel, output: str) -> tuple[Node, ...]:
@@ -203,6 +215,11 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array, np.float32))
 
 
+@lru_cache(maxsize=1)
+def _read(name: str) -> TrainableProgram:
+    return read_program(name)
+
+
 def from_recipe(name: str, where: str) -> Callable[..., ProgramNetwork]:
     """What a recipe's `program/<folder or public name>` builds, with the program's weights.
 
@@ -210,7 +227,7 @@ def from_recipe(name: str, where: str) -> Callable[..., ProgramNetwork]:
         ConfigError: no such folder or public model.
         WeightsError: it cannot be read.
     """
-    program = read_program(name)
+    program = _read(name)
 
     def network(num_classes: int = 1000) -> ProgramNetwork:
         """A network of an exported program."""

@@ -67,10 +67,14 @@ def _gemm(v: list[Any], a: Attributes) -> Tensor:
 
 
 def _hard_sigmoid(v: list[Any], a: Attributes) -> Tensor:
-    alpha, beta = a.get("alpha", 0.2), a.get("beta", 0.5)
-    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
-        return F.hardsigmoid(v[0])  # which converters know by name
-    return torch.clamp(v[0] * alpha + beta, 0.0, 1.0)
+    return torch.clamp(v[0] * a.get("alpha", 0.2) + a.get("beta", 0.5), 0.0, 1.0)
+
+
+def named_hard_sigmoid(v: list[Any], a: Attributes) -> Tensor:
+    """The one that converters know by its name, where the slope is nearly that; Paddle writes 0.1666667."""
+    if math.isclose(a.get("alpha", 0.2), 1 / 6, rel_tol=1e-6) and a.get("beta", 0.5) == 0.5:
+        return F.hardsigmoid(v[0])
+    return _hard_sigmoid(v, a)
 
 
 def _reshape(v: list[Any], a: Attributes) -> Tensor:
@@ -90,6 +94,11 @@ def _cast(v: list[Any], a: Attributes) -> Any:
     if a["to"] != np.float32:
         raise ExportError("model.onnx", f"{UNSUPPORTED} a cast to {a['to']}")
     return v[0].float()
+
+
+def _expand(v: list[Any], a: Attributes) -> Tensor:
+    own = [1] * (len(v[1]) - v[0].ndim) + list(v[0].shape)
+    return v[0].expand([o if side == 1 else side for o, side in zip(own, v[1], strict=True)])  # type: ignore[no-any-return]
 
 
 def _gather(v: list[Any], a: Attributes) -> Any:
@@ -167,9 +176,7 @@ OPERATORS: Mapping[str, Callable[[list[Any], Attributes], Any]] = {
     "Conv": _conv,
     "Div": lambda v, a: v[0] / v[1],
     "Erf": lambda v, a: torch.erf(v[0]),
-    "Expand": lambda v, a: torch.broadcast_to(
-        v[0], torch.broadcast_shapes(v[0].shape, tuple(v[1]))
-    ),
+    "Expand": _expand,
     "Flatten": lambda v, a: torch.flatten(v[0], a.get("axis", 1)),
     "Gather": _gather,
     "Gemm": _gemm,

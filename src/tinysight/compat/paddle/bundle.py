@@ -26,7 +26,7 @@ from tinysight.fetch import Artifact, extract
 from tinysight.fetch.archive import content_of
 from tinysight.files import sha256
 from tinysight.graph.builder import Unsupported
-from tinysight.graph.onnx_file import OnnxModel
+from tinysight.graph.onnx_file import OnnxModel, read_onnx
 from tinysight.registry import engines, postprocesses
 from tinysight.transforms import Compose
 
@@ -108,6 +108,10 @@ def _translated(
     from tinysight.compat.paddle.to_onnx.translate import to_model
 
     with opened(source) as folder:
+        if file := onnx_file(folder):
+            kind, model = _from_onnx(file)
+            origin = {file.name: sha256(file.read_bytes())}
+            return deploy, kind, model, origin
         program, weights = find_files(folder)
         inside = next((p for n in _CONFIGS if (p := program.parent / n).is_file()), None)
         of_detector = program.parent / DETECTOR_CONFIG
@@ -141,6 +145,40 @@ def _translated(
         what = f"is a classifier's, but the network returns {kind.output}"
         raise ConfigError("deploy configuration", what)
     return found, kind, model, origin
+
+
+def onnx_file(folder: Path) -> Path | None:
+    """`inference.onnx`, as paddle2onnx makes it, of a folder without a program."""
+    file = folder / "inference.onnx"
+    programs = (folder / f"inference{ending}" for ending in (".pdmodel", ".json"))
+    return file if file.is_file() and not any(p.is_file() for p in programs) else None
+
+
+def _from_onnx(file: Path) -> tuple[ExportKind, OnnxModel]:
+    """The kind of a classifier in ONNX, and its network under our names."""
+    try:
+        model = read_onnx(file.read_bytes())
+        (image,), (scores,) = model.inputs, model.outputs
+        _, channels, height, width = image.shape
+        classes = scores.shape[-1]
+    except ValueError:
+        what = "is no network with one input of images and one output of scores"
+        raise WeightsError(str(file), what) from None
+    last = {name: node for node in model.nodes for name in node.outputs}[scores.name].op
+    if last not in ("Softmax", "Sigmoid") or channels != 3 or not isinstance(classes, int):
+        what = f"takes {channels} channels, ends in {last} and gives {classes} scores"
+        raise WeightsError(str(file), f"{what}: no classifier of three channels")
+    height, width = (side if isinstance(side, int) else 0 for side in (height, width))
+    kind = ExportKind("scores", 0, height, width, classes, independent=last == "Sigmoid")
+    output = OUTPUTS["scores"][0]
+    names = {image.name: INPUT, scores.name: output}
+
+    def ours(old: Sequence[str]) -> tuple[str, ...]:
+        return tuple(names.get(name, name) for name in old)
+
+    nodes = (n._replace(inputs=ours(n.inputs), outputs=ours(n.outputs)) for n in model.nodes)
+    inputs, outputs = (image._replace(name=INPUT),), (scores._replace(name=output),)
+    return kind, replace(model, nodes=tuple(nodes), inputs=inputs, outputs=outputs)
 
 
 def _postprocess(spec: Spec, kind: ExportKind, names: tuple[str, ...], notes: list[str]) -> Spec:
@@ -222,7 +260,9 @@ def _labels(names: Sequence[str], kind: ExportKind, notes: list[str]) -> tuple[s
         notes.append(f"no --labels: the {which} are called by their ids")
         names = [] if boxes else [*map(str, range(classes))]
     if len(names) != classes and not boxes:
-        raise ConfigError("labels", f"{len(names)} labels for {classes} classes")
+        what = f"{len(names)} labels for {classes} classes"
+        hint = "in a deploy configuration: PostProcess, class_id_map_file" if classes else ""
+        raise ConfigError("labels", what, hint)
     return tuple(names)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tinysight.bundle import MANIFEST, Bundle
 from tinysight.bundle.manifest import ShippedThreshold
-from tinysight.compat.paddle.bundle import opened
+from tinysight.compat.paddle.bundle import onnx_file, opened
 from tinysight.compat.paddle.catalog import find
 from tinysight.compat.paddle.dialect.deploy import Deploy, deploy_of, main_indicator
 from tinysight.compat.paddle.dialect.rules import Reader
@@ -25,6 +25,7 @@ from tinysight.files import sha256
 
 logger = logging.getLogger(__name__)
 
+_CONFIGS = Path(__file__).with_name("configs")  # of documents that name files that no release has
 _PARTS = ("PreProcess", "PostProcess", "Global")
 _THRESHOLD = "threshold"
 
@@ -47,6 +48,10 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
         ConfigError: no deploy configuration of a classifier, or entries that are not understood: all of them.
     """
     path, reader = Path(path), Reader()
+    shipped = _CONFIGS / path.name
+    if not path.exists() and shipped.is_file():
+        logger.warning("%s: no such file, so it is the one that comes with this package", path)
+        path = shipped
     overrides = _where_they_belong(reader, read_tree(path), overrides)
     tree = read_tree(path, overrides)
     if "Arch" in tree:
@@ -88,7 +93,8 @@ def deployed_bundle(run: DeployRun) -> Bundle:
 def translated(folder: Path, deploy: Deploy | None = None) -> Path:
     """The bundle of an exported folder, made once for its content and its configuration; it lies in the cache."""
     with opened(folder) as inside:
-        parts = [path.read_bytes() for path in find_files(inside)]
+        file = onnx_file(inside)
+        parts = [path.read_bytes() for path in ([file] if file else find_files(inside))]
     digest = sha256("".join([*map(sha256, parts), repr(deploy)]).encode())
     return made_once(folder, folder.name, digest, cache_folder(), deploy=deploy)
 

@@ -340,6 +340,9 @@ def test_mixed_labels_are_not_softened_again(tmp_path: Path) -> None:
         ("Global.train_mode=progressive", "only the plain training loop"),
         ("Arch.models.Teacher=1", "Arch.models: several networks are of a DistillationModel"),
         ("Slim.quant.name=pact", "Slim: quantisation and pruning"),
+        ("Arch.name=PVT_V2_B2", "PVT_V2_B2 is no network of ours, but its exported program can be trained; export it"),
+        ("Arch.name=PVT_V2_B2", "then name program/FOLDER"),
+        ("Arch.name=PPLCNt_x1_0", "did you mean 'pplcnet_x1_0'?"),
         ("Loss.Train=[]", "Loss.Train: names no loss"),
         ("DataLoader.Train.dataset.image_root=None", "DataLoader.Train.dataset.image_root: is needed"),
     ],
@@ -391,3 +394,27 @@ def test_other_kinds_of_configuration_are_told_apart(tmp_path: Path) -> None:
         path.write_text(text, "utf-8")
         with pytest.raises(ConfigError, match=message):
             load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("Slim.quant.name=pact", "Slim: quantisation and pruning in training are not available"),
+        ("Slim.prune.name=fpgm", "Slim: quantisation and pruning in training are not available"),
+        ("MLDecoder.query_num=80", "the ML-Decoder head is not available"),
+        ("Arch.use_ml_decoder=True", "the ML-Decoder head is not available"),
+        ("SSL.T=1", "semi-supervised training (FixMatch, CCSSL) is not available"),
+        ("Global.train_mode=fixmatch_ccssl", "semi-supervised training (FixMatch, CCSSL) is not available"),
+        ("DataLoader.UnLabelTrain.dataset.name=Cifar10", "semi-supervised training (FixMatch, CCSSL) is not available"),
+    ],
+)  # fmt: skip
+def test_other_ways_to_train_are_refused_in_one_line(
+    override: str, reason: str, tmp_path: Path
+) -> None:
+    said = problems(tmp_path, override, "Optimizer.lr.name=CosineFixmatch")
+    assert said.startswith(f"{tmp_path / 'demo.yaml'}: {reason}")
+    assert "\n" not in said
+
+
+def test_empty_sections_ask_for_nothing(tmp_path: Path) -> None:
+    assert load_recipe(write_training(tmp_path), ["Slim.quant=None", "Global.train_mode=None"])
