@@ -33,6 +33,8 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     "classic_rand_pairs": [{}],
     "cutout": [{"length": 8}, {"length": 5, "holes": 3, "fill": None}, {"fill": [7.0]}],
     "grid_mask": [{"step": [4, 9]}, {"step": [4, 9], "rotate": 45, "squares": True}],
+    "random_box_crop": [{}],
+    "random_size": [{"sizes": [8, 12]}],
     "color_jitter": [{"brightness": 0.4, "contrast": 0.4, "saturation": 2.0, "hue": 0.5}, {}],
     "hide_and_seek": [{"sizes": [0, 1, 3]}],
     "kernel_blur": [{"p": 1.0}, {"p": 1.0, "stretch": True, "normalize_kernel": False}, {}],

@@ -70,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (message := _in_words(error, words)) is None:
             raise
         # Every process of a launcher meets the same mistake in a file; the first one says so.
-        mistake = type(error).__name__ == "ConfigError"
-        if os.environ.get("RANK", "0") == "0" or not mistake:
+        from tinysight.errors import ConfigError
+
+        if os.environ.get("RANK", "0") == "0" or not isinstance(error, ConfigError):
             _say(f"error: {message}")
         return NOT_DONE
     return code

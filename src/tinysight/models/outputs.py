@@ -72,7 +72,8 @@ def run_network(
             that of a module of the network, or of its backbone. Others may be missing.
     """
     trunk = getattr(getattr(network, "backbone", network), "trunk", ())
-    inner = [name for name in wanted if name not in FIELDS and name not in trunk]
+    given = {*FIELDS, *trunk, *getattr(network, "stage_names", ())}
+    inner = [name for name in wanted if name not in given]
     if not inner:
         return _run(network, images, labels, wanted)
     kept: dict[str, Tensor] = {}

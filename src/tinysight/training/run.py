@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tinysight.config import Recipe
 from tinysight.config.schema import Train
+from tinysight.data.boxes import BoxList
 from tinysight.data.labels import label_names
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
@@ -113,9 +114,8 @@ def build_run(
     data, settings = recipe.data, recipe.train
     samples = read_split(data, data.train)
     eval_samples = {name: read_split(data, split) for name, split in data.eval_splits.items()}
-    for doubt in (
-        doubts(samples, eval_samples.values(), recipe.data.labels or ()) if processes.main else ()
-    ):
+    names = () if isinstance(samples, BoxList) else label_names(data)
+    for doubt in doubts(samples, eval_samples.values(), names) if processes.main else ():
         logger.warning("%s; `tinysight data check` says more", doubt)
     transforms = recipe.eval_transforms()
     transforms.output_shape()  # one that varies could not be exported; better known now

@@ -145,6 +145,7 @@ class PicoDet(nn.Module):
     """
 
     classifier_name = "head"
+    stage_names = ("scores", "distances", "boxes", "detections")
     undecayed: tuple[str, ...] = ()
 
     def __init__(
