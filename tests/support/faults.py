@@ -80,7 +80,7 @@ FAULTS = {
 
 
 def run(
-    words: list[str], fault: Fault, out: Path, cwd: Path, after: float = 0.0, timeout: float = 120
+    words: list[str], fault: Fault, out: Path, cwd: Path, after: float = 0.0, timeout: float = 900
 ) -> list[Completed]:
     """Run `tinysight *words` under a fault, twice where it says so.
 
