@@ -218,33 +218,13 @@ def compare_variant(
     """
     task = task or Task()
     row = compare(*(task.results(side, threshold) for side in (exact, scores)))
-    lost, flips = None, row.label_flips or 0
-    if task.source == "embedding":
-        first = [_most_similar(side) for side in (exact, scores)]
-        flips = int((first[0] != first[1]).sum())
-        known = None if labels is None else np.flatnonzero(np.isin(labels, _repeated(labels)))
-        if labels is not None and known is not None and len(known):
-            right = [int((labels[f[known]] == labels[known]).sum()) for f in first]
-            lost = 100 * (right[0] - right[1]) / len(known)
-    elif labels is not None:
-        lost = task.lost_points(exact, scores, labels)
+    lost = None if labels is None else task.lost_points(exact, scores, labels)
+    flips = task.flips(exact, scores)
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
-        mean_score_difference=row.mean_score_difference, label_flips=flips,
+        mean_score_difference=row.mean_score_difference,
+        label_flips=(row.label_flips or 0) if flips is None else flips,
     )  # fmt: skip
-
-
-def _most_similar(vectors: np.ndarray) -> np.ndarray:
-    """For each vector the place of the one most similar to it, itself left out."""
-    cosine = vectors @ vectors.T
-    np.fill_diagonal(cosine, -np.inf)
-    return np.asarray(cosine.argmax(axis=1))
-
-
-def _repeated(labels: np.ndarray) -> np.ndarray:
-    """The identities of two images or more."""
-    ids, counts = np.unique(labels, return_counts=True)
-    return np.asarray(ids[counts > 1])
 
 
 def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float) -> Problem | None:
@@ -288,7 +268,7 @@ def evaluation_images(run: str | Path) -> list[Sample]:
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     task = task_of_recipe(recipe)
-    if task.source == "embedding":  # whole identities, which have something to find
+    if task.whole_labels:  # whole identities, which have something to find
         return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
     if not (task.one_class or samples.truth.dtype == object):
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))

@@ -79,6 +79,7 @@ class EmbeddingTask(Task):
     postprocesses = ("embedding", "binarize")
     has_classes = False
     records_scores = False
+    whole_labels = True
     default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:
@@ -123,6 +124,29 @@ class EmbeddingTask(Task):
         rows |= {"identities": len(there), "identities with one image": (many == 1).sum()}
         return [TaskTable("Search", ("", "number"), [(k, str(int(v))) for k, v in rows.items()])]
 
+    def flips(self, exact: np.ndarray, other: np.ndarray) -> int | None:
+        """Images that another one is most similar to."""
+        return int((_most_similar(exact) != _most_similar(other)).sum())
+
+    def lost_points(self, exact: np.ndarray, other: np.ndarray, labels: np.ndarray) -> float | None:
+        """Percentage points of recall@1, of the images whose identity another one has."""
+        if not (labels >= 0).all():
+            return None
+        ids, counts = np.unique(labels, return_counts=True)
+        known = np.flatnonzero(np.isin(labels, ids[counts > 1]))
+        if not len(known):
+            return None
+        first = [_most_similar(side)[known] for side in (exact, other)]
+        right = [int((labels[f] == labels[known]).sum()) for f in first]
+        return 100 * (right[0] - right[1]) / len(known)
+
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         _, index = np.unique(labels, return_inverse=True)
         return np.asarray(np.eye(int(index.max(initial=0)) + 1, dtype=np.float32)[index])
+
+
+def _most_similar(vectors: np.ndarray) -> np.ndarray:
+    """For each vector the place of the one most similar to it, itself left out."""
+    cosine = vectors @ vectors.T
+    np.fill_diagonal(cosine, -np.inf)
+    return np.asarray(cosine.argmax(axis=1))
