@@ -238,7 +238,7 @@ def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float
             or where nothing is labelled of labels that stay.
     """
     if found.precision == "int8" and limit is None:
-        lost, kind = found.lost_points, "points of accuracy (of a detector: of mAP) are lost"
+        lost, kind = found.lost_points, "points of accuracy are lost"
         if lost is None:
             lost, kind = 100 * found.label_flips / found.images, "% of the labels change"
         if lost <= max_loss and np.isfinite(found.max_score_difference):
