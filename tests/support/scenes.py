@@ -83,14 +83,15 @@ def detection_tree(root: Path, form: str = "picodet", loss: str = "simota") -> d
 
 
 def trained_detector(folder: Path) -> Path:
-    """A finished run of a few seconds that finds something, in `folder`, with its scenes beside it."""
+    """A finished run of a few seconds in `folder`, with its scenes beside it."""
     from tinysight.training import fit
 
     tree = detection_tree(make_scenes(folder / "scenes", 16, 4))
     tree["transforms"]["train"] = [
         {"name": "random_flip"}, {"name": "resize", "size": [SIDE, SIDE]}, {"name": "normalize"},
     ]  # fmt: skip
-    tree["train"] |= {"epochs": 4, "eval_every": 4, "lr": 0.03}
+    tree["train"] |= {"epochs": 4, "eval_every": 4, "lr": 0.003}
+    tree["train"]["optimizer"] = {"name": "adamw", "weight_decay": 0.01}
     (folder / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
     fit(load_recipe(folder / "recipe.yaml"), folder / "run")
     return folder / "run"

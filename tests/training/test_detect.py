@@ -78,13 +78,8 @@ def test_a_killed_run_ends_with_the_same_bytes(
         assert lines(tmp_path / str(i)) == lines(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    ("form", "loss"),
-    [
-        ("picodet", "simota"),
-        pytest.param("picodet_v2", "task_aligned", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "loss"), [("picodet", "simota"), ("picodet_v2", "task_aligned")])
 def test_two_processes_match_one(form: str, loss: str, scenes: Path, tmp_path: Path) -> None:
     """Ten images in batches of eight: of the last two the second process has none."""
     tree = detection_tree(scenes, form, loss)

@@ -23,7 +23,7 @@ from tinysight.evaluation.compare import compare
 from tinysight.evaluation.predictor import Predict, Predictions, predict_all
 from tinysight.pipelines.sources import Source, iter_images
 from tinysight.registry import engines
-from tinysight.tasks.base import Task, target_of, task_of_bundle, task_of_recipe
+from tinysight.tasks.base import Task, task_of_bundle, task_of_recipe
 from tinysight.transforms import Compose
 
 LIMITS = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of a score; int8 is judged by its labels
@@ -220,7 +220,7 @@ def compare_variant(
     task = task or Task()
     row = compare(*(task.results(side, threshold) for side in (exact, scores)))
     lost = None if labels is None else task.lost_points(exact, scores, labels)
-    flips = task.changed_neighbours(exact, scores)
+    flips = task.flips(exact, scores)
     return variant._replace(
         images=row.images, max_score_difference=row.max_score_difference, lost_points=lost,
         mean_score_difference=row.mean_score_difference,
@@ -239,7 +239,7 @@ def breach(name: str, found: EngineVariant, limit: float | None, max_loss: float
             or where nothing is labelled of labels that stay.
     """
     if found.precision == "int8" and limit is None:
-        lost, kind = found.lost_points, "points of accuracy (of a detector: of mAP) are lost"
+        lost, kind = found.lost_points, "points of accuracy are lost"
         if lost is None:
             lost, kind = 100 * found.label_flips / found.images, "% of the labels change"
         if lost <= max_loss and np.isfinite(found.max_score_difference):
@@ -269,7 +269,7 @@ def evaluation_images(run: str | Path) -> list[Sample]:
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     task = task_of_recipe(recipe)
-    if target_of(recipe.data.target).open_set:  # whole identities, which have something to find
+    if task.whole_labels:  # whole identities, which have something to find
         return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
     if not (task.one_class or samples.truth.dtype == object):
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))

@@ -226,11 +226,12 @@ def _spell_out_sigmoids(graph: Graph) -> None:
     """
     makers = {name: node for node in graph.nodes for name in node.outputs}
     found = [node for node in graph.nodes if node.op == "Sqrt"]
-    for _ in range(2):  # Add, then Mul
-        found = [makers[n] for node in found for n in node.inputs if n in makers]
-        found = [node for node in found if node.op in ("Add", "Mul", "Sigmoid")]
-    inner = {n for node in found if node.op == "Mul" for n in node.inputs}
-    for node in [makers[n] for n in sorted(inner) if n in makers and makers[n].op == "Sigmoid"]:
+    under: dict[str, Operation] = {}
+    for _ in range(4):  # a product, perhaps times a constant, plus a constant
+        above = [makers[name] for node in found for name in node.inputs if name in makers]
+        under |= {node.outputs[0]: node for node in above if node.op == "Sigmoid"}
+        found = [node for node in above if node.op in ("Add", "Mul")]
+    for node in under.values():
         place, source, [result] = graph.nodes.index(node), node.inputs[0], node.outputs
         graph.constants[one := graph.fresh("one")] = np.ones((), graph.tensors[result].dtype)
         steps = []

@@ -72,7 +72,7 @@ def run_network(
             that of a module of the network, or of its backbone. Others may be missing.
     """
     trunk = getattr(getattr(network, "backbone", network), "trunk", ())
-    given = {*FIELDS, *trunk, *getattr(network, "stage_names", ())}
+    given = {*FIELDS, *trunk, *getattr(network, "named_outputs", ())}
     inner = [name for name in wanted if name not in given]
     if not inner:
         return _run(network, images, labels, wanted)

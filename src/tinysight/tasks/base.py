@@ -127,6 +127,7 @@ class Task:
         records_scores: True if a certificate records the scores of each class, or would.
         one_class: True if an image has one class, whose share of right predictions is the accuracy.
         calibrates: True if scores are probabilities, which a temperature can calibrate.
+        whole_labels: True if a choice of evaluation images takes all images of a label.
         trainable: True if a recipe can train it here.
         unit: what a wrong decision is counted in, plural.
         default_metrics: metrics where no recipe names any, as specs.
@@ -141,6 +142,7 @@ class Task:
     records_scores: ClassVar[bool] = True
     one_class: ClassVar[bool] = False
     calibrates: ClassVar[bool] = False
+    whole_labels: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     unit: ClassVar[str] = "images"
     default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
@@ -244,16 +246,16 @@ class Task:
 
         return [ScoreResult("", row) for row in scores]
 
+    def flips(self, exact: np.ndarray, other: np.ndarray) -> int | None:
+        """Number of images that two networks decide otherwise about; None: that of `results`."""
+        return None
+
     def lost_points(self, exact: np.ndarray, other: np.ndarray, labels: np.ndarray) -> float | None:
         """Percentage points of accuracy that `other` scores have less than `exact` ones; None without labels."""
         if not (labels >= 0).all():
             return None
         right = [float((s.argmax(axis=1) == labels).mean()) for s in (exact, other)]
         return 100 * (right[0] - right[1])
-
-    def changed_neighbours(self, exact: np.ndarray, other: np.ndarray) -> int | None:
-        """Number of vectors whose most similar one is another with `other`; None where results are no vectors."""
-        return None
 
     # Report
 

@@ -69,13 +69,6 @@ def _sides(of: Scored) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(asked), np.flatnonzero(there)
 
 
-def _most_similar(vectors: np.ndarray) -> np.ndarray:
-    """For each vector the row of the one most similar to it, itself left out."""
-    cosine = vectors @ vectors.T
-    np.fill_diagonal(cosine, -np.inf)
-    return np.asarray(cosine.argmax(axis=1))
-
-
 @tasks.register("embedding")
 class EmbeddingTask(Task):
     """An image as a vector: identities as labels, evaluated by searching every image among the others."""
@@ -86,24 +79,13 @@ class EmbeddingTask(Task):
     postprocesses = ("embedding", "binarize")
     has_classes = False
     records_scores = False
+    whole_labels = True
     default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:
         from tinysight.data.targets import IdentityTarget
 
         return {"identity": IdentityTarget()}
-
-    def lost_points(self, exact: np.ndarray, other: np.ndarray, labels: np.ndarray) -> float | None:
-        """Percentage points of recall@1 among the images whose identity has another one; None without labels."""
-        ids, counts = np.unique(labels, return_counts=True)
-        known = np.isin(labels, ids[counts > 1])
-        if not (labels >= 0).all() or not known.any():
-            return None
-        right = [float((labels[_most_similar(v)] == labels)[known].mean()) for v in (exact, other)]
-        return 100 * (right[0] - right[1])
-
-    def changed_neighbours(self, exact: np.ndarray, other: np.ndarray) -> int:
-        return int((_most_similar(exact) != _most_similar(other)).sum())
 
     def searches(self, of: Scored, count: int) -> list[SearchExample]:
         from tinysight.metrics.retrieval import nearest, ranks_of, search_of
@@ -142,6 +124,29 @@ class EmbeddingTask(Task):
         rows |= {"identities": len(there), "identities with one image": (many == 1).sum()}
         return [TaskTable("Search", ("", "number"), [(k, str(int(v))) for k, v in rows.items()])]
 
+    def flips(self, exact: np.ndarray, other: np.ndarray) -> int | None:
+        """Images that another one is most similar to."""
+        return int((_most_similar(exact) != _most_similar(other)).sum())
+
+    def lost_points(self, exact: np.ndarray, other: np.ndarray, labels: np.ndarray) -> float | None:
+        """Percentage points of recall@1, of the images whose identity another one has."""
+        if not (labels >= 0).all():
+            return None
+        ids, counts = np.unique(labels, return_counts=True)
+        known = np.flatnonzero(np.isin(labels, ids[counts > 1]))
+        if not len(known):
+            return None
+        first = [_most_similar(side)[known] for side in (exact, other)]
+        right = [int((labels[f] == labels[known]).sum()) for f in first]
+        return 100 * (right[0] - right[1]) / len(known)
+
     def perfect_scores(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         _, index = np.unique(labels, return_inverse=True)
         return np.asarray(np.eye(int(index.max(initial=0)) + 1, dtype=np.float32)[index])
+
+
+def _most_similar(vectors: np.ndarray) -> np.ndarray:
+    """For each vector the place of the one most similar to it, itself left out."""
+    cosine = vectors @ vectors.T
+    np.fill_diagonal(cosine, -np.inf)
+    return np.asarray(cosine.argmax(axis=1))

@@ -145,7 +145,7 @@ class PicoDet(nn.Module):
     """
 
     classifier_name = "head"
-    stage_names = ("scores", "distances", "boxes", "detections")
+    named_outputs = ("scores", "distances", "boxes", "detections")
     undecayed: tuple[str, ...] = ()
 
     def __init__(
@@ -215,7 +215,8 @@ class PicoDet(nn.Module):
         scores = classes.sigmoid()
         if not self.logits:
             aligned = _flat([level[2] for level in parts if level[2] is not None])
-            scores = (scores * aligned.sigmoid() + 1e-9).sqrt()
+            # sqrt(p + 1e-9), written so that no exporter takes the offset for 0.
+            scores = (scores * aligned.sigmoid() * 1e9 + 1.0).sqrt() * 1e-9**0.5
         found = {"scores": scores, "distances": distances}
         if {"boxes", "detections"} & set(stages):
             found["boxes"] = self.boxes(distances, x.shape[2], x.shape[3])
