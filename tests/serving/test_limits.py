@@ -241,13 +241,23 @@ def test_tokens_and_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
         "--tls-key",
         key,
     ]
-    with Server(tmp_path, f"brightness={tmp_path / 'b'}", *words, "--rate", 20) as server:
+    with Server(
+        tmp_path,
+        f"brightness={tmp_path / 'b'}",
+        *words,
+        "--compat",
+        "paddlex,paddleserving",
+        "--rate",
+        20,
+    ) as server:
         context = ssl.create_default_context(cafile=cert)
 
         def ask(path: str, given: str = "") -> tuple[int, dict[str, str]]:
             connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
             headers = {"Authorization": given} if given else {}
-            connection.request("POST" if path.startswith("/v1") else "GET", path, BRIGHT, headers)
+            connection.request(
+                "GET" if path.startswith(("/v2", "/metrics")) else "POST", path, BRIGHT, headers
+            )
             response = connection.getresponse()
             response.read()
             connection.close()
@@ -258,7 +268,14 @@ def test_tokens_and_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
         for wrong in ("Bearer x", token, f"Basic {token}", f"Bearer {token}x", "Bearer \xff"):
             assert ask("/v1/classify", wrong)[0] == 401
-        assert ask("/metrics")[0] == 401
+        for path in (
+            "/metrics",
+            "/health/prediction",
+            "/healthy/prediction",
+            "/v2/health/live/../../../v1/classify",
+            "//health",
+        ):
+            assert ask(path)[0] == 401, path
         assert ask("/v1/classify", f"Bearer {token}")[0] == 200
         credentials = over_grpc.InferenceServerClient(
             f"localhost:{server.grpc_port}", ssl=True, root_certificates=str(cert)
