@@ -226,7 +226,9 @@ def test_mixed_load_leaks_nothing(tmp_path: Path, seconds: int) -> None:
         return ask
 
     def gone(server: Server, closing: ExitStack) -> Ask:
-        head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BRIGHT)
+        head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(
+            BRIGHT
+        )
 
         def ask() -> str:
             with server.raw() as connection:

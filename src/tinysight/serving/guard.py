@@ -73,6 +73,7 @@ class Guard:
 
         scope["app"] = self  # an unknown address becomes an exception
         try:
+            self._access.check_host(headers.get(b"host", ""))
             if path not in _OPEN:
                 admin = scope["admin"] = bool(_ADMIN.fullmatch(path))
                 self._access.admit(client, headers.get(b"authorization", ""), admin=admin)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinysight.concurrency import usable_cores
 from tinysight.errors import ConfigError, TinysightError
-from tinysight.serving.limits import Access, ServerLimits, read_tokens
+from tinysight.serving.limits import LOOPBACK, Access, ServerLimits, read_tokens
 from tinysight.serving.observing import ModelCounts, Snapshots, log
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tinysight.serving.repository import Wanted
     from tinysight.serving.rest import RestApi
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 _MISTAKE = 2  # exit code of a worker that cannot start with these settings
 _HEALTHY = 5.0  # seconds that a worker has to live for its end to be an accident
@@ -72,7 +71,7 @@ class ServerSettings:
 
     def check(self) -> None:
         """Refuse what is unsafe or does not fit together."""
-        if self.host not in _LOOPBACK and not self.token_file:
+        if self.host not in LOOPBACK and not self.token_file:
             hint = "add --token-file FILE; `tinysight serve --new-token FILE` makes one"
             raise ConfigError("--host", f"{self.host} is open to others, which needs a token", hint)
         if bool(self.tls_cert) != bool(self.tls_key):
