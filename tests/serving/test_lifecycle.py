@@ -250,3 +250,26 @@ def test_mixed_load_leaks_nothing(tmp_path: Path, seconds: int) -> None:
         idle = server.files()
         server.post("/v1/classify", BRIGHT)
         assert server.files() <= idle + 1
+
+
+def test_workers_agree_on_what_is_loaded(tmp_path: Path) -> None:
+    from tinysight.serving.limits import new_token
+
+    headers = {"authorization": f"Bearer {new_token(tmp_path / 'admin')}"}
+    tiny_bundle(tmp_path / "store" / "one")
+    words = [
+        "--store",
+        tmp_path / "store",
+        "--admin-token-file",
+        tmp_path / "admin",
+        "--workers",
+        "2",
+    ]
+    with Server(tmp_path, *words, grpc=False) as server:
+        server.wait_for("ready", count=2)
+        for what, event, status in (("load", "loaded", 200), ("unload", "unloaded", 404)):
+            path = f"/v2/repository/models/one/{what}"
+            assert server.request("POST", path, b"{}", headers).status == 200
+            server.wait_for(event, count=2)
+            found = {server.post("/v1/classify", BRIGHT).status for _ in range(20)}
+            assert found == {status}
