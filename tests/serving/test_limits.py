@@ -114,7 +114,9 @@ def test_a_client_that_goes_cancels(strict: Server) -> None:
         return float(next(line for line in lines if f'outcome="{name}"' in line).split()[-1])
 
     before = outcome("cancelled")
-    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(LARGE)
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(
+        LARGE
+    )
     for _ in range(6):
         with strict.raw() as connection:
             connection.sendall(head + LARGE)
@@ -130,7 +132,9 @@ def test_a_client_that_goes_cancels(strict: Server) -> None:
 def test_bodies_are_capped(strict: Server, announced: bool) -> None:
     with strict.raw() as connection:
         length = b"Content-Length: 999999999" if announced else b"Transfer-Encoding: chunked"
-        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n" + length + b"\r\n\r\n"
+        )
         with contextlib.suppress(OSError):
             for _ in range(0 if announced else 200):
                 connection.sendall(b"2000\r\n" + b"x" * 0x2000 + b"\r\n")
@@ -164,7 +168,7 @@ def test_slow_clients_are_dropped(strict: Server) -> None:
         b"",
         b"\r\n",
         b"POST /v1/classify HTTP/1.1\r\nX: ",
-        b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
+        b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx",
     ]
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(strict.raw()) for _ in heads]
@@ -241,13 +245,23 @@ def test_tokens_and_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
         "--tls-key",
         key,
     ]
-    with Server(tmp_path, f"brightness={tmp_path / 'b'}", *words, "--rate", 20) as server:
+    with Server(
+        tmp_path,
+        f"brightness={tmp_path / 'b'}",
+        *words,
+        "--compat",
+        "paddlex,paddleserving",
+        "--rate",
+        20,
+    ) as server:
         context = ssl.create_default_context(cafile=cert)
 
         def ask(path: str, given: str = "") -> tuple[int, dict[str, str]]:
             connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
             headers = {"Authorization": given} if given else {}
-            connection.request("POST" if path.startswith("/v1") else "GET", path, BRIGHT, headers)
+            connection.request(
+                "GET" if path.startswith(("/v2", "/metrics")) else "POST", path, BRIGHT, headers
+            )
             response = connection.getresponse()
             response.read()
             connection.close()
@@ -258,7 +272,14 @@ def test_tokens_and_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
         for wrong in ("Bearer x", token, f"Basic {token}", f"Bearer {token}x", "Bearer \xff"):
             assert ask("/v1/classify", wrong)[0] == 401
-        assert ask("/metrics")[0] == 401
+        for path in (
+            "/metrics",
+            "/health/prediction",
+            "/healthy/prediction",
+            "/v2/health/live/../../../v1/classify",
+            "//health",
+        ):
+            assert ask(path)[0] == 401, path
         assert ask("/v1/classify", f"Bearer {token}")[0] == 200
         credentials = over_grpc.InferenceServerClient(
             f"localhost:{server.grpc_port}", ssl=True, root_certificates=str(cert)

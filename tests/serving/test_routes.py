@@ -249,6 +249,21 @@ def test_headers_and_errors_are_safe(server: Server) -> None:
     assert server.request("TRACE", "/v2").status == 405
 
 
+def test_another_site_cannot_point_its_name_here(server: Server) -> None:
+    for host in (
+        "evil.example",
+        f"evil.example:{server.port}",
+        "",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+    ):
+        for path in ("/v2", "/metrics", "/v2/health/live"):
+            found = server.request("GET", path, headers={"Host": host})
+            assert found.status == 403, host
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8000"):
+        assert server.request("GET", "/v2", headers={"Host": host}).status == 200, host
+
+
 def test_metrics_count_what_happened(server: Server) -> None:
     def values() -> dict[str, float]:
         lines = server.get("/metrics").body.decode().splitlines()

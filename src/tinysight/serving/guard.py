@@ -27,7 +27,7 @@ from tinysight.serving.observing import log
 
 T = TypeVar("T")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
-_OPEN = ("/v2/health/", "/health")  # what a probe without a token asks
+_OPEN = ("/v2/health/live", "/v2/health/ready", "/health")  # what a probe without a token asks
 _ADMIN = re.compile(r"/v2/repository/models/[^/]+/(un)?load/?")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"x-frame-options", b"DENY"),
@@ -73,8 +73,9 @@ class Guard:
 
         scope["app"] = self  # an unknown address becomes an exception
         try:
-            if not path.startswith(_OPEN):
-                admin = bool(_ADMIN.fullmatch(path))
+            self._access.check_host(headers.get(b"host", ""))
+            if path not in _OPEN:
+                admin = scope["admin"] = bool(_ADMIN.fullmatch(path))
                 self._access.admit(client, headers.get(b"authorization", ""), admin=admin)
             await self._app(scope, receive, sending)
         except Refusal as refusal:

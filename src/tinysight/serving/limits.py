@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from pathlib import Path
 from tinysight.errors import ConfigError
 from tinysight.files import writing
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PREFIX = "sha256:"
 _MAX_CLIENTS = 10_000  # whose rates are remembered
 
@@ -142,6 +144,18 @@ class Access:
         found = [hmac.compare_digest(digest, other) for other in known]  # all of them, always
         if scheme.lower() != "bearer" or not any(found):
             raise Refusal(401, "needs the header `Authorization: Bearer TOKEN` with a known token")
+
+    def check_host(self, host: str) -> None:
+        """Refuse the name of another site where no token is needed: a web page may point it at this machine.
+
+        Raises:
+            Refusal: 403.
+        """
+        name = re.sub(r":\d*$", "", host).strip("[]").lower()
+        if self._tokens is None and name not in LOOPBACK:
+            raise Refusal(
+                403, "without tokens this server answers to the names of this machine only"
+            )
 
     def _count(self, client: str) -> None:
         if not self._rate:

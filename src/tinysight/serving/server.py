@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinysight.concurrency import usable_cores
 from tinysight.errors import ConfigError, TinysightError
-from tinysight.serving.limits import Access, ServerLimits, read_tokens
+from tinysight.serving.limits import LOOPBACK, Access, ServerLimits, read_tokens
 from tinysight.serving.observing import ModelCounts, Snapshots, log
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tinysight.serving.repository import Wanted
     from tinysight.serving.rest import RestApi
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 _MISTAKE = 2  # exit code of a worker that cannot start with these settings
 _HEALTHY = 5.0  # seconds that a worker has to live for its end to be an accident
@@ -72,7 +71,7 @@ class ServerSettings:
 
     def check(self) -> None:
         """Refuse what is unsafe or does not fit together."""
-        if self.host not in _LOOPBACK and not self.token_file:
+        if self.host not in LOOPBACK and not self.token_file:
             hint = "add --token-file FILE; `tinysight serve --new-token FILE` makes one"
             raise ConfigError("--host", f"{self.host} is open to others, which needs a token", hint)
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -108,7 +107,8 @@ def serve(settings: ServerSettings) -> int:
     with _listening(settings.host, settings.port) as listener:
         if settings.workers == 1:
             return run(settings, listener)
-        with tempfile.TemporaryDirectory(prefix="tinysight-serve-") as folder:
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # nothing in it has to last
+        with tempfile.TemporaryDirectory(prefix="tinysight-serve-", dir=memory) as folder:
             return _supervise(settings, listener, Path(folder))
 
 
@@ -208,7 +208,7 @@ async def _keep(
     """Leave the counts for the other workers, and end when the supervisor has gone."""
     parent = os.getppid()
     while True:
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.25)
         snapshots.save(counts, responses)
         if os.getppid() != parent:
             stop.set()
