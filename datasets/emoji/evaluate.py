@@ -50,7 +50,7 @@ def main() -> int:
     ways = list(permutations(VENDORS, 2))
     print(
         f"{'recall@1 / recall@5':28}  "
-        + "  ".join(f"{a[:2]}->{b[:2]:14}" for a, b in ways)
+        + "  ".join(f"{a + ' -> ' + b:22}" for a, b in ways)
         + "  mean"
     )
     try:
@@ -65,9 +65,9 @@ def main() -> int:
         cells = []
         for first, fifth, count in found.values():
             low, high = wilson_interval(round(first * count), count)[-2:]
-            cells.append(f"{first:.3f} {low:.2f}-{high:.2f} / {fifth:.2f}"[:19])
+            cells.append(f"{first:.3f} {low:.2f}-{high:.2f} / {fifth:.2f}")
         mean = np.mean([first for first, *_ in found.values()])
-        print(f"{name:28}  " + "  ".join(f"{cell:19}" for cell in cells) + f"  {mean:.3f}")
+        print(f"{name:28}  " + "  ".join(f"{cell:22}" for cell in cells) + f"  {mean:.3f}")
     return 0
 
 

@@ -78,6 +78,19 @@ def test_a_gap_in_the_ids_needs_no_new_numbers_for_evaluation(tmp_path: Path) ->
     assert read_split(recipe.data, recipe.data.train).labels.tolist() == [0, 1]
 
 
+def test_identities_of_an_evaluation_need_no_training_list(tmp_path: Path) -> None:
+    """Nor do they become those that the training numbers anew: 9 is 9, whatever else is called 1."""
+    lists = {"q": "path,identity\nq0.png,9\nq1.png,1\n", "g": "path,identity\ng0.png,1\ng1.png,9\n"}
+    for name, text in lists.items():
+        (tmp_path / f"{name}.csv").write_text(text, "utf-8")
+    tree = written(tmp_path, train="a.png 5\nb.png 9\n")
+    tree["data"]["relabel"] = True
+    both = {"query": "q.csv", "gallery": "g.csv"}
+    assert read(tree, both).labels.tolist() == [9, 1, 1, 9]
+    (tmp_path / "train.txt").unlink()
+    assert read(tree, both).labels.tolist() == [9, 1, 1, 9]
+
+
 @pytest.mark.parametrize(
     ("eval_", "message"),
     [

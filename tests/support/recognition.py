@@ -113,10 +113,13 @@ class RecordedRun:
 
         The gradient is the same. None where every logit is nearer.
         """
-        logits = self.outputs.logits if self.outputs else None
-        if logits is None or float((logits.amax(1) - logits.amin(1)).max()) < 64:
+        found = self.outputs.logits if self.outputs else None
+        if found is None:
             return None
-        shifted = (logits.detach() - logits.detach().amax(1, keepdim=True)).clamp(min=-64.0)
+        shifted = found.detach() - found.detach().amax(1, keepdim=True)
+        if float(shifted.min()) > -64.0:
+            return None
+        shifted = shifted.clamp(min=-64.0)
         return float(torch.nn.functional.cross_entropy(shifted, self.labels))
 
     def step(self, step: int) -> tuple[Terms, torch.Tensor]:

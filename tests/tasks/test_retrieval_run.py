@@ -30,7 +30,7 @@ def make_data(root: Path) -> dict[str, Any]:
         identity, camera = i % 5, i // 5 % 2
         image = np.array(COLOURS[identity]) + rng.integers(-40, 40, (40, 40, 3))
         cv2.imwrite(str(root / f"{i}.png"), image.clip(0, 255).astype(np.uint8))
-        if identity < 4 or i == 4:
+        if identity < 4 or i == 4:  # one image of the fifth
             lines["train"].append(f"{i}.png {identity}\n")
         if i >= 20:
             lines["query" if camera else "gallery"].append(f"{i}.png {100 + identity} {camera}\n")
@@ -73,6 +73,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
     done = tinysight("train", "-c", root / "recipe.yaml", "--out", root / "run")
     assert done.code == 0, done.err
+    assert "1 of 5 identities have one image, which is never paired with another" in done.err
+    assert "/4.png" in done.err
     return root
 
 

@@ -144,6 +144,15 @@ def test_an_output_that_the_network_does_not_have(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_that_a_loss_cannot_be_computed_of(images: Path, tmp_path: Path) -> None:
+    tree = recognition_tree(images)
+    tree["data"]["sampler"] = {"name": "shuffle"}
+    tree["losses"] = [{"name": "npairs"}]
+    message = r"losses \(npairs\): npairs takes batches of pairs.*see data\.sampler"
+    with pytest.raises(ConfigError, match=message):
+        fit(checked(tree), tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

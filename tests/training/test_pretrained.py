@@ -43,6 +43,20 @@ def test_weights_are_loaded(tmp_path: Path) -> None:
     assert same(there, here)
 
 
+def test_a_trunk_takes_them_without_the_classifier(tmp_path: Path) -> None:
+    """Also a variant for recognition, but for the parts that differ."""
+    there, here = network(1000, seed=1), network(0, seed=2)
+    load_pretrained(here, stored(tmp_path / "w.safetensors", there))
+    assert same(here, there)
+    base = create_model("pplcnetv2_base", 1000)
+    trunk = create_model("pplcnetv2_base_shitu", 0, last_channels=512)
+    fresh = trunk.state_dict()["last_conv.weight"].clone()
+    weights = stored(tmp_path / "base.safetensors", base)
+    load_pretrained(trunk, weights, skip=["last_conv", "stages.3.0.dw_conv_list.2"])
+    assert torch.equal(trunk.state_dict()["last_conv.weight"], fresh)
+    assert same(trunk, base, but=("last_conv.", "stages.3.0.dw_conv_list.2."))  # type: ignore[arg-type]
+
+
 def test_counters_of_batches_may_be_absent(tmp_path: Path) -> None:
     there, here = network(seed=1), network(seed=2)
     names = [k for k in there.state_dict() if k.endswith("num_batches_tracked")]

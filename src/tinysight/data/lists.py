@@ -74,8 +74,11 @@ def read_split(data: Data, split: Split, bad: Bad = None) -> SampleList:
         DataError: a file or folder is wrong, as `read_list` and `read_folder` say.
     """
     kind = target_of(data.target)
-    raw = data.relabel or (kind.open_set and split is not data.train)
-    names = label_names(data)
+    unknown = (
+        kind.open_set and split is not data.train
+    )  # who is searched for need not have been learnt
+    raw = data.relabel or unknown
+    names = () if unknown else label_names(data)
     count = len(names) if kind.wide or not raw else None
     if getattr(split, "query", None) is not None:
         return _queries_and_gallery(data, split, count, names, bad)

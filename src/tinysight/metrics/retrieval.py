@@ -78,27 +78,35 @@ class Search(NamedTuple):
     gallery_cameras: Array | None = None
     itself: bool = False
 
-    def kept(self, rows: slice) -> Array | None:
-        """Which entries these queries are compared with, (rows, G) bool; None for all."""
-        if self.query_cameras is not None:
-            cameras = self.query_cameras[rows, None], self.gallery_cameras
-            return other_cameras(self.query_ids[rows], self.gallery_ids, *cameras)
-        if not self.itself:
-            return None
-        own = np.arange(len(self.query))[rows, None]
-        return np.asarray(own != np.arange(len(self.gallery)))
+    def matches(self, query: int) -> tuple[Array, Array]:
+        """Places in the gallery of what query `query` should find, and of what it is not compared with."""
+        same = np.flatnonzero(self.gallery_ids == self.query_ids[query])
+        if self.query_cameras is not None and self.gallery_cameras is not None:
+            seen = self.gallery_cameras[same] == self.query_cameras[query]
+            return same[~seen], same[seen]
+        if self.itself:
+            return same[same != query], np.array([query])
+        return same, same[:0]
 
     def ranks(self, similar: Iterable[tuple[slice, Array]], masked: Masked = "left_out") -> Ranks:
-        """The ranks by blocks of similarities, in the order of the queries."""
-        ids, gallery = self.query_ids, self.gallery_ids
-        parts = [
-            rank_matches(block, ids[rows], gallery, self.kept(rows), masked)
-            for rows, block in similar
-        ]
-        return Ranks(*(np.concatenate(several) for several in zip(*parts, strict=True)))
+        """The ranks by blocks of similarities, in the order of the queries; the blocks are written to."""
+        found = []
+        for rows, block in similar:
+            _check_numbers(block)
+            for query, row in zip(range(rows.start, rows.stop), block, strict=True):
+                places, others = self.matches(query)
+                row[others] = _MASKED[masked]
+                found.append(_ranks(row, places))
+        return Ranks(np.array([len(one) for one in found]), np.concatenate(found))
 
 
 Masked: TypeAlias = Literal["left_out", "zero"]
+_MASKED = {"left_out": -np.inf, "zero": 0.0}
+
+
+def _check_numbers(similarity: Array) -> None:
+    if np.isnan(similarity.sum()) and np.isnan(similarity).any():
+        raise DataError("retrieval", "a similarity is NaN")
 
 
 @metrics.register("retrieval")
@@ -203,12 +211,12 @@ def ranks_of(
 
 def nearest(search: Search, query: int, k: int) -> list[tuple[int, float, bool]]:
     """Place in the gallery, similarity, and whether it is a match, of the first k entries that query `query` finds."""
-    rows = slice(query, query + 1)
-    similar, kept = (search.query[rows] @ search.gallery.T)[0], search.kept(rows)
-    similar = similar if kept is None else np.where(kept[0], similar, -np.inf)
+    places, others = search.matches(query)
+    similar = search.query[query] @ search.gallery.T
+    similar[others] = -np.inf
     order = np.argsort(-similar, kind="stable")[:k]
-    same = search.gallery_ids == search.query_ids[query]
-    return [(int(i), float(similar[i]), bool(same[i])) for i in order if np.isfinite(similar[i])]
+    right = set(places.tolist())
+    return [(i, float(similar[i]), i in right) for i in order.tolist() if np.isfinite(similar[i])]
 
 
 def similarities(query: Array, gallery: Array) -> Iterator[tuple[slice, Array]]:
@@ -268,35 +276,30 @@ def rank_matches(
     if similarity.shape != (len(query), len(gallery)) or not similarity.size:
         what = f"similarities {similarity.shape} of {len(query)} queries, {len(gallery)} entries"
         raise DataError("rank_matches", what)
-    if np.isnan(similarity.sum()) and np.isnan(similarity).any():
-        raise DataError("rank_matches", "a similarity is NaN")
-    if keep is not None:
-        similarity = np.where(keep, similarity, -np.inf if masked == "left_out" else 0.0)
-    found = []
-    for i, row in enumerate(similarity):
-        matches = gallery == query[i]
-        if keep is not None:
-            matches &= keep[i]
-        found.append(_ranks(row, matches))
-    counts = np.fromiter(map(len, found), np.int64, len(found))
-    return Ranks(counts, np.concatenate(found))
+    _check_numbers(similarity)
+    kept = np.broadcast_to(True, similarity.shape) if keep is None else np.asarray(keep, bool)
+    similarity = np.where(kept, similarity, _MASKED[masked])
+    matches = (query[:, None] == gallery) & kept
+    found = [
+        _ranks(row, np.flatnonzero(hits)) for row, hits in zip(similarity, matches, strict=True)
+    ]
+    return Ranks(np.array([len(one) for one in found]), np.concatenate(found))
 
 
-def _ranks(row: Array, matches: Array) -> Array:
-    """Ranks from 1, ascending, of the entries that match in one row of similarities."""
-    places = np.flatnonzero(matches)
+def _ranks(row: Array, places: Array) -> Array:
+    """Ranks from 1, ascending, of the entries at `places` in one row of similarities."""
     if not len(places):
         return places
-    least = row[places].min()
-    above = np.flatnonzero(row >= least)  # nothing behind the last match matters
+    own = row[places]
+    above = np.flatnonzero(row >= own.min())  # nothing behind the last match matters
     if len(places) <= _FEW < len(above) // 32:
-        own = row[places]
         # Above each match, and of its equals those in front of it.
         more = np.array([(row > value).sum() for value in own])
         equal = np.array([(row[:at] == value).sum() for at, value in zip(places, own, strict=True)])
         return np.sort(more + equal + 1)
-    order = above[np.argsort(-row[above], kind="stable")]
-    return np.flatnonzero(matches[order]) + 1
+    hits = np.zeros(len(row), bool)
+    hits[places] = True
+    return np.flatnonzero(hits[above[np.argsort(-row[above], kind="stable")]]) + 1
 
 
 def recall_at_k(found: Ranks, k: Sequence[int] = (1, 5)) -> dict[str, float]:

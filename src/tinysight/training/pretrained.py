@@ -65,6 +65,9 @@ def load_pretrained(
     tensors = read_weights(path, model, prefix)
     own = model.state_dict()
     parts = part_names(model, skip, "skip")
+    stem = f"{model.classifier_name}."
+    if not any(k.startswith(stem) for k in own):  # a trunk: the file's classifier is not for it
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(stem)}
     kept = [k for k in own if not k.startswith(parts)] if parts else list(own)
     missing = [k for k in kept if k not in tensors and not k.endswith(_COUNTER)]
     extra = [k for k in tensors if k not in own and not (parts and k.startswith(parts))]

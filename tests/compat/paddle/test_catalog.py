@@ -106,6 +106,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         ("pphgnetv2_b4", "ssld", "PPHGNetV2_B4_ssld_pretrained.pdparams"),
         ("pphgnetv2_b4", "ssld_stage1", "PPHGNetV2_B4_ssld_stage1_pretrained.pdparams"),
         ("mobilenetv1", "ssld", "MobileNetV1_ssld_pretrained.pdparams"),
+        ("PPLCNetV2_base_ShiTu", "ssld", "PPLCNetV2_base_ssld_pretrained.pdparams"),
+        ("resnet50_last_stage_stride1", True, "ResNet50_pretrained.pdparams"),
     ],
 )
 def test_pretrained_means_what_it_means_in_the_reference(

@@ -155,6 +155,10 @@ def fetch_named(
     return fetch(source, kind=kind or "file", **options)
 
 
+# Variants for recognition that begin with the weights of another network.
+_TRUNKS = {"pplcnetv2baseshitu": "PPLCNetV2_base", "resnet50laststagestride1": "ResNet50"}
+
+
 def pretrained(network: str, which: bool | str = True, where: str = "") -> Artifact:
     """The ImageNet weights of a network, as a recipe's `pretrained: true | ssld | ssld_stage1` asks for them.
 
@@ -165,6 +169,7 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
         UnknownName: no weights of any sort are published for `network`.
         ConfigError: others are, but not these; the error lists them.
     """
+    network = _TRUNKS.get(_fold(network), network)
     rows = {_fold(row.name): row for row in artifacts() if row.kind == "weights"}
     endings = {ending: _fold(network + ending) for ending in ("", "ssld", "ssld_stage1")}
     offered = {ending: rows[name] for ending, name in endings.items() if name in rows}

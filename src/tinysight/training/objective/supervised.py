@@ -75,13 +75,13 @@ class Supervised(Objective):
             given = (outputs.get(of), targets, *more)
             if isinstance(loss, PairLoss):
                 given = tuple(map(self.gathered, given))
-            value: Tensor = loss(*given)
-            if (
-                len(given[1]) > len(batch.targets) > 0
-            ):  # a process weighs its gradient by its images
-                value = value.detach() + (value - value.detach()) * (
-                    len(given[1]) / len(batch.targets)
-                )
+            try:
+                value: Tensor = loss(*given)
+            except ValueError as error:  # a batch that it cannot be computed of
+                raise ConfigError(f"losses ({name})", str(error), "see data.sampler") from error
+            if len(given[1]) > (own := len(batch.targets)) > 0:
+                # A process weighs its gradient by its own images.
+                value = value.detach() + (value - value.detach()) * (len(given[1]) / own)
             terms[name] = Term(weight, value)
         return terms
 

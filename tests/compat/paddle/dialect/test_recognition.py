@@ -151,6 +151,12 @@ def test_the_options_of_networks_and_samplers(folder: Path) -> None:
         "Arch.Head.embedding_size=1280",
     )
     assert bias.model.neck.spec["train_bias"] is True  # as its class alone has it
+    plain = (
+        "Global.retrieval_feature_from=backbone",
+        "Arch.Neck=None",
+        "Arch.Head.embedding_size=1280",
+    )
+    assert changed(folder, *plain).model.neck is None  # the two are one
     one = changed(folder, f"{EVAL}.Query.dataset.cls_label_path=./images/gallery.txt")
     assert one.data.first_eval.list == "gallery.txt"  # the same images twice are one search
 
@@ -164,7 +170,7 @@ def test_the_options_of_networks_and_samplers(folder: Path) -> None:
         ("Arch.Head.name=ArcMargins", "unknown head 'ArcMargins'; did you mean 'ArcMargin'?"),
         ("Arch.Head.margn=1", "Arch.Head.margn: unknown key; did you mean 'margin'?"),
         ("Arch.Backbone.stem_act=gelu", "Arch.Backbone.stem_act: only relu"),
-        ("Global.retrieval_feature_from=backbone", "'backbone' is not available"),
+        ("Global.retrieval_feature_from=backbone", "the output behind the neck"),
         ("Global.feature_normalize=False", "embeddings have length 1 here"),
         (f"{TRAIN}.sampler.id_list=[0, 3]", "2 bounds for 0 ratios"),
         (f"{EVAL}={{'Query': {{}}}}", "DataLoader.Eval.Gallery: is needed"),

@@ -8,9 +8,8 @@ from tinysight.compat.paddle.dialect.rules import Reader, Spec, put, tables
 
 MEASURES = {"recall": "Recallk", "mAP": "mAP", "mINP": "mINP", "precision": "Precisionk"}
 _FROZEN = 1e-6  # a factor of the learning rate below it is meant to hold a parameter
-_OTHER = {
-    "pplcnetv2_base_shitu": ("last_conv", "stages.3.0.dw_conv_list.2")
-}  # than the published weights have
+# Parts that the published weights lack, or have in another shape.
+_OTHER = {"pplcnetv2_base_shitu": ("last_conv", "stages.3.0.dw_conv_list.2")}
 
 
 def parts_of(

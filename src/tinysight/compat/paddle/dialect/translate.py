@@ -85,6 +85,9 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
         network, classes = model_section(reader, arch, common, native)
     if searched and not {"neck", "head"} & native["model"].keys():
         reader.wrong("Global.eval_mode", "retrieval is for Arch.name: RecModel")
+    if common["retrieval_feature_from"] == "backbone" and "neck" in native["model"]:
+        what = "backbone: what a bundle gives is compared, the output behind the neck"
+        reader.wrong("Global.retrieval_feature_from", what)
     mixed = data_section(reader, tree.get("DataLoader"), native, searched)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
