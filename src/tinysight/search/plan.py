@@ -127,6 +127,7 @@ def _find(name: str) -> None:
         find_recipe(name)
     except ConfigError as error:
         parent = next(p for p in Path(name).parents if p.is_dir())
+        parent = parent.parent if parent.parent != Path() else parent
         near = sorted(parent.rglob(Path(name).name)) if parent != Path() else []
         parts = set(Path(name).parts)
         best = max(near, key=lambda p: len(parts & set(p.parts)), default=None)

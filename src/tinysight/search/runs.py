@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from tinysight.concurrency import usable_cores
 from tinysight.config import load_run
@@ -109,13 +109,13 @@ class Runner:
     def _one(self, training: Training) -> TrainingResult | None:
         """Train, or wait for whoever does; None where no more may begin."""
         while True:
-            with held(Path(self.plan.out), training) as mine:
+            with held(Path(self.plan.out), training) as lock:
                 if (found := self._known().get(key_of(training))) is not None:
                     return found
-                if mine:
+                if lock is not None:
                     if not self.may_begin():
                         return None
-                    result = self.train(training)
+                    result = self.train(training, lock)
                     self._record(training, result)
                     say(training, result)
                     return result
@@ -130,11 +130,14 @@ class Runner:
             self._left -= 1
         return True
 
-    def train(self, training: Training, watch: Watch | None = None) -> TrainingResult:
+    def train(
+        self, training: Training, lock: IO[str] | None = None, watch: Watch | None = None
+    ) -> TrainingResult:
         """Train in a process of its own, or go on from its last checkpoint.
 
         Args:
             training: which.
+            lock: its lock, which the process holds too: where the search alone is killed, it ends its work undisturbed.
             watch: called with each epoch and its score; may end the training.
         """
         started = time.monotonic()
@@ -143,11 +146,10 @@ class Runner:
         if key:
             overrides.append(f"{key}={training.folder}")
         try:
-            folder = (
-                load_run(training.config, overrides).run_folder if key else Path(training.folder)
-            )
+            config = load_run(training.config, overrides)
         except ConfigError as wrong:
-            return TrainingResult(None, str(wrong), 0.0, (), training.folder)
+            return TrainingResult(None, " ".join(str(wrong).split()), 0.0, (), training.folder)
+        folder = config.run_folder if key else Path(training.folder)
         words += [] if key else ["--out", training.folder]
         words += ["-o", *overrides] if overrides else []
         if (folder / "recipe.yaml").is_file():
@@ -157,6 +159,7 @@ class Runner:
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 words, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL,
+                pass_fds=[lock.fileno()] if lock and os.name == "posix" else (),
                 env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)},
             )  # fmt: skip
             try:
@@ -170,11 +173,8 @@ class Runner:
         if pruned:
             error = "pruned"
         elif process.returncode not in (0, 1) or not curve:  # 1: some images could not be read
-            lines = log.read_text("utf-8", "replace").splitlines()
-            said = [line for line in lines if line.startswith("error: ")] or lines[-1:]
-            error = (said[-1] if said else f"ended with {process.returncode}").removeprefix(
-                "error: "
-            )
+            said = log.read_text("utf-8", "replace").rpartition("error: ")[2].split()
+            error = " ".join(said[-60:]) or f"ended with {process.returncode}"
         score = None if error else max(value for _, value in curve)
         return TrainingResult(score, error, time.monotonic() - started, curve, str(folder))
 
@@ -215,16 +215,16 @@ def key_of(training: Training) -> str:
 
 
 @contextmanager
-def held(folder: Path, training: Training) -> Iterator[bool]:
-    """Whether this process alone may run the training meanwhile; the system lets go when it dies."""
+def held(folder: Path, training: Training) -> Iterator[IO[str] | None]:
+    """The lock of a training, None where another process has it; the system lets go when all who hold it have died."""
     path = folder / "locks" / key_of(training)[:16]
     with path.open("a", encoding="utf-8") as file:
         try:
             lock_file(file, str(path))
         except DataError:
-            yield False
+            yield None
             return
-        yield True
+        yield file
 
 
 def read_curve(folder: Path) -> tuple[tuple[int, float], ...]:

@@ -60,7 +60,7 @@ def write_results(
     page = render(
         "search.html", title=folder.name, base=plan.base, command=command,
         best="none" if best is None else f"{best:.5g}",
-        parts=[*_charts(plan, out, results), TaskTable("Best values", (), won, (1,)),
+        charts=_charts(out, results), tables=[TaskTable("Best values", (), won, (1,)),
                TaskTable("Trainings", columns, rows, (3, 4, 5))],
     )  # fmt: skip
     write_atomic(folder / "search.html", page)
@@ -78,9 +78,7 @@ def importance(out: Outcome) -> dict[str, float]:
     return found
 
 
-def _charts(
-    plan: SearchPlan, out: Outcome, results: Mapping[Training, TrainingResult]
-) -> list[Any]:
+def _charts(out: Outcome, results: Mapping[Training, TrainingResult]) -> list[Any]:
     done = {t: r for t, r in results.items() if r.score is not None}
     if not done:
         return []

@@ -70,9 +70,9 @@ def _trial(plan: SearchPlan, runner: Runner, study: Any) -> None:
         trial.report(score, epoch)
         return bool(trial.should_prune())
 
-    with held(Path(plan.out), training):
+    with held(Path(plan.out), training) as lock:
         trial.set_user_attr("training", training)
-        result = runner.train(training, fell_behind)
+        result = runner.train(training, lock, fell_behind)
         trial.set_user_attr("result", result)
         if result.error == "pruned":
             study.tell(trial, state=state.PRUNED)
@@ -89,8 +89,8 @@ def _take_up(plan: SearchPlan, study: Any, optuna: Any) -> None:
         if len(trial.params) < len(plan.space):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             continue
-        with held(Path(plan.out), _training(plan, trial.params)) as mine:
-            if mine:
+        with held(Path(plan.out), _training(plan, trial.params)) as lock:
+            if lock is not None:
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                 study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 

@@ -294,6 +294,12 @@ def _check_network(objective: Objective, recipe: Recipe) -> None:
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
     data, mixers = recipe.data, enumerate(recipe.transforms.batch)
     sampler: Sampler = samplers.build(data.sampler.spec, "data.sampler")
+    if sampler.whole_identities and processes.main:
+        _, first, counts = np.unique(samples.labels, return_index=True, return_counts=True)
+        if len(lone := first[counts == 1]):
+            where = ", ".join(str(samples[i].path) for i in lone[:3].tolist())
+            text = "%s: %d of %d identities have one image, which is never paired with another: %s"
+            logger.warning(text, samples.source, len(lone), len(counts), where)
     if data.train.ratio is not None:
         if task_of_recipe(recipe).known(samples.labels).all():
             what = "there are no unlabelled images"
