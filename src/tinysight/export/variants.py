@@ -205,7 +205,7 @@ def _compare(
     expected, *others = found.outputs.swapaxes(0, 1)
     labels = found.targets if (found.targets != UNLABELLED).all() else None
     variants, task = bundle.manifest.variants, task_of_bundle(bundle.manifest)
-    vectors = task.source == "embedding"
+    vectors = task.searched
     pairs = zip(names, others, strict=True)
     return {
         n: compare_variant(variants[n], expected, scores, labels, vectors) for n, scores in pairs
@@ -296,7 +296,7 @@ def evaluation_images(run: str | Path) -> list[Sample]:
     if not len(samples):
         raise DataError("--images", "the run's evaluation list is empty", "name images")
     task = task_of_recipe(recipe)
-    if task.source == "embedding":  # whole identities, which have something to find
+    if task.searched:  # whole identities, which have something to find
         return [samples[i] for i in np.argsort(samples.labels, kind="stable")[:500].tolist()]
     if not task.one_class:
         samples = samples.with_labels(np.full(len(samples), UNLABELLED, np.int32))

@@ -123,6 +123,7 @@ class Task:
         postprocesses: names of the post-processors that fit, the usual one first.
         has_classes: True if scores are of named classes or labels, so that a bundle lists their names.
         one_class: True if an image has one class, whose share of right predictions is the accuracy.
+        searched: True if scores are vectors that are compared with each other.
         calibrates: True if scores are probabilities, which a temperature can calibrate.
         trainable: True if a recipe can train it here.
         unit: what a wrong decision is counted in, plural.
@@ -135,6 +136,7 @@ class Task:
     postprocesses: ClassVar[tuple[str, ...]] = ()
     has_classes: ClassVar[bool] = True
     one_class: ClassVar[bool] = False
+    searched: ClassVar[bool] = False
     calibrates: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     unit: ClassVar[str] = "images"

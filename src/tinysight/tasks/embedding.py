@@ -78,6 +78,7 @@ class EmbeddingTask(Task):
     output = "embedding"
     postprocesses = ("embedding", "binarize")
     has_classes = False
+    searched = True
     default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:
