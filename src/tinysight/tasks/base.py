@@ -254,8 +254,8 @@ class Task:
         """Percentage points of accuracy that `other` scores have less than `exact` ones; None without labels."""
         if not (labels >= 0).all():
             return None
-        right = [float((s.argmax(axis=1) == labels).mean()) for s in (exact, other)]
-        return 100 * (right[0] - right[1])
+        right = [int((s.argmax(axis=1) == labels).sum()) for s in (exact, other)]
+        return 100 * (right[0] - right[1]) / len(labels)
 
     # Report
 
