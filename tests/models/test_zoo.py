@@ -13,8 +13,9 @@ import torch
 
 from support.weights import load_reference, to_reference
 from tinysight.models import count_parameters, create_model, list_models, swin
+from tinysight.models.diverse_branch import DiverseBranchBlock
 from tinysight.models.efficientnet_lite import SameConv2d
-from tinysight.models.layers import DropPath, SqueezeExcite
+from tinysight.models.layers import DropPath, Size, SqueezeExcite
 from tinysight.models.mobilenetv3 import GATE
 from tinysight.models.pphgnetv2 import Stem
 from tinysight.models.resnet import Projection
@@ -165,6 +166,75 @@ def test_reparameterize() -> None:
     assert float((after - before).abs().max()) < 1e-4 * float(before.std())
     model.reparameterize()  # again: nothing left to fold
     assert torch.equal(model(images), after)
+
+
+def _moved(block: torch.nn.Module, channels: int) -> torch.nn.Module:
+    """In evaluation, with weights and running statistics away from where they start."""
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        for _ in range(2):
+            block(1 + torch.randn(4, channels, 32, 32))
+    return block.eval()
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, (2, 1)), (1, 1), (5, 2)])
+def test_diverse_branches_fold_into_one_convolution(kernel: int, stride: Size) -> None:
+    torch.manual_seed(0)
+    block = _moved(DiverseBranchBlock(4, 6, kernel, stride), 4)
+    x = torch.randn(2, 4, 9, 12)
+    with torch.no_grad():
+        before = block(x)
+        block.reparameterize()
+        after = block(x)
+        block.reparameterize()  # again: nothing left to fold
+    assert sorted(block.state_dict()) == ["dbb_reparam.bias", "dbb_reparam.weight"]
+    assert torch.equal(block(x), after)
+    assert float((after - before).abs().max()) < 1e-5 * float(before.std())
+
+
+def test_a_network_of_diverse_branches_folds_into_the_plain_one() -> None:
+    torch.manual_seed(0)
+    model = _moved(create_model("resnet18", num_classes=3, diverse_branches=True), 3)
+    x = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        before = model(x)
+        model.reparameterize()
+        assert float((model(x) - before).abs().max()) < 1e-4 * float(before.std())
+    plain = create_model("resnet18", num_classes=3).state_dict()
+    found = {k.replace("dbb_reparam", "conv"): v.shape for k, v in model.state_dict().items()}
+    assert {
+        k: v.shape for k, v in plain.items() if k.endswith("conv.weight")
+    }.items() <= found.items()
+
+
+def test_the_parts_of_a_diverse_branch_block() -> None:
+    """By hand: the borders, the running statistics, PaddleClas' names, the identity it starts from."""
+    block = DiverseBranchBlock(1, 1, 3, act=None)
+    assert [n.removesuffix(".weight") for n, _ in block.named_parameters() if "weight" in n] == [
+        "dbb_origin.conv",
+        "dbb_origin.bn",
+        "dbb_avg.conv",
+        "dbb_avg.bn.bn",
+        "dbb_avg.avgbn",
+        "dbb_1x1.conv",
+        "dbb_1x1.bn",
+        "dbb_1x1_kxk.idconv1",
+        "dbb_1x1_kxk.bn1.bn",
+        "dbb_1x1_kxk.conv2",
+        "dbb_1x1_kxk.bn2",
+    ]
+    norm = block.dbb_1x1_kxk.bn1
+    norm.bn.eps = 1e-12
+    y = norm(torch.tensor([[[[1.0, 3.0]]]]))  # mean 2; variance 2 of what torch keeps
+    assert norm.bn.running_mean.tolist() == pytest.approx([1.8])  # a tenth of 0, nine of 2
+    assert norm.bn.running_var.tolist() == pytest.approx([0.1 + 0.9 * 2])
+    edge = -1.8 / 1.9**0.5
+    assert y[0, 0].tolist() == [pytest.approx([edge, *inside, edge]) for inside in (
+        (edge, edge), (-1.0, 1.0), (edge, edge)
+    )]  # fmt: skip
+    x = torch.randn(1, 1, 2, 2)
+    assert torch.equal(block.dbb_1x1_kxk.idconv1(x), x)
 
 
 def test_strides_and_lr_mults_of_resnet() -> None:

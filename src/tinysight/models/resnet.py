@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinysight.models.base import Backbone, register_variant
+from tinysight.models.diverse_branch import DiverseBranchBlock
 from tinysight.models.layers import BatchNorm2d, ConvBNAct, Size
 
 
@@ -62,17 +63,19 @@ class ResNetBlock(nn.Module):
         bottleneck: bool,
         projected: bool,
         average: bool,
+        branches: bool,
     ) -> None:
         super().__init__()
+        unit = DiverseBranchBlock if branches else ConvBNAct
         self.out_channels = width * EXPANSION if bottleneck else width
         self.bottleneck = bottleneck
         if bottleneck:
-            self.conv0 = ConvBNAct(channels, width, 1)
-            self.conv1 = ConvBNAct(width, width, 3, stride)
-            self.conv2 = ConvBNAct(width, self.out_channels, 1, act=None)
+            self.conv0 = unit(channels, width, 1)
+            self.conv1 = unit(width, width, 3, stride)
+            self.conv2 = unit(width, self.out_channels, 1, act=None)
         else:
-            self.conv0 = ConvBNAct(channels, width, 3, stride)
-            self.conv1 = ConvBNAct(width, width, 3, act=None)
+            self.conv0 = unit(channels, width, 3, stride)
+            self.conv1 = unit(width, width, 3, act=None)
         self.short: nn.Module = nn.Identity()
         if projected:
             self.short = Projection(channels, self.out_channels, stride, average)
@@ -96,6 +99,8 @@ class ResNet(Backbone):
         lr_mults: learning-rate multipliers of the stem and of the four stages; the classifier has
             1.
         stem_relu: False leaves out the activations of the stem, as networks for re-identification have it.
+        diverse_branches: train every convolution of the blocks as four branches, which the export
+            folds into one.
     """
 
     decays_norm = True
@@ -108,6 +113,7 @@ class ResNet(Backbone):
         strides: Strides = (2, 2, 2, 2, 2),
         lr_mults: LrMults | None = None,
         stem_relu: bool = True,
+        diverse_branches: bool = False,
     ) -> None:
         super().__init__()
         stem = ((3, 32, 3), (32, 32, 3), (32, 64, 3)) if d else ((3, 64, 7),)
@@ -125,7 +131,8 @@ class ResNet(Backbone):
             for i in range(depth):
                 first, step = i == 0, 1 if i else stride
                 average = d and first and number > 0
-                block = ResNetBlock(channels, width, step, variant.bottleneck, first, average)
+                kind = (variant.bottleneck, first, average, diverse_branches)
+                block = ResNetBlock(channels, width, step, *kind)
                 self.blocks.append(block)
                 channels = block.out_channels
             ends.append(f"blocks.{len(self.blocks) - 1}")

@@ -31,6 +31,8 @@ _LICENCE = "Apache-2.0, as the PaddleClas repository; the file itself carries no
 _DATA_LICENCE = "not stated by the publisher"
 
 _FOLDER = "dygraph/legendary_models"
+# ResNet18 with `layer_type: DiverseBranchBlock`, the only one that is published; not a name of its own.
+BRANCHED_WEIGHTS = f"{NETWORK_HOST}/{_FOLDER}/ResNet18_dbb_pretrained.pdparams"
 IMAGENET = 1000  # classes
 KINDS = ("inference", "weights", "data")
 

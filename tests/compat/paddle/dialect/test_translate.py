@@ -211,6 +211,16 @@ def test_sigmoid_answers_stay_probabilities(tmp_path: Path) -> None:
     assert made.export.probabilities
 
 
+def test_diverse_branches_and_their_own_weights(tmp_path: Path) -> None:
+    wanted = ("Arch.name=ResNet18", "Arch.layer_type=DiverseBranchBlock", "Arch.pretrained=True")
+    path = write_training(tmp_path)
+    made = load_recipe(path, wanted)
+    assert made.model.backbone.spec["diverse_branches"] is True
+    assert str(made.model.pretrained).endswith("/legendary_models/ResNet18_dbb_pretrained.pdparams")
+    plain = load_recipe(path, [wanted[0], "Arch.layer_type=ConvBNLayer", wanted[2]])
+    assert (plain.model.backbone.spec["diverse_branches"], plain.model.pretrained) == (False, True)
+
+
 def test_batches_of_several_sizes(tmp_path: Path) -> None:
     """As in the published PP-LCNetV2 configurations."""
     sampler = "{name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: True}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from tinysight.compat.paddle import catalog
 from tinysight.compat.paddle.dialect.operators import batch_transforms, note_decoder, transforms
 from tinysight.compat.paddle.dialect.recognition import parts_of, sampler_spec
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
@@ -22,6 +23,7 @@ _OPTIONS = {
     "lr_mult_list": "lr_mults", "stride_list": "strides", "use_last_conv": "use_last_conv",
     "class_expand": "last_channels", "dropout_prob": "dropout", "dropout": "dropout",
     "drop_rate": "dropout", "drop_path_rate": "drop_path",
+    "layer_type": "diverse_branches",
 }  # fmt: skip
 _LABEL_KEYS = ("blur_image", "random_rot90_orientation")  # set by BlurImage, RandomRot90
 
@@ -84,6 +86,8 @@ def _network(reader: Reader, values: Any, native: Spec, where: str) -> tuple[str
     else:
         put(native, "model.batch_norm_variance", "biased")  # as its framework has it
     if weights := _weights(reader, found, where):
+        if weights is True and name == "ResNet18" and found.get("layer_type"):
+            weights = catalog.BRANCHED_WEIGHTS
         put(native, "model.pretrained", weights)
         if classes != _IMAGENET and whole:
             put(native, "model.skip", ["classifier"])
