@@ -158,7 +158,8 @@ class Registry(Generic[T]):
         except Exception as error:
             if wrong is None and not isinstance(error, TypeError | ValueError):
                 raise
-            raise ConfigError(join(where, name), str(error)) from error
+            if wrong is None or isinstance(error, ValueError):  # which says more than a type
+                raise ConfigError(join(where, name), str(error)) from error
         if wrong is not None:
             what = f"{str(options[wrong])[:60]!r} has the wrong type or is out of range"
             raise ConfigError(join(where, name, wrong), what)

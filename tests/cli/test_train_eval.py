@@ -169,11 +169,14 @@ def test_eval_writes_a_page_where_it_is_asked_to(
     assert (trained / "run" / "report.html").read_bytes() == before  # of other images
 
 
-def test_a_detector_cannot_be_evaluated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_detector_is_evaluated_on_annotation_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     bundle = tiny_detector(tmp_path / "bundle").folder
     root = bright_images(tmp_path / "images")
     assert main(["eval", "--bundle", str(bundle), "--list", str(root / "val.txt")]) == 2
-    assert capfd.readouterr().err == f"error: {bundle}: its boxes cannot be evaluated yet\n"
+    expected = "error: --list: boxes are in annotation files; add -c RECIPE, whose data.eval names coco or voc\n"
+    assert capfd.readouterr().err == expected
 
 
 def test_unreadable_images_are_reported_and_the_exit_code_is_one(

@@ -94,7 +94,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "dataset" / "Aliproduct").mkdir()
     for i in range(8):
         shutil.copy(
-            root / "dataset" / "person" / "0.png", root / "dataset" / "Aliproduct" / f"{i}.png"
+            root / "dataset" / "blur" / "0.png", root / "dataset" / "Aliproduct" / f"{i}.png"
         )
     rows = [f"{i}.png {i % 4} {i}" for i in range(8)]
     (root / "dataset" / "Aliproduct" / "val_list.txt").write_text("\n".join(rows) + "\n", "utf-8")

@@ -187,7 +187,7 @@ def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
 
     state = json.loads(entry["content"])["state"]
     for change in ({"later": 1}, {"unreadable": None}):
-        with pytest.raises(CheckpointError, match="its state is not understood: "):
+        with pytest.raises(CheckpointError, match="holds no state of a run: "):
             load_checkpoint(rewritten(2, {**state, **change}))
     del state["terms"]
     assert load_checkpoint(rewritten(1, state)).state == TrainState(), "of the program before"

@@ -81,10 +81,10 @@ Listing listing(const std::string& folder, std::string real) {
     for (; !failed && entries != fs::directory_iterator(); entries.increment(failed)) {
         const std::string name = entries->path().filename().string();
         if (name[0] == '.') continue;
-        if (is_image_name(name) && is_file(entries->path())) {
-            out.names.push_back(name);
-        } else if (is_folder(entries->path())) {
+        if (is_folder(entries->path())) {
             out.folders.push_back(name);
+        } else if (is_image_name(name)) {  // a link that leads nowhere, too: it is reported
+            out.names.push_back(name);
         }
     }
     if (failed) throw Error(folder, "cannot be listed: " + failed.message());

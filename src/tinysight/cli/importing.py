@@ -73,7 +73,8 @@ def _export(args: argparse.Namespace) -> int:
     about, notes = done.bundle.manifest, [*done.notes]
     plain = {"out": str(args.out), "task": about.task, "labels": [*about.labels], "notes": notes}
     _, _, height, width = about.input.shape
-    result = f"{len(about.labels)} classes" if task_of_bundle(about).has_classes else about.output
+    classes = task_of_bundle(about).has_classes and about.labels
+    result = f"{len(about.labels)} classes" if classes else about.output
     text = f"{args.out}: {about.task}, {result}, {width} x {height} pixels"
     return say(args, plain, text, *(f"  {note}" for note in notes))
 

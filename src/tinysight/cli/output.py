@@ -122,6 +122,8 @@ def _recorded(file: IO[bytes], form: str) -> Iterator[_Recorded]:
         end += len(line)
         try:
             row = json.loads(line)
+            if not line.endswith(b"\n"):
+                return
             yield row["filename"], "error" in row, end
         except (ValueError, KeyError, TypeError):
             return

@@ -13,13 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tinysight.data.labels import roots
-from tinysight.data.prepare.annotations import (
-    Photograph,
-    Read,
-    coco_names,
-    read_coco,
-    read_voc,
-)  # fmt: skip
 from tinysight.data.samples import Gathered, SampleList
 from tinysight.data.targets import Form, RowReader, Target
 from tinysight.errors import ConfigError, DataError, nearest
@@ -27,6 +20,7 @@ from tinysight.transforms.boxes import COLUMNS, framed
 
 if TYPE_CHECKING:
     from tinysight.config.schema import Data, Split
+    from tinysight.data.prepare.annotations import Photograph, Read
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +84,8 @@ class BoxTarget(Target):
 
     def names(self, data: Data) -> tuple[str, ...]:
         """The names of the training images' boxes: in the order of COCO's category ids, or sorted."""
+        from tinysight.data.prepare.annotations import coco_names
+
         if data.merge:
             return ("foreground",)
         found: dict[str, None] = {}
@@ -133,6 +129,8 @@ class BoxTarget(Target):
 
 def _read(data: Data, split: Split) -> Iterable[tuple[Path, Read]]:
     """What each annotation file of a split holds."""
+    from tinysight.data.prepare.annotations import read_coco, read_voc
+
     images = roots(data, split)[0] / split.images
     for path in _files(data, split):
         yield path, (read_voc(path, images) if split.voc else read_coco(path, images, crowds=True))

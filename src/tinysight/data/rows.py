@@ -224,7 +224,7 @@ def _names_or_none(path: Path, words: Mapping[str, int], form: Form) -> Sequence
     place = {name: i for i, name in enumerate(form.names)}
     ids = {word: int(word) for word in words if word.isdecimal() and len(word) < 10}
     hint = "write ids alone, or names alone"
-    for word in ids.keys() & place.keys():
+    for word in sorted(ids.keys() & place.keys(), key=words.__getitem__):
         if ids[word] != place[word] and ids[word] <= form.highest:
             what = f"label {word} is the id of one class and the name of another"
             raise DataError(

@@ -223,6 +223,9 @@ def images_of(
     """
     recipe, labels = subject.recipe, subject.labels
     if list_file:
+        if any(hasattr(t, "read_split") for t in subject.task.targets().values()):
+            hint = "add -c RECIPE, whose data.eval names coco or voc"
+            raise ConfigError("--list", "boxes are in annotation files", hint)
         target = recipe.data.target if recipe else next(iter(subject.task.targets()))
         delimiter = recipe.data.delimiter if recipe else None
         root = root or Path(list_file).parent

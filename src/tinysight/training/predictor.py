@@ -176,7 +176,8 @@ def _check_labels(recipe: Recipe, path: Path) -> None:
     except (CheckpointError, KeyError, TypeError):  # weights of another kind say no labels
         return
     there, here = data.get("labels"), label_names(recipe.data)
-    if isinstance(there, list) and tuple(there) != here:
+    unnamed = isinstance(there, list) and here == tuple(map(str, range(len(there))))
+    if isinstance(there, list) and tuple(there) != here and not unnamed:
         what = f"its outputs are {', '.join(map(str, there[:10]))}; the recipe's labels are {', '.join(here[:10])}"
         raise CheckpointError(str(path), what, "use the labels of its run, in their order")
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from tinysight.config import Recipe
 from tinysight.config.schema import Train
-from tinysight.data.boxes import BoxList
 from tinysight.data.labels import label_names
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
@@ -114,7 +113,7 @@ def build_run(
     data, settings = recipe.data, recipe.train
     samples = read_split(data, data.train)
     eval_samples = {name: read_split(data, split) for name, split in data.eval_splits.items()}
-    names = () if isinstance(samples, BoxList) else label_names(data)
+    names = label_names(data) if type(samples) is SampleList else ()  # boxes are counted
     for doubt in doubts(samples, eval_samples.values(), names) if processes.main else ():
         logger.warning("%s; `tinysight data check` says more", doubt)
     transforms = recipe.eval_transforms()

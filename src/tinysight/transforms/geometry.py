@@ -18,7 +18,6 @@ from tinysight.transforms.base import (
     size_of,
     width_height,
 )
-from tinysight.transforms.boxes import boxes_in
 
 if TYPE_CHECKING:
     from annotated_types import Ge, Gt, Le, MinLen
@@ -124,6 +123,8 @@ class Resize:
 
     def with_boxes(self, image: Image, boxes: Image, rng: Generator | None) -> tuple[Image, Image]:
         """The image and its boxes (B, 5), scaled alike."""
+        from tinysight.transforms.boxes import boxes_in
+
         result = self(image)
         return result, boxes_in(boxes, (0, 0), result.shape, scaled_from=image.shape)
 
@@ -149,6 +150,8 @@ class CenterCrop:
 
     def with_boxes(self, image: Image, boxes: Image, rng: Generator | None) -> tuple[Image, Image]:
         """The window and the boxes (B, 5) in it."""
+        from tinysight.transforms.boxes import boxes_in
+
         width, height = width_height(self.size)
         left, top = (spare // 2 for spare in room(image, width, height))
         return crop(image, left, top, width, height), boxes_in(boxes, (left, top), (height, width))
@@ -248,6 +251,8 @@ class Pad:
 
     def with_boxes(self, image: Image, boxes: Image, rng: Generator | None) -> tuple[Image, Image]:
         """The image in its border, and its boxes (B, 5) there."""
+        from tinysight.transforms.boxes import boxes_in
+
         left, top, *_ = self.sides(image)
         result = self(image)
         return result, boxes_in(boxes, (-left, -top), result.shape)

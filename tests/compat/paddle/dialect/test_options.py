@@ -84,7 +84,6 @@ OPTIONS = {
         ScoreOutput name decimal_places
         Binarize method
         SavePreLabel save_dir
-        DistillationPostProcess name model_name key func
     """,
     "operators": """
         DecodeImage to_np to_rgb channel_first backend
