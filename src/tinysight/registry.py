@@ -158,7 +158,7 @@ class Registry(Generic[T]):
         except Exception as error:
             if wrong is None and not isinstance(error, TypeError | ValueError):
                 raise
-            if wrong is None or isinstance(error, ValueError):  # which says more than a type
+            if wrong is None or not isinstance(error, TypeError):  # which says less than the key
                 raise ConfigError(join(where, name), str(error)) from error
         if wrong is not None:
             what = f"{str(options[wrong])[:60]!r} has the wrong type or is out of range"
