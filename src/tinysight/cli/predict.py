@@ -144,8 +144,7 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
-    _download(args)
-    images = [iter_images(source, root=args.root) for source in args.source]
+    images = [iter_images(source, root=args.root) for source in _downloaded(args)]
     bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     return bundle, chain.from_iterable(images)
 
@@ -251,15 +250,14 @@ def _progress(args: argparse.Namespace, done: int) -> ProgressLine | None:
     return ProgressLine(total, sys.stderr, done=done)
 
 
-def _download(args: argparse.Namespace) -> None:
-    """Addresses among the sources become files, which lie there until the command is over."""
+def _downloaded(args: argparse.Namespace) -> list[str]:
+    """The sources; for addresses files, which lie there until the command is over."""
     if not any("://" in source for source in args.source):
-        return
+        return list(args.source)
     from tinysight.compat.paddle.command import downloaded
 
-    for i, source in enumerate(args.source):
-        if "://" in source:
-            args.source[i] = args.open.enter_context(downloaded(source, args.allow_urls))
+    keep, allowed = args.open.enter_context, args.allow_urls
+    return [keep(downloaded(s, allowed)) if "://" in s else s for s in args.source]
 
 
 def _configured(args: argparse.Namespace) -> Bundle | None:
