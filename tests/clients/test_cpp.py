@@ -133,6 +133,8 @@ def test_postprocess(few: Path, tmp_path: Path, spec: dict[str, Any]) -> None:
     ran = run_cpp("predict", few, "--model", bundle, "--json")
     assert ran.code == 0
     assert difference(ran.rows, by_python(few, bundle)) < 1e-4
+    if spec["name"] == "binarize":
+        assert run_cpp("predict", few, "--model", bundle, "--topk", "1").code == 2
 
 
 @pytest.mark.parametrize("normalize", [True, False])
