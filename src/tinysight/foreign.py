@@ -157,6 +157,13 @@ def translate_program(source: Path, out: Path) -> None:
     _answer("bundle", "import_paddle")(source, out)
 
 
+def foreign_routes(names: str) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:
+    """What makes the routes of other servers' protocols, by their names with commas between."""
+    return cast(
+        "tuple[Callable[[Any], tuple[Any, ...]], ...]", _answer("envelopes", "compat_routes")(names)
+    )
+
+
 def read_program(name: str) -> TrainableProgram:
     """An exported program by its folder or public name, as a graph with its weights beside it."""
     return cast("TrainableProgram", _answer("named_bundle", "trainable_program")(name))

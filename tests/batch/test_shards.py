@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,19 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         run(NAMES, tmp_path / "file" / "out.jsonl", "key", 2, Backwards())
+
+
+def test_links_are_followed_and_pipes_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    run(NAMES, tmp_path / "link.jsonl", "key", 2, Backwards())
+    assert (tmp_path / "link.jsonl").is_symlink()
+    whole = (tmp_path / "real.jsonl").read_text()
+    assert len(whole.splitlines()) == 7
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        run(NAMES, pipe, "key", 2, Backwards())
+        assert read.result() == whole
+    assert pipe.is_fifo()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.jsonl", "pipe.jsonl", "real.jsonl"]

@@ -186,3 +186,12 @@ def test_a_recognition_network_prints_its_vector(place: Path, tmp_path: Path) ->
     done = run("pics/dark.png", "--model", tmp_path / "b", "--json", cwd=place)
     vector = json.loads(done.out)["embedding"]
     assert sum(v * v for v in vector) == pytest.approx(1)
+
+
+def test_bits_have_no_classes_either(place: Path, tmp_path: Path) -> None:
+    labels = ("",) * 8
+    tiny_bundle(tmp_path / "b", postprocess={"name": "binarize"}, labels=labels, threshold=None)
+    for option in ("--topk=1", "--threshold=0.5"):
+        done = run("pics/dark.png", "--model", tmp_path / "b", option, cwd=place)
+        assert done.code == 2
+        assert "the results of this bundle are its binarize" in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -16,6 +17,9 @@ import pytest
 
 from support.bundles import tiny_bundle
 from support.commands import start, tinysight
+from tinysight.bundle import Bundle
+from tinysight.cli import predict
+from tinysight.pipelines.sources import stamp
 
 COUNT = 3000
 
@@ -63,6 +67,28 @@ def stopped(place: Path, out: Path, how: signal.Signals, *words: object) -> tupl
             return process.returncode, errors
         out.unlink()
     pytest.fail("it was over ten times before it could be stopped")
+
+
+def test_copies_of_images_are_made_of_all(place: Path, tmp_path: Path) -> None:
+    """Results that were left by a run without copies are not taken for images that were copied."""
+    out = tmp_path / "out"
+    words = ["level*.png", "--model=model", "--json", "--output", str(out)]
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    key = predict._key(parser.parse_args(words), Bundle.load(place / "model").manifest)
+    names = [f"level{level}.png" for level in range(0, 250, 50)]
+    assert whole(place, *words)[0] == 0
+    lines = out.read_bytes()
+    out.unlink()
+    part = tmp_path / f"out.{key}.part"
+    part.write_bytes(lines)
+    Path(f"{part}.seen").write_bytes(b"".join(stamp(str(place / name)) for name in names))
+    assert whole(place, *words, "--save_dir", tmp_path / "sorted")[0] == 0
+    assert sorted(p.name for p in (tmp_path / "sorted").rglob("*.png")) == sorted(names)
+    assert out.read_bytes() == lines
+    code, errors = whole(place, *words, "--save_dir", tmp_path / "sorted", "--on", "ray")
+    assert code == 2
+    assert "--save_dir: images are not copied on a cluster" in errors
 
 
 @pytest.mark.parametrize("form", ["--json", "--csv"])

@@ -133,6 +133,8 @@ def test_postprocess(few: Path, tmp_path: Path, spec: dict[str, Any]) -> None:
     ran = run_cpp("predict", few, "--model", bundle, "--json")
     assert ran.code == 0
     assert difference(ran.rows, by_python(few, bundle)) < 1e-4
+    if spec["name"] == "binarize":
+        assert run_cpp("predict", few, "--model", bundle, "--topk", "1").code == 2
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -255,6 +257,23 @@ def test_wrong_arguments(few: Path, tmp_path: Path, words: list[str]) -> None:
     ran = run_cpp("predict", few, "--model", tiny_bundle(tmp_path / "b").folder, *words)
     assert (ran.code, ran.out) == (2, "")
     assert ran.errors.startswith("error: ")
+
+
+def test_lists_that_were_joined_or_quoted(few: Path, tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "b").folder
+    names = sorted(str(p) for p in few.iterdir())[:3]
+    listed = tmp_path / "list.txt"
+    text = f"\ufeff{names[0]} 0\n\n\ufeff{names[1]}, 1\n \ufeff{names[2]}; 0\n"
+    listed.write_text(text, "utf-8")
+    found = [
+        row["filename"] for row in run_cpp("predict", listed, "--model", bundle, "--json").rows
+    ]
+    assert found == [row["filename"] for row in by_python(listed, bundle)] == names
+    listed.write_text(f"{names[0]}\n'{names[1]}' 1\n", "utf-8")
+    with pytest.raises(TinysightError, match="list.txt:2: quotes around the path") as error:
+        by_python(listed, bundle)
+    ran = run_cpp("predict", listed, "--model", bundle)
+    assert (ran.code, ran.errors) == (2, f"error: {error.value}\n")
 
 
 def test_bench_has_every_part(few: Path) -> None:

@@ -126,6 +126,23 @@ def test_importance_is_the_share_of_the_variance() -> None:
     assert importance(out) == {"a": 1.0, "b": 0.0}
 
 
+def test_a_search_that_is_told_to_end_takes_its_training_along(folder: Path) -> None:
+    space = [{"name": "epochs", "keys": ["train.epochs"], "values": [100000]}]
+    write(folder / "search.yaml", space=space)
+    words = [sys.executable, "-m", "tinysight", "search", "-c", "search.yaml"]
+    process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 100
+    while not list(folder.rglob("metrics.jsonl")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1] == b"interrupted"
+    with pytest.raises(ProcessLookupError):  # nobody of its group is left
+        os.killpg(process.pid, 0)
+
+
 @pytest.mark.slow
 def test_a_killed_search_loses_nothing(folder: Path) -> None:
     """Killed in the middle of the first, second and third training; two processes finish it together."""

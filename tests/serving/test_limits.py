@@ -154,9 +154,12 @@ def test_bombs(strict: Server) -> None:
     assert "limit of 5000000" in found.json()["error"]
     scans = cv2.imencode(".jpg", cloud(1000, 1000), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     assert strict.post("/v1/classify", scans).status == 200
-    found = strict.post("/v1/classify", scans[:-2] + b"\xff\xda" * 500 + scans[-2:])
+    found = strict.post("/v1/classify", scans[:-2] + b"\xff\xda" * 800 + scans[-2:])
     assert found.status == 422
     assert "scans" in found.json()["error"]
+    plain = cv2.imencode(".jpg", cloud(1000, 1000))[1].tobytes()  # what is no scan counts for none
+    comment = b"\xff\xfe" + (2 + 2 * 800).to_bytes(2, "big") + b"\xff\xda" * 800
+    assert strict.post("/v1/classify", plain[:2] + comment + plain[2:]).status == 200
     many = over_grpc.InferenceServerClient(strict.grpc_url)
     with pytest.raises(over_grpc.InferenceServerException) as caught:
         many.infer("brightness", [tensor(2000)])

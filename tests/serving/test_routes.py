@@ -363,5 +363,7 @@ def test_hubserving(server: Server) -> None:
     found = server.post("/predict/brightness", asked).json()
     assert found["status"] == "000"
     assert [row["label_names"] for row in found["results"]["prediction"]] == [["dark"], ["bright"]]
+    empty = {**asked, "images": b64(np.full_like(batch, np.nan).tobytes())}
+    assert "not finite" in server.post("/predict/brightness", empty).json()["msg"]
     asked["revert_params"] = {"shape": [2**40, 3, 8, 8], "dtype": "float32"}
     assert server.post("/predict/brightness", asked).json()["status"] == "101"

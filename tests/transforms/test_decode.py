@@ -200,6 +200,7 @@ def test_jpeg_without_its_last_byte_is_refused() -> None:
         (encoded("TIFF"), "a TIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC"),
         (b"\xff\xd8\xff\xd9", "no image"),
+        (b"\xff\xd8\xff\xc0\0\2", "of a kind that is not read"),  # ends before its precision
         (FILES["png"][:60] + bytes([FILES["png"][60] ^ 1]) + FILES["png"][61:], "checksum in IDAT"),
         (FILES["png"][:8] + FILES["png"][33:], "begin with its header"),
         (

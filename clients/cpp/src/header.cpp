@@ -107,7 +107,7 @@ Header jpeg(std::string_view data) {
         if (length < 2 || at + length > data.size()) cut("JPEG", "a segment is incomplete");
         const bool frame = code >= 0xc0 && code <= 0xc2;
         const bool rare = code >= 0xc3 && code <= 0xcf && code != 0xc4 && code != 0xc8 && code != 0xcc;
-        if (rare || (frame && data[at + 2] != 8)) {
+        if (rare || (frame && uint_at(data, at + 2, 1) != 8)) {
             refuse("a JPEG of a kind that is not read here", "save it as baseline JPEG, 8 bits");
         }
         if (frame && !sized) {

@@ -278,8 +278,8 @@ std::unique_ptr<Postprocess> build_postprocess(const Json& json, const Labels& l
         throw Error("threshold", "should be between 0 and 1, got " + python_float(*threshold));
     }
     Spec spec(json, "postprocess");
-    if (spec.name() == "embedding" && (topk || threshold)) {
-        throw Error("topk, threshold", "the answers of this bundle are its embedding");
+    if ((spec.name() == "embedding" || spec.name() == "binarize") && (topk || threshold)) {
+        throw Error("topk, threshold", "the answers of this bundle are its " + spec.name());
     }
     if (spec.name() == "boxes" && topk) {
         throw Error("topk, threshold", "the answers of this bundle are its boxes");

@@ -151,20 +151,34 @@ std::string listed(const std::string& line, const std::string& folder) {
     }
     std::error_code ignored;
     if (line.find(' ') == std::string::npos || fs::exists(below(folder, line), ignored)) return line;
-    return stripped(line.substr(0, line.find_last_of(' ')));
+    std::string path = stripped(line.substr(0, line.find_last_of(' ')));
+    for (const char mark : {',', ';'}) {
+        if (!path.empty() && path.back() == mark) path.pop_back();
+    }
+    return path;
 }
 
 Paths of_list(const std::string& path, const std::string& folder) {
     auto lines = std::make_shared<std::ifstream>(path, std::ios::binary);
     if (!*lines) throw Error(path, "not readable as a list of paths");
-    auto first = std::make_shared<bool>(true);
+    auto number = std::make_shared<int>(0);
     return [=]() -> std::optional<std::string> {
         std::string line;
         while (std::getline(*lines, line)) {
-            if (*first && line.rfind("\xef\xbb\xbf", 0) == 0) line.erase(0, 3);
-            *first = false;
+            ++*number;
+            const auto unmark = [&] {  // a mark of each file that was joined
+                while (line.rfind("\xef\xbb\xbf", 0) == 0) line.erase(0, 3);
+            };
+            if (*number == 1) unmark();
             line = stripped(line);
-            if (!line.empty()) return below(folder, listed(line, folder));
+            unmark();
+            if (line.empty()) continue;
+            const std::size_t end = line.rfind(line[0]);
+            if ((line[0] == '"' || line[0] == '\'') && end > 1) {
+                throw Error(path + ":" + std::to_string(*number),
+                            "quotes around the path " + line.substr(0, end + 1), "remove them");
+            }
+            return below(folder, listed(line, folder));
         }
         return std::nullopt;
     };

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.disk import ENCODABLE, lock_file, write_atomic, writing
+from tinysight.disk import ENCODABLE, move, reserved, resolved, write_atomic, writing
 from tinysight.errors import MissingDependency
 from tinysight.pipelines.sources import stamp
 from tinysight.tasks.results import csv_table, json_lines, result_from_json
@@ -106,11 +105,11 @@ def run(
     write = _writer(output)
     plan = list(shards(names, size))
     total = sum(len(shard.names) for shard in plan)
+    output = resolved(output)
     folder = output.with_name(f"{output.name}.{key}.shards")
     with writing(output):
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("a") as lock:
-            lock_file(lock, str(output))
+        with reserved(output, wait=False) as part:
             missing = pending(folder, plan)
             done = total - sum(len(shard.names) for shard in missing)
             progress(done)
@@ -118,12 +117,11 @@ def run(
                 save(folder, shard, rows)
                 done += len(rows)
                 progress(done)
-            draft = folder / "results"
-            write(draft, load(folder, plan))
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
+            through = output.exists() and not output.is_file()  # a device or a pipe
+            write(output if through else part, load(folder, plan))
             failed = sum("error" in row for row in load(folder, plan))
-            draft.replace(output)
+            if not through:
+                move(part.open("rb+"), part, output)
         shutil.rmtree(folder, ignore_errors=True)
     return total, failed
 

@@ -130,13 +130,13 @@ def _recorded(file: IO[bytes], form: str) -> Iterator[_Recorded]:
 
 
 @contextmanager
-def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Output]:
+def opened(path: str | None, form: str, key: Callable[[], str] | None) -> Iterator[Output]:
     """Results on standard output, or in the file `path`, which appears when the block ends well.
 
     Args:
         path: the file; None and "-" are standard output. Devices and pipes are written through.
         form: see `Output`; "json" and "csv" may be resumed.
-        key: makes a short text for what determines the results.
+        key: makes a short text for what determines the results; None: they are not resumed.
 
     Raises:
         DataError: it cannot be written, or another process is writing it.
@@ -150,9 +150,9 @@ def opened(path: str | None, form: str, key: Callable[[], str]) -> Iterator[Outp
             with TextIOWrapper(device, **how) as file:
                 yield Output(file, form)
             return
-        target, resumable = disk.resolved(path), form in ("json", "csv")
+        target, resumable = disk.resolved(path), key if form in ("json", "csv") else None
         with disk.reserved(target, wait=False) as hidden, ExitStack() as stack:
-            part = Path(f"{target}.{key()}.part") if resumable else hidden
+            part = Path(f"{target}.{resumable()}.part") if resumable else hidden
             stamps = Path(f"{part}.seen")
             try:
                 seen = stack.enter_context(stamps.open("a+b")) if resumable else None

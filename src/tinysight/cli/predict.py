@@ -8,7 +8,7 @@
 A name that is no local bundle is looked up among the public models (`tinysight models list`), and
 fetched into the cache once. TINYSIGHT_OFFLINE=1 forbids that. Results come in the order of the
 images. Unreadable images are named on stderr, and the exit code is then 1. After an interruption
-the same command with `--output` and `--json` or `--csv` resumes.
+the same command with `--output` and `--json` or `--csv` resumes, unless it also makes copies of images.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def _predict(args: argparse.Namespace) -> int:
     if args.draw and (args.on or result_type(bundle.manifest.postprocess) is not BoxResult):
         hint = "leave --on out" if args.on else "it is for detectors"
         raise ConfigError("--draw", "there are no boxes to draw here", hint)
+    if args.save_dir and args.on:
+        raise ConfigError("--save_dir", "images are not copied on a cluster", "leave --on out")
     if args.on:
         total, failed = _on_ray(args, bundle, options, images)
     else:
@@ -114,8 +116,10 @@ def _predict(args: argparse.Namespace) -> int:
         from tinysight.cli.output import opened
 
         form = "json" if args.json else "csv" if args.csv else "deploy" if args.config else "text"
-        with opened(args.output, form, lambda: _key(args, bundle.manifest)) as out:
-            _write_all(pipeline, out.pending(images), out, _progress(args, out.done), _after(args))
+        after = _after(args)  # which a run that is resumed would leave out for what is done
+        key = None if after else lambda: _key(args, bundle.manifest)
+        with opened(args.output, form, key) as out:
+            _write_all(pipeline, out.pending(images), out, _progress(args, out.done), after)
         total, failed = out.done, out.failed
     if failed:
         print(f"{failed} of {total} images could not be read", file=sys.stderr)
@@ -140,8 +144,7 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
     from tinysight.pipelines.sources import iter_images
 
-    _download(args)
-    images = [iter_images(source, root=args.root) for source in args.source]
+    images = [iter_images(source, root=args.root) for source in _downloaded(args)]
     bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     return bundle, chain.from_iterable(images)
 
@@ -247,15 +250,14 @@ def _progress(args: argparse.Namespace, done: int) -> ProgressLine | None:
     return ProgressLine(total, sys.stderr, done=done)
 
 
-def _download(args: argparse.Namespace) -> None:
-    """Addresses among the sources become files, which lie there until the command is over."""
+def _downloaded(args: argparse.Namespace) -> list[str]:
+    """The sources; for addresses files, which lie there until the command is over."""
     if not any("://" in source for source in args.source):
-        return
+        return list(args.source)
     from tinysight.compat.paddle.command import downloaded
 
-    for i, source in enumerate(args.source):
-        if "://" in source:
-            args.source[i] = args.open.enter_context(downloaded(source, args.allow_urls))
+    keep, allowed = args.open.enter_context, args.allow_urls
+    return [keep(downloaded(s, allowed)) if "://" in s else s for s in args.source]
 
 
 def _configured(args: argparse.Namespace) -> Bundle | None:

@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to end."""
+    from tinysight.foreign import foreign_routes
     from tinysight.serving.limits import ServerLimits, new_token
 
     if args.new_token:
@@ -87,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
 
         print(write_repository(args.write_triton, models))
         return 0
-    from tinysight.compat.paddle.envelopes import compat_routes
     from tinysight.serving.server import ServerSettings, serve
 
     limits = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _LIMITS}
@@ -98,6 +98,6 @@ def run(args: argparse.Namespace) -> int:
         limits=ServerLimits(**limits), token_file=args.token_file, admin_token_file=args.admin_token_file,
         tls_cert=args.tls_cert, tls_key=args.tls_key, workers=args.workers, store=args.store,
         triton_metrics=args.metrics == "triton", url_hosts=tuple(args.url_host),
-        more_routes=compat_routes(args.compat),
+        more_routes=foreign_routes(args.compat) if args.compat else (),
     )  # fmt: skip
     return serve(settings)

@@ -67,7 +67,7 @@ class Runner:
             raise MissingDependency("optuna", "search", "tinysight search") from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.jobs, self.optuna = plan, jobs, optuna
-        self._deadline, self._left = deadline, trials
+        self._deadline, self._left, self._ending = deadline, trials, False
         folder = Path(plan.out)
         for part in ("locks", "logs"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,16 @@ class Runner:
             **options,
         )
 
+    @contextmanager
+    def pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads for trainings, which end with the block: also at a signal, which the main thread alone hears."""
+        with ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                yield pool
+            except BaseException:
+                self._ending = True
+                raise
+
     def run_all(self, trainings: Sequence[Training]) -> Scores:
         """The scores of trainings; equal ones are trained once, those of an earlier start not again.
 
@@ -99,7 +109,7 @@ class Runner:
             BudgetSpent: no more may begin.
         """
         wanted = list(dict.fromkeys(trainings))
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with self.pool() as pool:
             found = dict(zip(wanted, pool.map(self._one, wanted), strict=True))
         self.results |= {t: r for t, r in found.items() if r is not None}
         if any(r is None for r in found.values()):
@@ -123,7 +133,7 @@ class Runner:
 
     def may_begin(self) -> bool:
         """Whether the budget has room for one more training; it is taken."""
-        late = self._deadline is not None and time.monotonic() > self._deadline
+        late = self._ending or (self._deadline is not None and time.monotonic() > self._deadline)
         if late or (self._left is not None and self._left <= 0):
             return False
         if self._left is not None:
@@ -163,7 +173,7 @@ class Runner:
                 env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)},
             )  # fmt: skip
             try:
-                pruned = _watched(process, folder, watch)
+                pruned = self._watched(process, folder, watch)
             finally:
                 if process.poll() is None:
                     process.kill()
@@ -177,6 +187,23 @@ class Runner:
             error = " ".join(said[-60:]) or f"ended with {process.returncode}"
         score = None if error else max(value for _, value in curve)
         return TrainingResult(score, error, time.monotonic() - started, curve, str(folder))
+
+    def _watched(self, process: subprocess.Popen[bytes], folder: Path, watch: Watch | None) -> bool:
+        """Wait for the process; True if the watcher has ended it. `BudgetSpent` if the search ends."""
+        seen = 0
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL)
+            if self._ending:
+                raise BudgetSpent
+            if watch is not None:
+                curve = read_curve(folder)
+                for epoch, value in curve[seen:]:
+                    if watch(epoch, value) and process.poll() is None:
+                        return True
+                seen = len(curve)
+            if process.poll() is not None:
+                return False
 
     def _known(self) -> dict[str, TrainingResult]:
         """Finished trainings of the journal by key; those that failed before this start are tried again."""
@@ -206,7 +233,7 @@ def read_result(trial: Any) -> TrainingResult:
 
 
 class BudgetSpent(Exception):
-    """The trials or hours of a search are used up."""
+    """The trials or hours of a search are used up, or it was told to end."""
 
 
 def key_of(training: Training) -> str:
@@ -244,19 +271,3 @@ def say(training: Training, result: TrainingResult) -> None:
     """A line for each training that has ended."""
     score = f"{result.score:.5f}" if result.score is not None else result.error
     logger.info("%-40s %s  (%.0f s)", training.label, score, result.seconds)
-
-
-def _watched(process: subprocess.Popen[bytes], folder: Path, watch: Watch | None) -> bool:
-    """Wait for the process; True if the watcher has ended it."""
-    seen = 0
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_POLL if watch else None)
-        if watch is not None:
-            curve = read_curve(folder)
-            for epoch, value in curve[seen:]:
-                if watch(epoch, value) and process.poll() is None:
-                    return True
-            seen = len(curve)
-        if process.poll() is not None:
-            return False

@@ -6,7 +6,6 @@ Source: Optuna's samplers and pruners.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def tpe(plan: SearchPlan, runner: Runner, seed: int = 0) -> Outcome:
         while _proposed(study) < (plan.trials or 10**9) and runner.may_begin():
             _trial(plan, runner, study)
 
-    with ThreadPoolExecutor(runner.jobs) as pool:
+    with runner.pool() as pool:
         list(pool.map(work, range(runner.jobs)))
     out = Outcome()
     for trial in study.get_trials():

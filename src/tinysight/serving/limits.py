@@ -28,7 +28,6 @@ class ServerLimits:
         body_bytes: most bytes of a request, also after decompression.
         held_bytes: most bytes of all requests that are held at the same time.
         pixels: most pixels of an image, width times height.
-        scan_pixels: most pixels that the scans of a JPEG draw together.
         images: most images of a request.
         queue: most jobs of a model that wait.
         batch: most images in one run of a network.
@@ -43,7 +42,6 @@ class ServerLimits:
     body_bytes: int = 16 << 20
     held_bytes: int = 512 << 20
     pixels: int = 50_000_000
-    scan_pixels: int = 400_000_000
     images: int = 64
     queue: int = 64
     batch: int = 4

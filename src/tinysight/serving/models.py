@@ -32,7 +32,6 @@ IMAGE = ".image"  # after the name of a model that takes files
 _ROUTES: dict[type[Result], str] = {
     BoxResult: "detect", EmbeddingResult: "embed", CodeResult: "embed",
 }  # fmt: skip
-_SCAN = b"\xff\xda"
 _PROBE = 64  # side of an image where any goes
 
 
@@ -116,7 +115,9 @@ class ServedModel:
         return made
 
     def decide(self, outputs: np.ndarray) -> list[Result]:
-        """The results for scores that the network gave."""
+        """The results for scores that the network gave; a `Refusal` where one is no number."""
+        if not np.isfinite(outputs).all():
+            raise Refusal(422, "the network gives numbers that are not finite for this batch")
         return self._decide(None, None)(outputs)
 
     async def predict(
@@ -205,8 +206,6 @@ class ServedModel:
         if size > most:
             what = f"{header.width} x {header.height} pixels are more than the limit of {most}"
             raise ImageError("image", what, "reduce the image")
-        if header.format == "JPEG" and data.count(_SCAN) * size > self._limits.scan_pixels:
-            raise ImageError("image", "too many scans for its size", "save it as a baseline JPEG")
 
     def _run_tensors(self, feeds: list[Mapping[str, np.ndarray]], _: object) -> Done:
         started = time.perf_counter()

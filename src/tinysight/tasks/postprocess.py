@@ -9,7 +9,7 @@ import numpy as np
 
 from tinysight.errors import ConfigError
 from tinysight.registry import postprocesses
-from tinysight.tasks.results import BoxResult, EmbeddingResult, Result, ScoreResult
+from tinysight.tasks.results import BoxResult, CodeResult, EmbeddingResult, Result, ScoreResult
 
 
 class Postprocess(Protocol):
@@ -51,7 +51,8 @@ def override(
     """
     if topk is not None and threshold is not None:
         raise ConfigError("topk, threshold", "only one of the two makes sense")
-    vector = threshold is not None and result_type(spec) is EmbeddingResult
+    asked = topk is not None or threshold is not None
+    vector = asked and result_type(spec) in (EmbeddingResult, CodeResult)
     if vector or (topk is not None and not has_scores(spec)):
         raise ConfigError("topk, threshold", f"the results of this bundle are its {spec['name']}")
     if topk is not None and topk < 1:

@@ -111,7 +111,7 @@ def _jpeg(data: bytes) -> ImageHeader:
         length = _uint(data, at, 2, "big")
         if length < 2 or at + length > len(data):
             raise _cut("JPEG", "a segment is incomplete")
-        if code in _RARE_FRAMES or (code in _FRAMES and data[at + 2] != 8):
+        if code in _RARE_FRAMES or (code in _FRAMES and _uint(data, at + 2, 1) != 8):
             hint = "save it as baseline JPEG, 8 bits"
             raise HeaderError("a JPEG of a kind that is not read here", hint)
         if code in _FRAMES and size is None:

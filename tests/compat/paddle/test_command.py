@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from support.commands import tinysight
-from support.exports import tar_of
+from support.exports import export, tar_of
 from support.file_server import FileServer, Page
 from support.golden import own_path
 from support.paddleclas import make_images
@@ -162,6 +163,17 @@ def test_the_command(images: Path, tmp_path: Path, server: FileServer) -> None:
     assert done.code == 2
     assert "index_dir: comes with recognition" in done.err
     assert "build_gallery: 'True' is not available" in done.err
+
+
+def test_an_export_that_is_no_classifier(images: Path, tmp_path: Path) -> None:
+    export(tmp_path / "rec_infer", "GeneralRecognitionV2_PPLCNetV2_base")
+    words = ("predict", images / "1.png", "--model", tmp_path / "rec_infer", "--use_gpu=False")
+    done = tinysight(*words, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert len(json.loads(done.out)["embedding"]) == 512
+    done = tinysight(*words, "-o", "PostProcess.Topk.topk=1")
+    assert done.code == 2
+    assert "is no classifier: its results are its embedding" in done.err
 
 
 NAMES = Path(__file__).with_name("package_names.txt").read_text("ascii").split()

@@ -59,6 +59,8 @@ def configured_bundle(arguments: Mapping[str, Any], overrides: Sequence[str] = (
     found = reader.section(arguments, "", "command")
     _stop(reader)
     bundle = _named(found.get("model_name"), found.get("inference_model_dir"))
+    if found.keys() <= _RUNNING and not overrides:  # also a detector or a recognition network
+        return Configured(bundle, *(max(int(found.get(key, 1)), 1) for key in _COUNTS))
     tree = _tree_of(bundle.manifest)
     before = repr(tree["PreProcess"]), repr(tree["PostProcess"])
     (main, block), *_ = ((k, v) for k, v in tree["PostProcess"].items() if isinstance(v, dict))
@@ -95,10 +97,12 @@ def configured_bundle(arguments: Mapping[str, Any], overrides: Sequence[str] = (
             what = f"names {len(deploy.labels)} classes, the model has {len(own.labels)}"
             raise ConfigError("class_id_map_file", what)
         own = own._replace(labels=deploy.labels or own.labels)
-    size, threads = (int({**general, **found}[k]) for k in ("batch_size", "cpu_num_threads"))
+    size, threads = (int({**general, **found}[key]) for key in _COUNTS)
     return Configured(replace(bundle, manifest=own), max(size, 1), max(threads, 1))
 
 
+_COUNTS = ("batch_size", "cpu_num_threads")
+_RUNNING = {"model_name", "inference_model_dir", *_COUNTS}  # change no result
 _STEPS = {"resize_short": ("ResizeImage", "resize_short"), "crop_size": ("CropImage", "size")}
 
 

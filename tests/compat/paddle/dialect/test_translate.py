@@ -428,3 +428,30 @@ def test_other_ways_to_train_are_refused_in_one_line(
 
 def test_empty_sections_ask_for_nothing(tmp_path: Path) -> None:
     assert load_recipe(write_training(tmp_path), ["Slim.quant=None", "Global.train_mode=None"])
+
+
+def test_several_networks_keep_what_one_has(tmp_path: Path) -> None:
+    """Layout, normalisation, scores before the softmax and the smoothing of mixed labels."""
+    arch = """name: DistillationModel
+  infer_add_softmax: False
+  freeze_params_list: [True, False]
+  models:
+    - Teacher: {name: PPLCNet_x0_35, class_num: 2, data_format: NHWC}
+    - Student: {name: PPLCNet_x0_25, class_num: 2}
+"""
+    alone = "name: PPLCNet_x0_25\n  class_num: &classes 2\n  use_sync_bn: False\n"
+    loss = "DistillationGTCELoss: {weight: 1.0, model_names: [Student]}\n  Eval:"
+    mix = "batch_transform_ops: [{MixupCutmixHybrid: {num_classes: 2, label_smoothing: 0.2}}]"
+    path = write_training(
+        tmp_path, (alone, arch), ("CELoss: {weight: 1.0, epsilon: 0.1}\n  Eval:", loss),
+        ("sampler: {name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: True}",
+         f"  {mix}\n    sampler: {{name: DistributedBatchSampler, batch_size: 4, drop_last: False, shuffle: True}}"),
+    )  # fmt: skip
+    made = translate(path).tree
+    assert made["train"]["channels_last"] is True
+    assert "sync_bn" not in made["train"]
+    assert made["model"]["batch_norm_variance"] == "biased"
+    assert made["export"]["probabilities"] is False
+    (term,) = made["losses"]
+    assert term["label_smoothing"] == 0.2
+    load_recipe(path)

@@ -27,11 +27,13 @@ class Container(NamedTuple):
         classes: of the student, None where the lists say it.
         names: our name of each network by PaddleClas'.
         mapped: outputs that an attention transform takes, by PaddleClas' name of the network.
+        mixed: how much the labels of a mixed batch are smoothed.
     """
 
     classes: int | None
     names: Mapping[str, str]
     mapped: Mapping[str, list[str]]
+    mixed: float = 0.0
 
 
 def container_section(
@@ -79,8 +81,10 @@ def container_section(
                     "skip", None
                 )  # a file may hold the classifier: it is asked when it is read
             native.setdefault("teachers", {})[names[name]] = {**teacher, "learns": not fixed}
-        if own.get("train"):
-            put(native, "train.sync_bn", True)
+        for key, value in own.get("train", {}).items():  # by the sync_bn or data_format of any
+            put(native, f"train.{key}", value)
+    if not found["infer_add_softmax"] and "head" not in native.get("model", {}):
+        put(native, "export.probabilities", False)  # a bundle of a RecModel gives vectors
     if native.get("train", {}).get("sync_bn"):
         native.get("model", {}).pop("batch_norm_variance", None)
     if any(frozen):
@@ -164,6 +168,8 @@ def _terms(reader: Reader, where: str, name: str, arguments: Any, of: Container)
         elif spec["name"] == "soft_cross_entropy":
             what = "the teacher's probabilities are smoothed; PaddleClas smooths its logits"
             reader.note(f"{where}.epsilon", what)
+    elif of.mixed and spec["name"] == "cross_entropy":
+        spec["label_smoothing"] = of.mixed
     output = _output(found.get("key"))
     if "model_names" in found or spec["name"] in ("cross_entropy", "multilabel"):
         names = [_network(reader, where, n, of) for n in found.get("model_names", [])]

@@ -99,7 +99,7 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     ):  # its export ends in a sigmoid, whatever the key says
         native.get("export", {}).pop("probabilities", None)
     if container:
-        distill_section(reader, tree, native, container)
+        distill_section(reader, tree, native, container._replace(mixed=mixed or 0.0))
     else:
         loss_section(reader, tree, native, mixed)
     optimizer_section(reader, tree.get("Optimizer"), native)
