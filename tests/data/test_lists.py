@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.tiny import recipe_tree
 from tinysight.config import Recipe
 from tinysight.config.load import check_tree
+from tinysight.config.schema import Data
 from tinysight.data.lists import SampleList, read_list, read_split
 from tinysight.data.rows import BadLines
 from tinysight.data.samples import doubts
@@ -339,6 +340,17 @@ def test_lines_that_are_all_bad_are_named_where_bad_lines_are_collected(tmp_path
         read_list(listed(tmp_path, '"a.jpg" 0\n'), tmp_path, 2, bad=bad)
 
 
+def test_sections_beyond_the_limit_are_left_out(tmp_path: Path) -> None:
+    for i in range(4):
+        (tmp_path / "all" / "xy"[i % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / "xy"[i % 2] / f"{i}.png").touch()
+    (tmp_path / "more.txt").write_text("more.png\n", "utf-8")
+    train = {"folder": "all", "unlabelled": ("more.txt",), "limit": 3}
+    data = Data.model_validate({"root": str(tmp_path), "train": train, "eval": {"folder": "all"}})
+    found = read_split(data, data.train)
+    assert [len(found), len(found.sections), len(found.path_hashes())] == [3, 1, 3]
+
+
 def test_what_is_probably_not_meant_in_the_lists_of_a_training(tmp_path: Path) -> None:
     rows = "a.jpg 0\nb.jpg 1\na.jpg 1\nc.jpg 0\nc.jpg 0\n"
     first = read_list(listed(tmp_path, rows), tmp_path, 3)
@@ -350,3 +362,7 @@ def test_what_is_probably_not_meant_in_the_lists_of_a_training(tmp_path: Path) -
         f"1 of 2 evaluation images are also trained on ({tmp_path / 'val.txt'})",
     ]
     assert doubts(other, [elsewhere], ("x", "y")) == []
+    again = first.with_labels(np.array([0, 1, -1, -1, -1], np.int32))  # listed as unlabelled, too
+    assert doubts(again, [], ("x", "y")) == []
+    none = first.with_labels(np.full(5, -1, np.int32))  # a transform sets the labels
+    assert doubts(none, [], ("x", "y")) == []

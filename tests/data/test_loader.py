@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.tiny import make_images
 from tinysight.data.lists import SampleList, read_list
 from tinysight.data.loader import Share, TrainingBatches, _start_worker, batches
-from tinysight.data.samplers import MultiScale, PerIdentity, Weighted
+from tinysight.data.samplers import MultiScale, PerIdentity, Shuffle, Weighted, WithUnlabelled
 from tinysight.errors import ConfigError
 from tinysight.transforms import Compose
 
@@ -49,6 +49,31 @@ def test_what_is_left_of_an_epoch_may_be_left_out(samples: SampleList) -> None:
     few = TrainingBatches(samples, Compose.from_specs(SPECS), 22, 2, 0, drop_last=True)
     with pytest.raises(ConfigError, match="21 images make no full batch of 22"):
         len(few)
+
+
+def test_batches_of_identities_are_no_remainder(samples: SampleList) -> None:
+    """Which of them are short changes from epoch to epoch; their number may not."""
+    few = samples.with_labels(np.repeat(np.arange(7, dtype=np.int32), 3))
+    found = dataset(few, drop_last=True, sampler=PerIdentity(2))
+    kept = dataset(few, sampler=PerIdentity(2))
+    assert [list(found.indices(i)) for i in range(len(kept))] == [
+        list(kept.indices(i)) for i in range(len(kept))
+    ]
+
+
+@pytest.mark.parametrize(("ratio", "size"), [(0.05, 8), (1.5, 7), (2.0, 9), (3.0, 8)])
+def test_full_batches_with_unlabelled_images(samples: SampleList, ratio: float, size: int) -> None:
+    some = samples.with_labels(np.where(np.arange(21) < 11, 0, -1).astype(np.int32))
+    sampler = WithUnlabelled(Shuffle(), ratio)
+    found = TrainingBatches(
+        some, Compose.from_specs(SPECS), 8, 3, 0, sampler=sampler, drop_last=True
+    )
+    own = round(8 / (1 + ratio))
+    assert found.per_epoch == 11 // own
+    assert {len(found.indices(i)) for i in range(len(found))} == {size}
+    for i in range(len(found)) if ratio >= 1 else ():  # of two processes each has some of both
+        parts = [Share(r, 2).of(found.indices(i)) for r in range(2)]
+        assert all({0, -1} == set(some.labels[part].tolist()) for part in parts)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

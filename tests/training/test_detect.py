@@ -11,6 +11,7 @@ import torch
 from support.scenes import NAMES, detection_recipe, detection_tree, make_scenes
 from tinysight.config import load_recipe
 from tinysight.config.load import check_tree
+from tinysight.config.schema import Teacher
 from tinysight.data.labels import resolve_labels
 from tinysight.data.lists import read_split
 from tinysight.errors import ConfigError
@@ -18,6 +19,7 @@ from tinysight.files import to_yaml
 from tinysight.training import fit
 from tinysight.training.objective import usual_objective
 from tinysight.training.predictor import evaluate_run, finish
+from tinysight.training.teachers import load_teacher
 from training.test_distributed import curve, launch
 from training.test_kill import execute, lines, weights
 
@@ -43,6 +45,9 @@ def test_a_run_trains_and_is_evaluated(form: str, loss: str, scenes: Path, tmp_p
     assert all("classes" in line["terms"] for line in curve(tmp_path / "run"))
     found = evaluate_run(tmp_path / "run")
     assert found.metrics == pytest.approx(result.metrics, abs=1e-6)
+    teacher = {"teacher": Teacher(run=str(tmp_path / "run"))}
+    with pytest.raises(ConfigError, match="it is a detector, whose boxes teach nothing"):
+        load_teacher("teacher", recipe.model_copy(update={"teachers": teacher}))
     report = finish(tmp_path / "run")
     (table,) = report.sections()
     assert [row[0] for row in table.rows] == [*NAMES]
@@ -126,6 +131,15 @@ def test_what_does_not_go_together(change: dict[str, Any], words: str, scenes: P
     recipe = resolve_labels(recipe)
     with pytest.raises(ConfigError, match=words):
         usual_objective(recipe, read_split(recipe.data, recipe.data.train))
+
+
+def test_a_sampler_by_label_is_refused(scenes: Path, tmp_path: Path) -> None:
+    tree = detection_tree(scenes)
+    tree["data"]["sampler"] = {"name": "balanced"}
+    recipe, problems = check_tree(tree)
+    assert recipe is not None, problems
+    with pytest.raises(ConfigError, match="balanced goes by labels"):
+        fit(recipe, tmp_path / "run")
 
 
 def test_a_transform_that_loses_the_boxes_is_refused(scenes: Path, tmp_path: Path) -> None:

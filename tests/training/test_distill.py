@@ -416,12 +416,37 @@ def test_mistakes(
         ({"teachers": {"a.b": {"run": "a"}}}, "teachers"),
         ({"teachers": {"t": {"run": "a"}}}, "teachers need losses"),
         ({"loss": None, "losses": [{"name": "dml", "between": ["student"]}]}, "between"),
+        ({"data": {"root": ".", "train": {"list": "a"}, "eval": {"list": "a", "unlabelled": ["b"]}}},
+         "unlabelled images are for training"),
+        ({"data": {"root": ".", "train": {"coco": "a", "unlabelled": ["b"]}, "eval": {"coco": "a"}}},
+         "unlabelled images go with list or folder"),
     ],
 )  # fmt: skip
 def test_sections_are_checked_with_the_recipe(change: Any, message: str, images: Path) -> None:
     found, problems = check_tree({**recipe_tree(images), **change})
     assert found is None
     assert message in "; ".join(map(str, problems))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        ({"name": "pk", "per_identity": 2}, "unlabelled images are of no identity"),
+        ({"name": "multi_scale", "sizes": [32]}, "multi_scale sizes whole batches"),
+    ],
+)
+def test_samplers_that_cannot_take_unlabelled_images(
+    sampler: Any, message: str, images: Path, weights: str, tmp_path: Path
+) -> None:
+    teachers = {"teacher": {"backbone": SMALL, "pretrained": weights}}
+    more = {"list": "few.txt", "unlabelled": ["more.txt"]}
+    ratio = {} if sampler["name"] == "pk" else {"ratio": 1.0}
+    tree = recipe(images, teachers, SKL, **more, **ratio).model_dump(mode="json")
+    tree["data"]["sampler"] = sampler
+    found, problems = check_tree(tree)
+    assert found is not None, problems
+    with pytest.raises(ConfigError, match=message):
+        fit(found, tmp_path / "run")
 
 
 def test_label_losses_alone_refuse_unlabelled_images(images: Path, tmp_path: Path) -> None:

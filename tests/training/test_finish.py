@@ -136,6 +136,15 @@ def test_a_point_that_cannot_be_had_ends_no_run_but_the_export(tmp_path: Path) -
     assert not (tmp_path / "bundle").exists()
 
 
+def test_every_split_is_calibrated_by_the_temperature_of_the_first(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "pictures", eval_samples=24)
+    splits = "data.eval={first: {list: val.txt}, again: {list: val.txt}}"
+    fit(tiny_recipe(root, splits, "export.calibrate=true", "train.epochs=1"), tmp_path / "run")
+    report = finish(tmp_path / "run")
+    assert report.temperature != pytest.approx(1)
+    np.testing.assert_array_equal(report.others["again"].scores, report.evaluation.scores)
+
+
 def test_a_given_threshold_goes_along_with_its_rates(tmp_path: Path) -> None:
     root = make_images(tmp_path / "pictures")
     wish = "export.operating_point={threshold: 0.25}"

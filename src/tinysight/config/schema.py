@@ -153,6 +153,8 @@ class Split(RecipeSection):
         given = [value is not None for value in (self.list, self.folder, self.coco, self.voc)]
         if [*given, *more].count(True) != 1:
             raise ValueError(f"give either list, folder, coco{others or ' or voc'}")
+        if self.unlabelled and (self.coco or self.voc):
+            raise ValueError("unlabelled images go with list or folder, not with boxes")
 
 
 class EvalSplit(Split):
@@ -166,6 +168,8 @@ class EvalSplit(Split):
         both = self.query is not None and self.gallery is not None
         if (self.query is None) != (self.gallery is None):
             raise ValueError("query and gallery belong together")
+        if self.unlabelled or self.ratio is not None:
+            raise ValueError("unlabelled images are for training; leave out unlabelled and ratio")
         self._one_of([both], ", voc, or query with gallery")
         return self
 

@@ -174,8 +174,7 @@ class TrainingBatches(Dataset[Batch]):
         if self._cached is None or self._cached[0] != epoch:
             rng = np.random.default_rng((_ORDER, self.seed, epoch))
             parts = self.sampler.batches(self.samples.labels, self.batch_size, rng)
-            if self.drop_last and not self._sizes:
-                full = self.batch_size
+            if self.drop_last and (full := self.sampler.full(self.batch_size)):
                 parts = [part[:full] for part in parts if len(part) >= full]
                 if not parts:
                     what = f"{len(self.samples)} images make no full batch of {full}"
@@ -221,7 +220,8 @@ def batches(
         for batch in iterator:
             if not by_memory:
                 pixels, targets = torch.from_numpy(batch.images), torch.from_numpy(batch.targets)
-                batch = batch._replace(images=pixels, targets=targets)
+                places = batch.places if batch.places is None else torch.from_numpy(batch.places)
+                batch = batch._replace(images=pixels, targets=targets, places=places)
             if batch.failure:
                 raise DataError(*batch.failure)
             yield batch
@@ -271,4 +271,5 @@ def _as_it_is(batch: Any) -> Any:
 
 def _through_pipe(batch: Any) -> Any:
     """A batch whose arrays go through a pipe byte by byte."""
-    return batch._replace(images=batch.images.numpy(), targets=batch.targets.numpy())
+    arrays = {k: v.numpy() for k, v in batch._asdict().items() if isinstance(v, Tensor)}
+    return batch._replace(**arrays)

@@ -25,6 +25,13 @@ class Sampler:
     whole_identities: ClassVar[bool] = False
     """Whether processes that share a batch may not divide the images of one label, which are neighbours in it."""
 
+    by_label: ClassVar[bool] = False
+    """Whether labels decide which images it takes."""
+
+    def full(self, batch_size: int) -> int:
+        """Images of a full batch; 0 where no batch is what is left of an epoch."""
+        return 0 if self.whole_identities or self.image_sizes(2, 1) else batch_size
+
     def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
         """Places in the list in the order of the epoch; labels are (N,) or (N, K)."""
         raise NotImplementedError
@@ -60,17 +67,27 @@ class WithUnlabelled(Sampler):
     sampler: Sampler
     ratio: Annotated[float, Gt(0)]
 
+    def full(self, batch_size: int) -> int:
+        """Images that every batch has but the last; some have one more."""
+        own = self._labelled(batch_size)
+        return own + int(own * self.ratio)
+
+    def _labelled(self, batch_size: int) -> int:
+        return min(max(1, round(batch_size / (1.0 + self.ratio))), batch_size)
+
     def batches(self, labels: np.ndarray, batch_size: int, rng: Generator) -> list[np.ndarray]:
-        """Places in the list of the images of each batch; as many in each as `batch_size` says, but for the last."""
+        """Places in the list of the images of each batch, about as many as `batch_size` says.
+
+        Labelled and unlabelled ones take turns, so that processes that share a batch have both.
+        """
         known = (labels >= 0) if labels.ndim == 1 else (labels >= 0).any(axis=1)
         own, others = np.flatnonzero(known), np.flatnonzero(~known)
-        share = min(max(1, round(batch_size / (1.0 + self.ratio))), batch_size)
-        parts = self.sampler.batches(labels[own], share, rng)
+        parts = self.sampler.batches(labels[own], self._labelled(batch_size), rng)
         ends = np.round(np.cumsum([0, *map(len, parts)]) * self.ratio).astype(np.int64)
         rounds = -(-int(ends[-1]) // max(len(others), 1))
         drawn = np.concatenate([rng.permutation(others) for _ in range(max(rounds, 1))])
         pairs = zip(parts, ends[:-1], ends[1:], strict=True)
-        return [np.concatenate([own[part], drawn[a:b]]) for part, a, b in pairs]
+        return [_in_turns(own[part], drawn[a:b]) for part, a, b in pairs]
 
 
 @samplers.register("shuffle")
@@ -94,6 +111,8 @@ class Balanced(Sampler):
     Args:
         power: 1 gives each class the same share, 0 the share that it has, 0.5 is half way.
     """
+
+    by_label = True
 
     power: Annotated[float, Ge(0), Le(1)] = 1.0
 
@@ -119,6 +138,8 @@ class Weighted(Sampler):
             counts the largest of theirs.
         background: the weight of images without a label.
     """
+
+    by_label = True
 
     weights: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
     background: Annotated[float, Ge(0)] = 1.0
@@ -166,7 +187,7 @@ class PerIdentity(Sampler):
         epoch_batches: number of batches of an epoch. Default: as said above.
     """
 
-    whole_identities = True
+    whole_identities = by_label = True
 
     per_identity: Annotated[int, Ge(2)] = 4
     choose: Literal["cover", "uniform", "frequency"] = "cover"
@@ -299,6 +320,13 @@ class MultiScale(Sampler):
         """Places in the list of the images of each batch."""
         ends = [end for _, end in self._plan(len(labels), batch_size)]
         return np.split(rng.permutation(len(labels)), ends[:-1])
+
+
+def _in_turns(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Both, each evenly spread over the whole."""
+    where = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in (first, second)]
+    order = np.argsort(np.concatenate(where), kind="stable")
+    return np.asarray(np.concatenate([first, second])[order])
 
 
 def _apportion(shares: np.ndarray, total: int) -> np.ndarray:

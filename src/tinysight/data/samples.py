@@ -150,6 +150,7 @@ class SampleList(Sequence[Sample]):
             np.concatenate([self.labels, other.labels]),
             cameras,
             count,
+            (*self.passed_over, *other.passed_over),
         )
 
     def roles(self) -> dict[str, np.ndarray]:
@@ -209,9 +210,9 @@ class Gathered:
         ends = np.array(self.ends, np.int64)[: self.limit]
         known = cameras if len(cameras) and cameras.max() >= 0 else None
         paths = bytes(memoryview(self.paths)[: int(ends[-1]) if len(ends) else 0])
-        return SampleList(
-            tuple(self.sections), paths, ends, labels, known, passed_over=tuple(self.passed_over)
-        )
+        first, *later = self.sections
+        sections = (first, *(section for section in later if section.start < len(ends)))
+        return SampleList(sections, paths, ends, labels, known, None, tuple(self.passed_over))
 
 
 def are_boxes(label: Label) -> bool:
@@ -248,12 +249,13 @@ def doubts(train: SampleList, others: Iterable[SampleList], names: Sequence[str]
     """
     found, paths, labels = [], train.path_hashes(), train.labels
     if not has_many(labels) and labels.dtype.kind == "i":
-        pairs = np.unique(np.stack([paths, labels.astype(np.int64)], axis=1), axis=0)
-        if several := len(pairs) - len(np.unique(paths)):
+        known = labels >= 0  # the same image may be there without a label
+        pairs = np.unique(np.stack([paths, labels.astype(np.int64)], axis=1)[known], axis=0)
+        if several := len(pairs) - len(np.unique(paths[known])):
             found.append(f"{several} training images are listed again with another label")
         there = set(np.unique(labels).tolist())
         empty = [name for i, name in enumerate(names) if i not in there]
-        if empty:
+        if empty and known.any():
             shown = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
             found.append(f"{len(empty)} of {len(names)} labels have no training image: {shown}")
     for other in others:

@@ -310,7 +310,16 @@ def assess(
     others = {n: measured(_read(subject, recipe, s)) for n, s in further.items()} if recipe else {}
     times = measure_latency(predict, found.paths, transforms) if latency else None
     report = report_of(found, labels, recipe, manifest, times)
+    if recipe and report.calibrated and (by := report.temperature) is not None:
+        others = {name: _calibrated(other, by, recipe) for name, other in others.items()}
     return replace(report, others=others, name=next(iter(splits), "")) if others else report
+
+
+def _calibrated(found: Evaluation, temperature: float, recipe: Recipe) -> Evaluation:
+    scores = found.task.apply_temperature(found.scores, temperature).astype(np.float32)
+    specs = [m.spec for m in recipe.metrics]
+    values = compute_metrics(specs, scores, found.labels, found.roles)
+    return replace(found, scores=scores, metrics=values)
 
 
 def report_of(
@@ -341,9 +350,7 @@ def report_of(
         spec, point = recipe.export.postprocess.spec, recipe.export.operating_point
         calibrate = recipe.export.calibrate
         if calibrate and temperature is not None:
-            scores = task.apply_temperature(found.scores, temperature).astype(np.float32)
-            values = compute_metrics([m.spec for m in recipe.metrics], scores, found.labels)
-            found = replace(found, scores=scores, metrics=values)
+            found = _calibrated(found, temperature, recipe)
     chosen = shipped.chosen if shipped else f"none: the post-processor is {spec['name']}"
     try:
         result = thresholds.choose_threshold(found, point, spec, labels)

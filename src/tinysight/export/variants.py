@@ -52,7 +52,7 @@ def find_images(
 ) -> list[Sample]:
     """At most `most` images of a folder, a pattern or a list, evenly spread; labelled if the list has class ids.
 
-    A CSV file may have the `names` of the classes instead.
+    A CSV file may have the `names` of the classes instead. Of 0 classes: a list may have identities.
 
     Raises:
         DataError: there are none.
@@ -60,7 +60,9 @@ def find_images(
     path = Path(source)
     if path.suffix in (".txt", ".csv") and path.is_file():
         with suppress(DataError):  # else it is a list of paths alone
-            return spread(read_list(path, path.parent, classes, names=names), most)
+            target = "class" if classes else "identity"
+            found = read_list(path, path.parent, classes or None, target=target, names=names)
+            return spread(found, most)
     return spread(files_of(str(source)), most)
 
 
@@ -81,7 +83,7 @@ def add_variants(
     bundle that has one is made again, with a column for each variant.
 
     Args:
-        bundle: a classifier's bundle, in a folder that can be written.
+        bundle: of a classifier, an embedding or our detector, in a folder that can be written.
         names: names of engines.
         checked_on: images to compare on; labels, if all have one, give the lost accuracy.
         precision: "fp32", "fp16", "bf16" or "int8".
@@ -101,8 +103,9 @@ def add_variants(
     """
     manifest, where = bundle.manifest, str(bundle.folder)
     whole = all(get_engine(name).reads_onnx for name in names)
-    if not manifest.labels or manifest.feeds or (manifest.more_outputs and not whole):
-        what = "only classifiers are written for other engines, and our detectors for openvino"
+    named = bool(manifest.labels) or task_of_bundle(manifest).whole_labels
+    if not named or manifest.feeds or (manifest.more_outputs and not whole):
+        what = "only networks of labels or embeddings are written for other engines, and our detectors for openvino"
         raise ExportError(where, what)
     if out is None and bundle.folder.resolve().parent == SHIPPED.resolve():
         what = f"{bundle.folder.name} came with the package and stays as it is"

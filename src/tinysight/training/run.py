@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tinysight.config import Recipe
 from tinysight.config.schema import Train
+from tinysight.data.boxes import BoxList
 from tinysight.data.labels import label_names
 from tinysight.data.lists import SampleList, read_split
 from tinysight.data.loader import Share, TrainingBatches
@@ -293,19 +294,19 @@ def _check_network(objective: Objective, recipe: Recipe) -> None:
 def _batches(recipe: Recipe, samples: SampleList, processes: Processes) -> TrainingBatches:
     data, mixers = recipe.data, enumerate(recipe.transforms.batch)
     sampler: Sampler = samplers.build(data.sampler.spec, "data.sampler")
-    if sampler.whole_identities and processes.main:
-        _, first, counts = np.unique(samples.labels, return_index=True, return_counts=True)
-        if len(lone := first[counts == 1]):
-            where = ", ".join(str(samples[i].path) for i in lone[:3].tolist())
-            text = "%s: %d of %d identities have one image, which is never paired with another: %s"
-            logger.warning(text, samples.source, len(lone), len(counts), where)
+    if sampler.by_label and isinstance(samples, BoxList):
+        what = f"{data.sampler.name} goes by labels, and an image with boxes has none of its own"
+        raise ConfigError("data.sampler.name", what, "shuffle, or multi_scale")
+    if sampler.whole_identities and data.train.unlabelled:
+        what = "unlabelled images are of no identity"
+        raise ConfigError("data.train.unlabelled", what, "take another sampler")
     if data.train.ratio is not None:
         if task_of_recipe(recipe).known(samples.labels).all():
             what = "there are no unlabelled images"
             raise ConfigError("data.train.ratio", what, "name them in data.train.unlabelled")
-        if sampler.whole_identities:
-            what = "unlabelled images are of no identity"
-            raise ConfigError("data.train.ratio", what, "take another sampler")
+        if sampler.image_sizes(len(samples), data.batch_size):
+            what = f"{data.sampler.name} sizes whole batches, whatever is labelled in them"
+            raise ConfigError("data.train.ratio", what, "leave it out, or take another sampler")
         sampler = WithUnlabelled(sampler, data.train.ratio)
     transforms = recipe.train_transforms()
     sizes = sampler.image_sizes(len(samples), data.batch_size)

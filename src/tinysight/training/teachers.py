@@ -22,7 +22,7 @@ from tinysight.engines import Engine
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.graph.onnx_file import read_onnx
 from tinysight.registry import engines
-from tinysight.tasks.base import task_of_bundle
+from tinysight.tasks.base import Task, task_of_bundle, task_of_recipe
 from tinysight.training.networks import freeze_all, initial_model
 from tinysight.training.pretrained import CLASSIFIER
 
@@ -95,7 +95,7 @@ def load_teacher(name: str, recipe: Recipe) -> Taught:
 
         network, own = load_model(section.run)
         network.train()
-        _check_labels(label_names(own.data), recipe, where)
+        _check_task(task_of_recipe(own), label_names(own.data), recipe, where)
         pixels = _pixels([t.spec for t in own.transforms.eval], recipe)
     elif section.backbone is None:
         network, pixels = _engine_teacher(section, recipe, where)
@@ -138,9 +138,16 @@ def _engine_teacher(section: Teacher, recipe: Recipe, where: str) -> tuple[nn.Mo
         bundle = Bundle.load(str(section.bundle))
     manifest = bundle.manifest
     task = task_of_bundle(manifest)
-    if task.has_classes:
-        _check_labels(manifest.labels, recipe, where)
+    _check_task(task, manifest.labels, recipe, where)
     return EngineTeacher(bundle.model, task.activation), _pixels(manifest.transforms, recipe)
+
+
+def _check_task(task: Task, names: Sequence[str], recipe: Recipe, where: str) -> None:
+    """Refuse a detector, and a network of other labels; identities may be others."""
+    if task.source == "detections":
+        raise ConfigError(where, "it is a detector, whose boxes teach nothing here")
+    if task.has_classes:
+        _check_labels(names, recipe, where)
 
 
 def _check_labels(names: Sequence[str], recipe: Recipe, where: str) -> None:
