@@ -137,8 +137,7 @@ class EvaluationReport:
         found, latency = self.evaluation, self.latency
         fit = {} if self.temperature is None else {"temperature": self.temperature}
         return {
-            "metrics": {k: v for k, v in found.metrics.items() if math.isfinite(v)},
-            "pictures": len(found.paths),
+            **_numbers(found),
             "threshold": self._threshold_json(),
             "calibration": {**self.calibration, **fit},
             "calibrated": self.calibrated,
@@ -153,7 +152,7 @@ class EvaluationReport:
 
     def _splits_json(self) -> dict[str, Any]:
         found = {self.name: self.evaluation, **self.others}
-        return {name: {"metrics": e.metrics, "pictures": len(e.paths)} for name, e in found.items()}
+        return {name: _numbers(each) for name, each in found.items()}
 
     def labels_json(self) -> dict[str, Any]:
         """Rates of each label and the confusion, as plain data; nothing of tasks without labels."""
@@ -174,6 +173,11 @@ class EvaluationReport:
             "promised_fpr": self.expected_fpr and list(self.expected_fpr),
             "warnings": list(found.warnings),
         }
+
+
+def _numbers(found: Evaluation) -> dict[str, Any]:
+    metrics = {name: value for name, value in found.metrics.items() if math.isfinite(value)}
+    return {"metrics": metrics, "pictures": len(found.paths)}
 
 
 def subject_of_bundle(bundle: Bundle, recipe: Recipe | None = None) -> Subject:

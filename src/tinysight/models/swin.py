@@ -7,7 +7,7 @@ windows below and to the right, as in PaddleClas.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
 import torch
@@ -239,10 +239,6 @@ class SwinTransformer(Backbone):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, WindowAttention):
                 nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
-
-    def forward_stages(self, x: Tensor) -> Mapping[str, Tensor]:
-        """(N, 3, H, W) -> feature map (N, C, h, w) by stage name, before the merging."""
-        return {name: y for name, y in self._walk(x) if name in self.stage_names}
 
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = self.patch_embed(x)

@@ -23,6 +23,7 @@ from tinysight.fetch import Artifact, Fetched, cache_folder, cached, fetch
 from tinysight.fetch.cache import recorded
 from tinysight.fetch.download import Report
 from tinysight.files import read_yaml
+from tinysight.registry import fold
 
 PULC_HOST = "https://paddleclas.bj.bcebos.com"
 NETWORK_HOST = "https://paddle-imagenet-models-name.bj.bcebos.com"
@@ -138,13 +139,13 @@ def find(name: str, kind: str | None = None, where: str = "") -> Artifact:
     Raises:
         UnknownName: no such row; names the nearest.
     """
-    folded = _fold(_tables()["aliases"].get(name, name))
+    folded = fold(_tables()["aliases"].get(name, name))
     for row in artifacts():
         stem = re.sub(r"(\.pdparams)?(\.tar)?(\.zip)?$", "", row.filename)
         spellings = {row.name, stem, row.filename}
         if kind is not None:
             spellings |= {re.sub(r"(_pretrained)?(_infer)?$", "", s) for s in (row.name, stem)}
-        if kind in (None, row.kind) and folded in map(_fold, spellings):
+        if kind in (None, row.kind) and folded in map(fold, spellings):
             return row
     known = [row.name for row in artifacts() if kind in (None, row.kind)]
     raise UnknownName(f"{kind} file" if kind else "file to fetch", name, known, where)
@@ -195,9 +196,9 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
         UnknownName: no weights of any sort are published for `network`.
         ConfigError: others are, but not these; the error lists them.
     """
-    network = _TRUNKS.get(_fold(network), network)
-    rows = {_fold(row.name): row for row in artifacts() if row.kind == "weights"}
-    endings = {ending: _fold(network + ending) for ending in ("", "ssld", "ssld_stage1")}
+    network = _TRUNKS.get(fold(network), network)
+    rows = {fold(row.name): row for row in artifacts() if row.kind == "weights"}
+    endings = {ending: fold(network + ending) for ending in ("", "ssld", "ssld_stage1")}
     offered = {ending: rows[name] for ending, name in endings.items() if name in rows}
     if not offered:
         names = {network_of(row.name) for row in _networks()}
@@ -209,7 +210,3 @@ def pretrained(network: str, which: bool | str = True, where: str = "") -> Artif
         what = f"no {wanted or 'plain'} weights of {network} are published"
         raise ConfigError(where, what, f"there are: {choice}")
     return offered[wanted]
-
-
-def _fold(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
