@@ -12,7 +12,6 @@ from tinysight.metrics.retrieval import (
     Ranks,
     mean_average_precision,
     mean_inverse_penalty,
-    other_cameras,
     precision_at_k,
     rank_matches,
     ranks_of,
@@ -24,6 +23,18 @@ from tinysight.metrics.retrieval import (
 # Query 0 finds its two at ranks 2 and 4, query 1 its one at rank 1, query 2 has none.
 SIMILARITY = np.array([[0.9, 0.8, 0.7, 0.1], [0.9, 0.2, 0.3, 0.8], [0.1, 0.2, 0.3, 0.4]])
 QUERY, GALLERY = np.array([1, 0, 7]), np.array([0, 1, 2, 1])
+
+
+def other_cameras(
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+) -> np.ndarray:
+    """`keep` of re-identification: all but the same identity seen by the same camera; (Q, G) bool."""
+    pairs = ((query_labels, gallery_labels), (query_cameras, gallery_cameras))
+    label, camera = (np.asarray(q).ravel()[:, None] == np.asarray(g).ravel() for q, g in pairs)
+    return np.asarray(~(label & camera))
 
 
 def test_metrics_by_hand() -> None:

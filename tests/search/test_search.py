@@ -97,6 +97,13 @@ def test_a_misspelt_key_stops_it_before_anything_is_trained(folder: Path) -> Non
     assert not list(folder.rglob("metrics.jsonl"))
 
 
+def test_a_budget_of_nothing_is_a_mistake(folder: Path) -> None:
+    for option in ("--jobs", "--trials", "--hours"):
+        done = tinysight("search", "-c", "search.yaml", option, "0")
+        assert done.code == 2
+        assert done.err == f"error: {option}: should be above 0, got 0\n"
+
+
 def test_a_coordinate_whose_trainings_all_fail_ends_the_search(folder: Path) -> None:
     steps = shas(load_plan(write(folder / "search.yaml")))
     trainings = next(steps)

@@ -11,6 +11,7 @@ import logging
 import time
 
 from tinysight.cli.arguments import add_override, add_plugin, log_to_stderr
+from tinysight.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
     from tinysight.search.plan import load_plan
     from tinysight.search.runs import Runner
 
+    for name in ("jobs", "hours", "trials"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name}", f"should be above 0, got {value:g}")
     plan = load_plan(args.config, args.override)
     if args.out:
         plan = plan.model_copy(update={"out": args.out})
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     hours = args.hours or plan.hours
     deadline = time.monotonic() + hours * 3600 if hours else None
     with log_to_stderr():
-        runner = Runner(plan, args.storage, max(args.jobs, 1), deadline, args.trials)
+        runner = Runner(plan, args.storage, args.jobs, deadline, args.trials)
         found = search(plan, runner)
     print(f"{'tried':40}  score")
     for training, result in runner.results.items():

@@ -8,7 +8,7 @@ precision, as in PaddleClas.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -345,12 +345,3 @@ def mean_inverse_penalty(found: Ranks, ranks_from_zero: bool = False) -> dict[st
     last = found.ranks[starts + counts - 1]
     with np.errstate(divide="ignore"):
         return {"mINP": float((counts / (last - ranks_from_zero)).mean())}
-
-
-def other_cameras(
-    query_labels: Array, gallery_labels: Array, query_cameras: Array, gallery_cameras: Any
-) -> Array:
-    """`keep` of re-identification: all but the same identity seen by the same camera; (Q, G) bool."""
-    pairs = ((query_labels, gallery_labels), (query_cameras, gallery_cameras))
-    label, camera = (np.asarray(q).ravel()[:, None] == np.asarray(g).ravel() for q, g in pairs)
-    return np.asarray(~(label & camera))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, NamedTuple
 
 from tinysight.concurrency import usable_cores
@@ -68,6 +69,7 @@ class Runner:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.jobs, self.optuna = plan, jobs, optuna
         self._deadline, self._left, self._ending = deadline, trials, False
+        self._budget = Lock()
         folder = Path(plan.out)
         for part in ("locks", "logs"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -134,10 +136,11 @@ class Runner:
     def may_begin(self) -> bool:
         """Whether the budget has room for one more training; it is taken."""
         late = self._ending or (self._deadline is not None and time.monotonic() > self._deadline)
-        if late or (self._left is not None and self._left <= 0):
-            return False
-        if self._left is not None:
-            self._left -= 1
+        with self._budget:
+            if late or (self._left is not None and self._left <= 0):
+                return False
+            if self._left is not None:
+                self._left -= 1
         return True
 
     def train(
