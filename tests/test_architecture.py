@@ -49,6 +49,7 @@ LEVEL = {
     "training": 8,
     "search": 9,
     "export": 9,
+    "distill": 10,
     "compat": 10,
     "cli": 11,
 }

@@ -3,9 +3,10 @@
 tinysight data check RECIPE | LIST...         missing, broken, duplicate or leaked images
 tinysight data prepare voc | coco | boxes     crop the boxes of photographs
 tinysight data prepare split                  divide a list in two, by class and by group
+tinysight data mine POOL --teacher MODEL      choose the images of a pool that a teacher is surest of
 tinysight data preview -c RECIPE --out FILE   draw training images as a recipe augments them
 
-`tinysight data check --help` and `tinysight data prepare --help` say more. Exit code of `check`: 0 if
+`tinysight data check --help`, and likewise the others', say more. Exit code of `check`: 0 if
 nothing is wrong, 1 if something is, 2 for a usage error.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinysight.cli import data_prepare
+from tinysight.cli import data_mine, data_prepare
 from tinysight.cli.arguments import add_override, add_plugin, add_recipe
 from tinysight.errors import ConfigError, DataError
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_override(check)
     add_plugin(check)
     data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
+    data_mine.add_arguments(actions.add_parser("mine", help="choose images of a pool"))
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
     add = preview.add_argument
@@ -58,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one action; 1 if something is wrong with the data."""
-    return {"check": _check, "prepare": data_prepare.run, "preview": _preview}[args.action](args)
+    actions = {"check": _check, "prepare": data_prepare.run, "preview": _preview}
+    return {**actions, "mine": data_mine.run}[args.action](args)
 
 
 def _preview(args: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""Distillation beyond one recipe: images mined from a pool, students chosen by their latency."""
