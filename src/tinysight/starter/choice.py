@@ -1,0 +1,168 @@
+"""From facts about a data set, and about this machine, to a recipe; every rule of thumb stands here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+SIZES = (192, 160, 128, 96)  # pixels that a network is given
+OVERHEAD = 35.0  # seconds of a run that no epoch takes: reading, report, export and certificate
+_LITE: dict[str, Any] = {"mean": [127.0] * 3, "std": [128.0] * 3, "scale": 1.0}
+
+
+class Network(NamedTuple):
+    """A backbone to begin with.
+
+    Attributes:
+        name: of the backbone.
+        normalize: what its weights were trained with, as the transform's keys; empty: the usual.
+        macs: multiply-accumulates of one image of 224 px, millions.
+    """
+
+    name: str
+    normalize: dict[str, Any]
+    macs: float
+
+
+NETWORKS = (  # with ImageNet's weights the more accurate first
+    Network("efficientnet_lite0", _LITE, 385.0),
+    Network("pplcnet_x1_0", {}, 161.0),
+    Network("pplcnet_x0_5", {}, 47.0),
+)
+FRESH = (Network("pplcnet_x1_0", {}, 161.0), NETWORKS[2], Network("pplcnet_x0_25", {}, 18.0))
+
+
+class Facts(NamedTuple):
+    """What the choice depends on.
+
+    Attributes:
+        labels: label names.
+        train: number of training images.
+        val: number of validation images.
+        side: median of the images' shorter sides, pixels.
+        weights: what `model.pretrained` says for each network whose weights are at hand.
+        cores: processors.
+    """
+
+    labels: tuple[str, ...]
+    train: int
+    val: int
+    side: int
+    weights: dict[str, bool | str]
+    cores: int = 2
+
+
+class Choice(NamedTuple):
+    """A network, its weights (`model.pretrained`; None: fresh ones) and the size of its images, pixels."""
+
+    network: Network
+    pretrained: bool | str | None
+    size: int
+
+    @property
+    def cost(self) -> float:
+        """Millions of multiply-accumulates for one image."""
+        return self.network.macs * (self.size / 224) ** 2
+
+
+class Pace(NamedTuple):
+    """Seconds that one image takes in training, in an evaluation, and to be read and prepared."""
+
+    train: float
+    evaluate: float
+    read: float
+
+
+class Length(NamedTuple):
+    """Number of epochs, and the seconds that the whole is expected to take."""
+
+    epochs: int
+    seconds: float
+
+
+def choices(facts: Facts) -> list[Choice]:
+    """What may be trained, the best first: published weights before fresh ones, large images before small ones.
+
+    Small images are enlarged at most about twice: there is nothing more to be seen in them.
+    """
+    wanted = next((s for s in SIZES if s <= 2 * facts.side), SIZES[-1])
+    sizes = [s for s in SIZES if s <= wanted]
+    known = [(n, facts.weights[n.name]) for n in NETWORKS if n.name in facts.weights]
+    rows: list[tuple[Network, bool | str | None]] = [*known, *((n, None) for n in FRESH)]
+    return [Choice(n, w, s) for n, w in rows for s in (sizes if w else sizes[-3:])]
+
+
+def within_budget(rows: list[Choice], measured: Choice, ms: float, budget: float) -> list[Choice]:
+    """The choices that probably take no longer than `budget`, by the one that was measured, at `ms` milliseconds."""
+    return [row for row in rows if ms * row.cost / measured.cost <= budget]
+
+
+def smaller(choice: Choice) -> Choice | None:
+    """The same with smaller images, if there is a size left."""
+    sizes = [s for s in SIZES if s < choice.size]
+    return choice._replace(size=sizes[0]) if sizes else None
+
+
+def least_epochs(choice: Choice) -> int:
+    """Epochs below which smaller images are the better way to save time."""
+    return 4 if choice.pretrained else 12
+
+
+def length(facts: Facts, choice: Choice, pace: Pace, minutes: float) -> Length:
+    """As many epochs as the number of images asks for, and fewer where they would not fit into `minutes`."""
+    images, most = (4_000, 16) if choice.pretrained else (24_000, 80)
+    wanted = max(least_epochs(choice), min(most, images // facts.train))
+    read = pace.read / facts.cores
+    evaluation = facts.val * (pace.evaluate + read) / _eval_every(wanted)
+    epoch = facts.train * (pace.train + read) + evaluation
+    probe = facts.train * (pace.evaluate + read) if choice.pretrained else 0.0
+    once = OVERHEAD + probe + 2 * facts.val * (pace.evaluate + read)
+    epochs = max(1, min(wanted, int((60 * minutes - once) / epoch)))
+    return Length(epochs, once + epochs * epoch)
+
+
+def recipe_of(facts: Facts, choice: Choice, epochs: int) -> dict[str, Any]:
+    """The recipe as plain data, without the images; the rest is in its base."""
+    size, known = choice.size, choice.pretrained is not None
+    normalize: dict[str, Any] = {"name": "normalize", **choice.network.normalize}
+    flip = [{"name": "random_flip"}] if may_flip(facts.labels) else []
+    crop = {"name": "random_resized_crop", "size": size, "scale": [0.5 if known else 0.35, 1.0]}
+    crop |= {"log_ratio": True, "interpolation": "area"}
+    batch = next((b for b in (32, 16) if facts.train >= 4 * b), 8)
+    model: dict[str, Any] = {"backbone": {"name": choice.network.name}}
+    fresh: dict[str, Any] = {
+        "optimizer": {"name": "adamw", "weight_decay": 0.05},
+        "channels_last": True,
+    }
+    if known:
+        model["pretrained"] = choice.pretrained
+    else:
+        fresh["lr"] = 2.0e-3 * batch / 32
+    loss = {} if known else {"loss": {"label_smoothing": 0.1}}
+    workers = min(8, facts.cores) if facts.cores > 1 and facts.train >= 64 else 0
+    return {
+        "base": "_base/finetune.yaml" if known else "_base/pulc.yaml",
+        "data": {"batch_size": batch, "workers": workers},
+        "transforms": {
+            "train": [crop, *flip, normalize],
+            "eval": [{"name": "resize", "size": [size, size], "interpolation": "area"}, normalize],
+        },
+        "model": model,
+        **loss,
+        "train": {
+            "epochs": epochs, **({} if known else fresh), "schedule": {"warmup_epochs": min(2, epochs // 4)},
+            "eval_every": _eval_every(epochs),
+        },
+    }  # fmt: skip
+
+
+def _eval_every(epochs: int) -> int:
+    return max(1, epochs // 16)
+
+
+def may_flip(labels: Collection[str]) -> bool:
+    """False where a mirrored image may be of another class: letters, digits, numbers, sides, turns."""
+    words = {word for label in labels for word in re.split(r"[\W_]+", label.lower())}
+    symbols = all(len(label) == 1 or label.isdecimal() for label in labels)
+    return not symbols and not words & {"left", "right", "clockwise", "anticlockwise"}
