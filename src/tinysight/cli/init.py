@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             args.source, file, minutes=args.minutes, budget_ms=args.budget_ms,
             overrides=args.override, tell=tell,
         )  # fmt: skip
-    print(*found.summary, *(f"note     {note}" for note in found.notes), sep="\n")
+    print(*found.lines, sep="\n")
     print(f"recipe   {found.file}\nnext     tinysight train -c {found.file}")
     print_broken(found.broken)
     return 1 if found.broken else 0

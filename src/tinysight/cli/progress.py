@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
@@ -87,14 +86,12 @@ class ProgressLine:
 class Working:
     """`exporting  0:07`: what is being done and since when, on a terminal, after two seconds; nothing elsewhere.
 
-    Called with a text, it shows that; with the empty one, or at the end of its block, it clears the line.
+    Called with a text, it shows that; with the empty one it clears the line.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stderr
-        self._text, self._since = "", 0.0
-        self._over: Event | None = None
-        self._drawer: Thread | None = None
+        self._out, self._text = out or sys.stderr, ""
+        self._over, self._drawer = Event(), Thread()
 
     def __enter__(self) -> Working:
         return self
@@ -104,36 +101,22 @@ class Working:
 
     def __call__(self, text: str) -> None:
         """From now on `text` is being done; what has the same first word goes on."""
-        self._text, before = text, self._text
-        if not self._out.isatty() or (before and text.split()[:1] == before.split()[:1]):
+        going, self._text = text.split()[:1] == self._text.split()[:1], text
+        if going or not self._out.isatty():
             return
-        if self._over and self._drawer:  # no thread lives while a training forks its loaders
-            self._over.set()
+        self._over.set()  # no thread lives while a training forks its loaders
+        if self._drawer.ident:
             self._drawer.join()
-            self._over = self._drawer = None
+        self._over, self._drawer = Event(), Thread(target=self._draw, daemon=True)
         if text:
-            self._since, self._over = time.monotonic(), Event()
-            self._drawer = Thread(target=self._draw, args=(self._over,), daemon=True)
             self._drawer.start()
 
-    def _draw(self, over: Event) -> None:
-        drawn = False
-        wait = _QUIET
-        while not over.wait(wait):
-            past = _clock(time.monotonic() - self._since)
-            self._out.write(f"\r\x1b[K{self._text}  {past}")
-            self._out.flush()
-            drawn, wait = True, 2 * _EVERY
-        if drawn:
-            self._out.write("\r\x1b[K")
-            self._out.flush()
-
-
-def shown(path: Path) -> str:
-    """A path as it is typed on a command line."""
-    import shlex
-
-    return shlex.quote(str(path))
+    def _draw(self) -> None:
+        since, over = time.monotonic(), self._over
+        while not over.wait(_EVERY):
+            if (past := time.monotonic() - since) > _QUIET:
+                print(f"\r\x1b[K{self._text}  {_clock(past)}", end="", file=self._out, flush=True)
+        print("\r\x1b[K", end="", file=self._out, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -15,6 +15,7 @@ import argparse
 import logging
 import os
 from pathlib import Path
+from shlex import quote
 
 from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
 from tinysight.cli.init import add_data_options, print_broken
@@ -37,43 +38,33 @@ def run(args: argparse.Namespace) -> int:
     if (args.data is None) == (args.recipe is None):
         what = "both are given" if args.data else "no images and no recipe"
         raise ConfigError("--data or -c", what, "tinysight train --data FOLDER, or -c RECIPE")
+    if args.data and args.resume:
+        raise ConfigError("--resume", "goes with -c, the recipe that --data left in the run folder")
     return _run_data(args) if args.data else _run_recipe(args)
 
 
 def _run_data(args: argparse.Namespace) -> int:
-    from tinysight.cli.progress import Working, shown
-    from tinysight.starter.start import start, task_name
-    from tinysight.starter.train import CHOSEN, new_run_folder, resumed_start, train_start
+    from tinysight.cli.progress import Working
+    from tinysight.starter.train import train
 
-    with Working() as tell:
-        if args.resume:
-            found = resumed_start(Path(args.out or f"runs/{task_name(args.data)}"))
-        else:
-            found = start(
-                args.data, new_run_folder(args.data, args.out) / CHOSEN, minutes=args.minutes,
-                budget_ms=args.budget_ms, overrides=args.override, tell=tell,
-            )  # fmt: skip
-        print(*found.summary, *(f"note     {note}" for note in found.notes), sep="\n", flush=True)
-        with log_to_stderr():
-            done = train_start(found, resume=args.resume, tell=tell)
-    low, high = done.interval
-    total = len(done.report.evaluation.labels)
-    print(
-        f"accuracy {done.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}) of {total} validation images"
-    )
-    probe = "" if done.probe is None else f"; the linear probe, {done.probe:.3f}"
-    print(f"beside   the largest class alone, {done.majority:.3f}{probe}")
-    print(f"run      {done.out}\nrecipe   {done.recipe}\nreport   {done.out / 'report.html'}")
+    with log_to_stderr(), Working() as tell:
+        done = train(
+            args.data, args.out, minutes=args.minutes, budget_ms=args.budget_ms,
+            overrides=args.override, tell=tell,
+        )  # fmt: skip
+    ends = "{:.3f} to {:.3f}".format(*done.interval)
+    images = f"{len(done.report.evaluation.labels)} validation images"
+    print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {images}")
+    probe = "" if done.probe is None else f"; a linear probe has {done.probe:.3f}"
+    print(f"beside   the largest class alone has {done.majority:.3f}{probe}")
+    print(f"run      {done.out}\nrecipe   {done.start.file}\nreport   {done.out / 'report.html'}")
+    next_ = f"the report; all the same, tinysight export --run {quote(str(done.out))}"
+    bundle = f"none, for something went wrong: {done.problem}"
     if done.bundle:
-        bundle = done.bundle.folder
-        print(f"bundle   {bundle} ({len(done.bundle.model) / 1e6:.1f} MB)")
-        print(f"next     tinysight predict IMAGE --model {shown(bundle)}")
-    else:
-        print(f"bundle   none: {done.problem}")
-        print(
-            f"next     see the report; `tinysight export --run {shown(done.out)}` exports it all the same"
-        )
-    broken = (*found.broken, *done.fit.unreadable)
+        bundle = f"{done.bundle.folder} ({len(done.bundle.model) / 1e6:.1f} MB)"
+        next_ = f"tinysight predict IMAGE --model {quote(str(done.bundle.folder))}"
+    print(f"bundle   {bundle}\nnext     {next_}")
+    broken = (*done.start.broken, *done.fit.unreadable)
     print_broken(broken)
     return 1 if broken or done.problem else 0
 
@@ -111,8 +102,5 @@ def _run_recipe(args: argparse.Namespace) -> int:
             print(f"warning    {warning}")
     elif recipe.export.operating_point:
         print(f"threshold  none: {report.chosen}")
-    if result.unreadable:
-        print(f"unreadable {len(result.unreadable)} images, left out:")
-        for path, reason in result.unreadable:
-            print(f"  {path}: {reason}")
+    print_broken(result.unreadable)
     return 1 if result.unreadable else 0

@@ -11,7 +11,7 @@ OVERHEAD = 35.0  # seconds of a run that no epoch takes: reading, report, export
 _LITE: dict[str, Any] = {"mean": [127.0] * 3, "std": [128.0] * 3, "scale": 1.0}
 
 
-class Network(NamedTuple):
+class StartNetwork(NamedTuple):
     """A backbone to begin with.
 
     Attributes:
@@ -26,11 +26,15 @@ class Network(NamedTuple):
 
 
 NETWORKS = (  # with ImageNet's weights the more accurate first
-    Network("efficientnet_lite0", _LITE, 385.0),
-    Network("pplcnet_x1_0", {}, 161.0),
-    Network("pplcnet_x0_5", {}, 47.0),
+    StartNetwork("efficientnet_lite0", _LITE, 385.0),
+    StartNetwork("pplcnet_x1_0", {}, 161.0),
+    StartNetwork("pplcnet_x0_5", {}, 47.0),
 )
-FRESH = (Network("pplcnet_x1_0", {}, 161.0), NETWORKS[2], Network("pplcnet_x0_25", {}, 18.0))
+FRESH = (
+    StartNetwork("pplcnet_x1_0", {}, 161.0),
+    NETWORKS[2],
+    StartNetwork("pplcnet_x0_25", {}, 18.0),
+)
 
 
 class Facts(NamedTuple):
@@ -56,7 +60,7 @@ class Facts(NamedTuple):
 class Choice(NamedTuple):
     """A network, its weights (`model.pretrained`; None: fresh ones) and the size of its images, pixels."""
 
-    network: Network
+    network: StartNetwork
     pretrained: bool | str | None
     size: int
 
@@ -74,13 +78,6 @@ class Pace(NamedTuple):
     read: float
 
 
-class Length(NamedTuple):
-    """Number of epochs, and the seconds that the whole is expected to take."""
-
-    epochs: int
-    seconds: float
-
-
 def choices(facts: Facts) -> list[Choice]:
     """What may be trained, the best first: published weights before fresh ones, large images before small ones.
 
@@ -89,19 +86,13 @@ def choices(facts: Facts) -> list[Choice]:
     wanted = next((s for s in SIZES if s <= 2 * facts.side), SIZES[-1])
     sizes = [s for s in SIZES if s <= wanted]
     known = [(n, facts.weights[n.name]) for n in NETWORKS if n.name in facts.weights]
-    rows: list[tuple[Network, bool | str | None]] = [*known, *((n, None) for n in FRESH)]
+    rows: list[tuple[StartNetwork, bool | str | None]] = [*known, *((n, None) for n in FRESH)]
     return [Choice(n, w, s) for n, w in rows for s in (sizes if w else sizes[-3:])]
-
-
-def within_budget(rows: list[Choice], measured: Choice, ms: float, budget: float) -> list[Choice]:
-    """The choices that probably take no longer than `budget`, by the one that was measured, at `ms` milliseconds."""
-    return [row for row in rows if ms * row.cost / measured.cost <= budget]
 
 
 def smaller(choice: Choice) -> Choice | None:
     """The same with smaller images, if there is a size left."""
-    sizes = [s for s in SIZES if s < choice.size]
-    return choice._replace(size=sizes[0]) if sizes else None
+    return next((choice._replace(size=s) for s in SIZES if s < choice.size), None)
 
 
 def least_epochs(choice: Choice) -> int:
@@ -109,8 +100,12 @@ def least_epochs(choice: Choice) -> int:
     return 4 if choice.pretrained else 12
 
 
-def length(facts: Facts, choice: Choice, pace: Pace, minutes: float) -> Length:
-    """As many epochs as the number of images asks for, and fewer where they would not fit into `minutes`."""
+def length(facts: Facts, choice: Choice, pace: Pace, minutes: float) -> tuple[int, int, float]:
+    """As many epochs as the number of images asks for, and fewer where they would not fit into `minutes`.
+
+    Returns:
+        The number of epochs, the number without a limit, and the seconds that the whole is expected to take.
+    """
     images, most = (4_000, 16) if choice.pretrained else (24_000, 80)
     wanted = max(least_epochs(choice), min(most, images // facts.train))
     read = pace.read / facts.cores
@@ -119,42 +114,31 @@ def length(facts: Facts, choice: Choice, pace: Pace, minutes: float) -> Length:
     probe = facts.train * (pace.evaluate + read) if choice.pretrained else 0.0
     once = OVERHEAD + probe + 2 * facts.val * (pace.evaluate + read)
     epochs = max(1, min(wanted, int((60 * minutes - once) / epoch)))
-    return Length(epochs, once + epochs * epoch)
+    return epochs, wanted, once + epochs * epoch
 
 
 def recipe_of(facts: Facts, choice: Choice, epochs: int) -> dict[str, Any]:
     """The recipe as plain data, without the images; the rest is in its base."""
     size, known = choice.size, choice.pretrained is not None
     normalize: dict[str, Any] = {"name": "normalize", **choice.network.normalize}
-    flip = [{"name": "random_flip"}] if may_flip(facts.labels) else []
-    crop = {"name": "random_resized_crop", "size": size, "scale": [0.5 if known else 0.35, 1.0]}
-    crop |= {"log_ratio": True, "interpolation": "area"}
-    batch = next((b for b in (32, 16) if facts.train >= 4 * b), 8)
-    model: dict[str, Any] = {"backbone": {"name": choice.network.name}}
-    fresh: dict[str, Any] = {
-        "optimizer": {"name": "adamw", "weight_decay": 0.05},
-        "channels_last": True,
-    }
-    if known:
-        model["pretrained"] = choice.pretrained
-    else:
-        fresh["lr"] = 2.0e-3 * batch / 32
-    loss = {} if known else {"loss": {"label_smoothing": 0.1}}
-    workers = min(8, facts.cores) if facts.cores > 1 and facts.train >= 64 else 0
+    area = {"interpolation": "area"}
+    crop = {"size": size, "scale": [0.5 if known else 0.35, 1.0], "log_ratio": True, **area}
+    train = [{"name": "random_resized_crop", **crop}, {"name": "random_flip"}, normalize]
+    if not may_flip(facts.labels):
+        del train[1]
+    eval_ = [{"name": "resize", "size": [size, size], **area}, normalize]
+    weights = {"pretrained": choice.pretrained} if known else {}
+    warm = {"warmup_epochs": min(2, epochs // 4)}
     return {
-        "base": "_base/finetune.yaml" if known else "_base/pulc.yaml",
-        "data": {"batch_size": batch, "workers": workers},
-        "transforms": {
-            "train": [crop, *flip, normalize],
-            "eval": [{"name": "resize", "size": [size, size], "interpolation": "area"}, normalize],
+        "base": "_base/finetune.yaml" if known else "_base/fresh.yaml",
+        "data": {
+            "batch_size": next((b for b in (32, 16) if facts.train >= 4 * b), 8),
+            "workers": min(8, facts.cores) if facts.cores > 1 and facts.train >= 64 else 0,
         },
-        "model": model,
-        **loss,
-        "train": {
-            "epochs": epochs, **({} if known else fresh), "schedule": {"warmup_epochs": min(2, epochs // 4)},
-            "eval_every": _eval_every(epochs),
-        },
-    }  # fmt: skip
+        "transforms": {"train": train, "eval": eval_},
+        "model": {"backbone": {"name": choice.network.name}, **weights},
+        "train": {"epochs": epochs, "schedule": warm, "eval_every": _eval_every(epochs)},
+    }
 
 
 def _eval_every(epochs: int) -> int:

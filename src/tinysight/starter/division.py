@@ -33,6 +33,8 @@ _ALIKE = 0.8  # least correlation of neighbours in a series
 _SIDE = 16  # pixels, of the thumbnails that are correlated
 _MOST_BROKEN = 0.5
 _SHOWN = 5
+_UNLISTED = re.compile("[\r\n\t\0\ud800-\udfff]|^\\s|\\s$")  # what no line of a list file can hold
+_RENAME = "its name is no text, or has a line break or tab in it; rename it"
 
 
 class DividedImages(NamedTuple):
@@ -64,74 +66,45 @@ def divide_images(images: LabelledImages, tell: Tell = lambda text: None) -> Div
         DataError: most images cannot be read, or a class has fewer than two different ones.
     """
     paths, count, threads = images.paths, len(images.paths), thread_count(None)
-    read = inspect_all(
-        paths, threads, lambda n: tell(f"reading images: {n:,} of {count:,}"),
-        thumbs=count <= _MOST_NEAR,
-    )  # fmt: skip
-    infos = [
-        info if _listable(path) else _unlistable() for path, info in zip(paths, read, strict=True)
-    ]
+    near, words = count <= _MOST_NEAR, f"of {count:,}"
+    read, compare = (
+        lambda n, w=w: tell(f"{w} images: {n:,} {words}") for w in ("reading", "comparing")
+    )
+    named = zip(paths, inspect_all(paths, threads, read, thumbs=near), strict=True)
+    infos = [ImageInfo(_RENAME) if _UNLISTED.search(str(p)) else info for p, info in named]
     broken = [(str(p), info.problem) for p, info in zip(paths, infos, strict=True) if info.problem]
     if len(broken) > _MOST_BROKEN * count:
-        listed = [Problem(*problem) for problem in broken[:_SHOWN]]
-        raise DataError.of(
-            f"{images.source}: {len(broken)} of {count} images cannot be read", listed
-        )
-    same = find_duplicates(
-        paths, infos, threads=threads, near=count <= _MOST_NEAR,
-        progress=lambda n: tell(f"comparing images: {n:,} of {count:,}"),
-    )  # fmt: skip
+        what = f"{images.source}: {len(broken)} {words} images cannot be read"
+        raise DataError.of(what, [Problem(*problem) for problem in broken[:_SHOWN]])
+    same = find_duplicates(paths, infos, threads=threads, near=near, progress=compare)
     good = np.array([i for i, info in enumerate(infos) if not info.problem], np.int64)
-    series = _series(images, infos, good, same) if images.train is None else []
-    sets = groups([*same, *series])
-    name = {i: str(s[0]) for s in sets for i in s}
-    conflicts = [str(paths[s[0]]) for s in groups(same) if len({*images.ids[s].tolist()}) > 1]
-    side = int(np.median([min(infos[i].width, infos[i].height) for i in good]))
-    if images.train is not None:
-        train, val, leaked = _as_given(images.train, good, sets)
-        _check_classes(images, [images.ids[train], images.ids[val]])
+    more = _series(images, infos, good, same) if images.train is None else []
+    sets = groups([*same, *more])
+    group = np.arange(count)
+    for members in sets:
+        group[members] = members[0]
+    if (first := images.train) is not None:
+        leaked = [i for s in sets if s[-1] >= first for i in s if i < first]
+        kept = np.setdiff1d(good, leaked)
+        for places in (train := kept[kept < first], val := kept[kept >= first]):
+            _check_classes(images, places, 1)
     else:
-        of_group = [name.get(i, str(i)) for i in good.tolist()]
-        ids = images.ids[good]
-        kinds = [
-            ids[i] for of in by_key((g, i) for i, g in enumerate(of_group)).values() for i in of[:1]
-        ]
-        _check_classes(images, [np.array(kinds)], 2)
-        found = divide(ids.tolist(), of_group, fraction=min(_FRACTION, _MOST_VAL / len(good)))
-        train, val, leaked = good[found.train].tolist(), good[found.test].tolist(), []
-    return DividedImages(
-        train, val, broken, [str(paths[i]) for i in leaked], conflicts, sum(map(len, sets)), side
-    )
+        _check_classes(images, np.unique(group[good]), 2)
+        share, names = min(_FRACTION, _MOST_VAL / len(good)), list(map(str, group[good]))
+        found = divide(images.ids[good].tolist(), names, fraction=share)
+        train, val, leaked = good[found.train], good[found.test], []
+    side = int(np.median([min(infos[i].width, infos[i].height) for i in good]))
+    conflicts = [str(paths[s[0]]) for s in groups(same) if np.ptp(images.ids[s])]
+    away, together = [str(paths[i]) for i in leaked], sum(map(len, sets))
+    return DividedImages(train.tolist(), val.tolist(), broken, away, conflicts, together, side)
 
 
-def _as_given(
-    first: int, good: np.ndarray, sets: Sequence[Sequence[int]]
-) -> tuple[list[int], list[int], list[int]]:
-    """The sides that the source has, without the training images that are validated on, too."""
-    leaked = [i for s in sets if s[-1] >= first for i in s if i < first]
-    kept = np.setdiff1d(good, leaked)
-    return kept[kept < first].tolist(), kept[kept >= first].tolist(), leaked
-
-
-def _check_classes(images: LabelledImages, sides: Sequence[np.ndarray], least: int = 1) -> None:
-    counts = np.min([np.bincount(ids, minlength=len(images.labels)) for ids in sides], axis=0)
-    if len(few := np.flatnonzero(counts < least)):
-        what = f"{', '.join(images.labels[i] for i in few[:_SHOWN])}: too few different images that can be read"
-        hint = "each class needs one to train on and another one to validate on; add some, or remove the class"
+def _check_classes(images: LabelledImages, places: np.ndarray, least: int) -> None:
+    counts = np.bincount(images.ids[places], minlength=len(images.labels))
+    if few := [images.labels[i] for i in np.flatnonzero(counts < least)[:_SHOWN]]:
+        what = f"{', '.join(few)}: too few different images that can be read"
+        hint = "one is needed to train on and another to validate on; add some, or remove the class"
         raise DataError(str(images.source), what, hint)
-
-
-def _listable(path: Path) -> bool:
-    """Whether a line of a list file can name it."""
-    try:
-        text = str(path).encode("utf-8").decode()
-    except UnicodeEncodeError:
-        return False
-    return text == text.strip() and not set(text) & set("\r\n\t\0")
-
-
-def _unlistable() -> ImageInfo:
-    return ImageInfo("its name is no text, or has a line break or tab in it; rename it")
 
 
 def _series(
@@ -140,45 +113,39 @@ def _series(
     """Pairs of images of one class that are of one file, film or burst."""
     found = []
     for c in range(len(images.labels)):
-        own = good[images.ids[good] == c].tolist()
-        keys = {i: _numbered(images.paths[i]) for i in own}
-        own.sort(key=lambda i: (keys[i], i))
-        thumbs = [_row(infos[i].thumb) for i in own]
-        if len(own) < 3:
-            continue
-        rows, order = np.stack(thumbs), np.random.default_rng(0).permutation(len(own))
-        usual = float(np.quantile((rows[order] * rows[np.roll(order, 1)]).sum(axis=1), 0.95))
-        stems = by_key((keys[i][0], place) for place, i in enumerate(own))
+        keys = {i: _numbered(images.paths[i]) for i in good[images.ids[good] == c].tolist()}
+        own = sorted(keys, key=lambda i: (keys[i], i))
+        rows = np.stack([_row(infos[i].thumb) for i in own]) if len(own) > 2 else np.zeros((0, 1))
+        mixed = np.random.default_rng(0).permutation(len(rows))
+        products = (rows[mixed] * rows[np.roll(mixed, 1)]).sum(axis=1)
+        least = max(_ALIKE, *np.quantile(products, [0.95]).tolist()) if len(rows) else _ALIKE
+        stems = by_key((keys[i][0], place) for place, i in enumerate(own[: len(rows)]))
         pairs = []
-        for places in stems.values():
-            a, b = np.array(places[:-1], np.int64), np.array(places[1:], np.int64)
-            alike = (rows[a] * rows[b]).sum(axis=1) > max(_ALIKE, usual)
-            one_file = len(stems) > 1 and (len(places) <= _FEW or alike.mean() > 0.5)
-            pairs += [Duplicate(own[i], own[j], "series", 1.0) for i, j in zip(a, b, strict=True)] if one_file else [
-                Duplicate(own[i], own[j], "series", 1.0) for i, j in zip(a[alike], b[alike], strict=True)
-            ]  # fmt: skip
-        if any(len(s) == len(own) for s in groups([*same, *pairs])):
-            continue  # one film is the whole class: it could not be divided
-        found += pairs
+        for places in map(np.array, stems.values()):
+            a, b = places[:-1], places[1:]
+            alike = (rows[a] * rows[b]).sum(axis=1) > least
+            if len(stems) > 1 and (len(places) <= _FEW or alike.mean() > 0.5):
+                alike[:] = True  # one file, or one film
+            of = zip(a[alike], b[alike], strict=True)
+            pairs += [Duplicate(own[i], own[j], "series", 1.0) for i, j in of]
+        if all(len(s) < len(own) for s in groups([*same, *pairs])):  # else nothing could be divided
+            found += pairs
     return found
 
 
 def _numbered(path: Path) -> tuple[str, int]:
     """The file that an image is of, as its name has it, and its number there."""
-    whole = re.sub(
-        r"\.rf\.[0-9a-f]{16,}$", "", path.stem
-    )  # copies that a labelling service augments
-    stem, number = re.fullmatch(r"(.*?)[-_. ]*\(?(\d*)\)?", whole, re.DOTALL).groups()  # type: ignore[union-attr]
-    return f"{path.parent}/{stem if whole == path.stem else whole}", int(number[-18:] or 0)
+    stem, copies = re.subn(r"\.rf\.[0-9a-f]{16,}$", "", path.stem)  # as labelling services augment
+    number = re.search(r"\d{0,18}(?=\)?$)", stem)
+    assert number  # of no digits, where there are none
+    name = stem if copies else stem[: number.start()].rstrip("-_. (")
+    return f"{path.parent}/{name}", int(number[0] or 0)
 
 
 def _row(thumb: np.ndarray | None) -> np.ndarray:
     """A thumbnail as a vector of length 1, whose products are correlations; zeros where it shows nothing."""
-    if thumb is None:
-        return np.zeros(_SIDE * _SIDE, np.float32)
-    small = (
-        cv2.resize(thumb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
-    )
-    small -= small.mean()
-    length = float(np.linalg.norm(small))
-    return small / length if length > _SIDE else np.zeros_like(small)
+    blank = np.zeros((_SIDE, _SIDE), np.uint8)
+    small = cv2.resize(blank if thumb is None else thumb, blank.shape, interpolation=cv2.INTER_AREA)
+    row = small.ravel() - small.mean(dtype=np.float32)
+    length = float(np.linalg.norm(row))
+    return row / length if length > _SIDE else np.zeros_like(row)

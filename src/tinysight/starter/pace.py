@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,8 @@ def _reading(recipe: Recipe) -> float:
     chosen = np.unique(np.linspace(0, len(samples) - 1, _READ).astype(int)).tolist()
     started = time.perf_counter()
     for i in chosen:
-        try:
+        with suppress(ImageError):
             read_sample(samples[i], transforms, np.random.default_rng(i))
-        except ImageError:
-            continue
     return (time.perf_counter() - started) / len(chosen)
 
 

