@@ -50,10 +50,11 @@ LEVEL = {
     "search": 9,
     "export": 9,
     "distill": 10,
+    "starter": 10,
     "compat": 10,
     "cli": 11,
 }
-TORCH_SHORE = ("export", "losses", "models", "search", "training")
+TORCH_SHORE = ("export", "losses", "models", "search", "starter", "training")
 TORCH_EXCEPTIONS = (  # the rest of their packages is NumPy
     *("data/loader.py", "data/mix.py"),
     "engines/torch_graph.py",

@@ -19,7 +19,8 @@ from typing import Any
 
 VERBS = {
     "predict": "label images with a bundle",
-    "train": "train a recipe",
+    "train": "train on a folder of images, or by a recipe",
+    "init": "write a recipe for a folder of images",
     "eval": "evaluate a run or a bundle on labelled images",
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",

