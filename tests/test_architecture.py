@@ -54,7 +54,7 @@ LEVEL = {
     "compat": 10,
     "cli": 11,
 }
-TORCH_SHORE = ("export", "losses", "models", "search", "starter", "training")
+TORCH_SHORE = ("distill", "export", "losses", "models", "search", "starter", "training")
 TORCH_EXCEPTIONS = (  # the rest of their packages is NumPy
     *("data/loader.py", "data/mix.py"),
     "engines/torch_graph.py",

@@ -24,6 +24,7 @@ VERBS = {
     "eval": "evaluate a run or a bundle on labelled images",
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",
+    "distill": "train the best student that is fast enough on this machine",
     "search": "search for the best recipe",
     "bench": "time a bundle on this machine",
     "verify": "check that a bundle gives the results of the validated network",

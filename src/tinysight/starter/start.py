@@ -76,7 +76,7 @@ def start(
     sides, labels = (len(divided.train), len(divided.val)), images.labels
     facts = Facts(labels, *sides, divided.side, weights, usable_cores())
     tell("timing networks")
-    lists = _write_lists(images, divided, file)
+    lists = write_lists(images, divided, file)
     root = images.source if images.source.is_dir() else images.source.parent
     about = {"task": task_name(data), "root": root.as_posix(), "lists": lists}
     chosen, pace = _affordable(facts, budget_ms)
@@ -133,7 +133,7 @@ def _timed(
             chosen, epochs = less, 0
 
 
-def _write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> list[str]:
+def write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> list[str]:
     """Write the two lists; their absolute paths."""
     written = []
     for side, places in (("train", divided.train), ("val", divided.val)):

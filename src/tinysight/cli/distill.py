@@ -1,0 +1,56 @@
+"""Train the best student that is fast enough on this machine.
+
+    tinysight distill flowers/ --teacher teacher_bundle --budget-ms 2
+    tinysight distill any_photos/ --teacher clarity_assessment --budget-ms 0.5 --minutes 30
+
+The folder has a folder for each class, with the teacher's names; or it holds any images, which the teacher
+labels. Network, width and image size are chosen by the latency that is measured here and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tinysight.cli.arguments import add_override, log_to_stderr
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    add = parser.add_argument
+    add(
+        "source", metavar="DATA", help="folder of images, with or without classes; list or CSV file"
+    )
+    add("--teacher", required=True, metavar="NAME|FOLDER", help="bundle of a classifier")
+    text = "longest time of the network for one image, on one thread here"
+    add("--budget-ms", type=float, required=True, metavar="MS", help=text)
+    add("--minutes", type=float, default=10.0, metavar="M", help="time at hand for training (10)")
+    add("--out", metavar="DIR", help="run folder (default: runs/<DATA>_student)")
+    add_override(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Choose, train, export; 1 if nothing is exported."""
+    from tinysight.cli.progress import Working
+    from tinysight.distill.run import distill
+
+    with log_to_stderr(), Working() as tell:
+        done = distill(
+            args.source, args.teacher, args.budget_ms, args.out,
+            minutes=args.minutes, overrides=args.override, tell=tell,
+        )  # fmt: skip
+    print(f"{'network':<16}  {'size':>4}  {'ms':>7}  ImageNet top-1, expected")
+    for student, ms in done.front:
+        mark = "  <- chosen" * (student == done.student.student)
+        print(f"{student.backbone:<16}  {student.size:>4}  {ms:>7.3f}  {student.points:.1f}{mark}")
+    what = "accuracy" if done.labelled else "agreement with the teacher"
+    ends = "{:.3f} to {:.3f}".format(*done.interval)
+    print(f"{what} {done.right / done.total:.3f} (95 %: {ends}) of {done.total} validation images")
+    print(f"run      {done.out}")
+    if done.bundle is None:
+        print(f"bundle   none, for something went wrong: {done.problem}")
+        return 1
+    print(
+        f"bundle   {done.bundle.folder}: {done.ms:.3f} ms, of {args.budget_ms:g} that it may take"
+    )
+    print(f"next     tinysight predict IMAGE --model {done.bundle.folder}")
+    return 0
