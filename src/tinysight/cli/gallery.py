@@ -27,6 +27,7 @@ _TEXTS = {
     "update": "give items another --label, or metadata with --set",
     "list": "list items: id and label",
     "query": "find the items nearest to images: id, label and score",
+    "index": "make the index of a large gallery, or bring it up to date",
     "stats": "numbers, and images that are there twice",
     "verify": "check every item and what is made from them; 1 if the gallery is not whole",
     "doctor": "repair what can be repaired, then verify",
@@ -70,6 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add("-k", type=int, default=5, metavar="N", help="number of items (5)")
         if name == "update":
             add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+        if name == "index":
+            add("--recall", type=float, metavar="R", help="of the ten nearest (0.99)")
         if name == "stats":
             add("--near", type=float, metavar="SCORE", help="also find items that are so similar")
         if name == "re-embed":
@@ -178,6 +181,18 @@ def _update(args: argparse.Namespace) -> int:
     metadata = dict(text.partition("=")[::2] for text in args.set)
     count = _gallery(args).update(args.given, label=args.label, metadata=metadata)
     _say(args, {"updated": count}, f"{args.gallery}: {count} updated")
+    return 0
+
+
+def _index(args: argparse.Namespace) -> int:
+    from tinysight.concurrency import usable_cores
+
+    if args.recall is not None and not 0 < args.recall < 1:
+        raise ConfigError("--recall", f"should be between 0 and 1, got {args.recall}")
+    indexing = _store(args).indexing
+    done = indexing.refresh(recall=args.recall, threads=usable_cores())
+    text = indexing.about() if done else "another process is making the index"
+    _say(args, {"made": done, "search": text}, f"{args.gallery}: {text}")
     return 0
 
 

@@ -91,6 +91,7 @@ def stats(store: SqliteStore) -> dict[str, Any]:
             "items": store.count(), "without_embedding": store.count("vector IS NULL"),
             "labels": dict(labels), "metric": store.metric, "dim": store.dim,
             "generation": store.database.setting("generation"),
+            "search": store.indexing.about(),
             "bytes": sum(p.stat().st_size for p in store.folder.iterdir() if p.is_file()),
         }  # fmt: skip
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import json
 import mmap
+import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +33,8 @@ from tinysight.gallery.nearest import exact_scores, is_distance
 RECALL = 0.99  # of the ten nearest, unless told otherwise
 MAX_CHURN = 0.3  # written and removed since the graph was made, as a share of it; past it the graph is made anew
 _MAGIC = b"tinysight index 1\n"
+_LENGTHS = struct.Struct("<QI")  # of what follows, in bytes, and its checksum
+_MOST_HEAD = 4096  # bytes
 _K = 10
 _SAMPLE = 500  # held-out vectors that the width is measured with
 _FITTED = 20_000  # vectors that give the principal axes
@@ -72,6 +76,19 @@ class Measured:
     sample: int = 0
 
 
+class Vectors(Protocol):
+    """Rows (N, D) of which some are read at once: an array, or one that is not in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
 class ApproximateIndex:
     """Candidates for the nearest items; see the module.
 
@@ -86,7 +103,7 @@ class ApproximateIndex:
     def build(
         cls,
         keys: np.ndarray,
-        matrix: np.ndarray,
+        matrix: Vectors,
         metric: Metric,
         *,
         recall: float = RECALL,
@@ -122,7 +139,7 @@ class ApproximateIndex:
         return index
 
     def update(
-        self, keys: np.ndarray, matrix: np.ndarray, *, threads: int = 1
+        self, keys: np.ndarray, matrix: Vectors, *, threads: int = 1
     ) -> ApproximateIndex | None:
         """Bring the graph to these items: add the newer, take out those that are gone, and measure again.
 
@@ -151,7 +168,7 @@ class ApproximateIndex:
         self.measured = replace(self.measured, churn=churn, count=len(self._graph))
         return self
 
-    def _add(self, keys: np.ndarray, matrix: np.ndarray, which: np.ndarray, threads: int) -> None:
+    def _add(self, keys: np.ndarray, matrix: Vectors, which: np.ndarray, threads: int) -> None:
         for begin in range(0, len(keys), _BLOCK):
             rows = begin + np.flatnonzero(which[begin : begin + _BLOCK])
             if len(rows):
@@ -166,7 +183,7 @@ class ApproximateIndex:
         codes: np.ndarray = np.asarray(vectors, np.float32) @ self._axes
         return codes
 
-    def _calibrate(self, asked: _Asked, keys: np.ndarray, matrix: np.ndarray) -> None:
+    def _calibrate(self, asked: _Asked, keys: np.ndarray, matrix: Vectors) -> None:
         """The least width whose recall is, with 95 %, what was asked for."""
         metric, share = self.measured.metric, np.ones(0)
         for width in _WIDTHS:
@@ -190,8 +207,8 @@ class ApproximateIndex:
         Args:
             queries: (Q, D) as the vectors.
             k: how many nearest are wanted.
-            keys: numbers of the items there are, (N,) int64, rising. Those that the graph lacks are not found, those
-                that only the graph has are passed over.
+            keys: numbers of the items there are, (N,) int64, rising; a column of a mapped file will do. Those that the
+                graph lacks are not found, those that only the graph has are passed over.
             gone: rows of `keys` that do not count, rising.
 
         Yields:
@@ -206,8 +223,7 @@ class ApproximateIndex:
                 wanted = min(wanted, len(self._graph))
                 got = self._graph.search(code, wanted, threads=1).keys if wanted else ()
                 found = np.sort(np.asarray(got, np.int64))
-                rows = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
-                rows = rows[keys[rows] == found]
+                rows = places_of(keys, found)
                 if gone is not None and len(gone):
                     rows = rows[~np.isin(rows, gone)]
                 # Where many are gone, further out, until enough are left.
@@ -226,7 +242,7 @@ class ApproximateIndex:
         crc = zlib.crc32(graph, zlib.crc32(axes))
         about = {**asdict(self.measured), "axes": self._axes.shape, "crc": crc, "graph": len(graph)}
         head = json.dumps(about).encode()
-        write_atomic(path, [_MAGIC, len(head).to_bytes(8, "little"), head, axes, graph])
+        write_atomic(path, [_MAGIC, _LENGTHS.pack(len(head), zlib.crc32(head)), head, axes, graph])
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False) -> ApproximateIndex:
@@ -237,25 +253,44 @@ class ApproximateIndex:
             FileNotFoundError: there is none.
             MissingDependency: usearch is not installed.
         """
-        with path.open("rb") as file:
-            try:
-                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                start = len(_MAGIC) + 8
-                size = int.from_bytes(mapped[len(_MAGIC) : start], "little")
-                about = json.loads(bytes(mapped[start : start + size]))
-                shape, crc, length = about.pop("axes"), about.pop("crc"), about.pop("graph")
-                rest = mapped[start + size :]
-                whole = mapped[: len(_MAGIC)] == _MAGIC and zlib.crc32(rest) == crc
-                measured = Measured(**about)
-                axes = np.frombuffer(rest[: len(rest) - length], np.float32).reshape(shape)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                whole = False
-        if not whole:
-            raise DataError(str(path), "this index is damaged", "delete it: it is made anew")
+        with path.open("rb") as file, _damage(path):
+            measured, shape, crc, length, start = _head(file.read(_MOST_HEAD))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            rest = memoryview(mapped)[start:]
+            if zlib.crc32(rest) != crc:
+                raise ValueError
+            axes = np.frombuffer(rest[: len(rest) - length], np.float32).reshape(shape)
         graph = _new_graph(measured)
         (graph.load if writable else graph.view)(rest[len(rest) - length :])
         graph.expansion_search = measured.width
         return cls(measured, axes, graph)
+
+
+def measured_of(path: Path) -> Measured:
+    """What the index in a file says of itself, without a look at the rest; raises as `ApproximateIndex.open`."""
+    with path.open("rb") as file, _damage(path):
+        return _head(file.read(_MOST_HEAD))[0]
+
+
+def _head(data: bytes) -> tuple[Measured, list[int], int, int, int]:
+    """What the index says of itself, shape of the axes, checksum of the rest, bytes of the graph, begin of the rest."""
+    start = len(_MAGIC) + _LENGTHS.size
+    size, crc = _LENGTHS.unpack(data[len(_MAGIC) : start])
+    head = data[start : start + size]
+    if data[: len(_MAGIC)] != _MAGIC or zlib.crc32(head) != crc:
+        raise ValueError
+    about = json.loads(head)
+    shape, crc, length = about.pop("axes"), about.pop("crc"), about.pop("graph")
+    return Measured(**about), shape, crc, length, start + size
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, struct.error):
+        hint = "delete it: it is made anew"
+        raise DataError(str(path), "this index is damaged", hint) from None
 
 
 def _new_graph(measured: Measured) -> Any:
@@ -272,12 +307,27 @@ def _new_graph(measured: Measured) -> Any:
     )
 
 
-def _principal_axes(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _principal_axes(matrix: Vectors, rng: np.random.Generator) -> np.ndarray:
     """(D, D) float32, the axes of most energy first."""
     rows = np.sort(rng.permutation(len(matrix))[:_FITTED])
     sample = np.asarray(matrix[rows], np.float64)
     axes: np.ndarray = np.linalg.eigh(sample.T @ sample)[1][:, ::-1].astype(np.float32)
     return axes
+
+
+def places_of(numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Places of those of the `wanted` whole numbers that are among the rising `numbers`, which are hardly read."""
+    if not len(numbers):
+        return np.zeros(0, np.int64)
+    # Where there are no gaps, the first and the last number say it.
+    last = len(numbers) - 1
+    low = np.clip(last - (int(numbers[-1]) - wanted), 0, last)
+    high = np.clip(wanted - int(numbers[0]), low, last)
+    while (apart := low < high).any():
+        middle = (low + high) // 2
+        less = numbers[middle] < wanted
+        low, high = np.where(apart & less, middle + 1, low), np.where(apart & ~less, middle, high)
+    return np.asarray(low[numbers[low] == wanted])
 
 
 class _Asked(NamedTuple):
@@ -288,7 +338,7 @@ class _Asked(NamedTuple):
 
 
 def _compare(
-    matrix: np.ndarray,
+    matrix: Vectors,
     held: np.ndarray,
     which: np.ndarray,
     metric: Metric,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tinysight.gallery import nearest
+from tinysight.gallery.index import ApproximateIndex, places_of
 from tinysight.gallery.matrix import Layout
-
-# From comparable queries (Q, width) and k to the places of mapped rows, (Q, C); -1 where there are fewer.
-Approximate = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Rows:
@@ -33,8 +33,11 @@ class Rows:
         self.generation, self.seq, self.removed = -1, 0, 0
         self._tail, self._count = np.zeros(64, layout.record), 0
         self.gone: list[int] = []  # places of rows that do not count
-        # One number a row, side by side: they are read at each search.
-        self._squares = np.ascontiguousarray(base["square"])
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """Of the mapped rows, side by side: an exact search reads them all."""
+        return np.ascontiguousarray(self.base["square"])
 
     @property
     def tail(self) -> np.ndarray:
@@ -55,11 +58,7 @@ class Rows:
         """Pass over the rows of these numbers, as far as they are here."""
         wanted = np.fromiter(seqs, np.int64)
         for part, start in ((self.base, 0), (self.tail, len(self.base))):
-            if len(part) and len(wanted):
-                numbers = part["seq"]
-                places = np.searchsorted(numbers, wanted).clip(max=len(part) - 1)
-                hits = places[numbers[places] == wanted]
-                self.gone += (hits + start).tolist()
+            self.gone += (places_of(part["seq"], wanted) + start).tolist()
 
     def at(self, places: np.ndarray) -> np.ndarray:
         """The rows at these places."""
@@ -70,23 +69,28 @@ class Rows:
         return found
 
     def nearest(
-        self, queries: np.ndarray, k: int, approximate: Approximate | None = None
+        self, queries: np.ndarray, k: int, index: ApproximateIndex | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each query the numbers and exact scores of the rows that may be among the `k` nearest.
 
         Args:
             queries: (Q, width), comparable.
             k: at least 1.
-            approximate: proposes mapped rows, with enough to spare for those that are gone.
+            index: proposes mapped rows, in place of a look at all of them.
         """
         edge, metric = len(self.base), self.layout.metric
         gone = np.array(sorted(self.gone), np.int64)
         before, behind = gone[gone < edge], gone[gone >= edge] - edge
-        if approximate is not None and edge:
-            near = [p[(p >= 0) & ~np.isin(p, before)] for p in np.asarray(approximate(queries, k))]
-        else:
-            base = self.base["vector"]
-            near = nearest.propose(metric, base, self._squares, before, queries, k)
+        start, near = 0, [np.zeros(0, np.int64)] * len(queries)
+        if index is not None:
+            numbers = self.base["seq"]
+            near = list(index.propose(queries, k, numbers, before))
+            start = bisect_right(numbers, index.measured.last)
+        if start < edge:
+            squares = self._squares if index is None else self.base["square"][start:]
+            base, passed = self.base["vector"][start:], before[before >= start] - start
+            newer = nearest.propose(metric, base, squares, passed, queries, k)
+            near = [np.concatenate([a, b + start]) for a, b in zip(near, newer, strict=True)]
         tail = self.tail["vector"], self.tail["square"]
         late = nearest.propose(metric, *tail, behind, queries, k)
         found = []

@@ -19,8 +19,9 @@ from tinysight.errors import ConfigError, DataError, GalleryError
 from tinysight.gallery import matrix
 from tinysight.gallery.base import Item, Match, Metric
 from tinysight.gallery.database import COLUMNS, FILE, Database, in_words, settle
+from tinysight.gallery.indexing import Indexing
 from tinysight.gallery.nearest import is_distance
-from tinysight.gallery.rows import Approximate, Rows
+from tinysight.gallery.rows import Rows
 
 TAIL = 1024  # rows behind the matrix, from which they are written into it
 _GONE = 0.25  # share of rows that do not count, from which the matrix is made anew
@@ -38,7 +39,7 @@ class SqliteStore:
         folder: of the gallery.
 
     Attributes:
-        approximate: proposes mapped rows in place of an exact search; None: exact.
+        indexing: makes and opens the index of a large gallery.
 
     Raises:
         GalleryError: there is none, it is damaged, or of a newer version.
@@ -52,7 +53,7 @@ class SqliteStore:
         self.layout = matrix.Layout(metric, dim)
         self.metric: Metric = metric
         self.dim: int = dim
-        self.approximate: Approximate | None = None
+        self.indexing = Indexing(self)
         self._rows: Rows | None = None
         self._group = threading.local()
 
@@ -194,7 +195,7 @@ class SqliteStore:
         given = _checked(np.asarray(vectors), self.layout, "query")
         with self.snapshot() as (connection, rows):
             queries = self.layout.comparable(given)
-            found = rows.nearest(queries, k, self.approximate)
+            found = rows.nearest(queries, k, self.indexing.of(rows))
             return [self._matches(connection, *one, k) for one in found]
 
     def _matches(
@@ -282,6 +283,7 @@ class SqliteStore:
             gone = last - first if first else 0
             if gone > TAIL + _GONE * count:
                 self.rewrite()
+                self.indexing.follow()
             elif behind - seq >= TAIL:
                 if name is None:
                     self.rewrite()
@@ -292,6 +294,7 @@ class SqliteStore:
                     count = matrix.append(self.folder / name, self.layout, count, blocks)
                     behind = run("SELECT max(seq) FROM items").fetchone()[0] or 0
                     self.database.set(matrix_rows=count, matrix_seq=behind)
+                self.indexing.follow()
         except (GalleryError, OSError) as error:
             logger.warning(
                 "the matrix of %s could not be brought up to date: %s", self.folder, error
