@@ -1,0 +1,1 @@
+"""A gallery: what is known by its vectors, and edited while it is in use."""
