@@ -163,11 +163,8 @@ class _PlainDumper(_Dumper):  # type: ignore[misc]  # as the loader above
         return True  # a value that is used twice is written twice, for the reader
 
 
-for (
-    _tag,
-    _pattern,
-    _first,
-) in _SCALARS:  # a text that version 1.2 alone takes for a number is quoted
+# A text that version 1.2 alone takes for a number is quoted.
+for _tag, _pattern, _first in _SCALARS:
     _PlainDumper.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
 
 

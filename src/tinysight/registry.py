@@ -397,12 +397,8 @@ heads = _Any("head", "tinysight.models.heads", ("in_features", "num_classes"))
 _LOSSES = _homes("losses", classification="*", detection="simota taskaligned")
 losses = _Any("loss", _LOSSES, ("label_ratio",))
 loss_terms = LossTerms({"logits": losses, "embedding": embedding_losses, "": distillation_losses})
-_OF_METRICS = (
-    "scores",
-    "labels",
-    "queries",
-    "cameras",
-)  # the last two of retrieval, where they are known
+# The last two of retrieval, where they are known.
+_OF_METRICS = ("scores", "labels", "queries", "cameras")
 metrics: Registry[dict[str, float]] = Registry("metric", _METRICS, _OF_METRICS)
 necks = _Any("neck", "tinysight.models.heads", ("in_features",))
 optimizers = _Any("optimizer", "tinysight.training.optim", ("params",))

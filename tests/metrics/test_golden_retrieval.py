@@ -10,15 +10,15 @@ import pytest
 
 from support.golden import Case, each_case, not_built
 from support.options import Options
+from support.ranking import rank_matches, rerank
 from tinysight.errors import DataError
-from tinysight.metrics.rerank import rerank, reranked
+from tinysight.metrics.rerank import reranked
 from tinysight.metrics.retrieval import (
     Ranks,
     binary,
     mean_average_precision,
     mean_inverse_penalty,
     precision_at_k,
-    rank_matches,
     recall_at_k,
     retrieval,
     search_of,

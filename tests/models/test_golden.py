@@ -13,7 +13,8 @@ from support.golden import Case, each_case, not_built, synth, synth_columns
 from support.networks import fill, recorded_input, recorded_options, recorded_recognizer
 from support.weights import load_reference
 from tinysight.errors import UnknownName
-from tinysight.models import Backbone, count_parameters, create_model, normalize
+from tinysight.models import Backbone, count_parameters, create_model
+from tinysight.models.outputs import activate
 from tinysight.models.weights import reference_entries
 
 LOOSE = {"MobileNetV3_large_x1_0": 1e-3}  # ill-conditioned: float32 and float64 differ by 1.4e-4
@@ -102,8 +103,8 @@ def _check_recognition(record: dict[str, Any], arrays: dict[str, np.ndarray]) ->
         _close(found.pooled, arrays["backbone"], 1e-4)
         _close(found.embedding, arrays["features"], 1e-4)
         _close(found.logits, arrays["logits_sample"], 1e-4)
-        _close(normalize(found.embedding), arrays["features_l2"], 1e-4)
-        assert torch.equal(model.embed(images), normalize(found.embedding))
+        _close(activate(found.embedding, "normalize"), arrays["features_l2"], 1e-4)
+        assert torch.equal(model.vectors(images).embedding, found.embedding)
         if "features_reparameterized" in arrays:
             model.reparameterize()
             _close(model(images).embedding, arrays["features_reparameterized"], 1e-4)

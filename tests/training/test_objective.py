@@ -111,7 +111,7 @@ def test_a_recogniser_trains_from_a_recipe(images: Path, tmp_path: Path) -> None
     assert first["loss"] == pytest.approx(sum(value * weight for value, weight in parts))
     model, _ = load_model(run)
     assert isinstance(model, Recognizer)
-    assert model.embed(torch.randn(2, 3, 32, 32)).shape == (2, 8)
+    assert model(torch.randn(2, 3, 32, 32)).embedding.shape == (2, 8)
     last = load_checkpoint(run / "checkpoints" / "last.safetensors")
     assert last.objective["losses.center_2.centers"].shape == (2, 1280)
     assert last.objective["losses.contrastive_xbm.memory.labels"].shape == (16,)

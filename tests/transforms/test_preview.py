@@ -37,8 +37,8 @@ def test_a_row_shows_the_image_and_then_its_results(files: list[Path], tmp_path:
     assert np.array_equal(sheet[4:34, 4:64], decode(files[0]))
     assert np.array_equal(sheet[68:128, 4:34], decode(files[1]))
     assert (sheet[34:64, 4:64] == 255).all()
-    assert np.array_equal(sheet, contact_sheet(files, compose, columns=3, cell=60))
-    other = contact_sheet(files, compose, columns=3, cell=60, seed=1)
+    assert np.array_equal(sheet, contact_sheet(files, compose, 3, 0, 60))
+    other = contact_sheet(files, compose, 3, 1, 60)
     assert not np.array_equal(sheet, other)
 
 
@@ -62,6 +62,6 @@ def test_mistakes_are_named(files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.png or a \.jpg"):
         write_contact_sheet(tmp_path / "sheet.pdf", files, compose)
     with pytest.raises(ImageError, match="no images"):
-        contact_sheet([], compose)
+        contact_sheet([], compose, 8, 0, 160)
     with pytest.raises(ImageError, match="no such file"):
-        contact_sheet([tmp_path / "absent.png"], compose)
+        contact_sheet([tmp_path / "absent.png"], compose, 8, 0, 160)

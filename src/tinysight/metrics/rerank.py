@@ -24,7 +24,7 @@ def blocks_of_rows(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-def rerank(
+def reranked(
     queries: Array,
     gallery: Array,
     *,
@@ -32,8 +32,8 @@ def rerank(
     k2: int = 6,
     original_weight: float = 0.3,
     swapped: bool = False,
-) -> Array:
-    """Distances after re-ranking, (Q, G) float32; smaller is nearer.
+) -> Iterator[tuple[slice, Array]]:
+    """Distances after re-ranking, (Q, G) float32, by blocks of queries; smaller is nearer.
 
     Args:
         queries: vectors, (Q, D).
@@ -47,22 +47,6 @@ def rerank(
     Raises:
         DataError: fewer than two vectors.
     """
-    parts = reranked(
-        queries, gallery, k1=k1, k2=k2, original_weight=original_weight, swapped=swapped
-    )
-    return np.concatenate([block for _, block in parts])
-
-
-def reranked(
-    queries: Array,
-    gallery: Array,
-    *,
-    k1: int = 20,
-    k2: int = 6,
-    original_weight: float = 0.3,
-    swapped: bool = False,
-) -> Iterator[tuple[slice, Array]]:
-    """The rows of `rerank`, by blocks of queries."""
     vectors = np.concatenate([queries, gallery]).astype(np.float32)
     if len(vectors) < 2:
         raise DataError("rerank", "needs two vectors or more")

@@ -249,43 +249,6 @@ def measured(
     return values
 
 
-def rank_matches(
-    similarity: Array,
-    query_labels: Array,
-    gallery_labels: Array,
-    keep: Array | None = None,
-    masked: Masked = "left_out",
-) -> Ranks:
-    """Where the gallery's entries of a query's label stand, most similar first.
-
-    Of equal similarities the earlier entry comes first; PaddleClas' order there is arbitrary.
-
-    Args:
-        similarity: (Q, G); the negative of a distance will do.
-        query_labels: (Q,).
-        gallery_labels: (G,).
-        keep: (Q, G) bool, the entries that a query may be compared with; all by default.
-        masked: what becomes of the others: they are left out, or, as in PaddleClas, their similarity is 0 and they take
-            the place that belongs to it, as no matches.
-
-    Raises:
-        DataError: shapes that do not fit, or NaN.
-    """
-    similarity = np.asarray(similarity)
-    query, gallery = np.asarray(query_labels).ravel(), np.asarray(gallery_labels).ravel()
-    if similarity.shape != (len(query), len(gallery)) or not similarity.size:
-        what = f"similarities {similarity.shape} of {len(query)} queries, {len(gallery)} entries"
-        raise DataError("rank_matches", what)
-    _check_numbers(similarity)
-    kept = np.broadcast_to(True, similarity.shape) if keep is None else np.asarray(keep, bool)
-    similarity = np.where(kept, similarity, _MASKED[masked])
-    matches = (query[:, None] == gallery) & kept
-    found = [
-        _ranks(row, np.flatnonzero(hits)) for row, hits in zip(similarity, matches, strict=True)
-    ]
-    return Ranks(np.array([len(one) for one in found]), np.concatenate(found))
-
-
 def _ranks(row: Array, places: Array) -> Array:
     """Ranks from 1, ascending, of the entries at `places` in one row of similarities."""
     if not len(places):
@@ -306,7 +269,7 @@ def recall_at_k(found: Ranks, k: Sequence[int] = (1, 5)) -> dict[str, float]:
     """Share of queries with a match among the first k, as `recall1`, ...
 
     Args:
-        found: of `rank_matches`.
+        found: of `ranks_of`.
         k: one or more numbers of entries.
 
     Raises:
@@ -334,7 +297,7 @@ def mean_inverse_penalty(found: Ranks, ranks_from_zero: bool = False) -> dict[st
     """Mean of (matches / rank of the last match), as `mINP`: how long one searches for all; arXiv:2001.04193.
 
     Args:
-        found: of `rank_matches`.
+        found: of `ranks_of`.
         ranks_from_zero: count ranks from 0, as PaddleClas does by mistake: its values may exceed
             1, and are infinite for a query whose only match comes first.
 

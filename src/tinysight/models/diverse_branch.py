@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinysight.models import layers
 from tinysight.models.layers import Activation, BatchNorm2d, ConvBNAct, Size, fold_batch_norm
 
 
@@ -44,17 +45,9 @@ class _PaddedNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h + 2 border, w + 2 border)."""
         y: Tensor = self.bn(x)
-        gain, bias = _affine(self.bn, self.bn.weight.dtype)
+        _, bias = layers.batch_norm_affine(self.bn, self.bn.weight.dtype)
         outside = F.pad(torch.zeros_like(y[:1, :1]), self.border, value=1.0)
         return F.pad(y, self.border) + outside * bias.to(y.dtype)[:, None, None]
-
-
-def _affine(bn: nn.BatchNorm2d, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """Gain and bias of `bn` in evaluation, (C,) each."""
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    gain = bn.weight.to(dtype) / (bn.running_var.to(dtype) + bn.eps).sqrt()
-    return gain, bn.bias.to(dtype) - bn.running_mean.to(dtype) * gain
 
 
 class _Averaging(nn.Sequential):
@@ -122,12 +115,12 @@ class DiverseBranchBlock(nn.Module):
         bias += shift
 
         point, shift = fold_batch_norm(average.conv, average.bn.bn)
-        gain, moved = _affine(average.avgbn)
+        gain, moved = layers.batch_norm_affine(average.avgbn)
         area = weight.shape[-1] ** 2
         weight += point * gain[:, None, None, None] / area
         bias += shift * gain + moved
 
-        gain, shift = _affine(chain.bn1.bn)
+        gain, shift = layers.batch_norm_affine(chain.bn1.bn)
         first = chain.idconv1.kernel().double()[:, :, 0, 0] * gain[:, None]
         second, moved = fold_batch_norm(chain.conv2, chain.bn2)
         weight += torch.einsum("omhw,mi->oihw", second, first)

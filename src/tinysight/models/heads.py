@@ -106,9 +106,9 @@ class _Directions(Head):
         self,
         in_features: int,
         num_classes: int,
-        margin: float,
-        scale: float,
-        sampled: float | None = None,
+        margin: Share = 0.35,
+        scale: Positive = 64.0,
+        sampled: Sampled = None,
     ) -> None:
         super().__init__()
         self.margin, self.scale = margin, scale
@@ -225,16 +225,6 @@ class CircleMargin(_Directions):
         scale: of the result in training.
         sampled: share of the identities that a training step compares with; see `Head`.
     """
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        margin: Share = 0.35,
-        scale: Positive = 64.0,
-        sampled: Sampled = None,
-    ) -> None:
-        super().__init__(in_features, num_classes, margin, scale, sampled)
 
     def harder(self, cosine: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         """Every cosine with its own weight."""

@@ -211,15 +211,22 @@ class SqueezeExcite(nn.Module):
         return x * gate  # type: ignore[no-any-return]  # nn.Module calls are Any
 
 
+def batch_norm_affine(
+    bn: nn.BatchNorm2d, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Gain and bias of `bn` in evaluation, (C,) each."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    gain = bn.weight.to(dtype) / (bn.running_var.to(dtype) + bn.eps).sqrt()
+    return gain, bn.bias.to(dtype) - bn.running_mean.to(dtype) * gain
+
+
 def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals `conv` followed by `bn` in evaluation.
 
     Computed in float64: the quotient of gain and deviation would cost digits otherwise.
     """
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    bias = bn.bias.double() - bn.running_mean.double() * scale
+    scale, bias = batch_norm_affine(bn)
     if conv.bias is not None:
         bias = bias + conv.bias.double() * scale
     weight = conv.weight.double() * scale[:, None, None, None]

@@ -7,46 +7,19 @@ compares is the embedding, of length 1.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysight.errors import UnknownName, join
+from tinysight.errors import join
 from tinysight.models.base import Backbone
 from tinysight.models.outputs import Outputs
-from tinysight.registry import backbones, fold, heads, necks
+from tinysight.registry import backbones, heads, necks
 
 if TYPE_CHECKING:
     from tinysight.models.detector import PicoDet
     from tinysight.models.heads import Head, Neck
-
-
-class Variant(NamedTuple):
-    """Specs of the three parts, as a recipe would give them."""
-
-    backbone: Mapping[str, Any]
-    neck: Mapping[str, Any]
-    head: Mapping[str, Any]
-    identities: int
-
-
-VARIANTS = {
-    "generalrecognition_pplcnet_x2_5": Variant(
-        {"name": "pplcnet_x2_5"},
-        {"name": "fc", "features": 512},
-        {"name": "arc_margin", "margin": 0.2, "scale": 30.0},
-        185_341,
-    ),
-    "generalrecognitionv2_pplcnetv2_base": Variant(
-        {"name": "pplcnetv2_base_shitu", "last_channels": 512},
-        {"name": "bn_neck"},
-        {"name": "fc", "bias": False, "init_std": 0.001},
-        192_612,
-    ),
-}
-"""PP-ShiTu and PP-ShiTuV2, with the number of identities that their published weights know."""
 
 
 class Recognizer(nn.Module):
@@ -82,7 +55,7 @@ class Recognizer(nn.Module):
     ) -> Outputs:
         """(N, 3, H, W) normalised images, and labels (N,) int64 for a head with a margin.
 
-        The embedding may have any length; `normalize` makes it 1. `stages` are names of the backbone's.
+        The embedding may have any length. `stages` are names of the backbone's.
         """
         found = self.backbone.outputs(x, None, stages)
         assert found.pooled is not None
@@ -104,10 +77,6 @@ class Recognizer(nn.Module):
         pooled: Tensor = self.backbone(x)
         return Outputs(None, self.neck(pooled) if self.neck else pooled, pooled)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, E) embeddings of length 1; the head is not computed."""
-        return normalize(self.vectors(x).get("embedding"))
-
     def reparameterize(self) -> None:
         """Fold the branches of the backbone that only training needs; in place."""
         self.backbone.reparameterize()
@@ -115,11 +84,6 @@ class Recognizer(nn.Module):
 
 Network: TypeAlias = "Backbone | Recognizer | PicoDet"
 """What a recipe's `model` describes: a classifier, a backbone with neck and head, or a detector."""
-
-
-def normalize(features: Tensor) -> Tensor:
-    """(N, E) -> the same directions with Euclidean length 1; their products are cosines."""
-    return F.normalize(features, dim=1)
 
 
 def build_recognizer(
@@ -150,22 +114,3 @@ def build_recognizer(
         sizes = {"in_features": found.features, "num_classes": num_classes}
         found.head = heads.build(head, join(where, "head"), **sizes)
     return found
-
-
-def create_recognizer(name: str, num_classes: int | None = None) -> Recognizer:
-    """A published recognition network with fresh weights, in training mode.
-
-    Args:
-        name: of `VARIANTS`; case and separators do not matter.
-        num_classes: identities that the head tells apart; 0 leaves the head out, None takes the
-            number of the published weights, whose head alone has 100 million parameters.
-
-    Raises:
-        UnknownName: no such network; the error names the nearest.
-    """
-    found = next((n for n in VARIANTS if fold(n) == fold(name)), None)
-    if found is None:
-        raise UnknownName("recognition network", name, VARIANTS, "create_recognizer")
-    row = VARIANTS[found]
-    count = row.identities if num_classes is None else num_classes
-    return build_recognizer(row.backbone, row.neck, row.head if count else None, count)

@@ -27,9 +27,8 @@ from tinysight.serving.observing import log
 from tinysight.serving.protocol import InferenceRequest, WantedOutput, chosen, deadline_of
 from tinysight.serving.rest import RestApi
 
-_Call: TypeAlias = Callable[
-    [Any, Any], Any
-]  # of a request and its context; a message, its fields, or nothing
+# Of a request and its context; gives a message, its fields, or nothing.
+_Call: TypeAlias = Callable[[Any, Any], Any]
 SERVICE = "inference.GRPCInferenceService"
 _ADMIN = ("RepositoryModelLoad", "RepositoryModelUnload")
 _OPEN = ("ServerLive", "ServerReady")  # what a probe without a token asks

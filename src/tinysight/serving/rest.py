@@ -153,9 +153,8 @@ class RestApi:
 
     async def _load(self, request: Request) -> Response:
         name, repository = request.path_params["name"], self.repository
-        if not request.scope.get(
-            "admin"
-        ):  # which the guard says of those that it has let in as such
+        # The guard says it of those that it has let in as such.
+        if not request.scope.get("admin"):
             raise Refusal(403, "needs an admin token")
         unload = request.url.path.endswith("/unload")
         await (repository.unload(name) if unload else repository.load(name))

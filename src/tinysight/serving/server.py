@@ -250,9 +250,8 @@ def _supervise(settings: ServerSettings, listener: socket.socket, folder: Path) 
                     os.kill(worker, signal.SIGTERM)
 
         def start(slot: int) -> None:
-            signal.pthread_sigmask(
-                signal.SIG_BLOCK, _ENDS
-            )  # none comes between the fork and its note
+            # None comes between the fork and its note.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
             workers[_fork(settings, listener, slot, folder)] = slot, time.monotonic()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 

@@ -19,12 +19,8 @@ DTYPES = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 _NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
-_JSON_KINDS = {
-    "b": "b",
-    "u": "iu",
-    "i": "iu",
-    "f": "iuf",
-}  # what JSON may hold for a kind of numbers
+# What JSON may hold for a kind of numbers.
+_JSON_KINDS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
 
 
 class TensorSpec(NamedTuple):

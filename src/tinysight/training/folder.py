@@ -95,9 +95,8 @@ class RunFolder:
         for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
             part.unlink()
         write_atomic(self.recipe, recipe_yaml(recipe))
-        records = [
-            record for record in records if record["step"] <= step
-        ]  # others are written again
+        # Others are written again.
+        records = [record for record in records if record["step"] <= step]
         write_atomic(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
         write_events(self.events, records)
         self._note_environment(before, step, notes or {})

@@ -202,11 +202,8 @@ class InputPipeline:
         self._compose, self._min_size = compose, min_size
         specs, steps = compose.specs, compose.steps
         last = steps[-1] if steps and isinstance(steps[-1], Normalize) else None
-        if last and not {len(last.mean), len(last.std)} <= {
-            1,
-            3,
-        }:  # the slower way says what is wrong
-            last = None
+        if last and not {len(last.mean), len(last.std)} <= {1, 3}:
+            last = None  # the slower way says what is wrong
         self._last = last
         self._before = Compose(specs[:-1], steps[:-1], compose.where)
         only_pixels = all(spec["name"] in _PIXELS for spec in specs[:-1])

@@ -38,19 +38,14 @@ def write_contact_sheet(
     path = Path(out)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(str(path), "a contact sheet is a .png or a .jpg file")
-    sheet = contact_sheet(sources, compose, columns=columns, seed=seed, cell=cell)
+    sheet = contact_sheet(sources, compose, columns, seed, cell)
     _, data = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(sheet[:, :, ::-1]))
     write_atomic(path, data.tobytes())
     return path
 
 
 def contact_sheet(
-    sources: Sequence[bytes | str | Path],
-    compose: Compose,
-    *,
-    columns: int = 8,
-    seed: int = 0,
-    cell: int = 160,
+    sources: Sequence[bytes | str | Path], compose: Compose, columns: int, seed: int, cell: int
 ) -> Image:
     """One row per image: the image as it is, then `columns` results of `compose`.
 

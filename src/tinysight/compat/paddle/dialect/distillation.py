@@ -77,9 +77,8 @@ def container_section(
         else:
             teacher = {k: v for k, v in model.items() if k in _OF_TEACHER}
             if isinstance(teacher.get("pretrained"), str) and "." in teacher["pretrained"]:
-                teacher.pop(
-                    "skip", None
-                )  # a file may hold the classifier: it is asked when it is read
+                # A file may hold the classifier: it is asked when it is read.
+                teacher.pop("skip", None)
             native.setdefault("teachers", {})[names[name]] = {**teacher, "learns": not fixed}
         for key, value in own.get("train", {}).items():  # by the sync_bn or data_format of any
             put(native, f"train.{key}", value)

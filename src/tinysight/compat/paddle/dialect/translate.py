@@ -94,9 +94,8 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     mixed = data_section(reader, tree.get("DataLoader"), native, searched)
     if common.get("use_multilabel"):
         native["data"]["target"] = "multilabel"
-    if (
-        native["data"].get("target") == "multilabel"
-    ):  # its export ends in a sigmoid, whatever the key says
+    if native["data"].get("target") == "multilabel":
+        # Its export ends in a sigmoid, whatever the key says.
         native.get("export", {}).pop("probabilities", None)
     if container:
         distill_section(reader, tree, native, container._replace(mixed=mixed or 0.0))
