@@ -19,6 +19,7 @@ from typing import Any
 
 VERBS = {
     "predict": "label images with a bundle",
+    "recognize": "recognise objects by a gallery",
     "train": "train a recipe",
     "eval": "evaluate a run or a bundle on labelled images",
     "infer": "label images with the weights of a PaddleClas configuration",

@@ -29,11 +29,15 @@ def _font() -> Any:
         return cv2.FontFace("uni")  # type: ignore[attr-defined]
     except (AttributeError, cv2.error):
         hint = "pip install 'opencv-python-headless>=5'"
-        logger.warning("OpenCV %s draws ASCII alone, other letters as '?'; %s", cv2.__version__, hint)
+        logger.warning(
+            "OpenCV %s draws ASCII alone, other letters as '?'; %s", cv2.__version__, hint
+        )
         return None
 
 
-def _write(image: np.ndarray, text: str, at: tuple[int, int], size: float, thick: int, color: Any) -> None:
+def _write(
+    image: np.ndarray, text: str, at: tuple[int, int], size: float, thick: int, color: Any
+) -> None:
     """A text on a bar of `color`, its lower left corner at `at`, or lower where it would be cut off."""
     font, own = None if text.isascii() else _font(), text.encode("ascii", "replace").decode()
     if font is None:

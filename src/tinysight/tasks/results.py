@@ -305,7 +305,13 @@ class BoxResult(Result):
         >>> BoxResult("a.jpg", np.array([0]), np.float32([0.7]), ("dog",), box).to_deploy_text()
         "[{'class_id': 0, 'score': 0.7, 'bbox': [1.0, 2.0, 3.25, 4.0], 'label_name': 'dog'}]"
         """
-        rows = zip(self.label_ids.tolist(), _short(self.scores), self.boxes_xyxy, self.label_names, strict=True)
+        rows = zip(
+            self.label_ids.tolist(),
+            _short(self.scores),
+            self.boxes_xyxy,
+            self.label_names,
+            strict=True,
+        )
         names = ("class_id", "score", "bbox", "label_name")
         return str([dict(zip(names, (i, s, _short(b), n), strict=True)) for i, s, b, n in rows])
 

@@ -141,10 +141,16 @@ def _translated(
                 kind = replace(kind, columns=count)
             case _:
                 raise WeightsError(str(source), "its number of classes cannot be told")
-    if found and found is deploy and kind.output != "scores":
-        what = f"is a classifier's, but the network returns {kind.output}"
+    if found and found is deploy and kind.output != (of := _outputs(found)):
+        what = f"is one of a network of {of}, but this one returns {kind.output}"
         raise ConfigError("deploy configuration", what)
     return found, kind, model, origin
+
+
+def _outputs(deploy: Deploy) -> str:
+    """What a network returns whose results are made as `deploy` says."""
+    kinds = {"boxes": "boxes", "embedding": "embedding", "binarize": "embedding"}
+    return kinds.get(deploy.postprocess["name"], "scores")
 
 
 def onnx_file(folder: Path) -> Path | None:

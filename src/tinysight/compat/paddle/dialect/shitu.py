@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +118,9 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
         score_threshold=limit,
     )
     if metric == "l2" and "IndexProcess" in tree:
-        reader.note("IndexProcess.dist_type", "distances of at least score_thres match, the farthest first")
+        reader.note(
+            "IndexProcess.dist_type", "distances of at least score_thres match, the farthest first"
+        )
     if reader.problems:
         raise ConfigError.of(str(path), reader.problems)
     for note in reader.notes:
@@ -129,7 +132,7 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
     given = evaluation.get("cls_label_path")
     return ShituConfig(
         found.get("infer_imgs"), found.get("output_dir"), max(found["batch_size"], 1),
-        max(found["cpu_num_threads"], 1), *networks, rules,
+        max(1, min(found["cpu_num_threads"], os.cpu_count() or 1)), *networks, rules,
         settings if "IndexProcess" in tree else None,
         EvalSettings(
             evaluation["name"], evaluation["image_root"], given, evaluation.get("output_dir")
@@ -161,7 +164,11 @@ def _detector(reader: Reader, tree: Tree, found: Mapping[str, Any]) -> Deploy:
             known = f"its keys are {', '.join(keys)}" if kind else ", ".join(_DETECTOR_STEPS)
             reader.wrong(place, "is not understood", known)
             continue
-        steps.append({"type": kind, "keep_ratio": True, **given} if kind == "Resize" else {"type": kind, **given})
+        steps.append(
+            {"type": kind, "keep_ratio": True, **given}
+            if kind == "Resize"
+            else {"type": kind, **given}
+        )
     labels = found.get("label_list")
     names = tuple(map(str, labels)) if isinstance(labels, list | tuple) else None
     try:
@@ -180,7 +187,9 @@ def _embedder(reader: Reader, tree: Tree) -> Deploy:
     spec: Spec = {"name": "embedding"}
     if isinstance(post, dict) and (name := main_indicator(post)) != "None":
         where = f"RecPostProcess.{name}"
-        made = reader.component("post-processor", "shitu_postprocessors", name, post.get(name), where)
+        made = reader.component(
+            "post-processor", "shitu_postprocessors", name, post.get(name), where
+        )
         spec = made[0] if made else spec
     full, problems = postprocesses.check(spec, "RecPostProcess")
     reader.problems += problems
