@@ -118,7 +118,8 @@ def _translated(
         found = deploy or (read_deploy_config(inside) if inside else None)
         detector = read_detector_config(of_detector) if of_detector.is_file() else None
         paddle = read_paddle_inference(program)
-        named = bool(labels or found or (row and row.labels))
+        vectors = found is not None and _outputs(found) == "embedding"
+        named = not vectors and bool(labels or found or (row and row.labels))
         kind = kind_of(paddle.program, str(source), named=named)
         inputs = [INPUT if i == kind.image else p.name for i, p in enumerate(paddle.program.inputs)]
         outputs = OUTPUTS[kind.output] if kind.boxes == "rows" else ()
