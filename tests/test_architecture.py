@@ -40,7 +40,7 @@ LEVEL = {
     "tasks": 4,
     "engines": 5,
     "evaluation": 5,
-    "gallery": 5,
+    "gallery": 6,  # opens bundles, and is what some pipelines ask
     "pipelines": 6,
     "batch": 7,
     "certificate": 7,

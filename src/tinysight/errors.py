@@ -10,6 +10,7 @@
     |-- DistributedError    another process of a run has ended
     |-- WeightsError        a foreign weight file or program is damaged, unsafe or not supported
     |-- ExportError         the results of the exported model are not those of the trained one
+    |-- GalleryError        a gallery is missing, damaged, in use, or of another bundle
     |-- FetchError          a file cannot be downloaded, is not what it was, or cannot be unpacked
     `-- MissingDependency   an optional package is needed and not installed
 
@@ -96,6 +97,10 @@ class WeightsError(TinysightError):
 
 class ExportError(TinysightError):
     """The results of the exported model are not those of the trained one."""
+
+
+class GalleryError(TinysightError):
+    """A gallery is missing, damaged, in use by another process, or made by another bundle."""
 
 
 class FetchError(TinysightError):

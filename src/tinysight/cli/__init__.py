@@ -27,6 +27,7 @@ VERBS = {
     "search": "search for the best recipe",
     "bench": "time a bundle on this machine",
     "verify": "check that a bundle gives the results of the validated network",
+    "gallery": "keep images that are known by their embeddings",
     "serve": "answer requests over REST and gRPC with bundles",
     "data": "check images and lists, prepare them from annotated photographs",
     "models": "list, show, fetch and import public models",
@@ -209,7 +210,11 @@ def _run(words: list[str]) -> int:
     verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=Help)
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
-    parse = verb.parse_args if known.verb in ("data", "predict") else verb.parse_intermixed_args
+    parse = (
+        verb.parse_args
+        if known.verb in ("data", "gallery", "predict")
+        else verb.parse_intermixed_args
+    )
     args = parse(known.rest)
     for file in getattr(args, "plugin", ()):
         from tinysight.plugins import load_plugin

@@ -61,7 +61,9 @@ class Store(Protocol):
     metric: Metric
     dim: int
 
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """The number of items, those without a vector among them."""
+        ...
 
     def add(self, items: Iterable[Item]) -> int:
         """Add or replace (by id), and the number of items written."""
@@ -83,4 +85,6 @@ class Store(Protocol):
         """The `k` nearest of each of (Q, D) vectors, best first; ties in the order of the ids."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
