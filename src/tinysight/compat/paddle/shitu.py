@@ -125,7 +125,7 @@ def recall_at_k(config: ShituConfig) -> list[float]:
         path = Path(asked.output_dir) / _EVALUATED
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_text("utf-8") if path.exists() else ""
-        own = [f"Dataset name: {asked.name}", *recall_lines(shares), "", "", ""]
+        own = [f"Dataset name: {asked.name}", *recall_lines(shares), "", ""]
         write_atomic(path, (before + "\n".join(own)).encode())
     return shares
 
