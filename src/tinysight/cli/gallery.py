@@ -20,34 +20,49 @@ from typing import Any
 from tinysight.cli.arguments import add_plugin
 from tinysight.errors import ConfigError
 
-ACTIONS = {
-    "build": ("SOURCE", "make a gallery of images, or continue to"),
-    "add": ("SOURCE", "add images, or replace those of the same names"),
-    "remove": ("ID*", "remove items by their ids, or all of --label"),
-    "update": ("ID*", "give items another --label, or metadata with --set"),
-    "list": ("", "list items"),
-    "query": ("SOURCE", "find the items nearest to images"),
+_TEXTS = {
+    "build": "make a gallery of images, or continue to",
+    "add": "add images, or replace those of the same names",
+    "remove": "remove items by their ids, or all of --label",
+    "update": "give items another --label, or metadata with --set",
+    "list": "list items: id and label",
+    "query": "find the items nearest to images: id, label and score",
+    "stats": "numbers, and images that are there twice",
+    "verify": "check every item and what is made from them; 1 if the gallery is not whole",
+    "doctor": "repair what can be repaired, then verify",
+    "compact": "free space; forgets what `undo` could bring back",
+    "undo": "take the latest operation back",
+    "snapshot": "copy one state to a new folder, while others write",
+    "export": "write all items to a file (.jsonl)",
+    "import": "add the items of such a file",
+    "re-embed": "make the gallery --out of the same images with another bundle",
 }
+_TAKES = {name: "SOURCE" for name in ("build", "add", "query")} | {
+    "remove": "ID", "update": "ID", "snapshot": "FOLDER", "export": "FILE", "import": "FILE",
+}  # fmt: skip
+_MODELS = ("build", "add", "query", "re-embed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, (takes, text) in ACTIONS.items():
+    for name, text in _TEXTS.items():
         action = actions.add_parser(name, help=text, description=text)
         add = action.add_argument
         add("gallery", metavar="GALLERY", help="folder of the gallery")
-        if takes:
-            add("given", metavar=takes.strip("*"), nargs="*" if "*" in takes else "+")
+        if name in _TAKES:
+            several = "*" if name == "remove" else "+"
+            one = None if _TAKES[name] in ("FOLDER", "FILE") else several
+            add("given", metavar=_TAKES[name], nargs=one)
         add("--json", action="store_true", help="print JSON")
         if name in ("build", "add", "remove", "update", "list"):
             add("--label", metavar="TEXT", help="of these items")
         if name in ("build", "add"):
             add("--root", metavar="FOLDER", help="images' folder (default: the list's)")
             add("--delimiter", default="\t", metavar="TEXT", help="between path and label (a tab)")
-        if name == "build":
+        if name in ("build", "re-embed"):
             add("--metric", help="cosine (default), inner_product, l2, hamming (for codes)")
-        if name in ("build", "add", "query"):
+        if name in _MODELS:
             add("--model", metavar="FOLDER", help="bundle of embeddings (default: the gallery's)")
             add("--engine", default="onnxruntime", metavar="NAME", help="what runs the network")
             add_plugin(action)
@@ -55,13 +70,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add("-k", type=int, default=5, metavar="N", help="number of items (5)")
         if name == "update":
             add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+        if name == "stats":
+            add("--near", type=float, metavar="SCORE", help="also find items that are so similar")
+        if name == "re-embed":
+            add("--out", required=True, metavar="GALLERY", help="made, or continued")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; 1 if an image could not be read."""
-    actions = {"build": _build, "query": _query, "list": _list, "update": _update}
-    actions |= {"add": _add, "remove": _remove}
-    return actions[args.action](args)
+    """Do it; 1 if an image could not be read, an item is not there, or the gallery is not whole."""
+    name = {"doctor": "verify", "export": "transfer", "import": "transfer"}.get(args.action)
+    return int(globals()[f"_{name or args.action.replace('-', '_')}"](args))
 
 
 def _gallery(args: argparse.Namespace) -> Any:
@@ -84,6 +102,15 @@ def _build(args: argparse.Namespace) -> int:
             args.gallery, model=args.model, metric=args.metric, engine=args.engine
         ).close()
     return _add(args)
+
+
+def _re_embed(args: argparse.Namespace) -> int:
+    from tinysight.gallery.entries import entries_of
+    from tinysight.gallery.sqlite_store import SqliteStore
+
+    args.given, args.gallery = [entries_of(SqliteStore(args.gallery))], args.out
+    args.label = args.root = args.delimiter = None
+    return _build(args)
 
 
 def _add(args: argparse.Namespace) -> int:
@@ -130,17 +157,16 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    store, after = _gallery(args).store, ""
-    while items := store.items(label=args.label, after=after):
-        for item in items:
-            plain = {**item._asdict(), "vector": item.vector is not None}
-            _say(args, plain, f"{item.id}\t{item.label}" + "\tno embedding" * (item.vector is None))
-        after = items[-1].id
+    from tinysight.gallery.entries import all_items
+
+    for item in all_items(_store(args), args.label):
+        plain = {**item._asdict(), "vector": item.vector is not None}
+        _say(args, plain, f"{item.id}\t{item.label}" + "\tno embedding" * (item.vector is None))
     return 0
 
 
 def _remove(args: argparse.Namespace) -> int:
-    store, ids = _gallery(args).store, list(args.given)
+    store, ids = _store(args), list(args.given)
     if args.label is not None:
         ids += store.ids_of(args.label)
     count = store.remove(ids)
@@ -153,6 +179,62 @@ def _update(args: argparse.Namespace) -> int:
     count = _gallery(args).update(args.given, label=args.label, metadata=metadata)
     _say(args, {"updated": count}, f"{args.gallery}: {count} updated")
     return 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from tinysight.gallery.health import duplicates, stats
+
+    store = _store(args)
+    found, twice = stats(store), [one._asdict() for one in duplicates(store, args.near)]
+    lines = [f"{key}: {value}" for key, value in found.items() if key != "labels"]
+    lines += [f"label {label!r}: {count}" for label, count in found["labels"].items()]
+    lines += [f"duplicates ({one['how']}): {', '.join(one['ids'])}" for one in twice]
+    _say(args, {**found, "duplicates": twice}, *lines)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from tinysight.gallery.health import repair, verify
+
+    found = (repair if args.action == "doctor" else verify)(_store(args))
+    lines = [str(problem) for problem in found] or [f"{args.gallery}: whole"]
+    _say(args, {"problems": [problem._asdict() for problem in found]}, *lines)
+    return int(bool(found))
+
+
+def _compact(args: argparse.Namespace) -> int:
+    _store(args).compact()
+    _say(args, {"compacted": args.gallery}, f"{args.gallery}: compacted")
+    return 0
+
+
+def _undo(args: argparse.Namespace) -> int:
+    what = _store(args).undo()
+    _say(args, {"undone": what}, f"{args.gallery}: {what} undone")
+    return 0
+
+
+def _snapshot(args: argparse.Namespace) -> int:
+    _store(args).copy(args.given)
+    _say(args, {"snapshot": args.given}, f"{args.given}: a copy of {args.gallery}")
+    return 0
+
+
+def _transfer(args: argparse.Namespace) -> int:
+    from tinysight.gallery.transfer import export_items, import_items
+
+    if args.action == "import":
+        count = import_items(args.gallery, args.given)
+    else:
+        count = export_items(_store(args), args.given)
+    _say(args, {"items": count}, *[f"{args.given}: {count} items"] * (args.given != "-"))
+    return 0
+
+
+def _store(args: argparse.Namespace) -> Any:
+    from tinysight.gallery.sqlite_store import SqliteStore
+
+    return SqliteStore(args.gallery)
 
 
 def _say(args: argparse.Namespace, plain: dict[str, Any], *lines: str) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias, Union
 import numpy as np
 
 from tinysight.errors import DataError
+from tinysight.gallery.base import Item, Store
 from tinysight.pipelines.sources import ImageInput, ImageSource, iter_images, one_image
 
 _TABLE = ("path", "label", "id")  # columns that are no metadata
@@ -77,6 +78,21 @@ def iter_entries(
         raise DataError(str(path), "this image has no label", "add --label")
     lines = _of_table(path) if path.suffix.lower() == ".csv" else _of_list(path, delimiter)
     return _numbered(lines, Path(root) if root is not None else path.parent)
+
+
+def all_items(store: Store, label: str | None = None) -> Iterator[Item]:
+    """Every item, in the order of the ids, a thousand at a time; of later ones, as they are by then."""
+    after = ""
+    while items := store.items(label=label, after=after):
+        yield from items
+        after = items[-1].id
+
+
+def entries_of(store: Store) -> Iterator[GalleryEntry]:
+    """The images that items were made of, to be embedded anew."""
+    for item in all_items(store):
+        image = ImageInput(item.source, item.source)
+        yield GalleryEntry(item.id, item.label, image, item.metadata)
 
 
 def plain(text: str) -> str:

@@ -207,7 +207,7 @@ class SqliteStore:
         found = []
         for seq, score in zip(seqs.tolist(), scores.tolist(), strict=True):
             row = connection.execute(f"{_SELECT} WHERE seq = ?", [seq]).fetchone()
-            if row and not _damaged(row):
+            if row and not damaged(row):
                 found.append(Match(row[1], row[2], score))
         return sorted(found, key=lambda m: (sign * m.score, m.id))[:k]
 
@@ -262,7 +262,7 @@ class SqliteStore:
         query = f"{_SELECT} WHERE seq > ? AND vector IS NOT NULL ORDER BY seq LIMIT ?"
         while read := connection.execute(query, [after, _BLOCK]).fetchall():
             after = read[-1][0]
-            good = [row for row in read if not _damaged(row)]
+            good = [row for row in read if not damaged(row)]
             if good:
                 vectors = self.layout.unpack(row[3] for row in good)
                 yield self.layout.records([row[0] for row in good], vectors)
@@ -359,7 +359,7 @@ class SqliteStore:
 
     def _item(self, row: Sequence[Any]) -> Item:
         _, one, label, blob, content, pixels, source, metadata, _ = row
-        if _damaged(row):
+        if damaged(row):
             raise GalleryError(
                 str(self.folder), f"item {one!r} is damaged", "remove it, add it again"
             )
@@ -404,7 +404,7 @@ def _checksum(row: Sequence[Any]) -> int:
     )
 
 
-def _damaged(row: Sequence[Any]) -> bool:
+def damaged(row: Sequence[Any]) -> bool:
     """Whether a row (seq, columns) is not what was written; logs that."""
     try:
         whole = _checksum(row[1:-1]) == row[-1]
