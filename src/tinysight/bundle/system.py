@@ -33,15 +33,15 @@ class Rules(NamedTuple):
 
     Attributes:
         threshold: lowest score of a box, in [0, 1].
-        max_detections: most boxes of an image, >= 1.
+        max_detections: most boxes of an image; 0: none, just the whole image.
         nms_threshold: overlap (IoU) in [0, 1] from which the lower-scoring of two matches is dropped.
         append_whole_image: True to match the whole image too, after the boxes.
         top_k: nearest gallery entries of a box that vote on its label, >= 1.
-        score_threshold: lowest similarity that is a match.
+        score_threshold: lowest similarity that is a match, or largest distance in a gallery of distances.
     """
 
     threshold: _Share = 0.2
-    max_detections: _Count = 5
+    max_detections: Annotated[int, Rule(lambda v: v >= 0, "a whole number from 0")] = 5
     nms_threshold: _Share = 0.05
     append_whole_image: bool = True
     top_k: _Count = 5

@@ -21,6 +21,7 @@ VERBS = {
     "predict": "label images with a bundle",
     "train": "train on a folder of images, or by a recipe",
     "init": "write a recipe for a folder of images",
+    "recognize": "recognise objects by a gallery",
     "eval": "evaluate a run or a bundle on labelled images",
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",

@@ -4,6 +4,7 @@
     tinysight predict 'scans/**/*.png' --model runs/mine/bundle --csv --output labels.csv
     tinysight predict --model_name=safety_helmet --infer_imgs=photo.jpg
     tinysight predict -c inference_cls.yaml -o Global.inference_model_dir=... -o Global.infer_imgs=...
+    tinysight predict -c inference_general.yaml -o IndexProcess.index_dir=... -o Global.infer_imgs=...
 
 A name that is no local bundle is looked up among the public models (`tinysight models list`), and
 fetched into the cache once. TINYSIGHT_OFFLINE=1 forbids that. Results come in the order of the
@@ -45,6 +46,8 @@ _PADDLECLAS = (
         "build_gallery",
         "index_dir",
         "data_file",
+        "gallery_image_root",
+        "gallery_data_file",
     ),
     *("use_gpu", "gpu_mem", "enable_mkldnn", "use_tensorrt", "use_fp16"),
 )
@@ -94,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    if (code := _recognised(args)) is not None:
+        return code
     bundle, images = _opened(args)
     from tinysight.pipelines.pipeline import open_bundle
     from tinysight.tasks.postprocess import result_type
@@ -124,6 +129,23 @@ def _predict(args: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} of {total} images could not be read", file=sys.stderr)
     return int(failed > 0)
+
+
+def _recognised(args: argparse.Namespace) -> int | None:
+    """What arguments and configurations of PP-ShiTu ask for, done; None where there are none."""
+    build = str(args.build_gallery).lower() == "true"
+    if not (args.config or build or args.predict_type == "shitu"):
+        return None
+    from tinysight.compat.paddle.shitu import read_package
+
+    given = {name: value for name in _PADDLECLAS if (value := getattr(args, name)) is not None}
+    named = {"model_name": args.model} if args.model else {}
+    config = read_package(args.config, {**given, **named}, args.override)
+    if config is None or not (build or config.index):
+        return None
+    from tinysight.cli.recognize import run_paddleclas
+
+    return run_paddleclas(args, config, build)
 
 
 def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
@@ -281,7 +303,14 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
     if args.model:
         raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
     from tinysight.compat.paddle.deploy_run import deployed_bundle, read_deploy_run
+    from tinysight.compat.paddle.shitu import part_of, read_shitu
 
+    if shitu := read_shitu(args.config, args.override):
+        if not args.source and not args.infer_imgs:
+            args.infer_imgs = shitu.images
+        args.batch_size = max(args.batch_size, shitu.batch_size)
+        args.threads = max(args.threads, shitu.threads)
+        return part_of(shitu)
     run = read_deploy_run(args.config, args.override)
     if not args.source and not args.infer_imgs:
         args.infer_imgs = run.images

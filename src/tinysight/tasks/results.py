@@ -245,6 +245,14 @@ class EmbeddingResult(Result):
         first = " ".join(f"{v:.6f}" for v in numbers[:4]) + (" ..." if len(numbers) > 4 else "")
         return f"embedding: {len(numbers)} numbers, {first}, filename: {self.filename}"
 
+    def to_deploy_text(self) -> str:
+        r"""The line that PaddleClas' `predict_rec.py` prints.
+
+        >>> EmbeddingResult("d/a.jpg", np.float32([0.6, 0.8])).to_deploy_text()
+        'a.jpg:\t[0.6 0.8]'
+        """
+        return f"{Path(self.filename).name}:\t{self.embedding}"
+
     def difference(self, other: Result) -> Difference:
         """Differences of the numbers, as shares of this vector's length."""
         _, score, mean, _ = super().difference(other)
@@ -290,6 +298,23 @@ class BoxResult(Result):
         lines = [f"{name} {score:.5f} {box}" for name, score, box in rows]
         return "\n".join(f"{self.filename}: {line}" for line in lines or ["nothing found"])
 
+    def to_deploy_text(self) -> str:
+        """The line that PaddleClas' `predict_det.py` prints.
+
+        >>> box = np.float32([[1, 2, 3.25, 4]])
+        >>> BoxResult("a.jpg", np.array([0]), np.float32([0.7]), ("dog",), box).to_deploy_text()
+        "[{'class_id': 0, 'score': 0.7, 'bbox': [1.0, 2.0, 3.25, 4.0], 'label_name': 'dog'}]"
+        """
+        rows = zip(
+            self.label_ids.tolist(),
+            _short(self.scores),
+            self.boxes_xyxy,
+            self.label_names,
+            strict=True,
+        )
+        names = ("class_id", "score", "bbox", "label_name")
+        return str([dict(zip(names, (i, s, _short(b), n), strict=True)) for i, s, b, n in rows])
+
     def decision(self) -> Any:
         """The labels, whatever their order: of two boxes that are as good as equal, either may come first."""
         return sorted(self.label_ids.tolist())
@@ -317,6 +342,62 @@ class BoxResult(Result):
         # By NumPy: `max` lets a second number hide a first that is no number.
         mean = float(np.mean(scores[1:])) if len(scores) > 1 else 0.0
         return Difference(False, float(np.max(scores)), mean, float(np.max(corners)))
+
+
+@dataclass(frozen=True, eq=False)
+class RecognitionResult(Result):
+    """What a gallery says about parts of an image, best first.
+
+    Attributes:
+        label_names: R labels of the gallery.
+        scores: (R,) similarities, or distances where the gallery has them.
+        ids: R ids of the items that matched.
+        boxes_xyxy: (R, 4) integers, left, top, right and bottom in pixels.
+    """
+
+    label_names: tuple[str, ...]
+    scores: np.ndarray
+    ids: tuple[str, ...]
+    boxes_xyxy: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not len(self.boxes_xyxy):
+            object.__setattr__(self, "boxes_xyxy", np.empty((0, 4), np.int64))
+        whole = np.asarray(self.scores).dtype.kind == "i"
+        scores = self._set("scores", np.int64 if whole else np.floating)
+        boxes = self._set("boxes_xyxy", np.int64, 2)
+        names, ids = self._texts("label_names"), self._texts("ids")
+        self._same_length(len(names), len(scores), len(ids), len(boxes))
+        self._same_length(boxes.shape[1], 4)
+
+    def to_text(self) -> str:
+        """A line for each box: name, label, score, x1 y1 x2 y2 in pixels.
+
+        >>> box = np.array([[1, 2, 3, 4]])
+        >>> RecognitionResult("a.jpg", ("cola",), np.array([0.5]), ("7",), box).to_text()
+        'a.jpg: cola 0.50000 1 2 3 4'
+        """
+        rows = zip(self.label_names, self.scores.tolist(), self.boxes_xyxy.tolist(), strict=True)
+        lines = [f"{name} {score:.5f} {' '.join(map(str, box))}" for name, score, box in rows]
+        return "\n".join(f"{self.filename}: {line}" for line in lines or ["nothing recognised"])
+
+    def to_deploy_text(self) -> str:
+        """The line that PaddleClas' `predict_system.py` prints.
+
+        >>> box = np.array([[1, 2, 3, 4]])
+        >>> RecognitionResult("a.jpg", ("cola",), np.float32([0.7]), ("7",), box).to_deploy_text()
+        "[{'bbox': [1, 2, 3, 4], 'rec_docs': 'cola', 'rec_scores': 0.7}]"
+        """
+        rows = zip(self.boxes_xyxy.tolist(), self.label_names, _short(self.scores), strict=True)
+        return str([{"bbox": b, "rec_docs": name, "rec_scores": v} for b, name, v in rows])
+
+    def to_csv(self) -> list[str]:
+        """Cells under `CSV_COLUMNS`: the ids of the items as class ids."""
+        return self._cells(self.ids, self.scores.tolist(), self.label_names)
+
+    def decision(self) -> Any:
+        """The labels, whatever their order."""
+        return sorted(self.label_names)
 
 
 class Unreadable(NamedTuple):
@@ -418,6 +499,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """The numbers with as many digits as their precision has."""
+    return [float(str(v)) if v.dtype.kind == "f" else v.item() for v in values]
 
 
 def _is_score(value: Any) -> bool:

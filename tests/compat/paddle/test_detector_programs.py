@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from support.golden import Case, cases, each, synth, synth_input
-from support.paddle import FORMS, operator, record, write_legacy
+from support.golden import Case, cases, each, synth_input
+from support.paddle import FORMS, operator, write_detector, write_legacy
 from tinysight.compat.paddle.bundle import import_paddle
 from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.errors import ConfigError
@@ -24,28 +24,6 @@ PROGRAMS = [
     for file in FORMS
     if (case.folder / file).is_file()
 ]
-
-
-def write_detector(case: Case, file: str, folder: Path) -> bytes:
-    """Lay out a recorded program with its weights."""
-    legacy = file.endswith(".pdmodel")
-    with np.load(case.folder / "constants.npz", allow_pickle=False) as data:
-        constants = {k: data[k] for k in data.files}
-    stream = []
-    for name, entry, shape, dtype, source in (
-        case.get("records_legacy", case["records"]) if legacy else case["records"]
-    ):
-        if source == "constants":
-            value = constants.get(f"legacy|{name}" if legacy else name, constants.get(name))
-        else:
-            factor, offset = source
-            value = synth(entry, tuple(shape)) * factor + offset
-        stream.append(record(np.asarray(value, dtype).reshape(shape)))
-    data = b"".join(stream)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inference.pdiparams").write_bytes(data)
-    (folder / file).write_bytes((case.folder / file).read_bytes())
-    return data
 
 
 @each("program", PROGRAMS, "picodet_program")

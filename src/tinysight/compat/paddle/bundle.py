@@ -118,7 +118,8 @@ def _translated(
         found = deploy or (read_deploy_config(inside) if inside else None)
         detector = read_detector_config(of_detector) if of_detector.is_file() else None
         paddle = read_paddle_inference(program)
-        named = bool(labels or found or (row and row.labels))
+        vectors = found is not None and _outputs(found) == "embedding"
+        named = not vectors and bool(labels or found or (row and row.labels))
         kind = kind_of(paddle.program, str(source), named=named)
         inputs = [INPUT if i == kind.image else p.name for i, p in enumerate(paddle.program.inputs)]
         outputs = OUTPUTS[kind.output] if kind.boxes == "rows" else ()
@@ -141,10 +142,16 @@ def _translated(
                 kind = replace(kind, columns=count)
             case _:
                 raise WeightsError(str(source), "its number of classes cannot be told")
-    if found and found is deploy and kind.output != "scores":
-        what = f"is a classifier's, but the network returns {kind.output}"
+    if found and found is deploy and kind.output != (of := _outputs(found)):
+        what = f"is one of a network of {of}, but this one returns {kind.output}"
         raise ConfigError("deploy configuration", what)
     return found, kind, model, origin
+
+
+def _outputs(deploy: Deploy) -> str:
+    """What a network returns whose results are made as `deploy` says."""
+    kinds = {"boxes": "boxes", "embedding": "embedding", "binarize": "embedding"}
+    return kinds.get(deploy.postprocess["name"], "scores")
 
 
 def onnx_file(folder: Path) -> Path | None:

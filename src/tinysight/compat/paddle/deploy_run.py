@@ -25,7 +25,7 @@ from tinysight.files import sha256
 
 logger = logging.getLogger(__name__)
 
-_CONFIGS = Path(__file__).with_name("configs")  # of documents that name files that no release has
+CONFIGS = Path(__file__).with_name("configs")  # of documents that name files that no release has
 _PARTS = ("PreProcess", "PostProcess", "Global")
 _THRESHOLD = "threshold"
 
@@ -47,11 +47,7 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
     Raises:
         ConfigError: no deploy configuration of a classifier, or entries that are not understood: all of them.
     """
-    path, reader = Path(path), Reader()
-    shipped = _CONFIGS / path.name
-    if not path.exists() and shipped.is_file():
-        logger.warning("%s: no such file, so it is the one that comes with this package", path)
-        path = shipped
+    path, reader = config_file(path), Reader()
     overrides = _where_they_belong(reader, read_tree(path), overrides)
     tree = read_tree(path, overrides)
     if "Arch" in tree:
@@ -72,6 +68,16 @@ def read_deploy_run(path: Path | str, overrides: Sequence[str] = ()) -> DeployRu
     return DeployRun(deploy, images, model, max(found["batch_size"], 1), threads, fixed)
 
 
+def config_file(path: Path | str) -> Path:
+    """The file at `path`; where there is none, the one of its name that comes with this package."""
+    path = Path(path)
+    shipped = CONFIGS / path.name
+    if not path.exists() and shipped.is_file():
+        logger.warning("%s: no such file, so it is the one that comes with this package", path)
+        return shipped
+    return path
+
+
 def deployed_bundle(run: DeployRun) -> Bundle:
     """The network of `run`, to answer as its configuration says.
 
@@ -82,9 +88,7 @@ def deployed_bundle(run: DeployRun) -> Bundle:
     Raises:
         WeightsError: there is no network in the folder, or it cannot be translated.
     """
-    folder = Path(run.model)
-    if not folder.exists():
-        folder = _fetched(folder)
+    folder = exported(Path(run.model), "Global.inference_model_dir")
     if (folder / MANIFEST).is_file():
         return _as_configured(Bundle.load(folder), run)
     return Bundle.load(translated(folder, run.deploy))
@@ -138,16 +142,28 @@ def _where_they_belong(reader: Reader, tree: Tree, overrides: Sequence[str]) -> 
     return found
 
 
-def _fetched(folder: Path) -> Path:
-    """The public model that is called as a missing folder, where `models fetch` has brought it into the cache."""
+def exported(folder: Path, key: str, *, download: bool = False) -> Path:
+    """An exported folder; where it is missing, the public model that is called so.
+
+    Args:
+        folder: its path.
+        key: of the configuration that names it.
+        download: True to fetch what `models fetch` has not brought into the cache.
+
+    Raises:
+        WeightsError: it is neither there nor in the cache.
+        FetchError: it cannot be fetched.
+    """
+    if folder.exists():
+        return folder
     what, hint = "no such folder", "export a network to it first, or name another"
     try:
         row = find(folder.name, "inference")
     except UnknownName:
         row = None
-    if row and cached(row, cache_folder()):
-        logger.warning("Global.inference_model_dir: %s is the one that was fetched", row.name)
+    if row and (download or cached(row, cache_folder())):
+        logger.warning("%s: %s is the one that was fetched", key, row.name)
         return fetch(row).path
     if row:
         hint = f"`tinysight models fetch {row.name}` gets it"
-    raise WeightsError(str(folder), f"Global.inference_model_dir: {what}", hint)
+    raise WeightsError(str(folder), f"{key}: {what}", hint)

@@ -50,6 +50,7 @@ class Called:
 _MARK = object()  # where an opcode began to collect its items
 _GLOBALS = {
     **{f"numpy.{core}.multiarray _reconstruct": "reconstruct" for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray scalar": "scalar" for core in ("core", "_core")},
     **{f"numpy.{core}.numeric _frombuffer": "frombuffer" for core in ("core", "_core")},
     **{f"numpy {kind}": kind for kind in ("ndarray", "dtype")},
     **{f"{home} tuple": "tuple" for home in ("builtins", "__builtin__")},
@@ -88,10 +89,10 @@ class _File:
 
 
 class Machine:
-    """One run over one file. `where` is its name for errors."""
+    """One run over one file. `where` is its name for errors, `steps` how many it may take."""
 
-    def __init__(self, data: memoryview, where: str) -> None:
-        self.file = _File(data, where)
+    def __init__(self, data: memoryview, where: str, steps: int = _MAX_STEPS) -> None:
+        self.file, self.steps = _File(data, where), steps
         self.fail = self.file.fail
         self.size = len(data)
         self.stack: list[Any] = []
@@ -140,8 +141,8 @@ class Machine:
         operations: Any = genops(self.file)  # type: ignore[arg-type]  # it calls no other method
         try:
             for count, (opcode, argument, _) in enumerate(operations):
-                if count > _MAX_STEPS:
-                    self.fail(f"more than {_MAX_STEPS} steps: not a checkpoint")
+                if count > self.steps:
+                    self.fail(f"more than {self.steps} steps: not a checkpoint")
                 if opcode.name not in _STEPS:
                     self.fail(f"unsafe: opcode {opcode.name} makes or calls objects")
                 _STEPS[opcode.name](self, argument)
@@ -168,6 +169,8 @@ class Machine:
                 self.stack.append(Unfinished("dtype", np.dtype(code)))
             case "dtype", (str(code), *_):
                 self.fail(f"dtype {code[:40]!r} is not one of plain numbers")
+            case "scalar", (Unfinished("dtype") as dtype, memoryview() | bytes() as raw):
+                self.stack.append(self.array(raw, dtype.value, (), False).item())
             case "frombuffer", (memoryview() as raw, Unfinished("dtype") as dtype, shape, order):
                 value = self.array(raw, dtype.value, shape, order == "F")
                 self.stack.append(Unfinished("array", value))

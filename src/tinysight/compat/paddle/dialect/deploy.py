@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tinysight.compat.paddle.dialect.operators import transform
 from tinysight.compat.paddle.dialect.postprocess import written_names
-from tinysight.compat.paddle.dialect.rules import REASONS, Reader, Spec
+from tinysight.compat.paddle.dialect.rules import Reader, Spec
 from tinysight.compat.paddle.dialect.tree import read_tree
 from tinysight.data.labels import read_label_names
 from tinysight.errors import ConfigError, nearest
@@ -59,9 +59,10 @@ def deploy_of(reader: Reader, tree: Mapping[str, Any], path: Path) -> Deploy:
     if not isinstance(section, dict):
         what, hint = "it has no PreProcess", "those of PaddleClas lie in deploy/configs"
         if parts := [key for key in _PIPELINES if key in tree]:
-            what, hint = f"{what}, but {', '.join(parts)}", f"that {REASONS['recognition']}"
+            what = f"{what}, but {', '.join(parts)}"
+            hint = "`tinysight predict -c` takes it"
         raise ConfigError(str(path), f"no deploy configuration of a classifier: {what}", hint)
-    steps = _transforms(reader, section.get("transform_ops"), "PreProcess.transform_ops")
+    steps = steps_of(reader, section.get("transform_ops"), "PreProcess.transform_ops")
     section, labels, spec = tree.get("PostProcess"), None, Spec()
     if isinstance(section, dict):
         name = main_indicator(section)
@@ -115,7 +116,8 @@ def main_indicator(section: Mapping[str, Any]) -> str:
     return str(names[0] if main is None and len(names) == 1 else main)
 
 
-def _transforms(reader: Reader, ops: Any, place: str) -> list[Spec]:
+def steps_of(reader: Reader, ops: Any, place: str) -> list[Spec]:
+    """The transforms that a list of operators means."""
     listed = reader.items(ops, place)
     if not listed:
         reader.wrong(place, "expected a list of operators")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,10 +42,32 @@ def read_detector_config(path: Path) -> DetectorConfig:
     steps = tree.get("Preprocess") if isinstance(tree, dict) else None
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise ConfigError(str(path), "expected a list of steps under Preprocess")
-    transforms, size = list[dict[str, Any]](), (0, 0)
     fused = bool(tree.get("fuse_normalize") or tree.get("fuse_norm"))  # the network normalises
+    transforms, size = transforms_of(steps, f"{path}: Preprocess", fused)
+    nms = tree.get("NMS") or {}
+    rule = {ours: nms[theirs] for theirs, ours in _RULES.items() if theirs in nms}
+    threshold = float(tree.get("draw_threshold", 0.5))
+    labels = tuple(map(str, tree.get("label_list") or ()))
+    deploy = Deploy(tuple(transforms), {"name": "boxes", "threshold": threshold}, labels or None)
+    return DetectorConfig(deploy, size, rule)
+
+
+def transforms_of(
+    steps: Sequence[Mapping[str, Any]], place: str, fused: bool = False
+) -> tuple[list[dict[str, Any]], tuple[int, int]]:
+    """The transforms that the steps mean, and height and width that they make.
+
+    Args:
+        steps: each with its `type` and keys.
+        place: of them, for messages.
+        fused: the network normalises.
+
+    Raises:
+        ConfigError: a step that is not known here.
+    """
+    transforms, size = list[dict[str, Any]](), (0, 0)
     for i, step in enumerate(steps):
-        where, kind = f"{path}: Preprocess.{i}", step.get("type")
+        where, kind = f"{place}.{i}", step.get("type")
         if kind == "Resize":
             size = _size(step, where)
             how = _INTERPOLATIONS.get(step.get("interp", 1))
@@ -63,12 +85,7 @@ def read_detector_config(path: Path) -> DetectorConfig:
             raise ConfigError(where, f"{kind} is not known here")
     if not any(step["name"] == "normalize" for step in transforms):
         transforms.append({"name": "normalize", "mean": [0.0] * 3, "std": [1.0] * 3, "scale": 1.0})
-    nms = tree.get("NMS") or {}
-    rule = {ours: nms[theirs] for theirs, ours in _RULES.items() if theirs in nms}
-    threshold = float(tree.get("draw_threshold", 0.5))
-    labels = tuple(map(str, tree.get("label_list") or ()))
-    deploy = Deploy(tuple(transforms), {"name": "boxes", "threshold": threshold}, labels or None)
-    return DetectorConfig(deploy, size, rule)
+    return transforms, size
 
 
 def _size(step: Mapping[str, Any], where: str) -> tuple[int, int]:

@@ -15,9 +15,6 @@ from tinysight.compat.paddle.dialect.values import kind
 from tinysight.errors import Problem, join, nearest
 from tinysight.files import read_yaml
 
-_LATER = "comes with {}, which this version does not have yet"
-REASONS = {name: _LATER.format(name) for name in ("recognition",)}
-
 Spec = dict[str, Any]
 Rule = Mapping[str, Any]
 Table = Mapping[str, Rule]
@@ -161,7 +158,7 @@ def _expanded(value: Any) -> Any:
         return {key: _expanded(item) for keys, item in value.items() for key in keys.split()}
     if isinstance(value, list):
         return [_expanded(item) for item in value]
-    return value.format(**REASONS) if isinstance(value, str) else value
+    return value
 
 
 def _short(value: Any) -> str:
