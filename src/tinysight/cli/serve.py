@@ -2,21 +2,26 @@
 
     tinysight serve clarity_assessment
     tinysight serve helmet=runs/helmet/bundle clarity:2=runs/clarity/bundle --workers 2
+    tinysight serve --system bundles/shelf --gallery galleries/drinks
     tinysight serve --new-token tokens
     tinysight serve --write-triton repository clarity_assessment
     tinysight serve clarity_assessment --host 0.0.0.0 --token-file tokens --tls-cert c.pem --tls-key k.pem
 
 Each bundle is a model: POST an image to /v1/classify, /v1/embed or /v1/detect, or tensors as the Open
-Inference Protocol v2 says. Needs the extra `serve`. Ends on SIGTERM or Ctrl-C, when all accepted
+Inference Protocol v2 says; with a system and a gallery to /v1/recognize. Needs the extra `serve`. Ends on SIGTERM or Ctrl-C, when all accepted
 requests are answered. A bundle that is replaced on disk is loaded without a pause.
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_engine, add_plugin
 from tinysight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.serving.galleries import GalleryRoutes
 
 _LIMITS = {
     "queue": "jobs of a model that may wait", "batch": "images in one run of a network",
@@ -38,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME[:VERSION]=]BUNDLE",
         help="bundle folder, shipped bundle, or public model",
     )
+    text = "recognise with it: folder of a system, or of an embedder"
+    add("--system", metavar="FOLDER", help=text)
+    text = "gallery to ask, and to keep with an admin token; may be repeated"
+    add("--gallery", action="append", default=[], metavar="[NAME=]FOLDER", help=text)
     add("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     add("--port", type=int, default=8000, metavar="P", help="of HTTP (8000); 0 takes a free one")
     add(
@@ -78,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
     if args.new_token:
         print(new_token(args.new_token))
         return 0
-    if not args.bundle and not args.store:
+    if args.system and not args.gallery:
+        raise ConfigError("--system", "which gallery?", "add --gallery FOLDER")
+    if not (args.bundle or args.store or args.gallery):
         raise ConfigError("BUNDLE", "which bundle?", "tinysight serve clarity_assessment")
     from tinysight.serving.repository import parse_models
 
@@ -98,6 +109,15 @@ def run(args: argparse.Namespace) -> int:
         limits=ServerLimits(**limits), token_file=args.token_file, admin_token_file=args.admin_token_file,
         tls_cert=args.tls_cert, tls_key=args.tls_key, workers=args.workers, store=args.store,
         triton_metrics=args.metrics == "triton", url_hosts=tuple(args.url_host),
-        more_routes=foreign_routes(args.compat) if args.compat else (),
+        more_routes=(*_galleries(args), *(foreign_routes(args.compat) if args.compat else ())),
     )  # fmt: skip
     return serve(settings)
+
+
+def _galleries(args: argparse.Namespace) -> tuple[GalleryRoutes, ...]:
+    if not args.gallery:
+        return ()
+    from tinysight.serving.galleries import GalleryRoutes, parse_galleries
+
+    options = {"engine": args.engine, "precision": args.precision}
+    return (GalleryRoutes(parse_galleries(args.gallery), args.system, options),)

@@ -28,7 +28,7 @@ from tinysight.serving.observing import log
 T = TypeVar("T")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/health")  # what a probe without a token asks
-_ADMIN = re.compile(r"/v2/repository/models/[^/]+/(un)?load/?")
+_ADMIN = re.compile(r"/v2/repository/models/[^/]+/(un)?load/?|/v1/galleries/[^/]+/(add|remove)/?")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"), (b"referrer-policy", b"no-referrer"),

@@ -191,21 +191,11 @@ class ServedModel:
 
     def _prepared(self, data: bytes) -> Any:
         try:
-            self._check_size(data)
+            check_pixels(data, self._limits.pixels)
             return self._pipeline.steps.prepare(self._pipeline.steps.decode(data))
         except ImageError as error:
             problem = error.problems[0]
             return Unreadable("", "; ".join(filter(None, (problem.what, problem.hint))))
-
-    def _check_size(self, data: bytes) -> None:
-        try:
-            header = read_header(data)
-        except HeaderError:
-            return  # the decoder says what is wrong
-        size, most = header.width * header.height, self._limits.pixels
-        if size > most:
-            what = f"{header.width} x {header.height} pixels are more than the limit of {most}"
-            raise ImageError("image", what, "reduce the image")
 
     def _run_tensors(self, feeds: list[Mapping[str, np.ndarray]], _: object) -> Done:
         started = time.perf_counter()
@@ -222,6 +212,17 @@ class ServedModel:
 
 def _engine(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": options["engine"], "precision": options["precision"]}
+
+
+def check_pixels(data: bytes, most: int) -> None:
+    """Raise `ImageError` for an image of more than `most` pixels; what is none is the decoder's to name."""
+    try:
+        header = read_header(data)
+    except HeaderError:
+        return
+    if header.width * header.height > most:
+        what = f"{header.width} x {header.height} pixels are more than the limit of {most}"
+        raise ImageError("image", what, "reduce the image")
 
 
 def check_inputs(view: ModelView, inputs: Mapping[str, np.ndarray]) -> None:

@@ -73,7 +73,7 @@ class Repository:
         store: Path | None = None, shared: Path | None = None,
     ) -> None:  # fmt: skip
         self._known = {name: dict(versions) for name, versions in wanted.items()}
-        self._wanted, self._options, self._pool = wanted, options, pool
+        self._wanted, self._options, self.pool = wanted, options, pool
         self._limits, self._store, self._shared = limits, store, shared
         self._loaded: dict[tuple[str, str], _Loaded] = {}
         self._failed: dict[tuple[str, str], object] = {}
@@ -219,7 +219,7 @@ class Repository:
     def _open(self, name: str, version: str, folder: str) -> ServedModel:
         counts = self.counts.setdefault((name, version), Counter())
         bundle = Bundle.load(folder)
-        return ServedModel(name, version, bundle, self._options, self._pool, self._limits, counts)
+        return ServedModel(name, version, bundle, self._options, self.pool, self._limits, counts)
 
     def _share(self) -> None:
         if self._shared:

@@ -88,7 +88,7 @@ class RestApi:
                 Route(path + "/stats", get(lambda m, v: self.statistics([m]))),
                 Route(path + "/infer", self._infer, methods=["POST"]),
             ]
-        return Router([
+        routes = [
             Route("/v2", say(self.about)), Route("/v2/health/live", say(lambda: {"live": True})),
             Route("/v2/health/ready", self._ready), *models,
             Route(repository + "/index", say(self.repository.index), methods=["POST"]),
@@ -98,7 +98,9 @@ class RestApi:
             Route("/v1/models", say(lambda: {"models": [m.about() for m in self.repository.models()]})),
             Route("/metrics", self._metrics), Route("/openapi.json", say(self._openapi)),
             *more,
-        ], redirect_slashes=False)  # fmt: skip
+        ]  # fmt: skip
+        self._paths = {route.path for route in routes}
+        return Router(routes, redirect_slashes=False)
 
     def deadline(self, seconds: float = 0.0) -> float:
         """The time of the loop until which a request that is whole now may take."""
@@ -170,6 +172,7 @@ class RestApi:
         pages = _contract()
         names = [face.name for m in self.repository.models() for face in (m.network, m.images)]
         pages["info"]["version"] = __version__
+        pages["paths"] = {p: page for p, page in pages["paths"].items() if p in self._paths}
         pages["components"]["schemas"]["ModelName"]["enum"] = names
         return pages
 
@@ -194,7 +197,7 @@ class RestApi:
             "threshold": number(query.get("threshold"), "threshold", float),
         }
         async with self.bodies.read(request) as body:
-            images, many = await self._images(request, body)
+            images, many = await self.images(request, body)
             model = self.repository.for_route(route, query.get("model", ""))
             work = model.predict_all(images, self.deadline(), **options)
             results = await unless_gone(request, work)
@@ -202,7 +205,7 @@ class RestApi:
             as_json({"results": [r.to_json() for r in results]}) if many else one_result(results[0])
         )
 
-    async def _images(self, request: Request, body: bytes) -> tuple[list[tuple[str, bytes]], bool]:
+    async def images(self, request: Request, body: bytes) -> tuple[list[tuple[str, bytes]], bool]:
         """The images of a task route, by their file names, and whether the answer is a list."""
         kind = request.headers.get("content-type", _RAW[1])
         if kind.startswith("multipart/form-data"):
