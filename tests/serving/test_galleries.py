@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(place: Path) -> Iterator[Server]:
+def server(place: Path, token: dict[str, str]) -> Iterator[Server]:
     words = ["--system", place / "system", "--gallery", place / "drinks"]
     with Server(place, *words, "--admin-token-file", place / "admin", grpc=False) as found:
         yield found
