@@ -7,6 +7,7 @@ reach the threshold of the label. `calibrate` sets thresholds from scores of thi
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -183,6 +184,12 @@ def _counted(
     ones = np.array([float(hit is not None) for hit in hits])
     labels = np.full(len(ones), positive)
     return points.at_threshold(ones, labels, 0.5, clusters=np.array(truth))
+
+
+def decision_of(store: Store) -> Decision:
+    """What was calibrated for a gallery; before that, the nearest item, whatever its score."""
+    kept = store.setting("decision")
+    return Decision.from_json(json.loads(kept)) if kept else Decision(store.metric)
 
 
 def held_out(store: Store, k: int, most: int = 2000) -> tuple[Answers, Answers]:

@@ -287,6 +287,7 @@ class SqliteStore:
             elif behind - seq >= TAIL:
                 if name is None:
                     self.rewrite()
+                    self.indexing.follow()
                     return
                 with self.database.writing() as connection:
                     name, count = setting("matrix"), setting("matrix_rows")
@@ -354,6 +355,16 @@ class SqliteStore:
             self.database.connection.execute("VACUUM")
             self.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.rewrite()
+
+    def setting(self, name: str) -> Any:
+        """See `Store`."""
+        with self.database.reading():
+            return self.database.setting(name)
+
+    def set(self, **values: Any) -> None:
+        """See `Store`; nothing to `undo`."""
+        with self.database.writing():
+            self.database.set(**values)
 
     def close(self) -> None:
         """Close the database and let the rows go."""
