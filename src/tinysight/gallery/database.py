@@ -158,6 +158,14 @@ class Database:
         self.set(op=op)
         return op
 
+    def changed(self, op: int) -> bool:
+        """Whether an operation has changed anything; else it is forgotten, inside its transaction."""
+        run = self.connection.execute
+        if run("SELECT 1 FROM changes WHERE op = ? LIMIT 1", [op]).fetchone():
+            return True
+        run("DELETE FROM operations WHERE op = ?", [op])
+        return False
+
     def undo(self) -> str | None:
         """Inside a transaction: take the latest operation back, and what it was; None if there is none."""
         run = self.connection.execute

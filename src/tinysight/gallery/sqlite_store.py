@@ -112,7 +112,7 @@ class SqliteStore:
             grouped = getattr(self._group, "what", None)
             op = self.database.begin(grouped or what, self._group.op if grouped else None)
             yield connection
-        self._group.op = op
+            self._group.op = op if self.database.changed(op) else None
         self._fold()
 
     def add(self, items: Iterable[Item]) -> int:
