@@ -2,9 +2,9 @@
 
     python killed.py FOLDER TRIALS SEED
 
-In each trial a forked child does operations one after the other and says so after each; it is killed at some moment. Then
-the gallery must be whole, hold what was acknowledged and, of the operation that was under way, all or nothing of each of
-its transactions. A reader that was open all the time must see the same. Every fifth trial builds from images.
+In each trial a forked child does operations one after the other and says so after each; it is killed at some moment.
+Then the gallery must be whole, hold what was acknowledged and, of the operation that was under way, all or nothing of
+each of its transactions. A reader that was open all the time must see the same. Every fifth trial builds from images.
 Prints a JSON object: trials, kills, operations, and the faults in words.
 """
 

@@ -94,9 +94,8 @@ import json, sys, time
 import numpy as np
 from tinysight.gallery.sqlite_store import SqliteStore
 store, end = SqliteStore(sys.argv[1]), time.monotonic() + float(sys.argv[2])
-halves = backwards = looks = last = 0
+halves = looks = 0
 while time.monotonic() < end:
-    before = store.generation()
     (found,) = store.search(np.ones((1, 8), np.float32), 100_000)
     ids = [match.id for match in found]
     halves += len(ids) % 2 or len({one.split()[0] for one in ids}) * 2 != len(ids)
