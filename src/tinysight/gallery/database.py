@@ -150,22 +150,29 @@ class Database:
         run = self.connection.execute
         latest = run("SELECT max(op) FROM operations").fetchone()[0]
         if op is None or op != latest:
-            values = [what, self.setting("model")]
-            run("INSERT INTO operations (what, at, model) VALUES (?, datetime('now'), ?)", values)
+            run("INSERT INTO operations (what, at) VALUES (?, datetime('now'))", [what])
             op = int(run("SELECT max(op) FROM operations").fetchone()[0])
             run("DELETE FROM changes WHERE op <= ?", [op - _UNDONE])
             run("DELETE FROM operations WHERE op <= ?", [op - _UNDONE])
         self.set(op=op)
         return op
 
+    def changed(self, op: int) -> bool:
+        """Whether an operation has changed anything; else it is forgotten, inside its transaction."""
+        run = self.connection.execute
+        if run("SELECT 1 FROM changes WHERE op = ? LIMIT 1", [op]).fetchone():
+            return True
+        run("DELETE FROM operations WHERE op = ?", [op])
+        return False
+
     def undo(self) -> str | None:
         """Inside a transaction: take the latest operation back, and what it was; None if there is none."""
         run = self.connection.execute
-        row = run("SELECT op, what, model FROM operations ORDER BY op DESC LIMIT 1").fetchone()
+        row = run("SELECT op, what FROM operations ORDER BY op DESC LIMIT 1").fetchone()
         if row is None:
             return None
-        op, what, model = row
-        self.set(op=None, model=model)
+        op, what = row
+        self.set(op=None)
         run("DELETE FROM items WHERE id IN (SELECT id FROM changes WHERE op = ?)", [op])
         first = "SELECT min(n) FROM changes WHERE op = ? GROUP BY id"
         before = f"SELECT {COLUMNS} FROM changes WHERE gone AND n IN ({first}) ORDER BY n"

@@ -219,11 +219,13 @@ def held_out(store: Store, k: int, most: int = 2000) -> tuple[Answers, Answers]:
     unknown, known = Answers([], []), Answers([], [])
     for item in picked:
         assert item.vector is not None
-        count, others = 4 * k + 16, 0
-        while others < k and count < 4 * sum(sizes.values()):
+        count = 4 * k + 16
+        while True:
             matches = store.search(item.vector[None], count)[0]
             strange = [match for match in matches if match.label != item.label]
-            others, count = len(strange), 4 * count
+            if len(strange) >= k or len(matches) < count:
+                break
+            count *= 4
         unknown.matches.append(strange)
         unknown.truth.append(item.label)
         if sizes[item.label] > 1:

@@ -25,32 +25,42 @@ def open_store(where: str | Path) -> Any:
         GalleryError: there is none.
         MissingDependency: what a server needs is not installed.
     """
+    return _kind(where)(where)
+
+
+def create_store(where: str | Path, *, metric: Metric, dim: int, model: str | None) -> Any:
+    """An empty store at an address; raises `GalleryError` if there is one."""
+    return _kind(where).create(where, metric=metric, dim=dim, model=model)
+
+
+def exists(where: str | Path) -> bool:
+    """Whether a store is at an address."""
+    kind = _kind(where)
+    return (Path(where) / FILE).exists() if kind is SqliteStore else bool(kind.exists(where))
+
+
+def _kind(where: str | Path) -> Any:
     if not str(where).startswith(_SERVER):
-        return SqliteStore(where)
+        return SqliteStore
     from tinysight.gallery.stores.milvus import MilvusStore
 
-    return MilvusStore(str(where))
+    return MilvusStore
 
 
-def open_or_create(where: str | Path, metric: Metric, dim: int, model: str | None) -> Any:
-    """The store at an address, which is made if it is missing.
+def store_like(store: Store, where: str | Path) -> Any:
+    """The store at an address, made if it is missing, for the same vectors as another.
 
     Raises:
         GalleryError: what is there is for other vectors.
     """
-    given = {"metric": metric, "dim": dim, "model": model}
-    kind: Any = SqliteStore
-    if str(where).startswith(_SERVER):
-        from tinysight.gallery.stores.milvus import MilvusStore
-
-        kind, there = MilvusStore, MilvusStore.exists(str(where))
-    else:
-        there = (Path(where) / FILE).exists()
-    store = kind(where) if there else kind.create(where, **given)
+    given = {name: getattr(store, name) for name in ("metric", "dim", "model")}
+    found = open_store(where) if exists(where) else create_store(where, **given)
     for name, value in given.items():
-        if getattr(store, name) != value:
-            raise GalleryError(store.folder, f"another {name} than that of the gallery to copy")
-    return store
+        if getattr(found, name) != value:
+            raise GalleryError(
+                str(found.folder), f"another {name} than that of the gallery to copy"
+            )
+    return found
 
 
 def migrate(
