@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,12 +122,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction of one writer: all that the block does, on the disk when it ends, or nothing."""
+        """A transaction of one writer: all that the block does, on the disk when it ends, or nothing.
+
+        Joins the one that is open.
+        """
         with self.lock, in_words(self.folder):
             if self.read_only:
                 raise GalleryError(str(self.folder), "cannot be written: the folder is read-only")
             connection = self.connection
-            connection.execute("BEGIN IMMEDIATE")
+            if connection.in_transaction:
+                yield connection
+                return
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'generation'")
@@ -135,6 +142,23 @@ class Database:
                 if connection.in_transaction:  # SQLite may have rolled back itself
                     connection.execute("ROLLBACK")
                 raise
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Wait for other writers in short steps: SQLite's own steps would never meet the gap of a busy one."""
+        end = time.monotonic() + _WAIT
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > end:
+                        raise
+                    time.sleep(0.001)
+                else:
+                    return
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * _WAIT:.0f}")
 
     def setting(self, key: str) -> Any:
         """A number or text by its name, or None."""

@@ -17,7 +17,7 @@ from tinysight.bundle.folder import read_sealed
 from tinysight.concurrency import ordered_map
 from tinysight.disk import read_regular
 from tinysight.errors import ConfigError, GalleryError
-from tinysight.gallery.base import Item, Match, Metric, Store
+from tinysight.gallery.base import Item, Match, Metric
 from tinysight.gallery.entries import GalleryEntry, GallerySource, iter_entries, plain
 from tinysight.gallery.places import create_store, open_store
 from tinysight.pipelines.pipeline import BundlePipeline, Pipeline, open_bundle
@@ -238,23 +238,23 @@ class Gallery:
 
 
 def update(
-    store: Store, ids: Sequence[str], label: str | None = None, metadata: Mapping[str, object] | None = None
+    store: SqliteStore, ids: Sequence[str], label: str | None = None, metadata: Mapping[str, object] | None = None
 ) -> int:  # fmt: skip
     """Change the label of items, or keys of their metadata, and the number of these items.
 
     Raises:
         GalleryError: one is not there; then nothing has changed.
     """
-    items = store.get(ids)
-    if missing := sorted({*ids} - {item.id for item in items}):
-        raise GalleryError("update", f"no item {missing[0]!r}", "`tinysight gallery list` has them")
-    return store.add(
-        item._replace(
-            label=item.label if label is None else label,
-            metadata={**item.metadata, **(metadata or {})},
+    with store.operation("update"), store.database.writing():
+        items = store.get(ids)
+        if missing := sorted({*ids} - {item.id for item in items}):
+            what, hint = f"no item {missing[0]!r}", "`tinysight gallery list` has them"
+            raise GalleryError(str(store.folder), what, hint)
+        names = [item.label if label is None else label for item in items]
+        return store.add(
+            item._replace(label=name, metadata={**item.metadata, **(metadata or {})})
+            for item, name in zip(items, names, strict=True)
         )
-        for item in items
-    )
 
 
 def _loaded(model: Any) -> Bundle:

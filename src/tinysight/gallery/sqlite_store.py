@@ -109,7 +109,8 @@ class SqliteStore:
             op = self.database.begin(grouped or what, self._group.op if grouped else None)
             yield connection
             self._group.op = op if self.database.changed(op) else None
-        self._fold()
+        if not connection.in_transaction:  # of the caller, who joins several
+            self._fold()
 
     def add(self, items: Iterable[Item]) -> int:
         """Add or replace; see `Store`.
