@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -83,6 +83,14 @@ class Store(Protocol):
 
     def search(self, vectors: np.ndarray, k: int) -> list[list[Match]]:
         """The `k` nearest of each of (Q, D) vectors, best first; ties in the order of the ids."""
+        ...
+
+    def setting(self, name: str) -> Any:
+        """A text or number that was kept by this name; None: there is none."""
+        ...
+
+    def set(self, **values: Any) -> None:
+        """Keep texts or numbers by their names."""
         ...
 
     def close(self) -> None:

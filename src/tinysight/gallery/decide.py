@@ -7,6 +7,7 @@ reach the threshold of the label. `calibrate` sets thresholds from scores of thi
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -185,6 +186,12 @@ def _counted(
     return points.at_threshold(ones, labels, 0.5, clusters=np.array(truth))
 
 
+def decision_of(store: Store) -> Decision:
+    """What was calibrated for a gallery; before that, the nearest item, whatever its score."""
+    kept = store.setting("decision")
+    return Decision.from_json(json.loads(kept)) if kept else Decision(store.metric)
+
+
 def held_out(store: Store, k: int, most: int = 2000) -> tuple[Answers, Answers]:
     """Items of a gallery as queries of the rest of it: what they are without their label, and with it.
 
@@ -212,11 +219,13 @@ def held_out(store: Store, k: int, most: int = 2000) -> tuple[Answers, Answers]:
     unknown, known = Answers([], []), Answers([], [])
     for item in picked:
         assert item.vector is not None
-        count, others = 4 * k + 16, 0
-        while others < k and count < 4 * sum(sizes.values()):
+        count = 4 * k + 16
+        while True:
             matches = store.search(item.vector[None], count)[0]
             strange = [match for match in matches if match.label != item.label]
-            others, count = len(strange), 4 * count
+            if len(strange) >= k or len(matches) < count:
+                break
+            count *= 4
         unknown.matches.append(strange)
         unknown.truth.append(item.label)
         if sizes[item.label] > 1:

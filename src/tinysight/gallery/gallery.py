@@ -19,7 +19,7 @@ from tinysight.disk import read_regular
 from tinysight.errors import ConfigError, GalleryError
 from tinysight.gallery.base import Item, Match, Metric
 from tinysight.gallery.entries import GalleryEntry, GallerySource, iter_entries, plain
-from tinysight.gallery.sqlite_store import SqliteStore
+from tinysight.gallery.places import create_store, open_store
 from tinysight.pipelines.pipeline import BundlePipeline, Pipeline, open_bundle
 from tinysight.pipelines.sources import ImageInput
 from tinysight.tasks.postprocess import result_type
@@ -79,7 +79,7 @@ class Gallery:
     """
 
     def __init__(self, path: str | Path, *, model: Any = None, **options: Any) -> None:
-        self.store = SqliteStore(path)
+        self.store = open_store(path)
         self._given, self._options = model, options
         self._pipeline: BundlePipeline[Any] | None = None
         if model is not None:
@@ -109,7 +109,7 @@ class Gallery:
             kind = "codes" if codes else "vectors"
             raise ConfigError("metric", f"the bundle gives {kind}, not compared by {metric}")
         about, dim = json.dumps(_about(bundle)), len(vector) * (8 if codes else 1)
-        SqliteStore.create(path, metric=metric, dim=dim, model=about).close()
+        create_store(path, metric=metric, dim=dim, model=about).close()
         return cls(path, model=bundle, **options)
 
     @property
@@ -222,27 +222,8 @@ class Gallery:
 
     def query(self, image: ImageSource, k: int = 5) -> list[Match]:
         """The `k` items nearest to an image, best first; raises `ImageError` if it cannot be read."""
-        return self.store.search(self.embed([image]), k)[0]
-
-    def update(
-        self, ids: Sequence[str], *, label: str | None = None, metadata: Mapping[str, object] | None = None
-    ) -> int:  # fmt: skip
-        """Change the label of items, or keys of their metadata (None takes one away), and the number of these items.
-
-        Raises:
-            GalleryError: one is not there; then nothing has changed.
-        """
-        items = self.store.get(ids)
-        if missing := sorted({*ids} - {item.id for item in items}):
-            raise GalleryError(str(self.store.folder), f"no item {missing[0]!r}", "gallery list")
-        changed = []
-        for item in items:
-            merged = {**item.metadata, **(metadata or {})}
-            merged = {k: v for k, v in merged.items() if v is not None}
-            name = item.label if label is None else label
-            changed.append(item._replace(label=name, metadata=merged))
-        with self.store.operation("update"):
-            return self.store.add(changed)
+        found: list[Match] = self.store.search(self.embed([image]), k)[0]
+        return found
 
     def close(self) -> None:
         """Close the store."""
@@ -254,6 +235,26 @@ class Gallery:
             what = f"its vectors are of the bundle {made['name']}, not of this {about['name']}"
             hint = "`tinysight gallery re-embed` makes a gallery of other vectors"
             raise GalleryError(str(self.store.folder), what, hint)
+
+
+def update(
+    store: SqliteStore, ids: Sequence[str], label: str | None = None, metadata: Mapping[str, object] | None = None
+) -> int:  # fmt: skip
+    """Change the label of items, or keys of their metadata, and the number of these items.
+
+    Raises:
+        GalleryError: one is not there; then nothing has changed.
+    """
+    with store.operation("update"), store.database.writing():
+        items = store.get(ids)
+        if missing := sorted({*ids} - {item.id for item in items}):
+            what, hint = f"no item {missing[0]!r}", "`tinysight gallery list` has them"
+            raise GalleryError(str(store.folder), what, hint)
+        names = [item.label if label is None else label for item in items]
+        return store.add(
+            item._replace(label=name, metadata={**item.metadata, **(metadata or {})})
+            for item, name in zip(items, names, strict=True)
+        )
 
 
 def _loaded(model: Any) -> Bundle:

@@ -91,18 +91,25 @@ class MilvusStore:
         store.set(model=model)
         return store
 
+    @staticmethod
+    def exists(url: str) -> bool:
+        """Whether there is such a collection."""
+        client, name = _connect(url)
+        with _in_words(_shown(url)):
+            return bool(client.has_collection(name))
+
     @property
     def model(self) -> str | None:
         """What was last set as the maker of the vectors."""
         return self.setting("model")  # type: ignore[no-any-return]
 
     def setting(self, name: str) -> Any:
-        """What was last set by this name; None: nothing."""
+        """See `Store`."""
         found = self._query(f"id == {_quoted(_ABOUT)}", ["about"])
         return found[0]["about"].get(name) if found else None
 
     def set(self, **values: Any) -> None:
-        """Keep values (JSON) about the gallery."""
+        """See `Store`."""
         found = self._query(f"id == {_quoted(_ABOUT)}", ["about"])
         about = {**(found[0]["about"] if found else {}), **values}
         self._write([self._row(_ABOUT, "", None, "", about)])
