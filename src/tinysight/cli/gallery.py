@@ -34,7 +34,7 @@ _TEXTS = {
     "undo": "take the latest operation back",
     "snapshot": "copy one state to a new folder, while others write",
     "export": "write all items to a file (.jsonl)",
-    "import": "add the items of such a file",
+    "import": "add the items of such a file; or a PaddleClas index folder as a new gallery",
     "re-embed": "make the gallery --out of the same images with another bundle",
 }
 _TAKES = {name: "SOURCE" for name in ("build", "add", "query")} | {
@@ -221,9 +221,14 @@ def _snapshot(args: argparse.Namespace) -> int:
 
 
 def _transfer(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from tinysight.foreign import import_index
     from tinysight.gallery.transfer import export_items, import_items
 
-    if args.action == "import":
+    if args.action == "import" and Path(args.given).is_dir():
+        count = import_index(Path(args.given), Path(args.gallery)).count()
+    elif args.action == "import":
         count = import_items(args.gallery, args.given)
     else:
         count = export_items(_store(args), args.given)
