@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from gallery.conformance import StoreConformance, agree, items_of, oracle, vectors
-from tinysight.errors import ConfigError, GalleryError
+from gallery.conformance import StoreConformance
 from tinysight.gallery import sqlite_store
-from tinysight.gallery.base import Item, Metric
+from tinysight.gallery.base import Metric
 from tinysight.gallery.sqlite_store import SqliteStore
 
 

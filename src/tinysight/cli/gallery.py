@@ -7,7 +7,7 @@
 A SOURCE is a folder with a folder a label, a list (`path<TAB>label` a line), a table (.csv: path,
 label, id, metadata), or with --label any images. Every change is on the disk when the command ends,
 seen at once by programs that have the gallery open, and taken back by `undo`. Exit code 1: images
-could not be read, or the gallery is not whole.
+could not be read, items are not there, or the gallery is not whole.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tinysight.cli.arguments import add_plugin
-from tinysight.errors import ConfigError
+from tinysight.errors import ConfigError, ImageError
 
-_TEXTS = {
+_ACTIONS = {
     "build": "make a gallery of images, or continue to",
     "add": "add images, or replace those of the same names",
     "remove": "remove items by their ids, or all of --label",
@@ -28,220 +30,177 @@ _TEXTS = {
     "list": "list items: id and label",
     "query": "find the items nearest to images: id, label and score",
     "stats": "numbers, and images that are there twice",
-    "verify": "check every item and what is made from them; 1 if the gallery is not whole",
+    "verify": "check every item and what is made from them",
     "doctor": "repair what can be repaired, then verify",
     "compact": "free space; forgets what `undo` could bring back",
     "undo": "take the latest operation back",
     "snapshot": "copy one state to a new folder, while others write",
     "export": "write all items to a file (.jsonl)",
-    "import": "add the items of such a file; or a PaddleClas index folder as a new gallery",
+    "import": "add the items of such a file; or make a gallery of a PaddleClas index folder",
     "re-embed": "make the gallery --out of the same images with another bundle",
 }
-_TAKES = {name: "SOURCE" for name in ("build", "add", "query")} | {
-    "remove": "ID", "update": "ID", "snapshot": "FOLDER", "export": "FILE", "import": "FILE",
-}  # fmt: skip
-_MODELS = ("build", "add", "query", "re-embed")
+# What they take: a name and how many, options with their arguments, and the actions.
+_TAKES = (
+    ("given", {"metavar": "SOURCE", "nargs": "+"}, "build add query"),
+    ("given", {"metavar": "ID", "nargs": "*"}, "remove update"),
+    ("given", {"metavar": "OUT"}, "snapshot export import"),
+    ("--label", {"metavar": "TEXT", "help": "of these items"}, "build add remove update list"),
+    ("--root", {"metavar": "FOLDER", "help": "images' folder (default: the list's)"}, "build add"),
+    ("--delimiter", {"default": "\t", "help": "between path and label (a tab)"}, "build add"),
+    ("--metric", {"help": "cosine (default), inner_product, l2, hamming"}, "build re-embed"),
+    ("--model", {"help": "bundle of embeddings (default: the gallery's)"}, "build add query re-embed"),
+    ("--engine", {"default": "onnxruntime", "help": "that runs it"}, "build add query re-embed"),
+    ("-k", {"type": int, "default": 5, "help": "number of items (5)"}, "query"),
+    ("--set", {"nargs": "+", "default": [], "metavar": "KEY=VALUE"}, "update"),
+    ("--near", {"type": float, "metavar": "SCORE", "help": "also find items so similar"}, "stats"),
+    ("--out", {"required": True, "metavar": "GALLERY", "help": "made, or continued"}, "re-embed"),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in _TEXTS.items():
+    for name, text in _ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text)
-        add = action.add_argument
-        add("gallery", metavar="GALLERY", help="folder of the gallery")
-        if name in _TAKES:
-            several = "*" if name == "remove" else "+"
-            one = None if _TAKES[name] in ("FOLDER", "FILE") else several
-            add("given", metavar=_TAKES[name], nargs=one)
-        add("--json", action="store_true", help="print JSON")
-        if name in ("build", "add", "remove", "update", "list"):
-            add("--label", metavar="TEXT", help="of these items")
-        if name in ("build", "add"):
-            add("--root", metavar="FOLDER", help="images' folder (default: the list's)")
-            add("--delimiter", default="\t", metavar="TEXT", help="between path and label (a tab)")
-        if name in ("build", "re-embed"):
-            add("--metric", help="cosine (default), inner_product, l2, hamming (for codes)")
-        if name in _MODELS:
-            add("--model", metavar="FOLDER", help="bundle of embeddings (default: the gallery's)")
-            add("--engine", default="onnxruntime", metavar="NAME", help="what runs the network")
-            add_plugin(action)
-        if name == "query":
-            add("-k", type=int, default=5, metavar="N", help="number of items (5)")
-        if name == "update":
-            add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
-        if name == "stats":
-            add("--near", type=float, metavar="SCORE", help="also find items that are so similar")
-        if name == "re-embed":
-            add("--out", required=True, metavar="GALLERY", help="made, or continued")
+        action.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+        for argument, about, takers in _TAKES:
+            if name in takers.split():
+                action.add_argument(argument, **about)
+        add_plugin(action)
+        action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 1 if an image could not be read, an item is not there, or the gallery is not whole."""
-    name = {"doctor": "verify", "export": "transfer", "import": "transfer"}.get(args.action)
-    return int(globals()[f"_{name or args.action.replace('-', '_')}"](args))
+    if args.action in ("build", "add", "re-embed"):
+        return _add(args)
+    if args.action == "query":
+        return _query(args)
+    if args.action == "import":
+        from tinysight.gallery.transfer import import_items
 
-
-def _gallery(args: argparse.Namespace) -> Any:
-    from tinysight.gallery.gallery import Gallery
-
-    options = {"engine": args.engine} if hasattr(args, "engine") else {}
-    return Gallery(args.gallery, model=getattr(args, "model", None), **options)
-
-
-def _build(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from tinysight.gallery.database import FILE
-    from tinysight.gallery.gallery import Gallery
-
-    if not (Path(args.gallery) / FILE).exists():
-        if not args.model:
-            raise ConfigError("--model", "which bundle?", "give the folder of one of embeddings")
-        Gallery.create(
-            args.gallery, model=args.model, metric=args.metric, engine=args.engine
-        ).close()
-    return _add(args)
-
-
-def _re_embed(args: argparse.Namespace) -> int:
-    from tinysight.gallery.entries import entries_of
+        return _say(args, {"items": import_items(args.gallery, args.given)})
     from tinysight.gallery.sqlite_store import SqliteStore
 
-    args.given, args.gallery = [entries_of(SqliteStore(args.gallery))], args.out
-    args.label = args.root = args.delimiter = None
-    return _build(args)
+    store = SqliteStore(args.gallery)
+    edits = {"remove": _remove, "update": _update, "list": _list, "stats": _stats}
+    if args.action in edits:
+        return edits[args.action](args, store)
+    if args.action in ("verify", "doctor"):
+        from tinysight.gallery.health import repair, verify
+
+        found = (repair if args.action == "doctor" else verify)(store)
+        lines = [str(problem) for problem in found] or [f"{args.gallery}: whole"]
+        return _say(args, {"problems": [p._asdict() for p in found]}, lines, code=int(bool(found)))
+    if args.action == "export":
+        from tinysight.gallery.transfer import export_items
+
+        count = export_items(store, args.given)
+        return 0 if args.given == "-" else _say(args, {"items": count})
+    if args.action == "undo":
+        return _say(args, {"undone": store.undo()})
+    if args.action == "snapshot":
+        store.copy(args.given)
+        return _say(args, {"snapshot": args.given})
+    store.compact()
+    return _say(args, {"compacted": args.gallery})
 
 
 def _add(args: argparse.Namespace) -> int:
     from tinysight.cli.progress import ProgressLine
+    from tinysight.gallery.database import FILE
+    from tinysight.gallery.entries import entries_of
+    from tinysight.gallery.gallery import Gallery
+    from tinysight.gallery.sqlite_store import SqliteStore
 
-    gallery = _gallery(args)
+    options: dict[str, Any] = {"label": getattr(args, "label", None)}
+    if args.action == "re-embed":
+        sources: list[Any] = [entries_of(SqliteStore(args.gallery))]
+        args.gallery = args.out
+    else:
+        sources = args.given
+        options |= {"root": args.root, "delimiter": args.delimiter}
+    given = {"model": args.model, "engine": args.engine}
+    if args.action == "add" or (Path(args.gallery) / FILE).exists():
+        gallery = Gallery(args.gallery, **given)
+    elif args.model:
+        gallery = Gallery.create(args.gallery, metric=args.metric, **given)
+    else:
+        raise ConfigError("--model", "which bundle?", "give the folder of one of embeddings")
     bar = ProgressLine(lambda: None, sys.stderr) if sys.stderr.isatty() else None
-    failed, total = [], dict.fromkeys(("written", "embedded", "reused", "unchanged"), 0)
-    for source in args.given:
-        done = gallery.add(
-            source, args.label, what=args.action, root=args.root, delimiter=args.delimiter,
-            progress=bar.reach if bar else None,
-        )  # fmt: skip
-        failed += done.unreadable
-        total = {name: count + getattr(done, name) for name, count in total.items()}
+    options |= {"what": args.action, "progress": bar.reach if bar else None}
+    done = [gallery.add(source, **options) for source in sources]
     if bar:
         bar.clear()
+    failed = [image for one in done for image in one.unreadable]
     for image in failed:
         print(f"{image.filename}: {image.reason}", file=sys.stderr)
-    total["items"] = gallery.store.count()
-    text = f"{args.gallery}: " + ", ".join(f"{count} {name}" for name, count in total.items())
-    _say(args, {**total, "unreadable": [image.to_json() for image in failed]}, text)
     if failed:
         print(f"{len(failed)} images could not be read", file=sys.stderr)
-    return int(bool(failed))
+    names = ("written", "embedded", "reused", "unchanged")
+    total = {name: sum(getattr(one, name) for one in done) for name in names}
+    total["items"] = gallery.store.count()
+    text = f"{args.gallery}: " + ", ".join(f"{count} {name}" for name, count in total.items())
+    plain = {**total, "unreadable": [image.to_json() for image in failed]}
+    return _say(args, plain, [text], code=int(bool(failed)))
 
 
 def _query(args: argparse.Namespace) -> int:
-    from tinysight.errors import ImageError
+    from tinysight.gallery.gallery import Gallery
     from tinysight.pipelines.sources import iter_images
 
-    gallery, failed = _gallery(args), 0
+    gallery, code = Gallery(args.gallery, model=args.model, engine=args.engine), 0
     for image in iter_images(args.given):
         try:
             found = gallery.query(image, args.k)
         except ImageError as error:
-            failed += 1
+            code = 1
             print(error, file=sys.stderr)
             continue
-        matches = [match._asdict() for match in found]
-        lines = (f"{m.id}\t{m.label}\t{m.score:.6f}" for m in found)
-        _say(args, {"filename": image.name, "matches": matches}, *lines)
-    return int(failed > 0)
+        plain = {"filename": image.name, "matches": [match._asdict() for match in found]}
+        _say(args, plain, [f"{m.id}\t{m.label}\t{m.score:.6f}" for m in found])
+    return code
 
 
-def _list(args: argparse.Namespace) -> int:
+def _remove(args: argparse.Namespace, store: Any) -> int:
+    ids = {*args.given, *(store.ids_of(args.label) if args.label is not None else ())}
+    count = store.remove(sorted(ids))
+    return _say(args, {"removed": count}, code=int(count < len(ids)))
+
+
+def _update(args: argparse.Namespace, store: Any) -> int:
+    from tinysight.gallery.gallery import update
+
+    metadata = dict(text.partition("=")[::2] for text in args.set)
+    return _say(args, {"updated": update(store, args.given, args.label, metadata)})
+
+
+def _list(args: argparse.Namespace, store: Any) -> int:
     from tinysight.gallery.entries import all_items
 
-    for item in all_items(_store(args), args.label):
+    for item in all_items(store, args.label):
         plain = {**item._asdict(), "vector": item.vector is not None}
-        _say(args, plain, f"{item.id}\t{item.label}" + "\tno embedding" * (item.vector is None))
+        _say(args, plain, [f"{item.id}\t{item.label}" + "\tno embedding" * (item.vector is None)])
     return 0
 
 
-def _remove(args: argparse.Namespace) -> int:
-    store, ids = _store(args), list(args.given)
-    if args.label is not None:
-        ids += store.ids_of(args.label)
-    count = store.remove(ids)
-    _say(args, {"removed": count}, f"{args.gallery}: {count} removed")
-    return int(count < len(set(ids)))
-
-
-def _update(args: argparse.Namespace) -> int:
-    metadata = dict(text.partition("=")[::2] for text in args.set)
-    count = _gallery(args).update(args.given, label=args.label, metadata=metadata)
-    _say(args, {"updated": count}, f"{args.gallery}: {count} updated")
-    return 0
-
-
-def _stats(args: argparse.Namespace) -> int:
+def _stats(args: argparse.Namespace, store: Any) -> int:
     from tinysight.gallery.health import duplicates, stats
 
-    store = _store(args)
     found, twice = stats(store), [one._asdict() for one in duplicates(store, args.near)]
     lines = [f"{key}: {value}" for key, value in found.items() if key != "labels"]
     lines += [f"label {label!r}: {count}" for label, count in found["labels"].items()]
     lines += [f"duplicates ({one['how']}): {', '.join(one['ids'])}" for one in twice]
-    _say(args, {**found, "duplicates": twice}, *lines)
-    return 0
+    return _say(args, {**found, "duplicates": twice}, lines)
 
 
-def _verify(args: argparse.Namespace) -> int:
-    from tinysight.gallery.health import repair, verify
-
-    found = (repair if args.action == "doctor" else verify)(_store(args))
-    lines = [str(problem) for problem in found] or [f"{args.gallery}: whole"]
-    _say(args, {"problems": [problem._asdict() for problem in found]}, *lines)
-    return int(bool(found))
-
-
-def _compact(args: argparse.Namespace) -> int:
-    _store(args).compact()
-    _say(args, {"compacted": args.gallery}, f"{args.gallery}: compacted")
-    return 0
-
-
-def _undo(args: argparse.Namespace) -> int:
-    what = _store(args).undo()
-    _say(args, {"undone": what}, f"{args.gallery}: {what} undone")
-    return 0
-
-
-def _snapshot(args: argparse.Namespace) -> int:
-    _store(args).copy(args.given)
-    _say(args, {"snapshot": args.given}, f"{args.given}: a copy of {args.gallery}")
-    return 0
-
-
-def _transfer(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from tinysight.foreign import import_index
-    from tinysight.gallery.transfer import export_items, import_items
-
-    if args.action == "import" and Path(args.given).is_dir():
-        count = import_index(Path(args.given), Path(args.gallery)).count()
-    elif args.action == "import":
-        count = import_items(args.gallery, args.given)
-    else:
-        count = export_items(_store(args), args.given)
-    _say(args, {"items": count}, *[f"{args.given}: {count} items"] * (args.given != "-"))
-    return 0
-
-
-def _store(args: argparse.Namespace) -> Any:
-    from tinysight.gallery.sqlite_store import SqliteStore
-
-    return SqliteStore(args.gallery)
-
-
-def _say(args: argparse.Namespace, plain: dict[str, Any], *lines: str) -> None:
-    for line in (json.dumps(plain, ensure_ascii=False),) if args.json else lines:
+def _say(
+    args: argparse.Namespace, plain: dict[str, Any], lines: Iterable[str] | None = None, code: int = 0
+) -> int:  # fmt: skip
+    """Print JSON, or lines (by default the values of `plain` by their names)."""
+    words = (f"{args.gallery}: {name} {value}" for name, value in plain.items())
+    for line in (
+        (json.dumps(plain, ensure_ascii=False),) if args.json else words if lines is None else lines
+    ):
         print(line)
+    return code

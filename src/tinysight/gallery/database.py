@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,12 +122,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction of one writer: all that the block does, on the disk when it ends, or nothing."""
+        """A transaction of one writer: all that the block does, on the disk when it ends, or nothing.
+
+        Joins the one that is open.
+        """
         with self.lock, in_words(self.folder):
             if self.read_only:
                 raise GalleryError(str(self.folder), "cannot be written: the folder is read-only")
             connection = self.connection
-            connection.execute("BEGIN IMMEDIATE")
+            if connection.in_transaction:
+                yield connection
+                return
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'generation'")
@@ -135,6 +142,23 @@ class Database:
                 if connection.in_transaction:  # SQLite may have rolled back itself
                     connection.execute("ROLLBACK")
                 raise
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Wait for other writers in short steps: SQLite's own steps would never meet the gap of a busy one."""
+        end = time.monotonic() + _WAIT
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > end:
+                        raise
+                    time.sleep(0.001)
+                else:
+                    return
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * _WAIT:.0f}")
 
     def setting(self, key: str) -> Any:
         """A number or text by its name, or None."""
@@ -150,22 +174,29 @@ class Database:
         run = self.connection.execute
         latest = run("SELECT max(op) FROM operations").fetchone()[0]
         if op is None or op != latest:
-            values = [what, self.setting("model")]
-            run("INSERT INTO operations (what, at, model) VALUES (?, datetime('now'), ?)", values)
+            run("INSERT INTO operations (what, at) VALUES (?, datetime('now'))", [what])
             op = int(run("SELECT max(op) FROM operations").fetchone()[0])
             run("DELETE FROM changes WHERE op <= ?", [op - _UNDONE])
             run("DELETE FROM operations WHERE op <= ?", [op - _UNDONE])
         self.set(op=op)
         return op
 
+    def changed(self, op: int) -> bool:
+        """Whether an operation has changed anything; else it is forgotten, inside its transaction."""
+        run = self.connection.execute
+        if run("SELECT 1 FROM changes WHERE op = ? LIMIT 1", [op]).fetchone():
+            return True
+        run("DELETE FROM operations WHERE op = ?", [op])
+        return False
+
     def undo(self) -> str | None:
         """Inside a transaction: take the latest operation back, and what it was; None if there is none."""
         run = self.connection.execute
-        row = run("SELECT op, what, model FROM operations ORDER BY op DESC LIMIT 1").fetchone()
+        row = run("SELECT op, what FROM operations ORDER BY op DESC LIMIT 1").fetchone()
         if row is None:
             return None
-        op, what, model = row
-        self.set(op=None, model=model)
+        op, what = row
+        self.set(op=None)
         run("DELETE FROM items WHERE id IN (SELECT id FROM changes WHERE op = ?)", [op])
         first = "SELECT min(n) FROM changes WHERE op = ? GROUP BY id"
         before = f"SELECT {COLUMNS} FROM changes WHERE gone AND n IN ({first}) ORDER BY n"

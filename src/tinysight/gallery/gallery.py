@@ -224,26 +224,6 @@ class Gallery:
         """The `k` items nearest to an image, best first; raises `ImageError` if it cannot be read."""
         return self.store.search(self.embed([image]), k)[0]
 
-    def update(
-        self, ids: Sequence[str], *, label: str | None = None, metadata: Mapping[str, object] | None = None
-    ) -> int:  # fmt: skip
-        """Change the label of items, or keys of their metadata (None takes one away), and the number of these items.
-
-        Raises:
-            GalleryError: one is not there; then nothing has changed.
-        """
-        items = self.store.get(ids)
-        if missing := sorted({*ids} - {item.id for item in items}):
-            raise GalleryError(str(self.store.folder), f"no item {missing[0]!r}", "gallery list")
-        changed = []
-        for item in items:
-            merged = {**item.metadata, **(metadata or {})}
-            merged = {k: v for k, v in merged.items() if v is not None}
-            name = item.label if label is None else label
-            changed.append(item._replace(label=name, metadata=merged))
-        with self.store.operation("update"):
-            return self.store.add(changed)
-
     def close(self) -> None:
         """Close the store."""
         self.store.close()
@@ -254,6 +234,26 @@ class Gallery:
             what = f"its vectors are of the bundle {made['name']}, not of this {about['name']}"
             hint = "`tinysight gallery re-embed` makes a gallery of other vectors"
             raise GalleryError(str(self.store.folder), what, hint)
+
+
+def update(
+    store: SqliteStore, ids: Sequence[str], label: str | None = None, metadata: Mapping[str, object] | None = None
+) -> int:  # fmt: skip
+    """Change the label of items, or keys of their metadata, and the number of these items.
+
+    Raises:
+        GalleryError: one is not there; then nothing has changed.
+    """
+    with store.operation("update"), store.database.writing():
+        items = store.get(ids)
+        if missing := sorted({*ids} - {item.id for item in items}):
+            what, hint = f"no item {missing[0]!r}", "`tinysight gallery list` has them"
+            raise GalleryError(str(store.folder), what, hint)
+        names = [item.label if label is None else label for item in items]
+        return store.add(
+            item._replace(label=name, metadata={**item.metadata, **(metadata or {})})
+            for item, name in zip(items, names, strict=True)
+        )
 
 
 def _loaded(model: Any) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ def verify(store: SqliteStore) -> list[Problem]:
     Looks at the pages of the database, the checksum of every item and of every row of the matrix, and for items without
     an embedding.
     """
-    found, missing, wrong = list[Problem](), list[str](), list[str]()
+    found, missing, wrong, alive = list[Problem](), list[str](), list[str](), array("q")
     path = str(store.database.path)
     try:
         with store.database.reading() as connection:
@@ -44,8 +45,9 @@ def verify(store: SqliteStore) -> list[Problem]:
                     wrong.append(str(row[1]))
                 elif row[3] is None:
                     missing.append(row[1])
-            setting = store.database.setting
-            found += _of_matrix(store, setting("matrix"), setting("matrix_rows") or 0)
+                else:
+                    alive.append(row[0])
+            found += _of_matrix(store, np.frombuffer(alive, np.int64))
     except GalleryError as error:
         found += error.problems
     if wrong:
@@ -57,19 +59,26 @@ def verify(store: SqliteStore) -> list[Problem]:
     return found
 
 
-def _of_matrix(store: SqliteStore, name: str | None, count: int) -> Iterator[Problem]:
-    hint = f"`tinysight gallery doctor {store.folder}` makes it anew"
+def _of_matrix(store: SqliteStore, alive: np.ndarray) -> Iterator[Problem]:
+    names = ("matrix", "matrix_rows", "matrix_seq")
+    name, count, last = (store.database.setting(key) for key in names)
     if name is None:
         return
-    path = store.folder / name
+    path, hint = store.folder / name, f"`tinysight gallery doctor {store.folder}` makes it anew"
+    seqs = [np.zeros(0, np.int64)]
     try:
         for block in read_blocks(path, store.layout, count):
             wrong = block["seq"][np.array(checksums(block)) != block["crc"]]
             if len(wrong):
                 what = f"{len(wrong)} damaged rows, the first of item number {wrong[0]}"
                 yield Problem(str(path), what, hint)
+            seqs.append(block["seq"].copy())
     except (GalleryError, OSError) as error:
         yield Problem(str(path), getattr(error, "strerror", None) or "is no matrix", hint)
+        return
+    lacking = np.setdiff1d(alive[alive <= last], np.concatenate(seqs))
+    if len(lacking):
+        yield Problem(str(path), f"{len(lacking)} items are missing from it", hint)
 
 
 def repair(store: SqliteStore) -> list[Problem]:

@@ -80,9 +80,12 @@ class Layout(NamedTuple):
 
 
 def checksums(rows: np.ndarray) -> list[int]:
-    """CRC32 of the number and the vector of each row."""
-    seqs, vectors = np.ascontiguousarray(rows["seq"]), np.ascontiguousarray(rows["vector"])
-    return [zlib.crc32(v, zlib.crc32(s)) for s, v in zip(seqs, vectors, strict=True)]
+    """CRC32 of each row: its number, the square of its length, and the vector."""
+    heads = zip(rows["seq"].tolist(), rows["square"].tolist(), strict=True)
+    vectors = (vector.tobytes() for vector in rows["vector"])
+    return [
+        zlib.crc32(v, zlib.crc32(repr(h).encode())) for h, v in zip(heads, vectors, strict=True)
+    ]
 
 
 def append(path: Path, layout: Layout, count: int, rows: Iterable[np.ndarray]) -> int:

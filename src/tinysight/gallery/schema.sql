@@ -8,7 +8,7 @@ CREATE TABLE items (
 CREATE INDEX items_label ON items (label, id);
 CREATE INDEX items_content ON items (content) WHERE content != '';
 CREATE TABLE removed (n INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL);
-CREATE TABLE operations (op INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, at TEXT NOT NULL, model TEXT);
+CREATE TABLE operations (op INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, at TEXT NOT NULL);
 CREATE TABLE changes (
     n INTEGER PRIMARY KEY, op INTEGER NOT NULL, gone INTEGER NOT NULL, id TEXT NOT NULL, label TEXT, vector BLOB,
     content TEXT, pixels TEXT, source TEXT, metadata TEXT, crc INTEGER

@@ -38,6 +38,7 @@ class SqliteStore:
         folder: of the gallery.
 
     Attributes:
+        model: what `create` was given.
         approximate: proposes mapped rows in place of an exact search; None: exact.
 
     Raises:
@@ -48,10 +49,14 @@ class SqliteStore:
         self.folder = Path(folder)
         self.database = Database(self.folder)
         with self.database.reading():
-            metric, dim = self.database.setting("metric"), self.database.setting("dim")
-        self.layout = matrix.Layout(metric, dim)
-        self.metric: Metric = metric
-        self.dim: int = dim
+            given = [self.database.setting(key) for key in ("metric", "dim", "model", "check")]
+        if _check(*given[:3]) != given[3]:
+            what = f"{FILE} is damaged in its settings"
+            raise GalleryError(str(folder), what, "restore a snapshot")
+        self.metric: Metric = given[0]
+        self.dim: int = given[1]
+        self.model: str | None = given[2]
+        self.layout = matrix.Layout(self.metric, self.dim)
         self.approximate: Approximate | None = None
         self._rows: Rows | None = None
         self._group = threading.local()
@@ -66,7 +71,7 @@ class SqliteStore:
             folder: of the gallery.
             metric: how vectors are compared.
             dim: numbers of a vector, or bits for `hamming`, then a multiple of 8.
-            model: what `model` gives back.
+            model: who makes the vectors, in words of the caller.
 
         Raises:
             GalleryError: a gallery is there already, or it cannot be written.
@@ -76,19 +81,9 @@ class SqliteStore:
             raise ConfigError("metric", f"no such metric {metric!r}", f"one of {known}")
         if dim < 1 or (metric == "hamming" and dim % 8):
             raise ConfigError("dim", f"no vector has {dim} {'bits' if dim > 0 else 'numbers'}")
-        Database.create(Path(folder), {"metric": metric, "dim": dim, "model": model}).close()
+        given = {"metric": metric, "dim": dim, "model": model}
+        Database.create(Path(folder), {**given, "check": _check(*given.values())}).close()
         return cls(folder)
-
-    @property
-    def model(self) -> str | None:
-        """What was last set as the maker of the vectors."""
-        with self.database.reading():
-            return self.database.setting("model")  # type: ignore[no-any-return]
-
-    def generation(self) -> int:
-        """A number that grows with each transaction."""
-        with self.database.reading():
-            return int(self.database.setting("generation"))
 
     def count(self, where: str = "1", values: Sequence[Any] = ()) -> int:
         """The number of items, or of those that an SQL condition holds for."""
@@ -112,8 +107,9 @@ class SqliteStore:
             grouped = getattr(self._group, "what", None)
             op = self.database.begin(grouped or what, self._group.op if grouped else None)
             yield connection
-        self._group.op = op
-        self._fold()
+            self._group.op = op if self.database.changed(op) else None
+        if not connection.in_transaction:  # of the caller, who joins several
+            self._fold()
 
     def add(self, items: Iterable[Item]) -> int:
         """Add or replace; see `Store`.
@@ -402,6 +398,10 @@ def _checksum(row: Sequence[Any]) -> int:
     return zlib.crc32(
         "\0".join([one, label, *rest]).encode("utf-8", "surrogatepass"), zlib.crc32(blob or b"")
     )
+
+
+def _check(*settings: Any) -> int:
+    return zlib.crc32(repr(settings).encode("utf-8", "surrogatepass"))
 
 
 def damaged(row: Sequence[Any]) -> bool:
