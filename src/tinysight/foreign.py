@@ -27,6 +27,7 @@ _SECTIONS = re.compile(
     rb"|base_config_file|distill_config_file|search_dict|ARCHITECTURE|LEARNING_RATE|TRAIN|VALID)\s*:",
     re.MULTILINE,
 )
+_SYSTEMS = re.compile(rb"^IndexProcess\s*:", re.MULTILINE)
 
 
 class LabelSource(NamedTuple):
@@ -155,6 +156,19 @@ def find_bundle(name: str, report: Report | None) -> Path:
 def translate_program(source: Path, out: Path) -> None:
     """Write the bundle that an exported program becomes, with the usual transforms, to `out`."""
     _answer("bundle", "import_paddle")(source, out)
+
+
+def evaluate_system(source: str, overrides: Sequence[str]) -> list[str] | None:
+    """The lines of an evaluation of a whole recognition system; None where `source` is another configuration."""
+    path = Path(source)
+    if not (path.is_file() and _SYSTEMS.search(path.read_bytes())):
+        return None
+    return cast("list[str]", _answer("shitu", "evaluate")(path, overrides))
+
+
+def import_index(source: Path, target: Path) -> Any:
+    """The gallery in `target` of an index folder of another program."""
+    return _answer("shitu_index", "import_index")(source, target)
 
 
 def foreign_routes(names: str) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:

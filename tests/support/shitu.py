@@ -1,13 +1,13 @@
-"""The recorded recognition pipeline: its two networks laid out, its images, and the configurations that it was run with."""
+"""The recorded recognition pipeline: its networks laid out, its images, its configurations."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from support.golden import GOLDEN, OWN, Case, cases
@@ -114,21 +114,8 @@ def is_binary(case: Case) -> bool:
     return "binary" in str(case.get("config", ""))
 
 
-def nearest(vectors: np.ndarray, queries: np.ndarray, metric: str, k: int) -> np.ndarray:
-    """Places of the `k` nearest of each query, worked out plainly; ties by place."""
-    if metric == "hamming":
-        far = np.unpackbits(vectors[None] ^ queries[:, None], axis=2).sum(2).astype(float)
-    elif metric == "l2":
-        far = ((vectors[None].astype(float) - queries[:, None]) ** 2).sum(2)
-    else:
-        far = -(queries.astype(float) @ vectors.T.astype(float))
-    return np.argsort(far, axis=1, kind="stable")[:, :k]
-
-
 def plain(text: str) -> str:
     """A printed line without the names of NumPy's scalars."""
-    import re
-
     return re.sub(r"np\.\w+\(([^()]*)\)", r"\1", text)
 
 

@@ -4,6 +4,7 @@ A run is evaluated on the images and with the metrics of its own recipe, unless 
 say otherwise. A bundle knows its transforms and labels; the images come from --list or a recipe.
 Rates are those at the threshold of the bundle, or at the one that the run's recipe asks for.
 A PaddleClas configuration names the weights itself: -c X.yaml -o Global.pretrained_model=...
+One of PP-ShiTu with Eval and IndexProcess evaluates the whole system.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print; 1 if images were unreadable."""
     from tinysight.evaluation.report import assess, images_of
 
+    if args.recipe and not (args.run or args.bundle):
+        from tinysight.foreign import evaluate_system
+
+        if (lines := evaluate_system(args.recipe, args.override)) is not None:
+            print("\n".join(lines))
+            return 0
     subject = _subject(args)
     named = args.list or args.root or not subject.recipe
     images = images_of(subject, args.list, args.root) if named else None

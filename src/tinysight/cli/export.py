@@ -4,6 +4,7 @@
     tinysight export --run runs/mine --out bundles/mine --images some/images --force
     tinysight export --run runs/mine --to openvino,ncnn,mnn
     tinysight export --bundle bundles/mine --to openvino --precision int8 --calibrate images/
+    tinysight export --system bundles/shelf --detector bundles/boxes --embedder bundles/embedder
     tinysight export -c X.yaml -o Global.pretrained_model=... -o Global.save_inference_dir=...
 
 The bundle is compared with the network on real images first, and only written if both agree; so
@@ -23,6 +24,10 @@ from tinysight.errors import ConfigError
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
 
+_RULES = (
+    *("threshold", "max_detections", "nms_threshold", "append_whole_image", "top_k"),
+    "score_threshold",
+)
 _ENGINES = "openvino, ncnn, mnn, executorch, litert, torchscript, pt2, onnx"
 
 
@@ -44,13 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-loss", type=float, default=0.5, metavar="POINTS", help=text)
     text = "accepted score difference of the variants"
     add("--max-difference", type=float, metavar="D", help=text)
-    add("--force", action="store_true", help="replace an existing bundle")
+    add("--system", metavar="DIR", help="make a system of --detector and --embedder here")
+    add("--detector", metavar="DIR", help="bundle of boxes of a system; none: whole images")
+    add("--embedder", metavar="DIR", help="bundle of embeddings of a system")
+    text = f"of a system: {', '.join(_RULES)}"
+    add("--rule", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
+    add("--force", action="store_true", help="replace an existing bundle or system")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and report the checks."""
     from tinysight.bundle import Bundle
 
+    if args.system:
+        return _system(args)
     if args.bundle:
         _add_variants(args, Bundle.load(args.bundle))
         return 0
@@ -58,6 +70,31 @@ def run(args: argparse.Namespace) -> int:
     _print(bundle)
     if args.to:
         _add_variants(args, bundle)
+    return 0
+
+
+def _system(args: argparse.Namespace) -> int:
+    """Make a system of two bundles; they are copied in."""
+    from tinysight.bundle import Bundle
+    from tinysight.bundle.manifest import utc_now
+    from tinysight.bundle.sealed import read_keys
+    from tinysight.bundle.system import Rules, System, SystemManifest
+    from tinysight.files import parse_yaml
+    from tinysight.pipelines.recognize import DETECTOR, EMBEDDER, members_of
+
+    if not args.embedder:
+        raise ConfigError("--embedder", "which bundle?", "a folder of one of embeddings")
+    named = {EMBEDDER: args.embedder, **({DETECTOR: args.detector} if args.detector else {})}
+    members = {name: Bundle.load(folder) for name, folder in named.items()}
+    pairs = [text.partition("=") for text in args.rule]
+    given = {key: parse_yaml(value, f"--rule {key}") for key, _, value in pairs}
+    rules = read_keys(Rules, given, "--rule", (), _RULES)
+    manifest = SystemManifest(Path(args.system).name, {}, rules, created=utc_now())
+    members_of(System(Path(args.system), manifest, members))  # of the right kinds
+    made = System.write(args.system, manifest, members, overwrite=args.force)
+    print(f"system     {made.folder}")
+    for name, bundle in made.members.items():
+        print(f"{name:<10} {bundle.manifest.task}, {len(bundle.model) / 1e6:.2f} MB")
     return 0
 
 

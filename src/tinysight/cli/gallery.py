@@ -36,7 +36,7 @@ _ACTIONS = {
     "undo": "take the latest operation back",
     "snapshot": "copy one state to a new folder, while others write",
     "export": "write all items to a file (.jsonl)",
-    "import": "add the items of such a file",
+    "import": "add the items of such a file; or make a gallery of a PaddleClas index folder",
     "re-embed": "make the gallery --out of the same images with another bundle",
     **gallery_scale.ACTIONS,
 }

@@ -21,7 +21,7 @@ from tinysight.cli.arguments import add_engine
 from tinysight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tinysight.compat.paddle.shitu import ShituConfig
+    from tinysight.compat.paddle.dialect.shitu import ShituConfig
     from tinysight.pipelines.recognize import Recognizer
 
 _OPTIONS = ("batch_size", "threads", "workers", "engine", "precision")
@@ -51,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Recognise; 1 if an image could not be read, else 0."""
-    from tinysight.gallery.sqlite_store import SqliteStore
     from tinysight.pipelines.recognize import Recognizer, members_of
 
     if args.model and not args.no_detector:
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         rules = rules._replace(score_threshold=args.threshold)
     options: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS}
     options |= {"rules": rules, "detect": not args.no_detector}
-    recognizer = Recognizer(system, SqliteStore(args.gallery), **options)
+    recognizer = Recognizer(system, args.gallery, **options)
     form = "json" if args.json else "csv" if args.csv else "text"
     return _write_all(recognizer, args.source, form, args.output, args.draw)
 

@@ -37,10 +37,16 @@ def export_items(store: SqliteStore, path: str | Path) -> int:
 def import_items(folder: str | Path, path: str | Path) -> int:
     """Add what `export_items` wrote, in one transaction, to a gallery, which is made if it is missing; their number.
 
+    Where `path` is an index folder of another program, a new gallery is made of it.
+
     Raises:
         DataError: a line is no item.
         GalleryError: the vectors are of another kind, or of another bundle.
     """
+    if Path(path).is_dir():
+        from tinysight.foreign import import_index
+
+        return int(import_index(Path(path), Path(folder)).count())
     try:
         with Path(path).open(encoding="utf-8") as file:
             about = _read(file.readline(), f"{path}:1")

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def _font() -> Any:
     """OpenCV's font for every script; None where it has none."""
     try:
-        return cv2.FontFace("uni")  # type: ignore[attr-defined]
+        return cv2.FontFace("uni")
     except (AttributeError, cv2.error):
         hint = "pip install 'opencv-python-headless>=5'"
         logger.warning(
@@ -44,14 +44,14 @@ def _write(
         (wide, tall), below = cv2.getTextSize(own, _FONT, size, thick)
     else:
         tall, below = round(_TALL * size), round(_TALL * size / 3)
-        wide = cv2.getTextSize((0, 0), text, (0, 0), font, tall)[2]  # type: ignore[call-overload]
+        wide = cv2.getTextSize((0, 0), text, (0, 0), font, tall)[2]
     left, top = at[0], max(at[1], tall + below)
     cv2.rectangle(image, (left, top - tall - below), (left + wide, top), color, cv2.FILLED)
     place, white = (left, top - below // 2), (255, 255, 255)
     if font is None:
         cv2.putText(image, own, place, _FONT, size, white, thick, _LINES)
     else:
-        cv2.putText(image, text, place, white, font, tall)  # type: ignore[call-overload]
+        cv2.putText(image, text, place, white, font, tall)
 
 
 def drawn(image: np.ndarray, result: BoxResult | RecognitionResult) -> np.ndarray:

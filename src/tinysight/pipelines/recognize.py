@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from tinysight.metrics.suppression import Suppression, multiclass_nms
 from tinysight.pipelines.detect import Detector
 from tinysight.pipelines.pipeline import Classifier, Pipeline, Steps, default_workers
 from tinysight.tasks.postprocess import result_type
-from tinysight.tasks.results import CodeResult, EmbeddingResult, RecognitionResult
+from tinysight.tasks.results import CodeResult, EmbeddingResult, RecognitionResult, Result
 from tinysight.transforms.decode import decode
+
+if TYPE_CHECKING:
+    from tinysight.gallery.gallery import Gallery
 
 DETECTOR, EMBEDDER = "detector", "embedder"  # names of a system's members
 _CROPS = 32  # that the network takes at once
@@ -51,7 +54,8 @@ class Recognizer(Pipeline[RecognitionResult]):
     Args:
         system: a system or its folder, with a `detector` and an `embedder`; or an embedding bundle or its folder, which
             looks up whole images.
-        gallery: what is looked up in; read anew for every batch, so it may change meanwhile.
+        gallery: what is looked up in: a `Gallery` or its folder, made with the same embedder, or a `Store`. It is read
+            anew for every batch, so it may change meanwhile.
         rules: in place of the system's own.
         detect: False to look up whole images alone, with a system too.
         as_paddleclas: treat distances as `predict_system.py` does: an L2 distance is a match where it is *at least* the
@@ -65,19 +69,21 @@ class Recognizer(Pipeline[RecognitionResult]):
     Raises:
         BundleError: no such system, or a member is missing or of another kind.
         ConfigError: an argument is out of range.
+        GalleryError: no such gallery, or another bundle made it.
 
-    >>> recognizer = Recognizer("system", gallery)  # doctest: +SKIP
+    >>> recognizer = Recognizer("system", "gallery")  # doctest: +SKIP
     >>> recognizer("shelf.jpg").label_names  # doctest: +SKIP
     ('cola', 'lemonade')
     """
 
     def __init__(
-        self, system: str | Path | System | Bundle, gallery: Store, *, rules: Rules | None = None,
-        detect: bool = True, as_paddleclas: bool = False, batch_size: int = 1, threads: int = 1,
+        self, system: str | Path | System | Bundle, gallery: Gallery | Store | str | Path, *,
+        rules: Rules | None = None, detect: bool = True, as_paddleclas: bool = False,
+        batch_size: int = 1, threads: int = 1,
         workers: int | None = None, engine: str = "onnxruntime", precision: str = "f32",
     ) -> None:  # fmt: skip
         detector, embedder, own = members_of(system)
-        self.rules, self.gallery = rules or own, gallery
+        self.rules, self.gallery = rules or own, _store(gallery, embedder)
         self._as_paddleclas = as_paddleclas
         self._detector: Detector | None = None
         options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
@@ -166,6 +172,14 @@ def members_of(system: str | Path | System | Bundle) -> tuple[Bundle | None, Bun
     return detector, embedder, rules
 
 
+def _store(gallery: Gallery | Store | str | Path, embedder: Bundle) -> Store:
+    from tinysight.gallery.gallery import Gallery
+
+    if isinstance(gallery, Gallery):
+        gallery = gallery.store.folder
+    return Gallery(gallery, model=embedder).store if isinstance(gallery, str | Path) else gallery
+
+
 def inside_image(boxes: np.ndarray, shape: Sequence[int], whole: bool) -> np.ndarray:
     """Boxes (B, 4) in whole pixels, clipped to an image of (H, W, ...); what is empty then is left out.
 
@@ -181,11 +195,11 @@ def inside_image(boxes: np.ndarray, shape: Sequence[int], whole: bool) -> np.nda
     return np.concatenate([found, [[0, 0, width, height]]]) if whole else found
 
 
-def vector_of(result: EmbeddingResult | CodeResult) -> np.ndarray:
+def vector_of(result: Result) -> np.ndarray:
     """What a gallery keeps of a result: (D,) float32, or (D / 8,) uint8."""
     if isinstance(result, CodeResult):
         return result.code.astype(np.uint8)
-    return result.embedding.astype(np.float32, copy=False)
+    return np.asarray(result.embedding, np.float32)  # type: ignore[attr-defined]
 
 
 def decided(nearest: Sequence[Match]) -> Match | None:
@@ -207,12 +221,12 @@ def recognised(
         as_paddleclas: see `Recognizer`.
     """
     kind = np.int64 if metric == "hamming" else np.float32
-    scores = np.array([match.score if match else 0 for match in matches], kind)
+    scores: np.ndarray = np.array([match.score if match else 0 for match in matches], kind)
     distance = metric in _DISTANCES
     below = distance and not (as_paddleclas and metric == "l2")
-    threshold = np.asarray(rules.score_threshold, np.float64)
+    threshold = rules.score_threshold
     good = scores <= threshold if below else scores >= threshold
-    places = np.flatnonzero(good & [match is not None for match in matches])
+    places = np.flatnonzero(good & np.array([match is not None for match in matches], bool))
     rank = scores[places].astype(np.float32) * (-1 if distance and not as_paddleclas else 1)
     rule = Suppression(-np.inf, -1, rules.nms_threshold, -1, normalized=False)
     kept = places[multiclass_nms(boxes[places].astype(np.float32), rank[None], rule)[1]]

@@ -388,8 +388,12 @@ class RecognitionResult(Result):
         >>> RecognitionResult("a.jpg", ("cola",), np.float32([0.7]), ("7",), box).to_deploy_text()
         "[{'bbox': [1, 2, 3, 4], 'rec_docs': 'cola', 'rec_scores': 0.7}]"
         """
+        return str(self.to_deploy())
+
+    def to_deploy(self) -> list[dict[str, Any]]:
+        """What PaddleClas' system returns: `bbox`, `rec_docs` and `rec_scores` of each box."""
         rows = zip(self.boxes_xyxy.tolist(), self.label_names, _short(self.scores), strict=True)
-        return str([{"bbox": b, "rec_docs": name, "rec_scores": v} for b, name, v in rows])
+        return [{"bbox": b, "rec_docs": name, "rec_scores": v} for b, name, v in rows]
 
     def to_csv(self) -> list[str]:
         """Cells under `CSV_COLUMNS`: the ids of the items as class ids."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,10 @@ import numpy as np
 import pytest
 
 from support.commands import tinysight
-from support.golden import Case, each
+from support.exports import tar_of
+from support.file_server import FileServer, Page
+from support.golden import OWN, Case, each
+from support.paddleclas import DEPLOY, PADDLECLAS, published
 from support.shitu import (
     MEAN,
     STD,
@@ -24,6 +30,7 @@ from support.shitu import (
     plain,
     recorded,
 )
+from tinysight.compat.paddle import PaddleClas
 from tinysight.compat.paddle.faiss_index import read_gallery, read_id_map, read_index
 from tinysight.compat.paddle.shitu import (
     change,
@@ -34,8 +41,9 @@ from tinysight.compat.paddle.shitu import (
     recognizer_of,
 )
 from tinysight.compat.paddle.shitu_index import every, import_index, open_index, split_line
-from tinysight.errors import ConfigError, DataError
+from tinysight.errors import ConfigError, DataError, WeightsError
 from tinysight.files import sha256, to_yaml
+from tinysight.gallery.sqlite_store import SqliteStore
 from tinysight.pipelines.detect import Detector
 from tinysight.pipelines.recognize import Embedded, inside_image, recognised
 from tinysight.transforms.decode import decode
@@ -101,7 +109,7 @@ def test_galleries(case: Case, setup: Setup, tmp_path: Path) -> None:
     done = change(config)
     works = "error" not in case
     expected = {int(k): v for k, v in case["id_map"].items()} if works else built_lines(case, setup)
-    store = open_index(config.index)
+    store = open_index(config.gallery)
     items = {int(item.id): item for item in every(store)}
     assert {k: f"{i.source}\t{i.label}" for k, i in items.items()} == expected
     assert done.total == store.count() == len(expected)
@@ -167,7 +175,7 @@ def test_pipelines(case: Case, setup: Setup, tmp_path: Path) -> None:
         pytest.skip(f"the network {case['detector']} is not recorded")
     config = read(setup, case, tmp_path, IndexProcess__index_dir=index(case["index"]))
     recognizer = recognizer_of(config)
-    only = config._replace(index=None, embedder=None)
+    only = config._replace(gallery=None, embedder=None)
     detector = Detector(part_of(only) or "") if config.detector else None
     arrays = case.file_arrays
     for place, expected in enumerate(case["results"]):
@@ -203,7 +211,9 @@ def test_pipelines(case: Case, setup: Setup, tmp_path: Path) -> None:
         top = [t["score"] for t in expected["top1"]]
         np.testing.assert_allclose([m.score for m in matches if m], top, atol=SCORE)
         rules = recognizer.gallery.metric, recognizer.rules, True
-        check_printed(recognised(image.boxes, matches, *rules).to_deploy_text(), expected["printed"])
+        check_printed(
+            recognised(image.boxes, matches, *rules).to_deploy_text(), expected["printed"]
+        )
         if alike:
             check_printed(result.to_deploy_text(), expected["printed"])
 
@@ -329,3 +339,148 @@ def test_entries_that_are_not_understood(setup: Setup, tmp_path: Path) -> None:
         assert words in str(caught.value)
     with pytest.raises(DataError, match="no gallery"):
         recognizer_of(read_shitu(path, [f"IndexProcess.index_dir={tmp_path}"]))
+
+
+PATH = "/paddle-imagenet-models-name.bj.bcebos.com/dygraph/rec/models/inference"
+PARTS = {
+    "mainbody_640": f"{PATH}/picodet_PPLCNet_x2_5_mainbody_lite_v1.0_infer.tar",
+    "general_rec_512": f"{PATH}/PP-ShiTuV2/general_PPLCNetV2_base_pretrained_v1.0_infer.tar",
+}
+
+
+@pytest.fixture
+def published_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The two networks of PP-ShiTuV2 at their real size, on a server in place of the publisher's."""
+    monkeypatch.delenv("TINYSIGHT_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with FileServer() as running:
+        monkeypatch.setenv("TINYSIGHT_MIRROR", running.url)
+        for name, address in PARTS.items():
+            running.pages[address] = Page(tar_of(PADDLECLAS / "models" / name, f"{name}_infer"))
+        yield
+
+
+@published
+def test_the_package(published_networks: None, tmp_path: Path) -> None:
+    """`paddleclas --build_gallery=True ...`, `--predict_type=shitu`, and the class, with networks of real size."""
+    images = PADDLECLAS / "images"
+    listed = tmp_path / "list.txt"
+    listed.write_text(
+        "drinks/100.jpeg\t元气森林\ndrinks/nongfu_spring.jpeg\tnongfu spring 550ml\n", "utf-8"
+    )
+    index_dir = f"IndexProcess.index_dir={tmp_path / 'index'}"
+    options = [f"IndexProcess.image_root={images}", index_dir, f"IndexProcess.data_file={listed}"]
+    words = [word for text in options for word in ("-o", text)]
+    done = tinysight("predict", "--build_gallery=True", "--model_name=PP-ShiTuV2", *words)
+    assert (done.code, done.out) == (0, "2 images added, 0 removed, 2 in the gallery\n"), done.err
+    query = images / "drinks" / "100.jpeg"
+    words = [
+        "--model_name=PP-ShiTuV2",
+        "--predict_type=shitu",
+        "-o",
+        index_dir,
+        f"--infer_imgs={query}",
+    ]
+    done = tinysight("predict", *words, cwd=tmp_path)
+    assert done.code == 0, done.err
+    rows = ast.literal_eval(done.out.splitlines()[1])
+    row = rows[0]
+    assert (row["bbox"], row["rec_docs"]) == ([0, 0, 1200, 802], "元气森林")
+    assert row["rec_scores"] == pytest.approx(1, abs=1e-5)
+    model = PaddleClas(model_name="PP-ShiTuV2", index_dir=str(tmp_path / "index"))
+    assert next(iter(model.predict(str(query), predict_type="shitu"))) == rows
+    with pytest.raises(ConfigError, match="shitu"):
+        next(iter(model.predict(str(query))))
+    built = PaddleClas(
+        build_gallery=True, gallery_image_root=str(images), gallery_data_file=str(listed),
+        index_dir=str(tmp_path / "again"), model_name="PP-ShiTuV2",
+    )  # fmt: skip
+    assert next(iter(built.predict(str(query), predict_type="shitu"))) == rows
+
+
+@pytest.mark.slow
+@published
+def test_the_scenarios_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the document, with the shipped configurations and networks of real size, on PaddleClas' images."""
+    models = {
+        "det": PADDLECLAS / "models" / "mainbody_640",
+        "rec": PADDLECLAS / "models" / "general_rec_512",
+    }
+    folder = tmp_path / "drink_dataset_v2.0"
+    shutil.copytree(PADDLECLAS / "images" / "drinks", folder / "gallery")
+    shutil.copytree(folder / "gallery", folder / "test_images")
+    rows = {
+        "100": "元气森林",
+        "mosilian": "莫斯利安",
+        "nongfu_spring": "农夫 山泉",
+        "youjia": "优加",
+    }
+    lines = "".join(f"{name}.jpeg\t{label}\n" for name, label in rows.items())
+    (folder / "gallery" / "drink_label.txt").write_text(lines, "utf-8")
+    places = [f"Global.{part}_inference_model_dir={path}" for part, path in models.items()]
+    options = [word for place in places for word in ("-o", place)]
+    for file in ("inference_general.yaml", "inference_drink.yaml"):
+        words = ("predict", "-c", DEPLOY / file, *options)
+        assert tinysight(*words, "--build_gallery=True", cwd=tmp_path).code == 0
+        image = "Global.infer_imgs=./drink_dataset_v2.0/test_images/100.jpeg"
+        done = tinysight(*words, "-o", "Global.use_gpu=False", "-o", image, cwd=tmp_path)
+        assert done.code == 0, done.err
+        assert ast.literal_eval(done.out.splitlines()[1])[0]["rec_docs"] == "元气森林"
+    done = tinysight(
+        *words, "-o", "Global.infer_imgs=./drink_dataset_v2.0/test_images", cwd=tmp_path
+    )
+    printed = [ast.literal_eval(line) for line in done.out.splitlines()[1::2]]
+    assert [row[0]["rec_docs"] for row in printed] == [*rows.values()]
+    for file, part in (("inference_det.yaml", "det"), ("inference_rec.yaml", "rec")):
+        place = f"Global.{part}_inference_model_dir={models[part]}"
+        image = f"Global.infer_imgs={folder / 'test_images' / '100.jpeg'}"
+        done = tinysight("predict", "-c", DEPLOY / file, "-o", place, "-o", image)
+        assert done.code == 0, done.err
+        assert done.out.startswith(
+            "[{'class_id': 0, 'score': " if part == "det" else "100.jpeg:\t["
+        )
+
+
+def test_a_hostile_id_map(tmp_path: Path) -> None:
+    """Nothing of it runs, and no file is read that does not belong to it."""
+    shutil.copytree(OWN / "shitu" / "index" / "flat_ip", tmp_path / "index")
+    (tmp_path / "index" / "id_map.pkl").write_bytes(
+        b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR."
+    )
+    with pytest.raises(WeightsError, match="unsafe"):
+        import_index(tmp_path / "index", tmp_path / "gallery")
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "gallery").exists()
+    good = (OWN / "shitu" / "index" / "flat_ip" / "id_map.pkl").read_bytes()
+    (tmp_path / "index" / "id_map.pkl").write_bytes(good[: len(good) // 2])
+    with pytest.raises(WeightsError):
+        import_index(tmp_path / "index", tmp_path / "gallery")
+
+
+@pytest.mark.parametrize("name", ["flat_ip", "hnsw32_ip", "ivf4_faiss", "hnsw32_hamming"])
+def test_damaged_indices(name: str, tmp_path: Path) -> None:
+    """Cut off or changed anywhere: read as something else, or refused in words; never more."""
+    whole, rng = (
+        (OWN / "shitu" / "index" / name / "vector.index").read_bytes(),
+        np.random.default_rng(0),
+    )
+    path = tmp_path / "vector.index"
+    for _ in range(150):
+        data = bytearray(whole)
+        data[int(rng.integers(min(len(data), 200)))] = int(rng.integers(256))
+        path.write_bytes(data[: int(rng.integers(1, len(data)))] if rng.random() < 0.5 else data)
+        with suppress(WeightsError):
+            read_index(path)
+
+
+def test_paddlex_writes_its_map_as_yaml(tmp_path: Path) -> None:
+    """`gallery import` takes such a folder, too; whole lines are labels there."""
+    shutil.copytree(OWN / "shitu" / "index" / "flat_ip", tmp_path / "index")
+    (tmp_path / "index" / "id_map.pkl").unlink()
+    table = {i: f"label {i}" if i % 2 else f"label{i}" for i in range(6)}
+    (tmp_path / "index" / "id_map.yaml").write_text(
+        to_yaml({"id_map": table, "metric_type": "IP", "index_type": "Flat"}), "utf-8"
+    )
+    done = tinysight("gallery", "import", tmp_path / "gallery", tmp_path / "index")
+    assert done.code == 0, done.err
+    labels = [item.label for item in every(SqliteStore(tmp_path / "gallery"))]
+    assert labels == [*table.values()]

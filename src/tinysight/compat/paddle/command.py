@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,10 @@ from tinysight.config.load import apply_override
 from tinysight.errors import ConfigError, DataError, WeightsError
 from tinysight.fetch.download import download
 from tinysight.fetch.transport import Policy
-from tinysight.pipelines.pipeline import open_bundle
+from tinysight.pipelines.pipeline import Pipeline, open_bundle
+
+if TYPE_CHECKING:
+    from tinysight.pipelines.recognize import Recognizer
 
 _HERE = "paddleclas"
 MAX_IMAGE_BYTES = 32 << 20  # of an image at an address
@@ -155,13 +158,16 @@ def _theirs(table: str, spec: Spec) -> tuple[str, Spec]:
 
 
 class PaddleClas:
-    """PaddleClas' class of that name: a public model or an exported folder that labels images.
+    """PaddleClas' class of that name: a public model or an exported folder that labels images, or PP-ShiTuV2.
+
+    With `index_dir` or `build_gallery=True` it recognises by a gallery, which the latter builds first.
 
     Args:
         model_name: a public model (`tinysight models list`) or a bundle.
         inference_model_dir: an exported folder, or a bundle.
         allow_urls: images may be addresses, which are downloaded, up to 32 MiB each.
-        **arguments: those of PaddleClas' command: topk, threshold, batch_size, class_id_map_file, ...
+        **arguments: those of PaddleClas' command: topk, threshold, batch_size, class_id_map_file, ...; of a system
+            index_dir, build_gallery, gallery_image_root, gallery_data_file.
 
     Raises:
         ConfigError: see `configured_bundle`, also for the other errors.
@@ -172,8 +178,19 @@ class PaddleClas:
         allow_urls: bool = False, **arguments: Any,
     ) -> None:  # fmt: skip
         named = {"model_name": model_name, "inference_model_dir": inference_model_dir}
-        bundle, size, threads = configured_bundle({**named, **arguments})
         self.allow_urls = allow_urls
+        self._pipeline: Pipeline[Any] | None = None
+        self._recognizer: Recognizer | None = None
+        if build := arguments.pop("build_gallery", None) or arguments.get("index_dir"):
+            from tinysight.compat.paddle.shitu import change, read_package, recognizer_of
+
+            config = read_package(None, {**named, **arguments})
+            assert config  # of this package
+            if build is True:
+                change(config)
+            self._recognizer = recognizer_of(config, threads=config.threads)
+            return
+        bundle, size, threads = configured_bundle({**named, **arguments})
         self._pipeline = open_bundle(bundle, batch_size=size, threads=threads)
 
     def predict(
@@ -184,14 +201,16 @@ class PaddleClas:
         Args:
             input_data: an image file, a folder, an address, or pixels, uint8 RGB (H, W, 3).
             print_pred: print each result.
-            predict_type: "cls".
+            predict_type: "cls"; or "shitu": for each image dictionaries with `bbox`, `rec_docs` and `rec_scores`.
 
         Raises:
             DataError: no such file, or an address that may not be used.
             FetchError: the address gives no image of up to 32 MiB.
         """
-        if predict_type != "cls":
-            raise ConfigError("predict_type", f"{predict_type!r} is not available", "cls")
+        there = {"cls": self._pipeline, "shitu": self._recognizer}
+        if not there.get(predict_type):
+            known = ", ".join(name for name, pipeline in there.items() if pipeline)
+            raise ConfigError("predict_type", f"{predict_type!r} is not available here", known)
         if isinstance(input_data, str) and "://" in input_data:
             with downloaded(input_data, self.allow_urls) as file:
                 yield from self._batches(file, print_pred)
@@ -201,7 +220,12 @@ class PaddleClas:
     predict_cls = predict
 
     def _batches(self, source: Any, print_pred: bool) -> Iterator[list[dict[str, Any]]]:
-        for batch in self._pipeline.predict(source):
+        if self._recognizer:
+            for (result,) in self._recognizer.predict(source):
+                if print_pred:
+                    sys.stdout.write(f"{result.to_deploy_text()}\n")
+                yield result.to_deploy()
+        for batch in self._pipeline.predict(source) if self._pipeline else ():
             rows = [result.to_json() for result in batch]
             for row in rows:
                 if isinstance(source, np.ndarray):

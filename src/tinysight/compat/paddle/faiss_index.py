@@ -166,8 +166,12 @@ def read_id_map(path: Path) -> dict[int, str]:
         content = Machine(data, str(path), steps=len(data)).run()
     else:
         content = read_yaml(path)
-        inner = content.get("id_map") if isinstance(content, dict) else None
-        content = inner if isinstance(inner, dict) else content
+        if isinstance(inner := content.get("id_map") if isinstance(content, dict) else None, dict):
+            return _checked({key: f"\t{text}" for key, text in inner.items()}, path)  # labels alone
+    return _checked(content, path)
+
+
+def _checked(content: Any, path: Path) -> dict[int, str]:
     if not isinstance(content, dict) or not all(
         isinstance(key, int) and isinstance(text, str) for key, text in content.items()
     ):
@@ -205,6 +209,7 @@ def read_gallery(folder: Path, delimiter: str | None = None) -> tuple[Metric, li
 
 def split_line(line: str, delimiter: str | None) -> tuple[str, str]:
     """The path and the label of a line; the label keeps its blanks."""
-    between = delimiter or ("\t" if "\t" in line else " ")
-    source, found, label = line.strip().partition(between)
-    return (source, label.strip()) if found else ("", source)
+    alone = line.startswith("\t")  # a label, see `read_id_map`
+    between = "\t" if alone else delimiter or ("\t" if "\t" in line else " ")
+    source, found, label = line.rstrip().partition(between)
+    return (source.strip(), label.strip()) if found else ("", source.strip())

@@ -63,7 +63,7 @@ def system_of(config: ShituConfig) -> System:
 
 def part_of(config: ShituConfig) -> Bundle | None:
     """The only network of a configuration without an index, to answer as `predict_det.py` or `predict_rec.py` does."""
-    if config.index or (config.detector and config.embedder):
+    if config.gallery or (config.detector and config.embedder):
         return None
     members = system_of(config).members
     if EMBEDDER in members:
@@ -81,20 +81,20 @@ def recognizer_of(config: ShituConfig, **options: Any) -> Recognizer:
         ConfigError: the configuration names no embedder or no index.
         DataError: there is no index.
     """
-    if not config.embedder or not config.index or not config.index.folder:
+    if not config.embedder or not config.gallery or not config.gallery.folder:
         missing = "IndexProcess.index_dir" if config.embedder else "Global.rec_inference_model_dir"
         raise ConfigError(missing, "is needed to recognise")
-    store = open_index(config.index)
+    store = open_index(config.gallery)
     return Recognizer(system_of(config), store, as_paddleclas=True, **options)
 
 
 def change(config: ShituConfig) -> Changed:
     """Build, add to or remove from the gallery of a configuration; see `shitu_index.change_index`."""
-    if not config.index:
+    if not config.gallery:
         raise ConfigError("IndexProcess", "is needed to build a gallery")
-    at, removing = config.embedder, config.index.operation == "remove"
+    at, removing = config.embedder, config.gallery.operation == "remove"
     bundle = None if removing or not at else network(at, "rec_inference_model_dir")
-    return change_index(config.index, bundle, config.threads)
+    return change_index(config.gallery, bundle, config.threads)
 
 
 def recall_at_k(config: ShituConfig) -> list[float]:
@@ -107,9 +107,9 @@ def recall_at_k(config: ShituConfig) -> list[float]:
         DataError: an image or a list cannot be read.
     """
     asked = config.evaluation
-    if not asked or not config.index:
+    if not asked or not config.gallery:
         raise ConfigError("Eval.cls_label_path", "is needed to evaluate")
-    built = change(config._replace(index=config.index._replace(operation="new")))
+    built = change(config._replace(gallery=config.gallery._replace(operation="new")))
     if built.unreadable:
         raise DataError(*built.unreadable[0])
     recognizer, places, most = recognizer_of(config, threads=config.threads), list[int](), 0
@@ -128,6 +128,14 @@ def recall_at_k(config: ShituConfig) -> list[float]:
         own = [f"Dataset name: {asked.name}", *recall_lines(shares), "", ""]
         write_atomic(path, (before + "\n".join(own)).encode())
     return shares
+
+
+def evaluate(path: Path | str, overrides: Sequence[str]) -> list[str]:
+    """The lines that `eval_shitu_pipeline.py` prints for a configuration; see `recall_at_k`."""
+    config = read_shitu(path, overrides)
+    if not config:
+        raise ConfigError(str(path), "has PreProcess beside IndexProcess")
+    return recall_lines(recall_at_k(config))
 
 
 def recall_lines(shares: Sequence[float]) -> list[str]:

@@ -80,7 +80,7 @@ class ShituConfig(NamedTuple):
     detector: NetworkAt | None
     embedder: NetworkAt | None
     rules: Rules
-    index: IndexSettings | None
+    gallery: IndexSettings | None
     evaluation: EvalSettings | None
 
 
@@ -101,13 +101,11 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
     index = reader.section(tree.get("IndexProcess"), "IndexProcess", "shitu_index")
     evaluation = reader.section(tree.get("Eval"), "Eval", "shitu_eval")
     detector, embedder = found.get("det_inference_model_dir"), found.get("rec_inference_model_dir")
-    networks = [
-        NetworkAt(detector, _detector(reader, tree, found)) if detector else None,
-        NetworkAt(embedder, _embedder(reader, tree)) if embedder else None,
-    ]
-    if not any(networks):
+    boxes = NetworkAt(detector, _detector(reader, tree, found)) if detector else None
+    vectors = NetworkAt(embedder, _embedder(reader, tree)) if embedder else None
+    if not (boxes or vectors):
         reader.wrong("Global", "names no network", "det_ or rec_inference_model_dir")
-    metric = _metric(reader, index, networks[1])
+    metric = _metric(reader, index, vectors)
     threshold, most = found["threshold"], found["max_det_results"]
     limit = index["hamming_radius"] if metric == "hamming" else index["score_thres"]
     rules = Rules(
@@ -129,14 +127,14 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
         index.get("index_dir", ""), metric, index["index_operation"], index["image_root"],
         index.get("data_file"), index["delimiter"], index["batch_size"], index.get("embedding_size"),
     )  # fmt: skip
-    given = evaluation.get("cls_label_path")
+    asked, listed = None, evaluation.get("cls_label_path")
+    if listed:
+        name, root, out = evaluation["name"], evaluation["image_root"], evaluation.get("output_dir")
+        asked = EvalSettings(name, root, listed, out)
     return ShituConfig(
         found.get("infer_imgs"), found.get("output_dir"), max(found["batch_size"], 1),
-        max(1, min(found["cpu_num_threads"], os.cpu_count() or 1)), *networks, rules,
-        settings if "IndexProcess" in tree else None,
-        EvalSettings(
-            evaluation["name"], evaluation["image_root"], given, evaluation.get("output_dir")
-        ) if given else None,
+        max(1, min(found["cpu_num_threads"], os.cpu_count() or 1)), boxes, vectors, rules,
+        settings if "IndexProcess" in tree else None, asked,
     )  # fmt: skip
 
 
@@ -144,7 +142,7 @@ def _metric(reader: Reader, index: Spec, embedder: NetworkAt | None) -> Metric:
     """The metric of the index; bits need the post-processor that makes them."""
     kind = "hamming" if index.get("binary_index") else str(index["dist_type"])
     metric: Metric = {"IP": "inner_product", "hamming": "hamming"}.get(kind, "l2")  # type: ignore[assignment]
-    bits = bool(embedder) and embedder.deploy.postprocess["name"] == "binarize"
+    bits = embedder is not None and embedder.deploy.postprocess["name"] == "binarize"
     if embedder and bits is not (metric == "hamming"):
         what = "makes bits" if bits else "makes no bits"
         reader.wrong("RecPostProcess", f"{what}, and IndexProcess.dist_type is {kind}")
