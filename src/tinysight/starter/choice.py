@@ -77,6 +77,10 @@ class Pace(NamedTuple):
     evaluate: float
     read: float
 
+    def times(self, factor: float) -> Pace:
+        """That of a network that computes so many times as much for an image."""
+        return Pace(self.train * factor, self.evaluate * factor, self.read)
+
 
 def choices(facts: Facts) -> list[Choice]:
     """What may be trained, the best first: published weights before fresh ones, large images before small ones.
