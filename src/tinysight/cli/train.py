@@ -15,10 +15,9 @@ import argparse
 import logging
 import os
 from pathlib import Path
-from shlex import quote
 
 from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
-from tinysight.cli.init import add_data_options, print_broken
+from tinysight.cli.init import add_data_options, print_broken, train_images
 from tinysight.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -36,37 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and print where the result is."""
     if (args.data is None) == (args.recipe is None):
-        what = "both are given" if args.data else "no images and no recipe"
-        raise ConfigError("--data or -c", what, "tinysight train --data FOLDER, or -c RECIPE")
+        raise ConfigError(
+            "tinysight train", "takes images or a recipe", "--data FOLDER, or -c FILE"
+        )
     if args.data and args.resume:
         raise ConfigError("--resume", "goes with -c, the recipe that --data left in the run folder")
-    return _run_data(args) if args.data else _run_recipe(args)
-
-
-def _run_data(args: argparse.Namespace) -> int:
-    from tinysight.cli.progress import Working
-    from tinysight.starter.train import train
-
-    with log_to_stderr(), Working() as tell:
-        done = train(
-            args.data, args.out, minutes=args.minutes, budget_ms=args.budget_ms,
-            overrides=args.override, tell=tell,
-        )  # fmt: skip
-    ends = "{:.3f} to {:.3f}".format(*done.interval)
-    images = f"{len(done.report.evaluation.labels)} validation images"
-    print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {images}")
-    probe = "" if done.probe is None else f"; a linear probe has {done.probe:.3f}"
-    print(f"beside   the largest class alone has {done.majority:.3f}{probe}")
-    print(f"run      {done.out}\nrecipe   {done.start.file}\nreport   {done.out / 'report.html'}")
-    next_ = f"the report; all the same, tinysight export --run {quote(str(done.out))}"
-    bundle = f"none, for something went wrong: {done.problem}"
-    if done.bundle:
-        bundle = f"{done.bundle.folder} ({len(done.bundle.model) / 1e6:.1f} MB)"
-        next_ = f"tinysight predict IMAGE --model {quote(str(done.bundle.folder))}"
-    print(f"bundle   {bundle}\nnext     {next_}")
-    broken = (*done.start.broken, *done.fit.unreadable)
-    print_broken(broken)
-    return 1 if broken or done.problem else 0
+    return train_images(args) if args.data else _run_recipe(args)
 
 
 def _run_recipe(args: argparse.Namespace) -> int:

@@ -189,16 +189,13 @@ def _recipe(
     macs = cost_of(student.backbone).macs / 1e6
     choice = Choice(StartNetwork(student.backbone, {}, macs), weights, student.size)
     file = folder / CHOSEN
-    train, val = write_lists(images, divided, file)
-    root = images.source if images.source.is_dir() else images.source.parent
+    where = write_lists(images, divided, file)
     losses: list[dict[str, Any]] = [{"name": "dml", "between": ["student", "teacher"]}]
     about = {
         "task": f"{task_name(data)}_student",
         "teachers": {"teacher": {"bundle": str(teacher.folder.resolve())}},
         "losses": [{"name": "cross_entropy"}, *losses] if labelled else losses,
     }
-    lists = {"train": {"list": train}, "eval": {"list": val}}
-    where = {"root": root.as_posix(), "labels": list(images.labels), **lists}
 
     def written(epochs: int) -> Recipe:
         tree = {**choosing.recipe_of(facts, choice, epochs), **about}

@@ -77,6 +77,10 @@ class Pace(NamedTuple):
     evaluate: float
     read: float
 
+    def times(self, factor: float) -> Pace:
+        """That of a network that computes so many times as much for an image."""
+        return Pace(self.train * factor, self.evaluate * factor, self.read)
+
 
 def choices(facts: Facts) -> list[Choice]:
     """What may be trained, the best first: published weights before fresh ones, large images before small ones.
@@ -106,7 +110,7 @@ def length(facts: Facts, choice: Choice, pace: Pace, minutes: float) -> tuple[in
     Returns:
         The number of epochs, the number without a limit, and the seconds that the whole is expected to take.
     """
-    images, most = (4_000, 16) if choice.pretrained else (24_000, 80)
+    images, most = (4_000, 16) if choice.pretrained else (24_000, 120)
     wanted = max(least_epochs(choice), min(most, images // facts.train))
     read = pace.read / facts.cores
     evaluation = facts.val * (pace.evaluate + read) / _eval_every(wanted)
@@ -128,11 +132,13 @@ def recipe_of(facts: Facts, choice: Choice, epochs: int) -> dict[str, Any]:
         del train[1]
     eval_ = [{"name": "resize", "size": [size, size], **area}, normalize]
     weights = {"pretrained": choice.pretrained} if known else {}
+    batch = next((b for b in (32, 16) if facts.train >= 4 * b), 8)
     warm = {"warmup_epochs": min(2, epochs // 4)}
     return {
         "base": "_base/finetune.yaml" if known else "_base/fresh.yaml",
         "data": {
-            "batch_size": next((b for b in (32, 16) if facts.train >= 4 * b), 8),
+            "batch_size": batch,
+            "drop_last": not known and facts.train >= batch,  # one image has no statistics
             "workers": min(8, facts.cores) if facts.cores > 1 and facts.train >= 64 else 0,
         },
         "transforms": {"train": train, "eval": eval_},

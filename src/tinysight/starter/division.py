@@ -26,7 +26,6 @@ Tell = Callable[[str], None]
 """Takes what is being done, in words; the empty text when it is over."""
 
 _MOST_NEAR = 50_000  # images up to which pixels are compared, which takes 4 KB for each
-_MOST_VAL = 10_000  # images that are enough to validate on
 _FRACTION = 0.2
 _FEW = 4  # files of one name with other numbers: variants, rather than a class numbered through
 _ALIKE = 0.8  # least correlation of neighbours in a series
@@ -74,7 +73,7 @@ def divide_images(images: LabelledImages, tell: Tell = lambda text: None) -> Div
     infos = [ImageInfo(_RENAME) if _UNLISTED.search(str(p)) else info for p, info in named]
     broken = [(str(p), info.problem) for p, info in zip(paths, infos, strict=True) if info.problem]
     if len(broken) > _MOST_BROKEN * count:
-        what = f"{images.source}: {len(broken)} {words} images cannot be read"
+        what = f"{images.root}: {len(broken)} {words} images cannot be read"
         raise DataError.of(what, [Problem(*problem) for problem in broken[:_SHOWN]])
     same = find_duplicates(paths, infos, threads=threads, near=near, progress=compare)
     good = np.array([i for i, info in enumerate(infos) if not info.problem], np.int64)
@@ -90,8 +89,8 @@ def divide_images(images: LabelledImages, tell: Tell = lambda text: None) -> Div
             _check_classes(images, places, 1)
     else:
         _check_classes(images, np.unique(group[good]), 2)
-        share, names = min(_FRACTION, _MOST_VAL / len(good)), list(map(str, group[good]))
-        found = divide(images.ids[good].tolist(), names, fraction=share)
+        names = list(map(str, group[good]))
+        found = divide(images.ids[good].tolist(), names, fraction=_FRACTION)
         train, val, leaked = good[found.train], good[found.test], []
     side = int(np.median([min(infos[i].width, infos[i].height) for i in good]))
     conflicts = [str(paths[s[0]]) for s in groups(same) if np.ptp(images.ids[s])]
@@ -104,7 +103,7 @@ def _check_classes(images: LabelledImages, places: np.ndarray, least: int) -> No
     if few := [images.labels[i] for i in np.flatnonzero(counts < least)[:_SHOWN]]:
         what = f"{', '.join(few)}: too few different images that can be read"
         hint = "one is needed to train on and another to validate on; add some, or remove the class"
-        raise DataError(str(images.source), what, hint)
+        raise DataError(str(images.root), what, hint)
 
 
 def _series(

@@ -22,7 +22,7 @@ class LabelledImages(NamedTuple):
     """The images of a source, with their labels.
 
     Attributes:
-        source: what was named.
+        root: folder of the classes, or that of the list.
         labels: K label names.
         paths: absolute paths, N.
         ids: class ids (N,) int64.
@@ -30,7 +30,7 @@ class LabelledImages(NamedTuple):
         passed_over: what else lies in the folders, and is no image by its name.
     """
 
-    source: Path
+    root: Path
     labels: tuple[str, ...]
     paths: list[Path]
     ids: np.ndarray
@@ -84,7 +84,7 @@ def _of_list(path: Path) -> LabelledImages:
     if not labels:  # ids, of which some may be missing
         known, ids = np.unique(samples.labels, return_inverse=True)
         labels, samples = tuple(map(str, known.tolist())), samples.with_labels(ids.astype(np.int32))
-    return _images(path, labels, samples)
+    return _images(path.parent, labels, samples)
 
 
 def _folders(path: Path) -> bool:

@@ -23,6 +23,9 @@ from tinysight.training.predictor import device
 from tinysight.training.pretrained import PACKAGES, weights_at_hand
 
 _SHOWN = 10  # names in a message
+_HEAD = (
+    "# Chosen for these images and this machine. Edit it, then: tinysight train -c THIS --out NEW\n"
+)
 
 
 class Start(NamedTuple):
@@ -31,7 +34,7 @@ class Start(NamedTuple):
     Attributes:
         recipe: resolved.
         file: the recipe as a file to edit; the two lists lie beside it.
-        lines: three lines, on the images, the network and the time; then one for each thing to be known about the images.
+        lines: three lines, on images, network and time; then one for each thing to be known about the images.
         broken: path and reason of each image that is left out.
     """
 
@@ -76,11 +79,9 @@ def start(
     sides, labels = (len(divided.train), len(divided.val)), images.labels
     facts = Facts(labels, *sides, divided.side, weights, usable_cores())
     tell("timing networks")
-    lists = write_lists(images, divided, file)
-    root = images.source if images.source.is_dir() else images.source.parent
-    about = {"task": task_name(data), "root": root.as_posix(), "lists": lists}
     chosen, pace = _affordable(facts, budget_ms)
-    recipe, time = _timed(facts, chosen, minutes, file, about, overrides)
+    base = {"task": task_name(data), "data": write_lists(images, divided, file)}
+    recipe, time = _timed(facts, chosen, minutes, file, base, overrides)
     tell("")
     lines = _images_line(images, divided), _network_line(facts, recipe) + pace, time
     notes = _notes(images, divided, not weights)
@@ -107,41 +108,39 @@ def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:
 
 
 def _timed(
-    facts: Facts, chosen: Choice, minutes: float, file: Path, about: Mapping[str, Any],
+    facts: Facts, chosen: Choice, minutes: float, file: Path, base: Mapping[str, Any],
     overrides: Sequence[str],
 ) -> tuple[Recipe, str]:  # fmt: skip
     """The recipe with as many epochs as there is time for, and perhaps smaller images, written; the time in words."""
     from tinysight.starter.pace import training_pace
 
-    epochs, wanted, seconds = 0, 0, 0.0
-    while True:
-        tree = choosing.recipe_of(facts, chosen, max(epochs, 1))
-        train, val = ({"list": path} for path in about["lists"])
-        data = {"root": about["root"], "labels": list(facts.labels), "train": train, "eval": val}
-        tree |= {"task": about["task"], "data": data | tree["data"]}
+    def written(choice: Choice, epochs: int) -> Recipe:
+        tree = choosing.recipe_of(facts, choice, epochs)
+        tree |= {**base, "data": base["data"] | tree["data"]}
         for text in overrides:
             apply_override(tree, text)
-        counts = f"{facts.train} + {facts.val} images of {len(facts.labels)} classes"
-        head = f"# Chosen for {counts} and this machine. Edit it, then: tinysight train -c FILE\n"
-        write_atomic(file, head + to_yaml(tree))
-        recipe = load_recipe(file)
-        if epochs:
-            return recipe, _time_line(recipe.train.epochs, epochs, wanted, seconds)
-        epochs, wanted, seconds = choosing.length(facts, chosen, training_pace(recipe), minutes)
-        less = choosing.smaller(chosen)
-        if less and epochs < choosing.least_epochs(chosen):
-            chosen, epochs = less, 0
+        write_atomic(file, _HEAD + to_yaml(tree))
+        return load_recipe(file)
+
+    pace = training_pace(written(chosen, 1))
+    fit, wanted, seconds = choosing.length(facts, chosen, pace, minutes)
+    while fit < choosing.least_epochs(chosen) and (less := choosing.smaller(chosen)):
+        pace, chosen = pace.times(less.cost / chosen.cost), less
+        fit, wanted, seconds = choosing.length(facts, chosen, pace, minutes)
+    recipe = written(chosen, fit)
+    return recipe, _time_line(recipe.train.epochs, fit, wanted, seconds)
 
 
-def write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> list[str]:
-    """Write the two lists; their absolute paths."""
-    written = []
-    for side, places in (("train", divided.train), ("val", divided.val)):
+def write_lists(images: LabelledImages, divided: DividedImages, file: Path) -> dict[str, Any]:
+    """Write the two lists beside the recipe; the section `data` that names them, by absolute paths."""
+    data: dict[str, Any] = {"root": images.root.as_posix(), "labels": list(images.labels)}
+    for name, side, places in (("train", "train", divided.train), ("eval", "val", divided.val)):
         path = Path(os.path.abspath(file.with_name(f"{file.stem}_{side}.txt")))  # noqa: PTH100
-        lines = (f"{images.paths[i].as_posix()}\t{images.ids[i]}\n" for i in places)
+        relative = (os.path.relpath(images.paths[i], images.root) for i in places)
+        lines = (f"{p}\t{images.ids[i]}\n" for p, i in zip(relative, places, strict=True))
         write_atomic(path, "".join(lines))
-        written.append(path.as_posix())
-    return written
+        data[name] = {"list": path.as_posix()}
+    return data
 
 
 def _images_line(images: LabelledImages, divided: DividedImages) -> str:
@@ -155,9 +154,8 @@ def _images_line(images: LabelledImages, divided: DividedImages) -> str:
 
 
 def _network_line(facts: Facts, recipe: Recipe) -> str:
-    place, weights = device().type, "ImageNet weights"
-    if not recipe.model.pretrained:
-        weights = "from scratch"
+    place = device().type
+    weights = "ImageNet weights" if recipe.model.pretrained else "from scratch"
     where = f"{facts.cores} processor{'s' * (facts.cores > 1)}" if place == "cpu" else place
     size = recipe.eval_transforms().output_shape()[0]
     return f"network  {recipe.model.backbone.name} at {size} px, {weights} | {where}"
