@@ -90,6 +90,15 @@ def operator(
     )
 
 
+def op(kind: str, inputs: str, outputs: str = "Out=y", /, **attributes: Any) -> bytes:
+    """`operator` with its slots in words: `X=a,b Axis=c`."""
+    given, made = (
+        {slot: names.split(",") for slot, _, names in (w.partition("=") for w in words.split())}
+        for words in (inputs, outputs)
+    )
+    return operator(kind, given, made, attributes)
+
+
 def variable(
     name: str, shape: Sequence[int], dtype: str = "float32", *, weight: bool = False
 ) -> bytes:

@@ -164,7 +164,8 @@ def _labelled(data: str | os.PathLike[str], names: Sequence[str]) -> LabelledIma
 def _found(folder: Path) -> LabelledImages:
     """All images below a folder, as of one class."""
     paths = [Path(os.path.abspath(image.name)) for image in iter_images(folder)]  # noqa: PTH100
-    return LabelledImages(folder, (_UNLABELLED,), paths, np.zeros(len(paths), np.int64))
+    root = Path(os.path.abspath(folder))  # noqa: PTH100 - keeps links
+    return LabelledImages(root, (_UNLABELLED,), paths, np.zeros(len(paths), np.int64))
 
 
 def _as_taught(images: LabelledImages, teacher: Bundle) -> LabelledImages:

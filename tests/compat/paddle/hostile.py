@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from support.golden import own_path
-from support.paddle import field, numbered, operator, program, record, variable
+from support.paddle import field, numbered, op, operator, program, record, variable
 
 STATE = pickle.dumps({"w": np.arange(4.0), "b": np.ones(2)}, 4)
 
@@ -247,12 +247,6 @@ def streams() -> Iterator[tuple[str, bytes]]:
     yield "two tensors", good + good
 
 
-def _one(
-    kind: str, attributes: dict[str, Any], slots: dict[str, list[str]] | None = None
-) -> list[bytes]:
-    return [operator(kind, slots or {"X": ["x"]}, {"Out": ["y"]}, attributes)]
-
-
 def legacy_programs() -> Iterator[tuple[str, bytes]]:
     """`.pdmodel` files: the wire format, then programs that ask for too much."""
     yield "no block", b"\0"
@@ -265,14 +259,11 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
     yield "many fields", b"\x08\x00" * 3_000_000
     yield "name not utf-8", field(1, field(4, field(3, b"\xff\xfe")))
     x = variable("x", (-1, 3, 8, 8))
-    feed = operator("feed", {"X": ["feed"]}, {"Out": ["x"]}, {"col": 0})
-    fetch = operator("fetch", {"X": ["y"]}, {"Out": ["fetch"]}, {"col": 0})
+    feed = op("feed", "X=feed", "Out=x", col=0)
+    fetch = op("fetch", "X=y", "Out=fetch", col=0)
     yield "no input", program([x], [fetch])
     yield "no output", program([x], [feed])
-    yield (
-        "input without a type",
-        program([], [feed, operator("relu", {"X": ["x"]}, {"Out": ["y"]}), fetch]),
-    )
+    yield ("input without a type", program([], [feed, op("relu", "X=x"), fetch]))
     yield (
         "unknown data type",
         program(
@@ -282,71 +273,54 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
     )
     programs: dict[str, list[bytes]] = {
         "output never made": [],
-        "reads what nothing made": _one("relu", {}, {"X": ["z"]}),
+        "reads what nothing made": [op("relu", "X=z")],
         "operators in a circle": [
-            operator("relu", {"X": ["b"]}, {"Out": ["a"]}),
-            operator("relu", {"X": ["a"]}, {"Out": ["b"]}),
-            operator("relu", {"X": ["a"]}, {"Out": ["y"]}),
+            op("relu", "X=b", "Out=a"),
+            op("relu", "X=a", "Out=b"),
+            op("relu", "X=a"),
         ],
         "block that holds itself": [
-            operator("while", {"X": ["x"]}, {"Out": ["y"]})
-            + field(4, field(1, "sub_block") + field(2, 8) + field(12, 0))
+            op("while", "X=x") + field(4, field(1, "sub_block") + field(2, 8) + field(12, 0))
         ],
-        "unknown operator": _one("run_shell", {"command": "touch canary"}),
-        "py_func": _one("py_func", {"forward_callable_id": 0}),
-        "constant of a terabyte": _one(
-            "fill_constant", {"shape": [1 << 20, 1 << 20], "value": 1.0, "dtype": 5}, {}
-        ),
-        "constant with overflowing sides": _one(
-            "fill_constant", {"shape": [1 << 62] * 4, "value": 1.0, "dtype": 5}, {}
-        ),
-        "constant with a negative side": _one(
-            "fill_constant", {"shape": [-5], "value": 1.0, "dtype": 5}, {}
-        ),
-        "constant of no type": _one("fill_constant", {"shape": [5], "value": 1.0, "dtype": 55}, {}),
+        "unknown operator": [op("run_shell", "X=x", command="touch canary")],
+        "py_func": [op("py_func", "X=x", forward_callable_id=0)],
+        "constant of a terabyte": [
+            op("fill_constant", "", shape=[1 << 20, 1 << 20], value=1.0, dtype=5)
+        ],
+        "constant with overflowing sides": [
+            op("fill_constant", "", shape=[1 << 62] * 4, value=1.0, dtype=5)
+        ],
+        "constant with a negative side": [op("fill_constant", "", shape=[-5], value=1.0, dtype=5)],
+        "constant of no type": [op("fill_constant", "", shape=[5], value=1.0, dtype=55)],
         "expand of a constant": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 1.0, "dtype": 5}),
-            operator("expand_v2", {"X": ["c"]}, {"Out": ["y"]}, {"shape": [1 << 40]}),
+            op("fill_constant", "", "Out=c", shape=[1], value=1.0, dtype=5),
+            op("expand_v2", "X=c", shape=[1 << 40]),
         ],
         "tile of a constant": [
-            operator(
-                "fill_constant", {}, {"Out": ["c"]}, {"shape": [64], "value": 1.0, "dtype": 5}
-            ),
-            operator("tile", {"X": ["c"]}, {"Out": ["y"]}, {"repeat_times": [1 << 40]}),
+            op("fill_constant", "", "Out=c", shape=[64], value=1.0, dtype=5),
+            op("tile", "X=c", repeat_times=[1 << 40]),
         ],
         "outer product of constants": [
-            operator(
-                "fill_constant",
-                {},
-                {"Out": ["c"]},
-                {"shape": [1 << 20, 1], "value": 1.0, "dtype": 5},
-            ),
-            operator(
-                "fill_constant",
-                {},
-                {"Out": ["d"]},
-                {"shape": [1, 1 << 20], "value": 1.0, "dtype": 5},
-            ),
-            operator("elementwise_add", {"X": ["c"], "Y": ["d"]}, {"Out": ["y"]}),
+            op("fill_constant", "", "Out=c", shape=[1 << 20, 1], value=1.0, dtype=5),
+            op("fill_constant", "", "Out=d", shape=[1, 1 << 20], value=1.0, dtype=5),
+            op("elementwise_add", "X=c Y=d"),
         ],
         "range without end": [
             *(
-                operator("fill_constant", {}, {"Out": [n]}, {"shape": [1], "value": v, "dtype": 3})
+                op("fill_constant", "", f"Out={n}", shape=[1], value=v, dtype=3)
                 for n, v in (("s", 0.0), ("e", 1e15), ("t", 1.0))
             ),
-            operator("range", {"Start": ["s"], "End": ["e"], "Step": ["t"]}, {"Out": ["y"]}),
+            op("range", "Start=s End=e Step=t"),
         ],
         "range of step 0": [
             *(
-                operator("fill_constant", {}, {"Out": [n]}, {"shape": [1], "value": v, "dtype": 3})
+                op("fill_constant", "", f"Out={n}", shape=[1], value=v, dtype=3)
                 for n, v in (("s", 0.0), ("e", 9.0), ("t", 0.0))
             ),
-            operator("range", {"Start": ["s"], "End": ["e"], "Step": ["t"]}, {"Out": ["y"]}),
+            op("range", "Start=s End=e Step=t"),
         ],
         "doubling constants": [
-            operator(
-                "fill_constant", {}, {"Out": ["c0"]}, {"shape": [64], "value": 1.0, "dtype": 5}
-            ),
+            op("fill_constant", "", "Out=c0", shape=[64], value=1.0, dtype=5),
             *(
                 operator(
                     "concat",
@@ -358,23 +332,18 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
             ),
         ],
         "shape computation that squares": [
-            operator("shape", {"Input": ["x"]}, {"Out": ["s0"]}),
+            op("shape", "Input=x", "Out=s0"),
             *(
                 operator(
                     "elementwise_mul", {"X": [f"s{i}"], "Y": [f"s{i}"]}, {"Out": [f"s{i + 1}"]}
                 )
                 for i in range(60)
             ),
-            operator(
-                "fill_constant",
-                {"ShapeTensor": ["s60"]},
-                {"Out": ["y"]},
-                {"value": 1.0, "dtype": 5},
-            ),
+            op("fill_constant", "ShapeTensor=s60", value=1.0, dtype=5),
         ],
         "shape computation that branches": [
-            operator("shape", {"Input": ["x"]}, {"Out": ["s0"]}),
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 3.0, "dtype": 3}),
+            op("shape", "Input=x", "Out=s0"),
+            op("fill_constant", "", "Out=c", shape=[1], value=3.0, dtype=3),
             *(
                 operator(kind, {"X": [f"s{i}"], "Y": [other]}, {"Out": [f"{name}{i + 1}"]})
                 for i in range(60)
@@ -383,91 +352,63 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
                     ("elementwise_mod", f"t{i + 1}", "s"),
                 )
             ),
-            operator(
-                "fill_constant",
-                {"ShapeTensor": ["s60"]},
-                {"Out": ["y"]},
-                {"value": 1.0, "dtype": 5},
-            ),
+            op("fill_constant", "ShapeTensor=s60", value=1.0, dtype=5),
         ],
-        "windows of a billion": _one(
-            "unfold",
-            {
-                "kernel_sizes": [1 << 30, 1],
-                "strides": [1, 1],
-                "paddings": [1 << 30] * 4,
-                "dilations": [1, 1],
-            },
-        ),
-        "adaptive pool to a billion": _one("pool2d", {"ksize": [1 << 30, 3], "adaptive": True}),
+        "windows of a billion": [
+            op(
+                "unfold",
+                "X=x",
+                kernel_sizes=[1 << 30, 1],
+                strides=[1, 1],
+                paddings=[1 << 30] * 4,
+                dilations=[1, 1],
+            )
+        ],
+        "adaptive pool to a billion": [op("pool2d", "X=x", ksize=[1 << 30, 3], adaptive=True)],
         "norm of another width": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [7], "value": 1.0, "dtype": 5}),
-            operator(
-                "batch_norm",
-                {"X": ["x"], "Scale": ["c"], "Bias": ["c"], "Mean": ["c"], "Variance": ["c"]},
-                {"Y": ["y"]},
-                {"epsilon": 1e-5},
-            ),
+            op("fill_constant", "", "Out=c", shape=[7], value=1.0, dtype=5),
+            op("batch_norm", "X=x Scale=c Bias=c Mean=c Variance=c", "Y=y", epsilon=1e-5),
         ],
         "linspace of a billion": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 1e9, "dtype": 5}),
-            operator(
-                "linspace",
-                {"Start": ["c"], "Stop": ["c"], "Num": ["c"]},
-                {"Out": ["y"]},
-                {"dtype": 5},
-            ),
+            op("fill_constant", "", "Out=c", shape=[1], value=1e9, dtype=5),
+            op("linspace", "Start=c Stop=c Num=c", dtype=5),
         ],
-        "eye of a billion": _one("eye", {"num_rows": 1 << 30, "num_columns": -1, "dtype": 5}, {}),
+        "eye of a billion": [op("eye", "", num_rows=1 << 30, num_columns=-1, dtype=5)],
         "reshape that does not fit": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [7], "value": 1.0, "dtype": 5}),
-            operator("reshape2", {"X": ["c"]}, {"Out": ["y"]}, {"shape": [2, 5]}),
+            op("fill_constant", "", "Out=c", shape=[7], value=1.0, dtype=5),
+            op("reshape2", "X=c", shape=[2, 5]),
         ],
-        "reshape with two open sides": _one("reshape2", {"shape": [-1, -1]}),
-        "transpose that repeats": _one("transpose2", {"axis": [0, 0, 1, 2]}),
-        "axis far away": _one("softmax", {"axis": 1 << 40}),
-        "axis as text": _one("softmax", {"axis": "last"}),
-        "pool of stride 0": _one(
-            "pool2d",
-            {"ksize": [2, 2], "strides": [0, 0], "paddings": [0, 0], "pooling_type": "avg"},
-        ),
-        "pool without a kernel": _one("pool2d", {}),
-        "split in 0": _one("split", {"num": 0, "axis": 1}),
-        "split that does not fit": _one("split", {"sections": [1, 1], "axis": 1}),
-        "slice of nothing": _one(
-            "slice", {"axes": [0, 1], "starts": [0], "ends": [1]}, {"Input": ["x"]}
-        ),
-        "concat of nothing": _one("concat", {"axis": 0}, {"X": []}),
-        "conv of itself": _one(
-            "conv2d", {"groups": 0, "strides": [0, 0]}, {"Input": ["x"], "Filter": ["x"]}
-        ),
+        "reshape with two open sides": [op("reshape2", "X=x", shape=[-1, -1])],
+        "transpose that repeats": [op("transpose2", "X=x", axis=[0, 0, 1, 2])],
+        "axis far away": [op("softmax", "X=x", axis=1 << 40)],
+        "axis as text": [op("softmax", "X=x", axis="last")],
+        "pool of stride 0": [
+            op("pool2d", "X=x", ksize=[2, 2], strides=[0, 0], paddings=[0, 0], pooling_type="avg")
+        ],
+        "pool without a kernel": [op("pool2d", "X=x")],
+        "split in 0": [op("split", "X=x", num=0, axis=1)],
+        "split that does not fit": [op("split", "X=x", sections=[1, 1], axis=1)],
+        "slice of nothing": [op("slice", "Input=x", axes=[0, 1], starts=[0], ends=[1])],
+        "concat of nothing": [op("concat", "X=", axis=0)],
+        "conv of itself": [op("conv2d", "Input=x Filter=x", groups=0, strides=[0, 0])],
         "sides that do not go together": [
-            operator(
-                "fill_constant", {}, {"Out": ["c"]}, {"shape": [5, 5], "value": 1.0, "dtype": 5}
-            ),
-            operator("elementwise_add", {"X": ["x"], "Y": ["c"]}, {"Out": ["y"]}),
+            op("fill_constant", "", "Out=c", shape=[5, 5], value=1.0, dtype=5),
+            op("elementwise_add", "X=x Y=c"),
         ],
         "integers by zero": [
-            operator("fill_constant", {}, {"Out": ["c"]}, {"shape": [1], "value": 0.0, "dtype": 3}),
-            operator("elementwise_floordiv", {"X": ["c"], "Y": ["c"]}, {"Out": ["y"]}),
+            op("fill_constant", "", "Out=c", shape=[1], value=0.0, dtype=3),
+            op("elementwise_floordiv", "X=c Y=c"),
         ],
     }
     wide = variable("x", (1, 1 << 40))
-    yield (
-        "input of a terabyte",
-        program([wide], [feed, operator("relu", {"X": ["x"]}, {"Out": ["y"]}), fetch]),
-    )
+    yield ("input of a terabyte", program([wide], [feed, op("relu", "X=x"), fetch]))
     for name, operators in programs.items():
         yield name, program([x], [feed, *operators, fetch])
     yield (
         "parameter that the file lacks",
         program(
             [x, variable("w", (3,), weight=True)],
-            [
-                feed,
-                operator("elementwise_add", {"X": ["x"], "Y": ["w"]}, {"Out": ["y"]}, {"axis": 1}),
-                fetch,
-            ],
+            [feed, op("elementwise_add", "X=x Y=w", axis=1), fetch],
         ),
     )
     yield (
@@ -476,8 +417,7 @@ def legacy_programs() -> Iterator[tuple[str, bytes]]:
             [x],
             [
                 feed,
-                operator("relu", {"X": ["x"]}, {"Out": ["y"]})
-                + field(4, field(1, "a") + field(2, 0) + field(3, b"\xff\xff")),
+                op("relu", "X=x") + field(4, field(1, "a") + field(2, 0) + field(3, b"\xff\xff")),
                 fetch,
             ],
         ),

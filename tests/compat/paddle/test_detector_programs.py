@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from support.golden import Case, cases, each, synth_input
-from support.paddle import FORMS, operator, write_detector, write_legacy
+from support.paddle import FORMS, op, write_detector, write_legacy
 from tinysight.compat.paddle.bundle import import_paddle
 from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.errors import ConfigError
@@ -92,21 +92,17 @@ def raw_export(folder: Path, side: int = 64, classes: int = 2) -> dict[str, np.n
             weights[f"{name}.w"] = rng.normal(0, 4 / stride, size).astype(np.float32)
             last = f"{name}.c"
             operators.append(
-                operator(
-                    "conv2d", {"Input": ["image"], "Filter": [f"{name}.w"]}, {"Output": [last]},
-                    {"strides": [stride] * 2, "paddings": [0, 0], "dilations": [1, 1], "groups": 1},
+                op(
+                    "conv2d", f"Input=image Filter={name}.w", f"Output={last}",
+                    strides=[stride] * 2, paddings=[0, 0], dilations=[1, 1], groups=1,
                 )
             )  # fmt: skip
             if kind == "s":
-                operators.append(operator("sigmoid", {"X": [last]}, {"Out": [f"{name}.p"]}))
+                operators.append(op("sigmoid", f"X={last}", f"Out={name}.p"))
                 last = f"{name}.p"
             shape = {"shape": [1, width, -1]}
-            operators.append(operator("reshape2", {"X": [last]}, {"Out": [f"{name}.r"]}, shape))
-            operators.append(
-                operator(
-                    "transpose2", {"X": [f"{name}.r"]}, {"Out": [f"{name}.t"]}, {"axis": [0, 2, 1]}
-                )
-            )
+            operators.append(op("reshape2", f"X={last}", f"Out={name}.r", **shape))
+            operators.append(op("transpose2", f"X={name}.r", f"Out={name}.t", axis=[0, 2, 1]))
             out.append(f"{name}.t")
             shapes[f"{name}.t"] = (1, (side // stride) ** 2, width)
     write_legacy(

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 
-from support.paddle import numbered, operator, plain_attributes, typed, write_legacy
+from support.paddle import numbered, op, operator, plain_attributes, typed, write_legacy
 from tinysight.compat.paddle.to_onnx import paddle_to_onnx
 from tinysight.errors import WeightsError
 
@@ -46,258 +46,219 @@ def close(got: np.ndarray, expected: Any) -> None:
     np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6)
 
 
-Case = tuple[str, dict[str, Any], Callable[[torch.Tensor], Any]]
+Case = tuple[str, dict[str, Any], Callable[..., Any]]
+
+
+def case(kind: str, oracle: Callable[..., Any], /, **attributes: Any) -> Case:
+    """A row of a table: an operator with attributes, and what it should be."""
+    return kind, attributes, oracle
+
+
+def pool(
+    kind: str, side: int, oracle: Callable[..., Any], step: int = 2, pad: int = 0, **more: Any
+) -> Case:
+    """As `case`, of windows of one side."""
+    sides = {"ksize": [side] * 2, "strides": [step] * 2, "paddings": [pad] * 2}
+    return case("pool2d", oracle, **sides, pooling_type=kind, **more)
+
+
+def adaptive(kind: str, size: list[int], oracle: Callable[..., Any]) -> Case:
+    """As `case`, of a pool to a size."""
+    return case("pool2d", oracle, ksize=size, pooling_type=kind, adaptive=True)
+
+
+def resize(
+    kind: str, size: tuple[int, int], oracle: Callable[..., Any], corners: bool = False, **more: Any
+) -> Case:
+    """As `case`, of a resize to height and width."""
+    height, width = size
+    return case(kind, oracle, out_h=height, out_w=width, align_corners=corners, **more)
+
+
 UNARY: list[Case] = [
-    ("relu", {}, F.relu),
-    ("relu6", {"threshold": 6.0}, F.relu6),
-    ("sigmoid", {}, torch.sigmoid),
-    ("tanh", {}, torch.tanh),
-    ("silu", {}, F.silu),
-    ("swish", {"beta": 1.5}, lambda t: t * torch.sigmoid(1.5 * t)),
-    ("mish", {}, F.mish),
-    ("gelu", {"approximate": False}, F.gelu),
-    ("gelu", {"approximate": True}, lambda t: F.gelu(t, approximate="tanh")),
-    ("elu", {"alpha": 0.7}, lambda t: F.elu(t, 0.7)),
-    ("selu", {}, F.selu),
-    ("softplus", {"beta": 2.0}, lambda t: F.softplus(t, 2.0)),
-    ("softsign", {}, F.softsign),
-    ("leaky_relu", {"alpha": 0.1}, lambda t: F.leaky_relu(t, 0.1)),
-    ("hard_swish", {"threshold": 6.0, "scale": 6.0, "offset": 3.0}, F.hardswish),
-    (
-        "hard_swish",
-        {"threshold": 4.0, "scale": 5.0, "offset": 2.0},
-        lambda t: t * (t + 2).clamp(0, 4) / 5,
-    ),
-    ("hard_sigmoid", {"slope": 0.2, "offset": 0.5}, lambda t: (0.2 * t + 0.5).clamp(0, 1)),
-    ("brelu", {"t_min": -0.5, "t_max": 0.5}, lambda t: t.clamp(-0.5, 0.5)),
-    ("clip", {"min": -0.3, "max": 0.8}, lambda t: t.clamp(-0.3, 0.8)),
-    ("abs", {}, torch.abs),
-    ("exp", {}, torch.exp),
-    ("square", {}, torch.square),
-    ("floor", {}, torch.floor),
-    ("ceil", {}, torch.ceil),
-    ("sign", {}, torch.sign),
-    ("sin", {}, torch.sin),
-    ("cos", {}, torch.cos),
-    ("erf", {}, torch.erf),
-    ("reciprocal", {}, torch.reciprocal),
-    ("pow", {"factor": 2.0}, lambda t: t**2),
-    ("pow", {"factor": 3.0}, lambda t: t**3),
-    ("scale", {"scale": 2.0, "bias": 1.0, "bias_after_scale": True}, lambda t: 2 * t + 1),
-    ("scale", {"scale": 2.0, "bias": 1.0, "bias_after_scale": False}, lambda t: 2 * (t + 1)),
-    ("softmax", {"axis": 1}, lambda t: t.softmax(1)),
-    ("log_softmax", {"axis": -1}, lambda t: t.log_softmax(-1)),
-    ("cast", {"in_dtype": 5, "out_dtype": 3}, lambda t: t.long()),
-    (
+    case("relu", F.relu),
+    case("relu6", F.relu6, threshold=6.0),
+    case("sigmoid", torch.sigmoid),
+    case("tanh", torch.tanh),
+    case("silu", F.silu),
+    case("swish", lambda t: t * torch.sigmoid(1.5 * t), beta=1.5),
+    case("mish", F.mish),
+    case("gelu", F.gelu, approximate=False),
+    case("gelu", lambda t: F.gelu(t, approximate="tanh"), approximate=True),
+    case("elu", lambda t: F.elu(t, 0.7), alpha=0.7),
+    case("selu", F.selu),
+    case("softplus", lambda t: F.softplus(t, 2.0), beta=2.0),
+    case("softsign", F.softsign),
+    case("leaky_relu", lambda t: F.leaky_relu(t, 0.1), alpha=0.1),
+    case("hard_swish", F.hardswish, threshold=6.0, scale=6.0, offset=3.0),
+    case("hard_swish", lambda t: t * (t + 2).clamp(0, 4) / 5, threshold=4.0, scale=5.0, offset=2.0),
+    case("hard_sigmoid", lambda t: (0.2 * t + 0.5).clamp(0, 1), slope=0.2, offset=0.5),
+    case("brelu", lambda t: t.clamp(-0.5, 0.5), t_min=-0.5, t_max=0.5),
+    case("clip", lambda t: t.clamp(-0.3, 0.8), min=-0.3, max=0.8),
+    case("abs", torch.abs),
+    case("exp", torch.exp),
+    case("square", torch.square),
+    case("floor", torch.floor),
+    case("ceil", torch.ceil),
+    case("sign", torch.sign),
+    case("sin", torch.sin),
+    case("cos", torch.cos),
+    case("erf", torch.erf),
+    case("reciprocal", torch.reciprocal),
+    case("pow", lambda t: t**2, factor=2.0),
+    case("pow", lambda t: t**3, factor=3.0),
+    case("scale", lambda t: 2 * t + 1, scale=2.0, bias=1.0, bias_after_scale=True),
+    case("scale", lambda t: 2 * (t + 1), scale=2.0, bias=1.0, bias_after_scale=False),
+    case("softmax", lambda t: t.softmax(1), axis=1),
+    case("log_softmax", lambda t: t.log_softmax(-1), axis=-1),
+    case("cast", lambda t: t.long(), in_dtype=5, out_dtype=3),
+    case(
         "dropout",
-        {"dropout_implementation": "downgrade_in_infer", "dropout_prob": 0.25},
         lambda t: t * 0.75,
+        dropout_implementation="downgrade_in_infer",
+        dropout_prob=0.25,
     ),
-    ("dropout", {"dropout_implementation": "upscale_in_train", "dropout_prob": 0.25}, lambda t: t),
-    ("assign", {}, lambda t: t),
+    case("dropout", lambda t: t, dropout_implementation="upscale_in_train", dropout_prob=0.25),
+    case("assign", lambda t: t),
     # pooling
-    (
-        "pool2d",
-        {"ksize": [3, 3], "strides": [2, 2], "paddings": [1, 1], "pooling_type": "max"},
-        lambda t: F.max_pool2d(t, 3, 2, 1),
+    pool("max", 3, lambda t: F.max_pool2d(t, 3, 2, 1), pad=1),
+    pool("max", 2, lambda t: F.max_pool2d(t, 2, 2, ceil_mode=True), ceil_mode=True),
+    pool(
+        "avg", 3, lambda t: F.avg_pool2d(t, 3, 2, 1, count_include_pad=False), pad=1, exclusive=True
     ),
-    (
-        "pool2d",
-        {
-            "ksize": [2, 2],
-            "strides": [2, 2],
-            "paddings": [0, 0],
-            "pooling_type": "max",
-            "ceil_mode": True,
-        },
-        lambda t: F.max_pool2d(t, 2, 2, ceil_mode=True),
-    ),
-    (
-        "pool2d",
-        {
-            "ksize": [3, 3],
-            "strides": [2, 2],
-            "paddings": [1, 1],
-            "pooling_type": "avg",
-            "exclusive": True,
-        },
-        lambda t: F.avg_pool2d(t, 3, 2, 1, count_include_pad=False),
-    ),
-    (
-        "pool2d",
-        {
-            "ksize": [3, 3],
-            "strides": [2, 2],
-            "paddings": [1, 1],
-            "pooling_type": "avg",
-            "exclusive": False,
-        },
-        lambda t: F.avg_pool2d(t, 3, 2, 1),
-    ),
-    (
-        "pool2d",
-        {
-            "ksize": [2, 2],
-            "strides": [2, 2],
-            "paddings": [0, 0],
-            "pooling_type": "avg",
-            "exclusive": True,
-            "ceil_mode": True,
-        },
-        lambda t: F.avg_pool2d(t, 2, 2, ceil_mode=True),
-    ),
-    (
-        "pool2d",
-        {
-            "ksize": [2, 2],
-            "strides": [1, 1],
-            "paddings": [0, 0],
-            "pooling_type": "max",
-            "padding_algorithm": "SAME",
-        },
+    pool("avg", 3, lambda t: F.avg_pool2d(t, 3, 2, 1), pad=1, exclusive=False),
+    pool("avg", 2, lambda t: F.avg_pool2d(t, 2, 2, ceil_mode=True), exclusive=True, ceil_mode=True),
+    pool(
+        "max",
+        2,
         lambda t: F.max_pool2d(F.pad(t, (0, 1, 0, 1), value=-torch.inf), 2, 1),
+        step=1,
+        padding_algorithm="SAME",
     ),
-    (
+    adaptive("avg", [1, 1], lambda t: t.mean((2, 3), keepdim=True)),
+    adaptive("max", [1, 1], lambda t: t.amax((2, 3), keepdim=True)),
+    adaptive("avg", [7, 5], lambda t: F.adaptive_avg_pool2d(t, (7, 5))),
+    adaptive("avg", [3, 4], lambda t: F.adaptive_avg_pool2d(t, (3, 4))),
+    adaptive("max", [3, 4], lambda t: F.adaptive_max_pool2d(t, (3, 4))),
+    case(
         "pool2d",
-        {"ksize": [1, 1], "pooling_type": "avg", "adaptive": True},
         lambda t: t.mean((2, 3), keepdim=True),
-    ),
-    (
-        "pool2d",
-        {"ksize": [1, 1], "pooling_type": "max", "adaptive": True},
-        lambda t: t.amax((2, 3), keepdim=True),
-    ),
-    (
-        "pool2d",
-        {"ksize": [7, 5], "pooling_type": "avg", "adaptive": True},
-        lambda t: F.adaptive_avg_pool2d(t, (7, 5)),
-    ),
-    (
-        "pool2d",
-        {"ksize": [3, 4], "pooling_type": "avg", "adaptive": True},
-        lambda t: F.adaptive_avg_pool2d(t, (3, 4)),
-    ),
-    (
-        "pool2d",
-        {"ksize": [3, 4], "pooling_type": "max", "adaptive": True},
-        lambda t: F.adaptive_max_pool2d(t, (3, 4)),
-    ),
-    (
-        "pool2d",
-        {"ksize": [3, 3], "pooling_type": "avg", "global_pooling": True},
-        lambda t: t.mean((2, 3), keepdim=True),
+        ksize=[3, 3],
+        pooling_type="avg",
+        global_pooling=True,
     ),
     # resizing
-    (
+    resize(
         "bilinear_interp_v2",
-        {"out_h": 11, "out_w": 5, "align_corners": False, "align_mode": 0},
+        (11, 5),
         lambda t: F.interpolate(t, (11, 5), mode="bilinear"),
+        align_mode=0,
     ),
-    (
+    resize(
         "bilinear_interp_v2",
-        {"out_h": 11, "out_w": 5, "align_corners": True, "align_mode": 1},
+        (11, 5),
         lambda t: F.interpolate(t, (11, 5), mode="bilinear", align_corners=True),
+        corners=True,
+        align_mode=1,
     ),
-    (
+    resize(
         "bilinear_interp_v2",
-        {"out_h": -1, "out_w": -1, "scale": [2.0, 2.0], "align_corners": False, "align_mode": 0},
+        (-1, -1),
         lambda t: F.interpolate(t, scale_factor=2, mode="bilinear"),
+        scale=[2.0, 2.0],
+        align_mode=0,
     ),
-    (
-        "nearest_interp_v2",
-        {"out_h": 11, "out_w": 5, "align_corners": False},
-        lambda t: F.interpolate(t, (11, 5)),
+    resize("nearest_interp_v2", (11, 5), lambda t: F.interpolate(t, (11, 5))),
+    case(
+        "nearest_interp", lambda t: F.interpolate(t, scale_factor=2), scale=2.0, align_corners=False
     ),
-    (
-        "nearest_interp",
-        {"scale": 2.0, "align_corners": False},
-        lambda t: F.interpolate(t, scale_factor=2),
-    ),
-    (
-        "bicubic_interp_v2",
-        {"out_h": 14, "out_w": 20, "align_corners": False},
-        lambda t: F.interpolate(t, (14, 20), mode="bicubic"),
-    ),
+    resize("bicubic_interp_v2", (14, 20), lambda t: F.interpolate(t, (14, 20), mode="bicubic")),
     # images
-    (
+    case(
         "pad2d",
-        {"paddings": [1, 2, 3, 0], "mode": "constant", "pad_value": 0.5},
         lambda t: F.pad(t, (3, 0, 1, 2), value=0.5),
+        paddings=[1, 2, 3, 0],
+        mode="constant",
+        pad_value=0.5,
     ),
-    (
+    case(
         "pad2d",
-        {"paddings": [1, 2, 3, 0], "mode": "reflect"},
         lambda t: F.pad(t, (3, 0, 1, 2), mode="reflect"),
+        paddings=[1, 2, 3, 0],
+        mode="reflect",
     ),
-    (
+    case(
         "pad2d",
-        {"paddings": [1, 2, 3, 0], "mode": "edge"},
         lambda t: F.pad(t, (3, 0, 1, 2), mode="replicate"),
+        paddings=[1, 2, 3, 0],
+        mode="edge",
     ),
-    (
+    case(
         "pad",
-        {"paddings": [0, 0, 1, 0, 0, 0, 2, 1], "pad_value": 0.0},
         lambda t: F.pad(t, (2, 1, 0, 0, 1, 0)),
+        paddings=[0, 0, 1, 0, 0, 0, 2, 1],
+        pad_value=0.0,
     ),
-    (
+    case(
         "unfold",
-        {"kernel_sizes": [3, 2], "strides": [2, 1], "paddings": [1, 0, 1, 0], "dilations": [1, 2]},
         lambda t: F.unfold(t, (3, 2), (1, 2), (1, 0), (2, 1)),
+        kernel_sizes=[3, 2],
+        strides=[2, 1],
+        paddings=[1, 0, 1, 0],
+        dilations=[1, 2],
     ),
-    ("shuffle_channel", {"group": 3}, lambda t: F.channel_shuffle(t, 3)),
-    ("channel_shuffle", {"groups": 2}, lambda t: F.channel_shuffle(t, 2)),
+    case("shuffle_channel", lambda t: F.channel_shuffle(t, 3), group=3),
+    case("channel_shuffle", lambda t: F.channel_shuffle(t, 2), groups=2),
     # reductions
-    ("reduce_mean", {"dim": [2, 3], "keep_dim": False}, lambda t: t.mean((2, 3))),
-    ("reduce_mean", {"dim": [2, 3], "keep_dim": True}, lambda t: t.mean((2, 3), keepdim=True)),
-    ("reduce_sum", {"dim": [-1], "keep_dim": False}, lambda t: t.sum(-1)),
-    ("reduce_max", {"dim": [1], "keep_dim": True}, lambda t: t.amax(1, keepdim=True)),
-    ("reduce_min", {"dim": [1, 2], "keep_dim": False}, lambda t: t.amin((1, 2))),
-    ("reduce_prod", {"dim": [3], "keep_dim": False}, lambda t: t.prod(3)),
-    ("logsumexp", {"axis": [1], "keepdim": True}, lambda t: t.logsumexp(1, keepdim=True)),
-    ("p_norm", {"axis": 1, "porder": 2.0, "keepdim": True}, lambda t: t.norm(2, 1, keepdim=True)),
-    ("p_norm", {"axis": 1, "porder": 1.0, "keepdim": False}, lambda t: t.norm(1, 1)),
-    ("p_norm", {"axis": 1, "porder": 3.0, "keepdim": False}, lambda t: t.norm(3, 1)),
-    ("p_norm", {"axis": 1, "porder": float("inf"), "keepdim": False}, lambda t: t.abs().amax(1)),
-    ("norm", {"axis": 1, "epsilon": 1e-10}, lambda t: F.normalize(t, dim=1)),
-    (
-        "arg_max",
-        {"axis": 1, "keepdims": False, "flatten": False, "dtype": 3},
-        lambda t: t.argmax(1),
-    ),
-    (
+    case("reduce_mean", lambda t: t.mean((2, 3)), dim=[2, 3], keep_dim=False),
+    case("reduce_mean", lambda t: t.mean((2, 3), keepdim=True), dim=[2, 3], keep_dim=True),
+    case("reduce_sum", lambda t: t.sum(-1), dim=[-1], keep_dim=False),
+    case("reduce_max", lambda t: t.amax(1, keepdim=True), dim=[1], keep_dim=True),
+    case("reduce_min", lambda t: t.amin((1, 2)), dim=[1, 2], keep_dim=False),
+    case("reduce_prod", lambda t: t.prod(3), dim=[3], keep_dim=False),
+    case("logsumexp", lambda t: t.logsumexp(1, keepdim=True), axis=[1], keepdim=True),
+    case("p_norm", lambda t: t.norm(2, 1, keepdim=True), axis=1, porder=2.0, keepdim=True),
+    case("p_norm", lambda t: t.norm(1, 1), axis=1, porder=1.0, keepdim=False),
+    case("p_norm", lambda t: t.norm(3, 1), axis=1, porder=3.0, keepdim=False),
+    case("p_norm", lambda t: t.abs().amax(1), axis=1, porder=float("inf"), keepdim=False),
+    case("norm", lambda t: F.normalize(t, dim=1), axis=1, epsilon=1e-10),
+    case("arg_max", lambda t: t.argmax(1), axis=1, keepdims=False, flatten=False, dtype=3),
+    case(
         "arg_min",
-        {"axis": -1, "keepdims": True, "flatten": False, "dtype": 3},
         lambda t: t.argmin(-1, keepdim=True),
+        axis=-1,
+        keepdims=True,
+        flatten=False,
+        dtype=3,
     ),
-    ("cumsum", {"axis": 2}, lambda t: t.cumsum(2)),
+    case("cumsum", lambda t: t.cumsum(2), axis=2),
     # shapes
-    ("reshape2", {"shape": [0, -1, 10]}, lambda t: t.reshape(2, 42, 10)),
-    ("reshape2", {"shape": [-1, 3, 2, 70]}, lambda t: t.reshape(-1, 3, 2, 70)),
-    ("reshape2", {"shape": [-1, 70]}, lambda t: t.reshape(-1, 70)),
-    ("flatten_contiguous_range", {"start_axis": 1, "stop_axis": -1}, lambda t: t.flatten(1)),
-    ("flatten_contiguous_range", {"start_axis": 0, "stop_axis": 2}, lambda t: t.flatten(0, 2)),
-    ("flatten2", {"axis": 2}, lambda t: t.reshape(12, 70)),
-    ("transpose2", {"axis": [0, 2, 3, 1]}, lambda t: t.permute(0, 2, 3, 1)),
-    ("unsqueeze2", {"axes": [1, -1]}, lambda t: t[:, None, ..., None]),
-    (
-        "slice",
-        {"axes": [1, 3], "starts": [1, -4], "ends": [4, 2147483647]},
-        lambda t: t[:, 1:4, :, -4:],
-    ),
-    ("slice", {"axes": [1], "starts": [2], "ends": [3], "decrease_axis": [1]}, lambda t: t[:, 2]),
-    ("slice", {"axes": [0], "starts": [0], "ends": [1]}, lambda t: t[:1]),
-    (
+    case("reshape2", lambda t: t.reshape(2, 42, 10), shape=[0, -1, 10]),
+    case("reshape2", lambda t: t.reshape(-1, 3, 2, 70), shape=[-1, 3, 2, 70]),
+    case("reshape2", lambda t: t.reshape(-1, 70), shape=[-1, 70]),
+    case("flatten_contiguous_range", lambda t: t.flatten(1), start_axis=1, stop_axis=-1),
+    case("flatten_contiguous_range", lambda t: t.flatten(0, 2), start_axis=0, stop_axis=2),
+    case("flatten2", lambda t: t.reshape(12, 70), axis=2),
+    case("transpose2", lambda t: t.permute(0, 2, 3, 1), axis=[0, 2, 3, 1]),
+    case("unsqueeze2", lambda t: t[:, None, ..., None], axes=[1, -1]),
+    case("slice", lambda t: t[:, 1:4, :, -4:], axes=[1, 3], starts=[1, -4], ends=[4, 2147483647]),
+    case("slice", lambda t: t[:, 2], axes=[1], starts=[2], ends=[3], decrease_axis=[1]),
+    case("slice", lambda t: t[:1], axes=[0], starts=[0], ends=[1]),
+    case(
         "strided_slice",
-        {"axes": [2, 3], "starts": [0, 1], "ends": [2147483647, 9], "strides": [2, 3]},
         lambda t: t[:, :, ::2, 1:9:3],
+        axes=[2, 3],
+        starts=[0, 1],
+        ends=[2147483647, 9],
+        strides=[2, 3],
     ),
-    ("flip", {"axis": [3, 1]}, lambda t: t.flip(3, 1)),
-    ("roll", {"shifts": [2, -3], "axis": [1, 3]}, lambda t: t.roll((2, -3), (1, 3))),
-    ("tile", {"repeat_times": [1, 2, 1, 3]}, lambda t: t.repeat(1, 2, 1, 3)),
-    ("expand_v2", {"shape": [3, -1, 6, 7, 10]}, lambda t: t.expand(3, -1, 6, 7, 10)),
-    ("tril_triu", {"diagonal": 1, "lower": True}, lambda t: t.tril(1)),
-    ("tril_triu", {"diagonal": 0, "lower": False}, lambda t: t.triu()),
-    ("repeat_interleave", {"Repeats": 2, "dim": 1}, lambda t: t.repeat_interleave(2, 1)),
+    case("flip", lambda t: t.flip(3, 1), axis=[3, 1]),
+    case("roll", lambda t: t.roll((2, -3), (1, 3)), shifts=[2, -3], axis=[1, 3]),
+    case("tile", lambda t: t.repeat(1, 2, 1, 3), repeat_times=[1, 2, 1, 3]),
+    case("expand_v2", lambda t: t.expand(3, -1, 6, 7, 10), shape=[3, -1, 6, 7, 10]),
+    case("tril_triu", lambda t: t.tril(1), diagonal=1, lower=True),
+    case("tril_triu", lambda t: t.triu(), diagonal=0, lower=False),
+    case("repeat_interleave", lambda t: t.repeat_interleave(2, 1), Repeats=2, dim=1),
 ]
 
 
@@ -306,7 +267,7 @@ UNARY: list[Case] = [
 )
 def test_one_input(kind: str, attributes: dict[str, Any], oracle: Any, tmp_path: Path) -> None:
     slot = "Input" if "slice" in kind else "X"
-    [got] = run(tmp_path, [operator(kind, {slot: ["x"]}, {"Out": ["y"]}, attributes)], {"x": X})
+    [got] = run(tmp_path, [op(kind, f"{slot}=x", **attributes)], {"x": X})
     close(got, oracle(T))
 
 
@@ -322,7 +283,7 @@ POSITIVE = [
 @pytest.mark.parametrize(("kind", "oracle"), POSITIVE)
 def test_positive(kind: str, oracle: Any, tmp_path: Path) -> None:
     x = np.abs(X) + 0.1
-    [got] = run(tmp_path, [operator(kind, {"X": ["x"]}, {"Out": ["y"]})], {"x": x})
+    [got] = run(tmp_path, [op(kind, "X=x")], {"x": x})
     close(got, oracle(x))
 
 
@@ -352,12 +313,7 @@ def test_two_inputs(
     kind: str, oracle: Any, shape: tuple[int, ...], axis: int, tmp_path: Path
 ) -> None:
     w = np.asarray(RNG.normal(size=shape), np.float32)
-    [got] = run(
-        tmp_path,
-        [operator(kind, {"X": ["x"], "Y": ["w"]}, {"Out": ["y"]}, {"axis": axis})],
-        {"x": X},
-        weights={"w": w},
-    )
+    [got] = run(tmp_path, [op(kind, "X=x Y=w", axis=axis)], {"x": X}, weights={"w": w})
     place = w if axis < 0 else w.reshape(*w.shape, *[1] * (4 - axis - w.ndim))
     close(got, oracle(X, place))
 
@@ -384,19 +340,13 @@ def test_convolution_with_everything_behind_it(
         "paddings": [1, 0, 2, 1],
         "padding_algorithm": "SAME" if same else "EXPLICIT",
     }
-    norm = {
-        "X": ["c"],
-        "Scale": ["scale"],
-        "Bias": ["bias"],
-        "Mean": ["mean"],
-        "Variance": ["variance"],
-    }
+    norm = "X=c Scale=scale Bias=bias Mean=mean Variance=variance"
     operators = [
-        operator("conv2d", {"Input": ["x"], "Filter": ["k"]}, {"Output": ["a"]}, attributes),
-        operator("elementwise_add", {"X": ["a"], "Y": ["b"]}, {"Out": ["c"]}, {"axis": 1}),
-        operator("batch_norm", norm, {"Y": ["d"]}, {"epsilon": 1e-3}),
-        operator("relu", {"X": ["d"]}, {"Out": ["e"]}),
-        operator("scale", {"X": ["e"]}, {"Out": ["y"]}, {"scale": 0.8, "bias": 0.0}),
+        op("conv2d", "Input=x Filter=k", "Output=a", **attributes),
+        op("elementwise_add", "X=a Y=b", "Out=c", axis=1),
+        op("batch_norm", norm, "Y=d", epsilon=1e-3),
+        op("relu", "X=d", "Out=e"),
+        op("scale", "X=e", scale=0.8, bias=0.0),
     ]
     [got] = run(tmp_path, operators, {"x": X}, weights=weights)
     w = {n: torch.from_numpy(a) for n, a in weights.items()}
@@ -423,15 +373,10 @@ def test_learnable_factor_and_offset_behind_an_activation(
     weights = {"k": RNG.normal(size=(4, 6, 3, 3)), "s": np.array([factor]), "o": np.array([0.3])}
     weights = {n: np.asarray(w, np.float32) for n, w in weights.items()}
     operators = [
-        operator(
-            "conv2d",
-            {"Input": ["x"], "Filter": ["k"]},
-            {"Output": ["a"]},
-            {"strides": [1, 1], "paddings": [1, 1]},
-        ),
-        operator(activation, {"X": ["a"]}, {"Out": ["b"]}, {}),
-        operator("elementwise_mul", {"X": ["s"], "Y": ["b"]}, {"Out": ["c"]}, {"axis": -1}),
-        operator("elementwise_add", {"X": ["c"], "Y": ["o"]}, {"Out": ["y"]}, {"axis": -1}),
+        op("conv2d", "Input=x Filter=k", "Output=a", strides=[1, 1], paddings=[1, 1]),
+        op(activation, "X=a", "Out=b"),
+        op("elementwise_mul", "X=s Y=b", "Out=c", axis=-1),
+        op("elementwise_add", "X=c Y=o", axis=-1),
     ]
     [got] = run(tmp_path, operators, {"x": X}, weights=weights)
     expected = (
@@ -454,18 +399,10 @@ def test_transposed_convolution(groups: int, tmp_path: Path) -> None:
         "dilations": [1, 1],
         "output_padding": [1, 0],
     }
-    norm = {
-        "X": ["a"],
-        "Scale": ["scale"],
-        "Bias": ["bias"],
-        "Mean": ["mean"],
-        "Variance": ["variance"],
-    }
+    norm = "X=a Scale=scale Bias=bias Mean=mean Variance=variance"
     operators = [
-        operator(
-            "conv2d_transpose", {"Input": ["x"], "Filter": ["k"]}, {"Output": ["a"]}, attributes
-        ),
-        operator("batch_norm", norm, {"Y": ["y"]}, {"epsilon": 1e-5}),
+        op("conv2d_transpose", "Input=x Filter=k", "Output=a", **attributes),
+        op("batch_norm", norm, "Y=y", epsilon=1e-5),
     ]
     [got] = run(tmp_path, operators, {"x": X}, weights=weights)
     w = {n: torch.from_numpy(a) for n, a in weights.items()}
@@ -478,20 +415,15 @@ def test_transposed_convolution(groups: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "attributes", "oracle"),
     [
-        (
+        case(
             "layer_norm",
-            {"begin_norm_axis": 3, "epsilon": 1e-5},
             lambda w, b: F.layer_norm(T, (10,), w[:10], b[:10]),
+            begin_norm_axis=3,
+            epsilon=1e-5,
         ),
-        (
-            "group_norm",
-            {"groups": 3, "epsilon": 1e-5},
-            lambda w, b: F.group_norm(T, 3, w[:6], b[:6]),
-        ),
-        (
-            "instance_norm",
-            {"epsilon": 1e-5},
-            lambda w, b: F.instance_norm(T, weight=w[:6], bias=b[:6]),
+        case("group_norm", lambda w, b: F.group_norm(T, 3, w[:6], b[:6]), groups=3, epsilon=1e-5),
+        case(
+            "instance_norm", lambda w, b: F.instance_norm(T, weight=w[:6], bias=b[:6]), epsilon=1e-5
         ),
     ],
 )
@@ -500,7 +432,7 @@ def test_norms(kind: str, attributes: dict[str, Any], oracle: Any, tmp_path: Pat
     w, b = (RNG.normal(size=10).astype(np.float32) for _ in range(2))
     [got] = run(
         tmp_path,
-        [operator(kind, {"X": ["x"], "Scale": ["w"], "Bias": ["b"]}, {"Y": ["y"]}, attributes)],
+        [op(kind, "X=x Scale=w Bias=b", "Y=y", **attributes)],
         {"x": X},
         weights={"w": w[:size], "b": b[:size]},
     )
@@ -511,10 +443,9 @@ def test_norms(kind: str, attributes: dict[str, Any], oracle: Any, tmp_path: Pat
 
 def test_layer_norm_over_several_axes(tmp_path: Path) -> None:
     w, b = (RNG.normal(size=420).astype(np.float32) for _ in range(2))
-    slots = {"X": ["x"], "Scale": ["w"], "Bias": ["b"]}
     [got] = run(
         tmp_path,
-        [operator("layer_norm", slots, {"Y": ["y"]}, {"begin_norm_axis": 1, "epsilon": 1e-5})],
+        [op("layer_norm", "X=x Scale=w Bias=b", "Y=y", begin_norm_axis=1, epsilon=1e-5)],
         {"x": X},
         weights={"w": w, "b": b},
     )
@@ -532,14 +463,12 @@ def test_products(kind: str, tmp_path: Path) -> None:
     weights = {
         n: RNG.normal(size=s).astype(np.float32) for n, s in (("w", (5, 4)), ("b", 4), ("f", 4))
     }
-    slots = {"Input": ["x"], "W": ["w"]} if kind == "fc" else {"X": ["x"], "Y": ["w"]}
+    slots = "Input=s W=w" if kind == "fc" else "X=s Y=w"
     operators = [
-        operator("scale", {"X": ["x"]}, {"Out": ["s"]}, {"scale": 0.8, "bias": 0.0}),
-        operator(
-            kind, {k: ["s" if v == ["x"] else v[0]] for k, v in slots.items()}, {"Out": ["a"]}, {}
-        ),
-        operator("elementwise_add", {"X": ["a"], "Y": ["b"]}, {"Out": ["c"]}, {"axis": -1}),
-        operator("elementwise_mul", {"X": ["c"], "Y": ["f"]}, {"Out": ["y"]}, {"axis": -1}),
+        op("scale", "X=x", "Out=s", scale=0.8, bias=0.0),
+        op(kind, slots, "Out=a"),
+        op("elementwise_add", "X=a Y=b", "Out=c", axis=-1),
+        op("elementwise_mul", "X=c Y=f", axis=-1),
     ]
     [got] = run(tmp_path, operators, {"x": x}, weights=weights)
     close(got, ((0.8 * x) @ weights["w"] + weights["b"]) * weights["f"])
@@ -548,20 +477,17 @@ def test_products(kind: str, tmp_path: Path) -> None:
 
 def test_transposed_products(tmp_path: Path) -> None:
     a, b = (RNG.normal(size=s).astype(np.float32) for s in ((2, 3, 5, 4), (2, 3, 6, 5)))
-    slots = {"X": ["a"], "Y": ["b"]}
-    flags = {"trans_x": True, "trans_y": True}
-    [got] = run(tmp_path, [operator("matmul_v2", slots, {"Out": ["y"]}, flags)], {"a": a, "b": b})
+    step = op("matmul_v2", "X=a Y=b", trans_x=True, trans_y=True)
+    [got] = run(tmp_path, [step], {"a": a, "b": b})
     close(got, a.swapaxes(2, 3) @ b.swapaxes(2, 3))
 
 
 def test_several_outputs(tmp_path: Path) -> None:
     operators = [
-        operator(
-            "split", {"X": ["x"]}, {"Out": ["a", "b", "c"]}, {"sections": [1, -1, 2], "axis": 1}
-        ),
-        operator("unbind", {"X": ["x"]}, {"Out": [f"u{i}" for i in range(6)]}, {"axis": 1}),
-        operator("top_k_v2", {"X": ["x"]}, {"Out": ["t"], "Indices": ["i"]}, {"k": 3, "axis": 3}),
-        operator("stack", {"X": ["u0", "u5"]}, {"Y": ["s"]}, {"axis": -1}),
+        op("split", "X=x", "Out=a,b,c", sections=[1, -1, 2], axis=1),
+        op("unbind", "X=x", "Out=u0,u1,u2,u3,u4,u5", axis=1),
+        op("top_k_v2", "X=x", "Out=t Indices=i", k=3, axis=3),
+        op("stack", "X=u0,u5", "Y=s", axis=-1),
     ]
     a, b, c, t, i, s = run(tmp_path, operators, {"x": X}, ["a", "b", "c", "t", "i", "s"])
     for got, expected in zip((a, b, c), np.split(X, [1, 4], 1), strict=True):
@@ -575,10 +501,10 @@ def test_several_outputs(tmp_path: Path) -> None:
 def test_look_ups(tmp_path: Path) -> None:
     weights = {"index": np.array([3, 0, 3]), "table": RNG.normal(size=(5, 4)).astype(np.float32)}
     operators = [
-        operator("gather", {"X": ["x"], "Index": ["index"]}, {"Out": ["g"]}, {"axis": 1}),
-        operator("index_select", {"X": ["x"], "Index": ["index"]}, {"Out": ["s"]}, {"dim": 2}),
-        operator("lookup_table_v2", {"Ids": ["index"], "W": ["table"]}, {"Out": ["e"]}, {}),
-        operator("one_hot_v2", {"X": ["index"]}, {"Out": ["o"]}, {"depth": 4}),
+        op("gather", "X=x Index=index", "Out=g", axis=1),
+        op("index_select", "X=x Index=index", "Out=s", dim=2),
+        op("lookup_table_v2", "Ids=index W=table", "Out=e"),
+        op("one_hot_v2", "X=index", "Out=o", depth=4),
     ]
     g, s, e, o = run(tmp_path, operators, {"x": X}, ["g", "s", "e", "o"], weights)
     close(g, X[:, [3, 0, 3]])
@@ -588,39 +514,23 @@ def test_look_ups(tmp_path: Path) -> None:
 
 
 def _constant(name: str, shape: list[int], value: float, dtype: int = 3) -> bytes:
-    return operator(
-        "fill_constant", {}, {"Out": [name]}, {"shape": shape, "value": value, "dtype": dtype}
-    )
+    return op("fill_constant", "", f"Out={name}", shape=shape, value=value, dtype=dtype)
 
 
 @pytest.mark.parametrize("open_sides", [(0,), (0, 2, 3), (0, 1, 2, 3)])
 def test_shape_computations(open_sides: tuple[int, ...], tmp_path: Path) -> None:
     """`n, c, h, w = x.shape; y = x.reshape([n * 2, c // 2, h * w])` and a constant of that batch."""
     side = {"axes": [0], "decrease_axis": [0]}
-    operators = [operator("shape", {"Input": ["x"]}, {"Out": ["s"]})]
+    operators = [op("shape", "Input=x", "Out=s")]
     for i, name in enumerate("nchw"):
-        operators.append(
-            operator(
-                "slice", {"Input": ["s"]}, {"Out": [name]}, {**side, "starts": [i], "ends": [i + 1]}
-            )
-        )
+        operators.append(op("slice", "Input=s", f"Out={name}", **side, starts=[i], ends=[i + 1]))
     operators += [
         _constant("two", [], 2.0),
-        operator("elementwise_mul", {"X": ["n"], "Y": ["two"]}, {"Out": ["n2"]}, {"axis": -1}),
-        operator("elementwise_floordiv", {"X": ["c"], "Y": ["two"]}, {"Out": ["c2"]}, {"axis": -1}),
-        operator("elementwise_mul", {"X": ["h"], "Y": ["w"]}, {"Out": ["hw"]}, {"axis": -1}),
-        operator(
-            "reshape2",
-            {"X": ["x"], "ShapeTensor": ["n2", "c2", "hw"]},
-            {"Out": ["y"]},
-            {"shape": [-1, -1, -1]},
-        ),
-        operator(
-            "fill_constant",
-            {"ShapeTensorList": ["n2", "two"]},
-            {"Out": ["z"]},
-            {"shape": [], "value": 3.0, "dtype": 5},
-        ),
+        op("elementwise_mul", "X=n Y=two", "Out=n2", axis=-1),
+        op("elementwise_floordiv", "X=c Y=two", "Out=c2", axis=-1),
+        op("elementwise_mul", "X=h Y=w", "Out=hw", axis=-1),
+        op("reshape2", "X=x ShapeTensor=n2,c2,hw", shape=[-1, -1, -1]),
+        op("fill_constant", "ShapeTensorList=n2,two", "Out=z", shape=[], value=3.0, dtype=5),
     ]
     y, z = run(tmp_path, operators, {"x": X}, ["y", "z"], open_sides=open_sides)
     close(y, X.reshape(4, 3, 70))
@@ -638,20 +548,10 @@ def test_open_sides_through_a_network(tmp_path: Path) -> None:
         "ceil_mode": True,
     }
     operators = [
-        operator(
-            "conv2d",
-            {"Input": ["x"], "Filter": ["k"]},
-            {"Output": ["a"]},
-            {"strides": [2, 2], "paddings": [1, 1]},
-        ),
-        operator("pool2d", {"X": ["a"]}, {"Out": ["b"]}, pool),
-        operator(
-            "flatten_contiguous_range",
-            {"X": ["b"]},
-            {"Out": ["c"]},
-            {"start_axis": 2, "stop_axis": 3},
-        ),
-        operator("transpose2", {"X": ["c"]}, {"Out": ["y"]}, {"axis": [0, 2, 1]}),
+        op("conv2d", "Input=x Filter=k", "Output=a", strides=[2, 2], paddings=[1, 1]),
+        op("pool2d", "X=a", "Out=b", **pool),
+        op("flatten_contiguous_range", "X=b", "Out=c", start_axis=2, stop_axis=3),
+        op("transpose2", "X=c", axis=[0, 2, 1]),
     ]
     for x in (X, X[:, :, :5]):
         folder = tmp_path / str(x.shape[2])
@@ -687,13 +587,8 @@ def test_assignments(tmp_path: Path) -> None:
         "none_axes": [],
     }
     operators = [
-        operator(
-            "set_value",
-            {"Input": ["x"]},
-            {"Out": ["y"]},
-            {**box, "shape": [1], "fp32_values": [5.0]},
-        ),
-        operator("set_value", {"Input": ["x"], "ValueTensor": ["v"]}, {"Out": ["z"]}, one),
+        op("set_value", "Input=x", **box, shape=[1], fp32_values=[5.0]),
+        op("set_value", "Input=x ValueTensor=v", "Out=z", **one),
     ]
     y, z = run(tmp_path, operators, {"x": X, "v": value}, ["y", "z"])
     expected = X.copy()
@@ -775,11 +670,11 @@ def test_detections(
 
 def test_every_uncovered_operator_is_named(tmp_path: Path) -> None:
     operators = [
-        operator("warp", {"X": ["x"]}, {"Out": ["a"]}),
-        operator("relu", {"X": ["a"]}, {"Out": ["b"]}),
-        operator("warp", {"X": ["b"]}, {"Out": ["c"]}),
-        operator("while", {"X": ["c"]}, {"Out": ["y"]}),
-        operator("unused_thing", {"X": ["x"]}, {"Out": ["dead"]}),
+        op("warp", "X=x", "Out=a"),
+        op("relu", "X=a", "Out=b"),
+        op("warp", "X=b", "Out=c"),
+        op("while", "X=c"),
+        op("unused_thing", "X=x", "Out=dead"),
     ]
     with pytest.raises(WeightsError, match=r"not covered: warp \(2\), while \(1\)$"):
         run(tmp_path, operators, {"x": X})
@@ -831,17 +726,15 @@ def test_channels_last(
 def test_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:
     attributes = {"ksize": [2, 2], "strides": [2, 2], "paddings": [0, 0], "data_format": "CHWN"}
     with pytest.raises(WeightsError, match=r"operator 0 \(pool2d\): layout CHWN"):
-        run(tmp_path, [operator("pool2d", {"X": ["x"]}, {"Out": ["y"]}, attributes)], {"x": X})
+        run(tmp_path, [op("pool2d", "X=x", **attributes)], {"x": X})
 
 
 def test_outputs_that_are_inputs_or_constants(tmp_path: Path) -> None:
     operators = [
-        operator(
-            "dropout", {"X": ["x"]}, {"Out": ["y"]}, {"dropout_implementation": "upscale_in_train"}
-        ),
+        op("dropout", "X=x", dropout_implementation="upscale_in_train"),
         _constant("z", [2], 4.0, 5),
-        operator("relu", {"X": ["x"]}, {"Out": ["r"]}),
-        operator("assign", {"X": ["r"]}, {"Out": ["s"]}),
+        op("relu", "X=x", "Out=r"),
+        op("assign", "X=r", "Out=s"),
     ]
     y, z, r, s = run(tmp_path, operators, {"x": X}, ["y", "z", "r", "s"])
     close(y, X)

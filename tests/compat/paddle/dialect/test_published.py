@@ -18,9 +18,7 @@ from tinysight.config import load_recipe, minimal_yaml
 from tinysight.errors import ConfigError
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-REASONS = {
-    "search": "`tinysight search -c` takes it",
-}
+REASONS = {"search": "`tinysight search -c` takes it"}
 SIDE = {"SwinTransformer": 224}  # windows of 7 in four stages; the others take any size
 HEAVY = ("Res2Net200", "SwinTransformer", "PPHGNetV2", "DistillationModel")
 
