@@ -19,7 +19,7 @@ IDENTITY = ("PKSampler", "DistributedRandomIdentitySampler")
 @each_case("sampler")
 def test_the_recorded_invariants_hold(case: Case) -> None:
     name = case["sampler"].partition(" ")[0]
-    if name not in (*IDENTITY, "DistributedBatchSampler"):
+    if name not in (*IDENTITY, "DistributedBatchSampler", "RASampler"):
         not_built(name)
     reader = Reader()
     spec = sampler_spec(reader, {"name": name, **case["kwargs"]}, "sampler")
@@ -30,6 +30,11 @@ def test_the_recorded_invariants_hold(case: Case) -> None:
     if name == "DistributedBatchSampler":
         found = sampler.batches(np.zeros(case["n"], np.int32), size, np.random.default_rng(0))
         assert sorted(np.concatenate(found)) == list(range(case["n"]))
+        return
+    if name == "RASampler":
+        check_repeated(
+            case, sampler.batches(np.zeros(case["n"], np.int32), size, np.random.default_rng(0))
+        )
         return
     labels = np.array(case["labels"])
     if "error" in case:
@@ -45,6 +50,20 @@ def test_the_recorded_invariants_hold(case: Case) -> None:
             assert 0 < len(batches) <= case["len"]
         for batch in batches:
             check_batch(labels, batch, each, case["invariants"])
+
+
+def check_repeated(case: Case, found: list[np.ndarray]) -> None:
+    """As many batches, as often each image; below 256 images, where PaddleClas has none, all of them count."""
+    if case["n"] < 256:
+        assert case["len"] == 0
+        assert sum(map(len, found)) == case["n"]
+        return
+    for batches in (found, [np.array(batch) for batch in case["batches"][0]]):
+        assert len(batches) == case["len"]
+        order = np.concatenate(batches)
+        first = order[::3]
+        assert len(set(first.tolist())) == len(first)
+        np.testing.assert_array_equal(order, np.repeat(first, 3)[: len(order)])
 
 
 def check_batch(

@@ -137,6 +137,30 @@ def test_windows_have_the_area_and_proportions_asked_for() -> None:
     assert 1.9 < ratio.max() < 2.02
 
 
+def test_a_window_by_attempts() -> None:
+    spec = {
+        "name": "random_resized_crop",
+        "size": 8,
+        "scale": [0.2, 0.5],
+        "log_ratio": True,
+        "attempts": 10,
+    }
+    crop = transforms.build(spec, "here")
+    shares = []
+    for seed in range(200):
+        left, top, w, h = crop.draw(400, 300, np.random.default_rng(seed))
+        assert 0 <= left <= 400 - w
+        assert 0 <= top <= 300 - h
+        assert 0.74 < w / h < 1.35
+        shares.append(w * h / 120_000)
+    assert 0.195 < min(shares) < 0.21
+    assert 0.49 < max(shares) < 0.505
+    # No window of a half or more fits: the largest in the middle, its sides rounded to even.
+    spec |= {"scale": [0.5, 1.0], "ratio": [0.75, 1.25]}
+    for size, window in {(100, 10): (44, 0, 12, 10), (10, 100): (0, 43, 10, 13)}.items():
+        assert transforms.build(spec, "here").draw(*size, np.random.default_rng(0)) == window
+
+
 def test_log_ratio_treats_upright_and_lying_alike() -> None:
     crop = transforms.build(
         {"name": "random_resized_crop", "size": 8, "scale": [0.1, 0.1], "ratio": [0.25, 4.0],

@@ -100,6 +100,28 @@ class Shuffle(Sampler):
         return rng.permutation(len(labels))
 
 
+@samplers.register("repeated")
+@dataclass(frozen=True)
+class Repeated(Sampler):
+    """Repeated augmentation: each image several times in a row, so in one batch, changed otherwise each time.
+
+    An epoch has as many images as the list, down to whole multiples of 256 where there are as many; so it sees
+    `1 / times` of the list, another part each time (Hoffer et al., 2020; DeiT's and PaddleClas' rule).
+
+    Args:
+        times: how often an image comes in an epoch that it is drawn for.
+    """
+
+    times: Annotated[int, Ge(2)] = 3
+
+    def __call__(self, labels: np.ndarray, rng: Generator) -> np.ndarray:
+        """Places in the list, (N,)."""
+        count = len(labels)
+        return np.repeat(rng.permutation(count), self.times)[
+            : count - count % 256 if count >= 256 else count
+        ]
+
+
 @samplers.register("balanced")
 @dataclass(frozen=True)
 class Balanced(Sampler):

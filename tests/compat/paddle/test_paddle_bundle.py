@@ -12,11 +12,16 @@ import pytest
 from support.commands import python
 from support.exports import CASE, export, tar_of
 from support.golden import Case, own_path, read_npz, synth_input
-from support.paddle import each_program, write_program
+from support.paddle import each_program, operator, write_legacy, write_program
 from tinysight.bundle import Bundle
 from tinysight.compat.paddle.bundle import Imported, import_paddle
 from tinysight.compat.paddle.catalog import find
-from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms
+from tinysight.compat.paddle.command import configured_bundle
+from tinysight.compat.paddle.dialect.deploy import (
+    Deploy,
+    default_transforms,
+    read_deploy_config,
+)
 from tinysight.errors import BundleError, ConfigError, WeightsError
 from tinysight.pipelines.detect import Detector
 from tinysight.pipelines.pipeline import Classifier
@@ -260,3 +265,65 @@ def test_it_needs_neither_onnx_nor_torch(tmp_path: Path) -> None:
 
 def test_case_is_among_the_fixtures() -> None:
     assert own_path("programs", CASE).is_dir()
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A network of images with a fourth channel, channels last inside, and its weights: classes of the mean pixel."""
+    weight = np.random.default_rng(0).normal(0, 1, (3, 4, 1, 1)).astype(np.float32)
+    last = {"data_format": "NHWC"}
+    pool = {"pooling_type": "avg", "global_pooling": True, "ksize": [1, 1], **last}
+    slots = {"Input": ["t"], "Filter": ["w"]}
+    window = {"strides": [1, 1], "paddings": [0, 0], "dilations": [1, 1], "groups": 1}
+    steps = [
+        operator("transpose2", {"X": ["x"]}, {"Out": ["t"], "XShape": ["s"]}, {"axis": [0, 2, 3, 1]}),
+        operator("conv2d", slots, {"Output": ["c"]}, {**window, **last}),
+        operator("pool2d", {"X": ["c"]}, {"Out": ["p"]}, pool),
+        operator("flatten_contiguous_range", {"X": ["p"]}, {"Out": ["f"]}, {"start_axis": 1, "stop_axis": 3}),
+        operator("softmax", {"X": ["f"]}, {"Out": ["y"]}, {"axis": -1}),
+    ]  # fmt: skip
+    folder = write_legacy(
+        tmp_path / "four",
+        steps,
+        inputs={"x": [-1, 4, 32, 32]},
+        outputs=["y"],
+        weights={"w": weight},
+        shapes={"y": [-1, 3]},
+    )
+    return folder, weight[:, :, 0, 0]
+
+
+def test_images_with_a_fourth_channel_of_zeros(
+    four: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    folder, weight = four
+    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    pixel = ((image / 255 - mean) / std).mean((0, 1))
+    logits = weight @ np.append(pixel, 0)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    deployed = tmp_path / "deploy.yaml"
+    text = """
+Global: {inference_model_dir: four, batch_size: 1}
+PreProcess:
+  transform_ops:
+    - ResizeImage: {size: [32, 32]}
+    - NormalizeImage: {scale: 1/255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: '', channel_num: 4}
+    - ToCHWImage:
+PostProcess: {main_indicator: Topk, Topk: {topk: 3}}
+"""
+    deployed.write_text(text, "utf-8")
+    done = import_paddle(folder, tmp_path / "b", deploy=read_deploy_config(deployed))
+    assert done.bundle.manifest.input.shape == (None, 4, 32, 32)
+    found = Classifier(done.bundle)(image)
+    order = np.argsort(-expected)
+    assert list(found.class_ids) == list(order)
+    np.testing.assert_allclose(found.scores, expected[order], rtol=0, atol=1.1e-5)
+    usual = import_paddle(folder, tmp_path / "usual")
+    assert usual.bundle.manifest.transforms[-1] == {"name": "append_channels", "channels": 4}
+    assert any("append_channels 4" in note for note in usual.notes)
+    topped = configured_bundle({"inference_model_dir": str(folder), "topk": 1}).bundle
+    assert topped.manifest.transforms == usual.bundle.manifest.transforms
+    deployed.write_text(text.replace("channel_num: 4", "channel_num: 3"), "utf-8")
+    with pytest.raises(ConfigError, match="32 x 32 x 3, the network takes 32 x 32 x 4"):
+        import_paddle(folder, tmp_path / "c", deploy=read_deploy_config(deployed))

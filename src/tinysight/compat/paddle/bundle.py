@@ -20,7 +20,7 @@ from tinysight.compat.paddle.dialect.deploy import Deploy, default_transforms, r
 from tinysight.compat.paddle.dialect.detector import DETECTOR_CONFIG, read_detector_config
 from tinysight.compat.paddle.dialect.rules import Spec
 from tinysight.compat.paddle.folder import find_files, read_paddle_inference
-from tinysight.compat.paddle.kinds import OUTPUTS, ExportKind, kind_of
+from tinysight.compat.paddle.kinds import CHANNELS, OUTPUTS, ExportKind, kind_of
 from tinysight.errors import ConfigError, WeightsError
 from tinysight.fetch import Artifact, extract
 from tinysight.fetch.archive import content_of
@@ -70,7 +70,7 @@ def import_paddle(
     name = Path(source).name
     found, kind, model, origin = _translated(source, labels, deploy, row)
     use = found or _usual(kind, row, notes)
-    height, width = _size(use.transforms, kind.height, kind.width)
+    height, width = _size(use.transforms, kind)
     names = _labels(
         labels or use.labels or (class_names(row, kind.columns) if row else ()), kind, notes
     )
@@ -85,7 +85,7 @@ def import_paddle(
         task=task or (row.name if row else name.split(".")[0].removesuffix("_infer")),
         description=f"Translated from the PaddlePaddle export {name}",
         licence=row.licence if row else "",
-        input=Input(INPUT, (1 if kind.one else None, 3, height, width), "float32"),
+        input=Input(INPUT, (1 if kind.one else None, kind.channels, height, width), "float32"),
         output=output,
         transforms=use.transforms,
         postprocess=postprocess,
@@ -172,11 +172,17 @@ def _from_onnx(file: Path) -> tuple[ExportKind, OnnxModel]:
         what = "is no network with one input of images and one output of scores"
         raise WeightsError(str(file), what) from None
     last = {name: node for node in model.nodes for name in node.outputs}[scores.name].op
-    if last not in ("Softmax", "Sigmoid") or channels != 3 or not isinstance(classes, int):
+    if (
+        last not in ("Softmax", "Sigmoid")
+        or channels not in CHANNELS
+        or not isinstance(classes, int)
+    ):
         what = f"takes {channels} channels, ends in {last} and gives {classes} scores"
-        raise WeightsError(str(file), f"{what}: no classifier of three channels")
+        raise WeightsError(str(file), f"{what}: no classifier of images")
     height, width = (side if isinstance(side, int) else 0 for side in (height, width))
-    kind = ExportKind("scores", 0, height, width, classes, independent=last == "Sigmoid")
+    kind = ExportKind(
+        "scores", 0, height, width, classes, independent=last == "Sigmoid", channels=channels
+    )
     output = OUTPUTS["scores"][0]
     names = {image.name: INPUT, scores.name: output}
 
@@ -221,6 +227,8 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
     height, width = kind.height or 224, kind.width or 224
     exact = kind.output != "scores" or (row is not None and row.exact)
     steps = default_transforms(height, width, exact=exact)
+    if kind.channels == 4:
+        steps = (*steps, {"name": "append_channels", "channels": 4})
     highest = min(_TOPK, kind.columns)
     spec: Spec = {"name": "topk", "k": highest}
     shown = f"the {highest} highest-scoring classes"
@@ -246,14 +254,16 @@ def _usual(kind: ExportKind, row: Artifact | None, notes: list[str]) -> Deploy:
 def _in_words(step: dict[str, Any]) -> str:
     if "mean" in step:
         return f"{step['name']} mean {step['mean']} std {step['std']} scale {step['scale']}"
-    short = step.get("short")
-    return f"{step['name']} {short} (short side)" if short else f"{step['name']} {step['size']}"
+    if short := step.get("short"):
+        return f"{step['name']} {short} (short side)"
+    return f"{step['name']} {step.get('size') or step['channels']}"
 
 
-def _size(steps: Sequence[dict[str, Any]], height: int, width: int) -> tuple[int, int]:
+def _size(steps: Sequence[dict[str, Any]], kind: ExportKind) -> tuple[int, int]:
     got = Compose.from_specs(steps, "transforms").output_shape()
-    if got != (height or got[0], width or got[1], 3):
-        what = f"give images of {got[1]} x {got[0]} x {got[2]}, the network takes {width} x {height} x 3"
+    if got != (kind.height or got[0], kind.width or got[1], kind.channels):
+        takes = f"{kind.width} x {kind.height} x {kind.channels}"
+        what = f"give images of {got[1]} x {got[0]} x {got[2]}, the network takes {takes}"
         raise ConfigError("transforms", what, "is it the deploy configuration of this network?")
     return got[0], got[1]
 
@@ -283,7 +293,7 @@ def _try(model: bytes, size: tuple[int, int], kind: ExportKind, where: str) -> N
     """Run two images, or one: a network that does not return what it should becomes no bundle."""
     session, count = engines.build({"name": "onnxruntime"}, model=model, threads=1), 2 - kind.one
     feeds = {name: np.ones((count, 2), np.float32) for name in kind.feeds}
-    outputs = session.run_all({INPUT: np.zeros((count, 3, *size), np.float32), **feeds})
+    outputs = session.run_all({INPUT: np.zeros((count, kind.channels, *size), np.float32), **feeds})
     if kind.output == "boxes":
         good = outputs[0].shape == (outputs[1].sum(), 6) and outputs[1].size == count
     else:

@@ -30,6 +30,7 @@ from tinysight.errors import ConfigError, DataError, WeightsError
 from tinysight.fetch.download import download
 from tinysight.fetch.transport import Policy
 from tinysight.pipelines.pipeline import Pipeline, open_bundle
+from tinysight.transforms import Compose
 
 if TYPE_CHECKING:
     from tinysight.pipelines.recognize import Recognizer
@@ -84,6 +85,11 @@ def configured_bundle(arguments: Mapping[str, Any], overrides: Sequence[str] = (
     reader.problems += [_missing(note) for note in reader.notes if "no such file" in note]
     _stop(reader)
     if changed[0]:
+        height, width, _ = Compose.from_specs(deploy.transforms, "PreProcess").output_shape()
+        if (height, width) != own.input.shape[2:]:
+            takes = " x ".join(map(str, own.input.shape[:1:-1]))
+            what = f"gives images of {width} x {height}, the model takes {takes}"
+            raise ConfigError("PreProcess", what)
         own = own._replace(transforms=deploy.transforms)
     if changed[1]:
         alike = deploy.postprocess["name"] == own.postprocess["name"]
@@ -137,12 +143,21 @@ def _named(name: str | None, folder: str | None) -> Bundle:
 
 def _tree_of(manifest: Manifest) -> Tree:
     """The deploy configuration that means what the manifest says."""
-    ops = [dict([_theirs("operators", spec)]) for spec in manifest.transforms]
     try:
         name, block = _theirs("postprocessors", manifest.postprocess)
     except LookupError:
         what = f"is no classifier: its results are its {manifest.postprocess['name']}"
         raise ConfigError(manifest.task, what) from None
+    ops: list[Tree] = []
+    for spec in manifest.transforms:
+        if spec["name"] == "append_channels" and ops and "NormalizeImage" in ops[-1]:
+            ops[-1]["NormalizeImage"]["channel_num"] = spec["channels"]
+            continue
+        try:
+            ops.append(dict([_theirs("operators", spec)]))
+        except LookupError as error:
+            what = f"prepares its images by {error}, which these arguments cannot say"
+            raise ConfigError(manifest.task, what, "leave them out") from None
     post = {"main_indicator": name, name: block}
     return {"Global": {}, "PreProcess": {"transform_ops": ops}, "PostProcess": post}
 
@@ -166,6 +181,7 @@ class PaddleClas:
         model_name: a public model (`tinysight models list`) or a bundle.
         inference_model_dir: an exported folder, or a bundle.
         allow_urls: images may be addresses, which are downloaded, up to 32 MiB each.
+        override: `KEY=VALUE` of the deploy configuration that the model comes with.
         **arguments: those of PaddleClas' command: topk, threshold, batch_size, class_id_map_file, ...; of a system
             index_dir, build_gallery, gallery_image_root, gallery_data_file.
 
@@ -175,7 +191,7 @@ class PaddleClas:
 
     def __init__(
         self, model_name: str | None = None, inference_model_dir: str | None = None, *,
-        allow_urls: bool = False, **arguments: Any,
+        allow_urls: bool = False, override: Sequence[str] | None = None, **arguments: Any,
     ) -> None:  # fmt: skip
         named = {"model_name": model_name, "inference_model_dir": inference_model_dir}
         self.allow_urls = allow_urls
@@ -190,34 +206,39 @@ class PaddleClas:
                 change(config)
             self._recognizer = recognizer_of(config, threads=config.threads)
             return
-        bundle, size, threads = configured_bundle({**named, **arguments})
+        bundle, size, threads = configured_bundle({**named, **arguments}, override or ())
         self._pipeline = open_bundle(bundle, batch_size=size, threads=threads)
 
     def predict(
-        self, input_data: str | np.ndarray, print_pred: bool = False, predict_type: str = "cls"
+        self, input_data: Any, print_pred: bool = False, predict_type: str = "cls"
     ) -> Iterator[list[dict[str, Any]]]:
         """Results of each batch: dictionaries with `class_ids`, `scores`, `label_names` and, for a file, `filename`.
 
         Args:
-            input_data: an image file, a folder, an address, or pixels, uint8 RGB (H, W, 3).
+            input_data: an image file, a folder, an address, pixels, uint8 RGB (H, W, 3), or a list of these but
+                addresses.
             print_pred: print each result.
             predict_type: "cls"; or "shitu": for each image dictionaries with `bbox`, `rec_docs` and `rec_scores`.
 
         Raises:
-            DataError: no such file, or an address that may not be used.
+            ConfigError: another `predict_type`.
+            DataError: no such file, or an address that may not be used; raised by the iteration, like the next.
             FetchError: the address gives no image of up to 32 MiB.
         """
         there = {"cls": self._pipeline, "shitu": self._recognizer}
         if not there.get(predict_type):
             known = ", ".join(name for name, pipeline in there.items() if pipeline)
             raise ConfigError("predict_type", f"{predict_type!r} is not available here", known)
+        return self._predict(input_data, print_pred)
+
+    predict_cls = predict
+
+    def _predict(self, input_data: Any, print_pred: bool) -> Iterator[list[dict[str, Any]]]:
         if isinstance(input_data, str) and "://" in input_data:
             with downloaded(input_data, self.allow_urls) as file:
                 yield from self._batches(file, print_pred)
         else:
             yield from self._batches(input_data, print_pred)
-
-    predict_cls = predict
 
     def _batches(self, source: Any, print_pred: bool) -> Iterator[list[dict[str, Any]]]:
         if self._recognizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tinysight.bundle.manifest import FEEDS
 from tinysight.compat.paddle.program import Program
@@ -11,6 +12,7 @@ from tinysight.errors import WeightsError
 
 _ALONE = "translate it alone: --out NAME.onnx"
 _NMS = ("multiclass_nms", "multiclass_nms2", "multiclass_nms3")
+CHANNELS = (3, 4)  # the fourth is all zeros: some devices want it
 OUTPUTS = {"scores": ("scores",), "embedding": ("embedding",), "boxes": ("boxes", "counts")}
 
 
@@ -29,6 +31,7 @@ class ExportKind:
         boxes: what a detector's outputs are: "rows", "cells" (boxes and scores of all), "raw" (scores and distances of
             each level).
         one: True if it takes one image at a time.
+        channels: of the images, 3, or 4 with one of zeros.
     """
 
     output: str
@@ -40,6 +43,7 @@ class ExportKind:
     independent: bool = False
     boxes: str = "rows"
     one: bool = False
+    channels: int = 3
 
 
 def _heads(sides: list[tuple[int, ...]]) -> str:
@@ -65,23 +69,24 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
         WeightsError: it is of no such kind.
     """
     shapes = [program.types[port.value].shape for port in program.inputs]
-    images = [i for i, shape in enumerate(shapes) if len(shape) == 4 and shape[1] == 3]
+    images = [i for i, shape in enumerate(shapes) if len(shape) == 4 and shape[1] in CHANNELS]
     if len(images) != 1:
         both = zip(program.inputs, shapes, strict=True)
         inputs = ", ".join(f"{port.name} {list(shape)}" for port, shape in both)
         raise WeightsError(where, f"takes no images, or several: its inputs are {inputs}", _ALONE)
-    height, width = (max(side, 0) for side in shapes[images[0]][2:])
+    channels, *size = (max(side, 0) for side in shapes[images[0]][1:])
+    made = partial(ExportKind, image=images[0], height=size[0], width=size[1], channels=channels)
     last = program.last_operation
     feeds = {p.name: p.name for i, p in enumerate(program.inputs) if i != images[0]}
     unknown = sorted(set(feeds) - set(FEEDS))
     types = [program.types.get(port.value) for port in program.outputs]
     sides = [kind.shape if kind else () for kind in types]  # empty where the program does not say
     if last in _NMS and len(sides) == 2 and not unknown:
-        return ExportKind("boxes", images[0], height, width, feeds=feeds)
+        return made("boxes", feeds=feeds)
     if form := _heads(sides):
         own = {n: w for n, w in feeds.items() if w in FEEDS}  # what it takes besides has no effect
         raw = form == "raw"
-        return ExportKind("boxes", images[0], height, width, feeds=own, boxes=form, one=raw)
+        return made("boxes", feeds=own, boxes=form, one=raw)
     if feeds:
         what = f"is no detector that ends in {_NMS[-1]}, yet takes {', '.join(feeds)}"
         raise WeightsError(where, what, _ALONE)
@@ -89,8 +94,8 @@ def kind_of(program: Program, where: str, *, named: bool) -> ExportKind:
         raise WeightsError(where, f"{len(sides)} outputs, the first {list(sides[0])}", _ALONE)
     columns = max(sides[0][1], 0) if sides[0] else 0
     if last in ("softmax", "sigmoid"):
-        return ExportKind("scores", 0, height, width, columns, independent=last == "sigmoid")
+        return made("scores", columns=columns, independent=last == "sigmoid")
     if named or last in _NMS:
         what = f"ends in {last}, so its outputs are no probabilities"
         raise WeightsError(where, what, f"export it with softmax, or {_ALONE}")
-    return ExportKind("embedding", 0, height, width, columns)
+    return made("embedding", columns=columns)

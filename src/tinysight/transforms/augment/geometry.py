@@ -79,6 +79,9 @@ class RandomResizedCrop(RandomTransform):
             likely.
         interpolation: interpolation that `backend` has; see `resize`.
         backend: "cv2" or "pillow"; see `resize`.
+        attempts: torchvision's and paddle.vision's rule where it is not 0: area and proportions are
+            drawn up to so many times until the window fits, else it is the largest one in the middle
+            that `ratio` allows.
     """
 
     size: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
@@ -87,6 +90,7 @@ class RandomResizedCrop(RandomTransform):
     log_ratio: bool = False
     interpolation: Interpolation = "bilinear"
     backend: Backend = "cv2"
+    attempts: Annotated[int, Ge(0), Le(100)] = 0
 
     def __post_init__(self) -> None:
         width_height(self.size)
@@ -101,17 +105,34 @@ class RandomResizedCrop(RandomTransform):
 
     def draw(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
         """(left, top, width, height) of a window in an image of `width` x `height`."""
-        low, high = self.ratio
-        if self.log_ratio:
-            low, high = math.log(low), math.log(high)
-        ratio = rng.uniform(low, high)
-        wide = math.sqrt(math.exp(ratio) if self.log_ratio else ratio)
+        if self.attempts:
+            return self._of_attempts(width, height, rng)
+        wide = math.sqrt(self._ratio(rng))
         tall = 1.0 / wide
         fits = min(width / height / wide**2, height / width / tall**2)
         share = rng.uniform(min(self.scale[0], fits), min(self.scale[1], fits))
         side = math.sqrt(width * height * share)
         w, h = min(max(int(side * wide), 1), width), min(max(int(side * tall), 1), height)
         return int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1)), w, h
+
+    def _ratio(self, rng: Generator) -> float:
+        low, high = self.ratio
+        if self.log_ratio:
+            return math.exp(rng.uniform(math.log(low), math.log(high)))
+        return float(rng.uniform(low, high))
+
+    def _of_attempts(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
+        for _ in range(self.attempts):
+            side = math.sqrt(width * height * rng.uniform(*self.scale))
+            wide = math.sqrt(self._ratio(rng))
+            w, h = round(side * wide), round(side / wide)
+            if 0 < w <= width and 0 < h <= height:
+                left = int(rng.integers(0, width - w + 1))
+                return left, int(rng.integers(0, height - h + 1)), w, h
+        low, high = self.ratio
+        w, h = min(width, round(height * high)), min(height, round(width / low))
+        w, h = max(w, 1), max(h, 1)
+        return (width - w) // 2, (height - h) // 2, w, h
 
 
 @transforms.register("random_resize")

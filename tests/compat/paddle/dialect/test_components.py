@@ -105,6 +105,11 @@ OPERATORS = [
     ("Resize: {size: [40, 36], interpolation: bicubic}",
      [{"name": "resize", "size": [36, 40], "interpolation": "bicubic"}]),
     ("CenterCrop: {size: [24, 28]}", [{"name": "center_crop", "size": [28, 24]}]),
+    ("RandomResizedCrop: {size: [24, 28], scale: [0.2, 1.0]}",
+     [{"name": "random_resized_crop", "size": [28, 24], "scale": [0.2, 1.0], "log_ratio": True, "attempts": 10}]),
+    ("RandomApply: {p: 0.8, transforms: [ColorJitter: {prob: 0.5, brightness: 0.4}]}",
+     [{"name": "color_jitter", "p": 0.4, "brightness": 0.4}]),
+    ("RandomApply: {transforms: [RandomGrayscale: {p: 0.2}]}", [{"name": "random_grayscale", "p": 0.1}]),
     ("RandomHorizontalFlip: {prob: 0.25}", [{"name": "random_flip", "p": 0.25}]),
 ]  # fmt: skip
 

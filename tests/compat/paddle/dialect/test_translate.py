@@ -239,6 +239,17 @@ def test_batches_of_several_sizes(tmp_path: Path) -> None:
     )
 
 
+def test_repeated_augmentation(tmp_path: Path) -> None:
+    path = write_training(tmp_path)
+    found = load_recipe(path, ["DataLoader.Train.sampler.name=RASampler"]).data
+    assert found.sampler.spec == {"name": "repeated", "times": 3}
+    overrides = [f"DataLoader.Train.sampler.{k}" for k in ("name=RASampler", "num_repeats=2")]
+    found = load_recipe(path, [*overrides, "DataLoader.Train.sampler.drop_last=True"]).data
+    assert (found.sampler.spec["times"], found.drop_last) == (2, True)
+    said = problems_of(path, *overrides, "DataLoader.Train.sampler.shuffle=False")
+    assert "sampler.shuffle: False is not available" in said
+
+
 def test_four_channels_of_which_one_is_zero(tmp_path: Path) -> None:
     four = [f"{OPS}.3.NormalizeImage.channel_num=4", "Arch.input_image_channel=4"]
     four += ["Global.image_shape=[4,32,32]", "Arch.data_format=NHWC"]

@@ -91,11 +91,11 @@ _FINISH: dict[str, Finish] = {
     "AugMix": lambda reader, where, found, spec: [{**spec, "depth": max(found["mixture_depth"], 0)}],
     "BlurImage": _blur, "CenterCrop": _vision_size, "CropImageAtRatio": _at_ratio, "Cutout": _cutout,
     "GridMask": _grid, "NormalizeImage": _channels, "Padv2": _pad_to, "RandFlipImage": _flip,
-    "Resize": _vision_size,
+    "RandomResizedCrop": _vision_size, "Resize": _vision_size,
     "ColorJitter": lambda reader, where, found, spec: [{**spec, "p": min(spec["p"], 1.0)}],
     "ResizeImage": _resize, "TimmAutoAugment": _timm,
 }  # fmt: skip
-_SIZE_OPTIONAL = ("ResizeImage", "Padv2", "Resize", "CenterCrop")
+_SIZE_OPTIONAL = ("ResizeImage", "Padv2", "Resize", "CenterCrop", "RandomResizedCrop")
 
 
 def transforms(reader: Reader, ops: Any, where: str) -> list[Spec]:
@@ -116,6 +116,8 @@ def transform(reader: Reader, where: str, name: str, arguments: Any) -> list[Spe
     if made is None:
         return []
     spec, found = made
+    if name == "RandomApply":
+        return _applied(reader, where, found)
     if spec["name"] is None:
         if found.get("backend") == "pillow":
             note_decoder(reader, f"{where}.backend")
@@ -124,6 +126,15 @@ def transform(reader: Reader, where: str, name: str, arguments: Any) -> list[Spe
     if sized and "size" not in spec:
         reader.wrong(f"{where}.size", "is needed")
     return _FINISH[name](reader, where, found, spec) if name in _FINISH else [spec]
+
+
+def _applied(reader: Reader, where: str, found: dict[str, Any]) -> list[Spec]:
+    """One operator of `RandomApply` with the product of both chances."""
+    inner = transforms(reader, found.get("transforms"), f"{where}.transforms")
+    if len(inner) != 1 or "p" not in inner[0]:
+        what = "takes one operator with a chance of its own: several under one chance are not available"
+        reader.wrong(f"{where}.transforms", what)
+    return [{**spec, "p": found["p"] * spec.get("p", 1.0)} for spec in inner]
 
 
 def note_decoder(reader: Reader, where: str) -> None:

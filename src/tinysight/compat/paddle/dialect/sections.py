@@ -288,7 +288,8 @@ def _sampler(reader: Reader, values: Any, where: str, native: Spec, part: str) -
         reader.wrong(f"{where}.batch_size", "is needed")
     if train and spec and spec["name"] != "shuffle":
         put(native, "data.sampler", spec)
-        return
+        if spec["name"] != "repeated":
+            return
     if train and found.get("shuffle") is False:
         reader.note(f"{where}.shuffle", "training shuffles all the same")
     if train and found.get("drop_last"):
