@@ -13,7 +13,7 @@ from tinysight.files import read_yaml, write_atomic
 from tinysight.report import quality
 from tinysight.report.charts import AREA
 from tinysight.report.history import data_check, environment, history
-from tinysight.report.summary import metric_interval, misclassified, searches, warnings
+from tinysight.report.summary import misclassified, searches, warnings
 
 _FEW = 4  # classes whose tables share a card
 
@@ -59,7 +59,6 @@ def write_page(path: str | Path, report: EvaluationReport, page: Page) -> Path:
         "page.html",
         page=page,
         report=report,
-        interval=metric_interval(report),
         warnings=warnings(report),
         errors=misclassified(report),
         searches=searches(report),

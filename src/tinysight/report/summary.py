@@ -10,22 +10,13 @@ import cv2
 
 from tinysight.errors import ImageError
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.metrics.intervals import Interval, wilson_interval
 from tinysight.tasks.base import Misclassification
 from tinysight.transforms import decode
 
-_SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
 _SHOWN = 12
 _SEARCHES = 4  # of the best and of the worst
 _SIDE = 224  # px, longer side; some 8 KB each
 _QUALITY = 72
-
-
-def metric_interval(report: EvaluationReport) -> Interval | None:
-    """95 % interval of the first metric; None unless it is a share of images."""
-    name, value = next(iter(report.evaluation.metrics.items()), ("", 0.0))
-    total = len(report.evaluation.labels)
-    return wilson_interval(round(value * total), total) if name in _SHARES else None
 
 
 def warnings(report: EvaluationReport) -> list[str]:
