@@ -20,6 +20,7 @@ from typing import Any
 VERBS = {
     "predict": "label images with a bundle",
     "train": "train a recipe",
+    "runs": "list, show and compare runs",
     "eval": "evaluate a run or a bundle on labelled images",
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,11 @@ import numpy as np
 from tinysight.disk import ENCODABLE, write_atomic
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation.predictor import Evaluation, Specs, compute_metrics
-from tinysight.metrics.intervals import Interval, wilson_interval
+from tinysight.metrics.intervals import Interval, bootstrap_interval, wilson_interval
 from tinysight.metrics.paired import mean_interval
 
 OUTCOMES = "outcomes.csv"
 _SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
-_REPEATS = 400  # of a bootstrap
 _LARGEST = 100_000  # scores; the bootstrap of more takes seconds
 
 
@@ -34,35 +35,25 @@ def metric_intervals(
         specs: of its metrics.
         outcomes: what each image gives, (N,), NaN where it gives nothing; None where images cannot be told apart.
     """
-    total, values = len(found.paths), found.metrics
-    known = outcomes[~np.isnan(outcomes)] if outcomes is not None else np.empty(0)
+    total, intervals = len(found.paths), dict[str, Interval]()
+    known = np.empty(0) if outcomes is None else outcomes[~np.isnan(outcomes)]
     ends = mean_interval(known.tolist())
-    intervals = _bootstrap(found, specs) if found.task.has_classes else {}
-    for name, value in values.items():
+    small = found.task.has_classes and found.scores.ndim == 2 and found.scores.size <= _LARGEST
+    for name, value in found.metrics.items():
         if name in _SHARES:
             intervals[name] = wilson_interval(round(value * total), total)
-        elif name not in intervals and ends and math.isclose(known.mean(), value):
+        elif small and not name.startswith("threshold"):
+            with suppress(ConfigError, DataError):  # a class is missing in most draws
+                intervals[name] = bootstrap_interval(
+                    _measure(found, specs, name), total, repeats=200
+                )
+        elif ends and math.isclose(known.mean(), value):
             intervals[name] = Interval(max(ends.low, 0.0), min(ends.high, 1.0))
-    return {name: intervals[name] for name in values if name in intervals}
+    return {k: v for k, v in intervals.items() if all(map(math.isfinite, v))}
 
 
-def _bootstrap(found: Evaluation, specs: Specs) -> dict[str, Interval]:
-    scores, labels, count = found.scores, found.labels, len(found.paths)
-    others = [n for n in found.metrics if n not in _SHARES and not n.startswith("threshold")]
-    if scores.ndim != 2 or scores.size > _LARGEST or not others:
-        return {}
-    rng, drawn = np.random.default_rng(0), dict[str, list[float]]()
-    for _ in range(_REPEATS):
-        rows = rng.integers(0, count, count)
-        try:
-            values = compute_metrics(specs, scores[rows], labels[rows])
-        except (ConfigError, DataError):  # a class is missing in this draw
-            continue
-        for name in others:
-            if math.isfinite(values.get(name, math.nan)):
-                drawn.setdefault(name, []).append(values[name])
-    enough = {n: v for n, v in drawn.items() if 2 * len(v) >= _REPEATS}
-    return {n: Interval(*map(float, np.quantile(v, [0.025, 0.975]))) for n, v in enough.items()}
+def _measure(found: Evaluation, specs: Specs, name: str) -> Callable[[np.ndarray], float]:
+    return lambda rows: compute_metrics(specs, found.scores[rows], found.labels[rows])[name]
 
 
 def write_outcomes(path: Path, found: Evaluation, name: str, outcomes: np.ndarray) -> None:

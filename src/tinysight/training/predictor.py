@@ -20,6 +20,7 @@ from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import EvaluationReport, Subject, assess, subject_of_recipe
 from tinysight.files import write_atomic
 from tinysight.models.outputs import activate, network_output
+from tinysight.runs.records import EVALUATION
 from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
@@ -28,9 +29,6 @@ from tinysight.transforms import Compose, decode, to_batch
 
 if TYPE_CHECKING:
     from tinysight.pipelines.pipeline import Pipeline
-
-
-EVALUATION = "evaluation.json"
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
