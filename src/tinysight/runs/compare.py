@@ -147,7 +147,10 @@ def _group(number: int, names: list[str], runs: dict[str, RunRecord]) -> SeedGro
     metric = next((runs[name].metric for name in names if runs[name].metric), "")
     letter = chr(ord("A") + number) if number < 26 else f"#{number + 1}"
     mean = float(np.mean(values)) if values else 0.0
-    return SeedGroup(letter, names, metric, values, mean, mean_interval(values))
+    ends = mean_interval(values)
+    if ends and 0 <= min(values) <= max(values) <= 1:  # a share, as far as one can see
+        ends = Interval(max(ends.low, 0.0), min(ends.high, 1.0))
+    return SeedGroup(letter, names, metric, values, mean, ends)
 
 
 def _pairs(
