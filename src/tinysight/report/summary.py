@@ -98,13 +98,13 @@ def next_steps(
     """What to do after reading the report, and the words of a command that does it; empty where there is none."""
     found: list[tuple[str, tuple[str, ...]]] = []
     floor, run = report.task.baselines(report.scored), f"{folder}"
-    check = ("tinysight", "data", "check", "-c", f"{run}/recipe.yaml") if folder else ()
+    check = ("tinysight", "data", "check", f"{run}/recipe.yaml") if folder else ()
     outcomes = report.task.outcomes(report.scored)
     if floor and outcomes is not None:
         ends = wilson_interval(int(np.nansum(outcomes)), len(outcomes))
         name, most = max(floor.items(), key=lambda item: item[1])
         if ends.low <= most:
-            text = f"It may be no better than “{name}” ({most:.3g}): look for wrong labels, then at the learning rate."
+            text = f"It may be no better than {name} ({most:.3g}): look for wrong labels, then at the learning rate."
             found.append((text, check))
     wrong = report.misclassified()[0]
     if pairs and len(wrong) >= _MANY and pairs[0].number >= len(wrong) / 4:

@@ -167,7 +167,7 @@ class ClassificationTask(Task):
         most = int(counts.argmax())
         return {
             "guessing": 1 / len(counts),
-            f"always {of.names[most]}": float(counts[most] / counts.sum()),
+            f"always “{of.names[most]}”": float(counts[most] / counts.sum()),
         }
 
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
