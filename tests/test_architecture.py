@@ -45,6 +45,7 @@ LEVEL = {
     "batch": 7,
     "certificate": 7,
     "report": 7,
+    "runs": 7,  # reads run folders; `training` writes them
     "serving": 7,
     "training": 8,
     "search": 9,

@@ -22,6 +22,7 @@ VERBS = {
     "train": "train on a folder of images, or by a recipe",
     "init": "write a recipe for a folder of images",
     "recognize": "recognise objects by a gallery",
+    "runs": "list, show and compare runs",
     "eval": "evaluate a run or a bundle on labelled images",
     "infer": "label images with the weights of a PaddleClas configuration",
     "export": "make a bundle of a run",

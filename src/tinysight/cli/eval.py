@@ -86,11 +86,13 @@ def _subject(args: argparse.Namespace) -> Subject:
 
 def _write_page(args: argparse.Namespace, report: EvaluationReport, of: Subject) -> Path | None:
     """Write the page if it is asked for, or if a run was evaluated as it is."""
-    from tinysight.report import Page, write_page, write_report
+    from tinysight.report import Page, write_page
 
     as_it_is = not (args.list or args.recipe or args.override)
     if args.run and Path(args.run).is_dir() and as_it_is and not args.report:
-        return write_report(Path(args.run), report)
+        from tinysight.training.predictor import record_report
+
+        return record_report(args.run, report)
     if args.report is None:
         return None
     path = Path(args.report or "report.html")

@@ -14,11 +14,16 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
 from tinysight.cli.init import add_data_options, print_broken, train_images
 from tinysight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinysight.config import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser, "--data", "images to train on, in place of a recipe")
     add_recipe(parser, required=False)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/<task>)")
-    text = "resume from the last checkpoint in the run folder"
-    parser.add_argument("--resume", action="store_true", help=text)
+    begin = parser.add_mutually_exclusive_group()
+    text = "resume from the last checkpoint in the run folder, also for more epochs"
+    begin.add_argument("--resume", action="store_true", help=text)
+    begin.add_argument("--force", action="store_true", help="replace the run in the folder")
+    text = "train N times with other seeds, into folders of their own; compare them"
+    parser.add_argument("--seeds", type=int, metavar="N", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +60,7 @@ def _run_recipe(args: argparse.Namespace) -> int:
         from tinysight.tasks.base import task_of_recipe
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
+        from tinysight.training.folder import seed_runs
         from tinysight.training.networks import begin_with
         from tinysight.training.predictor import finish
 
@@ -62,7 +72,10 @@ def _run_recipe(args: argparse.Namespace) -> int:
         labels, task = label_names(recipe.data), task_of_recipe(recipe)
         check_operating_point(recipe.export, labels, task)  # not at the end
         out = resumed or Path(args.out or config.run_folder)
-        result = fit(recipe, out, resume=args.resume or resumed is not None)
+        again = args.resume or resumed is not None
+        if args.seeds is not None:
+            return _train_seeds(seed_runs(recipe, out, args.seeds), again, args.force)
+        result = fit(recipe, out, resume=again, force=args.force)
         if not is_main():  # the first of several processes tells
             return 0
         report = finish(out)
@@ -78,3 +91,23 @@ def _run_recipe(args: argparse.Namespace) -> int:
         print(f"threshold  none: {report.chosen}")
     print_broken(result.unreadable)
     return 1 if result.unreadable else 0
+
+
+def _train_seeds(runs: Mapping[Path, Recipe], resume: bool, force: bool) -> int:
+    """Train each run and print what the seeds differ in; 1 if images were unreadable."""
+    from tinysight.runs import compare_runs, find_runs
+    from tinysight.runs.tables import as_text, comparison_tables, write_comparison
+    from tinysight.training import fit
+    from tinysight.training.predictor import finish
+
+    unreadable = 0
+    for number, (out, recipe) in enumerate(runs.items(), 1):
+        logger.info("seed %d, %d of %d: %s", recipe.train.seed, number, len(runs), out)
+        unreadable += len(fit(recipe, out, resume=resume, force=force).unreadable)
+        finish(out)
+    found, page = compare_runs(find_runs([*runs])), out.parent / "compare.html"
+    write_comparison(page, found)
+    for table in comparison_tables(found)[:2]:
+        print("\n".join(as_text(table)), end="\n\n")
+    print(f"compared   {page}")
+    return int(unreadable > 0)

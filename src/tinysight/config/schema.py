@@ -356,6 +356,9 @@ class Train(RecipeSection):
     eval_every: int = doc("Epochs between evaluations", 1, ge=1)
     eval_from: int = doc("The first epoch that is evaluated", 1, ge=1)
     checkpoint_every: int | None = doc("Steps between checkpoints, beside one an epoch", None, ge=1)
+    loggers: tuple[Literal["mlflow", "wandb"], ...] = doc(
+        "Where the curves go too, beside the run folder's own files", ()
+    )
 
 
 class OperatingPoint(RecipeSection):

@@ -18,6 +18,7 @@ from tinysight.data.samples import has_many
 from tinysight.errors import ConfigError, DataError
 from tinysight.evaluation import threshold as thresholds
 from tinysight.evaluation.latency import Latency, measure_latency
+from tinysight.evaluation.outcomes import metric_intervals
 from tinysight.evaluation.predictor import Evaluation, Predict, compute_metrics, evaluate
 from tinysight.metrics.classification import LabelRates
 from tinysight.metrics.intervals import Interval
@@ -74,6 +75,7 @@ class EvaluationReport:
             bundle's threshold was chosen on; None without.
         others: evaluations on the recipe's further splits, by name; `name` is that of the first.
         name: name of the split; empty for one without a name.
+        intervals: 95 % interval of the metrics that have one.
     """
 
     labels: tuple[str, ...]
@@ -88,6 +90,7 @@ class EvaluationReport:
     expected_fpr: Interval | None = None
     others: Mapping[str, Evaluation] = field(default_factory=dict)
     name: str = ""
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -138,6 +141,7 @@ class EvaluationReport:
         fit = {} if self.temperature is None else {"temperature": self.temperature}
         return {
             **_numbers(found),
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "threshold": self._threshold_json(),
             "calibration": {**self.calibration, **fit},
             "calibrated": self.calibrated,
@@ -368,7 +372,10 @@ def report_of(
         chosen = thresholds.describe_rule(result, point is not None)
     binary = thresholds.threshold_scores(found, spec, labels)
     calibration = task.calibration(found.scores, found.labels)
-    return EvaluationReport(
+    report = EvaluationReport(
         tuple(labels), found, binary, result, chosen,
         calibration, temperature, calibrate, latency, expected,
     )  # fmt: skip
+    specs = [m.spec for m in recipe.metrics] if recipe else task.default_metrics
+    intervals = metric_intervals(found, specs, task.outcomes(report.scored))
+    return replace(report, intervals=intervals)

@@ -14,6 +14,7 @@ from tinysight.validation import read_json, read_records
 
 _CHECK = "data_check.json"
 _FIRST = 3  # items of a finding
+_LINES = 5  # of a chart, which has as many colours
 _CHARTS = {"loss": "Training loss", "metric": "Evaluation", "lr": "Learning rate"}
 
 
@@ -35,7 +36,8 @@ def history(folder: Path | None) -> list[Chart]:
                 continue
             if kind != "metric" or (0 <= value <= 1 and not name.startswith("threshold")):
                 series[kind].setdefault(name, []).append((float(epoch), float(value)))
-    return [_curves(title, kind, series[kind]) for kind, title in _CHARTS.items() if series[kind]]
+    shown = {kind: dict(list(lines.items())[:_LINES]) for kind, lines in series.items()}
+    return [_curves(title, kind, shown[kind]) for kind, title in _CHARTS.items() if series[kind]]
 
 
 def _curves(title: str, kind: str, series: dict[str, list[tuple[float, float]]]) -> Chart:

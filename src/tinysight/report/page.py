@@ -13,7 +13,7 @@ from tinysight.files import read_yaml, write_atomic
 from tinysight.report import quality
 from tinysight.report.charts import AREA
 from tinysight.report.history import data_check, environment, history
-from tinysight.report.summary import metric_interval, misclassified, searches, warnings
+from tinysight.report.summary import misclassified, next_steps, searches, warnings, wrong_pairs
 
 _FEW = 4  # classes whose tables share a card
 
@@ -59,9 +59,10 @@ def write_page(path: str | Path, report: EvaluationReport, page: Page) -> Path:
         "page.html",
         page=page,
         report=report,
-        interval=metric_interval(report),
         warnings=warnings(report),
         errors=misclassified(report),
+        pairs=(pairs := wrong_pairs(report)),
+        steps=[(text, shlex.join(words)) for text, words in next_steps(report, pairs, page.folder)],
         searches=searches(report),
         overview=overview if any(overview) else [labels],
         sections=report.sections(),

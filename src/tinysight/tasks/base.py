@@ -126,6 +126,7 @@ class Task:
         has_classes: True if scores are of named classes or labels, so that a bundle lists their names.
         records_scores: True if a certificate records the scores of each class, or would.
         one_class: True if an image has one class, whose share of right predictions is the accuracy.
+        outcome: what `outcomes` gives of an image.
         calibrates: True if scores are probabilities, which a temperature can calibrate.
         whole_labels: True if a choice of evaluation images takes all images of a label.
         trainable: True if a recipe can train it here.
@@ -145,6 +146,7 @@ class Task:
     whole_labels: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     unit: ClassVar[str] = "images"
+    outcome: ClassVar[str] = ""
     default_metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     def without_activation(self) -> Task:
@@ -274,6 +276,14 @@ class Task:
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         """All wrong decisions, and the number of decisions; 0 where nothing is decided."""
         return [], 0
+
+    def outcomes(self, of: Scored) -> np.ndarray | None:
+        """How right each image is, (N,) from 0 to 1, NaN where that is not known; None: images have no such number."""
+        return None
+
+    def baselines(self, of: Scored) -> dict[str, float]:
+        """What the share of right predictions would be without looking at the images; empty without such a share."""
+        return {}
 
     def searches(self, of: Scored, count: int) -> list[SearchExample]:
         """The queries that find most and, behind them, those that find least, up to `count` of each; none otherwise."""

@@ -114,6 +114,7 @@ class ClassificationTask(Task):
     postprocesses = ("topk", "threshold", "scores")
     one_class = True
     calibrates = True
+    outcome = "right"
     default_metrics = ({"name": "topk", "k": [1]},)
 
     def targets(self) -> Mapping[str, Target]:
@@ -157,6 +158,17 @@ class ClassificationTask(Task):
         from tinysight.metrics.classification import class_report
 
         return class_report(self.confusion(of)).rows()
+
+    def outcomes(self, of: Scored) -> np.ndarray:
+        return np.where(of.labels < 0, np.nan, self.predicted(of) == of.labels)
+
+    def baselines(self, of: Scored) -> dict[str, float]:
+        counts = self.counts(of.labels, len(of.names))
+        most = int(counts.argmax())
+        return {
+            "guessing": 1 / len(counts),
+            f"always “{of.names[most]}”": float(counts[most] / counts.sum()),
+        }
 
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         predicted, wrong = self.predicted(of), []

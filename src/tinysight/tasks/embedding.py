@@ -16,6 +16,7 @@ from tinysight.tasks.results import CodeResult, EmbeddingResult
 
 if TYPE_CHECKING:
     from tinysight.data.targets import Target
+    from tinysight.metrics.retrieval import Ranks, Search
 
 _NEAREST = 6  # entries that a report shows of a query
 
@@ -69,6 +70,13 @@ def _sides(of: Scored) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(asked), np.flatnonzero(there)
 
 
+def _ranked(of: Scored) -> tuple[Search, Ranks]:
+    from tinysight.metrics.retrieval import ranks_of, search_of
+
+    search = search_of(of.scores, of.labels, of.roles.get("queries"), of.roles.get("cameras"))
+    return search, ranks_of(search)
+
+
 @tasks.register("embedding")
 class EmbeddingTask(Task):
     """An image as a vector: identities as labels, evaluated by searching every image among the others."""
@@ -80,6 +88,7 @@ class EmbeddingTask(Task):
     has_classes = False
     records_scores = False
     whole_labels = True
+    outcome = "average precision"
     default_metrics = ({"name": "retrieval"},)
 
     def targets(self) -> Mapping[str, Target]:
@@ -87,12 +96,16 @@ class EmbeddingTask(Task):
 
         return {"identity": IdentityTarget()}
 
-    def searches(self, of: Scored, count: int) -> list[SearchExample]:
-        from tinysight.metrics.retrieval import nearest, ranks_of, search_of
+    def outcomes(self, of: Scored) -> np.ndarray:
+        found, precisions = _ranked(of)[1], np.full(len(of.labels), np.nan)
+        if found.counts.any():
+            precisions[_sides(of)[0][np.flatnonzero(found.counts)]] = found.precisions()
+        return precisions
 
-        roles = of.roles.get("queries"), of.roles.get("cameras")
-        search = search_of(of.scores, of.labels, *roles)
-        found = ranks_of(search)
+    def searches(self, of: Scored, count: int) -> list[SearchExample]:
+        from tinysight.metrics.retrieval import nearest
+
+        search, found = _ranked(of)
         if not found.counts.any():
             return []
         queries, gallery = _sides(of)

@@ -54,6 +54,7 @@ class MultilabelTask(Task):
     activation = "sigmoid"
     postprocesses = ("multilabel", *_ATTRIBUTES, "scores", "topk", "threshold")
     unit = "decisions"
+    outcome = "share of right labels"
     calibrates = True
     default_metrics = ({"name": "mean_accuracy"},)
 
@@ -82,6 +83,12 @@ class MultilabelTask(Task):
         from tinysight.metrics.multilabel import label_report
 
         return label_report(of.scores >= _cut(of), of.labels).rows()
+
+    def outcomes(self, of: Scored) -> np.ndarray:
+        known = of.labels >= 0
+        right = ((of.scores >= _cut(of)) == (of.labels > 0)) & known
+        with np.errstate(invalid="ignore"):
+            return np.asarray(right.sum(axis=1) / known.sum(axis=1))
 
     def misclassified(self, of: Scored) -> tuple[list[Misclassification], int]:
         cut, wrong = _cut(of), []

@@ -41,11 +41,12 @@ def check_record(record: Mapping[str, Any]) -> None:
 def _events(record: Mapping[str, Any]) -> bytes:
     return b"".join(
         _framed(_event(float(record["time"]), int(record["step"]), tag, value))
-        for tag, value in _scalars(record)
+        for tag, value in scalars(record)
     )
 
 
-def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Name and value of each number in a line of the metrics."""
     yield "train/loss", float(record["loss"])
     yield "train/lr", float(record["lr"])
     for name, value in record.get("metrics", {}).items():

@@ -13,12 +13,13 @@ import json
 import logging
 import os
 import platform
-import re
+import shutil
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -27,21 +28,27 @@ import torch
 from tinysight import __version__
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.config.load import check_tree
-from tinysight.disk import named, write_atomic
-from tinysight.errors import CheckpointError
+from tinysight.disk import lock_file, named, write_atomic
+from tinysight.errors import CheckpointError, ConfigError, DataError
+from tinysight.evaluation.outcomes import OUTCOMES
 from tinysight.files import read_yaml
+from tinysight.runs.records import (
+    ENVIRONMENT,
+    EVALUATION,
+    METRICS,
+    RECIPE,
+    WITHOUT_EFFECT,
+    is_running,
+)
 from tinysight.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinysight.training.events import append_events, check_record, write_events
 from tinysight.validation import leaves, read_json, read_records
 
 logger = logging.getLogger(__name__)
 
-# Keys that a resumed run may change, since the weights do not depend on them. The data may have
-# moved: the list's fingerprint is compared.
-_MAY_CHANGE = re.compile(
-    r"description|data\.root|data\.train\.root|data\.eval\.(\w+\.)?root|data\.workers|train\.checkpoint_every"
-)
 _SHOWN = 10
+_EPOCHS = "train.epochs"
+LOGGERS = "loggers.json"
 
 
 class RunFolder:
@@ -49,9 +56,9 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.recipe = self.path / "recipe.yaml"
-        self.environment = self.path / "environment.json"
-        self.metrics = self.path / "metrics.jsonl"
+        self.recipe = self.path / RECIPE
+        self.environment = self.path / ENVIRONMENT
+        self.metrics = self.path / METRICS
         self.events = self.path / "tensorboard" / "events.out.tfevents.0.tinysight"
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.previous = self.path / "checkpoints" / "previous.safetensors"
@@ -63,6 +70,7 @@ class RunFolder:
         resume: bool,
         notes: Mapping[str, Any] | None = None,
         check: Callable[[Checkpoint], None] = lambda found: None,
+        force: bool = False,
     ) -> Checkpoint | None:
         """Make the folder, or with `resume` take up the run in it.
 
@@ -71,6 +79,7 @@ class RunFolder:
             resume: whether the folder may hold a run of it.
             notes: further entries of environment.json.
             check: raises an error if the run may not be taken up; nothing has been written then.
+            force: delete the run in it, if there is one; other files stay.
 
         Returns:
             The checkpoint to resume from, None to begin.
@@ -79,8 +88,13 @@ class RunFolder:
             CheckpointError: the folder holds a run and `resume` is not set, the run in it is of
                 another recipe, or a file of it is damaged.
         """
-        if not resume and (found := self._existing()):
-            hint = "pass --resume to resume it, or choose another folder with --out"
+        if force and is_running(self.path):
+            what = "another process trains this run"
+            raise CheckpointError(str(self.path), what, "wait for it, or choose another folder")
+        if force:
+            self._delete()
+        elif not resume and (found := self._existing()):
+            hint = "--resume resumes it, --force replaces it, --out takes another folder"
             raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
         checkpoint = None
         if self.recipe.is_file():
@@ -114,6 +128,34 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
         append_events(self.events, record)
 
+    def hold(self) -> IO[bytes]:
+        """A file that shows, while it is open, that this process trains the run."""
+        file = self.metrics.open("ab")
+        with suppress(
+            DataError
+        ):  # loader processes of one that was killed hold it a few seconds more
+            lock_file(file, str(self.metrics))
+        return file
+
+    def note_end(self, state: str, reason: str = "") -> None:
+        """Note how the start that is under way has ended: "finished", "interrupted" or "failed"."""
+        found = self._environment()
+        found["starts"][-1] |= {"state": state, "reason": reason}
+        write_atomic(self.environment, json.dumps(found, indent=2) + "\n")
+
+    def _delete(self) -> None:
+        """Delete what a run leaves, its recipe last: a deletion that was cut off is still seen to be of a run."""
+        for part in (self.last.parent, self.events.parent, self.path / "wandb"):
+            shutil.rmtree(part, ignore_errors=True)
+        own = (EVALUATION, OUTCOMES, "report.html", LOGGERS)
+        for file in (
+            *(self.path / name for name in own),
+            self.metrics,
+            self.environment,
+            self.recipe,
+        ):
+            file.unlink(missing_ok=True)
+
     def _existing(self) -> str:
         """Name of a file that only a run leaves; empty if there is none."""
         own = (self.recipe, self.environment, self.metrics, self.last, self.previous, self.best)
@@ -132,7 +174,9 @@ class RunFolder:
         there = dict(leaves(known.model_dump(mode="json") if known else stored))
         here = dict(leaves(recipe.model_dump(mode="json")))
         keys = [k for k in dict.fromkeys((*there, *here)) if there.get(k) != here.get(k)]
-        keys = [key for key in keys if not _MAY_CHANGE.match(key)]
+        keys = [key for key in keys if not WITHOUT_EFFECT.match(key)]
+        if (was := there.get(_EPOCHS)) and here[_EPOCHS] > was:
+            keys = [key for key in keys if key != _EPOCHS]
         if keys:
             shown = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:_SHOWN]]
             more = [f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
@@ -189,6 +233,22 @@ class RunFolder:
         starts = [*before.get("starts", []), {"time": time, "step": step}]
         tree = {**now, **notes, "starts": starts}
         write_atomic(self.environment, json.dumps(tree, indent=2) + "\n")
+
+
+def seed_runs(recipe: Recipe, out: Path, count: int) -> dict[Path, Recipe]:
+    """Run folders in `out`, each with the recipe under another seed, from the recipe's own on.
+
+    Raises:
+        ConfigError: `count` is below 2, or this is one of several processes.
+    """
+    if count < 2:
+        raise ConfigError("--seeds", f"a spread takes at least 2 seeds, got {count}")
+    if "WORLD_SIZE" in os.environ:
+        hint = "start one run for each seed: -o train.seed=1"
+        raise ConfigError("--seeds", "not among the processes of torchrun", hint)
+    first, train = recipe.train.seed, recipe.train
+    seeds = {n: train.model_copy(update={"seed": n}) for n in range(first, first + count)}
+    return {out / f"seed_{n}": recipe.model_copy(update={"train": t}) for n, t in seeds.items()}
 
 
 def environment() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,13 +23,14 @@ from tinysight.config import Recipe
 from tinysight.config.schema import Train
 from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.loader import Batch, batches
-from tinysight.errors import ConfigError
+from tinysight.errors import ConfigError, TinysightError
 from tinysight.evaluation.predictor import evaluate
 from tinysight.tasks.base import task_of_recipe
 from tinysight.training.callbacks import Callback, Progress
 from tinysight.training.checkpoint import TrainState, save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder
+from tinysight.training.loggers import loggers_of
 from tinysight.training.objective import usual_objective
 from tinysight.training.optim import set_lr
 from tinysight.training.predictor import predictor
@@ -82,6 +83,7 @@ def fit(
     progress: bool | None = None,
     callbacks: Sequence[Callback] = (),
     objective: ObjectiveFactory = usual_objective,
+    force: bool = False,
 ) -> FitResult:
     """Train `recipe` into the folder `out`.
 
@@ -90,13 +92,14 @@ def fit(
 
     Args:
         recipe: a resolved recipe.
-        out: the run folder; made if it does not exist, never overwritten.
+        out: the run folder; made if it does not exist, never overwritten without `force`.
         resume: resume the run in `out` from its last checkpoint; begin if there is none.
         progress: show a bar. Default: on a terminal. Without one each epoch logs a line.
         callbacks: called after every step and epoch; may stop the run.
         objective: builds what is trained from the recipe and the training images. Default: the recipe's network,
             teachers and losses. The network that it evaluates has to be the one of the recipe's `model`. A run is
             resumed with the objective that it began with.
+        force: replace the run in `out`, once the new one is ready to begin.
 
     Raises:
         ConfigError: a component refuses its values, or the loss is not a number any more.
@@ -113,9 +116,11 @@ def fit(
     with processes() as group, numerics(recipe.train):
         device = group.device
         with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
-            run = build_run(recipe, RunFolder(out), resume, group, objective)
-            run.callbacks = (Progress(progress), *callbacks) if group.main else ()
-            left_out = _train(run)
+            run = build_run(recipe, RunFolder(out), resume, group, objective, force)
+            own = (Progress(progress), *loggers_of(recipe))
+            run.callbacks = (*own, *callbacks) if group.main else ()
+            with _watched(run):
+                left_out = _train(run)
         best, folder = run.state.best, run.folder
         unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
     images = tuple((path, reason) for path, reason in unreadable)
@@ -124,18 +129,37 @@ def fit(
     return FitResult(folder.path, folder.best, folder.last, *found, seconds, run.stop_reason)
 
 
+@contextmanager
+def _watched(run: Run) -> Iterator[None]:
+    """The folder shows that the run goes on, and then how it ended."""
+    if not run.processes.main:
+        yield
+        return
+    with run.folder.hold():
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            with suppress(OSError, TinysightError):  # what is raised already says more
+                run.folder.note_end(*(("interrupted",) if stopped else ("failed", str(error))))
+            raise
+        settings, state = run.recipe.train, run.state
+        whole = state.stopped or state.step >= settings.epochs * run.steps_per_epoch
+        run.folder.note_end("finished" if whole else "interrupted", run.stop_reason)
+
+
 def _train(run: Run) -> list[tuple[str, str]]:
     """All steps that are left; the unreadable evaluation images."""
     settings, state, left_out = run.recipe.train, run.state, dict[str, str]()
     ended = state.stopped
     if ended:
         return []
-    clock = time.perf_counter()
     with closing(_stream(run)) as stream, ExitStack() as at_end:
         for callback in reversed(run.callbacks):
             at_end.callback(callback.on_end, run)
         for callback in run.callbacks:
             callback.on_begin(run)
+        clock = time.perf_counter()
         while state.step < settings.epochs * run.steps_per_epoch and not ended:
             train_step(run, stream)
             for callback in run.callbacks:

@@ -15,10 +15,12 @@ from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.data.labels import label_names
 from tinysight.errors import CheckpointError, ConfigError
+from tinysight.evaluation.outcomes import OUTCOMES, write_outcomes
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import EvaluationReport, Subject, assess, subject_of_recipe
 from tinysight.files import write_atomic
 from tinysight.models.outputs import activate, network_output
+from tinysight.runs.records import EVALUATION
 from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
@@ -27,9 +29,6 @@ from tinysight.transforms import Compose, decode, to_batch
 
 if TYPE_CHECKING:
     from tinysight.pipelines.pipeline import Pipeline
-
-
-EVALUATION = "evaluation.json"
 
 
 def load_predictor(run_or_checkpoint: str | Path) -> tuple[Predict, Recipe]:
@@ -111,19 +110,26 @@ def evaluate_run(run_or_checkpoint: str | Path) -> Evaluation:
 
 
 def finish(out: str | Path) -> EvaluationReport:
-    """Assess the best network of the run in `out`; write `evaluation.json` and `report.html` there.
+    """Assess the best network of the run in `out`; write what `record_report` writes.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
         DataError: the evaluation list cannot be read.
     """
+    report = assess(subject_of_run(out), latency=True, every=True)
+    record_report(out, report)
+    return report
+
+
+def record_report(out: str | Path, report: EvaluationReport) -> Path:
+    """Write a report on the run in `out` there, with what each image gives as `outcomes.csv`; returns the page."""
     from tinysight.report import write_report
 
-    folder = RunFolder(out)
-    report = assess(subject_of_run(folder.path), latency=True, every=True)
-    write_atomic(folder.path / EVALUATION, json.dumps(report.to_json(), indent=2) + "\n")
-    write_report(folder.path, report)
-    return report
+    write_atomic(Path(out) / EVALUATION, json.dumps(report.to_json(), indent=2) + "\n")
+    task = report.task
+    if (outcomes := task.outcomes(report.scored)) is not None:
+        write_outcomes(Path(out) / OUTCOMES, report.evaluation, task.outcome, outcomes)
+    return write_report(out, report)
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:

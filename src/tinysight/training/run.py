@@ -109,6 +109,7 @@ def build_run(
     resume: bool,
     processes: Processes,
     objective: ObjectiveFactory = usual_objective,
+    force: bool = False,
 ) -> Run:
     """Read the lists, build everything, then claim the folder: what is wrong leaves no trace."""
     data, settings = recipe.data, recipe.train
@@ -143,7 +144,7 @@ def build_run(
         state=TrainState(data=samples.fingerprint(), processes=processes.world),
     )  # fmt: skip
     _check_same_images(processes, samples)
-    _begin(run, resume)
+    _begin(run, resume, force)
     return run
 
 
@@ -374,7 +375,7 @@ def _check_same_images(processes: Processes, samples: SampleList) -> None:
         raise DataError(str(samples.source), what, "copy the same data to every machine")
 
 
-def _begin(run: Run, resume: bool) -> None:
+def _begin(run: Run, resume: bool, force: bool) -> None:
     """Claim the folder, and resume from its checkpoint if there is one; the first process tells the others."""
     recipe, processes, found = run.recipe, run.processes, None
     if processes.main:
@@ -386,7 +387,7 @@ def _begin(run: Run, resume: bool) -> None:
             _check_same_run(run, found)
             _restore(run, found)
 
-        found = run.folder.open(recipe, resume, notes, check)
+        found = run.folder.open(recipe, resume, notes, check, force)
     if processes.broadcast_json(found is not None):
         _restore(run, _broadcast(found, processes))
     else:
@@ -418,6 +419,12 @@ def _check_same_run(run: Run, found: Checkpoint) -> None:
     if there.processes != here.processes:
         what = f"this run is of {there.processes} processes, now there are {here.processes}"
         raise CheckpointError(where, what, "resume with as many: torchrun --nproc-per-node")
+    if (epochs := run.recipe.train.epochs) > (planned := found.recipe["train"]["epochs"]):
+        if there.stopped:
+            what = "early stopping has ended this run, so more epochs change nothing"
+            raise CheckpointError(where, what, "choose another folder with --out")
+        text = "%d epochs in place of %d: the schedule is that of the longer run, with a rate of %.3g at this step"
+        logger.info(text, epochs, planned, run.schedule(there.step))
     differ = run.objective.own_state().keys() ^ {k for k in found.objective if "@" not in k}
     if list(run.step.logged) != list(there.terms):
         differ |= {*run.step.logged, *there.terms}
