@@ -44,7 +44,13 @@ def run(args: argparse.Namespace) -> int:
         labels, task = label_names(recipe.data), task_of_recipe(recipe)
         check_operating_point(recipe.export, labels, task)  # not at the end
         out = resumed or Path(args.out or config.run_folder)
-        result = fit(recipe, out, resume=args.resume or resumed is not None)
+        try:
+            result = fit(recipe, out, resume=args.resume or resumed is not None)
+        except KeyboardInterrupt:
+            kept = any(out.glob("checkpoints/*.safetensors"))
+            how = "with --resume goes on from its last checkpoint" if kept else "begins anew"
+            logger.info("\n%s: the same command %s", out, how)
+            raise
         if not is_main():  # the first of several processes tells
             return 0
         report = finish(out)

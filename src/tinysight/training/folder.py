@@ -16,6 +16,7 @@ import platform
 import re
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ import torch
 from tinysight import __version__
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.config.load import check_tree
-from tinysight.disk import named, write_atomic
-from tinysight.errors import CheckpointError
+from tinysight.disk import named, reserved, write_atomic
+from tinysight.errors import CheckpointError, DataError
 from tinysight.files import read_yaml
 from tinysight.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinysight.training.events import append_events, check_record, write_events
@@ -56,6 +57,11 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.previous = self.path / "checkpoints" / "previous.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
+        self._held = ExitStack()
+
+    def close(self) -> None:
+        """Let other processes train into the folder again."""
+        self._held.close()
 
     def open(
         self,
@@ -68,7 +74,8 @@ class RunFolder:
 
         Args:
             recipe: the resolved recipe.
-            resume: whether the folder may hold a run of it.
+            resume: whether the folder may hold a run of it, one that has a checkpoint; of a start that left none
+                nothing is kept.
             notes: further entries of environment.json.
             check: raises an error if the run may not be taken up; nothing has been written then.
 
@@ -83,15 +90,18 @@ class RunFolder:
             hint = "pass --resume to resume it, or choose another folder with --out"
             raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
         checkpoint = None
-        if self.recipe.is_file():
-            self._same_run(recipe)
+        if self._existing():
+            if self.recipe.is_file():
+                self._same_run(recipe)
             checkpoint = self._newest()
         elif resume:
             logger.warning("%s: no run to resume, so this one begins", self.path)
-        records, before = self._records(), self._environment()
+        records, before = list[dict[str, Any]](), dict[str, Any]()
         if checkpoint:
+            records, before = self._records(), self._environment()
             check(checkpoint)
         step = checkpoint.state.step if checkpoint else 0
+        self._hold()
         for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
             part.unlink()
         write_atomic(self.recipe, recipe_yaml(recipe))
@@ -102,6 +112,17 @@ class RunFolder:
         write_events(self.events, records)
         self._note_environment(before, step, notes or {})
         return checkpoint
+
+    def _hold(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(str(self.path), "is a file", "name a folder with --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._held.enter_context(reserved(self.path / "run", wait=False))
+        except DataError:
+            what = "another process is training into this folder"
+            hint = "wait for it, or choose another folder with --out"
+            raise CheckpointError(str(self.path), what, hint) from None
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint to resume from; the one before stays as `previous`."""
@@ -116,8 +137,8 @@ class RunFolder:
         append_events(self.events, record)
 
     def _existing(self) -> str:
-        """Name of a file that only a run leaves; empty if there is none."""
-        own = (self.recipe, self.environment, self.metrics, self.last, self.previous, self.best)
+        """Name of a checkpoint; empty if there is none, so that nothing is lost when a run begins."""
+        own = (self.last, self.previous, self.best)
         return next((p.name for p in own if p.exists()), "")
 
     def _same_run(self, recipe: Recipe) -> None:

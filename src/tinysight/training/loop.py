@@ -110,13 +110,13 @@ def fit(
         if not isinstance(callback, Callback):
             raise ConfigError("callbacks", f"expected a Callback, got {callback!r}")
     recipe = resolve_labels(recipe)
-    with processes() as group, numerics(recipe.train):
+    with closing(RunFolder(out)) as folder, processes() as group, numerics(recipe.train):
         device = group.device
         with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
-            run = build_run(recipe, RunFolder(out), resume, group, objective)
+            run = build_run(recipe, folder, resume, group, objective)
             run.callbacks = (Progress(progress), *callbacks) if group.main else ()
             left_out = _train(run)
-        best, folder = run.state.best, run.folder
+        best = run.state.best
         unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
     images = tuple((path, reason) for path, reason in unreadable)
     found = best.get("epoch", 0), best.get("metrics", {}), images
