@@ -108,7 +108,9 @@ def _parse(text: str | bytes, where: str, kind: Any) -> Any:
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         what, hint = error.problem or "not readable as YAML", ""
         if "cannot start any token" in what:
-            lines = (text if isinstance(text, str) else text.decode("utf-8", "replace")).splitlines()
+            lines = (
+                text if isinstance(text, str) else text.decode("utf-8", "replace")
+            ).splitlines()
             if mark and "\t" in lines[mark.line][: mark.column + 1]:
                 what, hint = "a tab before the first word", "indent with blanks"
         raise ConfigError(place, what, hint) from None

@@ -54,8 +54,9 @@ class Parser(argparse.ArgumentParser):
 
 def _recipe_keys() -> dict[str, str]:
     """The numbers and words that a recipe's main sections take, by the last part of their names."""
-    from tinysight.config.schema import Data, Export, Model, Train
+    from tinysight.config.schema import Data, Export, Model, RecipeSection, Train
 
+    sections: dict[str, type[RecipeSection]]
     sections = {"export": Export, "model": Model, "data": Data, "train": Train}
     return {key: f"{name}.{key}" for name, of in sections.items() for key in of.model_fields}
 

@@ -28,9 +28,6 @@ def run(args: argparse.Namespace) -> int:
     """Train and print where the result is."""
     with log_to_stderr():
         config = read_config(args)
-        from tinysight.data.labels import label_names
-        from tinysight.evaluation.threshold import check_operating_point
-        from tinysight.tasks.base import task_of_recipe
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
         from tinysight.training.networks import begin_with
@@ -41,8 +38,6 @@ def run(args: argparse.Namespace) -> int:
         recipe, resumed = config.training_recipe, config.resumed_run
         if weights := config.initial_weights:
             recipe = begin_with(recipe, weights)
-        labels, task = label_names(recipe.data), task_of_recipe(recipe)
-        check_operating_point(recipe.export, labels, task)  # not at the end
         out = resumed or Path(args.out or config.run_folder)
         try:
             result = fit(recipe, out, resume=args.resume or resumed is not None)

@@ -48,6 +48,8 @@ from tinysight.training.step import numerics
 
 logger = logging.getLogger(__name__)
 
+_CHECKED = 64  # images of a batch that is only a check
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -124,6 +126,26 @@ def fit(
     return FitResult(folder.path, folder.best, folder.last, *found, seconds, run.stop_reason)
 
 
+def check_run(recipe: Recipe) -> None:
+    """Build everything that `fit` would, and compute one batch, so that what it refuses is found; nothing is written.
+
+    Raises:
+        TinysightError: as `fit` does, up to its first step.
+    """
+    recipe = resolve_labels(recipe)
+    with processes() as group, numerics(recipe.train), torch.random.fork_rng([]):
+        run = build_run(recipe, None, False, group)
+        train_step(run, (_few(run.batches[i]) for i in range(recipe.train.accumulate)))
+
+
+def _few(batch: Batch) -> Batch:
+    """The first images of a batch: enough to be refused."""
+    places = None if batch.places is None else batch.places[:_CHECKED]
+    return batch._replace(
+        images=batch.images[:_CHECKED], targets=batch.targets[:_CHECKED], places=places
+    )
+
+
 def _train(run: Run) -> list[tuple[str, str]]:
     """All steps that are left; the unreadable evaluation images."""
     settings, state, left_out = run.recipe.train, run.state, dict[str, str]()
@@ -178,7 +200,14 @@ def train_step(run: Run, stream: Iterator[Batch]) -> None:
     run.objective.epoch = epoch
     if run.loss_schedule:
         set_lr(run.optimizers[1], run.loss_schedule(state.step))
-    changed = run.step(_noted(run, islice(stream, count)), images, first)
+    try:
+        changed = run.step(_noted(run, islice(stream, count)), images, first)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        hint = "raise it, or set model.freeze_statistics: true"
+        what = "batch normalisation learns nothing from a batch of one image"
+        raise ConfigError("data.batch_size", what, hint) from None
     if changed and run.average:
         run.average.update(state.step)
     state.step += 1
