@@ -221,6 +221,10 @@ def _check_metrics(recipe: Recipe, eval_samples: SampleList, num_classes: int) -
     try:
         perfect = compute_metrics(specs, scores, labels, eval_samples.roles())
     except (ConfigError, DataError) as error:
+        hint = "mean_accuracy, and loss and postprocess multilabel, go with it"
+        if has_many(labels):
+            what = f"not for data.target: multilabel ({error})"
+            raise ConfigError(f"metrics ({specs[0]['name']})", what, hint) from error
         raise DataError(str(eval_samples.source), str(error)) from error
     name, value = next(iter(perfect.items()))
     if not value > 0:

@@ -117,7 +117,11 @@ def fit(
         with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
             run = build_run(recipe, folder, resume, group, objective)
             run.callbacks = (Progress(progress), *callbacks) if group.main else ()
+            if recipe.model.linear_probe and group.main and not run.state.step:
+                run.state.probe = _evaluate(run)[0]
+                logger.info("the probe alone: %s", _shown(run.state.probe))
             left_out = _train(run)
+            _compare_with_probe(run)
         best = run.state.best
         unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
     images = tuple((path, reason) for path, reason in unreadable)
@@ -136,6 +140,20 @@ def check_run(recipe: Recipe) -> None:
     with processes() as group, numerics(recipe.train), torch.random.fork_rng([]):
         run = build_run(recipe, None, False, group)
         train_step(run, (_few(run.batches[i]) for i in range(recipe.train.accumulate)))
+
+
+def _compare_with_probe(run: Run) -> None:
+    """Say that training has lost what the network came with."""
+    probe, best = run.state.probe, run.state.best.get("metrics", {})
+    name = next(iter(probe), "")
+    if name in best and best[name] < probe[name]:
+        text = "the best epoch (%s) is worse than the linear probe that the run began with (%s); %s"
+        hint = f"lower train.lr ({run.recipe.train.lr:g}), or train for more epochs"
+        logger.warning(text, _shown(best), _shown(probe), hint)
+
+
+def _shown(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
 def _few(batch: Batch) -> Batch:
