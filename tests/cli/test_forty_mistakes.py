@@ -248,9 +248,9 @@ MISTAKES: dict[str, Mistake] = {
         f"{TRAIN} -o train.lr=1e5", ("train.lr", "nan", "lower train.lr"), f"{TRAIN} -o train.lr=0.01"
     ),
     "the rate of another optimiser": Mistake(
-        f"{CHECK} -o 'train.optimizer={name: adamw}' train.lr=0.02",
+        f"{CHECK} -o 'train.optimizer={{name: adamw}}' train.lr=0.02",
         ("train.lr 0.02 is above what adamw learns with", "0.0002"),
-        f"{CHECK} -o 'train.optimizer={name: adamw}' train.lr=0.0002", code=0,
+        f"{CHECK} -o 'train.optimizer={{name: adamw}}' train.lr=0.0002", code=0,
     ),
     "a warm-up longer than the run": Mistake(
         CHECK, ("the warm-up", "takes the whole run", "lower the warm-up"), CHECK,
@@ -360,12 +360,14 @@ MISTAKES: dict[str, Mistake] = {
         f"predict {ROSE} --model bundle",
     ),
     "a bundle that is cut": Mistake(
-        f"predict {ROSE} --model cut", ("cut/model.onnx", "copy it again from where it came"), f"predict {ROSE} --model cut",
+        f"predict {ROSE} --model cut", ("cut/model.onnx", "copy it again from where it came"),
+        f"predict {ROSE} --model cut",
         both(clone("bundle", "cut"), cut("cut/model.onnx")),
         both(remove("cut"), clone("bundle", "cut")),
     ),
     "no model": Mistake(
-        f"predict {ROSE}", ("--model", "which bundle?", "clarity_assessment"), f"predict {ROSE} --model clarity_assessment"
+        f"predict {ROSE}", ("--model", "which bundle?", "clarity_assessment"),
+        f"predict {ROSE} --model clarity_assessment"
     ),
     "a folder that holds a run": Mistake(
         "train -c recipe.yaml --out run", ("run: already holds a run", "--resume"),

@@ -135,10 +135,10 @@ def _refuse_unreadable(files: Sequence[tuple[SampleList, Sequence[_File]]], limi
         what = f"{len(bad)} of {len(read)} images are unreadable:"
         problems += [Problem(str(samples.source), what + "".join(lines))] if bad else []
     if refused:
-        hint = (
-            f"repair them or take them out of the list, or raise data.max_bad_fraction ({limit:g})"
-        )
-        raise DataError.of("the images", [*problems, Problem("", hint)])
+        hint = "repair them or take them out of the list, or raise data.max_bad_fraction"
+        if any("which is not read here" in file.problem for _, read in files for file in read):
+            hint = f"`tinysight data convert SOURCE --out DIR` makes copies that are read; {hint}"
+        raise DataError.of("the images", [*problems, Problem("", f"{hint} ({limit:g})")])
 
 
 def _doubts_of_files(
