@@ -143,6 +143,14 @@ def unseen(text: str) -> str:
     return ", ".join(sorted(f"U+{ord(c):04X}" for c in found))
 
 
+_DEVICE = (
+    "training takes the GPU that PyTorch finds, CUDA_VISIBLE_DEVICES= before the command hides it;"
+    " predictions run on the CPU"
+)
+NO_KEYS = dict.fromkeys(("device", "gpu", "gpus", "cuda", "use_gpu"), _DEVICE)
+"""What is asked for and is no option and no key, with what there is in its place."""
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint: the known name most like `name`, or the list of known names."""
     from difflib import get_close_matches  # only a mistake needs it; prediction starts without

@@ -106,7 +106,14 @@ def _parse(text: str | bytes, where: str, kind: Any) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise ConfigError(place, error.problem or "not readable as YAML") from None
+        what, hint = error.problem or "not readable as YAML", ""
+        if "cannot start any token" in what:
+            lines = (
+                text if isinstance(text, str) else text.decode("utf-8", "replace")
+            ).splitlines()
+            if mark and "\t" in lines[mark.line][: mark.column + 1]:
+                what, hint = "a tab before the first word", "indent with blanks"
+        raise ConfigError(place, what, hint) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(where, f"not readable as YAML: {str(error).splitlines()[0]}") from None
 

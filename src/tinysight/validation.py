@@ -7,11 +7,12 @@ pydantic is imported by the first call, so that prediction, which reads only sea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from tinysight.errors import DataError, Problem, join, nearest
+from tinysight.errors import NO_KEYS, DataError, Problem, join, nearest
 
 T = TypeVar("T")
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+_MEMBER = re.compile(r"function-|\(|constrained-|(tuple|list|dict)\[|(str|int|float|bool)$")
 PROBLEMS = "problems"  # type and context key of an error that holds problems found by another check
 
 
@@ -38,8 +40,10 @@ def validate(
     try:
         return model.model_validate_json(text, strict=True), []
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        return None, [p for e in errors for p in _problems(model, e, where)]
+        problems = [p for e in error.errors(include_url=False) for p in _problems(model, e, where)]
+        # Of a value that may be of several types, the one with problems inside is meant.
+        inside = {p.where.rpartition(".")[0] for p in problems}
+        return None, [p for p in problems if p.where not in inside or "should be a" not in p.what]
 
 
 def read_json(path: Path, kind: type[T], hint: str = "") -> T:
@@ -93,7 +97,7 @@ def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def _problems(model: type[BaseModel], error: ErrorDetails, where: str) -> list[Problem]:
     """One error of pydantic as problems; several where a component of the recipe was checked by its registry."""
     # The name of a member of a union is no key of the user's.
-    loc = tuple(part for part in error["loc"] if not str(part).startswith(("function-", "(")))
+    loc = tuple(part for part in error["loc"] if not _MEMBER.match(str(part)))
     if error["type"] != PROBLEMS:
         return [_problem(model, error, loc, join(where, *loc))]
     found: list[Problem] = error["ctx"][PROBLEMS]
@@ -105,7 +109,9 @@ def _problem(
 ) -> Problem:
     match error["type"]:
         case "extra_forbidden":
-            return Problem(place, "unknown key", nearest(str(loc[-1]), _keys_at(model, loc[:-1])))
+            key = str(loc[-1])
+            hint = NO_KEYS.get(key) or nearest(key, _keys_at(model, loc[:-1]))
+            return Problem(place, "unknown key", hint)
         case "missing":
             return Problem(place, "required key is missing")
         case "model_type" | "dataclass_type":

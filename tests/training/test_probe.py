@@ -103,12 +103,25 @@ def test_a_run_begins_with_it_and_leaves_the_features(
     with caplog.at_level(logging.INFO):
         result = fit(recipe, tmp_path / "run")
     assert "the classifier begins fitted to 21 images" in caplog.text
+    assert "the probe alone: top1 " in caplog.text
+    assert "worse than the linear probe" not in caplog.text
     begun, before = load_checkpoint(result.last).model, initial_model(recipe).state_dict()
     for name, value in before.items():
         if not name.startswith("fc.") and "num_batches" not in name:
             torch.testing.assert_close(begun[name], value, rtol=0, atol=1e-6)
     assert not torch.allclose(begun["fc.weight"], before["fc.weight"])
     assert result.metrics["top1"] > 0.85  # red and blue, before anything was learned
+
+
+def test_a_run_that_loses_what_it_began_with_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, overrides = pretrained(tmp_path, "train.epochs=1", "train.lr=2.5")
+    result = fit(tiny_recipe(root, *overrides), tmp_path / "run")
+    probe = load_checkpoint(result.last).state.probe
+    assert probe["top1"] > 0.85 > result.metrics["top1"]
+    assert f"(top1 {result.metrics['top1']:.4f}) is worse than the linear probe" in caplog.text
+    assert "lower train.lr (2.5)" in caplog.text
 
 
 def test_averaged_weights_begin_with_it_too(tmp_path: Path) -> None:

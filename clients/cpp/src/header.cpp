@@ -265,7 +265,7 @@ Header read_header(std::string_view data) {
         for (const auto& other : kOthers) {
             if (starts_with(data, other.bytes, other.at)) {
                 refuse(std::string(other.name) + " file, which is not read here",
-                       "convert it to JPEG or PNG");
+                       "`tinysight data convert` makes copies that are");
             }
         }
         refuse("not a JPEG, PNG, BMP or WebP image");

@@ -216,6 +216,13 @@ def _find(source: str | Path) -> Path:
     folder = Path(source)
     if (folder / MANIFEST).is_file():
         return folder
+    if (
+        folder / "checkpoints"
+    ).is_dir():  # a run, which is exported there unless --out says otherwise
+        if (folder / "bundle" / MANIFEST).is_file():
+            return folder / "bundle"
+        hint = f"`tinysight export --run {source}` makes one of it, {folder / 'bundle'}"
+        raise BundleError(str(source), "a run, not a bundle", hint)
     if shipped := _shipped(source):
         return SHIPPED / shipped
     if folder.is_dir():

@@ -192,11 +192,11 @@ def _run(words: list[str]) -> int:
     import argparse
 
     from tinysight import __version__
-    from tinysight.cli.arguments import Help
+    from tinysight.cli.arguments import Help, Parser
     from tinysight.errors import UnknownName
 
     verbs = "\n".join(f"  {verb:9s} {text}" for verb, text in VERBS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tinysight",
         description="Train tiny, fast image classifiers; the same results everywhere.",
         formatter_class=Help,
@@ -210,7 +210,7 @@ def _run(words: list[str]) -> int:
         raise UnknownName("verb", known.verb, VERBS, "tinysight")
     module = importlib.import_module(f"tinysight.cli.{known.verb}")
     name, text = f"tinysight {known.verb}", module.__doc__
-    verb = argparse.ArgumentParser(prog=name, description=text, formatter_class=Help)
+    verb = Parser(prog=name, description=text, formatter_class=Help)
     module.add_arguments(verb)
     # Options between names (`models list --networks NAME`) parse twice; a prediction does without.
     parse = (

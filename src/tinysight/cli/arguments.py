@@ -5,14 +5,60 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from tinysight.errors import ConfigError
+from tinysight.errors import NO_KEYS, ConfigError
 
 if TYPE_CHECKING:
     from tinysight.foreign import RunConfig
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one message like any other's, with the option or recipe key that may be meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse prints."""
+        words = message.partition("unrecognized arguments: ")[2].split()
+        unknown = next((word for word in words if word.startswith("-")), "")
+        hint = self._hint(unknown, words) if unknown else f"`{self.prog} --help` explains it"
+        raise ConfigError(self.prog, message, hint)
+
+    def options(self) -> set[str]:
+        """Every option of this parser and of those below it."""
+        found = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found.update(*(below.options() for below in action.choices.values()))
+        return found
+
+    def _hint(self, unknown: str, words: Sequence[str]) -> str:
+        from difflib import get_close_matches
+
+        name, equals, value = unknown.lstrip("-").partition("=")
+        key = name.replace("-", "_").lower()
+        options = self.options()
+        if key in NO_KEYS:
+            return NO_KEYS[key]
+        known = _recipe_keys() if "--recipe" in options else {}
+        near = get_close_matches(f"--{name}".lower(), sorted(options), n=1)
+        if key not in known and near:
+            return f"did you mean {near[0]!r}?"
+        if found := get_close_matches(key, known, n=1):
+            after = words[words.index(unknown) + 1 :][:1]
+            value = value if equals else after[0] if after and after[0][:1] != "-" else "..."
+            return f"did you mean -o {known[found[0]]}={value}?"
+        return f"`{self.prog} --help` lists the options"
+
+
+def _recipe_keys() -> dict[str, str]:
+    """The numbers and words that a recipe's main sections take, by the last part of their names."""
+    from tinysight.config.schema import Data, Export, Model, RecipeSection, Train
+
+    sections: dict[str, type[RecipeSection]]
+    sections = {"export": Export, "model": Model, "data": Data, "train": Train}
+    return {key: f"{name}.{key}" for name, of in sections.items() for key in of.model_fields}
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

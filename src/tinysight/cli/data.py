@@ -4,6 +4,7 @@ tinysight data check RECIPE | LIST...         missing, broken, duplicate or leak
 tinysight data prepare voc | coco | boxes     crop the boxes of photographs
 tinysight data prepare split                  divide a list in two, by class and by group
 tinysight data mine POOL --teacher MODEL      choose the images of a pool that a teacher is surest of
+tinysight data convert SOURCE --out DIR       copies of TIFF, GIF, AVIF, HEIC ... as PNG or JPEG
 tinysight data preview -c RECIPE --out FILE   draw training images as a recipe augments them
 
 `tinysight data check --help`, and likewise the others', say more. Exit code of `check`: 0 if
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plugin(check)
     data_prepare.add_arguments(actions.add_parser("prepare", help="make images and lists"))
     data_mine.add_arguments(actions.add_parser("mine", help="choose images of a pool"))
+    convert = actions.add_parser("convert", help="copy images of other formats as PNG or JPEG")
+    add = convert.add_argument
+    add("source", type=Path, metavar="SOURCE", help="a folder, or a list, which is rewritten")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    add("--root", type=Path, metavar="DIR", help="images' folder (default: the list's)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: one per processor)")
     preview = actions.add_parser("preview", help="draw augmented images of a recipe")
     add_recipe(preview, required=True)
     add = preview.add_argument
@@ -60,8 +67,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one action; 1 if something is wrong with the data."""
-    actions = {"check": _check, "prepare": data_prepare.run, "preview": _preview}
-    return {**actions, "mine": data_mine.run}[args.action](args)
+    actions = {"check": _check, "convert": _convert, "mine": data_mine.run, "preview": _preview}
+    return actions.get(args.action, data_prepare.run)(args)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    """Copy, and name what was left out; 1 if something could not be read."""
+    from tinysight.data.convert import MANIFEST, convert
+
+    done = convert(args.source, args.out, root=args.root, threads=args.threads)
+    print(f"copied {done.copied}, converted {len(done.made)}, in {args.out}")
+    for what, items in (
+        ("more than one image", done.notes),
+        ("passed over, no images by their names", done.passed_over),
+        ("left out", [str(problem) for problem in done.problems]),
+    ):
+        if items:
+            print(f"{what}: {len(items)}", *items[:_SHOWN], sep="\n  ")
+        if len(items) > _SHOWN:
+            print(f"  and {len(items) - _SHOWN} more ({args.out / MANIFEST} names them)")
+    return 1 if done.problems else 0
 
 
 def _preview(args: argparse.Namespace) -> int:

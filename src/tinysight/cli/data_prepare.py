@@ -3,7 +3,7 @@
 voc     a folder of Pascal VOC XML files
 coco    a COCO JSON file
 boxes   a list of `path x0 y0 x1 y1 name` lines
-split   a list of `path label` lines, divided in two
+split   a list of `path label` lines, or a folder of classes, divided in two
 
 Writes a folder with train_list.txt, val_list.txt, labels.txt and manifest.json, which records the
 sources and options; voc, coco and boxes also write the crops, in images/.

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--run", metavar="DIR", help="run folder, or a checkpoint")
     model.add_argument("--bundle", metavar="DIR", help="bundle folder, or shipped bundle's name")
     add_recipe(parser, required=False, text="recipe whose images and metrics are used")
-    parser.add_argument("--list", metavar="FILE", help="list file to evaluate on")
+    parser.add_argument("--list", metavar="LIST", help="list, or folder of classes, to evaluate on")
     parser.add_argument("--root", metavar="DIR", help="images' folder (default: the list's)")
     text = "write a page (default: report.html)"
     parser.add_argument("--report", metavar="FILE", nargs="?", const="", help=text)

@@ -164,11 +164,24 @@ def _opened(args: argparse.Namespace) -> tuple[Bundle, Iterator[ImageInput]]:
     local = args.model and is_local(args.model)  # read and hashed beside the imports
     loading = Deferred(lambda: Bundle.load(args.model)) if local else None
     import tinysight.pipelines.pipeline  # noqa: F401 - what most bundles need
-    from tinysight.pipelines.sources import iter_images
+    from tinysight.pipelines.sources import iter_images, one_image
 
-    images = [iter_images(source, root=args.root) for source in _downloaded(args)]
+    sources = _downloaded(args)
+    there = any(Path(source).exists() for source in sources)  # then one that is not is unreadable
+    images = [
+        iter([one_image(source)])
+        if there and _is_missing(source)
+        else iter_images(source, root=args.root)
+        for source in sources
+    ]
     bundle = configured or (loading.result() if loading else Bundle.load(_fetched(args.model)))
     return bundle, chain.from_iterable(images)
+
+
+def _is_missing(source: str) -> bool:
+    """Whether `source` names an image that is not there."""
+    named = Path(source).suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+    return named and not set("*?[") & set(source) and not Path(source).exists()
 
 
 def _on_ray(

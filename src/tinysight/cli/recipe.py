@@ -1,7 +1,7 @@
 """List, check, show and compare recipes.
 
 tinysight recipe list                       the shipped recipes
-tinysight recipe check RECIPE [-o K=V]      every problem in it, before anything is built
+tinysight recipe check RECIPE [-o K=V]      everything that a training of it would refuse
 tinysight recipe check FOLDER [-o K=V]      how many YAML files load, and why the others do not
 tinysight recipe show RECIPE [-o K=V]       base merged, overrides applied, defaults filled in
 tinysight recipe diff RECIPE RECIPE         differences of two resolved recipes
@@ -15,15 +15,21 @@ import argparse
 import json
 import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tinysight.cli.arguments import add_override, add_plugin
+from tinysight.cli.arguments import add_override, add_plugin, log_to_stderr
 from tinysight.config import list_recipes, load_recipe, load_run, minimal_yaml, recipe_yaml
 from tinysight.errors import ConfigError
 from tinysight.files import write_atomic
 from tinysight.validation import leaves
+
+if TYPE_CHECKING:
+    from tinysight.foreign import RunConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     add_override(parser)
     add_plugin(parser)
+    text = "check: leave images, lists and network alone"
+    parser.add_argument("--only-recipe", action="store_true", help=text)
     parser.add_argument("--out", metavar="FILE", help="convert: file for the recipe")
 
 
@@ -51,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         case "check" if Path(args.recipes[0]).is_dir():
             return _check_folder(Path(args.recipes[0]), args.override)
         case "check":
-            load_recipe(args.recipes[0], args.override)
+            _check(load_run(args.recipes[0], args.override), args.only_recipe)
             print(f"{args.recipes[0]}: ok")
         case "show":
             print(recipe_yaml(load_recipe(args.recipes[0], args.override)), end="")
@@ -62,6 +70,23 @@ def run(args: argparse.Namespace) -> int:
         case _:
             return _diff(args.recipes[0], args.recipes[1], args.override)
     return 0
+
+
+def _check(config: RunConfig, alone: bool) -> None:
+    """Everything that a training would refuse; without PyTorch all but what the network is needed for."""
+    if alone:
+        return
+    with log_to_stderr():
+        recipe = config.training_recipe
+        if find_spec("torch") is None:
+            from tinysight.evaluation.preflight import look, read_splits
+
+            look(recipe, read_splits(recipe))
+            print("the network is not built, for PyTorch is not installed", file=sys.stderr)
+            return
+        from tinysight.training.loop import check_run
+
+        check_run(recipe)
 
 
 def _check_folder(folder: Path, overrides: Sequence[str]) -> int:

@@ -8,8 +8,9 @@
     tinysight serve clarity_assessment --host 0.0.0.0 --token-file tokens --tls-cert c.pem --tls-key k.pem
 
 Each bundle is a model: POST an image to /v1/classify, /v1/embed or /v1/detect, or tensors as the Open
-Inference Protocol v2 says; with a system and a gallery to /v1/recognize. Needs the extra `serve`. Ends on SIGTERM or Ctrl-C, when all accepted
-requests are answered. A bundle that is replaced on disk is loaded without a pause.
+Inference Protocol v2 says; with a system and a gallery to /v1/recognize. Needs the extra `serve`.
+Ends on SIGTERM or Ctrl-C, when all accepted requests are answered. A bundle that is replaced on disk is
+loaded without a pause.
 """
 
 from __future__ import annotations

@@ -55,9 +55,6 @@ def run(args: argparse.Namespace) -> int:
 def _run_recipe(args: argparse.Namespace) -> int:
     with log_to_stderr():
         config = read_config(args)
-        from tinysight.data.labels import label_names
-        from tinysight.evaluation.threshold import check_operating_point
-        from tinysight.tasks.base import task_of_recipe
         from tinysight.training import fit
         from tinysight.training.distributed import is_main
         from tinysight.training.folder import seed_runs
@@ -69,13 +66,17 @@ def _run_recipe(args: argparse.Namespace) -> int:
         recipe, resumed = config.training_recipe, config.resumed_run
         if weights := config.initial_weights:
             recipe = begin_with(recipe, weights)
-        labels, task = label_names(recipe.data), task_of_recipe(recipe)
-        check_operating_point(recipe.export, labels, task)  # not at the end
         out = resumed or Path(args.out or config.run_folder)
         again = args.resume or resumed is not None
         if args.seeds is not None:
             return _train_seeds(seed_runs(recipe, out, args.seeds), again, args.force)
-        result = fit(recipe, out, resume=again, force=args.force)
+        try:
+            result = fit(recipe, out, resume=again, force=args.force)
+        except KeyboardInterrupt:
+            kept = any(out.glob("checkpoints/*.safetensors"))
+            how = "with --resume goes on from its last checkpoint" if kept else "begins anew"
+            logger.info("\n%s: the same command %s", out, how)
+            raise
         if not is_main():  # the first of several processes tells
             return 0
         report = finish(out)

@@ -79,7 +79,7 @@ def read_named(folder: Path, into: Gathered) -> None:
     """
     into.begin(folder, folder, 0)
     strange, others, junk, before = list[str](), list[str](), 0, len(into)
-    for path, is_file in _files(folder, ""):
+    for path, is_file in walk(folder, ""):
         found = re.match(r"(-1|\d{1,9})_c(\d{1,9})", Path(path).name)
         if not (is_file and path.lower().endswith(EXTENSIONS)):
             others.append(path)
@@ -116,7 +116,7 @@ def _add_classes(folder: Path, form: Form, into: Gathered, others: list[str]) ->
 def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]) -> int:
     """Add the images in `folder`/`below`, note the other files; returns the number of images."""
     before = len(into)
-    for path, is_file in _files(folder, below):
+    for path, is_file in walk(folder, below):
         if is_file and path.lower().endswith(EXTENSIONS):
             into.add(os.fsencode(path), label)
         else:
@@ -124,7 +124,7 @@ def _add(folder: Path, below: str, label: int, into: Gathered, others: list[str]
     return len(into) - before
 
 
-def _files(folder: Path, below: str) -> Iterator[tuple[str, bool]]:
+def walk(folder: Path, below: str = "") -> Iterator[tuple[str, bool]]:
     """Paths relative to `folder`, sorted, those of a folder before those below it; False: of a folder that is left."""
     try:
         with os.scandir(folder / below) as entries:
@@ -137,4 +137,4 @@ def _files(folder: Path, below: str) -> Iterator[tuple[str, bool]]:
     others = (entry for entry in shown if entry.name not in entered)
     yield from ((start + e.name, not (e.is_symlink() and is_folder(e))) for e in others)
     for name in sorted(entered):
-        yield from _files(folder, start + name)
+        yield from walk(folder, start + name)

@@ -41,7 +41,7 @@ def read_list(
     """Read one list file in UTF-8: an image a line, or a `.csv` file whose header names columns.
 
     Args:
-        path: list file.
+        path: list file, or a folder with a folder for each class.
         root: folder that the paths in it are relative to; absolute ones stay as they are.
         num_classes: K; a class id is a whole number from 0 to K - 1. None: any, and K of several
             labels is that of the first line.
@@ -59,7 +59,10 @@ def read_list(
     """
     form = Form(target, num_classes, delimiter, names=names)
     into = form.gathered(limit)
-    _read(Path(path), Path(root), form, into, bad)
+    if Path(path).is_dir() and not form.kind.open_set:
+        read_folder(Path(path), form, into)
+    else:
+        _read(Path(path), Path(root), form, into, bad)
     return _some(into, bad)
 
 

@@ -19,6 +19,7 @@ from tinysight.validation import leaves, read_json, read_records
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"
+HELD = "run"  # what a process that trains reserves in the folder
 # Keys that a resumed run may change, since the weights do not depend on them. The data may have moved: the list's
 # fingerprint is compared.
 WITHOUT_EFFECT = re.compile(
@@ -148,7 +149,7 @@ def read_run(folder: str | Path) -> RunRecord:
 def is_running(folder: Path) -> bool:
     """Whether a process trains this run at the moment."""
     try:
-        with (folder / METRICS).open("rb") as file:
+        with (folder / f".{HELD}.part").open("rb") as file:
             lock_file(file, str(folder))
     except DataError:
         return True

@@ -19,7 +19,7 @@ from tinysight.starter.division import Tell
 from tinysight.starter.start import Start, start, task_name
 from tinysight.training.callbacks import Callback
 from tinysight.training.folder import RunFolder
-from tinysight.training.loop import FitResult, evaluate_splits, fit
+from tinysight.training.loop import FitResult, fit
 from tinysight.training.predictor import finish
 from tinysight.training.run import Run
 
@@ -62,17 +62,16 @@ class TrainedRun(os.PathLike[str]):
 
 
 class _Beginning(Callback):
-    """Evaluates the network as it is before the first step: with the classifier of the linear probe."""
+    """Keeps what the network reaches before the first step: with the classifier of the linear probe."""
 
     def __init__(self, tell: Tell) -> None:
         self.probe: float | None = None
         self._tell = tell
 
     def on_begin(self, run: Run) -> None:
-        """Measure it."""
+        """Keep it."""
         self._tell("")
-        if run.recipe.model.linear_probe:
-            self.probe = next(iter(evaluate_splits(run)[0].values()))
+        self.probe = next(iter(run.state.probe.values()), None)
 
 
 def train(

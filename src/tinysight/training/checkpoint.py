@@ -47,6 +47,7 @@ class TrainState:
         scaler: loss scale of fp16, and steps since it last changed.
         schedule: what a schedule has seen that is no pure function of the step.
         terms: sums like `loss_sum` of each term, where there are several.
+        probe: metrics of the linear probe that the run began with; empty without one.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -63,6 +64,7 @@ class TrainState:
     scaler: dict[str, float] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     terms: dict[str, float] = field(default_factory=dict)
+    probe: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import os
 import platform
 import shutil
 import struct
+import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,13 +29,14 @@ import torch
 from tinysight import __version__
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.config.load import check_tree
-from tinysight.disk import lock_file, named, write_atomic
+from tinysight.disk import named, reserved, write_atomic
 from tinysight.errors import CheckpointError, ConfigError, DataError
 from tinysight.evaluation.outcomes import OUTCOMES
 from tinysight.files import read_yaml
 from tinysight.runs.records import (
     ENVIRONMENT,
     EVALUATION,
+    HELD,
     METRICS,
     RECIPE,
     WITHOUT_EFFECT,
@@ -47,6 +49,9 @@ from tinysight.validation import leaves, read_json, read_records
 logger = logging.getLogger(__name__)
 
 _SHOWN = 10
+_PATIENCE = (
+    10  # seconds for which the loader processes of a run that was killed may still hold its folder
+)
 _EPOCHS = "train.epochs"
 LOGGERS = "loggers.json"
 
@@ -63,6 +68,11 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.previous = self.path / "checkpoints" / "previous.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
+        self._held = ExitStack()
+
+    def close(self) -> None:
+        """Let other processes train into the folder again."""
+        self._held.close()
 
     def open(
         self,
@@ -76,7 +86,8 @@ class RunFolder:
 
         Args:
             recipe: the resolved recipe.
-            resume: whether the folder may hold a run of it.
+            resume: whether the folder may hold a run of it, one that has a checkpoint; of a start that left none
+                nothing is kept.
             notes: further entries of environment.json.
             check: raises an error if the run may not be taken up; nothing has been written then.
             force: delete the run in it, if there is one; other files stay.
@@ -97,15 +108,18 @@ class RunFolder:
             hint = "--resume resumes it, --force replaces it, --out takes another folder"
             raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
         checkpoint = None
-        if self.recipe.is_file():
-            self._same_run(recipe)
+        if self._existing():
+            if self.recipe.is_file():
+                self._same_run(recipe)
             checkpoint = self._newest()
         elif resume:
             logger.warning("%s: no run to resume, so this one begins", self.path)
-        records, before = self._records(), self._environment()
+        records, before = list[dict[str, Any]](), dict[str, Any]()
         if checkpoint:
+            records, before = self._records(), self._environment()
             check(checkpoint)
         step = checkpoint.state.step if checkpoint else 0
+        self._hold()
         for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
             part.unlink()
         write_atomic(self.recipe, recipe_yaml(recipe))
@@ -115,6 +129,23 @@ class RunFolder:
         write_events(self.events, records)
         self._note_environment(before, step, notes or {})
         return checkpoint
+
+    def _hold(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(str(self.path), "is a file", "name a folder with --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._held.enter_context(reserved(self.path / HELD, wait=False))
+            except DataError:
+                if time.monotonic() >= until:
+                    what = "another process is training into this folder"
+                    hint = "wait for it, or choose another folder with --out"
+                    raise CheckpointError(str(self.path), what, hint) from None
+                time.sleep(0.2)
+            else:
+                return
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint to resume from; the one before stays as `previous`."""
@@ -127,15 +158,6 @@ class RunFolder:
         with named(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         append_events(self.events, record)
-
-    def hold(self) -> IO[bytes]:
-        """A file that shows, while it is open, that this process trains the run."""
-        file = self.metrics.open("ab")
-        with suppress(
-            DataError
-        ):  # loader processes of one that was killed hold it a few seconds more
-            lock_file(file, str(self.metrics))
-        return file
 
     def note_end(self, state: str, reason: str = "") -> None:
         """Note how the start that is under way has ended: "finished", "interrupted" or "failed"."""
@@ -157,8 +179,8 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def _existing(self) -> str:
-        """Name of a file that only a run leaves; empty if there is none."""
-        own = (self.recipe, self.environment, self.metrics, self.last, self.previous, self.best)
+        """Name of a checkpoint; empty if there is none, so that nothing is lost when a run begins."""
+        own = (self.last, self.previous, self.best)
         return next((p.name for p in own if p.exists()), "")
 
     def _same_run(self, recipe: Recipe) -> None:

@@ -49,6 +49,8 @@ from tinysight.training.step import numerics
 
 logger = logging.getLogger(__name__)
 
+_CHECKED = 64  # images of a batch that is only a check
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -113,15 +115,19 @@ def fit(
         if not isinstance(callback, Callback):
             raise ConfigError("callbacks", f"expected a Callback, got {callback!r}")
     recipe = resolve_labels(recipe)
-    with processes() as group, numerics(recipe.train):
+    with closing(RunFolder(out)) as folder, processes() as group, numerics(recipe.train):
         device = group.device
         with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
-            run = build_run(recipe, RunFolder(out), resume, group, objective, force)
+            run = build_run(recipe, folder, resume, group, objective, force)
             own = (Progress(progress), *loggers_of(recipe))
             run.callbacks = (*own, *callbacks) if group.main else ()
             with _watched(run):
+                if recipe.model.linear_probe and group.main and not run.state.step:
+                    run.state.probe = evaluate_splits(run)[0]
+                    logger.info("the probe alone: %s", _shown(run.state.probe))
                 left_out = _train(run)
-        best, folder = run.state.best, run.folder
+            _compare_with_probe(run)
+        best = run.state.best
         unreadable = (*unreadable_images(run), *group.broadcast_json(left_out))
     images = tuple((path, reason) for path, reason in unreadable)
     found = best.get("epoch", 0), best.get("metrics", {}), images
@@ -135,17 +141,50 @@ def _watched(run: Run) -> Iterator[None]:
     if not run.processes.main:
         yield
         return
-    with run.folder.hold():
-        try:
-            yield
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            with suppress(OSError, TinysightError):  # what is raised already says more
-                run.folder.note_end(*(("interrupted",) if stopped else ("failed", str(error))))
-            raise
-        settings, state = run.recipe.train, run.state
-        whole = state.stopped or state.step >= settings.epochs * run.steps_per_epoch
-        run.folder.note_end("finished" if whole else "interrupted", run.stop_reason)
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        with suppress(OSError, TinysightError):  # what is raised already says more
+            run.folder.note_end(*(("interrupted",) if stopped else ("failed", str(error))))
+        raise
+    settings, state = run.recipe.train, run.state
+    whole = state.stopped or state.step >= settings.epochs * run.steps_per_epoch
+    run.folder.note_end("finished" if whole else "interrupted", run.stop_reason)
+
+
+def check_run(recipe: Recipe) -> None:
+    """Build everything that `fit` would, and compute one batch, so that what it refuses is found; nothing is written.
+
+    Raises:
+        TinysightError: as `fit` does, up to its first step.
+    """
+    recipe = resolve_labels(recipe)
+    with processes() as group, numerics(recipe.train), torch.random.fork_rng([]):
+        run = build_run(recipe, None, False, group)
+        train_step(run, (_few(run.batches[i]) for i in range(recipe.train.accumulate)))
+
+
+def _compare_with_probe(run: Run) -> None:
+    """Say that training has lost what the network came with."""
+    probe, best = run.state.probe, run.state.best.get("metrics", {})
+    name = next(iter(probe), "")
+    if name in best and best[name] < probe[name]:
+        text = "the best epoch (%s) is worse than the linear probe that the run began with (%s); %s"
+        hint = f"lower train.lr ({run.recipe.train.lr:g}), or train for more epochs"
+        logger.warning(text, _shown(best), _shown(probe), hint)
+
+
+def _shown(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _few(batch: Batch) -> Batch:
+    """The first images of a batch: enough to be refused."""
+    places = None if batch.places is None else batch.places[:_CHECKED]
+    return batch._replace(
+        images=batch.images[:_CHECKED], targets=batch.targets[:_CHECKED], places=places
+    )
 
 
 def _train(run: Run) -> list[tuple[str, str]]:
@@ -202,7 +241,14 @@ def train_step(run: Run, stream: Iterator[Batch]) -> None:
     run.objective.epoch = epoch
     if run.loss_schedule:
         set_lr(run.optimizers[1], run.loss_schedule(state.step))
-    changed = run.step(_noted(run, islice(stream, count)), images, first)
+    try:
+        changed = run.step(_noted(run, islice(stream, count)), images, first)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        hint = "raise it, or set model.freeze_statistics: true"
+        what = "batch normalisation learns nothing from a batch of one image"
+        raise ConfigError("data.batch_size", what, hint) from None
     if changed and run.average:
         run.average.update(state.step)
     state.step += 1

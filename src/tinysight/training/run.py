@@ -15,12 +15,11 @@ from tinysight.config import Recipe
 from tinysight.config.schema import Train
 from tinysight.data.boxes import BoxList
 from tinysight.data.labels import label_names
-from tinysight.data.lists import SampleList, read_split
+from tinysight.data.lists import SampleList
 from tinysight.data.loader import Share, TrainingBatches
 from tinysight.data.samplers import Sampler, WithUnlabelled
-from tinysight.data.samples import doubts
 from tinysight.errors import CheckpointError, ConfigError, DataError
-from tinysight.evaluation.predictor import compute_metrics
+from tinysight.evaluation.preflight import look, read_splits
 from tinysight.registry import batch_transforms, optimizers, samplers, schedules
 from tinysight.tasks.base import task_of_recipe
 from tinysight.training.callbacks import Callback
@@ -105,24 +104,19 @@ class Run:
 
 def build_run(
     recipe: Recipe,
-    folder: RunFolder,
+    folder: RunFolder | None,
     resume: bool,
     processes: Processes,
     objective: ObjectiveFactory = usual_objective,
     force: bool = False,
 ) -> Run:
-    """Read the lists, build everything, then claim the folder: what is wrong leaves no trace."""
-    data, settings = recipe.data, recipe.train
-    samples = read_split(data, data.train)
-    eval_samples = {name: read_split(data, split) for name, split in data.eval_splits.items()}
-    names = label_names(data) if type(samples) is SampleList else ()  # boxes are counted
-    for doubt in doubts(samples, eval_samples.values(), names) if processes.main else ():
-        logger.warning("%s; `tinysight data check` says more", doubt)
-    transforms = recipe.eval_transforms()
-    transforms.output_shape()  # one that varies could not be exported; better known now
-    if not transforms.sets_label:
-        for split in eval_samples.values():
-            _check_metrics(recipe, split)
+    """Read the lists, build everything, then claim the folder: what is wrong leaves no trace.
+
+    Without a folder nothing is claimed, and the first weights are those of the network, without a probe.
+    """
+    settings, splits = recipe.train, read_splits(recipe)
+    samples, eval_samples = splits
+    unreadable = look(recipe, splits) if processes.main else []
     batches = _batches(recipe, samples, processes)
     torch.manual_seed(seed(_WEIGHTS, settings.seed))
     goal = objective(recipe, samples)
@@ -131,7 +125,7 @@ def build_run(
     goal.set_up(settings, processes)
     per_epoch = -(-batches.per_epoch // settings.accumulate)
     run = Run(
-        recipe, folder, processes, batches, eval_samples, transforms, goal,
+        recipe, folder or RunFolder(""), processes, batches, eval_samples, recipe.eval_transforms(), goal,
         average=Average(goal.network, settings.ema, per_epoch) if settings.ema else None,
         optimizers=(changers := _optimizers(goal, settings)),
         steps_per_epoch=per_epoch,
@@ -144,7 +138,9 @@ def build_run(
         state=TrainState(data=samples.fingerprint(), processes=processes.world),
     )  # fmt: skip
     _check_same_images(processes, samples)
-    _begin(run, resume, force)
+    if folder:
+        _begin(run, resume, force)
+    note_unreadable(run, unreadable)
     return run
 
 
@@ -350,21 +346,6 @@ def _peak_lr(recipe: Recipe, processes: Processes) -> float:
         settings.lr, settings.lr_batch_size, size, world, settings.accumulate, batch, rate,
     )  # fmt: skip
     return rate
-
-
-def _check_metrics(recipe: Recipe, eval_samples: SampleList) -> None:
-    """Fail now, not after the first epoch, if the list lacks what a metric needs."""
-    labels = eval_samples.truth
-    scores = task_of_recipe(recipe).perfect_scores(labels, len(label_names(recipe.data)))
-    specs = [m.spec for m in recipe.metrics]
-    try:
-        perfect = compute_metrics(specs, scores, labels, eval_samples.roles())
-    except (ConfigError, DataError) as error:
-        raise DataError(str(eval_samples.source), str(error)) from error
-    name, value = next(iter(perfect.items()))
-    if not value > 0:
-        what = f"{name} of perfect answers is {value:g} on these labels, so no epoch can be best"
-        raise DataError(str(eval_samples.source), what, "a class is missing in the list")
 
 
 def _check_same_images(processes: Processes, samples: SampleList) -> None:

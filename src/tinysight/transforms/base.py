@@ -32,7 +32,7 @@ MAX_PIXELS = 178_956_970  # 512 MiB of RGB; the most that one image may be decod
 
 # Whatever some OpenCV reads, so that an image in a folder is answered or reported, never passed
 # over. What is in the file decides how it is decoded.
-_KINDS = "jpg jpeg jpe jfif png bmp dib webp tif tiff gif jp2 j2k avif pbm pgm ppm pnm pxm pfm sr"
+_KINDS = "jpg jpeg jpe jfif png bmp dib webp tif tiff gif jp2 j2k avif pbm pgm ppm pnm pxm pfm sr heic heif hif jxl mpo"
 EXTENSIONS = tuple(f".{kind}" for kind in [*_KINDS.split(), "ras", "hdr", "pic", "exr"])
 
 

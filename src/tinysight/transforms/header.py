@@ -85,7 +85,7 @@ def read_header(data: bytes) -> ImageHeader:
         for start, name in _OTHERS:
             if re.match(start, data, re.DOTALL):
                 what = f"{name} file, which is not read here"
-                raise HeaderError(what, "convert it to JPEG or PNG")
+                raise HeaderError(what, "`tinysight data convert` makes copies that are")
         raise HeaderError("not a JPEG, PNG, BMP or WebP image")
     header = read(data)
     if header.width < 1 or header.height < 1:

@@ -449,6 +449,21 @@ def test_a_table_of_names_is_divided(tmp_path: Path) -> None:
     assert "1.jpg\t1\n" in (out / "train_list.txt").read_text() + (out / "val_list.txt").read_text()
 
 
-def test_a_folder_is_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_classes_is_divided(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for i in range(5):
+            (tmp_path / "in" / name / f"{i}.jpg").touch()
+    out = tmp_path / "made"
+    assert main(["data", "prepare", "split", str(tmp_path / "in"), "--out", str(out)]) == 0
+    assert (out / "labels.txt").read_text() == "0 cat\n1 dog\n"
+    lines = (out / "train_list.txt").read_text() + (out / "val_list.txt").read_text()
+    assert len(lines.splitlines()) == 10
+    assert "dog/4.jpg\t1\n" in lines
+
+
+def test_a_folder_without_classes_is_no_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "prepare", "split", str(tmp_path), "--out", str(tmp_path / "made")]) == 2
-    assert "is a folder; `prepare split` divides a list of images" in capsys.readouterr().err
+    assert "one folder per class is expected" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tinysight.concurrency import thread_count
+from tinysight.data.folders import folder_names
 from tinysight.data.labels import check_distinct
 from tinysight.data.lists import names_in_lists, read_list
 from tinysight.data.prepare.annotations import read_boxes, read_coco, read_voc
@@ -31,7 +32,7 @@ class Plan(NamedTuple):
     """What to make a data set of, and how.
 
     Attributes:
-        form: form of the source; "split" is a list of `path label` lines, which is only divided.
+        form: form of the source; "split" is a list of `path label` lines or a folder of classes, which is only divided.
         source: annotations, or the list.
         out: folder to make.
         images: folder of the images; None: that of the source.
@@ -90,11 +91,10 @@ def prepare(plan: Plan, *, resume: bool = False, threads: int | None = None) -> 
     problems: list[Problem] = []
     skipped: dict[str, int] = {}
     if plan.form == "split":
-        if plan.source.is_dir():
-            raise DataError(
-                str(plan.source), "is a folder", "`prepare split` divides a list of images"
-            )
-        names = tuple(plan.classes or ()) or names_in_lists([plan.source], "class", None)
+        names = tuple(plan.classes or ())
+        if not names and plan.source.is_dir():
+            names = folder_names(plan.source)
+        names = names or names_in_lists([plan.source], "class", None)
         check_distinct(names, "--classes")
         samples = read_list(plan.source, root, len(names) or None, names=names)
         paths = [_below(sample.path, root) for sample in samples]
