@@ -68,16 +68,13 @@ class Indexing:
         if rows <= self.exact:
             return f"exact, up to {self.exact} vectors"
         try:
-            said = measured_of(self.path)
-        except FileNotFoundError:
-            missing = find_spec("usearch") is None
-            why = "usearch is not installed" if missing else "`tinysight gallery index` makes one"
-            return f"exact, there is no index: {why}"
+            of = measured_of(self.path)
         except (TinysightError, OSError) as error:
-            return f"exact: {error}"
+            lacks = find_spec("usearch") is None
+            return f"exact: {'usearch is not installed' if lacks else error}"
         return (
-            f"an index of {said.count} vectors, {said.short} numbers each, searched {said.width} wide: recall"
-            f" {said.recall:.4f}, at least {said.recall_low:.4f}, of {said.target:g} wanted ({said.sample} queries)"
+            f"an index of {of.count} vectors, {of.short} numbers each, searched {of.width} wide: recall"
+            f" {of.recall:.4f}, at least {of.recall_low:.4f}, of {of.target:g} wanted ({of.sample} queries)"
         )
 
     def due(self) -> bool:
