@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "bundle", "Classifier": "pipelines.pipeline", "Detector": "pipelines.detect",
-    "Result": "tasks.results", "TinysightError": "errors", "Unreadable": "tasks.results",
+    "Gallery": "gallery.gallery", "Result": "tasks.results", "TinysightError": "errors", "Unreadable": "tasks.results",
     "create_model": "models", "decode": "transforms", "evaluate": "pipelines.opened",
     "export_bundle": "export.bundle", "fit": "training", "list_models": "models", "load": "pipelines.opened",
     "load_plugin": "plugins", "load_recipe": "config", "open_bundle": "pipelines.pipeline",
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinysight.config import load_recipe
     from tinysight.errors import TinysightError
     from tinysight.export.bundle import export_bundle
+    from tinysight.gallery.gallery import Gallery
     from tinysight.models import create_model, list_models
     from tinysight.pipelines.detect import Detector
     from tinysight.pipelines.opened import evaluate, load
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tinysight.transforms import decode
 
 __all__ = [
-    "Bundle", "Classifier", "Detector", "Result", "TinysightError", "TrainedRun", "Unreadable",
+    "Bundle", "Classifier", "Detector", "Gallery", "Result", "TinysightError", "TrainedRun", "Unreadable",
     "create_model", "decode", "evaluate", "export_bundle", "fit", "list_models", "load", "load_plugin",
     "load_recipe", "open_bundle", "train",
 ]  # fmt: skip

@@ -83,7 +83,7 @@ def test_a_matrix_that_was_made_anew_keeps_the_index(store: SqliteStore) -> None
 
 
 def test_rows_that_the_index_lacks_are_searched_exactly(store: SqliteStore) -> None:
-    more = Identities(N // 5, seed=4).draw(np.arange(TAIL + 10) % 7)
+    more = Identities(N // 5).draw(np.arange(TAIL + 10) % 7)
     store.add(Item(f"new {i}", "x", row) for i, row in enumerate(more))
     assert len(rows(store).base) > N  # folded
     for (found,) in store.search(more[::100], 1):

@@ -160,7 +160,7 @@ def _query(args: argparse.Namespace) -> int:
     decision = decision_of(gallery.store)
     for image in iter_images(args.given):
         try:
-            nearest = gallery.query(image, max(args.k, decision.k))
+            nearest = gallery.query(image, max(args.k, decision.k) if args.k > 0 else args.k)
         except ImageError as error:
             code = 1
             print(error, file=sys.stderr)

@@ -238,22 +238,24 @@ class Gallery:
 
 
 def update(
-    store: SqliteStore, ids: Sequence[str], label: str | None = None, metadata: Mapping[str, object] | None = None
+    store: Any, ids: Sequence[str], label: str | None = None, metadata: Mapping[str, object] | None = None
 ) -> int:  # fmt: skip
     """Change the label of items, or keys of their metadata, and the number of these items.
 
     Raises:
         GalleryError: one is not there; then nothing has changed.
     """
-    with store.operation("update"), store.database.writing():
+    with store.operation("update"), store.writing():
         items = store.get(ids)
         if missing := sorted({*ids} - {item.id for item in items}):
             what, hint = f"no item {missing[0]!r}", "`tinysight gallery list` has them"
             raise GalleryError(str(store.folder), what, hint)
         names = [item.label if label is None else label for item in items]
-        return store.add(
-            item._replace(label=name, metadata={**item.metadata, **(metadata or {})})
-            for item, name in zip(items, names, strict=True)
+        return int(
+            store.add(
+                item._replace(label=name, metadata={**item.metadata, **(metadata or {})})
+                for item, name in zip(items, names, strict=True)
+            )
         )
 
 

@@ -21,17 +21,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from tinysight.errors import DataError, MissingDependency
 from tinysight.files import write_atomic
 from tinysight.gallery.base import Metric
-from tinysight.gallery.nearest import exact_scores, is_distance
+from tinysight.gallery.nearest import exact_scores, is_distance, propose
 
 RECALL = 0.99  # of the ten nearest, unless told otherwise
-MAX_CHURN = 0.3  # written and removed since the graph was made, as a share of it; past it the graph is made anew
+MAX_CHURN = 0.3  # share of a graph that may go before it is made anew
 _MAGIC = b"tinysight index 1\n"
 _LENGTHS = struct.Struct("<QI")  # of what follows, in bytes, and its checksum
 _MOST_HEAD = 4096  # bytes
@@ -55,7 +55,7 @@ class Measured:
         short: numbers of a code.
         count: items in the graph.
         last: number of the newest of them.
-        churn: items written or removed since the graph was made.
+        churn: items that have gone since the graph was made.
         target: share of the ten nearest that was asked for.
         recall: the share that was found, in the mean over `sample` held-out vectors.
         recall_low: the lower end of its 95 % interval, which decides; below `target` where no width reaches it.
@@ -76,19 +76,6 @@ class Measured:
     sample: int = 0
 
 
-class Vectors(Protocol):
-    """Rows (N, D) of which some are read at once: an array, or one that is not in memory."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, D)."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
-
-
 class ApproximateIndex:
     """Candidates for the nearest items; see the module.
 
@@ -101,14 +88,9 @@ class ApproximateIndex:
 
     @classmethod
     def build(
-        cls,
-        keys: np.ndarray,
-        matrix: Vectors,
-        metric: Metric,
-        *,
-        recall: float = RECALL,
-        threads: int = 1,
-    ) -> ApproximateIndex:
+        cls, keys: np.ndarray, matrix: np.ndarray, metric: Metric, *, recall: float = RECALL,
+        threads: int = 1, shorts: tuple[int, ...] = _SHORT,
+    ) -> ApproximateIndex:  # fmt: skip
         """Make the graph of all vectors, and measure its width.
 
         Args:
@@ -118,57 +100,57 @@ class ApproximateIndex:
             metric: how they are compared.
             recall: share of the ten nearest that a search should find.
             threads: that build.
+            shorts: lengths of a code to try, before that of a vector.
 
         Raises:
             MissingDependency: usearch is not installed.
         """
         rng = np.random.default_rng(len(keys))
         held = np.sort(rng.permutation(len(keys))[: min(_SAMPLE, len(keys) // 10)])
-        bits = metric == "hamming"
-        axes = np.zeros((0, 0), np.float32) if bits else _principal_axes(matrix, rng)
-        rest = np.ones(len(keys), bool)
-        rest[held] = False
-        asked, short = _compare(matrix, held, rest, metric, axes, recall)
+        queries, bits = np.asarray(matrix[held]), metric == "hamming"
         dim = matrix.shape[1] * (8 if bits else 1)
-        measured = Measured(metric, dim, dim if bits else short, 0, -1, 0, recall, sample=len(held))
-        index = cls(measured, np.ascontiguousarray(axes[:, :short]), _new_graph(measured))
+        axes = np.zeros((0, 0), np.float32)
+        if not bits:
+            rows = np.sort(rng.permutation(np.setdiff1d(np.arange(len(keys)), held))[:_FITTED])
+            axes = _axes(np.asarray(matrix[rows]), queries, metric, recall, shorts)
+        measured = Measured(metric, dim, axes.shape[1] or dim, 0, -1, 0, recall)
+        index = cls(measured, axes, _new_graph(measured))
+        rest = np.isin(np.arange(len(keys)), held, invert=True)
         index._add(keys, matrix, rest, threads)
-        index._calibrate(asked, keys, matrix)
+        index._calibrate(held, np.flatnonzero(~rest), keys, matrix)
+        longer = tuple(short for short in shorts if short > axes.shape[1])
+        if index.measured.recall_low < recall and axes.shape[1] < min(dim, axes.shape[0]):
+            return cls.build(keys, matrix, metric, recall=recall, threads=threads, shorts=longer)
         index._add(keys, matrix, ~rest, threads)
-        index.measured = replace(index.measured, churn=0)
         return index
 
     def update(
-        self, keys: np.ndarray, matrix: Vectors, *, threads: int = 1
+        self, keys: np.ndarray, matrix: np.ndarray, *, threads: int = 1
     ) -> ApproximateIndex | None:
         """Bring the graph to these items: add the newer, take out those that are gone, and measure again.
 
         Returns:
-            This index; or None if it should be built anew, since more than `MAX_CHURN` of it has changed, or its codes
-            do not suit what is new: no width has the recall that it had.
+            This index; or None if it should be built anew, since more than `MAX_CHURN` of it has gone, or its codes do
+            not suit what is new: no width has the recall that it had.
         """
         had = np.asarray(self._graph.keys, np.int64)
         gone, new = had[~np.isin(had, keys)], keys > self.measured.last
-        churn = self.measured.churn + len(gone) + int(new.sum())
+        churn = self.measured.churn + len(gone)
         if churn > MAX_CHURN * len(keys):
             return None
         if len(gone):
             self._graph.remove(gone.astype(np.uint64))
-        rng = np.random.default_rng(len(keys))
-        picked = rng.permutation(np.flatnonzero(new))[
-            : self.measured.sample
-        ]  # not in the graph yet
-        if len(picked):
-            asked, _ = _compare(matrix, picked, ~new, self.measured.metric, self._axes[:, :0])
+        picked = np.random.default_rng(len(keys)).permutation(np.flatnonzero(new))[:_SAMPLE]
+        if len(picked):  # which the graph has not yet
             had_recall = min(self.measured.recall_low, self.measured.target)
-            self._calibrate(asked, keys, matrix)
+            self._calibrate(picked, np.flatnonzero(new), keys, matrix)
             if self.measured.recall_low < had_recall:
                 return None
         self._add(keys, matrix, new, threads)
         self.measured = replace(self.measured, churn=churn, count=len(self._graph))
         return self
 
-    def _add(self, keys: np.ndarray, matrix: Vectors, which: np.ndarray, threads: int) -> None:
+    def _add(self, keys: np.ndarray, matrix: np.ndarray, which: np.ndarray, threads: int) -> None:
         for begin in range(0, len(keys), _BLOCK):
             rows = begin + np.flatnonzero(which[begin : begin + _BLOCK])
             if len(rows):
@@ -183,21 +165,36 @@ class ApproximateIndex:
         codes: np.ndarray = np.asarray(vectors, np.float32) @ self._axes
         return codes
 
-    def _calibrate(self, asked: _Asked, keys: np.ndarray, matrix: Vectors) -> None:
-        """The least width whose recall is, with 95 %, what was asked for."""
-        metric, share = self.measured.metric, np.ones(0)
+    def _calibrate(
+        self, held: np.ndarray, lacking: np.ndarray, keys: np.ndarray, matrix: np.ndarray
+    ) -> None:
+        """The least width with which, with 95 %, the rows `held` find what they should; `lacking` ones do not count."""
+        metric, queries = self.measured.metric, np.asarray(matrix[held])
+        squares = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
+        true = propose(metric, matrix, squares, lacking.tolist(), queries, _K)
+        far = [
+            self._far(matrix[rows], query)[:_K][-1:]
+            for query, rows in zip(queries, true, strict=True)
+        ]
         for width in _WIDTHS:
             self._graph.expansion_search = width
-            found = []
-            for query, far, rows in zip(*asked, self.propose(asked.queries, _K, keys), strict=True):
-                scores = exact_scores(metric, np.asarray(matrix[rows]), query)
-                found.append(min(_K, int((_turned(metric, scores) <= far).sum())) / _K)
+            found = [
+                min(_K, int((self._far(matrix[rows], query) <= last).sum())) / _K
+                for query, last, rows in zip(
+                    queries, far, self.propose(queries, _K, keys), strict=True
+                )
+            ]
             share = np.array(found or [0.0])
             low = share.mean() - 1.96 * share.std() / len(share) ** 0.5
             known = {"recall": float(share.mean()), "recall_low": float(low), "width": width}
             self.measured = replace(self.measured, sample=len(found), **known)  # type: ignore[arg-type]
             if low >= self.measured.target:
                 return
+
+    def _far(self, vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Distances, or similarities below zero, in rising order."""
+        scores = exact_scores(self.measured.metric, np.asarray(vectors), query)
+        return np.sort(scores if is_distance(self.measured.metric) else -scores)
 
     def propose(
         self, queries: np.ndarray, k: int, keys: np.ndarray, gone: np.ndarray | None = None
@@ -307,11 +304,23 @@ def _new_graph(measured: Measured) -> Any:
     )
 
 
-def _principal_axes(matrix: Vectors, rng: np.random.Generator) -> np.ndarray:
-    """(D, D) float32, the axes of most energy first."""
-    rows = np.sort(rng.permutation(len(matrix))[:_FITTED])
-    sample = np.asarray(matrix[rows], np.float64)
-    axes: np.ndarray = np.linalg.eigh(sample.T @ sample)[1][:, ::-1].astype(np.float32)
+def _axes(
+    sample: np.ndarray, queries: np.ndarray, metric: Metric, recall: float, shorts: tuple[int, ...]
+) -> np.ndarray:
+    """(D, S) the axes of most energy: the fewest that have a query's ten nearest of the sample among forty."""
+    wide = sample.astype(np.float64)
+    axes: np.ndarray = np.linalg.eigh(wide.T @ wide)[1][:, ::-1].astype(np.float32)
+
+    def near(vectors: np.ndarray, asked: np.ndarray, k: int) -> list[np.ndarray]:
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+        return propose(metric, vectors, squares, np.zeros(0, np.int64), asked, k)
+
+    true = near(sample, queries, _K)
+    for short in (short for short in shorts if short < axes.shape[1]):
+        cut = np.ascontiguousarray(axes[:, :short])
+        pairs = zip(true, near(sample @ cut, queries @ cut, 4 * _K), strict=True)
+        if np.mean([np.isin(t, found).mean() for t, found in pairs]) >= 1 - (1 - recall) / 10:
+            return cut
     return axes
 
 
@@ -328,77 +337,3 @@ def places_of(numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         less = numbers[middle] < wanted
         low, high = np.where(apart & less, middle + 1, low), np.where(apart & ~less, middle, high)
     return np.asarray(low[numbers[low] == wanted])
-
-
-class _Asked(NamedTuple):
-    """Queries (Q, D), and how far the last of the ten nearest of each is (Q,)."""
-
-    queries: np.ndarray
-    far: np.ndarray
-
-
-def _compare(
-    matrix: Vectors,
-    held: np.ndarray,
-    which: np.ndarray,
-    metric: Metric,
-    axes: np.ndarray,
-    recall: float = RECALL,
-) -> tuple[_Asked, int]:
-    """An exact search for the rows `held` among `which`, and how many axes suffice to have the ten among forty."""
-    queries, dim = np.asarray(matrix[held]), axes.shape[1]
-    shorts = [short for short in _SHORT if short < dim]
-    tops = {short: _Top(4 * _K) for short in shorts}
-    exact, codes = _Top(_K), queries @ axes if shorts else queries
-    for begin in range(0, len(which), _BLOCK):
-        rows = begin + np.flatnonzero(which[begin : begin + _BLOCK])
-        block = np.asarray(matrix[rows])
-        exact.take(_distances(metric, queries, block), rows)
-        turned = block @ axes[:, : max(shorts, default=0)] if shorts else block
-        for short in shorts:
-            cut = _distances(metric, codes[:, :short], turned[:, :short])
-            tops[short].take(cut, rows)
-    far = [
-        _turned(metric, exact_scores(metric, np.asarray(matrix[rows]), query)).max(initial=-np.inf)
-        for query, rows in zip(queries, exact.rows, strict=True)
-    ]
-    asked = _Asked(queries, np.array(far))
-    for short in shorts:
-        pairs = zip(exact.rows, tops[short].rows, strict=True)
-        if np.mean([np.isin(t, among).mean() for t, among in pairs]) >= 1 - (1 - recall) / 10:
-            return asked, short
-    return asked, dim
-
-
-class _Top:
-    """The nearest rows of each of Q queries so far, (Q, up to k), in no order."""
-
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self.far, self.rows = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
-
-    def take(self, far: np.ndarray, rows: np.ndarray) -> None:
-        """Look at more: (Q, B), lower is nearer, and their (B,) rows."""
-        wide = np.broadcast_to(rows, far.shape)
-        if len(self.far):
-            far, wide = np.hstack([self.far, far]), np.hstack([self.rows, wide])
-        if far.shape[1] > self._k:
-            kept = np.argpartition(far, self._k - 1, axis=1)[:, : self._k]
-            far, wide = np.take_along_axis(far, kept, 1), np.take_along_axis(wide, kept, 1)
-        self.far, self.rows = far, wide
-
-
-def _turned(metric: Metric, scores: np.ndarray) -> np.ndarray:
-    return scores if is_distance(metric) else -scores
-
-
-def _distances(metric: Metric, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(Q, N), lower is nearer."""
-    if metric == "hamming":
-        return np.stack([exact_scores(metric, vectors, query) for query in queries])
-    products: np.ndarray = queries @ vectors.T
-    if metric != "l2":
-        return -products
-    of_queries, of_vectors = (np.einsum("ij,ij->i", a, a) for a in (queries, vectors))
-    apart: np.ndarray = of_queries[:, None] + of_vectors - 2 * products
-    return apart

@@ -68,16 +68,13 @@ class Indexing:
         if rows <= self.exact:
             return f"exact, up to {self.exact} vectors"
         try:
-            said = measured_of(self.path)
-        except FileNotFoundError:
-            missing = find_spec("usearch") is None
-            why = "usearch is not installed" if missing else "`tinysight gallery index` makes one"
-            return f"exact, there is no index: {why}"
+            of = measured_of(self.path)
         except (TinysightError, OSError) as error:
-            return f"exact: {error}"
+            lacks = find_spec("usearch") is None
+            return f"exact: {'usearch is not installed' if lacks else error}"
         return (
-            f"an index of {said.count} vectors, {said.short} numbers each, searched {said.width} wide: recall"
-            f" {said.recall:.4f}, at least {said.recall_low:.4f}, of {said.target:g} wanted ({said.sample} queries)"
+            f"an index of {of.count} vectors, {of.short} numbers each, searched {of.width} wide: recall"
+            f" {of.recall:.4f}, at least {of.recall_low:.4f}, of {of.target:g} wanted ({of.sample} queries)"
         )
 
     def due(self) -> bool:
@@ -115,26 +112,27 @@ class Indexing:
                 lock_file(lock, str(self.path))
             except DataError:
                 return False
-            with self._store.snapshot() as (_, rows):
-                base, gone = rows.base, np.array(rows.gone, np.int64)
-            if len(base) <= self.exact:
+            rows = self._rows()
+            if len(rows.base) <= self.exact:
                 return True
-            left = np.ones(len(base), bool)
-            left[gone[gone < len(base)]] = False
-            keep = np.flatnonzero(left)
-            keys, vectors = base["seq"][keep], _Kept(base["vector"], keep)
+            if rows.gone:
+                self._store.rewrite()
+                rows = self._rows()
+            keys, vectors = np.ascontiguousarray(rows.base["seq"]), rows.base["vector"]
             index = self._opened(writable=True)
             target = recall or (index.measured.target if index else RECALL)
             if index and index.measured.target != target:
                 index = None
             index = index and index.update(keys, vectors, threads=threads)
-            if index is None:
-                metric = self._store.metric
-                index = ApproximateIndex.build(
-                    keys, vectors, metric, recall=target, threads=threads
-                )
+            index = index or ApproximateIndex.build(
+                keys, vectors, self._store.metric, recall=target, threads=threads
+            )
             index.save(self.path)
         return True
+
+    def _rows(self) -> Rows:
+        with self._store.snapshot() as (_, rows):
+            return rows
 
     def follow(self) -> None:
         """Start a process that calls `refresh`, if it is due and none of ours runs yet."""
@@ -162,20 +160,6 @@ class Indexing:
             except (TinysightError, OSError) as error:
                 logger.warning("%s", error)
         return None
-
-
-class _Kept:
-    """Some rows of a matrix, read where they are asked for."""
-
-    def __init__(self, matrix: np.ndarray, rows: np.ndarray) -> None:
-        self._matrix, self._rows = matrix, rows
-        self.shape = (len(rows), matrix.shape[1])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self._matrix[self._rows[rows]])
 
 
 def _identity(path: Path) -> object:

@@ -112,6 +112,10 @@ class SqliteStore:
         if not connection.in_transaction:  # of the caller, who joins several
             self._fold()
 
+    def writing(self) -> Any:
+        """A block whose calls are one transaction."""
+        return self.database.writing()
+
     def add(self, items: Iterable[Item]) -> int:
         """Add or replace; see `Store`.
 

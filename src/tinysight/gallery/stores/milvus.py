@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,6 +17,7 @@ import numpy as np
 
 from tinysight.errors import ConfigError, GalleryError, MissingDependency
 from tinysight.gallery.base import Item, Match, Metric
+from tinysight.gallery.entries import all_items
 from tinysight.gallery.matrix import Layout
 from tinysight.gallery.nearest import exact_scores, is_distance
 from tinysight.gallery.sqlite_store import encode
@@ -25,6 +26,7 @@ SCHEME = "milvus://"
 _BATCH = 500  # items of one message
 _LONGEST = 65535  # bytes of a text
 _METRICS = {"cosine": "COSINE", "inner_product": "IP", "l2": "L2", "hamming": "HAMMING"}
+_GRAPH = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 128}}
 _FIELDS = ["id", "label", "vector", "known", "content", "about"]
 _ABOUT = ""  # the id of the row that holds what is known of the gallery; no item has it
 _TIMEOUT = 30.0  # seconds
@@ -44,9 +46,13 @@ class MilvusStore:
         MissingDependency: pymilvus is not installed.
     """
 
+    operation = writing = staticmethod(
+        nullcontext
+    )  # there is no `undo`, and no transaction of several calls
+
     def __init__(self, url: str) -> None:
         self.folder, (self._client, self._name) = _shown(url), _connect(url)
-        with self._in_words():
+        with _in_words(self.folder):
             if not self._client.has_collection(self._name):
                 hint = "`tinysight gallery migrate` fills one"
                 raise GalleryError(self.folder, "there is no such collection", hint)
@@ -70,18 +76,17 @@ class MilvusStore:
         with _in_words(_shown(url)):
             if client.has_collection(name):
                 raise GalleryError(_shown(url), "this collection is there already")
+            bits, text = metric == "hamming", DataType.VARCHAR
             schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-            kind = DataType.BINARY_VECTOR if metric == "hamming" else DataType.FLOAT_VECTOR
-            schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=_LONGEST)
-            schema.add_field("label", DataType.VARCHAR, max_length=_LONGEST)
+            schema.add_field("id", text, is_primary=True, max_length=_LONGEST)
+            schema.add_field("label", text, max_length=_LONGEST)
+            kind = DataType.BINARY_VECTOR if bits else DataType.FLOAT_VECTOR
             schema.add_field("vector", kind, dim=dim)
             schema.add_field("known", DataType.BOOL)
-            schema.add_field("content", DataType.VARCHAR, max_length=64)
+            schema.add_field("content", text, max_length=64)
             schema.add_field("about", DataType.JSON)
             index = client.prepare_index_params()
-            graph = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 128}}
-            exact = {"index_type": "BIN_FLAT"}
-            how = exact if metric == "hamming" else graph
+            how: Any = {"index_type": "BIN_FLAT"} if bits else _GRAPH
             index.add_index("vector", metric_type=_METRICS[metric], **how)
             client.create_collection(
                 name, schema=schema, index_params=index, consistency_level="Strong"
@@ -105,18 +110,15 @@ class MilvusStore:
 
     def setting(self, name: str) -> Any:
         """See `Store`."""
+        return self._settings().get(name)
+
+    def _settings(self) -> dict[str, Any]:
         found = self._query(f"id == {_quoted(_ABOUT)}", ["about"])
-        return found[0]["about"].get(name) if found else None
+        return found[0]["about"] if found else {}
 
     def set(self, **values: Any) -> None:
         """See `Store`."""
-        found = self._query(f"id == {_quoted(_ABOUT)}", ["about"])
-        about = {**(found[0]["about"] if found else {}), **values}
-        self._write([self._row(_ABOUT, "", None, "", about)])
-
-    def operation(self, what: str) -> AbstractContextManager[None]:
-        """Nothing: there is no `undo` here."""
-        return nullcontext()
+        self._write([self._row(_ABOUT, "", None, "", {**self._settings(), **values})])
 
     def count(self) -> int:
         """See `Store`."""
@@ -140,7 +142,7 @@ class MilvusStore:
         """Remove; see `Store`. Each batch is one transaction."""
         there = [row["id"] for row in self._of_ids(ids, ["id"])]
         for part in _parts(there):
-            with self._in_words():
+            with _in_words(self.folder):
                 self._client.delete(self._name, filter=_among(part))
         return len(there)
 
@@ -170,11 +172,7 @@ class MilvusStore:
 
     def ids_of(self, label: str) -> list[str]:
         """Ids of the items with a label."""
-        found, after = list[str](), ""
-        while page := self.items(label=label, after=after):
-            found += [item.id for item in page]
-            after = page[-1].id
-        return found
+        return [item.id for item in all_items(self, label)]
 
     def search(self, vectors: np.ndarray, k: int) -> list[list[Match]]:
         """See `Store`."""
@@ -185,7 +183,7 @@ class MilvusStore:
             return []
         # A few more, for ties and for rounding.
         wanted = min(2 * k + 10, 16384)
-        with self._in_words():
+        with _in_words(self.folder):
             found = self._client.search(
                 self._name,
                 data=[self._sent(vector) for vector in given],
@@ -243,18 +241,13 @@ class MilvusStore:
             yield from self._query(_among(part), fields)
 
     def _query(self, where: str, fields: list[str], **options: Any) -> list[Any]:
-        with self._in_words():
-            found = self._client.query(
-                self._name, where, fields, consistency_level="Strong", **options
-            )
-            return list(found)
+        options["consistency_level"] = "Strong"
+        with _in_words(self.folder):
+            return list(self._client.query(self._name, where, fields, **options))
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        with self._in_words():
+        with _in_words(self.folder):
             self._client.upsert(self._name, rows)
-
-    def _in_words(self) -> AbstractContextManager[None]:
-        return _in_words(self.folder)
 
 
 def _connect(url: str) -> tuple[Any, str]:
