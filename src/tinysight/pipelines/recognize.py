@@ -89,10 +89,7 @@ class Recognizer(Pipeline[RecognitionResult]):
         options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
         options |= {"batch_size": batch_size, "workers": workers}
         if detector and detect:
-            spec = {**detector.manifest.postprocess, "equal": True}
-            spec |= {"threshold": self.rules.threshold, "keep": self.rules.max_detections}
-            manifest = detector.manifest._replace(postprocess=spec, threshold=None)
-            self._detector = Detector(replace(detector, manifest=manifest), **options)
+            self._detector = Detector(limited(detector, self.rules), **options)
         self.embedder = Classifier(embedder, **options)
         one = self.embedder.manifest.input.shape[0] == 1
         self._crops = 1 if one else _CROPS
@@ -170,6 +167,13 @@ def members_of(system: str | Path | System | Bundle) -> tuple[Bundle | None, Bun
         what = f"the results of {embedder.manifest.task} are no vectors"
         raise BundleError(str(where), what, "recognition needs an embedding bundle")
     return detector, embedder, rules
+
+
+def limited(detector: Bundle, rules: Rules) -> Bundle:
+    """A detector's bundle that gives the boxes that the rules let through, best first."""
+    spec = {**detector.manifest.postprocess, "equal": True}
+    spec |= {"threshold": rules.threshold, "keep": rules.max_detections}
+    return replace(detector, manifest=detector.manifest._replace(postprocess=spec, threshold=None))
 
 
 def _store(gallery: Gallery | Store | str | Path, embedder: Bundle) -> Store:
