@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "bundle", "Classifier": "pipelines.pipeline", "Detector": "pipelines.detect",
-    "Result": "tasks.results", "TinysightError": "errors", "Unreadable": "tasks.results",
+    "Gallery": "gallery.gallery", "Result": "tasks.results", "TinysightError": "errors", "Unreadable": "tasks.results",
     "create_model": "models", "decode": "transforms", "evaluate": "evaluation.predictor",
     "export_bundle": "export.bundle", "fit": "training", "list_models": "models",
     "load_plugin": "plugins", "load_recipe": "config", "open_bundle": "pipelines.pipeline",
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinysight.errors import TinysightError
     from tinysight.evaluation.predictor import evaluate
     from tinysight.export.bundle import export_bundle
+    from tinysight.gallery.gallery import Gallery
     from tinysight.models import create_model, list_models
     from tinysight.pipelines.detect import Detector
     from tinysight.pipelines.pipeline import Classifier, open_bundle
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tinysight.transforms import decode
 
 __all__ = [
-    "Bundle", "Classifier", "Detector", "Result", "TinysightError", "Unreadable", "create_model",
+    "Bundle", "Classifier", "Detector", "Gallery", "Result", "TinysightError", "Unreadable", "create_model",
     "decode", "evaluate", "export_bundle", "fit", "list_models", "load_plugin", "load_recipe",
     "open_bundle",
 ]  # fmt: skip
