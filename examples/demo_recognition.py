@@ -199,7 +199,12 @@ model:
   backbone: {{name: pplcnet_x0_25}}
   detector: {{name: picodet, channels: 32, convs: 1}}
 loss: {{name: simota}}
-train: {{epochs: 14, lr: 0.08, optimizer: {{name: sgd}}, schedule: {{name: cosine, warmup_steps: 20}}, ema: {{decay: 0.9}}}}
+train:
+  epochs: 14
+  lr: 0.08
+  optimizer: {{name: sgd}}
+  schedule: {{name: cosine, warmup_steps: 20}}
+  ema: {{decay: 0.9}}
 metrics: [{{name: coco}}]
 export: {{postprocess: {{name: boxes, threshold: 0.3}}}}
 """

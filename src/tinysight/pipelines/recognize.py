@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.bundle.system import Rules, System
+from tinysight.bundle.system import SYSTEM, Rules, System
 from tinysight.errors import BundleError
 from tinysight.gallery.base import Match, Metric, Store
 from tinysight.metrics.suppression import Suppression, multiclass_nms
@@ -91,8 +91,7 @@ class Recognizer(Pipeline[RecognitionResult]):
         if detector and detect:
             self._detector = Detector(limited(detector, self.rules), **options)
         self.embedder = Classifier(embedder, **options)
-        one = self.embedder.manifest.input.shape[0] == 1
-        self._crops = 1 if one else _CROPS
+        self._crops = 1 if self.embedder.manifest.input.shape[0] == 1 else _CROPS
         if workers is None:
             workers = default_workers(embedder.folder, threads, engine)
         steps = Steps(decode, self._prepared, self.embedded, self._recognised)
@@ -150,8 +149,6 @@ def members_of(system: str | Path | System | Bundle) -> tuple[Bundle | None, Bun
         BundleError: there is none, it has no embedder, or a member is of another kind.
     """
     if isinstance(system, str | Path):
-        from tinysight.bundle.system import SYSTEM
-
         is_system = (Path(system) / SYSTEM).exists()
         system = System.load(system) if is_system else Bundle.load(system)
     if isinstance(system, Bundle):

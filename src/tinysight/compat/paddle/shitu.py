@@ -60,10 +60,8 @@ def system_of(config: ShituConfig) -> System:
     return System(Path(DETECTOR), manifest, members)
 
 
-def part_of(config: ShituConfig) -> Bundle | None:
-    """The only network of a configuration without an index, to answer as `predict_det.py` or `predict_rec.py` does."""
-    if config.gallery or (config.detector and config.embedder):
-        return None
+def part_of(config: ShituConfig) -> Bundle:
+    """The only network of a configuration, to answer as `predict_det.py` or `predict_rec.py` does."""
     members = system_of(config).members
     return members.get(EMBEDDER) or limited(members[DETECTOR], config.rules)
 

@@ -14,8 +14,8 @@ from tinysight.cli import main
 from tinysight.compat.paddle.deploy_run import read_deploy_run
 from tinysight.compat.paddle.dialect import read_config
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
-from tinysight.config import load_recipe, minimal_yaml
 from tinysight.compat.paddle.shitu import read_shitu
+from tinysight.config import load_recipe, minimal_yaml
 from tinysight.errors import ConfigError
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
