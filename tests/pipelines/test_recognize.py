@@ -212,7 +212,8 @@ def test_systems_that_are_refused(
     words: tuple[str, ...], what: str, folder: Path, tmp_path: Path
 ) -> None:
     tiny_bundle(tmp_path / "classes")
-    there = [str(p) if (p := root / w).is_dir() else w for w in words for root in [tmp_path if w == "classes" else folder]]  # fmt: skip
+    places = {"classes": tmp_path, "detector": folder, "embedder": folder}
+    there = [places[word] / word if word in places else word for word in words]
     done = tinysight("export", "--system", tmp_path / "system", *there)
     assert done.code == 2
     assert what in done.err

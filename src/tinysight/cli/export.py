@@ -24,15 +24,13 @@ from tinysight.errors import ConfigError
 if TYPE_CHECKING:
     from tinysight.bundle import Bundle
 
-_RULES = (
-    *("threshold", "max_detections", "nms_threshold", "append_whole_image", "top_k"),
-    "score_threshold",
-)
 _ENGINES = "openvino, ncnn, mnn, executorch, litert, torchscript, pt2, onnx"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    from tinysight.bundle.system import Rules
+
     add = parser.add_argument
     add("--run", metavar="DIR", help="run folder, or a checkpoint")
     add_recipe(parser, required=False, text="PaddleClas configuration, in place of --run")
@@ -52,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--system", metavar="DIR", help="make a system of --detector and --embedder here")
     add("--detector", metavar="DIR", help="bundle of boxes of a system; none: whole images")
     add("--embedder", metavar="DIR", help="bundle of embeddings of a system")
-    text = f"of a system: {', '.join(_RULES)}"
+    text = f"of a system: {', '.join(Rules._fields)}"
     add("--rule", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
     add("--force", action="store_true", help="replace an existing bundle or system")
 
@@ -88,7 +86,7 @@ def _system(args: argparse.Namespace) -> int:
     members = {name: Bundle.load(folder) for name, folder in named.items()}
     pairs = [text.partition("=") for text in args.rule]
     given = {key: parse_yaml(value, f"--rule {key}") for key, _, value in pairs}
-    rules = read_keys(Rules, given, "--rule", (), _RULES)
+    rules = read_keys(Rules, given, "--rule", (), Rules._fields)
     manifest = SystemManifest(Path(args.system).name, {}, rules, created=utc_now())
     members_of(System(Path(args.system), manifest, members))  # of the right kinds
     made = System.write(args.system, manifest, members, overwrite=args.force)

@@ -141,7 +141,7 @@ def _recognised(args: argparse.Namespace) -> int | None:
     given = {name: value for name in _PADDLECLAS if (value := getattr(args, name)) is not None}
     named = {"model_name": args.model} if args.model else {}
     config = read_package(args.config, {**given, **named}, args.override)
-    if config is None or not (build or config.gallery):
+    if config is None or not (build or config.gallery or (config.detector and config.embedder)):
         return None
     from tinysight.cli.recognize import run_paddleclas
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.bundle.system import Rules, System
+from tinysight.bundle.system import SYSTEM, Rules, System
 from tinysight.errors import BundleError
 from tinysight.gallery.base import Match, Metric, Store
 from tinysight.metrics.suppression import Suppression, multiclass_nms
@@ -89,13 +89,9 @@ class Recognizer(Pipeline[RecognitionResult]):
         options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
         options |= {"batch_size": batch_size, "workers": workers}
         if detector and detect:
-            spec = {**detector.manifest.postprocess, "equal": True}
-            spec |= {"threshold": self.rules.threshold, "keep": self.rules.max_detections}
-            manifest = detector.manifest._replace(postprocess=spec, threshold=None)
-            self._detector = Detector(replace(detector, manifest=manifest), **options)
+            self._detector = Detector(limited(detector, self.rules), **options)
         self.embedder = Classifier(embedder, **options)
-        one = self.embedder.manifest.input.shape[0] == 1
-        self._crops = 1 if one else _CROPS
+        self._crops = 1 if self.embedder.manifest.input.shape[0] == 1 else _CROPS
         if workers is None:
             workers = default_workers(embedder.folder, threads, engine)
         steps = Steps(decode, self._prepared, self.embedded, self._recognised)
@@ -153,8 +149,6 @@ def members_of(system: str | Path | System | Bundle) -> tuple[Bundle | None, Bun
         BundleError: there is none, it has no embedder, or a member is of another kind.
     """
     if isinstance(system, str | Path):
-        from tinysight.bundle.system import SYSTEM
-
         is_system = (Path(system) / SYSTEM).exists()
         system = System.load(system) if is_system else Bundle.load(system)
     if isinstance(system, Bundle):
@@ -170,6 +164,13 @@ def members_of(system: str | Path | System | Bundle) -> tuple[Bundle | None, Bun
         what = f"the results of {embedder.manifest.task} are no vectors"
         raise BundleError(str(where), what, "recognition needs an embedding bundle")
     return detector, embedder, rules
+
+
+def limited(detector: Bundle, rules: Rules) -> Bundle:
+    """A detector's bundle that gives the boxes that the rules let through, best first."""
+    spec = {**detector.manifest.postprocess, "equal": True}
+    spec |= {"threshold": rules.threshold, "keep": rules.max_detections}
+    return replace(detector, manifest=detector.manifest._replace(postprocess=spec, threshold=None))
 
 
 def _store(gallery: Gallery | Store | str | Path, embedder: Bundle) -> Store:

@@ -176,7 +176,7 @@ def test_pipelines(case: Case, setup: Setup, tmp_path: Path) -> None:
     config = read(setup, case, tmp_path, IndexProcess__index_dir=index(case["index"]))
     recognizer = recognizer_of(config)
     only = config._replace(gallery=None, embedder=None)
-    detector = Detector(part_of(only) or "") if config.detector else None
+    detector = Detector(part_of(only)) if config.detector else None
     arrays = case.file_arrays
     for place, expected in enumerate(case["results"]):
         path = str(setup.folder / "images" / expected["query"])
@@ -337,6 +337,8 @@ def test_entries_that_are_not_understood(setup: Setup, tmp_path: Path) -> None:
         read_shitu(path, wrong)
     for words in ("dist_tpye", "keeps proportions", "index_method", "sice"):
         assert words in str(caught.value)
+    with pytest.raises(ConfigError, match="threshold: should be a number"):
+        read_shitu(path, ["Global.threshold=high"])
     with pytest.raises(DataError, match="no gallery"):
         recognizer_of(read_shitu(path, [f"IndexProcess.index_dir={tmp_path}"]))
 

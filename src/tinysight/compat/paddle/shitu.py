@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tinysight.compat.paddle.dialect.tree import read_tree
 from tinysight.compat.paddle.shitu_index import Changed, change_index, open_index, read_list
 from tinysight.errors import ConfigError, DataError
 from tinysight.files import write_atomic
-from tinysight.pipelines.recognize import DETECTOR, EMBEDDER, Recognizer
+from tinysight.pipelines.recognize import DETECTOR, EMBEDDER, Recognizer, limited
 from tinysight.registry import fold
 from tinysight.tasks.results import Unreadable
 
@@ -61,17 +60,10 @@ def system_of(config: ShituConfig) -> System:
     return System(Path(DETECTOR), manifest, members)
 
 
-def part_of(config: ShituConfig) -> Bundle | None:
-    """The only network of a configuration without an index, to answer as `predict_det.py` or `predict_rec.py` does."""
-    if config.gallery or (config.detector and config.embedder):
-        return None
+def part_of(config: ShituConfig) -> Bundle:
+    """The only network of a configuration, to answer as `predict_det.py` or `predict_rec.py` does."""
     members = system_of(config).members
-    if EMBEDDER in members:
-        return members[EMBEDDER]
-    bundle, rules = members[DETECTOR], config.rules
-    spec = {**bundle.manifest.postprocess, "equal": True}
-    spec |= {"threshold": rules.threshold, "keep": rules.max_detections}
-    return replace(bundle, manifest=bundle.manifest._replace(postprocess=spec, threshold=None))
+    return members.get(EMBEDDER) or limited(members[DETECTOR], config.rules)
 
 
 def recognizer_of(config: ShituConfig, **options: Any) -> Recognizer:

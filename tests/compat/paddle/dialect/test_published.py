@@ -14,6 +14,7 @@ from tinysight.cli import main
 from tinysight.compat.paddle.deploy_run import read_deploy_run
 from tinysight.compat.paddle.dialect import read_config
 from tinysight.compat.paddle.dialect.tree import kind_of, read_tree
+from tinysight.compat.paddle.shitu import read_shitu
 from tinysight.config import load_recipe, minimal_yaml
 from tinysight.errors import ConfigError
 
@@ -135,5 +136,7 @@ def test_a_deploy_configuration_is_read_or_refused(path: Path) -> None:
         assert run.images
         assert run.deploy.transforms[0]["short"] == 256
     else:
-        with pytest.raises(ConfigError, match="comes with recognition"):
+        with pytest.raises(ConfigError, match="predict -c. takes it"):
             read_deploy_run(path)
+        found = read_shitu(path)
+        assert found and found.images and (found.detector or found.embedder)

@@ -106,21 +106,17 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
     if not (boxes or vectors):
         reader.wrong("Global", "names no network", "det_ or rec_inference_model_dir")
     metric = _metric(reader, index, vectors)
+    if reader.problems:
+        raise ConfigError.of(str(path), reader.problems)
     threshold, most = found["threshold"], found["max_det_results"]
     limit = index["hamming_radius"] if metric == "hamming" else index["score_thres"]
-    rules = Rules(
-        threshold=min(max(threshold, 0.0), 1.0),
-        max_detections=0 if threshold > 1 else max(most, 0),  # no score is above 1
-        nms_threshold=found["rec_nms_thresold"],
-        top_k=max(index["return_k"], 1),
-        score_threshold=limit,
-    )
+    most = 0 if threshold > 1 else max(most, 0)  # no score is above 1
+    overlap, nearest = found["rec_nms_thresold"], max(index["return_k"], 1)
+    rules = Rules(min(max(threshold, 0.0), 1.0), most, overlap, True, nearest, limit)
     if metric == "l2" and "IndexProcess" in tree:
         reader.note(
             "IndexProcess.dist_type", "distances of at least score_thres match, the farthest first"
         )
-    if reader.problems:
-        raise ConfigError.of(str(path), reader.problems)
     for note in reader.notes:
         logger.warning("%s: %s", path, note)
     settings = IndexSettings(
@@ -140,15 +136,15 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
 
 def _metric(reader: Reader, index: Spec, embedder: NetworkAt | None) -> Metric:
     """The metric of the index; bits need the post-processor that makes them."""
-    kind = "hamming" if index.get("binary_index") else str(index["dist_type"])
+    kind = "hamming" if index.get("binary_index") else str(index.get("dist_type", "IP"))
     metric: Metric = {"IP": "inner_product", "hamming": "hamming"}.get(kind, "l2")  # type: ignore[assignment]
     bits = embedder is not None and embedder.deploy.postprocess["name"] == "binarize"
     if embedder and bits is not (metric == "hamming"):
         what = "makes bits" if bits else "makes no bits"
         reader.wrong("RecPostProcess", f"{what}, and IndexProcess.dist_type is {kind}")
-    if index["index_method"].removeprefix("B") not in _METHODS:
+    if index.get("index_method", "Flat").removeprefix("B") not in _METHODS:
         reader.wrong("IndexProcess.index_method", "unknown", f"one of {', '.join(_METHODS)}")
-    if index["index_operation"] not in OPERATIONS:
+    if index.get("index_operation", "new") not in OPERATIONS:
         reader.wrong("IndexProcess.index_operation", "unknown", f"one of {', '.join(OPERATIONS)}")
     return metric
 
