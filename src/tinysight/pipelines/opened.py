@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tinysight.evaluation.report import EvaluationReport
 
 _RECIPE = "recipe.yaml"  # of a run folder
-_BUNDLE = "bundle"  # in it
 
 
 def load(model: str | os.PathLike[str] | Bundle, **options: Any) -> BundlePipeline[Any]:
@@ -59,8 +58,7 @@ def evaluate(
         return assess(subject_of_bundle(bundle), _labelled(Path(images), bundle.manifest.labels))
     recipe = None if isinstance(model, Bundle) else Path(model) / _RECIPE
     if recipe is None or not recipe.is_file():
-        what = "which images?"
-        raise ConfigError("images", what, "name a folder of classes, or a list; or evaluate a run")
+        raise ConfigError("images", "which images?", "a folder of classes or a list; or give a run")
     from tinysight.config import load_recipe
 
     return assess(subject_of_bundle(bundle, load_recipe(recipe)))
@@ -72,10 +70,10 @@ def _bundle(model: str | os.PathLike[str] | Bundle) -> Bundle:
     path = Path(model)
     if not (path / _RECIPE).is_file():
         return Bundle.load(os.fspath(model))
-    if not (path / _BUNDLE).is_dir():
+    if not (path / "bundle").is_dir():
         hint = f"`tinysight export --run {path}` makes it"
         raise BundleError(str(path), "this run has no bundle yet", hint)
-    return Bundle.load(path / _BUNDLE)
+    return Bundle.load(path / "bundle")
 
 
 def _labelled(source: Path, labels: tuple[str, ...]) -> Sequence[Sample]:
