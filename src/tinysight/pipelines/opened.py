@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.bundle import Bundle
-from tinysight.errors import BundleError, ConfigError
+from tinysight.errors import BundleError, ConfigError, DataError
 from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ def _bundle(model: str | os.PathLike[str] | Bundle) -> Bundle:
 
 def _labelled(source: Path, labels: tuple[str, ...]) -> Sequence[Sample]:
     from tinysight.data.audit.sources import sides_of_lists
-    from tinysight.data.lists import read_list
 
-    if not source.is_dir():
-        return read_list(source, source.parent, len(labels), names=labels)
     (side,), _ = sides_of_lists([source], labels, target="class")
+    if side.bad:
+        raise DataError.of(str(source), side.bad[0].problems())
     return side.samples

