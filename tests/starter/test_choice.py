@@ -64,7 +64,7 @@ def test_the_time_is_kept_unless_one_epoch_is_too_long(
     first = choices(facts)[0]
     epochs, wanted, seconds = length(facts, first, Pace(pace, pace / 4, pace / 3), minutes)
     assert 1 <= epochs <= wanted
-    assert seconds <= 60 * minutes or epochs == 1
+    assert seconds <= 60 * minutes * (1 + 1e-9) or epochs == 1
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,8 @@ def start(
     base = {"task": task_name(data), "data": _write_lists(images, divided, file)}
     recipe, time = _timed(facts, chosen, minutes, file, base, overrides)
     tell("")
-    lines: tuple[str, ...] = (
-        _images_line(images, divided),
-        _network_line(facts, recipe) + pace,
-        time,
-    )
-    lines += _notes(images, divided, not weights)
+    first = _images_line(images, divided), _network_line(facts, recipe) + pace, time
+    lines = (*first, *_notes(images, divided, not weights))
     return Start(recipe, file, lines, tuple(divided.broken))
 
 
