@@ -18,6 +18,7 @@ from tinysight.config import load_recipe
 from tinysight.errors import BundleError, CheckpointError, ConfigError, DataError, ImageError
 from tinysight.starter.train import judged
 
+pytestmark = pytest.mark.time_limit(400)  # of which a quiet machine needs half a minute
 QUICK = (
     *("-o", "model.backbone.name=pplcnet_x0_25", "train.epochs=30", "data.workers=0"),
     "train.lr=0.003",
