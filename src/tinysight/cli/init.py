@@ -83,5 +83,4 @@ def print_broken(broken: Sequence[tuple[str, str]]) -> None:
     """Name the images that are left out."""
     if broken:
         print(f"unreadable {len(broken)} images, left out:")
-        for path, reason in broken:
-            print(f"  {path}: {reason}")
+        print(*(f"  {path}: {reason}" for path, reason in broken), sep="\n")

@@ -43,12 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and print where the result is."""
-    if (args.data is None) == (args.recipe is None):
-        raise ConfigError(
-            "tinysight train", "takes images or a recipe", "--data FOLDER, or -c FILE"
-        )
-    if args.data and args.resume:
-        raise ConfigError("--resume", "goes with -c, the recipe that --data left in the run folder")
+    if (args.data is None) == (args.recipe is None) or (args.data and args.resume):
+        hint = "--data FOLDER, or -c FILE, with which --resume goes"
+        raise ConfigError("tinysight train", "takes images or a recipe", hint)
     return train_images(args) if args.data else _run_recipe(args)
 
 

@@ -66,7 +66,8 @@ def _pass_over(folder: Path, others: list[str], into: Gathered) -> None:
     if others:
         names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         into.passed_over += [str(folder / name) for name in others]
-        logger.info("%s: %d files are no images by their names: %s", folder, len(others), names)
+        tell = logger.debug if into.quiet else logger.info
+        tell("%s: %d files are no images by their names: %s", folder, len(others), names)
 
 
 def read_named(folder: Path, into: Gathered) -> None:

@@ -175,6 +175,7 @@ class Gathered:
         self.labels = array(typecode)
         self.cameras = array("i")
         self.passed_over: list[str] = []  # what else lies in the folders
+        self.quiet = False  # whether the caller tells of it
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.bundle import Bundle
-from tinysight.errors import BundleError, ConfigError
+from tinysight.errors import BundleError, ConfigError, DataError
 from tinysight.pipelines.pipeline import BundlePipeline, open_bundle
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tinysight.evaluation.report import EvaluationReport
 
 _RECIPE = "recipe.yaml"  # of a run folder
-_BUNDLE = "bundle"  # in it
 
 
 def load(model: str | os.PathLike[str] | Bundle, **options: Any) -> BundlePipeline[Any]:
@@ -59,8 +58,7 @@ def evaluate(
         return assess(subject_of_bundle(bundle), _labelled(Path(images), bundle.manifest.labels))
     recipe = None if isinstance(model, Bundle) else Path(model) / _RECIPE
     if recipe is None or not recipe.is_file():
-        what = "which images?"
-        raise ConfigError("images", what, "name a folder of classes, or a list; or evaluate a run")
+        raise ConfigError("images", "which images?", "a folder of classes or a list; or give a run")
     from tinysight.config import load_recipe
 
     return assess(subject_of_bundle(bundle, load_recipe(recipe)))
@@ -72,17 +70,16 @@ def _bundle(model: str | os.PathLike[str] | Bundle) -> Bundle:
     path = Path(model)
     if not (path / _RECIPE).is_file():
         return Bundle.load(os.fspath(model))
-    if not (path / _BUNDLE).is_dir():
+    if not (path / "bundle").is_dir():
         hint = f"`tinysight export --run {path}` makes it"
         raise BundleError(str(path), "this run has no bundle yet", hint)
-    return Bundle.load(path / _BUNDLE)
+    return Bundle.load(path / "bundle")
 
 
 def _labelled(source: Path, labels: tuple[str, ...]) -> Sequence[Sample]:
     from tinysight.data.audit.sources import sides_of_lists
-    from tinysight.data.lists import read_list
 
-    if not source.is_dir():
-        return read_list(source, source.parent, len(labels), names=labels)
     (side,), _ = sides_of_lists([source], labels, target="class")
+    if side.bad:
+        raise DataError.of(str(source), side.bad[0].problems())
     return side.samples

@@ -30,7 +30,6 @@ _FRACTION = 0.2
 _FEW = 4  # files of one name with other numbers: variants, rather than a class numbered through
 _ALIKE = 0.8  # least correlation of neighbours in a series
 _SIDE = 16  # pixels, of the thumbnails that are correlated
-_MOST_BROKEN = 0.5
 _SHOWN = 5
 _UNLISTED = re.compile("[\r\n\t\0\ud800-\udfff]|^\\s|\\s$")  # what no line of a list file can hold
 _RENAME = "its name is no text, or has a line break or tab in it; rename it"
@@ -72,7 +71,7 @@ def divide_images(images: LabelledImages, tell: Tell = lambda text: None) -> Div
     named = zip(paths, inspect_all(paths, threads, read, thumbs=near), strict=True)
     infos = [ImageInfo(_RENAME) if _UNLISTED.search(str(p)) else info for p, info in named]
     broken = [(str(p), info.problem) for p, info in zip(paths, infos, strict=True) if info.problem]
-    if len(broken) > _MOST_BROKEN * count:
+    if 2 * len(broken) > count:
         what = f"{images.root}: {len(broken)} {words} images cannot be read"
         raise DataError.of(what, [Problem(*problem) for problem in broken[:_SHOWN]])
     same = find_duplicates(paths, infos, threads=threads, near=near, progress=compare)
@@ -135,10 +134,9 @@ def _series(
 def _numbered(path: Path) -> tuple[str, int]:
     """The file that an image is of, as its name has it, and its number there."""
     stem, copies = re.subn(r"\.rf\.[0-9a-f]{16,}$", "", path.stem)  # as labelling services augment
-    number = re.search(r"\d{0,18}(?=\)?$)", stem)
-    assert number  # of no digits, where there are none
-    name = stem if copies else stem[: number.start()].rstrip("-_. (")
-    return f"{path.parent}/{name}", int(number[0] or 0)
+    number = re.findall(r"(\d{0,18})\)?$", stem)[0]
+    name = stem if copies else re.sub(r"[-_. (]*\d*\)?$", "", stem)
+    return f"{path.parent}/{name}", int(number or 0)
 
 
 def _row(thumb: np.ndarray | None) -> np.ndarray:

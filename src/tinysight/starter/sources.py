@@ -93,6 +93,7 @@ def _folders(path: Path) -> bool:
 
 def _read(folders: tuple[Path, ...], labels: tuple[str, ...]) -> SampleList:
     into = Gathered()
+    into.quiet = True
     for folder in folders:
         read_folder(folder, Form("class", len(labels), names=labels), into)
     return into.done()

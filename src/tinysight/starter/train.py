@@ -102,7 +102,7 @@ def train(
     folder = Path(out if out is not None else f"runs/{task_name(data)}")
     file, beginning = folder / CHOSEN, _Beginning(tell)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        hint = "`tinysight init` writes the recipe; torchrun trains it with -c"
+        hint = "tinysight init, then torchrun with -c"
         raise ConfigError("--data", "images are divided by one process", hint)
     if RunFolder(folder).recipe.exists():
         hint = f"`train -c {file} --out {folder} --resume` resumes it, --out names another folder"
@@ -135,11 +135,13 @@ def judged(right: int, total: int, probe: float | None, majority: float) -> str:
         probe: share that the linear probe has right, on the same images.
         majority: share of the largest class.
     """
-    words = f"{right} of {total} validation images are right"
+    words, before = (
+        f"{right} of {total} validation images are right, and",
+        round((probe or 0) * total),
+    )
     if right / total <= majority:
-        words += f", and {round(majority * total)} if the answer is always the largest class"
-        return f"{words}: are the labels right, and was there time for enough epochs?"
-    if probe is not None and right / total < wilson_interval(round(probe * total), total).low:
-        words += f", and {round(probe * total)} were before the first epoch, by a linear probe"
-        return f"{words}: lower train.lr"
+        always = f"{round(majority * total)} if the answer is always the largest class"
+        return f"{words} {always}: are the labels right, and was there time for enough epochs?"
+    if before and right / total < wilson_interval(before, total).low:
+        return f"{words} {before} were before the first epoch, by a linear probe: lower train.lr"
     return ""

