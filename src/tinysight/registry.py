@@ -346,8 +346,8 @@ def _fits(hint: Any, value: Any) -> bool:
         each = parts[:1] * len(value) if many else parts
         return len(each) == len(value) and all(map(_fits, each, value))
     if hint in (int, float):
-        number = isinstance(value, Integral if hint is int else Real) and not isinstance(
-            value, bool
+        number = not isinstance(value, bool) and isinstance(
+            value, Integral if hint is int else Real
         )
         return number and (hint is int or abs(value) <= sys.float_info.max)
     return isinstance(value, hint) if hint in (bool, str, NoneType) else True

@@ -78,9 +78,8 @@ class BoxTarget(Target):
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(
-            "data.train", "boxes are in annotation files", "give coco or voc, not a list"
-        )
+        what = "boxes are in annotation files"
+        raise ConfigError("data.train", what, "give coco or voc, not a list")
 
     def names(self, data: Data) -> tuple[str, ...]:
         """The names of the training images' boxes: in the order of COCO's category ids, or sorted."""

@@ -60,9 +60,8 @@ def check_distinct(names: Sequence[str], where: str) -> None:
     """Raise `ConfigError` if two classes have one name: results could not tell them apart."""
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         ids = ", ".join(str(i) for i, name in enumerate(names) if name == twice[0])
-        raise ConfigError(
-            where, f"classes {ids} are all named {twice[0]!r}", "give each a name of its own"
-        )
+        what = f"classes {ids} are all named {twice[0]!r}"
+        raise ConfigError(where, what, "give each a name of its own")
 
 
 def roots(data: Data, split: Split | None = None) -> tuple[Path, ...]:

@@ -187,9 +187,7 @@ def _csv_rows(
     column, labels = _columns(path, header, form)
     if labels and form.names and not form.kind.wide:
         read = list(numbered)
-        words = {
-            row[labels[0]]: number for number, row in reversed(read) if len(row) == len(header)
-        }
+        words = {r[labels[0]]: n for n, r in reversed(read) if len(r) == len(header)}
         return iter(read), parse, form._replace(names=_names_or_none(path, words, form))
     return numbered, parse, form
 
@@ -227,11 +225,8 @@ def _names_or_none(path: Path, words: Mapping[str, int], form: Form) -> Sequence
     for word in sorted(ids.keys() & place.keys(), key=words.__getitem__):
         if ids[word] != place[word] and ids[word] <= form.highest:
             what = f"label {word} is the id of one class and the name of another"
-            raise DataError(
-                f"{path}:{words[word]}",
-                what,
-                "use names that are no numbers, or a .txt list of ids",
-            )
+            names = "use names that are no numbers, or a .txt list of ids"
+            raise DataError(f"{path}:{words[word]}", what, names)
     named, numbered = place.keys() & words.keys() - ids.keys(), ids.keys() - place.keys()
     if named and numbered:
         name, number = (min(some, key=words.__getitem__) for some in (named, numbered))

@@ -318,9 +318,7 @@ class MultiScale(Sampler):
     def scales(self, batch_size: int) -> list[tuple[tuple[int, int], int]]:
         """(width, height) of each size, and how many images a batch of it has."""
         given = [(side, side) if isinstance(side, int) else tuple(side) for side in self.sizes]
-        pairs = [
-            (w // self.divisor * self.divisor, h // self.divisor * self.divisor) for w, h in given
-        ]
+        pairs = [(w - w % self.divisor, h - h % self.divisor) for w, h in given]
         pixels = pairs[0][0] * pairs[0][1] * batch_size
         return [(pair, max(pixels // max(pair[0] * pair[1], 1), 1)) for pair in pairs]
 

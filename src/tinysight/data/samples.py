@@ -261,9 +261,8 @@ def doubts(train: SampleList, others: Iterable[SampleList], names: Sequence[str]
             found.append(f"{len(empty)} of {len(names)} labels have no training image: {shown}")
     for other in others:
         if both := int(np.isin(other.path_hashes(), paths).sum()):
-            found.append(
-                f"{both} of {len(other)} evaluation images are also trained on ({other.source})"
-            )
+            what = f"{both} of {len(other)} evaluation images are also trained on"
+            found.append(f"{what} ({other.source})")
     return found
 
 

@@ -166,9 +166,8 @@ class OneImageEngine:
         except TinysightError:
             raise
         except Exception as error:  # of a damaged file libraries say anything
-            raise network_error(
-                self.title, "cannot load it", error, next(iter(model.files), "")
-            ) from error
+            file = next(iter(model.files), "")
+            raise network_error(self.title, "cannot load it", error, file) from error
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

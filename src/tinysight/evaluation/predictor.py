@@ -126,9 +126,7 @@ def evaluate(
     roles = {name: np.delete(values, left_out) for name, values in roles.items()}
     values = compute_metrics(metrics, found.outputs, found.targets, roles)
     seconds = time.perf_counter() - started
-    return Evaluation(
-        found.outputs, found.targets, found.paths, values, unreadable, seconds, task, roles
-    )
+    return Evaluation(*found[:3], values, unreadable, seconds, task, roles)
 
 
 def predict_all(

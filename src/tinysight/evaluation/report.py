@@ -266,12 +266,10 @@ def in_order_of(labels: Sequence[str], given: Sequence[str], samples: SampleList
         return samples
     place = {name: i for i, name in enumerate(labels)}
     many = has_many(samples.labels)
-    if strange := [name for name in given if name not in place] or (
-        many and [*labels][len(given) :]
-    ):
-        what = (
-            f"{', '.join(strange[:_SHOWN])}: not among the labels that the network was trained on"
-        )
+    more = [*labels][len(given) :] if many else []
+    if strange := [name for name in given if name not in place] or more:
+        names = ", ".join(strange[:_SHOWN])
+        what = f"{names}: not among the labels that the network was trained on"
         raise ConfigError("data.labels", what, f"these are {', '.join(labels[:_SHOWN])}")
     order = np.array([place[name] for name in given])
     values = samples.labels

@@ -77,9 +77,8 @@ def suppressed(model: OnnxModel, outputs: tuple[str, str], **rule: Any) -> OnnxM
     replay(model, graph)
     (_, boxes), (_, scores) = graph.outputs
     rows, _, counts = multiclass_nms(graph, boxes, scores, **rule)
-    tensors = (
-        v if isinstance(v, builder.GraphTensor) else graph.emit_identity(v) for v in (rows, counts)
-    )
+    ends = (rows, counts)
+    tensors = (v if isinstance(v, builder.GraphTensor) else graph.emit_identity(v) for v in ends)
     graph.outputs = list(zip(outputs, tensors, strict=True))
     return replace(builder.to_model(graph), opset=model.opset, metadata=model.metadata)
 

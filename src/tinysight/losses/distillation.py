@@ -281,9 +281,7 @@ def rkd_distance(mean_of_all: bool = False, pool: Pool = None) -> FunctionLoss:
         pairs = count * (count if mean_of_all else max(count - 1, 1))
         return distances / (distances.sum() / pairs)
 
-    return FunctionLoss(
-        lambda student, teacher: F.smooth_l1_loss(relative(student), relative(teacher))
-    )
+    return FunctionLoss(lambda own, other: F.smooth_l1_loss(relative(own), relative(other)))
 
 
 @distillation_losses.register("rkd_angle")

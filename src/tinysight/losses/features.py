@@ -88,17 +88,14 @@ class ProjectorEnsemble(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.pool = pool
-        own, width = (
-            math.prod(shape) if pool == "flatten" else shape[0]
-            for (shape, *_) in (student_shapes, teacher_shapes)
-        )
+        shapes = (student_shapes[0], teacher_shapes[0])
+        own, width = (math.prod(shape) if pool == "flatten" else shape[0] for shape in shapes)
         self.projectors = nn.ModuleList(Projector(own, width) for _ in range(projectors))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(N, C, h, w) or (N, D) of both -> ()."""
-        own, truth = (
-            x.flatten(1) if self.pool == "flatten" else _mean(x) for x in (student, teacher)
-        )
+        both = (student, teacher)
+        own, truth = (x.flatten(1) if self.pool == "flatten" else _mean(x) for x in both)
         found = torch.stack([project(own) for project in self.projectors]).mean(0)
         return (1.0 - F.cosine_similarity(found, truth, dim=1, eps=1e-12)).mean()
 

@@ -39,9 +39,8 @@ class Ranks(NamedTuple):
     def part(self, start: int, end: int) -> Ranks:
         """Those of the queries from `start` to before `end`."""
         ends = np.concatenate([[0], self.counts.cumsum()])
-        return Ranks(
-            self.counts[start:end], self.ranks[ends[start] : ends[min(end, len(self.counts))]]
-        )
+        last = ends[min(end, len(self.counts))]
+        return Ranks(self.counts[start:end], self.ranks[ends[start] : last])
 
     def places(self) -> tuple[Array, Array]:
         """Of each query with a match: the place of its first one in `ranks`, and its number of matches."""

@@ -86,9 +86,8 @@ class DecidedBoxes(BoxResult):
                     flip |= not surer.any()
                     covered += [float(away[surer].min())] if surer.any() else []
             corners += covered if len(covered) > len(clear) // 2 else []
-        return Difference(
-            flip, float(np.max(scores)), float(np.mean(scores)), float(np.max(corners))
-        )
+        worst = float(np.max(scores))
+        return Difference(flip, worst, float(np.mean(scores)), float(np.max(corners)))
 
 
 def _shared(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -335,9 +335,8 @@ class BundlePipeline(Pipeline[R]):
 
         compose = Compose.from_specs(self.manifest.transforms, "transforms")
         if compose.random:
-            raise ConfigError(
-                str(bundle.folder), "its transforms are random", "export the bundle again"
-            )
+            what = "its transforms are random"
+            raise ConfigError(str(bundle.folder), what, "export the bundle again")
         decode = None if exact or boxes else self.manifest.decode
         least = min_decode_size(self.manifest.transforms, decode.margin) if decode else None
         read = InputPipeline(compose, least, None if boxes else network.take_pixels)

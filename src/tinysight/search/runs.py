@@ -86,13 +86,8 @@ class Runner:
 
     def study(self, name: str, **options: Any) -> Any:
         """The study `name` of the storage, which is made if it is new."""
-        return self.optuna.create_study(
-            storage=self.storage,
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-            **options,
-        )
+        about = {"storage": self.storage, "study_name": name, "direction": "maximize"}
+        return self.optuna.create_study(**about, load_if_exists=True, **options)
 
     @contextmanager
     def pool(self) -> Iterator[ThreadPoolExecutor]:

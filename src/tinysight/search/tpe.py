@@ -57,9 +57,8 @@ def _trial(plan: SearchPlan, runner: Runner, study: Any) -> None:
         else:
             trial.suggest_float(c.name, c.low, c.high, log=c.log)
     training = _training(plan, trial.params)
-    twin = next(
-        (t for t in study.get_trials(states=[state.COMPLETE]) if t.params == trial.params), None
-    )
+    done = study.get_trials(states=[state.COMPLETE])
+    twin = next((t for t in done if t.params == trial.params), None)
     if twin is not None:  # equal values give the same weights
         trial.set_user_attr("same_as", twin.number)
         study.tell(trial, twin.value)

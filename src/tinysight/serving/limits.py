@@ -151,9 +151,8 @@ class Access:
         """
         name = re.sub(r":\d*$", "", host).strip("[]").lower()
         if self._tokens is None and name not in LOOPBACK:
-            raise Refusal(
-                403, "without tokens this server answers to the names of this machine only"
-            )
+            what = "without tokens this server answers to the names of this machine only"
+            raise Refusal(403, what)
 
     def _count(self, client: str) -> None:
         if not self._rate:

@@ -78,9 +78,7 @@ class ServedModel:
         self.route = _ROUTES.get(result_type(manifest.postprocess), "classify")
         self._pipeline(np.full((64, 64, 3), 127, np.uint8))  # it is ready when this has worked
         self._engine: Engine = self._pipeline.engine or open_engine(bundle, **_engine(options))
-        shapes = {
-            t.name: tuple(-1 if d is None else d for d in t.shape) for t in self._engine.inputs
-        }
+        shapes = {t.name: _open(t.shape) for t in self._engine.inputs}
         inputs = tuple(TensorSpec(name, "FP32", shape) for name, shape in shapes.items())
         probe = {
             name: np.ones([_PROBE if d < 0 else d for d in (abs(shape[0]), *shape[1:])], np.float32)
@@ -88,7 +86,7 @@ class ServedModel:
         }
         gave = self._engine.run_all(probe)
         outputs = tuple(
-            TensorSpec(t.name, datatype(array), tuple(-1 if d is None else d for d in t.shape))
+            TensorSpec(t.name, datatype(array), _open(t.shape))
             for t, array in zip(self._engine.outputs, gave, strict=True)
         )
         platform = f"tinysight_{options['engine']}"
@@ -208,6 +206,11 @@ class ServedModel:
         ends = np.cumsum([len(next(iter(feed.values()))) for feed in feeds])[:-1]
         parts = [[part] for part in np.split(output, ends)]
         return Done(parts, (ready - started, time.perf_counter() - ready, 0.0))
+
+
+def _open(shape: Sequence[int | None]) -> tuple[int, ...]:
+    """A shape with -1 where any number goes."""
+    return tuple(-1 if side is None else side for side in shape)
 
 
 def _engine(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,10 +30,8 @@ _TRITON_US = {
 
 def log(event: str, **about: Any) -> None:
     """One line on stderr."""
-    now = (
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-        + f".{time.time_ns() // 10**6 % 1000:03d}Z"
-    )
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    now = f"{seconds}.{time.time_ns() // 10**6 % 1000:03d}Z"
     line = json.dumps({"time": now, "event": event, **about}, default=str, ensure_ascii=True)
     with suppress(OSError, ValueError):  # nobody reads it any more
         sys.stderr.write(line + "\n")

@@ -102,18 +102,16 @@ def parse_request(body: bytes, header_length: str | None, view: ModelView) -> In
             inputs[given.name] = _from_json(given)
             continue
         if not isinstance(size, int) or not 0 <= size <= len(rest) or len(given.data):
-            raise Refusal(
-                400, f"input {given.name[:100]!r}: binary_data_size is not that of its data"
-            )
+            what = "binary_data_size is not that of its data"
+            raise Refusal(400, f"input {given.name[:100]!r}: {what}")
         data, rest = rest[:size], rest[size:]
         inputs[given.name] = tensors.from_bytes(given.name, given.datatype, given.shape, data)
     if len(rest):
         raise Refusal(400, f"{len(rest)} bytes belong to no input")
     default = request.parameters.get("binary_data_output") is True
     outputs = tuple(_wanted(o.name, o.parameters, default) for o in request.outputs)
-    return InferenceRequest(
-        request.id, inputs, outputs, default, deadline_of(request.parameters.get("timeout"))
-    )
+    seconds = deadline_of(request.parameters.get("timeout"))
+    return InferenceRequest(request.id, inputs, outputs, default, seconds)
 
 
 def deadline_of(microseconds: Any) -> float:

@@ -198,11 +198,8 @@ class Repository:
         for key, folder in wanted.items():
             stamp = _stamp(Path(folder, MANIFEST))
             before = self._loaded.get(key)
-            if (
-                stamp is None
-                or (before and before.stamp == stamp)
-                or self._failed.get(key) == stamp
-            ):
+            same = before is not None and before.stamp == stamp
+            if stamp is None or same or self._failed.get(key) == stamp:
                 continue
             try:
                 model = await loop.run_in_executor(None, self._open, *key, folder)

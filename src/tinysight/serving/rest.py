@@ -129,13 +129,8 @@ class RestApi:
 
     def metadata(self, model: ServedModel, view: ModelView) -> dict[str, Any]:
         """What a model takes and gives."""
-        versions = self.repository.versions(model.name)
-        return {
-            "name": view.name,
-            "versions": versions,
-            **view.tensors(),
-            "platform": view.platform,
-        }
+        about = {"name": view.name, "versions": self.repository.versions(model.name)}
+        return {**about, **view.tensors(), "platform": view.platform}
 
     def config(self, model: ServedModel, view: ModelView) -> dict[str, Any]:
         """The same as Triton's model configuration."""
@@ -147,11 +142,9 @@ class RestApi:
     def statistics(self, models: list[ServedModel]) -> dict[str, Any]:
         """What these models have done, in all workers."""
         counts, _ = self._snapshots.total(self.repository.counts, self._responses)
-        rows = [
-            statistics(m.name, m.version, counts[m.name, m.version], m.queue.last_ms)
-            for m in models
-        ]
-        return {"model_stats": rows}
+        keys = [(m.name, m.version) for m in models]
+        both = zip(keys, models, strict=True)
+        return {"model_stats": [statistics(*k, counts[k], m.queue.last_ms) for k, m in both]}
 
     async def _load(self, request: Request) -> Response:
         name, repository = request.path_params["name"], self.repository
@@ -201,9 +194,9 @@ class RestApi:
             model = self.repository.for_route(route, query.get("model", ""))
             work = model.predict_all(images, self.deadline(), **options)
             results = await unless_gone(request, work)
-        return (
-            as_json({"results": [r.to_json() for r in results]}) if many else one_result(results[0])
-        )
+        if not many:
+            return one_result(results[0])
+        return as_json({"results": [result.to_json() for result in results]})
 
     async def images(self, request: Request, body: bytes) -> tuple[list[tuple[str, bytes]], bool]:
         """The images of a task route, by their file names, and whether the answer is a list."""
@@ -222,14 +215,11 @@ class RestApi:
                 return [("image", from_base64(asked["image"]))], False
             if asked.keys() == {"url"} and isinstance(asked["url"], str):
                 return [(asked["url"], await self.fetch(asked["url"]))], False
-            raise Refusal(
-                400, 'the JSON is {"image": BASE64}, {"images": [BASE64, ...]} or {"url": ADDRESS}'
-            )
+            forms = '{"image": BASE64}, {"images": [BASE64, ...]} or {"url": ADDRESS}'
+            raise Refusal(400, f"the JSON is {forms}")
         if not kind.startswith(_RAW):
-            raise Refusal(
-                415,
-                "send image/*, application/octet-stream, application/json or multipart/form-data",
-            )
+            kinds = "image/*, application/octet-stream, application/json or multipart/form-data"
+            raise Refusal(415, f"send {kinds}")
         return [("image", body)], False
 
     async def fetch(self, url: str) -> bytes:

@@ -68,13 +68,7 @@ def write_repository(folder: str | Path, models: Mapping[str, Mapping[str, str]]
 
 def _write(draft: Path, name: str, version: str, bundle: Bundle) -> None:
     network = read_onnx(bundle.model)
-    inputs, outputs = (
-        [
-            (port.name, datatype(np.empty(0, port.dtype or np.float32)), _sides(port))
-            for port in ports
-        ]
-        for ports in (network.inputs, network.outputs)
-    )
+    inputs, outputs = map(_tensor, network.inputs), map(_tensor, network.outputs)
     write_atomic(draft / name / version / MODEL, bundle.model)
     config = _config(name, 'platform: "onnxruntime_onnx"', inputs, outputs)
     write_atomic(draft / name / "config.pbtxt", config)
@@ -86,8 +80,10 @@ def _write(draft: Path, name: str, version: str, bundle: Bundle) -> None:
     shutil.copytree(bundle.folder, home / version / "bundle")
 
 
-def _sides(port: Port) -> list[int]:
-    return [side if isinstance(side, int) else -1 for side in port.shape or ()]
+def _tensor(port: Port) -> tuple[str, str, list[int]]:
+    """Name, data type and sides of a tensor; -1 for an open one."""
+    sides = [side if isinstance(side, int) else -1 for side in port.shape or ()]
+    return port.name, datatype(np.empty(0, port.dtype or np.float32)), sides
 
 
 def _config(

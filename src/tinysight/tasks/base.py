@@ -156,9 +156,8 @@ class Task:
             ConfigError: its results need probabilities.
         """
         if not self.one_class:
-            raise ConfigError(
-                "export.probabilities", "only scores of one class an image may be raw"
-            )
+            what = "only scores of one class an image may be raw"
+            raise ConfigError("export.probabilities", what)
         known = {"activation": "identity", "calibrates": False, "postprocesses": ("topk", "scores")}
         raw: Task = type(f"Raw{type(self).__name__}", (type(self),), known)()
         return raw

@@ -88,9 +88,8 @@ def rows_of(outputs: Sequence[np.ndarray], manifest: Manifest) -> list[np.ndarra
     """
     if outputs[0].ndim == 2:
         return np.split(outputs[0], np.cumsum(outputs[1].reshape(-1))[:-1])
-    given = {
-        k: int(v) if v == int(v) else v for k, v in (manifest.postprocess["suppress"] or {}).items()
-    }
+    suppress = manifest.postprocess["suppress"] or {}
+    given = {k: int(v) if v == int(v) else v for k, v in suppress.items()}
     rule = Suppression(**given)  # type: ignore[arg-type]
     pairs = zip(outputs[0], outputs[1], strict=True)
     return [multiclass_nms(boxes, scores, rule)[0] for boxes, scores in pairs]
@@ -130,9 +129,8 @@ class DetectionTask(Task):
         def predict(images: np.ndarray) -> np.ndarray:
             count, _, height, width = images.shape
             known = {"im_shape": (height, width), "scale_factor": (1.0, 1.0)}
-            feeds = {
-                n: np.full((count, 2), known[w], np.float32) for n, w in manifest.feeds.items()
-            }
+            given = manifest.feeds.items()
+            feeds = {n: np.full((count, 2), known[w], np.float32) for n, w in given}
             if manifest.input.shape[0] == 1:
                 each = [{manifest.input.name: images[i : i + 1]} for i in range(count)]
                 parts = [rows_of(engine.run_all({**e, **_first(feeds)}), manifest) for e in each]
@@ -147,9 +145,8 @@ class DetectionTask(Task):
         return predict
 
     def in_images(self, scores: np.ndarray, sizes: Sequence[tuple[int, int]]) -> Any:
-        found = [
-            in_pixels(r, np.array([w, h, w, h])) for r, (h, w) in zip(scores, sizes, strict=True)
-        ]
+        pairs = zip(scores, sizes, strict=True)
+        found = [in_pixels(rows, np.array([w, h, w, h])) for rows, (h, w) in pairs]
         return [np.concatenate(found).astype(np.float32), np.array([len(rows) for rows in found])]
 
     def results(self, scores: np.ndarray, threshold: float) -> list[Result]:
@@ -173,16 +170,11 @@ class DetectionTask(Task):
             raise ConfigError("data.labels", what, "use the labels the model was trained with")
         return scores
 
-    def predicted(self, of: Scored) -> np.ndarray:
-        return of.scores
-
     def sections(self, of: Scored) -> list[TaskTable]:
         """A table of the labels: boxes, and average precision."""
         truth = [rows[1:] for rows in of.labels]
-        found = [
-            in_pixels(s, rows[0, [3, 4, 3, 4]])
-            for s, rows in zip(of.scores, of.labels, strict=True)
-        ]
+        pairs = zip(of.scores, of.labels, strict=True)
+        found = [in_pixels(scores, rows[0, [3, 4, 3, 4]]) for scores, rows in pairs]
         curves = precision_recall(truth, found, range(len(of.names))).precision[:, :, :, 0, -1]
         ids = np.concatenate([np.empty(0), *(rows[rows[:, 6] == 0, 0] for rows in truth)])
         rows = []

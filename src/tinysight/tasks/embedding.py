@@ -112,28 +112,20 @@ class EmbeddingTask(Task):
         rows, precisions = np.flatnonzero(found.counts), found.precisions()
         order = np.argsort(-precisions, kind="stable")
         chosen = [*order[:count], *order[count:][-count:]]
-        return [
-            SearchExample(
-                int(queries[rows[i]]),
-                float(precisions[i]),
-                [
-                    (int(gallery[g]), s, hit)
-                    for g, s, hit in nearest(search, int(rows[i]), _NEAREST)
-                ],
-            )
-            for i in chosen
-        ]
+        examples = []
+        for i in chosen:
+            first = nearest(search, int(rows[i]), _NEAREST)
+            near = [(int(gallery[g]), similarity, hit) for g, similarity, hit in first]
+            examples.append(SearchExample(int(queries[rows[i]]), float(precisions[i]), near))
+        return examples
 
     def sections(self, of: Scored) -> list[TaskTable]:
         (queries, gallery), known = _sides(of), of.labels >= 0
         there, many = np.unique(of.labels[gallery][known[gallery]], return_counts=True)
         alone = there if "queries" in of.roles else there[many > 1]  # itself is not to be found
         lost = ~(known[queries] & np.isin(of.labels[queries], alone))
-        rows = {
-            "queries": len(queries),
-            "gallery": len(gallery),
-            "queries of another identity": lost.sum(),
-        }
+        rows = {"queries": len(queries), "gallery": len(gallery)}
+        rows |= {"queries of another identity": lost.sum()}
         rows |= {"identities": len(there), "identities with one image": (many == 1).sum()}
         return [TaskTable("Search", ("", "number"), [(k, str(int(v))) for k, v in rows.items()])]
 

@@ -227,9 +227,8 @@ class RunFolder:
                 check_record(record)
             except (TypeError, ValueError, KeyError, AttributeError, OverflowError, struct.error):
                 hint = "delete this line, and --resume continues"
-                raise CheckpointError(
-                    f"{self.metrics}:{number}", "damaged: no line of a run", hint
-                ) from None
+                where = f"{self.metrics}:{number}"
+                raise CheckpointError(where, "damaged: no line of a run", hint) from None
         return records
 
     def _environment(self) -> dict[str, Any]:
@@ -248,9 +247,8 @@ class RunFolder:
         now = environment()
         if changed := [k for k in now if before and before.get(k) != now[k]]:
             found = ", ".join(f"{k}: {before.get(k)} then, {now[k]} now" for k in changed)
-            logger.warning(
-                "resumed elsewhere (%s), so the result may differ in the last bits", found
-            )
+            text = "resumed elsewhere (%s), so the result may differ in the last bits"
+            logger.warning(text, found)
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
         starts = [*before.get("starts", []), {"time": time, "step": step}]
         tree = {**now, **notes, "starts": starts}

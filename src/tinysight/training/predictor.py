@@ -145,9 +145,8 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[nn.Module, Recipe]:
     try:
         model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
-        raise CheckpointError(
-            str(path), f"does not fit the network of its recipe: {error}"
-        ) from None
+        what = f"does not fit the network of its recipe: {error}"
+        raise CheckpointError(str(path), what) from None
     return model.eval(), recipe
 
 

@@ -91,8 +91,7 @@ def with_boxes(
         else:
             where = f"{transforms.where}.{i}" if transforms.where else str(i)
             what = f"{transforms.specs[i]['name']} moves what an image shows, but not its boxes"
-            raise ConfigError(
-                where, what, "resize, random_flip, random_box_crop and random_size do"
-            )
+            hint = "resize, random_flip, random_box_crop and random_size do"
+            raise ConfigError(where, what, hint)
     left = (boxes[:, 3:] - boxes[:, 1:3]).min(axis=1, initial=np.inf) > _LEAST
     return image, boxes[left]

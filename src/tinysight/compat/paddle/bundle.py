@@ -71,9 +71,8 @@ def import_paddle(
     found, kind, model, origin = _translated(source, labels, deploy, row)
     use = found or _usual(kind, row, notes)
     height, width = _size(use.transforms, kind)
-    names = _labels(
-        labels or use.labels or (class_names(row, kind.columns) if row else ()), kind, notes
-    )
+    published = class_names(row, kind.columns) if row else ()
+    names = _labels(labels or use.labels or published, kind, notes)
     postprocess = _postprocess(use.postprocess, kind, names, notes)
     data = _with_size(model, kind.image, height, width)
     _try(data, (height, width), kind, str(source))
@@ -126,10 +125,8 @@ def _translated(
         model = to_model(paddle, inputs, outputs)
         origin = {p.name: sha256(p.read_bytes()) for p in (program, weights)}
     if kind.output == "boxes" and detector:
-        found = detector.deploy
-        kind = replace(
-            kind, height=kind.height or detector.size[0], width=kind.width or detector.size[1]
-        )
+        found, (height, width) = detector.deploy, detector.size
+        kind = replace(kind, height=kind.height or height, width=kind.width or width)
     if kind.boxes != "rows":
         size = kind.height or 640, kind.width or 640
         try:

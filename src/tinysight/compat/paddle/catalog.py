@@ -107,11 +107,8 @@ def _others() -> Iterator[Artifact]:
 @cached_call
 def artifacts() -> tuple[Artifact, ...]:
     """Every row, sorted by name."""
-    return tuple(
-        sorted(
-            (*_tasks(), *_networks(), *_programs(), *_others()), key=lambda row: row.name.lower()
-        )
-    )
+    rows = (*_tasks(), *_networks(), *_programs(), *_others())
+    return tuple(sorted(rows, key=lambda row: row.name.lower()))
 
 
 def search(pattern: str = "*", kind: str | None = None) -> list[Artifact]:

@@ -86,8 +86,7 @@ def read_paddle_pickle(path: Path | str) -> Any:
 def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:
     """The state dict of a `.pdparams` file: entry name to array, in file order.
 
-    The table of internal names is left out (see `read_parameter_names`); tensors that an old protocol cut into parts
-    are whole again.
+    The table of internal names is left out; tensors that an old protocol cut into parts are whole again.
 
     Raises:
         WeightsError: see `read_paddle_pickle`; also when the file holds something else than a dict of tensors.
@@ -101,15 +100,6 @@ def read_paddle_state(path: Path | str) -> dict[str, np.ndarray]:
     if wrong := [str(key) for key, is_good in good if not is_good]:
         raise WeightsError(str(path), f"entries that are not tensors: {', '.join(wrong[:8])}")
     return state
-
-
-def read_parameter_names(path: Path | str) -> dict[str, str]:
-    """Entry name to internal name (`fc.weight` to `linear_0.w_0`), which is how a `.pdopt` names its tensors."""
-    content = read_paddle_pickle(path)
-    table = content.get(_STRUCTURED, {}) if isinstance(content, dict) else {}
-    if not isinstance(table, dict):
-        raise WeightsError(str(path), f"{_STRUCTURED} is not a table")
-    return {str(key): str(value) for key, value in table.items()}
 
 
 def _rejoin(content: dict[Any, Any], where: str) -> dict[str, np.ndarray]:

@@ -99,19 +99,6 @@ class _Records:
         return value.reshape(sides)
 
 
-def read_tensor(path: Path | str) -> np.ndarray:
-    """The one tensor of a file written with `use_binary_format`; a read-only view.
-
-    Raises:
-        WeightsError: truncated or damaged, or more than one tensor.
-    """
-    records = _Records(Path(path))
-    value = records.record()
-    if records.left:
-        raise records.error(f"{records.left} bytes after the tensor")
-    return value
-
-
 def read_tensors(path: Path | str, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The parameters of a `.pdiparams` file by internal name; read-only views of the mapped file.
 

@@ -115,9 +115,8 @@ def supervised(recipe: Recipe, samples: SampleList) -> Supervised:
     task = task_of_recipe(recipe)
     if recipe.data.train.unlabelled and not task.known(samples.labels).all():
         what = "there are images without a label, which a loss of labels cannot learn from"
-        raise ConfigError(
-            "data.train.unlabelled", what, "add teachers, and a loss between two networks"
-        )
+        hint = "add teachers, and a loss between two networks"
+        raise ConfigError("data.train.unlabelled", what, hint)
     ratio = task.label_ratio(samples.labels, classes)
     sizes = {"label_ratio": ratio, "num_classes": classes}
     if recipe.loss is not None:

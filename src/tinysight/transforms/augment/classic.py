@@ -103,9 +103,8 @@ def _apply(
     if name in rules.signed:
         value *= (-1, 1)[int(rng.integers(0, 2))]
         value += name in FACTORS
-    kind = (
-        ("shear", "translate", "rotate").index(name.split("_")[0]) if name in policies.MOVES else 0
-    )
+    move = name.split("_")[0] if name in policies.MOVES else "shear"
+    kind = ("shear", "translate", "rotate").index(move)
     grey = name == "rotate" and scale != "mobilevitv2"
     return OPERATIONS[name](image, value, rules.filters[kind], MID_GREY if grey else fill)
 

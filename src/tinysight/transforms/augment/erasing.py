@@ -159,10 +159,9 @@ class Cutout(RandomTransform):
         for _ in range(self.holes):
             row, column = int(rng.integers(0, height)), int(rng.integers(0, width))
             fill = self.fill or [int(rng.integers(0, 256)) for _ in range(channels)]
-            window = np.s_[
-                max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1
-            ]
-            result[window] = fill if image.ndim == 3 else fill[0]
+            rows = slice(max(row - half, 0), row + half + 1)
+            columns = slice(max(column - half, 0), column + half + 1)
+            result[rows, columns] = fill if image.ndim == 3 else fill[0]
         return result
 
 
@@ -207,6 +206,5 @@ class GridMask(RandomTransform):
             kept = np.asarray(cv2.warpAffine(kept, turn, (wide, tall), flags=cv2.INTER_NEAREST))
         top, left = (tall - height) // 2, (wide - width) // 2
         mask = kept[top : top + height, left : left + width] != self.squares
-        return np.asarray(image * (mask if image.ndim == 2 else mask[:, :, None])).astype(
-            image.dtype
-        )
+        mask = mask if image.ndim == 2 else mask[:, :, None]
+        return np.asarray(image * mask).astype(image.dtype)

@@ -31,10 +31,8 @@ def parts_of(
         from tinysight.registry import backbones
 
         # The vector straight behind the pooling, where the network has more behind it.
-        if (
-            spec["name"] in backbones.names()
-            and "use_last_conv" in backbones.schema(spec["name"]).model_fields
-        ):
+        known = spec["name"] in backbones.names()
+        if known and "use_last_conv" in backbones.schema(spec["name"]).model_fields:
             spec["use_last_conv"] = False
     elif not stop["name"].startswith("flatten"):
         what = f"the output of {stop['name']} is not available"
@@ -55,11 +53,9 @@ def parts_of(
 def _part(reader: Reader, values: Any, where: str, table: str) -> tuple[Spec, Spec] | None:
     if values is None:
         return None
-    part, name = (
-        where.rpartition(".")[2],
-        str(values.get("name")) if isinstance(values, dict) else "",
-    )
-    keys = {k: v for k, v in values.items() if k != "name"} if isinstance(values, dict) else values
+    part, name, keys = where.rpartition(".")[2], "", values
+    if isinstance(values, dict):
+        name, keys = str(values.get("name")), {k: v for k, v in values.items() if k != "name"}
     made = reader.component(part.lower(), table, name, keys, where)
     if made is None:
         return None
@@ -83,9 +79,8 @@ def _attribute(reader: Reader, value: Any, where: str, name: str, part: str, spe
     if name == "BNNeck" and bias:
         spec["train_bias"] = factor >= _FROZEN
     if factor != 1.0 and not (name == "BNNeck" and bias and factor < _FROZEN):
-        reader.wrong(
-            f"{where}.learning_rate", "only 1, and for the bias of BNNeck one near 0, are available"
-        )
+        what = "only 1, and for the bias of BNNeck one near 0, are available"
+        reader.wrong(f"{where}.learning_rate", what)
     start = reader.section(found.get("initializer"), f"{where}.initializer", "initializer")
     if "name" not in start or name == "BNNeck":
         return
@@ -122,27 +117,20 @@ def retrieval_metric(reader: Reader, listed: Any, common: dict[str, Any]) -> lis
     for where, name, arguments in reader.items(listed, "Metric.Eval"):
         made = reader.component("metric", "metrics", name, arguments, where)
         if made and made[0]["name"] not in MEASURES:
-            reader.wrong(
-                where, "is not for eval_mode: retrieval", f"one of {', '.join(MEASURES.values())}"
-            )
+            hint = f"one of {', '.join(MEASURES.values())}"
+            reader.wrong(where, "is not for eval_mode: retrieval", hint)
         elif made:
             measures.append(made[0]["name"])
             numbers += made[1].get("topk", [])
-    spec: Spec = {
-        "name": "retrieval",
-        "measures": measures or ["recall"],
-        "k": list(dict.fromkeys(numbers)) or [1, 5],
-    }
+    spec: Spec = {"name": "retrieval", "measures": measures or ["recall"]}
+    spec["k"] = list(dict.fromkeys(numbers)) or [1, 5]
     spec |= {"rerank": common["re_ranking"], "masked": "zero", "ranks_from_zero": True}
     spec["average_blocks"] = common["sim_block_size"]
     if binarize := common.get("feature_binarize"):
         spec["binarize"] = binarize
     if not common["feature_normalize"] and binarize != "sign":
-        reader.wrong(
-            "Global.feature_normalize",
-            "embeddings have length 1 here",
-            "leave it out, or compare signs",
-        )
+        what, hint = "embeddings have length 1 here", "leave it out, or compare signs"
+        reader.wrong("Global.feature_normalize", what, hint)
     what = "counts as PaddleClas does: what is excluded has a similarity of 0, mINP counts ranks from 0; see docs"
     reader.note("Metric.Eval", what)
     return [spec]

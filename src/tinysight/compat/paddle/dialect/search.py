@@ -22,9 +22,8 @@ def read_search(path: Path, overrides: Sequence[str] = ()) -> Spec:
     """
     tree = read_tree(path, overrides)
     if kind_of(tree) != "search":
-        raise ConfigError(
-            str(path), "no configuration of a search", "`tinysight train -c` takes it"
-        )
+        hint = "`tinysight train -c` takes it"
+        raise ConfigError(str(path), "no configuration of a search", hint)
     reader = Reader()
     found = reader.section(tree, "", "strategy_search")
     plan: Spec = {

@@ -61,12 +61,9 @@ def model_section(
     """Write one network, at `where`; returns its name and its number of classes, None where the lists say it."""
     if isinstance(values, dict) and values.get("name") == "RecModel":
         trunk = values.get("Backbone")
-        section = (
-            {**trunk, "use_sync_bn": values.get("use_sync_bn")}
-            if isinstance(trunk, dict)
-            else trunk
-        )
-        _network(reader, section, native, f"{where}.Backbone")
+        if isinstance(trunk, dict):
+            trunk = {**trunk, "use_sync_bn": values.get("use_sync_bn")}
+        _network(reader, trunk, native, f"{where}.Backbone")
         return "RecModel", parts_of(reader, values, common, native, where)
     return _network(reader, values, native, where)
 
@@ -124,11 +121,10 @@ def _backbone(reader: Reader, name: str, found: dict[str, Any], where: str) -> S
         if near := _same_family(name, backbones.names()):
             reader.wrong("Arch.name", error.problems[0].what, f"did you mean {near!r}?")
         else:
-            way = (
-                f"export it with PaddleClas, or `tinysight models fetch {name}` if it is published"
-            )
+            fetch = f"or `tinysight models fetch {name}` if it is published"
+            hint = f"export it with PaddleClas, {fetch}; then name program/FOLDER"
             what = f"{name} is no network of ours, but its exported program can be trained"
-            reader.wrong("Arch.name", what, f"{way}; then name program/FOLDER")
+            reader.wrong("Arch.name", what, hint)
         return {"name": name}
     known = backbones.schema(name).model_fields
     for key, ours in _OPTIONS.items():

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinysight.compat.paddle.dialect.distillation import (
-    CONTAINER,
-    container_section,
-    distill_section,
-)
+from tinysight.compat.paddle.dialect import distillation
 from tinysight.compat.paddle.dialect.postprocess import infer_section
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, tables
 from tinysight.compat.paddle.dialect.sections import data_section, model_section, run_section
@@ -81,9 +77,9 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     reader.section({k: tree[k] for k in others if k in tree}, "", others)
     common = run_section(reader, tree, native)
     container, searched = None, common["eval_mode"] == "retrieval"
-    if isinstance(arch := tree.get("Arch"), dict) and arch.get("name") == CONTAINER:
-        container = container_section(reader, arch, common, native)
-        network, classes = CONTAINER, container.classes
+    if isinstance(arch := tree.get("Arch"), dict) and arch.get("name") == distillation.CONTAINER:
+        container = distillation.container_section(reader, arch, common, native)
+        network, classes = distillation.CONTAINER, container.classes
     else:
         network, classes = model_section(reader, arch, common, native)
     if searched and not {"neck", "head"} & native["model"].keys():
@@ -98,7 +94,7 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
         # Its export ends in a sigmoid, whatever the key says.
         native.get("export", {}).pop("probabilities", None)
     if container:
-        distill_section(reader, tree, native, container._replace(mixed=mixed or 0.0))
+        distillation.distill_section(reader, tree, native, container._replace(mixed=mixed or 0.0))
     else:
         loss_section(reader, tree, native, mixed)
     optimizer_section(reader, tree.get("Optimizer"), native)

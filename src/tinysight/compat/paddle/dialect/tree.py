@@ -51,10 +51,8 @@ def kind_of(tree: Tree) -> str:
         return "slim"
     if tree.get("MLDecoder") or arch.get("use_ml_decoder"):
         return "decoder"
-    loader = sections.get("DataLoader", {})
-    if any((tree.get("SSL"), tree.get("UnLabelLoss"), loader.get("UnLabelTrain"))) or str(
-        mode
-    ).startswith("fixmatch"):
+    unlabelled = sections.get("DataLoader", {}).get("UnLabelTrain")
+    if tree.get("SSL") or tree.get("UnLabelLoss") or unlabelled or str(mode).startswith("fixmatch"):
         return "semi"
     for kind, keys in _KINDS.items():
         if any(key in tree for key in keys) and "Arch" not in tree:

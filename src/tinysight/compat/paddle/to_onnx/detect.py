@@ -70,9 +70,8 @@ def _decoded(model: OnnxModel, size: tuple[int, int]) -> OnnxModel:
     parts = graph.emit("Reshape", distances, np.array([0, len(centres), 4, bins // 4]))
     shares = graph.emit("Softmax", parts, axis=-1)
     steps = np.arange(bins // 4, dtype=np.float32)[:, None]
-    sides = graph.emit(
-        "Reshape", graph.emit("MatMul", shares, steps), np.array([0, len(centres), 4])
-    )
+    means = graph.emit("MatMul", shares, steps)
+    sides = graph.emit("Reshape", means, np.array([0, len(centres), 4]))
     signed = graph.emit("Mul", sides, strides[:, None] * np.array([-1, -1, 1, 1], np.float32))
     boxes = graph.emit("Add", signed, np.tile(centres, 2))
     ends = boxes, graph.emit("Transpose", scores, perm=[0, 2, 1])
