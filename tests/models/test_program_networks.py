@@ -26,7 +26,7 @@ from tinysight.training.optim import param_groups
 QUICK = ("OldStyleOps", "PPLCNet_x0_5")
 # Whose programs hold scales of attention and small numbers of normalisations in float32:
 ROUNDED = ("ConvNeXt_tiny", "DeiT_tiny_patch16_224", "MobileViT_XXS_200", "SwinTransformer_tiny")
-EXACT = read_npz("programs", "exact.npz")  # PaddleClas in float64: tools/exact_programs.py
+EXACT = read_npz("programs", "exact.npz")  # PaddleClas in float64: benchmarks/exact_programs.py
 
 
 def classes_of(case: Case) -> int:

@@ -1,6 +1,6 @@
 """Run by a Python that has Paddle, PaddleClas 2.6 and pytest: the programs' logits in double precision.
 
-    PYTHON tools/exact_programs.py GOLDEN_FOLDER OUT.npz
+    PYTHON benchmarks/exact_programs.py GOLDEN_FOLDER OUT.npz
 
 Each classifier of the recorded programs is built by PaddleClas, filled with the recorded weights, and run in float64
 on the recorded input. What an implementation in float32 is away from these numbers is rounding; in float64 nothing is
