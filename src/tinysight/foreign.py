@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _HOME = "tinysight.compat.paddle"
 _SECTIONS = re.compile(
     rb"^(?:Global|Arch|DataLoader|Loss|Optimizer|Metric|Infer|PreProcess|DetPreProcess|RecPreProcess|IndexProcess"
-    rb"|base_config_file|distill_config_file|search_dict|ARCHITECTURE|LEARNING_RATE|TRAIN|VALID)\s*:",
+    rb"|base_config_file|distill_config_file|search_dict|ARCHITECTURE|LEARNING_RATE|TRAIN|VALID"
+    rb"|_BASE_|architecture|PicoDet|TrainDataset|TrainReader)\s*:",
     re.MULTILINE,
 )
 _SYSTEMS = re.compile(rb"^IndexProcess\s*:", re.MULTILINE)

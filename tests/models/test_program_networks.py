@@ -24,7 +24,9 @@ from tinysight.training import fit
 from tinysight.training.optim import param_groups
 
 QUICK = ("OldStyleOps", "PPLCNet_x0_5")
-EXACT = read_npz("programs", "exact.npz")  # PaddleClas in float64: tools/exact_programs.py
+# Whose programs hold scales of attention and small numbers of normalisations in float32:
+ROUNDED = ("ConvNeXt_tiny", "DeiT_tiny_patch16_224", "MobileViT_XXS_200", "SwinTransformer_tiny")
+EXACT = read_npz("programs", "exact.npz")  # PaddleClas in float64: benchmarks/exact_programs.py
 
 
 def classes_of(case: Case) -> int:
@@ -55,7 +57,8 @@ def test_it_is_its_program_learns_and_is_exported(
     distance, std = np.abs(found - recorded).max(), recorded.std()
     exact = _in_double(model, x)
     if case["id"] in EXACT:  # in float64 nothing is left between PaddleClas' network and ours
-        np.testing.assert_allclose(exact, EXACT[case["id"]], rtol=0, atol=1e-9 * std)
+        limit = 1e-7 if case["id"] in ROUNDED else 1e-12
+        np.testing.assert_allclose(exact, EXACT[case["id"]], rtol=0, atol=limit * std)
     if distance > 1e-5 * std:  # rounding: the recording's own, or what moves the network as far
         near = np.abs(found - exact).max() <= 1e-5 * std
         assert near or distance <= 2 * _moved_by_one_ulp(model, x)

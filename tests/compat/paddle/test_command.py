@@ -81,6 +81,12 @@ def test_thresholds(images: Path) -> None:
     assert found.bundle.manifest.postprocess["threshold"] == 0.25
     assert found.bundle.manifest.threshold is not None
     assert found.bundle.manifest.threshold.value == 0.25
+    changed = ["PostProcess.ThreshOutput.threshold=1"]
+    script = paddleclas.PaddleClas(model_name=SHIPPED, override=changed, infer_imgs=None)
+    ((row,),) = rows(script, [image])
+    assert row["class_ids"] == [0]
+    with pytest.raises(ConfigError, match="predict_type: 'shitu' is not available"):
+        script.predict(image, predict_type="shitu")
     untouched = configured_bundle({"model_name": SHIPPED}).bundle.manifest
     assert untouched == Bundle.load(SHIPPED).manifest
 
@@ -94,6 +100,8 @@ def test_thresholds(images: Path) -> None:
         ({"model_name": SHIPPED, "index_dir": "x"}, "index_dir: is for recognition"),
         ({"model_name": SHIPPED, "predict_type": "shitu"}, "predict_type: 'shitu' is not available"),
         ({"model_name": SHIPPED, "class_id_map_file": "gone.txt"}, "class_id_map_file: no such file"),
+        ({"model_name": SHIPPED, "save_dir": "x"}, "save_dir: `tinysight predict --save_dir DIR` copies"),
+        ({"model_name": SHIPPED, "crop_size": 192}, "PreProcess: gives images of 192 x 192, the model takes 224 x 224"),
         ({"inference_model_dir": "gone"}, "inference_model_dir: no such folder"),
         ({"model_name": "clarity_assesment"}, "did you mean 'clarity_assessment'"),
     ],

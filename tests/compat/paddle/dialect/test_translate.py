@@ -410,6 +410,8 @@ def test_other_kinds_of_configuration_are_told_apart(tmp_path: Path) -> None:
     for text, message in (
         ("base_config_file: a.yaml", "hyper-parameter search; `tinysight search -c` takes it"),
         ("TRAIN: {}\nVALID: {}", "before 2021"),
+        ("_BASE_: ['../x.yml']\nPicoDet: {neck: CSPPAN}", "of PaddleDetection.*docs/detection.md"),
+        ("TrainDataset: !COCODataSet {image_dir: a}\n", "of PaddleDetection.*detection/picodet_s"),
     ):
         path = tmp_path / "other.yaml"
         path.write_text(text, "utf-8")

@@ -23,8 +23,17 @@ _WRONG_KIND = {
     "deploy": "a deploy configuration, which trains nothing",
     "slim": "Slim: quantisation and pruning in training are not available; `tinysight export` makes int8 variants",
     "decoder": "the ML-Decoder head is not available",
+    "detection": "a configuration of PaddleDetection, which is not translated",
     "semi": "semi-supervised training (FixMatch, CCSSL) is not available",
 }
+_TAKEN_BY = {
+    "deploy": "`tinysight predict -c` takes it",
+    "search": "`tinysight search -c` takes it",
+    "detection": "docs/detection.md says key by key what a recipe calls them; begin with detection/picodet_s",
+}
+_DETECTION = re.compile(
+    rb"^(?:_BASE_|architecture|PicoDet|TrainDataset|TrainReader)\s*:", re.MULTILINE
+)
 
 
 class GlobalKeys(NamedTuple):
@@ -60,11 +69,11 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     Raises:
         ConfigError: keys that are unknown or not available, values that do not fit: all of them.
     """
-    tree = read_tree(path, overrides)
-    kind = kind_of(tree)
+    of_detection = _DETECTION.search(path.read_bytes()) if path.is_file() else None
+    tree = {} if of_detection else read_tree(path, overrides)  # its YAML has tags of its own
+    kind = "detection" if of_detection else kind_of(tree)
     if kind != "training":
-        verb = {"deploy": "predict", "search": "search"}.get(kind)
-        hint = f"`tinysight {verb} -c` takes it" if verb else ""
+        hint = _TAKEN_BY.get(kind, "")
         raise ConfigError(str(path), _WRONG_KIND[kind], hint)
     reader = Reader()
     native: Spec = {

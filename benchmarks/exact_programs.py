@@ -1,6 +1,6 @@
 """Run by a Python that has Paddle, PaddleClas 2.6 and pytest: the programs' logits in double precision.
 
-    PYTHON tools/exact_programs.py GOLDEN_FOLDER OUT.npz
+    PYTHON benchmarks/exact_programs.py GOLDEN_FOLDER OUT.npz
 
 Each classifier of the recorded programs is built by PaddleClas, filled with the recorded weights, and run in float64
 on the recorded input. What an implementation in float32 is away from these numbers is rounding; in float64 nothing is
@@ -41,7 +41,6 @@ def logits(case):
     """(N, K) float64."""
     paddle.set_default_dtype("float64")
     network = getattr(backbone, case["network"])(class_num=case["class_num"], **case["arguments"])
-    network.eval()
     for part in network.sublayers():
         if hasattr(part, "re_parameterize"):
             part.re_parameterize()
@@ -60,12 +59,15 @@ def logits(case):
         for name, value in given.items()
         if name in own
     }
+    for name in own.keys() - given.keys():  # a table that the program holds gathered
+        value = synth(name, tuple(own[name].shape))
+        if value is not None:
+            state[name] = paddle.to_tensor(value.astype(own[name].numpy().dtype))
     gathered = {r[1] for r in case.get("records", ()) if r[4] == "constants"}
     if missing := given.keys() - own.keys() - gathered:
         raise ValueError(f"{case['id']}: no place for {sorted(missing)}")
     network.set_state_dict(state)
-    network.train()
-    network.eval()  # tables that are gathered once are gathered again
+    network.eval()  # not before: it gathers tables once
     n, _, height, width = case["input"]
     with paddle.no_grad():
         images = paddle.to_tensor(synth_input(n, height, width).astype(np.float64))
