@@ -199,7 +199,7 @@ def test_three_seeds_of_a_recipe(tmp_path: Path) -> None:
     words = ("train", "-c", recipe, "--out", tmp_path / "r", "--seeds", 3, "-o", "train.epochs=1")
     done = tinysight(*words)
     assert done.code == 0, done.err
-    assert "seed 2, 3 of 3" in done.err
+    assert "seed 2 of 3 seeds" in done.err
     assert "A       top1       3" in done.out
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
         "compare.html", "seed_0", "seed_1", "seed_2",
