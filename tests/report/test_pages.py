@@ -166,7 +166,10 @@ def test_a_comparison_fits_too(browser: Browser, tmp_path: Path) -> None:
             "train": {"epochs": 12, "lr": len(path.name)},
         }
         (path / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
-        rows = [json.loads(row) | {"seconds": 1} for row in (path / "metrics.jsonl").open()]
+        rows = [
+            json.loads(row) | {"seconds": 1}
+            for row in (path / "metrics.jsonl").read_text().splitlines()
+        ]
         (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         right = "".join(f"{i}.png,{i % len(path.name) > 1:d}\n" for i in range(300))
         (path / "outcomes.csv").write_text("image,right\n" + right)
