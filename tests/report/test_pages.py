@@ -20,6 +20,8 @@ from tinysight.evaluation.report import EvaluationReport, report_of
 from tinysight.files import to_yaml
 from tinysight.registry import tasks
 from tinysight.report import write_report
+from tinysight.runs import compare_runs, find_runs
+from tinysight.runs.tables import write_comparison
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -152,6 +154,38 @@ OUTSIDE = """width => [...document.querySelectorAll('main *')].filter(e => {
 }).map(e => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40))"""
 EMPTY = """() => [...document.querySelectorAll('.card, h2')].filter(e => !e.textContent.trim())
   .map(e => e.className)"""
+
+
+def test_a_comparison_fits_too(browser: Browser, tmp_path: Path) -> None:
+    for name in ("a_first_run_of_a_model", "another_one", "seeds/seed_0", "seeds/seed_1"):
+        make_report(tmp_path / name.replace("/", "_of_"), "seven")
+    for path in tmp_path.iterdir():
+        tree = {
+            "task": "door",
+            "data": {"root": "."},
+            "train": {"epochs": 12, "lr": len(path.name)},
+        }
+        (path / "recipe.yaml").write_text(to_yaml(tree), "utf-8")
+        rows = [
+            json.loads(row) | {"seconds": 1}
+            for row in (path / "metrics.jsonl").read_text().splitlines()
+        ]
+        (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        right = "".join(f"{i}.png,{i % len(path.name) > 1:d}\n" for i in range(300))
+        (path / "outcomes.csv").write_text("image,right\n" + right)
+    write_comparison(tmp_path / "compare.html", compare_runs(find_runs([tmp_path])))
+    tab = browser.new_page()
+    tab.goto((tmp_path / "compare.html").as_uri())
+    for name, width, scheme, media in SHOTS:
+        tab.set_viewport_size({"width": width, "height": 844})
+        tab.emulate_media(color_scheme=scheme, media=media)
+        assert tab.evaluate(OUTSIDE, width) == [], name
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, name
+        tab.screenshot(
+            path=Path(os.environ.get("TINYSIGHT_SHOTS", tmp_path)) / f"compare-{name}.png",
+            full_page=True,
+        )
+    tab.close()
 
 
 def test_a_page_of_many_errors_stays_small(tmp_path: Path) -> None:

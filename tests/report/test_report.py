@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.bundles import tiny_manifest
 from tinysight.evaluation.latency import measure_latency
 from tinysight.evaluation.predictor import Evaluation
-from tinysight.evaluation.report import EvaluationReport
+from tinysight.evaluation.report import EvaluationReport, report_of
 from tinysight.evaluation.threshold import choose_threshold, threshold_scores
 from tinysight.metrics.calibration import calibration
 from tinysight.report import Page, write_page, write_report
@@ -185,8 +187,6 @@ def test_many_classes_show_what_is_confused_most(tmp_path: Path) -> None:
 def test_a_broken_promise_is_a_warning(tmp_path: Path) -> None:
     found = evaluation(tmp_path, [[0.1, 0.9]] * 30 + [[0.1, 0.9]] * 30, [0] * 30 + [1] * 30)
     of = report_on(found, ["a", "b"])
-    from dataclasses import replace
-
     from tinysight.metrics.intervals import Interval
 
     of = replace(of, expected_fpr=Interval(0.0, 0.2))
@@ -297,3 +297,50 @@ def test_latency_times_what_can_be_read(tmp_path: Path) -> None:
     for part in latency[1:]:
         assert 0 <= part.median <= part.p95
     assert measure_latency(predict, paths[3:], prepare) is None
+
+
+def three_classes(folder: Path, wrong: int, metric: float = 0.5) -> EvaluationReport:
+    """Of 40 images the first `wrong` are b and called a; the others are a, and one is c."""
+    labels = [1] * wrong + [0] * (39 - wrong) + [2]
+    scores = np.tile([0.7, 0.2, 0.1], (40, 1))
+    scores[-1] = [0.1, 0.1, 0.8]
+    found = evaluation(folder, scores, labels)
+    names, spec = ["a", "b", "c"], {"name": "topk"}
+    return report_of(
+        found, names, manifest=tiny_manifest(postprocess=spec, labels=names, threshold=None)
+    )
+
+
+def test_the_accuracy_stands_beside_what_needs_no_network(run: Path) -> None:
+    of = replace(three_classes(run, 10), calibration={})
+    outline = Outline(write_report(run, of).read_text("utf-8"))
+    assert "guessing: 0.333; always “a”: 0.725" in outline.text
+    assert "Operating point" not in outline.text  # no empty box
+    assert "It may be no better than always “a” (0.725): look for wrong labels" in outline.text
+    assert "It may be no better than guessing" not in outline.text
+
+
+def test_the_next_step_is_one_that_helps(run: Path) -> None:
+    outline = Outline(write_report(run, three_classes(run, 10)).read_text("utf-8"))
+    assert "10 of 10 errors take b for a: look at these first." in outline.text
+    assert f"tinysight data check {run}/recipe.yaml" in outline.text
+    assert "Fewer than 20 evaluation images of b, c: their rates say little." in outline.text
+    assert f"tinysight export --run {run} --out {run}/bundle" in outline.text
+    assert "more epochs may be better" not in outline.text
+    line = {"epoch": 4, "loss": 0.1, "lr": 0.1, "metrics": {"top1": 1.0}, "best": True}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    outline = Outline(write_report(run, three_classes(run, 10)).read_text("utf-8"))
+    wanted = f"train -c {run}/recipe.yaml -o train.epochs=8 --out {run} --resume"
+    assert wanted in outline.text
+    page = write_page(run / "x.html", three_classes(run, 0), Page("no run"))
+    assert "tinysight export" not in page.read_text("utf-8")
+
+
+def test_every_error_can_be_reached(run: Path) -> None:
+    """Twenty errors of a kind: a dozen as the worst, eight as images of the kind, the others by name."""
+    outline = Outline(write_report(run, three_classes(run, 20)).read_text("utf-8"))
+    assert "b taken for a · 20" in outline.text
+    assert outline.tags.count("img") == 12 + 8
+    for i in range(20):
+        assert f"{i}.png" in outline.text

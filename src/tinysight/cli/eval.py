@@ -116,14 +116,9 @@ def _table(report: EvaluationReport) -> str:
     width = max(8, *map(len, (*found.metrics, *report.labels)))
     lines = [f"{name:{width}}  {value:.6g}" for name, value in found.metrics.items()]
     if table := report.splits():
-        widths = [max(map(len, cells)) for cells in zip(table.columns, *table.rows, strict=True)]
-        lines = [
-            "  ".join(
-                f"{c:{'>' if i else '<'}{w}}"
-                for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in (table.columns, *table.rows)
-        ]
+        from tinysight.runs.tables import as_text
+
+        lines = as_text(table)
     lines += ["", f"{'label':{width}}  images  precision  recall      f1"] if rates else [""]
     for name, (images, precision, recall, f1) in rates:
         lines.append(f"{name:{width}}  {images:8d}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")

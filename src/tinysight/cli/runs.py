@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinysight.errors import ConfigError
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 1 if a run is damaged."""
-    from tinysight.runs import compare_runs, find_runs, read_run
+    from tinysight.runs import find_runs, read_run
 
     if args.out and args.action != "compare":
         raise ConfigError("--out", f"runs {args.action} writes no page", "it is for compare")
@@ -36,16 +38,11 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "show":
         one = read_run(args.folders[0])
         return _say(args, one.to_json() | {"recipe": one.recipe}, _shown(one))
+    if args.action == "compare":
+        found, lines = compare(args.folders or ["runs"], args.out)
+        return _say(args, found.to_json(), lines)
     runs = find_runs(args.folders or ["runs"])
-    if args.action == "list":
-        _say(args, [each.to_json() for each in runs], _listed(runs))
-    else:
-        found = compare_runs(runs)
-        if args.out:
-            from tinysight.runs.tables import write_comparison
-
-            write_comparison(args.out, found)
-        _say(args, found.to_json(), _compared(found, args.out))
+    _say(args, [each.to_json() for each in runs], _listed(runs))
     return int(any(each.state == "damaged" for each in runs))
 
 
@@ -78,11 +75,15 @@ def _shown(one: RunRecord) -> list[str]:
     return [*filter(None, lines), "", recipe.rstrip()]
 
 
-def _compared(found: RunComparison, page: str | None) -> list[str]:
-    from tinysight.runs.tables import as_text, comparison_tables
+def compare(folders: Sequence[str | Path], page: str | None) -> tuple[RunComparison, list[str]]:
+    """The comparison of the runs in folders, and the lines that tell it; writes a page where one is named."""
+    from tinysight.runs import compare_runs, find_runs
+    from tinysight.runs.tables import as_text, comparison_tables, write_comparison
 
-    lines = []
+    found, lines = compare_runs(find_runs(folders)), []
     for table in filter(lambda table: table.rows, comparison_tables(found)):
         lines += [table.title, *(f"  {line}" for line in as_text(table)), ""]
     lines += [f"note: {note}" for note in found.notes]
-    return [*lines, f"page: {page}" if page else "page: add --out compare.html"]
+    if page:
+        write_comparison(page, found)
+    return found, [*lines, f"page: {page}" if page else "page: add --out compare.html"]

@@ -14,16 +14,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
 from tinysight.cli.init import add_data_options, print_broken, train_images
 from tinysight.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tinysight.config import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +61,16 @@ def _run_recipe(args: argparse.Namespace) -> int:
         out = resumed or Path(args.out or config.run_folder)
         again = args.resume or resumed is not None
         if args.seeds is not None:
-            return _train_seeds(seed_runs(recipe, out, args.seeds), again, args.force)
+            from tinysight.cli.runs import compare
+
+            left_out, runs = 0, seed_runs(recipe, out, args.seeds)
+            for folder, seeded in runs.items():
+                logger.info("seed %d of %d seeds: %s", seeded.train.seed, len(runs), folder)
+                done = fit(seeded, folder, resume=again, force=args.force)
+                left_out += len(done.unreadable)
+                finish(folder)
+            print("\n".join(compare([*runs], str(out / "compare.html"))[1]))
+            return int(left_out > 0)
         try:
             result = fit(recipe, out, resume=again, force=args.force)
         except KeyboardInterrupt:
@@ -89,23 +93,3 @@ def _run_recipe(args: argparse.Namespace) -> int:
         print(f"threshold  none: {report.chosen}")
     print_broken(result.unreadable)
     return 1 if result.unreadable else 0
-
-
-def _train_seeds(runs: Mapping[Path, Recipe], resume: bool, force: bool) -> int:
-    """Train each run and print what the seeds differ in; 1 if images were unreadable."""
-    from tinysight.runs import compare_runs, find_runs
-    from tinysight.runs.tables import as_text, comparison_tables, write_comparison
-    from tinysight.training import fit
-    from tinysight.training.predictor import finish
-
-    unreadable = 0
-    for number, (out, recipe) in enumerate(runs.items(), 1):
-        logger.info("seed %d, %d of %d: %s", recipe.train.seed, number, len(runs), out)
-        unreadable += len(fit(recipe, out, resume=resume, force=force).unreadable)
-        finish(out)
-    found, page = compare_runs(find_runs([*runs])), out.parent / "compare.html"
-    write_comparison(page, found)
-    for table in comparison_tables(found)[:2]:
-        print("\n".join(as_text(table)), end="\n\n")
-    print(f"compared   {page}")
-    return int(unreadable > 0)

@@ -13,7 +13,9 @@ from tinysight.files import read_yaml, write_atomic
 from tinysight.report import quality
 from tinysight.report.charts import AREA
 from tinysight.report.history import data_check, environment, history
-from tinysight.report.summary import misclassified, next_steps, searches, warnings, wrong_pairs
+from tinysight.report.summary import misclassified, searches, warnings, wrong_pairs
+from tinysight.runs.records import METRICS, RECIPE
+from tinysight.validation import read_records
 
 _FEW = 4  # classes whose tables share a card
 
@@ -54,15 +56,16 @@ def write_page(path: str | Path, report: EvaluationReport, page: Page) -> Path:
     """
     overview = [quality.roc(report), quality.scores(report)]
     labels = quality.label_table(report)
-    recipe = page.folder and page.folder / "recipe.yaml"
+    recipe, metrics = (page.folder and page.folder / name for name in (RECIPE, METRICS))
+    lines = read_records(metrics) if metrics and metrics.is_file() else []
     text = render(
         "page.html",
         page=page,
         report=report,
         warnings=warnings(report),
         errors=misclassified(report),
-        pairs=(pairs := wrong_pairs(report)),
-        steps=[(text, shlex.join(words)) for text, words in next_steps(report, pairs, page.folder)],
+        pairs=wrong_pairs(report),
+        last=lines[-1] if lines else {},
         searches=searches(report),
         overview=overview if any(overview) else [labels],
         sections=report.sections(),
@@ -93,5 +96,6 @@ def render(name: str, **values: object) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     templates.globals["area"] = AREA
+    templates.filters["quoted"] = lambda path: shlex.quote(str(path))
     templates.filters["num"] = lambda value, spec="g": format(value, spec)
     return templates.get_template(name).render(values)

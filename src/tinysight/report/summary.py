@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 
 from tinysight.errors import ImageError
 from tinysight.evaluation.report import EvaluationReport
-from tinysight.metrics.intervals import wilson_interval
-from tinysight.runs.records import METRICS
 from tinysight.tasks.base import Misclassification
 from tinysight.transforms import decode
-from tinysight.validation import read_records
 
 _SHOWN = 12
 _SEARCHES = 4  # of the best and of the worst
@@ -24,8 +19,6 @@ _SIDE = 224  # px, longer side; some 8 KB each
 _QUALITY = 72
 _PAIRS, _OF_PAIR, _LISTED = 12, 8, 108  # pairs of classes; images of each, and paths with them
 _SMALL = 128  # px, longer side of these
-_MANY = 8  # errors; of fewer no pair stands out
-_FEW = 20  # images of a label
 
 
 def warnings(report: EvaluationReport) -> list[str]:
@@ -89,39 +82,6 @@ def wrong_pairs(report: EvaluationReport) -> list[WrongPair]:
         shown = zip(wrong, paths[:_OF_PAIR], strict=False)
         images = [WrongImage(each, path, thumbnail(path, _SMALL)) for each, path in shown]
         found.append(WrongPair(*names, len(wrong), images, paths[_OF_PAIR:]))
-    return found
-
-
-def next_steps(
-    report: EvaluationReport, pairs: Sequence[WrongPair], folder: Path | None
-) -> list[tuple[str, tuple[str, ...]]]:
-    """What to do after reading the report, and the words of a command that does it; empty where there is none."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    floor, run = report.task.baselines(report.scored), f"{folder}"
-    check = ("tinysight", "data", "check", f"{run}/recipe.yaml") if folder else ()
-    outcomes = report.task.outcomes(report.scored)
-    if floor and outcomes is not None:
-        ends = wilson_interval(int(np.nansum(outcomes)), len(outcomes))
-        name, most = max(floor.items(), key=lambda item: item[1])
-        if ends.low <= most:
-            text = f"It may be no better than {name} ({most:.3g}): look for wrong labels, then at the learning rate."
-            found.append((text, check))
-    wrong = report.misclassified()[0]
-    if pairs and len(wrong) >= _MANY and pairs[0].number >= len(wrong) / 4:
-        truth, predicted, number, *_ = pairs[0]
-        text = f"{number} of {len(wrong)} errors take {truth} for {predicted}: look at these first."
-        found.append((text, check))
-    if few := [name for name, rates in report.label_rates() if rates.support < _FEW]:
-        text = f"Fewer than {_FEW} evaluation images of {', '.join(few[:5])}{', ...' if few[5:] else ''}: add some."
-        found.append((text, ()))
-    lines = read_records(folder / METRICS) if folder and (folder / METRICS).is_file() else []
-    if lines and lines[-1].get("best"):
-        more = ("-o", f"train.epochs={2 * lines[-1]['epoch']}", "--out", run, "--resume")
-        text = "The last epoch is the best one: more epochs may be better."
-        found.append((text, ("tinysight", "train", "-c", f"{run}/recipe.yaml", *more)))
-    if folder:
-        bundle = ("tinysight", "export", "--run", run, "--out", f"{run}/bundle")
-        found.append(("Make a bundle, which predicts without PyTorch.", bundle))
     return found
 
 

@@ -109,13 +109,9 @@ def compare_runs(found: Sequence[RunRecord]) -> RunComparison:
         if r.state != "finished"
     ]
     runs = dict(zip(_short_names(known), known, strict=True))
-    keys = dict.fromkeys(key for run in known for key in run.recipe)
+    keys = dict.fromkeys(k for run in known for k in run.recipe if not WITHOUT_EFFECT.match(k))
     rows = {key: [run.recipe.get(key) for run in known] for key in keys}
-    changed = {
-        key: values
-        for key, values in rows.items()
-        if any(v != values[0] for v in values) and not WITHOUT_EFFECT.match(key)
-    }
+    changed = {key: values for key, values in rows.items() if any(v != values[0] for v in values)}
     members: dict[str, list[str]] = {}
     for i, name in enumerate(runs):
         recipe = str([values[i] for key, values in changed.items() if key != "train.seed"])

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Neither tells its makers about its use, unless the user's own variables say so.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
 _LONGEST = 500  # characters of a parameter in MLflow
 
 
@@ -45,6 +47,8 @@ class MlflowLogger(Callback):
         """
         path = run.folder.path / LOGGERS
         ids = read_json(path, dict) if path.is_file() else {}
+        for variable, value in _QUIET.items():
+            os.environ.setdefault(variable, value)
         try:
             self._module = importlib.import_module(self.name)
             ids[self.name] = self._open(run, ids.get(self.name))
