@@ -71,6 +71,7 @@ VERBS = {
     ),
     "data prepare boxes": Verb("data prepare boxes boxes.txt --out OUT/d", "d/manifest.json", again="--resume"),
     "data prepare split": Verb("data prepare split list.txt --out OUT/d", "d/manifest.json", again="--resume"),
+    "data convert": Verb("data convert pics --out OUT/d", "d/converted.json"),
     "data preview": Verb("data preview -c demo.yaml --rows 2 --out OUT/p.png", "p.png"),
     "models list": Verb("models list *clas*"),
     "models show": Verb("models show image_orientation"),
@@ -80,7 +81,7 @@ VERBS = {
         "models import w.pt --network pplcnet_x0_25 --out OUT/w.safetensors", "w.safetensors", heavy=True
     ),
     "recipe list": Verb("recipe list"),
-    "recipe check": Verb("recipe check native.yaml"),
+    "recipe check": Verb("recipe check native.yaml", heavy=True),
     "recipe show": Verb("recipe show native.yaml"),
     "recipe diff": Verb("recipe diff native.yaml native.yaml -o train.epochs=9"),
     "recipe convert": Verb("recipe convert demo.yaml --out OUT/r.yaml", "r.yaml"),

@@ -298,8 +298,14 @@ MISTAKES: dict[str, Mistake] = {
         write("train.txt", ""), both(remove("train.txt"), copy("good.txt", "train.txt")),
     ),
     "commas in a list": Mistake(
-        CHECK, ("train.txt:1", 'data.delimiter: ","'), f'{CHECK} -o data.delimiter=","',
+        CHECK, ("train.txt:1", 'set data.delimiter: ","'), CHECK,
         both(numbers("train.txt", "{0},{1}"), numbers("val.txt", "{0},{1}")),
+        edit("recipe.yaml", "root: .", 'root: .\n  delimiter: ","'),
+    ),
+    "quotes that the shell took": Mistake(
+        f"{CHECK} -o data.delimiter=','", ("-o data.delimiter=,", "-o 'data.delimiter=\",\"'"),
+        f"{CHECK} -o 'data.delimiter=\",\"'",
+        mend=both(numbers("train.txt", "{0},{1}"), numbers("val.txt", "{0},{1}")),
     ),
     "names in a list of ids": Mistake(
         CHECK, ("train.txt:1", "label 'rose' is not a whole number"), CHECK,

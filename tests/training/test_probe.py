@@ -116,12 +116,12 @@ def test_a_run_begins_with_it_and_leaves_the_features(
 def test_a_run_that_loses_what_it_began_with_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root, overrides = pretrained(tmp_path, "train.epochs=1", "train.lr=2.5")
+    root, overrides = pretrained(tmp_path, "train.epochs=1", "train.lr=0.1")
     result = fit(tiny_recipe(root, *overrides), tmp_path / "run")
     probe = load_checkpoint(result.last).state.probe
     assert probe["top1"] > 0.85 > result.metrics["top1"]
     assert f"(top1 {result.metrics['top1']:.4f}) is worse than the linear probe" in caplog.text
-    assert "lower train.lr (2.5)" in caplog.text
+    assert "lower train.lr (0.1)" in caplog.text
 
 
 def test_averaged_weights_begin_with_it_too(tmp_path: Path) -> None:

@@ -15,10 +15,8 @@ import argparse
 import json
 import logging
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         case "check" if Path(args.recipes[0]).is_dir():
             return _check_folder(Path(args.recipes[0]), args.override)
         case "check":
-            _check(load_run(args.recipes[0], args.override), args.only_recipe)
+            config = load_run(args.recipes[0], args.override)
+            if not args.only_recipe:
+                _check(config)
             print(f"{args.recipes[0]}: ok")
         case "show":
             print(recipe_yaml(load_recipe(args.recipes[0], args.override)), end="")
@@ -72,21 +72,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(config: RunConfig, alone: bool) -> None:
-    """Everything that a training would refuse; without PyTorch all but what the network is needed for."""
-    if alone:
-        return
+def _check(config: RunConfig) -> None:
+    """Everything that a training would refuse; nothing is written."""
+    from tinysight.training.loop import check_run
+
     with log_to_stderr():
-        recipe = config.training_recipe
-        if find_spec("torch") is None:
-            from tinysight.evaluation.preflight import look, read_splits
-
-            look(recipe, read_splits(recipe))
-            print("the network is not built, for PyTorch is not installed", file=sys.stderr)
-            return
-        from tinysight.training.loop import check_run
-
-        check_run(recipe)
+        check_run(config.training_recipe)
 
 
 def _check_folder(folder: Path, overrides: Sequence[str]) -> int:

@@ -109,7 +109,12 @@ def apply_override(tree: Tree, text: str, read: Callable[[str, str], Any] = pars
         here = here[_index(here, part, where)]
         if not isinstance(here, dict | list):
             raise ConfigError(where, f"{'.'.join(parents[: i + 1])} is a value, not a section")
-    here[_index(here, last, where)] = read(value, where)
+    place = _index(here, last, where)
+    try:
+        here[place] = read(value, where)
+    except ConfigError as error:
+        hint = f"the value is YAML, and the shell takes quotes away: -o '{key}=\"{value}\"'"
+        raise ConfigError(where, error.problems[0].what, hint) from None
     return key
 
 

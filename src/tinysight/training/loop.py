@@ -23,7 +23,7 @@ from tinysight.config import Recipe
 from tinysight.config.schema import Train
 from tinysight.data.labels import label_names, resolve_labels
 from tinysight.data.loader import Batch, batches
-from tinysight.errors import ConfigError, TinysightError
+from tinysight.errors import ConfigError, DataError, TinysightError
 from tinysight.evaluation.predictor import evaluate
 from tinysight.tasks.base import task_of_recipe
 from tinysight.training.callbacks import Callback, Progress
@@ -269,7 +269,14 @@ def _end_epoch(run: Run, epoch: int, clock: float, left_out: dict[str, str]) -> 
         record["terms"] = {name: value / seen for name, value in now.terms.items()}
     record["lr"] = run.schedule(state.step - 1)
     if is_evaluated(settings, epoch):
-        found, unreadable = evaluate_splits(run) if run.processes.main else ({}, {})
+        try:
+            found, unreadable = evaluate_splits(run) if run.processes.main else ({}, {})
+        except DataError as error:
+            if "hold NaN" not in str(error):
+                raise
+            raise _diverged(
+                f"the network gives no numbers any more after step {state.step}"
+            ) from None
         left_out.update(unreadable)
         metrics = run.processes.broadcast_json(found)
         record |= {"metrics": metrics, "unreadable": len(unreadable)}
@@ -352,6 +359,9 @@ def _finite_state(run: Run) -> TrainState:
     state = current_state(run)
     mean = state.loss_sum / max(state.seen, 1)
     if not math.isfinite(mean):
-        what = f"the loss became {mean} before step {state.step}"
-        raise ConfigError("train.lr", what, "lower train.lr or lengthen the warm-up")
+        raise _diverged(f"the loss became {mean} before step {state.step}")
     return state
+
+
+def _diverged(what: str) -> ConfigError:
+    return ConfigError("train.lr", what, "lower train.lr or lengthen the warm-up")
