@@ -29,6 +29,7 @@ if command -v dpkg > /dev/null; then
     need "/usr/include/jpeglib.h" libjpeg-dev
     need "/usr/include/png.h" libpng-dev
     need "/usr/include/webp/decode.h" libwebp-dev
+    need "/usr/include/sqlite3.h" libsqlite3-dev
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     root=()

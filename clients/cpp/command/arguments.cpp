@@ -8,8 +8,10 @@ namespace tinysight::command {
 
 const char* const kUsage =
     R"(usage: tinysight-cpp predict SOURCE... --model FOLDER [options]
+       tinysight-cpp recognize SOURCE... --system FOLDER --gallery FOLDER [options]
 
-Label images with a bundle; the same lines as `tinysight predict`.
+Label images with a bundle, or recognise what is in them by a gallery; the same lines as `tinysight predict` and
+`tinysight recognize`.
 
 SOURCE: an image, a folder, a 'pattern*', or a list (.txt)
 
@@ -21,6 +23,9 @@ SOURCE: an image, a folder, a 'pattern*', or a list (.txt)
   --topk K            the K best classes
   --threshold P       instead of the bundle's own
   --json              one JSON object a line
+  --system FOLDER     of recognize: a detector, an embedder and their rules; or --model, an embedder alone
+  --gallery FOLDER    of recognize: what is looked up in
+  --no-detector       of recognize: look up whole images alone
   --bench             time the images instead: parts and percentiles of one, rate of many
   --seconds S         of each figure of --bench, at least (2)
   --version, --help
@@ -46,7 +51,8 @@ Arguments parse(const std::vector<std::string>& words) {
     Arguments out;
     std::optional<int> workers;
     std::size_t at = 0;
-    if (at < words.size() && words[at] == "predict") ++at;
+    out.recognize = at < words.size() && words[at] == "recognize";
+    if (at < words.size() && (out.recognize || words[at] == "predict")) ++at;
     bool options = true;
     for (; at < words.size(); ++at) {
         const std::string& word = words[at];
@@ -73,6 +79,12 @@ Arguments parse(const std::vector<std::string>& words) {
             out.bundle = value();
         } else if (name == "--infer_imgs") {
             out.sources.push_back(value());
+        } else if (name == "--system") {
+            out.system = value();
+        } else if (name == "--gallery") {
+            out.gallery = value();
+        } else if (name == "--no-detector") {
+            flag(out.no_detector);
         } else if (name == "--root") {
             out.root = value();
         } else if (name == "--threads") {

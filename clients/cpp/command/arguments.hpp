@@ -12,6 +12,8 @@ namespace tinysight::command {
 struct Arguments {
     std::vector<std::string> sources;
     std::string bundle;
+    std::optional<std::string> system, gallery;
+    bool recognize = false, no_detector = false;
     std::optional<std::string> root;
     Options options;
     bool json = false, bench = false, help = false, version = false;

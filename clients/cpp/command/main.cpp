@@ -11,6 +11,7 @@
 
 #include "arguments.hpp"
 #include "bench.hpp"
+#include "tinysight/recognizer.hpp"
 
 namespace tinysight::command {
 
@@ -84,6 +85,44 @@ int predict(const Arguments& args) {
     return failed ? 1 : 0;
 }
 
+int recognize(const Arguments& args) {
+    if (args.sources.empty()) {
+        throw Error("SOURCE", "no image given",
+                    "tinysight-cpp recognize IMAGE --system FOLDER --gallery FOLDER");
+    }
+    if (!args.gallery) throw Error("--gallery", "which gallery?", "its folder");
+    if (args.system.has_value() == !args.bundle.empty()) {
+        throw Error("--system", "give it, or with --no-detector --model");
+    }
+    if (!args.system && !args.no_detector) {
+        throw Error("--model", "is an embedder alone", "add --no-detector, or give --system");
+    }
+    if (args.options.topk || args.options.exact || args.bench) {
+        throw Error("recognize", "takes no --topk, --exact or --bench");
+    }
+    check(args.options);
+    const RecognizerOptions options{args.options.threads, args.options.workers, !args.no_detector,
+                                    args.options.threshold};
+    Recognizer recognizer(args.system.value_or(args.bundle), *args.gallery, options);
+    std::size_t answered = 0, failed = 0;
+    recognizer.stream(all_of(args), [&](const Recognizer::Item& item) {
+        if (const auto* bad = std::get_if<Unreadable>(&item)) {
+            ++failed;
+            print(stderr, bad->filename + ": " + bad->reason + "\n");
+            if (args.json) print(answers, as_json(*bad) + "\n");
+            return;
+        }
+        ++answered;
+        const auto& found = std::get<Recognition>(item);
+        print(answers, (args.json ? as_json(found) : as_line(found)) + "\n");
+    });
+    if (failed) {
+        print(stderr, std::to_string(failed) + " of " + std::to_string(answered + failed) +
+                          " images could not be read\n");
+    }
+    return failed ? 1 : 0;
+}
+
 int run(const std::vector<std::string>& words) {
     const Arguments args = parse(words);
     if (args.help || words.empty()) {
@@ -94,7 +133,7 @@ int run(const std::vector<std::string>& words) {
         print(answers, "tinysight-cpp " TINYSIGHT_VERSION "\n");
         return 0;
     }
-    return predict(args);
+    return args.recognize ? recognize(args) : predict(args);
 }
 
 }  // namespace

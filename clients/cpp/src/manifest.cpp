@@ -160,7 +160,10 @@ Json tree(std::string_view source, const std::string& where) {
     }
 }
 
-void check_seal(const Json& json, const std::string& where) {
+}  // namespace
+
+Json unseal(std::string_view source, const std::string& where, std::int64_t newest) {
+    Json json = tree(source, where);
     const Json* format = json.find("format");
     const Json* digest = json.find("digest");
     if (!format || !digest) {
@@ -170,15 +173,18 @@ void check_seal(const Json& json, const std::string& where) {
         throw BundleError(where, "format " + format->canonical().substr(0, 60) + " does not exist",
                           kAgain);
     }
-    if (*format->integer() > kFormat) {
+    if (*format->integer() > newest) {
         throw BundleError(where, "written in format " + format->canonical() +
-                                     ", this version reads up to " + std::to_string(kFormat),
+                                     ", this version reads up to " + std::to_string(newest),
                           "build a newer tinysight-cpp");
     }
     if (!digest->text() || *digest->text() != sha256(json.canonical("digest"))) {
         throw BundleError(where, "edited after it was sealed: its digest does not match", kAgain);
     }
+    return json;
 }
+
+namespace {
 
 void check_keys(const Json& json, std::int64_t format, const std::string& where) {
     std::vector<std::string> names;
@@ -210,8 +216,7 @@ bool holds(const Json* json) {
 }  // namespace
 
 Manifest parse_manifest(std::string_view source, const std::string& where) {
-    const Json json = tree(source, where);
-    check_seal(json, where);
+    const Json json = unseal(source, where, kFormat);
     check_keys(json, *json.find("format")->integer(), where);
 
     Manifest manifest;

@@ -38,6 +38,10 @@ struct Manifest {
     bool plain = true;                         ///< one input, the image, and one output
 };
 
+/// The members of a sealed file `text`, with its format and digest.
+/// @throws BundleError  not readable, edited, or of a format above `newest`
+Json unseal(std::string_view text, const std::string& where, std::int64_t newest);
+
 /// The manifest in `text`, the contents of the file `where`.
 /// @throws BundleError  not readable, made by a newer version, edited, or with a key that is
 ///                      unknown, missing or of the wrong kind
