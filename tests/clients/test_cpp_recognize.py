@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.galleries import draw, embedding_bundle, make_photos
 from tinysight.bundle import Bundle
 from tinysight.bundle.system import SYSTEM, Rules, System, SystemManifest
 from tinysight.gallery.base import Item
+from tinysight.gallery.decide import Decision
 from tinysight.gallery.gallery import Gallery
 from tinysight.gallery.sqlite_store import SqliteStore
 from tinysight.pipelines.recognize import Recognizer
@@ -110,6 +112,19 @@ def test_what_is_added_is_found(place: Path) -> None:
     words = ("--system", place / "system", "--gallery", place / "drinks", "--json")
     done = run_cpp("recognize", place / "images" / "3.png", *words, "--no-detector")
     assert done.rows[0]["ids"] == ["new/2"]
+
+
+@pytest.mark.parametrize("by_label", [{}, {"cola": 0.999}])
+def test_what_was_calibrated(place: Path, by_label: dict[str, float]) -> None:
+    """Votes and thresholds are the gallery's, unless the caller gives one."""
+    gallery = SqliteStore(place / "drinks")
+    decision = Decision("cosine", k=3, threshold=0.4, by_label=by_label)
+    gallery.set(decision=json.dumps(decision.to_json()))
+    gallery.close()
+    rows = check(place, place / "system", place / "drinks", "--no-detector", detect=False)
+    assert ("cola" in [name for row in rows for name in row["label_names"]]) is not bool(by_label)
+    rules = RULES._replace(score_threshold=0.6)
+    check(place, place / "system", place / "drinks", "--threshold", "0.6", rules=rules)
 
 
 def test_an_empty_gallery(place: Path) -> None:

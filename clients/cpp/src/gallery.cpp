@@ -78,6 +78,7 @@ struct Gallery::State {
     std::int64_t dim = 0, generation = -1;
     Connection database{nullptr, sqlite3_close};
     std::mutex mutex;
+    std::optional<Decision> decision;
     std::vector<std::string> ids, labels;
     std::vector<float> numbers;       // of the vectors, one after the other
     std::vector<std::uint8_t> codes;  // of `hamming`
@@ -109,10 +110,6 @@ struct Gallery::State {
             if (key == "model" && !found.null(1)) model = found.bytes(1);
             if (key == "format") format = found.integer(1);
             if (key == "check") check = found.integer(1);
-            if (key == "decision" && !found.null(1)) {
-                throw Error(folder, "decides by thresholds that were calibrated, which this program does not",
-                            "use `tinysight recognize`");
-            }
         }
         if (format != kFormat) {
             throw Error(folder, "of format " + std::to_string(format) + ", this version reads " +
@@ -148,13 +145,43 @@ struct Gallery::State {
         try {
             Rows now = rows("SELECT value FROM settings WHERE key = 'generation'");
             const std::int64_t latest = now.next() ? now.integer(0) : 0;
-            if (latest != generation) read_items();
+            if (latest != generation) {
+                read_decision();
+                read_items();
+            }
             generation = latest;
         } catch (...) {
             sqlite3_exec(database.get(), "ROLLBACK", nullptr, nullptr, nullptr);
             throw;
         }
         run("ROLLBACK");
+    }
+
+    void read_decision() {
+        decision.reset();
+        Rows found = rows("SELECT value FROM settings WHERE key = 'decision'");
+        if (!found.next() || found.null(0)) return;
+        const auto wrong = [&] { return Error(folder, "its decision is none", "calibrate it again"); };
+        Json json;
+        try {
+            json = parse_json(found.bytes(0));
+        } catch (const std::invalid_argument&) {
+            throw wrong();
+        }
+        const Json* k = json.find("k");
+        const Json* threshold = json.find("threshold");
+        const Json* limits = json.find("by_label");
+        if (!k || k->integer().value_or(0) < 1 || !threshold || !limits || !limits->object()) {
+            throw wrong();
+        }
+        Decision made;
+        made.k = static_cast<std::size_t>(*k->integer());
+        made.threshold = threshold->number();
+        for (const auto& [label, limit] : *limits->object()) {
+            if (!limit.number()) throw wrong();
+            made.by_label[label] = *limit.number();
+        }
+        if (made.threshold || !made.by_label.empty()) decision = std::move(made);
     }
 
     void read_items() {
@@ -230,6 +257,36 @@ bool Gallery::is_distance() const {
 }
 
 std::vector<Match> Gallery::search(std::span<const double> vector, std::size_t k) {
+    std::optional<Decision> ignored;
+    std::vector<Match> found = search(vector, k, ignored);
+    found.resize(std::min(found.size(), k));
+    return found;
+}
+
+std::optional<Match> Gallery::decide(const std::vector<Match>& matches,
+                                     const Decision& decision) const {
+    const std::size_t voters = std::min(decision.k, matches.size());
+    std::map<std::string, double> weights;
+    for (std::size_t i = 0; i < voters; ++i) {
+        const double score = matches[i].score;
+        weights[matches[i].label] += is_distance() ? 1 / (score + 1e-9) : std::max(score, 0.0);
+    }
+    const auto lighter = [&](const Match& a, const Match& b) {
+        return weights[a.label] < weights[b.label];
+    };
+    // Of labels with equal weights the one whose first match is nearer.
+    const auto end = matches.begin() + static_cast<std::ptrdiff_t>(voters);
+    const auto best = std::max_element(matches.begin(), end, lighter);
+    if (best == end) return std::nullopt;
+    const auto own = decision.by_label.find(best->label);
+    if (own == decision.by_label.end() && !decision.threshold) return *best;
+    const double limit = own == decision.by_label.end() ? *decision.threshold : own->second;
+    const bool near = is_distance() ? best->score <= limit : best->score >= limit;
+    return near ? std::optional(*best) : std::nullopt;
+}
+
+std::vector<Match> Gallery::search(std::span<const double> vector, std::size_t k,
+                                   std::optional<Decision>& decision) {
     State& state = *state_;
     const std::lock_guard lock(state.mutex);
     if (vector.size() != state.width()) {
@@ -237,6 +294,8 @@ std::vector<Match> Gallery::search(std::span<const double> vector, std::size_t k
                                       " numbers, the query " + std::to_string(vector.size()));
     }
     state.refresh();
+    decision = state.decision;
+    if (decision) k = std::max(k, decision->k);
     const bool codes = state.metric == "hamming";
     const std::vector<double> query =
         codes ? std::vector<double>(vector.begin(), vector.end()) : state.comparable(vector);

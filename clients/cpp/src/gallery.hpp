@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,10 +17,17 @@ struct Match {
     double score = 0;
 };
 
+/// What was calibrated for a gallery: how the nearest items become one answer, or none.
+struct Decision {
+    std::size_t k = 1;                       ///< how many of the nearest vote
+    std::optional<double> threshold;         ///< least score (largest distance) that is an answer
+    std::map<std::string, double> by_label;  ///< the same for single labels
+};
+
 /// May be used by several threads; a search sees what was acknowledged before it began.
 class Gallery {
 public:
-    /// @throws Error  there is none, it is damaged, of a newer version, or decides in a way that is not known here
+    /// @throws Error  there is none, it is damaged, or of a newer version
     explicit Gallery(const std::string& folder);
     ~Gallery();
     Gallery(const Gallery&) = delete;
@@ -33,6 +42,13 @@ public:
     /// The `k` items nearest to a vector (numbers, or for `hamming` bytes), best first, ties by id.
     /// @throws Error  the vector has another size, or the database cannot be read
     std::vector<Match> search(std::span<const double> vector, std::size_t k);
+
+    /// The same, and what was calibrated for the gallery at that moment; so many more matches as that wants.
+    std::vector<Match> search(std::span<const double> vector, std::size_t k,
+                              std::optional<Decision>& decision);
+
+    /// The answer of a decision; none: unknown.
+    std::optional<Match> decide(const std::vector<Match>& matches, const Decision& decision) const;
 
 private:
     struct State;

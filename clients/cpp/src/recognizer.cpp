@@ -125,6 +125,7 @@ struct Recognizer::State {
         return out;
     }
 
+    /// What a part of the image is said to be, by the gallery's own decision or the threshold of the system.
     std::optional<Match> nearest(const cv::Mat& pixels, const Box& box) {
         const cv::Rect place(static_cast<int>(box[0]), static_cast<int>(box[1]),
                              static_cast<int>(box[2] - box[0]), static_cast<int>(box[3] - box[1]));
@@ -132,8 +133,11 @@ struct Recognizer::State {
         std::vector<double> vector;
         if (answer.code) vector.assign(answer.code->begin(), answer.code->end());
         if (answer.embedding) vector = *answer.embedding;
-        auto matches = gallery.search(vector, static_cast<std::size_t>(system.rules.top_k));
-        if (matches.empty()) return std::nullopt;
+        std::optional<Decision> decision;
+        auto matches =
+            gallery.search(vector, static_cast<std::size_t>(system.rules.top_k), decision);
+        if (decision && !options.threshold) return gallery.decide(matches, *decision);
+        if (matches.empty() || !passes(matches.front().score)) return std::nullopt;
         return std::move(matches.front());
     }
 
@@ -144,12 +148,12 @@ struct Recognizer::State {
         return gallery.is_distance() ? a <= b : a >= b;
     }
 
-    /// The matches that pass the threshold, and of boxes that overlap the best; best first.
+    /// Of boxes that overlap the best, best first.
     Recognition kept(const std::vector<Box>& boxes,
                      const std::vector<std::optional<Match>>& matches) const {
         std::vector<std::size_t> order;
         for (std::size_t i = 0; i < boxes.size(); ++i) {
-            if (matches[i] && passes(matches[i]->score)) order.push_back(i);
+            if (matches[i]) order.push_back(i);
         }
         const auto rank = [&](std::size_t i) {
             const auto score = static_cast<float>(matches[i]->score);

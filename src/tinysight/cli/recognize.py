@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--gallery", required=True, metavar="FOLDER", help="what is looked up in")
     add("--no-detector", action="store_true", help="look up whole images alone")
     text = "lowest similarity (or largest distance) that is a match"
-    add("--threshold", type=float, metavar="S", help=f"{text}; default: the system's")
+    add(
+        "--threshold",
+        type=float,
+        metavar="S",
+        help=f"{text}; default: what was calibrated for the gallery, else the system's",
+    )
     add("--batch-size", type=int, default=1, metavar="N", help="images per batch")
     add("--threads", type=int, default=1, metavar="N", help="CPU threads of a network")
     add("--workers", type=int, metavar="N", help="images in parallel (default: one per processor)")
@@ -55,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.model and not args.no_detector:
         raise ConfigError("--model", "is an embedder alone", "add --no-detector, or give --system")
-    rules = members_of(system := args.system or args.model)[2]
+    rules, system = None, args.system or args.model
     if args.threshold is not None:
-        rules = rules._replace(score_threshold=args.threshold)
+        rules = members_of(system)[2]._replace(score_threshold=args.threshold)
     options: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS}
     options |= {"rules": rules, "detect": not args.no_detector}
     recognizer = Recognizer(system, args.gallery, **options)

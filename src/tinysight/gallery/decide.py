@@ -39,6 +39,11 @@ class Decision:
     threshold: float | None = None
     by_label: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether it may say that something is unknown."""
+        return self.threshold is not None or bool(self.by_label)
+
     def best(self, matches: Sequence[Match]) -> Match | None:
         """The best match of the label that wins, whatever its score; None without matches."""
         voters = matches[: self.k]

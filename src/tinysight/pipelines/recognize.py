@@ -16,6 +16,8 @@ from tinysight.bundle import Bundle
 from tinysight.bundle.system import SYSTEM, Rules, System
 from tinysight.errors import BundleError
 from tinysight.gallery.base import Match, Metric, Store
+from tinysight.gallery.decide import Decision, decision_of
+from tinysight.gallery.nearest import is_distance
 from tinysight.metrics.suppression import Suppression, multiclass_nms
 from tinysight.pipelines.detect import Detector
 from tinysight.pipelines.pipeline import Classifier, Pipeline, Steps, default_workers
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 DETECTOR, EMBEDDER = "detector", "embedder"  # names of a system's members
 _CROPS = 32  # that the network takes at once
-_DISTANCES = ("l2", "hamming")
 
 
 class _Image(NamedTuple):
@@ -56,7 +57,7 @@ class Recognizer(Pipeline[RecognitionResult]):
             looks up whole images.
         gallery: what is looked up in: a `Gallery` or its folder, made with the same embedder, or a `Store`. It is read
             anew for every batch, so it may change meanwhile.
-        rules: in place of the system's own.
+        rules: in place of the system's own, and of what was calibrated for the gallery (`gallery calibrate`).
         detect: False to look up whole images alone, with a system too.
         as_paddleclas: treat distances as `predict_system.py` does: an L2 distance is a match where it is *at least* the
             threshold, and of overlapping boxes the *farthest* is kept.
@@ -84,6 +85,7 @@ class Recognizer(Pipeline[RecognitionResult]):
     ) -> None:  # fmt: skip
         detector, embedder, own = members_of(system)
         self.rules, self.gallery = rules or own, _store(gallery, embedder)
+        self._calibrated = rules is None
         self._as_paddleclas = as_paddleclas
         self._detector: Detector | None = None
         options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
@@ -133,13 +135,23 @@ class Recognizer(Pipeline[RecognitionResult]):
         vectors = [image.vectors for image in images if len(image.vectors)]
         if not vectors or not self.gallery.count():
             return [[None] * len(image.boxes) for image in images]
-        found = iter(self.gallery.search(np.concatenate(vectors), self.rules.top_k))
-        return [[decided(next(found)) for _ in image.boxes] for image in images]
+        decision = self._decision()
+        k = max(self.rules.top_k, decision.k)
+        found = iter(self.gallery.search(np.concatenate(vectors), k))
+        return [[decision.decide(next(found)) for _ in image.boxes] for image in images]
+
+    def _decision(self) -> Decision:
+        """What was calibrated for the gallery, which may say that a box is unknown, unless the caller gave rules."""
+        return decision_of(self.gallery) if self._calibrated else Decision(self.gallery.metric)
 
     def _recognised(self, images: Sequence[Embedded]) -> list[RecognitionResult]:
+        rules, metric = self.rules, self.gallery.metric
+        if self._calibrated and self._decision().calibrated:
+            rules = rules._replace(score_threshold=np.inf if is_distance(metric) else -np.inf)
         pairs = zip(images, self.matches(images), strict=True)
-        rest = self.gallery.metric, self.rules, self._as_paddleclas
-        return [recognised(image.boxes, found, *rest) for image, found in pairs]
+        return [
+            recognised(i.boxes, found, metric, rules, self._as_paddleclas) for i, found in pairs
+        ]
 
 
 def members_of(system: str | Path | System | Bundle) -> tuple[Bundle | None, Bundle, Rules]:
@@ -178,7 +190,10 @@ def _store(gallery: Gallery | Store | str | Path, embedder: Bundle) -> Store:
 
     if isinstance(gallery, Gallery):
         gallery = gallery.store.folder
-    return Gallery(gallery, model=embedder).store if isinstance(gallery, str | Path) else gallery
+    if not isinstance(gallery, str | Path):
+        return gallery
+    found: Store = Gallery(gallery, model=embedder).store
+    return found
 
 
 def inside_image(boxes: np.ndarray, shape: Sequence[int], whole: bool) -> np.ndarray:
@@ -203,11 +218,6 @@ def vector_of(result: Result) -> np.ndarray:
     return np.asarray(result.embedding, np.float32)  # type: ignore[attr-defined]
 
 
-def decided(nearest: Sequence[Match]) -> Match | None:
-    """What a box is said to be, by the gallery's nearest items, best first."""
-    return nearest[0] if nearest else None
-
-
 def recognised(
     boxes: np.ndarray, matches: Sequence[Match | None], metric: Metric, rules: Rules,
     as_paddleclas: bool = False,
@@ -223,7 +233,7 @@ def recognised(
     """
     kind = np.int64 if metric == "hamming" else np.float32
     scores: np.ndarray = np.array([match.score if match else 0 for match in matches], kind)
-    distance = metric in _DISTANCES
+    distance = is_distance(metric)
     below = distance and not (as_paddleclas and metric == "l2")
     threshold = rules.score_threshold
     good = scores <= threshold if below else scores >= threshold
