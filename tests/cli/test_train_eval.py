@@ -70,7 +70,7 @@ def test_train_refuses_a_folder_with_a_run(
 ) -> None:
     recipe = str(trained / "images" / "recipe.yaml")
     assert main(["train", "-c", recipe, "--out", str(trained / "run")]) == 2
-    assert "pass --resume to resume it" in capfd.readouterr().err
+    assert "--resume resumes it, --force replaces it" in capfd.readouterr().err
 
 
 def test_train_counts_unreadable_images(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

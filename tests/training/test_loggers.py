@@ -70,6 +70,7 @@ def test_wandb_takes_it_offline(tiny_images: Path, tmp_path: Path) -> None:
         assert name in content
 
 
+@pytest.mark.slow
 def test_a_logger_that_fails_later_is_left_out(tiny_images: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     program = """

@@ -16,7 +16,7 @@ _ROUNDS = 3999  # random signs of a permutation test
 _CHUNK = 4_000_000  # signs at a time
 
 
-class Difference(NamedTuple):
+class MeanDifference(NamedTuple):
     """A difference of two means, second minus first.
 
     Attributes:
@@ -48,7 +48,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     return Interval(mean - half, mean + half)
 
 
-def welch_test(first: Sequence[float], second: Sequence[float]) -> Difference:
+def welch_test(first: Sequence[float], second: Sequence[float]) -> MeanDifference:
     """Means of two groups of independent values with spreads of their own, at least two each.
 
     Source: B. L. Welch, Biometrika 34 (1947), 28-35.
@@ -56,15 +56,15 @@ def welch_test(first: Sequence[float], second: Sequence[float]) -> Difference:
     parts = [float(np.var(side, ddof=1)) / len(side) for side in (first, second)]
     value, count = float(np.mean(second) - np.mean(first)), len(first) + len(second)
     if not (error := sum(parts)):
-        return Difference(count, value, Interval(value, value), float(value == 0))
+        return MeanDifference(count, value, Interval(value, value), float(value == 0))
     sizes = zip(parts, (len(first), len(second)), strict=True)
     freedom = error**2 / sum(part**2 / (size - 1) for part, size in sizes)
     half = t_quantile(0.975, freedom) * math.sqrt(error)
     p = beta_cdf(freedom / (freedom + value**2 / error), freedom / 2, 0.5)
-    return Difference(count, value, Interval(value - half, value + half), p)
+    return MeanDifference(count, value, Interval(value - half, value + half), p)
 
 
-def paired_test(first: Array, second: Array) -> Difference:
+def paired_test(first: Array, second: Array) -> MeanDifference:
     """Two networks on the same images, independent of each other.
 
     Right or wrong: McNemar's exact test, and Newcombe's interval. Other values: random signs of the differences, and
@@ -83,14 +83,14 @@ def paired_test(first: Array, second: Array) -> Difference:
         lost, won = int((gaps < 0).sum()), int((gaps > 0).sum())
         few = min(lost, won)
         p = 1.0 if lost == won else min(1.0, 2 * beta_cdf(0.5, lost + won - few, few + 1))
-        return Difference(count, value, _newcombe(np.asarray(first), np.asarray(second)), p)
+        return MeanDifference(count, value, _newcombe(np.asarray(first), np.asarray(second)), p)
     rng, as_large = np.random.default_rng(0), 1
     chunk = max(1, _CHUNK // count)
     for done in range(0, _ROUNDS, chunk):
         signs = rng.integers(0, 2, (min(chunk, _ROUNDS - done), count), np.int8) * 2.0 - 1
         as_large += int((np.abs(signs @ gaps) >= abs(gaps.sum()) * (1 - 1e-9)).sum())
     interval = mean_interval(gaps.tolist()) or Interval(-1.0, 1.0)
-    return Difference(count, value, interval, as_large / (_ROUNDS + 1))
+    return MeanDifference(count, value, interval, as_large / (_ROUNDS + 1))
 
 
 def _newcombe(first: Array, second: Array) -> Interval:

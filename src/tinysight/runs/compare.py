@@ -15,7 +15,7 @@ import numpy as np
 
 from tinysight.errors import DataError
 from tinysight.metrics.intervals import Interval
-from tinysight.metrics.paired import Difference, holm, mean_interval, paired_test, welch_test
+from tinysight.metrics.paired import MeanDifference, holm, mean_interval, paired_test, welch_test
 from tinysight.runs.records import WITHOUT_EFFECT, RunRecord
 
 _RISK = 0.05
@@ -57,7 +57,7 @@ class PairedRuns(NamedTuple):
     first: str
     second: str
     measure: str
-    difference: Difference
+    difference: MeanDifference
     noise: bool
     text: str
 
@@ -180,7 +180,7 @@ def _pairs(
 
 
 def _judged(
-    tested: Sequence[tuple[str, str, str, Difference]], noise: str, better: str
+    tested: Sequence[tuple[str, str, str, MeanDifference]], noise: str, better: str
 ) -> list[PairedRuns]:
     found = []
     for (a, b, name, test), p in zip(tested, holm([t[3].p for t in tested]), strict=True):
