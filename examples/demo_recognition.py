@@ -223,10 +223,12 @@ transforms:
   eval: [{{name: resize, size: [64, 64]}}, {{name: normalize}}]
 model:
   backbone: {{name: pplcnet_x0_25}}
-  neck: {{name: fc, features: 64}}
-  head: {{name: arc_margin, margin: 0.2, scale: 30}}
-loss: {{name: cross_entropy}}
-train: {{epochs: 12, lr: 0.05, optimizer: {{name: sgd}}}}
+  neck: {{name: bn_neck}}
+  head: {{name: fc, bias: false, init_std: 0.001}}
+losses:
+  - {{name: cross_entropy, of: logits, label_smoothing: 0.1}}
+  - {{name: triplet_angular_margin, of: embedding, add_absolute: true, absolute_weight: 0.1}}
+train: {{epochs: 8, lr: 0.02, optimizer: {{name: sgd}}, schedule: {{name: cosine, warmup_steps: 10}}}}
 metrics: [{{name: retrieval, k: [1]}}]
 export: {{postprocess: {{name: embedding}}}}
 """
