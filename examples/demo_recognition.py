@@ -227,7 +227,7 @@ model:
   head: {{name: fc, bias: false, init_std: 0.001}}
 losses:
   - {{name: cross_entropy, of: logits, label_smoothing: 0.1}}
-  - {{name: triplet_angular_margin, of: embedding, add_absolute: true, absolute_weight: 0.1}}
+  - {{name: triplet_angular_margin, of: embedding, absolute_weight: 0.1}}
 train: {{epochs: 8, lr: 0.02, optimizer: {{name: sgd}}, schedule: {{name: cosine, warmup_steps: 10}}}}
 metrics: [{{name: retrieval, k: [1]}}]
 export: {{postprocess: {{name: embedding}}}}

@@ -115,17 +115,6 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
     rules = Rules(min(max(threshold, 0.0), 1.0), most, overlap, True, nearest, limit)
     if metric == "l2" and "IndexProcess" in tree:
         reader.note("IndexProcess.dist_type", "distances from score_thres on are matches")
-    if reader.problems:
-        raise ConfigError.of(str(path), reader.problems)
-    threshold, most = found["threshold"], found["max_det_results"]
-    limit = index["hamming_radius"] if metric == "hamming" else index["score_thres"]
-    most = 0 if threshold > 1 else max(most, 0)  # no score is above 1
-    overlap, nearest = found["rec_nms_thresold"], max(index["return_k"], 1)
-    rules = Rules(min(max(threshold, 0.0), 1.0), most, overlap, True, nearest, limit)
-    if metric == "l2" and "IndexProcess" in tree:
-        reader.note(
-            "IndexProcess.dist_type", "distances of at least score_thres match, the farthest first"
-        )
     for note in reader.notes:
         logger.warning("%s: %s", path, note)
     settings = IndexSettings(
