@@ -1,7 +1,7 @@
 """What `make demo-recognition` shows: a shelf of things that no network was trained on, recognised by a gallery.
 
 Things are drawn: a badge has a shape, two colours and a pattern. A small detector and a small embedder are trained on
-badges of other kinds, about two minutes together. Then come the commands that a user types: a gallery of five kinds is
+badges of other kinds. Then come the commands that a user types: a gallery of five kinds is
 built, a photograph with several badges is recognised, a new kind is added from three images and recognised at once, and
 a kind that the gallery does not have is refused. Everything goes to `runs/demo_recognition`, the drawn results too.
 """
