@@ -1,7 +1,7 @@
 """What `make demo-recognition` shows: a shelf of things that no network was trained on, recognised by a gallery.
 
 Things are drawn: a badge has a shape, two colours and a pattern. A small detector and a small embedder are trained on
-badges of other kinds, about two minutes together. Then come the commands that a user types: a gallery of five kinds is
+badges of other kinds. Then come the commands that a user types: a gallery of five kinds is
 built, a photograph with several badges is recognised, a new kind is added from three images and recognised at once, and
 a kind that the gallery does not have is refused. Everything goes to `runs/demo_recognition`, the drawn results too.
 """
@@ -223,10 +223,12 @@ transforms:
   eval: [{{name: resize, size: [64, 64]}}, {{name: normalize}}]
 model:
   backbone: {{name: pplcnet_x0_25}}
-  neck: {{name: fc, features: 64}}
-  head: {{name: arc_margin, margin: 0.2, scale: 30}}
-loss: {{name: cross_entropy}}
-train: {{epochs: 12, lr: 0.05, optimizer: {{name: sgd}}}}
+  neck: {{name: bn_neck}}
+  head: {{name: fc, bias: false, init_std: 0.001}}
+losses:
+  - {{name: cross_entropy, of: logits, label_smoothing: 0.1}}
+  - {{name: triplet_angular_margin, of: embedding, absolute_weight: 0.1}}
+train: {{epochs: 8, lr: 0.02, optimizer: {{name: sgd}}, schedule: {{name: cosine, warmup_steps: 10}}}}
 metrics: [{{name: retrieval, k: [1]}}]
 export: {{postprocess: {{name: embedding}}}}
 """

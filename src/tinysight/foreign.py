@@ -28,7 +28,7 @@ _SECTIONS = re.compile(
     rb"|_BASE_|architecture|PicoDet|TrainDataset|TrainReader)\s*:",
     re.MULTILINE,
 )
-_SYSTEMS = re.compile(rb"^IndexProcess\s*:", re.MULTILINE)
+_SYSTEMS = re.compile(rb"^(?:DetPreProcess|RecPreProcess|IndexProcess)\s*:", re.MULTILINE)
 
 
 class LabelSource(NamedTuple):
@@ -159,12 +159,17 @@ def translate_program(source: Path, out: Path) -> None:
     _answer("bundle", "import_paddle")(source, out)
 
 
+def is_system(source: str) -> bool:
+    """Whether a file is a configuration of a recognition system, or of a part of one."""
+    path = Path(source)
+    return path.is_file() and bool(_SYSTEMS.search(path.read_bytes()))
+
+
 def evaluate_system(source: str, overrides: Sequence[str]) -> list[str] | None:
     """The lines of an evaluation of a whole recognition system; None where `source` is another configuration."""
-    path = Path(source)
-    if not (path.is_file() and _SYSTEMS.search(path.read_bytes())):
+    if not is_system(source):
         return None
-    return cast("list[str]", _answer("shitu", "evaluate")(path, overrides))
+    return cast("list[str]", _answer("shitu", "evaluate")(source, overrides))
 
 
 def import_index(source: Path, target: Path) -> Any:

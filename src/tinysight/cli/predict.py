@@ -134,13 +134,16 @@ def _predict(args: argparse.Namespace) -> int:
 def _recognised(args: argparse.Namespace) -> int | None:
     """What arguments and configurations of PP-ShiTu ask for, done; None where there are none."""
     build = str(args.build_gallery).lower() == "true"
-    if not (args.config or build or args.predict_type == "shitu"):
+    if not (build or args.config or args.predict_type == "shitu"):
+        return None
+    from tinysight.foreign import is_system
+
+    if args.config and not is_system(args.config):
         return None
     from tinysight.compat.paddle.shitu import read_package
 
     given = {name: value for name in _PADDLECLAS if (value := getattr(args, name)) is not None}
-    named = {"model_name": args.model} if args.model else {}
-    config = read_package(args.config, {**given, **named}, args.override)
+    config = read_package(args.config, {**given, "model_name": args.model}, args.override)
     if config is None or not (build or config.gallery or (config.detector and config.embedder)):
         return None
     from tinysight.cli.recognize import run_paddleclas
@@ -316,14 +319,16 @@ def _configured(args: argparse.Namespace) -> Bundle | None:
     if args.model:
         raise ConfigError("--model", "-c names the network", "-o Global.inference_model_dir=...")
     from tinysight.compat.paddle.deploy_run import deployed_bundle, read_deploy_run
-    from tinysight.compat.paddle.shitu import part_of, read_shitu
+    from tinysight.foreign import is_system
 
-    if shitu := read_shitu(args.config, args.override):
-        if not args.source and not args.infer_imgs:
-            args.infer_imgs = shitu.images
-        args.batch_size = max(args.batch_size, shitu.batch_size)
-        args.threads = max(args.threads, shitu.threads)
-        return part_of(shitu)
+    if is_system(args.config):
+        from tinysight.compat.paddle.shitu import part_of, read_shitu
+
+        if shitu := read_shitu(args.config, args.override):
+            args.infer_imgs = args.infer_imgs or (None if args.source else shitu.images)
+            args.batch_size = max(args.batch_size, shitu.batch_size)
+            args.threads = max(args.threads, shitu.threads)
+            return part_of(shitu)
     run = read_deploy_run(args.config, args.override)
     if not args.source and not args.infer_imgs:
         args.infer_imgs = run.images

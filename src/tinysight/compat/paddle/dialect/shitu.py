@@ -114,9 +114,7 @@ def shitu_of(tree: Tree, path: Path) -> ShituConfig:
     overlap, nearest = found["rec_nms_thresold"], max(index["return_k"], 1)
     rules = Rules(min(max(threshold, 0.0), 1.0), most, overlap, True, nearest, limit)
     if metric == "l2" and "IndexProcess" in tree:
-        reader.note(
-            "IndexProcess.dist_type", "distances of at least score_thres match, the farthest first"
-        )
+        reader.note("IndexProcess.dist_type", "distances from score_thres on are matches")
     for note in reader.notes:
         logger.warning("%s: %s", path, note)
     settings = IndexSettings(
