@@ -138,7 +138,10 @@ def test_mistakes(here: Path, bundle: Path) -> None:
         (["query", "g", "photos/cola/0.png", "-k", "0"], "k: should be 1 or more"),
         (["update", "g", "nobody", "--label", "x"], "no item 'nobody'"),
         (["import", "new", "nowhere.jsonl"], "nowhere.jsonl: not readable"),
-        (["build", "new", "photos", "--model", bundle, "--metric", "cosinus"], "no such metric"),
+        (
+            ["build", "new", "photos", "--model", bundle, "--metric", "cosinus"],
+            "unknown metric 'cosinus'",
+        ),
     ):
         done = tinysight("gallery", *words, cwd=here)
         assert (done.code, done.out) == (2, ""), words

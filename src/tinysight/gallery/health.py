@@ -10,7 +10,7 @@ import numpy as np
 
 from tinysight.concurrency import by_key
 from tinysight.errors import GalleryError, Problem
-from tinysight.gallery.base import Store
+from tinysight.gallery.base import Store, is_distance
 from tinysight.gallery.database import COLUMNS
 from tinysight.gallery.entries import all_items
 from tinysight.gallery.matrix import checksums, read_blocks
@@ -100,6 +100,7 @@ def stats(store: SqliteStore) -> dict[str, Any]:
             "items": store.count(), "without_embedding": store.count("vector IS NULL"),
             "labels": dict(labels), "metric": store.metric, "dim": store.dim,
             "generation": store.database.setting("generation"),
+            "operations": [what for _, what, _ in store.operations()],
             "bytes": sum(p.stat().st_size for p in store.folder.iterdir() if p.is_file()),
         }  # fmt: skip
 
@@ -123,7 +124,7 @@ def duplicates(store: SqliteStore, near: float | None = None) -> Iterator[Duplic
 
 
 def _near(store: Store, near: float) -> Iterator[Duplicates]:
-    distance = store.metric in ("l2", "hamming")
+    distance = is_distance(store.metric)
     items = [item for item in all_items(store) if item.vector is not None]
     for start in range(0, len(items), _AT_ONCE):
         part = items[start : start + _AT_ONCE]
