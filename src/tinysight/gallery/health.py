@@ -65,20 +65,21 @@ def _of_matrix(store: SqliteStore, alive: np.ndarray) -> Iterator[Problem]:
     if name is None:
         return
     path, hint = store.folder / name, f"`tinysight gallery doctor {store.folder}` makes it anew"
-    seqs = [np.zeros(0, np.int64)]
+    start = lacking = 0
     try:
         for block in read_blocks(path, store.layout, count):
             wrong = block["seq"][np.array(checksums(block)) != block["crc"]]
             if len(wrong):
                 what = f"{len(wrong)} damaged rows, the first of item number {wrong[0]}"
                 yield Problem(str(path), what, hint)
-            seqs.append(block["seq"].copy())
+            end = int(np.searchsorted(alive, block["seq"][-1], "right"))
+            lacking += int((~np.isin(alive[start:end], block["seq"])).sum())
+            start = end
     except (GalleryError, OSError) as error:
         yield Problem(str(path), getattr(error, "strerror", None) or "is no matrix", hint)
         return
-    lacking = np.setdiff1d(alive[alive <= last], np.concatenate(seqs))
-    if len(lacking):
-        yield Problem(str(path), f"{len(lacking)} items are missing from it", hint)
+    if lacking := lacking + int(np.searchsorted(alive, last, "right")) - start:
+        yield Problem(str(path), f"{lacking} items are missing from it", hint)
 
 
 def repair(store: SqliteStore) -> list[Problem]:
