@@ -164,12 +164,6 @@ class SqliteStore:
         with self.database.reading() as connection:
             return [self._item(row) for row in connection.execute(query, [*values, after, limit])]
 
-    def ids_of(self, label: str) -> list[str]:
-        """The ids of all items with this label."""
-        with self.database.reading() as connection:
-            query = "SELECT id FROM items WHERE label = ? ORDER BY id"
-            return [one for (one,) in connection.execute(query, [label])]
-
     def of_content(self, content: str) -> Item | None:
         """An item of a file with this SHA-256 that has a vector."""
         query = f"{_SELECT} WHERE content = ? AND content != '' AND vector IS NOT NULL LIMIT 1"
