@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from tinysight.errors import DataError
-from tinysight.gallery.base import Item, Match, Metric, Store
-
-METRICS: tuple[Metric, ...] = ("cosine", "inner_product", "l2", "hamming")
+from tinysight.gallery.base import METRICS, Item, Match, Metric, Store
 
 
 def oracle(metric: Metric, items: dict[str, Item], query: np.ndarray, k: int) -> list[Match]:

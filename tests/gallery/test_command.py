@@ -136,9 +136,13 @@ def test_mistakes(here: Path, bundle: Path) -> None:
         (["add", "new", "photos"], "no gallery here"),
         (["add", "g", "photos/cola"], "lies in no folder of a label"),
         (["query", "g", "photos/cola/0.png", "-k", "0"], "k: should be 1 or more"),
+        (["remove", "g"], "ID: which items?"),
         (["update", "g", "nobody", "--label", "x"], "no item 'nobody'"),
         (["import", "new", "nowhere.jsonl"], "nowhere.jsonl: not readable"),
-        (["build", "new", "photos", "--model", bundle, "--metric", "cosinus"], "no such metric"),
+        (
+            ["build", "new", "photos", "--model", bundle, "--metric", "cosinus"],
+            "unknown metric 'cosinus'",
+        ),
     ):
         done = tinysight("gallery", *words, cwd=here)
         assert (done.code, done.out) == (2, ""), words

@@ -102,6 +102,15 @@ def test_a_damaged_matrix_is_made_anew(folder: Path, what: str) -> None:
     found_right(store)
 
 
+def test_rows_that_the_matrix_lacks_are_counted(folder: Path) -> None:
+    store = SqliteStore(folder)
+    with store.database.writing():
+        store.database.set(matrix_rows=1000)
+    assert "400 items are missing from it" in [p.what for p in verify(store)]
+    assert repair(store) == []
+    found_right(SqliteStore(folder))
+
+
 def test_any_flipped_bits_of_the_database(whole: Path, tmp_path: Path) -> None:
     """Never another error than ours, and never another item than before that `verify` has not named."""
     rng = random.Random(3)

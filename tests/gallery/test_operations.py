@@ -76,7 +76,9 @@ WRITE = """
 import sys, time
 import numpy as np
 from tinysight.gallery.base import Item
+from tinysight.gallery import sqlite_store
 from tinysight.gallery.sqlite_store import SqliteStore
+sqlite_store.TAIL = 5  # so that the matrix grows and is made anew all the time
 folder, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 store, end, i = SqliteStore(folder), time.monotonic() + seconds, 0
 rng = np.random.default_rng(ord(name))

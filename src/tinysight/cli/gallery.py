@@ -43,7 +43,8 @@ _ACTIONS = {
 # What they take: a name and how many, options with their arguments, and the actions.
 _TAKES = (
     ("given", {"metavar": "SOURCE", "nargs": "+"}, "build add query"),
-    ("given", {"metavar": "ID", "nargs": "*"}, "remove update"),
+    ("given", {"metavar": "ID", "nargs": "*"}, "remove"),
+    ("given", {"metavar": "ID", "nargs": "+"}, "update"),
     ("given", {"metavar": "OUT"}, "snapshot export import"),
     ("--label", {"metavar": "TEXT", "help": "of these items"}, "build add remove update list"),
     ("--root", {"metavar": "FOLDER", "help": "images' folder (default: the list's)"}, "build add"),
@@ -174,7 +175,13 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace, store: Any) -> int:
-    ids = {*args.given, *(store.ids_of(args.label) if args.label is not None else ())}
+    from tinysight.gallery.entries import all_items
+
+    ids = set(args.given)
+    if args.label is not None:
+        ids |= {item.id for item in all_items(store, args.label)}
+    elif not ids:
+        raise ConfigError("ID", "which items?", "give ids, or --label")
     count = store.remove(sorted(ids))
     return _say(args, {"removed": count}, code=int(count < len(ids)))
 

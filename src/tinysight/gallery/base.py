@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 Metric = Literal["cosine", "inner_product", "l2", "hamming"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 class Item(NamedTuple):
@@ -17,7 +18,7 @@ class Item(NamedTuple):
         id: unique in its gallery.
         label: what it shows; blanks are kept.
         vector: (D,) float32, or (D / 8,) uint8 for `hamming`; None where it could not be embedded yet.
-        content: SHA-256 of the file's bytes, hex; "" where there was no file.
+        content: SHA-256 of the file's bytes, hex, or of pixels that came without a file; "" where there was neither.
         pixels: SHA-256 of the decoded pixels, hex; "" where there were none.
         source: where it came from, as its owner wrote it.
         metadata: the owner's own keys and values (JSON).
@@ -45,6 +46,17 @@ class Match(NamedTuple):
     id: str
     label: str
     score: float
+
+
+def is_distance(metric: Metric) -> bool:
+    """Whether a lower score is nearer."""
+    return metric in ("l2", "hamming")
+
+
+def ranked(matches: Iterable[Match], metric: Metric, k: int) -> list[Match]:
+    """The `k` nearest matches, best first; ties in the order of the ids."""
+    sign = 1 if is_distance(metric) else -1
+    return sorted(matches, key=lambda match: (sign * match.score, match.id))[:k]
 
 
 class Store(Protocol):

@@ -17,8 +17,7 @@ from zlib import crc32
 import numpy as np
 
 from tinysight.errors import ConfigError, DataError
-from tinysight.gallery.base import Item, Match, Metric, Store
-from tinysight.gallery.nearest import is_distance
+from tinysight.gallery.base import Item, Match, Metric, Store, is_distance
 from tinysight.metrics import operating_point as points
 from tinysight.metrics.intervals import Interval
 

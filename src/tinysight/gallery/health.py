@@ -10,7 +10,7 @@ import numpy as np
 
 from tinysight.concurrency import by_key
 from tinysight.errors import GalleryError, Problem
-from tinysight.gallery.base import Store
+from tinysight.gallery.base import Store, is_distance
 from tinysight.gallery.database import COLUMNS
 from tinysight.gallery.entries import all_items
 from tinysight.gallery.matrix import checksums, read_blocks
@@ -65,20 +65,21 @@ def _of_matrix(store: SqliteStore, alive: np.ndarray) -> Iterator[Problem]:
     if name is None:
         return
     path, hint = store.folder / name, f"`tinysight gallery doctor {store.folder}` makes it anew"
-    seqs = [np.zeros(0, np.int64)]
+    start = lacking = 0
     try:
         for block in read_blocks(path, store.layout, count):
             wrong = block["seq"][np.array(checksums(block)) != block["crc"]]
             if len(wrong):
                 what = f"{len(wrong)} damaged rows, the first of item number {wrong[0]}"
                 yield Problem(str(path), what, hint)
-            seqs.append(block["seq"].copy())
+            end = int(np.searchsorted(alive, block["seq"][-1], "right"))
+            lacking += int((~np.isin(alive[start:end], block["seq"])).sum())
+            start = end
     except (GalleryError, OSError) as error:
         yield Problem(str(path), getattr(error, "strerror", None) or "is no matrix", hint)
         return
-    lacking = np.setdiff1d(alive[alive <= last], np.concatenate(seqs))
-    if len(lacking):
-        yield Problem(str(path), f"{len(lacking)} items are missing from it", hint)
+    if lacking := lacking + int(np.searchsorted(alive, last, "right")) - start:
+        yield Problem(str(path), f"{lacking} items are missing from it", hint)
 
 
 def repair(store: SqliteStore) -> list[Problem]:
@@ -101,6 +102,7 @@ def stats(store: SqliteStore) -> dict[str, Any]:
             "labels": dict(labels), "metric": store.metric, "dim": store.dim,
             "generation": store.database.setting("generation"),
             "search": store.indexing.about(),
+            "operations": [what for _, what, _ in store.operations()],
             "bytes": sum(p.stat().st_size for p in store.folder.iterdir() if p.is_file()),
         }  # fmt: skip
 
@@ -124,7 +126,7 @@ def duplicates(store: SqliteStore, near: float | None = None) -> Iterator[Duplic
 
 
 def _near(store: Store, near: float) -> Iterator[Duplicates]:
-    distance = store.metric in ("l2", "hamming")
+    distance = is_distance(store.metric)
     items = [item for item in all_items(store) if item.vector is not None]
     for start in range(0, len(items), _AT_ONCE):
         part = items[start : start + _AT_ONCE]

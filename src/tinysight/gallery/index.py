@@ -27,8 +27,8 @@ import numpy as np
 
 from tinysight.errors import DataError, MissingDependency
 from tinysight.files import write_atomic
-from tinysight.gallery.base import Metric
-from tinysight.gallery.nearest import exact_scores, is_distance, propose
+from tinysight.gallery.base import Metric, is_distance
+from tinysight.gallery.nearest import exact_scores, propose
 
 RECALL = 0.99  # of the ten nearest, unless told otherwise
 MAX_CHURN = 0.3  # share of a graph that may go before it is made anew

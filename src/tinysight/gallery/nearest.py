@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinysight.gallery.base import Metric
+from tinysight.gallery.base import is_distance as is_distance
 
 _SCORES = 1 << 24  # that are held at once
 _ROUNDING = 1e-5  # of a product of two vectors, as a share of their lengths
@@ -32,7 +33,9 @@ def propose(
     """
     found: list[np.ndarray] = []
     count = len(rows)
-    step = max(1, _SCORES // max(count, 1))
+    if not count:
+        return [np.zeros(0, np.int64)] * len(queries)
+    step = max(1, _SCORES // count)
     largest = float(np.sqrt(squares.max(initial=0.0)))
     for start in range(0, len(queries), step):
         part = queries[start : start + step]
@@ -72,8 +75,3 @@ def exact_scores(metric: Metric, rows: np.ndarray, query: np.ndarray) -> np.ndar
     if metric == "l2":
         return np.asarray(np.square(wide - asked).sum(1))
     return np.asarray((wide * asked).sum(1))
-
-
-def is_distance(metric: Metric) -> bool:
-    """Whether a lower score is nearer."""
-    return metric in ("l2", "hamming")

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinysight.disk import lock_file, reserved_folder
-from tinysight.errors import ConfigError, DataError, GalleryError
+from tinysight.errors import ConfigError, DataError, GalleryError, UnknownName
 from tinysight.gallery import matrix
-from tinysight.gallery.base import Item, Match, Metric
+from tinysight.gallery.base import METRICS, Item, Match, Metric, is_distance, ranked
 from tinysight.gallery.database import COLUMNS, FILE, Database, in_words, settle
 from tinysight.gallery.indexing import Indexing
-from tinysight.gallery.nearest import is_distance
 from tinysight.gallery.rows import Rows
 
 TAIL = 1024  # rows behind the matrix, from which they are written into it
@@ -77,9 +76,8 @@ class SqliteStore:
         Raises:
             GalleryError: a gallery is there already, or it cannot be written.
         """
-        if metric not in Metric.__args__:  # type: ignore[attr-defined]
-            known = ", ".join(Metric.__args__)  # type: ignore[attr-defined]
-            raise ConfigError("metric", f"no such metric {metric!r}", f"one of {known}")
+        if metric not in METRICS:
+            raise UnknownName("metric", metric, METRICS, "metric")
         if dim < 1 or (metric == "hamming" and dim % 8):
             raise ConfigError("dim", f"no vector has {dim} {'bits' if dim > 0 else 'numbers'}")
         given = {"metric": metric, "dim": dim, "model": model}
@@ -171,12 +169,6 @@ class SqliteStore:
         with self.database.reading() as connection:
             return [self._item(row) for row in connection.execute(query, [*values, after, limit])]
 
-    def ids_of(self, label: str) -> list[str]:
-        """The ids of all items with this label."""
-        with self.database.reading() as connection:
-            query = "SELECT id FROM items WHERE label = ? ORDER BY id"
-            return [one for (one,) in connection.execute(query, [label])]
-
     def of_content(self, content: str) -> Item | None:
         """An item of a file with this SHA-256 that has a vector."""
         query = f"{_SELECT} WHERE content = ? AND content != '' AND vector IS NOT NULL LIMIT 1"
@@ -201,8 +193,7 @@ class SqliteStore:
     def _matches(
         self, connection: Any, seqs: np.ndarray, scores: np.ndarray, k: int
     ) -> list[Match]:
-        sign = 1 if is_distance(self.metric) else -1
-        keys = sign * scores
+        keys = scores if is_distance(self.metric) else -scores
         if len(keys) > k:
             seqs, scores = (a[keys <= np.partition(keys, k - 1)[k - 1]] for a in (seqs, scores))
         found = []
@@ -210,7 +201,7 @@ class SqliteStore:
             row = connection.execute(f"{_SELECT} WHERE seq = ?", [seq]).fetchone()
             if row and not damaged(row):
                 found.append(Match(row[1], row[2], score))
-        return sorted(found, key=lambda m: (sign * m.score, m.id))[:k]
+        return ranked(found, self.metric, k)
 
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Any, Rows]]:
@@ -298,7 +289,7 @@ class SqliteStore:
                 self.indexing.follow()
         except (GalleryError, OSError) as error:
             logger.warning(
-                "the matrix of %s could not be brought up to date: %s", self.folder, error
+                "the matrix is behind the items, and made anew when it is read: %s", error
             )
 
     def rewrite(self) -> None:
@@ -309,7 +300,7 @@ class SqliteStore:
         """
         if self.database.read_only:
             raise GalleryError(str(self.folder), "cannot be written: the folder is read-only")
-        with (self.folder / ".matrix.lock").open("wb") as lock:
+        with in_words(self.folder), (self.folder / ".matrix.lock").open("wb") as lock:
             lock_file(lock, str(self.folder), wait=True)
             path = self.folder / f"matrix-{os.urandom(6).hex()}.bin"
             try:

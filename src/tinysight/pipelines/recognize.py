@@ -15,9 +15,8 @@ import numpy as np
 from tinysight.bundle import Bundle
 from tinysight.bundle.system import SYSTEM, Rules, System
 from tinysight.errors import BundleError
-from tinysight.gallery.base import Match, Metric, Store
+from tinysight.gallery.base import Match, Metric, Store, is_distance
 from tinysight.gallery.decide import Decision, decision_of
-from tinysight.gallery.nearest import is_distance
 from tinysight.metrics.suppression import Suppression, multiclass_nms
 from tinysight.pipelines.detect import Detector
 from tinysight.pipelines.pipeline import Classifier, Pipeline, Steps, default_workers

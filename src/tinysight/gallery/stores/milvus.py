@@ -16,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from tinysight.errors import ConfigError, GalleryError, MissingDependency
-from tinysight.gallery.base import Item, Match, Metric
+from tinysight.gallery.base import Item, Match, Metric, ranked
 from tinysight.gallery.entries import all_items
 from tinysight.gallery.matrix import Layout
-from tinysight.gallery.nearest import exact_scores, is_distance
+from tinysight.gallery.nearest import exact_scores
 from tinysight.gallery.sqlite_store import encode
 
 SCHEME = "milvus://"
@@ -193,18 +193,17 @@ class MilvusStore:
                 search_params={"params": {"ef": max(128, 2 * wanted)}},
                 consistency_level="Strong",
             )
-        return [self._ranked(query, hits)[:k] for query, hits in zip(given, found, strict=True)]
+        return [
+            ranked(self._scored(*one), self.metric, k) for one in zip(given, found, strict=True)
+        ]
 
-    def _ranked(self, query: np.ndarray, hits: Sequence[Any]) -> list[Match]:
-        if not hits:
-            return []
-        sign, rows = 1 if is_distance(self.metric) else -1, [hit["entity"] for hit in hits]
-        vectors = np.stack([self._received(row["vector"]) for row in rows])
-        comparable = self.layout.comparable(vectors), self.layout.comparable(query[None])[0]
-        scores = exact_scores(self.metric, *comparable).tolist()
-        pairs = zip(rows, scores, strict=True)
-        matches = (Match(row["id"], row["label"], score) for row, score in pairs)
-        return sorted(matches, key=lambda m: (sign * m.score, m.id))
+    def _scored(self, query: np.ndarray, hits: Sequence[Any]) -> Iterator[Match]:
+        if rows := [hit["entity"] for hit in hits]:
+            vectors = np.stack([self._received(row["vector"]) for row in rows])
+            comparable = self.layout.comparable(vectors), self.layout.comparable(query[None])[0]
+            scores = exact_scores(self.metric, *comparable).tolist()
+            for row, score in zip(rows, scores, strict=True):
+                yield Match(row["id"], row["label"], score)
 
     def close(self) -> None:
         """See `Store`."""
