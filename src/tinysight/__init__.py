@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "bundle", "Classifier": "pipelines.pipeline", "Detector": "pipelines.detect",
-    "Gallery": "gallery.gallery", "Result": "tasks.results", "TinysightError": "errors", "Unreadable": "tasks.results",
+    "Gallery": "gallery.gallery", "Recognizer": "pipelines.recognize", "Result": "tasks.results",
+    "TinysightError": "errors", "Unreadable": "tasks.results",
     "create_model": "models", "decode": "transforms", "evaluate": "pipelines.opened",
     "export_bundle": "export.bundle", "fit": "training", "list_models": "models", "load": "pipelines.opened",
     "load_plugin": "plugins", "load_recipe": "config", "open_bundle": "pipelines.pipeline",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tinysight.pipelines.detect import Detector
     from tinysight.pipelines.opened import evaluate, load
     from tinysight.pipelines.pipeline import Classifier, open_bundle
+    from tinysight.pipelines.recognize import Recognizer
     from tinysight.plugins import load_plugin
     from tinysight.starter.train import TrainedRun, train
     from tinysight.tasks.results import Result, Unreadable
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from tinysight.transforms import decode
 
 __all__ = [
-    "Bundle", "Classifier", "Detector", "Gallery", "Result", "TinysightError", "TrainedRun", "Unreadable",
+    "Bundle", "Classifier", "Detector", "Gallery", "Recognizer", "Result", "TinysightError",
+    "TrainedRun", "Unreadable",
     "create_model", "decode", "evaluate", "export_bundle", "fit", "list_models", "load", "load_plugin",
     "load_recipe", "open_bundle", "train",
 ]  # fmt: skip

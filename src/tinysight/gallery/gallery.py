@@ -83,7 +83,7 @@ class Gallery:
         self._given, self._options = model, options
         self._pipeline: BundlePipeline[Any] | None = None
         if model is not None:
-            self._check(_loaded(model))
+            self.check_model(_loaded(model))
 
     @classmethod
     def create(
@@ -129,7 +129,7 @@ class Gallery:
                     str(self.store.folder), "its vectors are of no known bundle", hint
                 )
             bundle = _loaded(self._given if self._given is not None else about["folder"])
-            self._check(bundle)
+            self.check_model(bundle)
             self._pipeline = _opened(bundle, self._options)
         return self._pipeline
 
@@ -229,7 +229,8 @@ class Gallery:
         """Close the store."""
         self.store.close()
 
-    def _check(self, bundle: Bundle) -> None:
+    def check_model(self, bundle: Bundle) -> None:
+        """Raise `GalleryError` if another bundle made the vectors."""
         about, made = _about(bundle), self.model
         if made and made["sha256"] != about["sha256"]:
             what = f"its vectors are of the bundle {made['name']}, not of this {about['name']}"

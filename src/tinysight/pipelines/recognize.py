@@ -187,11 +187,12 @@ def limited(detector: Bundle, rules: Rules) -> Bundle:
 def _store(gallery: Gallery | Store | str | Path, embedder: Bundle) -> Store:
     from tinysight.gallery.gallery import Gallery
 
-    if isinstance(gallery, Gallery):
-        gallery = gallery.store.folder
-    if not isinstance(gallery, str | Path):
+    if isinstance(gallery, str | Path):
+        gallery = Gallery(gallery)
+    if not isinstance(gallery, Gallery):
         return gallery
-    found: Store = Gallery(gallery, model=embedder).store
+    gallery.check_model(embedder)
+    found: Store = gallery.store
     return found
 
 
