@@ -53,8 +53,8 @@ def test_epochs_by_hand() -> None:
 
 @given(
     st.integers(2, 10**6),
-    st.floats(1e-4, 1, width=32),
-    st.floats(0.01, 1e3, width=32),
+    st.floats(1e-4, 1),
+    st.floats(0.01, 1e3),
     st.booleans(),
 )
 def test_the_time_is_kept_unless_one_epoch_is_too_long(
