@@ -14,7 +14,7 @@ from support.bundles import tiny_bundle, tiny_manifest, tiny_onnx
 from support.commands import process, tinysight
 from tinysight.bundle import Bundle
 from tinysight.bundle.folder import MODEL
-from tinysight.distill.mine import MINED, SCORES, Plan, mine
+from tinysight.distill.mine import MINED, SCORES, Mining, mine
 from tinysight.errors import ConfigError, DataError
 from tinysight.pipelines.pipeline import open_bundle
 from tinysight.tasks.results import ClassResult
@@ -56,7 +56,7 @@ def mined_paths(out: Path) -> list[tuple[str, int]]:
 def test_the_surest_of_each_class(teacher: Bundle, tmp_path: Path) -> None:
     pool = pool_of(tmp_path / "pool", 30)
     (pool / "broken.png").write_bytes(b"no image")
-    mined = mine(Plan(pool, teacher, tmp_path / "out", per_class=4))
+    mined = mine(Mining(pool, teacher, tmp_path / "out", per_class=4))
 
     classifier = open_bundle(teacher, topk=1)
     results = [r for r in classifier.stream(pool) if isinstance(r, ClassResult)]
@@ -83,7 +83,7 @@ def test_nothing_that_the_evaluation_set_holds(teacher: Bundle, tmp_path: Path) 
     cv2.imwrite(str(held / "small.jpg"), small)
     cv2.imwrite(str(held / "mirror.png"), picture(2)[:, ::-1])
     shutil.copy(pool / "3.png", pool / "again.png")
-    mined = mine(Plan(pool, teacher, tmp_path / "out", [held], per_class=100))
+    mined = mine(Mining(pool, teacher, tmp_path / "out", [held], per_class=100))
 
     names = {name for name, _ in mined_paths(tmp_path / "out")}
     assert names == {f"{i}.png" for i in range(3, 12)}
@@ -93,19 +93,19 @@ def test_nothing_that_the_evaluation_set_holds(teacher: Bundle, tmp_path: Path) 
         how.startswith("exact: ") and how.endswith("same.png") for how in mined.leaked.values()
     )
 
-    bytes_only = mine(Plan(pool, teacher, tmp_path / "out", [held], per_class=100, near=False))
+    bytes_only = mine(Mining(pool, teacher, tmp_path / "out", [held], per_class=100, near=False))
     assert {Path(p).name for p in bytes_only.leaked} == {"0.png"}
 
 
 def test_what_is_dropped_is_replaced(teacher: Bundle, tmp_path: Path) -> None:
     """However many of the surest are leaks: the class gets as many as it may have."""
     pool, held = pool_of(tmp_path / "pool", 40), tmp_path / "held"
-    every = mine(Plan(pool, teacher, tmp_path / "all", per_class=100))
+    every = mine(Mining(pool, teacher, tmp_path / "all", per_class=100))
     by_class = [[n for n, label in mined_paths(tmp_path / "all") if label == c] for c in range(2)]
     held.mkdir()
     for name in (*by_class[0][:5], *by_class[1][:5]):
         shutil.copy(pool / name, held)
-    mine(Plan(pool, teacher, tmp_path / "some", [held], per_class=3))
+    mine(Mining(pool, teacher, tmp_path / "some", [held], per_class=3))
     assert mined_paths(tmp_path / "some") == [
         (name, c) for c in range(2) for name in by_class[c][5:8]
     ]
@@ -117,7 +117,7 @@ def test_vectors_find_what_bytes_do_not(teacher: Bundle, tmp_path: Path) -> None
     pool, held = pool_of(tmp_path / "pool", 6), tmp_path / "held"
     held.mkdir()
     cv2.imwrite(str(held / "copy.bmp"), picture(2))
-    plan = Plan(pool, teacher, tmp_path / "out", [held], near=False, embedder=embedder)
+    plan = Mining(pool, teacher, tmp_path / "out", [held], near=False, embedder=embedder)
     assert {Path(p).name for p in mine(plan._replace(similarity=0.9999999)).leaked} == {"2.png"}
     assert not mine(plan._replace(embedder=None)).leaked
 
@@ -126,7 +126,7 @@ def test_an_interrupted_run_resumes(teacher: Bundle, tmp_path: Path) -> None:
     """Cut anywhere, the file of scores ends as one that was written at once, and no image is scored twice."""
     pool = pool_of(tmp_path / "pool", 10)
     (pool / "4b.png").write_bytes(b"no image")
-    plan = Plan(pool, teacher, tmp_path / "out", per_class=3)
+    plan = Mining(pool, teacher, tmp_path / "out", per_class=3)
     whole = mine(plan)
     scores = plan.out / SCORES
     written, wanted = scores.read_bytes(), (plan.out / MINED).read_bytes()
@@ -144,7 +144,7 @@ def test_an_interrupted_run_resumes(teacher: Bundle, tmp_path: Path) -> None:
 
 def test_another_pool_is_refused(teacher: Bundle, tmp_path: Path) -> None:
     pool = pool_of(tmp_path / "pool", 4)
-    plan = Plan(pool, teacher, tmp_path / "out")
+    plan = Mining(pool, teacher, tmp_path / "out")
     mine(plan)
     with pytest.raises(DataError, match="another pool or teacher"):
         mine(plan._replace(pool=pool_of(tmp_path / "other", 2)))
@@ -156,7 +156,7 @@ def test_another_pool_is_refused(teacher: Bundle, tmp_path: Path) -> None:
 def test_a_teacher_knows_classes(tmp_path: Path) -> None:
     embedder = tiny_embedder(tmp_path / "embedder")
     with pytest.raises(ConfigError, match="names no classes"):
-        mine(Plan(pool_of(tmp_path / "pool", 1), embedder, tmp_path / "out"))
+        mine(Mining(pool_of(tmp_path / "pool", 1), embedder, tmp_path / "out"))
 
 
 def test_the_command(teacher: Bundle, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from support.golden import not_built, synth, synth_input
 from support.weights import load_reference
 from tinysight.errors import UnknownName
-from tinysight.models import Recognizer
+from tinysight.models import RecognitionNetwork
 from tinysight.models.recognizer import build_recognizer
 from tinysight.models.weights import reference_entries
 from tinysight.registry import backbones
@@ -44,7 +44,7 @@ _IGNORED = (
 )
 
 
-def recorded_recognizer(arch: dict[str, Any], num_classes: int) -> Recognizer:
+def recorded_recognizer(arch: dict[str, Any], num_classes: int) -> RecognitionNetwork:
     """The recognition network of a recorded `arch`, its head for `num_classes` identities."""
     backbone, neck, head = (
         {_WORDS.get(k, k): v for k, v in arch[part].items() if k not in _IGNORED}

@@ -19,7 +19,7 @@ from tinysight.errors import ConfigError, DataError
 from tinysight.export.bundle import export_bundle
 from tinysight.export.variants import add_variants, evaluation_images, find_images
 from tinysight.files import to_yaml
-from tinysight.models import Recognizer
+from tinysight.models import RecognitionNetwork
 from tinysight.training import fit, load_model
 from tinysight.training.teachers import load_teacher
 
@@ -123,7 +123,7 @@ def test_a_teacher_may_know_other_identities(trained: Path) -> None:
     data = own.data.model_copy(update={"labels": 9})
     teacher = {"teacher": Teacher(run=str(trained / "run"))}
     student = own.model_copy(update={"data": data, "teachers": teacher})
-    assert isinstance(load_teacher("teacher", student).network, Recognizer)
+    assert isinstance(load_teacher("teacher", student).network, RecognitionNetwork)
 
 
 def test_the_report_shows_neighbours(trained: Path) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from support.golden import Case, cases, each, rng_for, synth_input
 from support.recognition import RecordedRun
 from support.weights import to_reference
-from tinysight.models import Recognizer
+from tinysight.models import RecognitionNetwork
 from tinysight.models.weights import reference_name
 from tinysight.registry import embedding_losses
 
@@ -28,7 +28,7 @@ UNEVEN = [
 @each("case", [pytest.param(case, id=case["id"]) for case in FOUND], "rec_train")
 def test_steps(case: Case, tmp_path: Path) -> None:
     run, arrays = RecordedRun(case, tmp_path), case.arrays
-    assert isinstance(run.network, Recognizer)
+    assert isinstance(run.network, RecognitionNetwork)
     exact, noise = case["float32_vs_float64"], case["rounding_noise"]
     apart = run.recipe.train.loss_optimizer
     for i, recorded in enumerate(case["steps"]):

@@ -20,7 +20,7 @@ from tinysight.config.load import check_tree, recipe_yaml
 from tinysight.data.loader import Batch
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.files import parse_yaml
-from tinysight.models import Recognizer, create_model, run_network
+from tinysight.models import RecognitionNetwork, create_model, run_network
 from tinysight.training import Callback, fit, load_model
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.networks import freeze_all, initial_model
@@ -110,7 +110,7 @@ def test_a_recogniser_trains_from_a_recipe(images: Path, tmp_path: Path) -> None
     parts = zip(first["terms"].values(), weights, strict=True)
     assert first["loss"] == pytest.approx(sum(value * weight for value, weight in parts))
     model, _ = load_model(run)
-    assert isinstance(model, Recognizer)
+    assert isinstance(model, RecognitionNetwork)
     assert model(torch.randn(2, 3, 32, 32)).embedding.shape == (2, 8)
     last = load_checkpoint(run / "checkpoints" / "last.safetensors")
     assert last.objective["losses.center_2.centers"].shape == (2, 1280)

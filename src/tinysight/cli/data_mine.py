@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{option}", f"should be from 0 to 1, got {value:g}")
     from tinysight.bundle import Bundle
     from tinysight.cli.progress import ProgressLine
-    from tinysight.distill.mine import MINED, Plan, mine
+    from tinysight.distill.mine import MINED, Mining, mine
     from tinysight.pipelines.sources import count
 
     embedder = Bundle.load(args.embedder) if args.embedder else None
-    plan = Plan(
+    plan = Mining(
         args.pool, Bundle.load(args.teacher), args.out, args.against, args.per_class, args.min_score,
         not args.no_near, embedder, args.similarity, args.threads,
     )  # fmt: skip

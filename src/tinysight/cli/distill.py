@@ -13,6 +13,8 @@ import argparse
 
 from tinysight.cli.arguments import add_override, log_to_stderr
 
+_MARGIN = 1.05  # times the budget, that a measurement may differ
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
@@ -49,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if done.bundle is None:
         print(f"bundle   none, for something went wrong: {done.problem}")
         return 1
-    print(
-        f"bundle   {done.bundle.folder}: {done.ms:.3f} ms, of {args.budget_ms:g} that it may take"
-    )
+    print(f"bundle   {done.bundle.folder}: {done.ms:.3f} ms, budget {args.budget_ms:g} ms")
+    if done.ms > _MARGIN * args.budget_ms:
+        print("warning  it is slower than that: distill again while the machine does nothing else")
     print(f"next     tinysight predict IMAGE --model {done.bundle.folder}")
     return 0

@@ -32,7 +32,7 @@ SCORES, MINED, ABOUT = "scores.jsonl", "mined.txt", "mined.yaml"
 _SPARE = 1.1  # candidates for each place, so that one round of comparing mostly suffices
 
 
-class Plan(NamedTuple):
+class Mining(NamedTuple):
     """What to mine, and how.
 
     Attributes:
@@ -76,7 +76,7 @@ class Mined(NamedTuple):
     repeated: dict[str, str]
 
 
-class Scored(NamedTuple):
+class MinedImage(NamedTuple):
     """An image that the teacher scored; they sort by how sure it is, of two that are equal the later one first."""
 
     score: float
@@ -84,7 +84,7 @@ class Scored(NamedTuple):
     path: str
 
 
-def mine(plan: Plan, progress: Callable[[], None] = lambda: None) -> Mined:
+def mine(plan: Mining, progress: Callable[[], None] = lambda: None) -> Mined:
     """Score the pool, select, and write `mined.txt`: `path class-id` lines, the surest of each class first.
 
     As a list of unlabelled images (`data.train.unlabelled`) only its paths count.
@@ -116,13 +116,13 @@ def mine(plan: Plan, progress: Callable[[], None] = lambda: None) -> Mined:
     return mined
 
 
-def _key(plan: Plan) -> dict[str, str]:
+def _key(plan: Mining) -> dict[str, str]:
     """What the scores depend on."""
     digest = sha256((plan.teacher.folder / MANIFEST).read_bytes())
     return {"pool": str(plan.pool.resolve()), "teacher": digest}
 
 
-def _score(plan: Plan, progress: Callable[[], None]) -> int:
+def _score(plan: Mining, progress: Callable[[], None]) -> int:
     """Append what the teacher says of each image that has no line yet; the number that cannot be read, of all."""
     path = plan.out / SCORES
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def _score(plan: Plan, progress: Callable[[], None]) -> int:
 
 
 def _resume(
-    file: IO[bytes], plan: Plan, images: Iterator[ImageInput], progress: Callable[[], None]
+    file: IO[bytes], plan: Mining, images: Iterator[ImageInput], progress: Callable[[], None]
 ) -> int:
     """Pass over the images of `images` that have a line; the number of these that cannot be read.
 
@@ -179,20 +179,20 @@ def _resume(
     return failed
 
 
-def _read(plan: Plan) -> Iterator[tuple[int, Scored]]:
+def _read(plan: Mining) -> Iterator[tuple[int, MinedImage]]:
     """Class and score of each image that has one, in the order of the pool."""
     with (plan.out / SCORES).open("rb") as file:
         next(file)
         for order, line in enumerate(file):
             said = json.loads(line)
             if said.get("score", -1.0) >= plan.min_score:
-                yield said["label"], Scored(said["score"], -order, said["path"])
+                yield said["label"], MinedImage(said["score"], -order, said["path"])
 
 
 class _Selection:
     """The images that are chosen: rounds of taking the surest and dropping what is a duplicate."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Mining) -> None:
         self._plan = plan
         self._held = [os.path.abspath(i.name) for s in plan.against for i in iter_images(s)]  # noqa: PTH100
         self._infos: dict[str, ImageInfo] = {}
@@ -203,10 +203,10 @@ class _Selection:
             pass
         self.chosen = {label: some[: plan.per_class] for label, some in chosen.items()}
 
-    def _surest(self) -> dict[int, list[Scored]]:
+    def _surest(self) -> dict[int, list[MinedImage]]:
         """The surest of each class that are not dropped, a few more than are wanted, best first."""
         most = int(_SPARE * self._plan.per_class) + 1
-        best: dict[int, list[Scored]] = {}
+        best: dict[int, list[MinedImage]] = {}
         for label, scored in _read(self._plan):
             if scored.path in self.leaked or scored.path in self.repeated:
                 continue
@@ -217,7 +217,7 @@ class _Selection:
                 heapq.heappushpop(some, scored)
         return {label: sorted(some, reverse=True) for label, some in best.items()}
 
-    def _drop(self, chosen: Mapping[int, Sequence[Scored]]) -> bool:
+    def _drop(self, chosen: Mapping[int, Sequence[MinedImage]]) -> bool:
         """Drop the duplicates among `chosen`; False where there are none, so that the selection stands."""
         before = len(self.leaked) + len(self.repeated)
         ranked = sorted((s for some in chosen.values() for s in some), reverse=True)

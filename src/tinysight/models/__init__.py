@@ -18,7 +18,7 @@ from tinysight.errors import ConfigError
 from tinysight.models.base import Backbone
 from tinysight.models.layers import set_batch_norm_variance
 from tinysight.models.outputs import Outputs, run_network
-from tinysight.models.recognizer import Recognizer
+from tinysight.models.recognizer import RecognitionNetwork
 from tinysight.registry import backbones
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _COUNTING = ("Cost", "cost", "cost_of", "count_parameters")
 
 __all__ = [
-    "Backbone", "Cost", "Outputs", "Recognizer", "cost", "cost_of", "count_parameters",
+    "Backbone", "Cost", "Outputs", "RecognitionNetwork", "cost", "cost_of", "count_parameters",
     "create_model", "create_model_without_weights", "list_models", "run_network",
     "set_batch_norm_variance",
 ]  # fmt: skip

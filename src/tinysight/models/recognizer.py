@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinysight.models.heads import Head, Neck
 
 
-class Recognizer(nn.Module):
+class RecognitionNetwork(nn.Module):
     """Backbone, neck and head. The names of its weights start with `backbone.`, `neck.`, `head.`.
 
     Args:
@@ -82,7 +82,7 @@ class Recognizer(nn.Module):
         self.backbone.reparameterize()
 
 
-Network: TypeAlias = "Backbone | Recognizer | PicoDet"
+Network: TypeAlias = "Backbone | RecognitionNetwork | PicoDet"
 """What a recipe's `model` describes: a classifier, a backbone with neck and head, or a detector."""
 
 
@@ -92,7 +92,7 @@ def build_recognizer(
     head: Mapping[str, Any] | None,
     num_classes: int,
     where: str = "",
-) -> Recognizer:
+) -> RecognitionNetwork:
     """A recogniser with fresh weights from the specs of its parts: a name and options each.
 
     Args:
@@ -109,7 +109,7 @@ def build_recognizer(
     middle: Neck | None = None
     if neck is not None:
         middle = necks.build(neck, join(where, "neck"), in_features=trunk.features)
-    found = Recognizer(trunk, middle)
+    found = RecognitionNetwork(trunk, middle)
     if head is not None:
         sizes = {"in_features": found.features, "num_classes": num_classes}
         found.head = heads.build(head, join(where, "head"), **sizes)

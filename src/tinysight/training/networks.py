@@ -14,7 +14,7 @@ from tinysight.config import Recipe
 from tinysight.config.schema import Ema
 from tinysight.data.labels import label_names
 from tinysight.errors import ConfigError
-from tinysight.models import Recognizer, set_batch_norm_variance
+from tinysight.models import RecognitionNetwork, set_batch_norm_variance
 from tinysight.models.detector import PicoDet, build_detector
 from tinysight.models.recognizer import Network, build_recognizer
 from tinysight.registry import backbones
@@ -87,7 +87,7 @@ def _begins(model: Network, path: Path) -> Network:
 
         whole = any(name.startswith("neck.") for name in read_weights(path, model))
         return model if whole else model.backbone
-    return model.backbone if isinstance(model, Recognizer) else model
+    return model.backbone if isinstance(model, RecognitionNetwork) else model
 
 
 def freeze(

@@ -15,7 +15,7 @@ from tinysight.data.loader import Batch
 from tinysight.data.samples import SampleList
 from tinysight.errors import ConfigError
 from tinysight.losses.embedding import PairLoss
-from tinysight.models import Recognizer
+from tinysight.models import RecognitionNetwork
 from tinysight.models.recognizer import Network
 from tinysight.registry import loss_terms
 from tinysight.registry import losses as loss_registry
@@ -151,7 +151,7 @@ def loss_term(
     of = check_output(network, spec["of"], f"{where}.of")
     weight = float(spec["weight"])
     spec = {k: v for k, v in spec.items() if k not in ("of", "weight", "on")}
-    if of == "logits" and isinstance(network, Recognizer) and network.head is None:
+    if of == "logits" and isinstance(network, RecognitionNetwork) and network.head is None:
         raise ConfigError(f"{where}.of", "there are no logits without a head", "set model.head")
     widths = _widths(network, sizes["num_classes"])
     more = {"features": widths[of]} if of in widths else {}
@@ -163,7 +163,7 @@ def loss_term(
 
 
 def _widths(network: Network, classes: int) -> dict[str, int]:
-    backbone = network.backbone if isinstance(network, Recognizer) else network
+    backbone = network.backbone if isinstance(network, RecognitionNetwork) else network
     return {"logits": classes, "pooled": backbone.features, "embedding": network.features}
 
 
