@@ -10,6 +10,7 @@ labels. Network, width and image size are chosen by the latency that is measured
 from __future__ import annotations
 
 import argparse
+import json
 
 from tinysight.cli.arguments import add_override, log_to_stderr
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--budget-ms", type=float, required=True, metavar="MS", help=text)
     add("--minutes", type=float, default=10.0, metavar="M", help="time at hand for training (10)")
     add("--out", metavar="DIR", help="run folder (default: runs/<DATA>_student)")
+    add("--json", action="store_true", help="print JSON")
     add_override(parser)
 
 
@@ -40,6 +42,12 @@ def run(args: argparse.Namespace) -> int:
             args.source, args.teacher, args.budget_ms, args.out,
             minutes=args.minutes, overrides=args.override, tell=tell,
         )  # fmt: skip
+    if args.json:
+        rows = [{**row.student._asdict(), "ms": row.ms} for row in done.front]
+        plain = {"run": str(done.out), "student": done.student.student._asdict(), "ms": done.ms}
+        plain |= {"right": done.right, "total": done.total, "problem": done.problem, "front": rows}
+        print(json.dumps(plain, ensure_ascii=False))
+        return int(done.bundle is None)
     print(f"{'network':<16}  {'size':>4}  {'ms':>7}  ImageNet top-1, expected")
     for student, ms in done.front:
         mark = "  <- chosen" * (student == done.student.student)
