@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,11 +39,12 @@ def entries(section: str) -> list[Any]:
 
 
 def image(name: str) -> Path:
-    """An image of PaddleClas by its name in the recordings."""
-    for folder in (FOLDER / "images", PADDLECLAS / "images", OWN / "shitu" / "images"):
+    """An image of PaddleClas by its name in the recordings; they are photographs of others, and not part of this project."""
+    for folder in (FOLDER / "images", PADDLECLAS / "images"):
         if (folder / name).is_file():
             return folder / name
-    pytest.fail(f"no image {name}; set TINYSIGHT_PADDLECLAS")
+    missing = pytest.fail if os.environ.get("CI") else pytest.skip
+    return missing(f"no image {name}; set TINYSIGHT_PADDLECLAS")
 
 
 def index(name: str) -> Path:
