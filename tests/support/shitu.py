@@ -39,7 +39,7 @@ def entries(section: str) -> list[Any]:
 
 
 def image(name: str) -> Path:
-    """An image of PaddleClas by its name in the recordings: photographs of others, which are no part of this project."""
+    """An image of PaddleClas by its name in the recordings: photographs of others, no part of this project."""
     for folder in (FOLDER / "images", PADDLECLAS / "images"):
         if (folder / name).is_file():
             return folder / name
