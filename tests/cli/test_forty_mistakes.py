@@ -193,7 +193,7 @@ MISTAKES: dict[str, Mistake] = {
         CHECK, ("train.device", "takes the GPU that PyTorch finds"), CHECK,
         *swap("recipe.yaml", "epochs: 1,", "epochs: 1, device: gpu,"),
     ),
-    "no recipe": Mistake("train", ("-c/--recipe", "train --help"), "train --help"),
+    "no recipe": Mistake("train", ("--data FOLDER, or -c FILE",), "train --help"),
     "a recipe's name misspelt": Mistake(
         "recipe show pulc/clarity", ("did you mean 'pulc/clarity_assessment'",),
         "recipe show pulc/clarity_assessment",

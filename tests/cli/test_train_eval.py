@@ -230,10 +230,9 @@ def test_mistakes(
     assert "Traceback" not in shown
 
 
-def test_a_run_and_a_bundle_at_once_is_a_usage_error() -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["eval", "--run", "a", "--bundle", "b"])
-    assert caught.value.code == 2
+def test_a_run_and_a_bundle_at_once_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--run", "a", "--bundle", "b"]) == 2
+    assert "--bundle: not allowed with argument --run" in capsys.readouterr().err
 
 
 def given_order(trained: Path, labels: str, columns: str) -> list[str]:
