@@ -17,6 +17,9 @@ from tinysight.bundle.manifest import ReducedDecode
 from tinysight.errors import TinysightError
 from tinysight.pipelines.pipeline import Classifier
 from tinysight.tasks.results import Result, result_from_json
+from tinysight.transforms.base import EXTENSIONS
+
+REPO = Path(__file__).resolve().parents[2]
 
 CLARITY = SHIPPED / "clarity_assessment"
 NUMBER = re.compile(r"\d+\.\d+")
@@ -183,6 +186,14 @@ def test_text_is_written_as_python_writes_it(tmp_path: Path) -> None:
     assert [json.dumps(row) for row in ran.rows] == ran.out.splitlines()
     lines = run_cpp("predict", folder, "--model", bundle).out
     assert lines.splitlines() == [text(row) for row in ran.rows]
+
+
+def test_what_an_image_of_a_folder_is() -> None:
+    """Both walk folders by the same suffixes."""
+    source = (REPO / "clients" / "cpp" / "src" / "sources.cpp").read_text("utf-8")
+    table = re.search(r"kExtensions\{([^}]*)\}", source)
+    assert table
+    assert set(re.findall(r'"(\.\w+)"', table[1])) == set(EXTENSIONS)
 
 
 def test_order_of_a_folder(tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ namespace fs = std::filesystem;
 
 // Whatever some OpenCV reads, so that an image in a folder is answered or reported, never passed
 // over. What is in the file decides how it is decoded.
-constexpr std::array<std::string_view, 25> kExtensions{
+constexpr std::array<std::string_view, 30> kExtensions{
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif",
     ".tiff", ".gif", ".jp2", ".j2k", ".avif", ".pbm", ".pgm", ".ppm", ".pnm",
-    ".pxm", ".pfm", ".sr", ".ras", ".hdr", ".pic", ".exr"};
+    ".pxm", ".pfm", ".sr", ".heic", ".heif", ".hif", ".jxl", ".mpo", ".ras",
+    ".hdr", ".pic", ".exr"};
 
 std::string lower(std::string text) {
     for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
