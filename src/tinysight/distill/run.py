@@ -15,15 +15,9 @@ from tinysight.bundle import Bundle
 from tinysight.concurrency import thread_count, usable_cores
 from tinysight.config import Recipe, load_recipe
 from tinysight.config.load import apply_override
-from tinysight.distill.students import (
-    LatencyTable,
-    Student,
-    Timed,
-    choose,
-    front,
-    students,
-)
-from tinysight.errors import ConfigError, DataError
+from tinysight.distill.mine import class_names
+from tinysight.distill.students import LatencyTable, Student, Timed, choose, front, students
+from tinysight.errors import DataError
 from tinysight.export.bundle import export_bundle
 from tinysight.fetch.cache import cache_folder
 from tinysight.files import to_yaml, write_atomic
@@ -36,8 +30,7 @@ from tinysight.starter.choice import Choice, Facts, StartNetwork
 from tinysight.starter.division import DividedImages, Tell, divide_images
 from tinysight.starter.pace import median_ms, training_pace
 from tinysight.starter.sources import LabelledImages, find_images
-from tinysight.starter.start import notes, task_name, write_lists
-from tinysight.tasks.base import task_of_bundle
+from tinysight.starter.start import check_limits, notes, task_name, write_lists
 from tinysight.training.folder import RunFolder
 from tinysight.training.loop import fit
 from tinysight.training.predictor import finish
@@ -103,17 +96,12 @@ def distill(
         DataError: the images cannot be trained on, or have labels that the teacher does not know.
         CheckpointError: `out` holds a run.
     """
-    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
-        if not 0 < value < float("inf"):
-            raise ConfigError(name, f"should be above 0, got {value:g}")
+    check_limits(minutes, budget_ms)
     folder = Path(out if out is not None else f"runs/{task_name(data)}_student")
     resume = f"`train -c {folder / CHOSEN} --out {folder} --resume` resumes it"
     with RunFolder(folder).preparing(resume):
         bundle = teacher if isinstance(teacher, Bundle) else Bundle.load(teacher)
-        names = bundle.manifest.labels
-        if not names or task_of_bundle(bundle.manifest).source != "logits":
-            where = str(bundle.folder)
-            raise ConfigError(where, "this teacher names no classes", "give a classifier's bundle")
+        names = class_names(bundle)
         tell("reading images")
         images = _labelled(data, names)
         labelled = images is not None

@@ -69,9 +69,7 @@ def start(
         DataError: the images cannot be trained on; `find_images` and `divide_images` say why.
         ConfigError: `minutes`, `budget_ms` or an override is refused.
     """
-    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(name, f"should be above 0, got {value:g}")
+    check_limits(minutes, budget_ms)
     tell("reading images")
     images, file = find_images(data), Path(file)
     divided = divide_images(images, tell)
@@ -86,6 +84,17 @@ def start(
     first = _images_line(images, divided), _network_line(facts, recipe) + pace, time
     lines = (*first, *notes(images, divided, not weights))
     return Start(recipe, file, lines, tuple(divided.broken))
+
+
+def check_limits(minutes: float, budget_ms: float | None) -> None:
+    """Both are above 0.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(name, f"should be above 0, got {value:g}")
 
 
 def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:

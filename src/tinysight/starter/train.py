@@ -138,10 +138,8 @@ def judged(right: int, total: int, probe: float | None, majority: float) -> str:
         probe: share that the linear probe has right, on the same images.
         majority: share of the largest class.
     """
-    words, before = (
-        f"{right} of {total} validation images are right, and",
-        round((probe or 0) * total),
-    )
+    before = round((probe or 0) * total)
+    words = f"{right} of {total} validation images are right, and"
     if right / total <= majority:
         always = f"{round(majority * total)} if the answer is always the largest class"
         return f"{words} {always}: are the labels right, and was there time for enough epochs?"

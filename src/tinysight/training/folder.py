@@ -50,10 +50,9 @@ from tinysight.validation import leaves, read_json, read_records
 logger = logging.getLogger(__name__)
 
 _SHOWN = 10
-_PATIENCE = (
-    10  # seconds for which the loader processes of a run that was killed may still hold its folder
-)
-_EPOCHS = "train.epochs"
+# Seconds for which the loader processes of a run that was killed may still hold its folder.
+_PATIENCE = 10
+_EPOCHS, _GO_ON = "train.epochs", "--resume resumes it, --force replaces it"
 LOGGERS = "loggers.json"
 
 
@@ -76,13 +75,9 @@ class RunFolder:
         self._held.close()
 
     def open(
-        self,
-        recipe: Recipe,
-        resume: bool,
-        notes: Mapping[str, Any] | None = None,
-        check: Callable[[Checkpoint], None] = lambda found: None,
-        force: bool = False,
-    ) -> Checkpoint | None:
+        self, recipe: Recipe, resume: bool, notes: Mapping[str, Any] | None = None,
+        check: Callable[[Checkpoint], None] = lambda found: None, force: bool = False,
+    ) -> Checkpoint | None:  # fmt: skip
         """Make the folder, or with `resume` take up the run in it.
 
         Args:
@@ -127,9 +122,7 @@ class RunFolder:
         self._note_environment(before, step, notes or {})
         return checkpoint
 
-    def check_begin(
-        self, force: bool = False, resume: str = "--resume resumes it, --force replaces it"
-    ) -> None:
+    def check_begin(self, force: bool = False, resume: str = _GO_ON) -> None:
         """Refuse a folder that a new run may not take.
 
         Args:
@@ -143,8 +136,8 @@ class RunFolder:
             what = "another process trains this run"
             raise CheckpointError(str(self.path), what, "wait for it, or choose another folder")
         if not force and (found := self._existing()):
-            hint = f"{resume}, --out takes another folder"
-            raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
+            what, hint = f"already holds a run ({found})", f"{resume}, --out takes another folder"
+            raise CheckpointError(str(self.path), what, hint)
 
     @contextmanager
     def preparing(self, resume: str, force: bool = False) -> Iterator[None]:
@@ -199,19 +192,12 @@ class RunFolder:
 
     def _delete(self) -> None:
         """Delete what a run leaves, its recipe last: a deletion that was cut off is still seen to be of a run."""
-        parts = [self.last.parent, self.events.parent, self.path / "wandb"]
-        if (self.path / "bundle" / MANIFEST).is_file():  # of the old weights
-            parts.append(self.path / "bundle")
-        for part in parts:
+        bundle = self.path / "bundle"  # of the old weights
+        own = bundle if (bundle / MANIFEST).is_file() else self.last.parent
+        for part in (self.last.parent, self.events.parent, self.path / "wandb", own):
             shutil.rmtree(part, ignore_errors=True)
-        own = (EVALUATION, OUTCOMES, "report.html", LOGGERS)
-        for file in (
-            *(self.path / name for name in own),
-            self.metrics,
-            self.environment,
-            self.recipe,
-        ):
-            file.unlink(missing_ok=True)
+        for name in (EVALUATION, OUTCOMES, "report.html", LOGGERS, METRICS, ENVIRONMENT, RECIPE):
+            (self.path / name).unlink(missing_ok=True)
 
     def _existing(self) -> str:
         """Name of a checkpoint; empty if there is none, so that nothing is lost when a run begins."""
