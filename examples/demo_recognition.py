@@ -42,7 +42,8 @@ def main() -> None:
         run("train", "-c", RUN / f"{name}.yaml", "--out", RUN / "runs" / name)
         run("export", "--run", RUN / "runs" / name, "--out", RUN / name)
     members = ("--detector", RUN / "detector", "--embedder", RUN / "embedder")
-    rules = ("--rule", "threshold=0.3", "append_whole_image=false", "score_threshold=0.8")
+    rules = ("--rule", "threshold=0.5", "max_detections=10")
+    rules += ("append_whole_image=false", "score_threshold=0.8")
     run("export", "--system", RUN / "system", *members, *rules)
 
     say("3  A gallery of five kinds that neither has seen, from three images of each")

@@ -186,7 +186,10 @@ def test_when_a_result_is_worth_exporting() -> None:
         (["train", "--data", "yolo"], "holds boxes of objects"),
         (["train", "--data", "colours", "--minutes", "0"], "minutes: should be above 0, got 0"),
         (["train", "--data", "colours", "--budget-ms", "nan"], "budget_ms: should be above 0"),
-        (["train", "--data", "colours", "--resume"], "or -c FILE, with which --resume goes"),
+        (["train", "--data", "colours", "--resume"], "--resume: goes with -c, not with --data"),
+        (["train", "--data", "colours", "--seeds", "2"], "--seeds: goes with -c, not with --data"),
+        (["train", "-c", "x.yaml", "--minutes", "0"], "--minutes: goes with --data, not with -c"),
+        (["train", "-c", "x.yaml", "--budget-ms", "1"], "--budget-ms: goes with --data"),
         (["train", "--data", "colours", "-o", "train.epoch=5"], "did you mean 'epochs'?"),
         (["init", "broken"], "4 of 4 images cannot be read"),
         (["init", "alike"], "b: too few different images that can be read"),
@@ -216,6 +219,7 @@ def test_mistakes(folder: Path, tmp_path: Path, words: list[str], message: str) 
     assert done.code == 2
     assert message in done.err
     assert not list(tmp_path.glob("runs/*/recipe.yaml"))
+    assert all(any(run.iterdir()) for run in tmp_path.glob("runs/*"))
 
 
 def test_the_same_in_python(folder: Path, trained: Completed) -> None:
@@ -273,3 +277,6 @@ def test_train_in_python_calls_back(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").is_file()
     with pytest.raises(CheckpointError, match="already holds a run"):
         package.train(folder / "colours", tmp_path / "run")
+    words = {"overrides": overrides, "callbacks": [watch], "force": True}
+    assert package.train(folder / "colours", tmp_path / "run", **words).problem == "seen enough"
+    assert watch.epochs == 2

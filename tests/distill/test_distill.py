@@ -67,12 +67,15 @@ def test_a_labelled_folder(teacher: Bundle, tmp_path: Path) -> None:
 def test_a_folder_without_labels(teacher: Bundle, tmp_path: Path) -> None:
     """What the folders are called means nothing to the teacher: its own labels are what is learnt."""
     data, out = make_folder(tmp_path / "data", "monday", "tuesday"), tmp_path / "run"
+    (data / "monday" / "cut.png").write_bytes(b"")
     ran = tinysight(
         "distill", data, "--teacher", teacher.folder, "--budget-ms", 500, "--out", out,
         "-o", "train.epochs=1",
     )  # fmt: skip
-    assert ran.code == 0, ran.err
+    assert ran.code == 1, ran.err
+    assert "unreadable 1 images, left out:" in ran.out
     assert "agreement with the teacher" in ran.out
+    assert (out / "bundle" / "bundle.yaml").is_file()
     assert [loss.name for loss in load_recipe(out / "chosen.yaml").losses] == ["dml"]
     lines = [
         line.split("\t")

@@ -16,11 +16,11 @@ from tinysight.distill.students import (
     Timed,
     choose,
     front,
-    network_ms,
     students,
 )
 from tinysight.errors import ConfigError
 from tinysight.registry import backbones
+from tinysight.starter.pace import network_ms
 
 MACS = {
     "pplcnet_x0_25": 18, "pplcnet_x0_35": 29, "pplcnet_x0_5": 47, "pplcnet_x0_75": 99,
@@ -99,4 +99,4 @@ def test_the_front(rows: list[tuple[Student, float]]) -> None:
 
 def test_a_real_latency() -> None:
     small, large = Student("pplcnet_x0_25", 96), Student("pplcnet_x1_0", 160)
-    assert 0.01 < network_ms(small) < network_ms(large) < 5_000
+    assert 0.01 < network_ms(*small) < network_ms(*large) < 5_000

@@ -70,6 +70,15 @@ def test_the_threshold_lies_above_all_but_the_share_that_may_pass() -> None:
     assert 0.04 <= apart.decision.threshold < 0.05  # type: ignore[operator]
 
 
+def test_few_unknown_things_leave_room_for_the_known_ones() -> None:
+    """None of 18 may pass: the threshold is just above the best of them, not out of reach."""
+    unknown = answers(np.linspace(0.2, 0.9, 18).tolist(), [str(i) for i in range(18)])
+    found = calibrate(Decision(), unknown, 0.01, answers([0.95, 0.97], ["a", "a"]))
+    assert 0.9 < found.decision.threshold < 0.91  # type: ignore[operator]
+    assert found.right and found.right.value == 1.0
+    assert not found.enough
+
+
 def test_images_of_one_thing_do_not_count_as_many() -> None:
     scores = [round(0.01 * (i // 5), 2) for i in range(500)]
     alone = calibrate(Decision(), answers(scores, [str(i) for i in range(500)]), 0.05)

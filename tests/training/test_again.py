@@ -16,6 +16,7 @@ from support.tiny import tiny_recipe
 from tinysight.errors import CheckpointError, ConfigError
 from tinysight.training import Callback, FitResult, fit
 from tinysight.training.checkpoint import load_checkpoint
+from tinysight.training.folder import RunFolder
 from tinysight.training.predictor import finish
 
 
@@ -77,6 +78,8 @@ def test_early_stopping_has_the_last_word(tiny_images: Path, tmp_path: Path) -> 
 def test_force_replaces_a_run_and_nothing_else(tiny_images: Path, copied: Path) -> None:
     finish(copied)
     (copied / "notes.txt").write_text("mine")
+    (copied / "bundle").mkdir()
+    (copied / "bundle" / "bundle.yaml").write_text("of the old weights")
     result = fit(tiny_recipe(tiny_images, "train.epochs=1", "train.seed=5"), copied, force=True)
     assert [row["epoch"] for row in lines(copied)] == [1]
     assert result.epoch == 1
@@ -113,6 +116,24 @@ def test_a_run_that_goes_on_is_not_replaced(tiny_images: Path, tmp_path: Path) -
     replace = Replace()
     fit(tiny_recipe(tiny_images, "train.epochs=1"), tmp_path / "run", callbacks=[replace])
     assert "another process trains this run" in replace.message
+
+
+def test_one_process_at_a_time_prepares_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders of one name would else give one run the recipe of one and the lists of the other."""
+    monkeypatch.setattr("tinysight.training.folder._PATIENCE", 0)
+    out = tmp_path / "run"
+    with (
+        RunFolder(out).preparing("resume it"),
+        pytest.raises(CheckpointError, match="another process is training into this folder"),
+        RunFolder(out).preparing("resume it"),
+    ):
+        pass
+    assert not out.exists()
+    with RunFolder(out).preparing("resume it"):
+        (out / "chosen.yaml").write_text("task: x")
+    assert [path.name for path in out.iterdir()] == ["chosen.yaml"]
 
 
 def test_the_command_line_knows_force(tiny_images: Path, copied: Path) -> None:

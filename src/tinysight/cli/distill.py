@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from shlex import quote
 
 from tinysight.cli.arguments import add_override, log_to_stderr
+from tinysight.cli.init import print_broken
 
 _MARGIN = 1.05  # times the budget, that a measurement may differ
 
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Choose, train, export; 1 if nothing is exported."""
+    """Choose, train, export; 1 if nothing is exported, or an image was left out."""
     from tinysight.cli.progress import Working
     from tinysight.distill.run import distill
 
@@ -42,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
             args.source, args.teacher, args.budget_ms, args.out,
             minutes=args.minutes, overrides=args.override, tell=tell,
         )  # fmt: skip
+    code = int(done.bundle is None or bool(done.broken))
     if args.json:
         rows = [{**row.student._asdict(), "ms": row.ms} for row in done.front]
         plain = {"run": str(done.out), "student": done.student.student._asdict(), "ms": done.ms}
         plain |= {"right": done.right, "total": done.total, "problem": done.problem, "front": rows}
+        plain |= {"broken": dict(done.broken)}
         print(json.dumps(plain, ensure_ascii=False))
-        return int(done.bundle is None)
+        return code
     print(f"{'network':<16}  {'size':>4}  {'ms':>7}  ImageNet top-1, expected")
     for student, ms in done.front:
         mark = "  <- chosen" * (student == done.student.student)
@@ -58,9 +62,11 @@ def run(args: argparse.Namespace) -> int:
     print(f"run      {done.out}")
     if done.bundle is None:
         print(f"bundle   none, for something went wrong: {done.problem}")
-        return 1
+        print_broken(done.broken)
+        return code
     print(f"bundle   {done.bundle.folder}: {done.ms:.3f} ms, budget {args.budget_ms:g} ms")
     if done.ms > _MARGIN * args.budget_ms:
         print("warning  it is slower than that: distill again while the machine does nothing else")
-    print(f"next     tinysight predict IMAGE --model {done.bundle.folder}")
-    return 0
+    print(f"next     tinysight predict IMAGE --model {quote(str(done.bundle.folder))}")
+    print_broken(done.broken)
+    return code

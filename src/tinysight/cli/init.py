@@ -31,13 +31,14 @@ def add_data_options(parser: argparse.ArgumentParser, name: str, text: str) -> N
     """What is chosen for which images: shared with `tinysight train`."""
     add = parser.add_argument
     add(name, metavar="DATA", help=text)
-    add("--minutes", type=float, default=10.0, metavar="M", help="time at hand for training (10)")
+    add("--minutes", type=float, metavar="M", help="time at hand for training (10)")
     budget = "longest time of the network for one image, on one thread here"
     add("--budget-ms", type=float, metavar="MS", help=budget)
 
 
 def _wishes(args: argparse.Namespace) -> dict[str, Any]:
-    return {"minutes": args.minutes, "budget_ms": args.budget_ms, "overrides": args.override}
+    given = {"minutes": args.minutes, "budget_ms": args.budget_ms, "overrides": args.override}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +63,7 @@ def train_images(args: argparse.Namespace) -> int:
     from tinysight.starter.train import train
 
     with log_to_stderr(), Working() as tell:
-        done = train(args.data, args.out, tell=tell, **_wishes(args))
+        done = train(args.data, args.out, force=args.force, tell=tell, **_wishes(args))
     ends, count = "{:.3f} to {:.3f}".format(*done.interval), len(done.report.evaluation.labels)
     print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {count} validation images")
     probe = "" if done.probe is None else f"; a linear probe has {done.probe:.3f}"

@@ -38,10 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and print where the result is."""
-    if (args.data is None) == (args.recipe is None) or (args.data and args.resume):
-        hint = "--data FOLDER, or -c FILE, with which --resume goes"
+    if (args.data is None) == (args.recipe is None):
+        hint = "--data FOLDER, or -c FILE"
         raise ConfigError("tinysight train", "takes images or a recipe", hint)
-    return train_images(args) if args.data else _run_recipe(args)
+    with_data = args.data is not None
+    for name in ("resume", "seeds") if with_data else ("minutes", "budget_ms"):
+        if getattr(args, name) is not None and getattr(args, name) is not False:
+            goes, hint = "goes with --data, not with -c", "leave it out"
+            if with_data:
+                goes, hint = "goes with -c, not with --data", "chosen.yaml in the run folder is one"
+            raise ConfigError(f"--{name.replace('_', '-')}", goes, hint)
+    return train_images(args) if with_data else _run_recipe(args)
 
 
 def _run_recipe(args: argparse.Namespace) -> int:

@@ -99,10 +99,7 @@ def mine(plan: Mining, progress: Callable[[], None] = lambda: None) -> Mined:
     """
     if plan.per_class < 1:
         raise ConfigError("per_class", f"should be 1 or more, got {plan.per_class}")
-    names = plan.teacher.manifest.labels
-    if not names or task_of_bundle(plan.teacher.manifest).source != "logits":
-        where = str(plan.teacher.folder)
-        raise ConfigError(where, "this teacher names no classes", "give a classifier's bundle")
+    names = class_names(plan.teacher)
     if plan.embedder and plan.embedder.manifest.labels:
         raise ConfigError(str(plan.embedder.folder), "gives no vectors", "give an embedding bundle")
     unreadable = _score(plan, progress)
@@ -114,6 +111,19 @@ def mine(plan: Mining, progress: Callable[[], None] = lambda: None) -> Mined:
     mined = Mined(by_name, unreadable, selection.leaked, selection.repeated)
     write_atomic(plan.out / ABOUT, to_yaml({**_key(plan), **mined._asdict()}))
     return mined
+
+
+def class_names(teacher: Bundle) -> tuple[str, ...]:
+    """The labels of a classifier.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    names = teacher.manifest.labels
+    if not names or task_of_bundle(teacher.manifest).source != "logits":
+        where = str(teacher.folder)
+        raise ConfigError(where, "this teacher names no classes", "give a classifier's bundle")
+    return names
 
 
 def _key(plan: Mining) -> dict[str, str]:

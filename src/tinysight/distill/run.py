@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -14,16 +15,9 @@ from tinysight.bundle import Bundle
 from tinysight.concurrency import thread_count, usable_cores
 from tinysight.config import Recipe, load_recipe
 from tinysight.config.load import apply_override
-from tinysight.distill.students import (
-    LatencyTable,
-    Student,
-    Timed,
-    choose,
-    front,
-    median_ms,
-    students,
-)
-from tinysight.errors import CheckpointError, ConfigError, DataError
+from tinysight.distill.mine import class_names
+from tinysight.distill.students import LatencyTable, Student, Timed, choose, front, students
+from tinysight.errors import DataError
 from tinysight.export.bundle import export_bundle
 from tinysight.fetch.cache import cache_folder
 from tinysight.files import to_yaml, write_atomic
@@ -34,14 +28,15 @@ from tinysight.pipelines.sources import iter_images
 from tinysight.starter import choice as choosing
 from tinysight.starter.choice import Choice, Facts, StartNetwork
 from tinysight.starter.division import DividedImages, Tell, divide_images
-from tinysight.starter.pace import training_pace
+from tinysight.starter.pace import median_ms, training_pace
 from tinysight.starter.sources import LabelledImages, find_images
-from tinysight.starter.start import task_name, write_lists
-from tinysight.tasks.base import task_of_bundle
+from tinysight.starter.start import check_limits, notes, task_name, write_lists
 from tinysight.training.folder import RunFolder
 from tinysight.training.loop import fit
 from tinysight.training.predictor import finish
 from tinysight.training.pretrained import weights_at_hand
+
+logger = logging.getLogger(__name__)
 
 CHOSEN = "chosen.yaml"  # in the run folder, with its lists
 _TABLE = "students.json"  # latencies of this machine, in the cache
@@ -63,6 +58,7 @@ class Distilled(NamedTuple):
         bundle: what was exported; None if `problem` says why not.
         ms: milliseconds of the exported network, measured again; NaN without a bundle.
         problem: what went wrong; empty if nothing did.
+        broken: path and reason of each image that is left out.
     """
 
     out: Path
@@ -75,6 +71,7 @@ class Distilled(NamedTuple):
     bundle: Bundle | None
     ms: float
     problem: str
+    broken: tuple[tuple[str, str], ...]
 
 
 def distill(
@@ -99,33 +96,30 @@ def distill(
         DataError: the images cannot be trained on, or have labels that the teacher does not know.
         CheckpointError: `out` holds a run.
     """
-    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
-        if not 0 < value < float("inf"):
-            raise ConfigError(name, f"should be above 0, got {value:g}")
+    check_limits(minutes, budget_ms)
     folder = Path(out if out is not None else f"runs/{task_name(data)}_student")
-    if RunFolder(folder).recipe.exists():
-        raise CheckpointError(str(folder), "already holds a run", "--out names another folder")
-    bundle = teacher if isinstance(teacher, Bundle) else Bundle.load(teacher)
-    names = bundle.manifest.labels
-    if not names or task_of_bundle(bundle.manifest).source != "logits":
-        where = str(bundle.folder)
-        raise ConfigError(where, "this teacher names no classes", "give a classifier's bundle")
-    tell("reading images")
-    images = _labelled(data, names)
-    labelled = images is not None
-    images = images or _found(Path(data))
-    divided = divide_images(images, tell)
-    if not labelled:
-        tell("asking the teacher")
-        images = _as_taught(images, bundle)
-    table = LatencyTable(cache_folder() / _TABLE)
-    rows = students(2 * divided.side)
-    chosen = choose(budget_ms, rows, table, lambda what: tell(f"timing {what}"))
-    tell("choosing")
-    recipe = _recipe(
-        folder, data, images, divided, bundle, chosen.student, minutes, overrides, labelled
-    )
+    resume = f"`train -c {folder / CHOSEN} --out {folder} --resume` resumes it"
+    with RunFolder(folder).preparing(resume):
+        bundle = teacher if isinstance(teacher, Bundle) else Bundle.load(teacher)
+        names = class_names(bundle)
+        tell("reading images")
+        images = _labelled(data, names)
+        labelled = images is not None
+        images = images or _found(Path(data))
+        divided = divide_images(images, tell)
+        if not labelled:
+            tell("asking the teacher")
+            images = _as_taught(images, bundle)
+        table = LatencyTable(cache_folder() / _TABLE)
+        rows = students(2 * divided.side)
+        chosen = choose(budget_ms, rows, table, lambda what: tell(f"timing {what}"))
+        tell("choosing")
+        recipe = _recipe(
+            folder, data, images, divided, bundle, chosen.student, minutes, overrides, labelled
+        )
     tell("")
+    for line in notes(images, divided, False):
+        logger.info(line)
     done = fit(recipe, folder)
     tell("evaluating")
     evaluation = finish(folder).evaluation
@@ -137,9 +131,9 @@ def distill(
         ms = median_ms(made.model, chosen.student.size)
     tell("")
     known = [row for row in table.rows() if row.student in rows]
-    interval = wilson_interval(right, total)
+    interval, broken = wilson_interval(right, total), (*divided.broken, *done.unreadable)
     return Distilled(
-        folder, chosen, front(known), labelled, right, total, interval, made, ms, problem
+        folder, chosen, front(known), labelled, right, total, interval, made, ms, problem, broken
     )
 
 

@@ -8,19 +8,14 @@ for the network at 224 px (`benchmarks/published.yaml` has the sources), minus w
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tinysight.errors import ConfigError
-from tinysight.export.onnx import to_onnx
 from tinysight.files import write_atomic
-from tinysight.models import create_model
 from tinysight.pipelines.latency_card import machine
-from tinysight.registry import engines
+from tinysight.starter.pace import network_ms
 
 FAMILIES = (  # each the narrow ones first
     {
@@ -34,7 +29,6 @@ TOP1 = {name: percent for family in FAMILIES for name, percent in family.items()
 LOST = {224: 0.0, 192: 1.1, 160: 3.0, 128: 6.5, 96: 11.5}
 _REFERENCE = 128  # pixels at which a network is timed to tell about other sizes
 _HOPE = 1.25  # times the budget, up to which a latency that is only estimated is looked into
-_RUNS, _ROUNDS = 30, 3
 
 
 class Student(NamedTuple):
@@ -72,31 +66,8 @@ def front(rows: Iterable[Timed]) -> list[Timed]:
     return best
 
 
-def network_ms(student: Student) -> float:
-    """Milliseconds of its network for one image; neither weights nor the number of classes (2 here) matter."""
-    model = create_model(student.backbone, 2)
-    shape = 3, student.size, student.size
-    return median_ms(to_onnx(model, shape, opset=18, metadata={}), student.size)
-
-
-def median_ms(network: bytes, size: int) -> float:
-    """Milliseconds (median) of one image of `size` px on one thread of ONNX Runtime; of three rounds the middle one.
-
-    Args:
-        network: contents of an ONNX file from (1, 3, size, size).
-        size: pixels.
-    """
-    session = engines.build({"name": "onnxruntime"}, model=network, threads=1)
-    image = np.zeros((1, 3, size, size), np.float32)
-    rounds = []
-    for _ in range(_ROUNDS):
-        taken = []
-        for _ in range(_RUNS):
-            started = time.perf_counter()
-            session.run(image)
-            taken.append(time.perf_counter() - started)
-        rounds.append(float(np.median(taken)))
-    return 1e3 * sorted(rounds)[_ROUNDS // 2]
+def _measured(student: Student) -> float:
+    return network_ms(student.backbone, student.size)
 
 
 class LatencyTable:
@@ -104,10 +75,10 @@ class LatencyTable:
 
     Args:
         path: of the file.
-        measure: milliseconds of a student.
+        measure: milliseconds of a student. Default: `starter.pace.network_ms`.
     """
 
-    def __init__(self, path: Path, measure: Callable[[Student], float] = network_ms) -> None:
+    def __init__(self, path: Path, measure: Callable[[Student], float] = _measured) -> None:
         self._path, self._measure = path, measure
         try:
             tree = json.loads(path.read_text("utf-8"))

@@ -175,7 +175,9 @@ def _limit(
     sign = -1.0 if is_distance(decision.metric) else 1.0
     scores = np.array([sign * match.score if match else np.nan for match in best])
     low, high = np.nanmin(scores), np.nanmax(scores)
-    low, high = low - (high - low) / 2 - 1e-6, high + (high - low) / 2 + 1e-6
+    # Where none may pass, the threshold lies between `high` and the best unknown one: little above that.
+    room = (high - low) / 100 + 1e-6
+    low, high = low - room, high + room
     unit = np.nan_to_num((scores - low) / (high - low), nan=0.0)
     none = np.zeros(len(unit), np.int64)
     found = points.at_target_fpr(unit, none, target, clusters=np.array(truth))

@@ -129,12 +129,14 @@ class Recognizer(Pipeline[RecognitionResult]):
             found += map(vector_of, steps.decide(steps.run(rows)))
         return np.stack(found) if found else np.empty((0, self.gallery.dim), np.float32)
 
-    def matches(self, images: Sequence[Embedded]) -> list[list[Match | None]]:
-        """What each box of each image is said to be."""
+    def matches(
+        self, images: Sequence[Embedded], decision: Decision | None = None
+    ) -> list[list[Match | None]]:
+        """What each box of each image is said to be, by a decision (default: the gallery's of now)."""
         vectors = [image.vectors for image in images if len(image.vectors)]
         if not vectors or not self.gallery.count():
             return [[None] * len(image.boxes) for image in images]
-        decision = self._decision()
+        decision = decision or self._decision()
         k = max(self.rules.top_k, decision.k)
         found = iter(self.gallery.search(np.concatenate(vectors), k))
         return [[decision.decide(next(found)) for _ in image.boxes] for image in images]
@@ -144,10 +146,10 @@ class Recognizer(Pipeline[RecognitionResult]):
         return decision_of(self.gallery) if self._calibrated else Decision(self.gallery.metric)
 
     def _recognised(self, images: Sequence[Embedded]) -> list[RecognitionResult]:
-        rules, metric = self.rules, self.gallery.metric
-        if self._calibrated and self._decision().calibrated:
+        rules, metric, decision = self.rules, self.gallery.metric, self._decision()
+        if self._calibrated and decision.calibrated:
             rules = rules._replace(score_threshold=np.inf if is_distance(metric) else -np.inf)
-        pairs = zip(images, self.matches(images), strict=True)
+        pairs = zip(images, self.matches(images, decision), strict=True)
         return [
             recognised(i.boxes, found, metric, rules, self._as_paddleclas) for i, found in pairs
         ]

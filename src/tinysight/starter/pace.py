@@ -18,11 +18,12 @@ from tinysight.errors import ImageError
 from tinysight.export.onnx import to_onnx
 from tinysight.models import create_model
 from tinysight.registry import engines
-from tinysight.starter.choice import Choice, Pace
+from tinysight.starter.choice import Pace
 from tinysight.training.networks import build_model
 from tinysight.training.predictor import device
 
 _READ, _BATCH, _TIMES = 24, 16, 2  # images, images, steps
+_RUNS, _ROUNDS = 30, 3  # of one image in the engine
 
 
 def training_pace(recipe: Recipe) -> Pace:
@@ -55,13 +56,30 @@ def training_pace(recipe: Recipe) -> Pace:
     return Pace(train / count, evaluate / count, _reading(recipe))
 
 
-def network_ms(choice: Choice, classes: int) -> float:
-    """Milliseconds that ONNX Runtime takes for one image on one thread; the network's weights do not matter."""
-    model = create_model(choice.network.name, classes)
-    network = to_onnx(model, (3, choice.size, choice.size), opset=18, metadata={})
+def network_ms(backbone: str, size: int) -> float:
+    """As `median_ms`, of a backbone's network; neither weights nor the number of classes (2 here) matter."""
+    model = create_model(backbone, 2)
+    return median_ms(to_onnx(model, (3, size, size), opset=18, metadata={}), size)
+
+
+def median_ms(network: bytes, size: int) -> float:
+    """Milliseconds (median) of one image of `size` px on one thread of ONNX Runtime; of three rounds the middle one.
+
+    Args:
+        network: contents of an ONNX file from (1, 3, size, size).
+        size: pixels.
+    """
     session = engines.build({"name": "onnxruntime"}, model=network, threads=1)
-    image = np.zeros((1, 3, choice.size, choice.size), np.float32)
-    return 1e3 * _seconds(lambda: session.run(image), 20)
+    image = np.zeros((1, 3, size, size), np.float32)
+    rounds = []
+    for _ in range(_ROUNDS):
+        taken = []
+        for _ in range(_RUNS):
+            started = time.perf_counter()
+            session.run(image)
+            taken.append(time.perf_counter() - started)
+        rounds.append(float(np.median(taken)))
+    return 1e3 * sorted(rounds)[_ROUNDS // 2]
 
 
 def _reading(recipe: Recipe) -> float:
@@ -75,10 +93,10 @@ def _reading(recipe: Recipe) -> float:
     return (time.perf_counter() - started) / len(chosen)
 
 
-def _seconds(call: Callable[[], object], times: int = _TIMES) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     call()
     taken = []
-    for _ in range(times):
+    for _ in range(_TIMES):
         started = time.perf_counter()
         call()
         if torch.cuda.is_available():

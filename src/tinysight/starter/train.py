@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.errors import CheckpointError, ConfigError
+from tinysight.errors import ConfigError
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.export.bundle import export_bundle
 from tinysight.metrics.intervals import Interval, wilson_interval
@@ -77,7 +77,7 @@ class _Beginning(Callback):
 def train(
     data: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *,
     minutes: float = 10.0, budget_ms: float | None = None, overrides: Sequence[str] = (),
-    callbacks: Sequence[Callback] = (), progress: bool | None = None,
+    callbacks: Sequence[Callback] = (), progress: bool | None = None, force: bool = False,
     tell: Tell = lambda text: None,
 ) -> TrainedRun:  # fmt: skip
     """Train a classifier on labelled images, without a recipe; judge it, and export it if it is worth it.
@@ -91,11 +91,12 @@ def train(
         overrides: `train.epochs=5` and the like, applied to the recipe that is chosen.
         callbacks: called after every step and epoch; see `training.Callback`.
         progress: show a bar. Default: on a terminal.
+        force: replace the run in `out`, with its bundle.
         tell: takes what is being done, in words, where `progress` does not show it.
 
     Raises:
         DataError: the images cannot be trained on.
-        CheckpointError: `out` holds a run.
+        CheckpointError: `out` holds a run, without `force`, or one that is being trained.
         ConfigError: an argument is refused, or the loss is not a number any more.
         ExportError: the bundle gives other results than the network.
     """
@@ -104,14 +105,16 @@ def train(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = "tinysight init, then torchrun with -c"
         raise ConfigError("--data", "images are divided by one process", hint)
-    if RunFolder(folder).recipe.exists():
-        hint = f"`train -c {file} --out {folder} --resume` resumes it, --out names another folder"
-        raise CheckpointError(str(folder), "already holds a run", hint)
-    found = start(data, file, minutes=minutes, budget_ms=budget_ms, overrides=overrides, tell=tell)
+    resume = f"`train -c {file} --out {folder} --resume` resumes it, --force replaces it"
+    with RunFolder(folder).preparing(resume, force):
+        found = start(
+            data, file, minutes=minutes, budget_ms=budget_ms, overrides=overrides, tell=tell
+        )
     for line in found.lines:
         logger.info(line)
     tell("fitting the first classifier" if found.recipe.model.linear_probe else "starting")
-    done = fit(found.recipe, folder, progress=progress, callbacks=(beginning, *callbacks))
+    watching = beginning, *callbacks
+    done = fit(found.recipe, folder, progress=progress, callbacks=watching, force=force)
     tell("evaluating")
     report = finish(folder)
     labels, scores = report.evaluation.labels, report.evaluation.scores
@@ -135,10 +138,8 @@ def judged(right: int, total: int, probe: float | None, majority: float) -> str:
         probe: share that the linear probe has right, on the same images.
         majority: share of the largest class.
     """
-    words, before = (
-        f"{right} of {total} validation images are right, and",
-        round((probe or 0) * total),
-    )
+    before = round((probe or 0) * total)
+    words = f"{right} of {total} validation images are right, and"
     if right / total <= majority:
         always = f"{round(majority * total)} if the answer is always the largest class"
         return f"{words} {always}: are the labels right, and was there time for enough epochs?"

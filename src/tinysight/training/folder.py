@@ -16,8 +16,8 @@ import platform
 import shutil
 import struct
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from tinysight import __version__
+from tinysight.bundle.folder import MANIFEST
 from tinysight.config import Recipe, recipe_yaml
 from tinysight.config.load import check_tree
 from tinysight.disk import named, reserved, write_atomic
@@ -49,10 +50,9 @@ from tinysight.validation import leaves, read_json, read_records
 logger = logging.getLogger(__name__)
 
 _SHOWN = 10
-_PATIENCE = (
-    10  # seconds for which the loader processes of a run that was killed may still hold its folder
-)
-_EPOCHS = "train.epochs"
+# Seconds for which the loader processes of a run that was killed may still hold its folder.
+_PATIENCE = 10
+_EPOCHS, _GO_ON = "train.epochs", "--resume resumes it, --force replaces it"
 LOGGERS = "loggers.json"
 
 
@@ -75,13 +75,9 @@ class RunFolder:
         self._held.close()
 
     def open(
-        self,
-        recipe: Recipe,
-        resume: bool,
-        notes: Mapping[str, Any] | None = None,
-        check: Callable[[Checkpoint], None] = lambda found: None,
-        force: bool = False,
-    ) -> Checkpoint | None:
+        self, recipe: Recipe, resume: bool, notes: Mapping[str, Any] | None = None,
+        check: Callable[[Checkpoint], None] = lambda found: None, force: bool = False,
+    ) -> Checkpoint | None:  # fmt: skip
         """Make the folder, or with `resume` take up the run in it.
 
         Args:
@@ -99,14 +95,10 @@ class RunFolder:
             CheckpointError: the folder holds a run and `resume` is not set, the run in it is of
                 another recipe, or a file of it is damaged.
         """
-        if force and is_running(self.path):
-            what = "another process trains this run"
-            raise CheckpointError(str(self.path), what, "wait for it, or choose another folder")
+        if not resume:
+            self.check_begin(force)
         if force:
             self._delete()
-        elif not resume and (found := self._existing()):
-            hint = "--resume resumes it, --force replaces it, --out takes another folder"
-            raise CheckpointError(str(self.path), f"already holds a run ({found})", hint)
         checkpoint = None
         if self._existing():
             if self.recipe.is_file():
@@ -129,6 +121,39 @@ class RunFolder:
         write_events(self.events, records)
         self._note_environment(before, step, notes or {})
         return checkpoint
+
+    def check_begin(self, force: bool = False, resume: str = _GO_ON) -> None:
+        """Refuse a folder that a new run may not take.
+
+        Args:
+            force: whether it may replace a run.
+            resume: how to resume or replace the run, for the message.
+
+        Raises:
+            CheckpointError: it holds a run with a checkpoint, or, with `force`, one that is being trained.
+        """
+        if force and is_running(self.path):
+            what = "another process trains this run"
+            raise CheckpointError(str(self.path), what, "wait for it, or choose another folder")
+        if not force and (found := self._existing()):
+            what, hint = f"already holds a run ({found})", f"{resume}, --out takes another folder"
+            raise CheckpointError(str(self.path), what, hint)
+
+    @contextmanager
+    def preparing(self, resume: str, force: bool = False) -> Iterator[None]:
+        """Keep other processes out while the block writes what a run begins with; as `check_begin`.
+
+        Raises:
+            CheckpointError: another process trains into the folder, or it is a file.
+        """
+        self.check_begin(force, resume)
+        self._hold()
+        try:
+            yield
+        finally:
+            self.close()
+            with suppress(OSError):  # of a block that has failed nothing is left
+                self.path.rmdir()
 
     def _hold(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -167,16 +192,12 @@ class RunFolder:
 
     def _delete(self) -> None:
         """Delete what a run leaves, its recipe last: a deletion that was cut off is still seen to be of a run."""
-        for part in (self.last.parent, self.events.parent, self.path / "wandb"):
+        bundle = self.path / "bundle"  # of the old weights
+        own = bundle if (bundle / MANIFEST).is_file() else self.last.parent
+        for part in (self.last.parent, self.events.parent, self.path / "wandb", own):
             shutil.rmtree(part, ignore_errors=True)
-        own = (EVALUATION, OUTCOMES, "report.html", LOGGERS)
-        for file in (
-            *(self.path / name for name in own),
-            self.metrics,
-            self.environment,
-            self.recipe,
-        ):
-            file.unlink(missing_ok=True)
+        for name in (EVALUATION, OUTCOMES, "report.html", LOGGERS, METRICS, ENVIRONMENT, RECIPE):
+            (self.path / name).unlink(missing_ok=True)
 
     def _existing(self) -> str:
         """Name of a checkpoint; empty if there is none, so that nothing is lost when a run begins."""

@@ -78,15 +78,10 @@ class FitResult:
 
 
 def fit(
-    recipe: Recipe,
-    out: str | Path,
-    *,
-    resume: bool = False,
-    progress: bool | None = None,
-    callbacks: Sequence[Callback] = (),
-    objective: ObjectiveFactory = usual_objective,
+    recipe: Recipe, out: str | Path, *, resume: bool = False, progress: bool | None = None,
+    callbacks: Sequence[Callback] = (), objective: ObjectiveFactory = usual_objective,
     force: bool = False,
-) -> FitResult:
+) -> FitResult:  # fmt: skip
     """Train `recipe` into the folder `out`.
 
     Started by `torchrun`, it is one of the processes of a run: each takes its share of every batch, the first one
@@ -303,14 +298,10 @@ def evaluate_splits(run: Run) -> tuple[dict[str, float], dict[str, str]]:
     metrics, unreadable = dict[str, float](), dict[str, str]()
     for name, samples in run.eval_samples.items():
         found = evaluate(
-            predictor(run.eval_model.eval(), task),
-            samples,
-            run.transforms,
-            [m.spec for m in run.recipe.metrics],
-            batch_size=data.eval_batch_size,
-            labels=label_names(data),
-            task=task,
-        )
+            predictor(run.eval_model.eval(), task), samples, run.transforms,
+            [m.spec for m in run.recipe.metrics], batch_size=data.eval_batch_size,
+            labels=label_names(data), task=task,
+        )  # fmt: skip
         check_bad_fraction(found.unreadable, samples, data.max_bad_fraction)
         metrics |= {f"{name}/{k}" if name else k: v for k, v in found.metrics.items()}
         unreadable |= dict(found.unreadable)
