@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine with Python 3.10 or newer:
 #   make demo    predict with the shipped model, then train, evaluate and export a small one from the shipped pictures
-#   make demo-recognition   train a small detector and embedder, build a gallery, recognise, add a class
+#   make   train a small detector and embedder, build a gallery, recognise, add a class
 #   make test    the test suite
 #   make cpp     the C++ command, build/cpp/tinysight-cpp, and what it needs
 PYTHON ?= python3
@@ -8,7 +8,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.
 SOURCES = pyproject.toml $(shell find src -type f -not -name '*.pyc')
 export PYTHONPATH =
 
-.PHONY: demo demo-recognition test test-all browser cpp cpp-tested check bench format clean
+.PHONY: demo test test-all browser cpp cpp-tested check bench format clean
 .DEFAULT_GOAL = demo
 
 # Everything: training, tests, linters.
@@ -29,8 +29,6 @@ export PYTHONPATH =
 demo: .venv/ready .venv-base/ready
 	@.venv/bin/python examples/demo.py --base .venv-base/bin/tinysight
 
-demo-recognition: .venv/ready
-	@.venv/bin/python examples/demo_recognition.py
 
 # One thread a process: two test processes on two cores would only fight over more.
 test test-all: export OMP_NUM_THREADS = 1
