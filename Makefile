@@ -1,6 +1,5 @@
 # Two commands do all the set-up on a fresh machine with Python 3.10 or newer:
 #   make demo    predict with the shipped model, then train, evaluate and export a small one from the shipped pictures
-#   make   train a small detector and embedder, build a gallery, recognise, add a class
 #   make test    the test suite
 #   make cpp     the C++ command, build/cpp/tinysight-cpp, and what it needs
 PYTHON ?= python3
@@ -28,7 +27,6 @@ export PYTHONPATH =
 
 demo: .venv/ready .venv-base/ready
 	@.venv/bin/python examples/demo.py --base .venv-base/bin/tinysight
-
 
 # One thread a process: two test processes on two cores would only fight over more.
 test test-all: export OMP_NUM_THREADS = 1

@@ -75,6 +75,7 @@ def test_a_folder_without_labels(teacher: Bundle, tmp_path: Path) -> None:
     assert ran.code == 1, ran.err
     assert "unreadable 1 images, left out:" in ran.out
     assert "agreement with the teacher" in ran.out
+    assert "no folder is a class of the teacher (monday, tuesday" in ran.err
     assert (out / "bundle" / "bundle.yaml").is_file()
     assert [loss.name for loss in load_recipe(out / "chosen.yaml").losses] == ["dml"]
     lines = [

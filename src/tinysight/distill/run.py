@@ -147,6 +147,8 @@ def _labelled(data: str | os.PathLike[str], names: Sequence[str]) -> LabelledIma
         raise
     unknown = [name for name in found.labels if name not in names]
     if unknown and len(unknown) == len(found.labels) and Path(data).is_dir():
+        text = "no folder is a class of the teacher (%s, ...), so its own labels are learnt"
+        logger.info(text, ", ".join(unknown[:3]))
         return None
     if unknown:
         what = f"labels that the teacher does not know: {', '.join(unknown[:5])}"
