@@ -187,6 +187,12 @@ def test_when_a_result_is_worth_exporting() -> None:
         (["train", "--data", "colours", "--minutes", "0"], "minutes: should be above 0, got 0"),
         (["train", "--data", "colours", "--budget-ms", "nan"], "budget_ms: should be above 0"),
         (["train", "--data", "colours", "--resume"], "or -c FILE, with which --resume goes"),
+        (["train", "--data", ""], "'': no such file or folder"),
+        (["train", "--data", "colours", "--seeds", "2"], "--seeds: is for a recipe, -c"),
+        (["train", "--data", "colours", "--force"], "--force: is for a recipe, -c"),
+        (["train", "-c", "x.yaml", "--minutes", "3"], "--minutes: is for --data"),
+        (["train", "--data", "one/a/1.png"], "an image, not a list of images"),
+        (["init", "sides"], "name the folder of the validation images val"),
         (["train", "--data", "colours", "-o", "train.epoch=5"], "did you mean 'epochs'?"),
         (["init", "broken"], "4 of 4 images cannot be read"),
         (["init", "alike"], "b: too few different images that can be read"),
@@ -197,6 +203,8 @@ def test_mistakes(folder: Path, tmp_path: Path, words: list[str], message: str) 
     (tmp_path / "x.yaml").write_text("task: x\n")
     for name in (
         "one/a",
+        "sides/train/a",
+        "sides/holdout/a",
         "yolo/images/train",
         "yolo/labels/train",
         "alike/a",

@@ -31,13 +31,14 @@ def add_data_options(parser: argparse.ArgumentParser, name: str, text: str) -> N
     """What is chosen for which images: shared with `tinysight train`."""
     add = parser.add_argument
     add(name, metavar="DATA", help=text)
-    add("--minutes", type=float, default=10.0, metavar="M", help="time at hand for training (10)")
+    add("--minutes", type=float, metavar="M", help="time at hand for training (10)")
     budget = "longest time of the network for one image, on one thread here"
     add("--budget-ms", type=float, metavar="MS", help=budget)
 
 
 def _wishes(args: argparse.Namespace) -> dict[str, Any]:
-    return {"minutes": args.minutes, "budget_ms": args.budget_ms, "overrides": args.override}
+    minutes = 10.0 if args.minutes is None else args.minutes
+    return {"minutes": minutes, "budget_ms": args.budget_ms, "overrides": args.override}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     with Working() as tell:
         found = start(args.source, file, tell=tell, **_wishes(args))
     print(*found.lines, sep="\n")
-    print(f"recipe   {found.file}\nnext     tinysight train -c {found.file}")
+    print(f"recipe   {found.file}\nnext     tinysight train -c {quote(str(found.file))}")
     print_broken(found.broken)
     return 1 if found.broken else 0
 

@@ -22,6 +22,8 @@ from tinysight.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+_WISHES = ("minutes", "budget_ms")  # what is chosen by
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tinysight train`."""
@@ -31,17 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     begin = parser.add_mutually_exclusive_group()
     text = "resume from the last checkpoint in the run folder, also for more epochs"
     begin.add_argument("--resume", action="store_true", help=text)
-    begin.add_argument("--force", action="store_true", help="replace the run in the folder")
-    text = "train N times with other seeds, into folders of their own; compare them"
+    begin.add_argument(
+        "--force", action="store_true", help="replace the run in the folder, with -c"
+    )
+    text = "train N times with other seeds, into folders of their own; compare them; with -c"
     parser.add_argument("--seeds", type=int, metavar="N", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and print where the result is."""
-    if (args.data is None) == (args.recipe is None) or (args.data and args.resume):
+    images = args.data is not None
+    if images == (args.recipe is not None) or (images and args.resume):
         hint = "--data FOLDER, or -c FILE, with which --resume goes"
         raise ConfigError("tinysight train", "takes images or a recipe", hint)
-    return train_images(args) if args.data else _run_recipe(args)
+    if not images and (wish := next((w for w in _WISHES if getattr(args, w) is not None), "")):
+        what, hint = "is for --data, which chooses", "a recipe says train.epochs and its network"
+        raise ConfigError(f"--{wish.replace('_', '-')}", what, hint)
+    if images and (args.force or args.seeds is not None):
+        hint = "`tinysight init` writes it; or take the chosen.yaml of a run"
+        raise ConfigError("--force" if args.force else "--seeds", "is for a recipe, -c", hint)
+    return train_images(args) if images else _run_recipe(args)
 
 
 def _run_recipe(args: argparse.Namespace) -> int:
