@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from tinysight.transforms.base import EXTENSIONS
 _Parsed: TypeAlias = "tuple[Iterator[tuple[int, Any]], Callable[[Any], Row]]"  # by line; a parser
 _SHOWN = 10  # bad lines that a message names
 _PATH = ("path", "image", "image_path", "img", "file", "filename", "file_name", "picture")
+_UNLISTED = re.compile("[\r\n\t\0\ud800-\udfff]|^\\s|\\s$")
 _BETWEEN = (",", ";", "\t", "|")
 _BOXES = (  # columns of a table of boxes
     *({f"{a}min", f"{b}min", f"{a}max", f"{b}max"} for a, b in ("xy", ("x_", "y_"))),
@@ -110,6 +112,13 @@ def read_rows(path: Path, form: Form, into: Gathered) -> BadLines:
                 bad.add(number, error.what, hint)
                 due = -1
     return bad
+
+
+def unlisted(path: str) -> str:
+    """Why no line of a list file can hold a path; empty if one can."""
+    return "its name is no text, or has a line break or tab in it; rename it" * bool(
+        _UNLISTED.search(path)
+    )
 
 
 def refuse_image(path: Path) -> None:
