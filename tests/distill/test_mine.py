@@ -56,7 +56,6 @@ def mined_paths(out: Path) -> list[tuple[str, int]]:
 def test_the_surest_of_each_class(teacher: Bundle, tmp_path: Path) -> None:
     pool = pool_of(tmp_path / "pool", 30)
     (pool / "broken.png").write_bytes(b"no image")
-    (pool / "0.png").rename(pool / "two\nlines.png")
     mined = mine(Mining(pool, teacher, tmp_path / "out", per_class=4))
 
     classifier = open_bundle(teacher, topk=1)
@@ -164,6 +163,7 @@ def test_the_command(teacher: Bundle, tmp_path: Path) -> None:
     """It mines, exits with 1 for an unreadable image, and a recipe takes the list as unlabelled images."""
     pool = pool_of(tmp_path / "pool", 8)
     (pool / "broken.png").write_bytes(b"no image")
+    (pool / "0.png").rename(pool / "two\nlines.png")
     out = tmp_path / "out"
     words = ["data", "mine", str(pool), "--teacher", str(teacher.folder), "--out", str(out)]
     ran = tinysight(*words, "--per-class", "2")
