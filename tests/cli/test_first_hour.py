@@ -190,6 +190,9 @@ def test_when_a_result_is_worth_exporting() -> None:
         (["train", "--data", "colours", "--seeds", "2"], "--seeds: goes with -c, not with --data"),
         (["train", "-c", "x.yaml", "--minutes", "0"], "--minutes: goes with --data, not with -c"),
         (["train", "-c", "x.yaml", "--budget-ms", "1"], "--budget-ms: goes with --data"),
+        (["train", "--data", ""], "'': no such file or folder"),
+        (["train", "--data", "one/a/1.png"], "an image, not a list of images"),
+        (["init", "sides"], "name the folder of the validation images val"),
         (["train", "--data", "colours", "-o", "train.epoch=5"], "did you mean 'epochs'?"),
         (["init", "broken"], "4 of 4 images cannot be read"),
         (["init", "alike"], "b: too few different images that can be read"),
@@ -200,6 +203,8 @@ def test_mistakes(folder: Path, tmp_path: Path, words: list[str], message: str) 
     (tmp_path / "x.yaml").write_text("task: x\n")
     for name in (
         "one/a",
+        "sides/train/a",
+        "sides/holdout/a",
         "yolo/images/train",
         "yolo/labels/train",
         "alike/a",

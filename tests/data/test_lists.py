@@ -84,7 +84,7 @@ def test_a_delimiter_of_ones_own(tmp_path: Path) -> None:
         ("a.jpg 99999999999999", "is not one of 0 to 1", "data.labels"),
         ("a.jpg 0000000001", "is not one of 0 to 1", "data.labels"),
         ("a.jpg " + "1" * 5000, "is not one of 0 to 1", "data.labels"),
-        ("a.jpg cat", "label 'cat' is not a whole number", "path label"),
+        ("a.jpg cat", "label 'cat' is not a whole number", "a .csv file may have names"),
         ("a.jpg 1 0", "expected one label, got 2", "keep one"),
         ("a.jpg 1,0", "expected one label, got 2", "multilabel"),
         ("", "blank line", "remove"),

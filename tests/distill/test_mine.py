@@ -163,11 +163,12 @@ def test_the_command(teacher: Bundle, tmp_path: Path) -> None:
     """It mines, exits with 1 for an unreadable image, and a recipe takes the list as unlabelled images."""
     pool = pool_of(tmp_path / "pool", 8)
     (pool / "broken.png").write_bytes(b"no image")
+    (pool / "0.png").rename(pool / "two\nlines.png")
     out = tmp_path / "out"
     words = ["data", "mine", str(pool), "--teacher", str(teacher.folder), "--out", str(out)]
     ran = tinysight(*words, "--per-class", "2")
     assert ran.code == 1
-    assert "cannot be read: 1" in ran.out
+    assert "cannot be read: 2" in ran.out  # no line of the list could hold the other one's name
     assert len(mined_paths(out)) <= 4
     first = json.loads((out / SCORES).read_text("utf-8").splitlines()[0])
     assert first["pool"] == str(pool)

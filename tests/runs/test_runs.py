@@ -179,9 +179,19 @@ def test_recipes_are_compared_over_their_seeds(tmp_path: Path) -> None:
     assert "0.1/seed_0" in found.runs
 
 
+def test_a_seed_counts_once_and_a_run_may_hold_others(tmp_path: Path) -> None:
+    """A copy of a run says nothing more about the luck of the seed."""
+    make_run(tmp_path / "a", rights(10))
+    shutil.copytree(tmp_path / "a", tmp_path / "a" / "again")
+    found = compare_runs(find_runs([tmp_path / "a"]))
+    (group,) = found.groups
+    assert (group.runs, group.values, group.interval) == (["a", "again"], [0.9], None)
+    assert found.notes[0] == "again has recipe and seed of a, so it does not count once more"
+
+
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     make_run(tmp_path / "a", rights(10))
-    make_run(tmp_path / "b", rights(10, 50))
+    make_run(tmp_path / "b", rights(10, 50), seed=1)
     (make_run(tmp_path / "c", rights(10), epochs=5) / "outcomes.csv").unlink()
     (tmp_path / "c" / "environment.json").unlink()
     found = compare_runs(find_runs([tmp_path]))

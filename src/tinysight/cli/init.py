@@ -9,13 +9,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 from typing import Any
 
 from tinysight.cli.arguments import add_override, log_to_stderr
 from tinysight.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     with Working() as tell:
         found = start(args.source, file, tell=tell, **_wishes(args))
     print(*found.lines, sep="\n")
-    print(f"recipe   {found.file}\nnext     tinysight train -c {found.file}")
+    print(f"recipe   {found.file}\nnext     tinysight train -c {quote(str(found.file))}")
     print_broken(found.broken)
     return 1 if found.broken else 0
 
@@ -60,10 +63,19 @@ def run(args: argparse.Namespace) -> int:
 def train_images(args: argparse.Namespace) -> int:
     """`tinysight train --data`: train, and print how good it is and what to do next."""
     from tinysight.cli.progress import Working
-    from tinysight.starter.train import train
+    from tinysight.starter.start import task_name
+    from tinysight.starter.train import CHOSEN, train
 
-    with log_to_stderr(), Working() as tell:
-        done = train(args.data, args.out, force=args.force, tell=tell, **_wishes(args))
+    with log_to_stderr():
+        try:
+            with Working() as tell:
+                done = train(args.data, args.out, force=args.force, tell=tell, **_wishes(args))
+        except KeyboardInterrupt:
+            folder = Path(args.out or f"runs/{task_name(args.data)}")
+            if any(folder.glob("checkpoints/*.safetensors")):
+                words = ("-c", str(folder / CHOSEN), "--out", str(folder), "--resume")
+                logger.info("\n%s: `tinysight train %s` goes on", folder, join(words))
+            raise
     ends, count = "{:.3f} to {:.3f}".format(*done.interval), len(done.report.evaluation.labels)
     print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {count} validation images")
     probe = "" if done.probe is None else f"; a linear probe has {done.probe:.3f}"

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "resume from the last checkpoint in the run folder, also for more epochs"
     begin.add_argument("--resume", action="store_true", help=text)
     begin.add_argument("--force", action="store_true", help="replace the run in the folder")
-    text = "train N times with other seeds, into folders of their own; compare them"
+    text = "train N times with other seeds, into folders of their own; compare them; with -c"
     parser.add_argument("--seeds", type=int, metavar="N", help=text)
 
 

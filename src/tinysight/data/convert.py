@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from tinysight.concurrency import ordered_map, thread_count
 from tinysight.data.folders import walk
+from tinysight.data.rows import refuse_image
 from tinysight.disk import reserved_folder
 from tinysight.errors import DataError, ImageError, Problem
 from tinysight.files import write_atomic
@@ -71,10 +72,13 @@ def convert(
         threads: number of threads, >= 1; default: one for each processor.
 
     Raises:
-        DataError: there is no such source, no image in it, or `out` exists.
+        DataError: there is no such source, no image in it, or `out` exists or lies in the source.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(str(out), "exists and is not empty", "choose another folder")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        what = f"lies in {source}, whose images the copies would be among"
+        raise DataError(str(out), what, "choose a folder beside it")
     problems, lines = list[Problem](), list[str]()
     if source.is_dir():
         root, found = source, [path for path, is_file in walk(source) if is_file]
@@ -121,6 +125,7 @@ def convert(
 
 
 def _lines(source: Path) -> list[str]:
+    refuse_image(source)
     try:
         return source.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -165,7 +170,7 @@ def _copy(path: Path) -> _Copy:
 
 
 def _by_pillow(data: bytes, reason: str) -> _Copy:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         import pillow_heif  # registers what it reads
@@ -190,6 +195,8 @@ def _by_pillow(data: bytes, reason: str) -> _Copy:
                 ("JPEG", {"quality": 95, "subsampling": 0}) if kind in _LOSSY else ("PNG", {})
             )
             upright.convert("RGB").save(out, form, **more)
+    except UnidentifiedImageError:
+        return _Copy(problem=reason)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         return _Copy(problem=f"{reason}; {str(error).splitlines()[0][:100]}")
     note = f"the first of {frames} images" if frames > 1 else ""

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any, TypeAlias
 from tinysight.data.samples import Gathered
 from tinysight.data.targets import BadRow, ClassTarget, Form, Row
 from tinysight.errors import DataError, Problem, unseen
+from tinysight.transforms.base import EXTENSIONS
 
 _Parsed: TypeAlias = "tuple[Iterator[tuple[int, Any]], Callable[[Any], Row]]"  # by line; a parser
 _SHOWN = 10  # bad lines that a message names
 _PATH = ("path", "image", "image_path", "img", "file", "filename", "file_name", "picture")
+_UNLISTED = re.compile("[\r\n\t\0\ud800-\udfff]|^\\s|\\s$")
 _BETWEEN = (",", ";", "\t", "|")
 _BOXES = (  # columns of a table of boxes
     *({f"{a}min", f"{b}min", f"{a}max", f"{b}max"} for a, b in ("xy", ("x_", "y_"))),
@@ -73,9 +76,10 @@ def read_rows(path: Path, form: Form, into: Gathered) -> BadLines:
         The rows that cannot be read.
 
     Raises:
-        DataError: a CSV file is not UTF-8, lacks a column, or has quotes that are not closed.
+        DataError: the file is an image; a CSV file is not UTF-8, lacks a column, or has quotes that are not closed.
         OSError: the file cannot be read.
     """
+    refuse_image(path)
     bad, due, limit = BadLines(path), into.sections[-1].line, into.limit
     with path.open("rb") as file:
         if is_csv(path):
@@ -104,9 +108,24 @@ def read_rows(path: Path, form: Form, into: Gathered) -> BadLines:
                     raise BadRow("no path in this line")
                 add(image, cells, into)
             except BadRow as error:
-                bad.add(number, error.what, error.hint or _unseen_hint(row) or _delimiter_hint(row))
+                hint = error.hint or _unseen_hint(row) or _delimiter_hint(row, form)
+                bad.add(number, error.what, hint)
                 due = -1
     return bad
+
+
+def unlisted(path: str) -> str:
+    """Why no line of a list file can hold a path; empty if one can."""
+    return "its name is no text, or has a line break or tab in it; rename it" * bool(
+        _UNLISTED.search(path)
+    )
+
+
+def refuse_image(path: Path) -> None:
+    """Raise DataError if what should be a list of images is one by its name."""
+    if path.suffix.lower() in EXTENSIONS:
+        hint = "name a folder of images, or a text or CSV file with a line for each"
+        raise DataError(str(path), "an image, not a list of images", hint)
 
 
 def is_csv(path: Path) -> bool:
@@ -265,7 +284,7 @@ def _unseen_hint(row: bytes | list[str]) -> str:
     return f"it has {hidden}, which is not seen" if hidden and "\ufffd" not in text else ""
 
 
-def _delimiter_hint(line: bytes | list[str]) -> str:
+def _delimiter_hint(line: bytes | list[str], form: Form) -> str:
     """What to do about a line of text in which the delimiter is not where it should be."""
     if isinstance(line, list):
         return ""
@@ -273,4 +292,5 @@ def _delimiter_hint(line: bytes | list[str]) -> str:
         path, found, label = line.rpartition(text.encode())
         if path and found and label.strip().isdigit():
             return f"if the {name} separates path and label, set data.delimiter: {json.dumps(text)}"
-    return "a line is `path label`"
+    named = type(form.kind) is ClassTarget
+    return "a line is `path label`" + ", the label an id; a .csv file may have names" * named

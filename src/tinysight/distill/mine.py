@@ -21,6 +21,7 @@ from tinysight.bundle.folder import MANIFEST
 from tinysight.concurrency import thread_count
 from tinysight.data.audit.duplicates import find_duplicates
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
+from tinysight.data.rows import unlisted
 from tinysight.errors import ConfigError, DataError
 from tinysight.files import lock_file, sha256, to_yaml, write_atomic
 from tinysight.pipelines.pipeline import open_bundle
@@ -65,7 +66,7 @@ class Mined(NamedTuple):
 
     Attributes:
         counts: number of images by class name.
-        unreadable: number of images of the pool that cannot be read; `scores.jsonl` names them.
+        unreadable: number of images of the pool that cannot be read, or listed; `scores.jsonl` names them.
         leaked: paths of dropped images that the evaluation set holds, with how and where.
         repeated: paths of dropped images that are a chosen one again, with how and which.
     """
@@ -154,6 +155,9 @@ def _score(plan: Mining, progress: Callable[[], None]) -> int:
         # Batches of one: so an image that cannot be read has its line in its place.
         teacher = open_bundle(plan.teacher, workers=thread_count(plan.threads))
         for (name,), scores in teacher.scores(images, on_unreadable=note):
+            if why := unlisted(os.path.abspath(name)):  # noqa: PTH100
+                note(Unreadable(name, why))
+                continue
             label = int(scores[0].argmax())
             write(name, label=label, score=round(float(scores[0, label]), 6))
         file.flush()

@@ -29,7 +29,7 @@ class SeedGroup(NamedTuple):
         name: stands for the recipe: A, B, ...
         runs: names of the runs.
         metric: the metric that picks the best epoch.
-        values: its value in each run that has one.
+        values: its value in each run that has one; of runs with the same seed, in the first.
         mean: mean of these, 0 of none.
         interval: 95 % interval of the mean over seeds; None of fewer than two runs.
     """
@@ -116,7 +116,7 @@ def compare_runs(found: Sequence[RunRecord]) -> RunComparison:
     for i, name in enumerate(runs):
         recipe = str([values[i] for key, values in changed.items() if key != "train.seed"])
         members.setdefault(recipe, []).append(name)
-    groups = [_group(i, names, runs) for i, names in enumerate(members.values())]
+    groups = [_group(i, names, runs, notes) for i, names in enumerate(members.values())]
     pairs = _pairs(runs, [set(names) for names in members.values()], notes)
     several = [group for group in groups if group.interval]
     if len(groups) > len(several) and len(groups) > 1:
@@ -138,8 +138,14 @@ def _short_names(runs: Sequence[RunRecord]) -> list[str]:
     return next(names for names in tried if len(set(names)) == len(runs))
 
 
-def _group(number: int, names: list[str], runs: dict[str, RunRecord]) -> SeedGroup:
-    values = [runs[name].value for name in names if math.isfinite(runs[name].value)]
+def _group(
+    number: int, names: list[str], runs: dict[str, RunRecord], notes: list[str]
+) -> SeedGroup:
+    seeds: dict[Any, str] = {}
+    for name in (name for name in names if math.isfinite(runs[name].value)):
+        if (first := seeds.setdefault(runs[name].recipe.get("train.seed"), name)) != name:
+            notes.append(f"{name} has recipe and seed of {first}, so it does not count once more")
+    values = [runs[name].value for name in seeds.values()]
     metric = next((runs[name].metric for name in names if runs[name].metric), "")
     letter = chr(ord("A") + number) if number < 26 else f"#{number + 1}"
     mean = float(np.mean(values)) if values else 0.0

@@ -96,7 +96,6 @@ def find_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
         for place, below, files in os.walk(given):
             below.sort()
             if RECIPE in files and (METRICS in files or ENVIRONMENT in files):
-                below.clear()
                 places.append(Path(place))
         if not places:
             hint = "`tinysight train --out` makes one"

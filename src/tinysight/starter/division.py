@@ -19,6 +19,7 @@ from tinysight.concurrency import by_key, thread_count
 from tinysight.data.audit.duplicates import Duplicate, find_duplicates, groups
 from tinysight.data.audit.inspect import ImageInfo, inspect_all
 from tinysight.data.prepare.splits import divide
+from tinysight.data.rows import unlisted
 from tinysight.errors import DataError, Problem
 from tinysight.starter.sources import LabelledImages
 
@@ -31,8 +32,6 @@ _FEW = 4  # files of one name with other numbers: variants, rather than a class 
 _ALIKE = 0.8  # least correlation of neighbours in a series
 _SIDE = 16  # pixels, of the thumbnails that are correlated
 _SHOWN = 5
-_UNLISTED = re.compile("[\r\n\t\0\ud800-\udfff]|^\\s|\\s$")  # what no line of a list file can hold
-_RENAME = "its name is no text, or has a line break or tab in it; rename it"
 
 
 class DividedImages(NamedTuple):
@@ -69,7 +68,7 @@ def divide_images(images: LabelledImages, tell: Tell = lambda text: None) -> Div
         lambda n, w=w: tell(f"{w} images: {n:,} {words}") for w in ("reading", "comparing")
     )
     named = zip(paths, inspect_all(paths, threads, read, thumbs=near), strict=True)
-    infos = [ImageInfo(_RENAME) if _UNLISTED.search(str(p)) else info for p, info in named]
+    infos = [ImageInfo(why) if (why := unlisted(str(p))) else info for p, info in named]
     broken = [(str(p), info.problem) for p, info in zip(paths, infos, strict=True) if info.problem]
     if 2 * len(broken) > count:
         what = f"{images.root}: {len(broken)} {words} images cannot be read"

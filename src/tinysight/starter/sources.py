@@ -15,7 +15,16 @@ from tinysight.data.targets import Form
 from tinysight.errors import DataError
 
 _TRAIN = ("train", "training")
-_VAL = ("val", "valid", "validation", "dev", "test")  # the first that is there
+_VAL = (
+    "val",
+    "valid",
+    "validation",
+    "dev",
+    "eval",
+    "evaluation",
+    "test",
+    "testing",
+)  # the first that is there
 
 
 class LabelledImages(NamedTuple):
@@ -46,13 +55,13 @@ def find_images(source: str | os.PathLike[str]) -> LabelledImages:
         DataError: nothing is there, there is only one class, a class is empty, or a list has bad lines.
     """
     path = Path(os.path.abspath(source))  # noqa: PTH100 - keeps links
-    if not path.exists():
-        raise DataError(str(source), "no such file or folder")
+    if not (os.fspath(source) and path.exists()):
+        raise DataError(str(source) or "''", "no such file or folder")
     found = _of_folder(path) if path.is_dir() else _of_list(path)
     if len(found.labels) < 2:
         what = f"only one class, {found.labels[0]!r}" if found.labels else "no class"
         raise DataError(
-            str(source), what, "a classifier needs two: a folder for each, or names in the list"
+            str(source), what, "a classifier needs two: a folder for each, or labels in the list"
         )
     return found
 
@@ -68,8 +77,14 @@ def _of_folder(path: Path) -> LabelledImages:
         raise DataError(str(path), what, hint)
     known = {name.lower(): name for name in reversed(names)}
     train, val = (next((known[n] for n in side if n in known), None) for side in (_TRAIN, _VAL))
-    if not (train and val and _folders(path / train)):
+    if not (train and _folders(path / train)):
         return _images(path, names, _read((path,), names))
+    if not val:
+        what = f"has folders in {train}/, as for training, and beside it {', '.join(names)}"
+        hint = (
+            "name the folder of the validation images val; or give --data the folder of the classes"
+        )
+        raise DataError(str(path), what, hint)
     labels, folders = folder_names(path / train), (path / train, path / val)
     samples = _read(folders, labels)
     split = int(next(s.start for s in samples.sections if s.source == folders[1]))

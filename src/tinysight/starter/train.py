@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import join
 
 import numpy as np
 
@@ -100,13 +101,13 @@ def train(
         ConfigError: an argument is refused, or the loss is not a number any more.
         ExportError: the bundle gives other results than the network.
     """
-    folder = Path(out if out is not None else f"runs/{task_name(data)}")
+    folder = Path(out or f"runs/{task_name(data)}")
     file, beginning = folder / CHOSEN, _Beginning(tell)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = "tinysight init, then torchrun with -c"
         raise ConfigError("--data", "images are divided by one process", hint)
-    resume = f"`train -c {file} --out {folder} --resume` resumes it, --force replaces it"
-    with RunFolder(folder).preparing(resume, force):
+    words = join(("train", "-c", str(file), "--out", str(folder), "--resume"))
+    with RunFolder(folder).preparing(f"`{words}` resumes it, --force replaces it", force):
         found = start(
             data, file, minutes=minutes, budget_ms=budget_ms, overrides=overrides, tell=tell
         )
