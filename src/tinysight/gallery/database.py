@@ -220,7 +220,8 @@ def in_words(folder: Path) -> Iterator[None]:
         elif "readonly" in text or "unable to open" in text or "disk I/O" in text:
             what, hint = f"cannot be written or read: {text}", "nothing has changed"
         else:
-            what, hint = f"{FILE} is damaged: {text}", f"`tinysight gallery doctor {folder}`"
+            what = f"{FILE} is damaged: {text}"
+            hint = f"`tinysight gallery doctor {folder}` repairs what it can; else put a snapshot in its place"
         raise GalleryError(str(folder), what, hint) from None
     except OSError as error:
         where = str(error.filename or folder)
