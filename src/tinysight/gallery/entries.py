@@ -100,7 +100,9 @@ def entries_of(store: Store) -> Iterator[GalleryEntry]:
 
 
 def check_label(label: str, where: str) -> None:
-    """Raise `DataError` if a label is empty: nothing could be told by it."""
+    """Raise `DataError` if a label is no text, or empty: nothing could be told by it."""
+    if not isinstance(label, str):
+        raise DataError(where, f"a label is a text, got {label!r}")
     if not label.strip():
         raise DataError(where, "the label is empty", "give the name of what is in the image")
 
@@ -121,6 +123,7 @@ def _of_python(given: Labelled, index: int) -> GalleryEntry:
         return given
     if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str)):
         raise DataError(f"entry {index}", "is no pair of an image and a label", "or give label=...")
+    check_label(given[1], f"entry {index}")
     return _entry(one_image(given[0], index), given[1])
 
 
