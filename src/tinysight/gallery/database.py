@@ -48,6 +48,8 @@ class Database:
         self._connections: dict[int, sqlite3.Connection] = {}
         if not self.path.is_file():
             hint = "`tinysight gallery build GALLERY SOURCE --model BUNDLE` makes one"
+            if folder.is_file():
+                hint = "a gallery is a folder; give its folder"
             raise GalleryError(str(folder), f"no gallery here ({FILE} is missing)", hint)
         self.read_only = not (os.access(folder, os.W_OK) and os.access(self.path, os.W_OK))
         with self.reading():
