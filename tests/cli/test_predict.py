@@ -121,6 +121,7 @@ def test_several_sources_and_a_list_with_a_root(place: Path, tmp_path: Path) -> 
         (["--model=model"], "error: SOURCE: no image given"),
         (["pics"], "error: --model: which bundle?"),
         (["pics", "--model=clarity_asessment"], "error: clarity_asessment: no such bundle"),
+        (["pics", "--build_gallery=maybe"], "--build_gallery: expected True or False, got 'maybe'"),
         (["pics", "--model=pics"], "error: pics: this folder has no bundle.yaml"),
         (["pics", "--model=model", "--batch-size=0"], "error: batch_size: should be 1 or more"),
         (["pics", "--model=model", "--threshold=2"], "error: threshold: should be between 0 and 1"),

@@ -65,7 +65,10 @@ def test_edits_and_undo(here: Path) -> None:
     assert run(here, "list", "g", "--label", "cola").splitlines() == [
         f"photos/cola/{i}.png\tcola" for i in range(3)
     ]
-    assert run(here, "remove", "g", "photos/cola/0.png", "nobody", code=1) == "g: removed 1\n"
+    done = tinysight("gallery", "remove", "g", "photos/cola/0.png", "nobody", cwd=here)
+    assert (done.code, done.out, done.err) == (1, "g: removed 1\n", "g: no item 'nobody'\n")
+    done = tinysight("gallery", "remove", "g", "--label", "nothing", cwd=here)
+    assert (done.code, done.err) == (1, "g: no item of the label 'nothing'\n")
     assert run(here, "remove", "g", "--label", "green tea") == "g: removed 3\n"
     assert run(here, "undo", "g") == "g: undone remove\n"
     assert (
@@ -81,7 +84,7 @@ def test_edits_and_undo(here: Path) -> None:
     for what in ("update", "remove"):
         assert run(here, "undo", "g") == f"g: undone {what}\n"
     assert len(run(here, "list", "g").splitlines()) == 6
-    assert run(here, "compact", "g") == "g: compacted g\n"
+    assert run(here, "compact", "g") == "g: compacted\n"
     done = tinysight("gallery", "undo", "g", cwd=here)
     assert (done.code, done.err) == (2, "error: g: there is no operation to undo\n")
 
@@ -130,7 +133,18 @@ def test_an_unreadable_query_is_named(here: Path) -> None:
     assert json.loads(line)["matches"][0]["label"] == "cola"
 
 
+def test_the_lines_of_several_images_say_which(here: Path) -> None:
+    found = run(here, "query", "g", "photos/cola", "-k", "1").splitlines()
+    assert found[::2] == [f"photos/cola/{i}.png:" for i in range(3)]
+    assert [line.split("\t")[0] for line in found[1::2]] == [
+        f"photos/cola/{i}.png" for i in range(3)
+    ]
+
+
 def test_mistakes(here: Path, bundle: Path) -> None:
+    (here / "list.txt").write_text("photos/cola/0.png cola\n")
+    (here / "empty.txt").write_text("")
+    (here / "twice.csv").write_text("path,label,label\nphotos/cola/0.png,a,b\n")
     for words, text in (
         (["build", "new", "photos"], "--model: which bundle?"),
         (["add", "new", "photos"], "no gallery here"),
@@ -138,7 +152,20 @@ def test_mistakes(here: Path, bundle: Path) -> None:
         (["query", "g", "photos/cola/0.png", "-k", "0"], "k: should be 1 or more"),
         (["remove", "g"], "ID: which items?"),
         (["update", "g", "nobody", "--label", "x"], "no item 'nobody'"),
-        (["import", "new", "nowhere.jsonl"], "nowhere.jsonl: not readable"),
+        (["update", "g", "photos/cola/0.png"], "update: nothing to change"),
+        (["update", "g", "photos/cola/0.png", "--set", "a"], "--set: expected KEY=VALUE, got 'a'"),
+        (["update", "g", "photos/cola/0.png", "--label", ""], "label: the label is empty"),
+        (["add", "g", "photos/cola/0.png", "--label", " "], "label: the label is empty"),
+        (["build", "g", "photos", "--metric", "l2"], "--metric: l2, but g compares by cosine"),
+        (["build", "new", "photos/cola", "--model", bundle], "lies in no folder of a label"),
+        (["build", "new", "list.txt", "--model", bundle], "or give --delimiter"),
+        (["build", "new", "empty.txt", "--model", bundle], "empty.txt: the list is empty"),
+        (["build", "new", "twice.csv", "--model", bundle], "has two columns 'label'"),
+        (["build", "g", "list.txt", "--delimiter", ""], "delimiter: is empty"),
+        (["re-embed", "g", "--model", bundle, "--out", "./g"], "--out: is the gallery itself"),
+        (["migrate", "g", "--store", "ftp://new"], "ftp://new: no such kind of address"),
+        (["stats", "g", "--near", "nan"], "--near: should be a number"),
+        (["import", "new", "nowhere.jsonl"], "nowhere.jsonl: not readable: No such file"),
         (
             ["build", "new", "photos", "--model", bundle, "--metric", "cosinus"],
             "unknown metric 'cosinus'",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from support.bundles import tiny_bundle, tiny_detector
 from support.commands import tinysight
+from tinysight.errors import DataError
 from tinysight.pipelines.draw import Drawings, drawn
 from tinysight.tasks.results import BoxResult
 
@@ -36,12 +38,28 @@ def test_boxes_beyond_the_border_and_of_no_number() -> None:
 
 
 def test_equal_names_do_not_collide(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / "x.jpg"), np.zeros((9, 9, 3), np.uint8))
+    names = ["a/x.jpg", "b/x.jpg", "a/x_2.jpg", "a/x.bmp"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9, 3), np.uint8))
     drawings = Drawings(tmp_path / "out")
-    paths = [drawings.add(result(str(tmp_path / f / "x.jpg"), (1, 1, 5, 5))).name for f in "ab"]
-    assert paths == ["x.png", "x_2.png"]
+    paths = [drawings.add(result(str(tmp_path / name), (1, 1, 5, 5))).name for name in names]
+    assert paths == ["x.png", "x_2.png", "x_2_2.png", "x_3.png"]
+
+
+def test_no_image_is_drawn_over(tmp_path: Path) -> None:
+    image = tmp_path / "x.png"
+    cv2.imwrite(str(image), np.zeros((9, 9, 3), np.uint8))
+    before = image.read_bytes()
+    with pytest.raises(DataError, match="would be overwritten"):
+        Drawings(tmp_path).add(result(str(image), (1, 1, 5, 5)))
+    assert image.read_bytes() == before
+
+
+def test_a_long_name_is_cut(tmp_path: Path) -> None:
+    image = tmp_path / ("\u00e9" * 120 + ".png")
+    image.write_bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
+    assert Drawings(tmp_path / "out").add(result(str(image), (1, 1, 5, 5))).is_file()
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -197,6 +197,10 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     assert (refused.code, refused.out) == (2, "") and "--no-detector" in refused.err
     whole = tinysight("recognize", tmp_path / "a", *alone, "--no-detector", "--threshold", "1.01")
     assert whole.out == f"{tmp_path / 'a' / 'same.png'}: nothing recognised\n"
+    for words, what in (((*alone, "--no-detector", "--threshold", "nan"), "should be a number"),
+                        ((*alone, "--no-detector", "--draw", tmp_path / "a"), "overwritten")):  # fmt: skip
+        refused = tinysight("recognize", tmp_path / "a", *words)
+        assert refused.code == 2 and what in refused.err
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,8 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
         (("--detector", "detector"), "--embedder: which bundle?"),
         (("--embedder", "embedder", "--rule", "topk=1"), "did you mean 'top_k'"),
         (("--embedder", "embedder", "--rule", "threshold=2"), "from 0 to 1"),
+        (("--embedder", "embedder", "--rule", "top_k=x"), "`docs/recognize.md` has the rules"),
+        (("--embedder", "embedder", "--run", "runs/x"), "--run: is not of a system"),
     ],
 )
 def test_systems_that_are_refused(

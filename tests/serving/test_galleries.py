@@ -90,6 +90,12 @@ def test_several_images_and_bad_ones(token: dict[str, str], server: Server) -> N
     assert server.post("/v1/galleries/drinks/query", b"no image").status == 422
     bad = server.post("/v1/galleries/drinks/add?label=x", b"no image", **token)
     assert bad.status == 422
+    bad = server.post("/v1/galleries/drinks/add?label=x", {"images": texts}, **token)
+    assert (bad.status, "not a JPEG" in bad.json()["error"]) == (422, True)
+    assert not bad.json()["error"].startswith("not a JPEG")  # but which one
+    for label in ("", "%20"):
+        path = f"/v1/galleries/drinks/add?label={label}"
+        assert server.post(path, png(1, 0), **token).status == 400
     assert server.get("/v1/galleries").json()["galleries"][0]["items"] == 6
 
 
@@ -103,6 +109,7 @@ def test_several_images_and_bad_ones(token: dict[str, str], server: Server) -> N
         ("/v1/galleries/drinks/add?label=x", 401),
         ("/v1/galleries/drinks/remove", 401),
         ("/v1/recognize?gallery=none", 404),
+        ("/v1/recognize?threshold=0.9", 400),
     ],
 )
 def test_refusals(token: dict[str, str], server: Server, path: str, status: int) -> None:
@@ -119,6 +126,9 @@ def test_what_does_not_fit_stops_the_start(place: Path) -> None:
     assert tinysight("serve", "--system", place / "system").code == 2
     assert tinysight(*words, "--gallery", f"drinks={place / 'drinks'}").code == 2
     assert tinysight("serve", "--gallery", place / "nothing", "--no-grpc").code == 2
+    for name in ("", "a/b"):
+        refused = tinysight("serve", "--gallery", f"{name}={place / 'drinks'}", "--no-grpc")
+        assert (refused.code, "is no name" in refused.err) == (2, True)
 
 
 def test_the_contract_names_the_routes(server: Server) -> None:

@@ -225,6 +225,9 @@ def _find(source: str | Path) -> Path:
         raise BundleError(str(source), "a run, not a bundle", hint)
     if shipped := _shipped(source):
         return SHIPPED / shipped
+    if (folder / "system.yaml").is_file():
+        hint = "`tinysight recognize --system` takes it"
+        raise BundleError(str(source), "a system, not a bundle", hint)
     if folder.is_dir():
         exported = any((folder / name).is_file() for name in _FOREIGN)
         hint = f"`tinysight models import {source} --out BUNDLE` makes one of it"

@@ -75,18 +75,33 @@ def _system(args: argparse.Namespace) -> int:
     """Make a system of two bundles; they are copied in."""
     from tinysight.bundle import Bundle
     from tinysight.bundle.manifest import utc_now
-    from tinysight.bundle.sealed import read_keys
+    from tinysight.bundle.sealed import EXPORT_AGAIN, read_keys
     from tinysight.bundle.system import Rules, System, SystemManifest
+    from tinysight.errors import BundleError
     from tinysight.files import parse_yaml
     from tinysight.pipelines.recognize import DETECTOR, EMBEDDER, members_of
 
     if not args.embedder:
         raise ConfigError("--embedder", "which bundle?", "a folder of one of embeddings")
+    others = {
+        "--run": args.run,
+        "-c": args.recipe,
+        "--bundle": args.bundle,
+        "--to": args.to,
+        "--out": args.out,
+    }
+    for option in (name for name, value in others.items() if value):
+        raise ConfigError(option, "is not of a system", "make the system by itself, of two bundles")
     named = {EMBEDDER: args.embedder, **({DETECTOR: args.detector} if args.detector else {})}
     members = {name: Bundle.load(folder) for name, folder in named.items()}
     pairs = [text.partition("=") for text in args.rule]
     given = {key: parse_yaml(value, f"--rule {key}") for key, _, value in pairs}
-    rules = read_keys(Rules, given, "--rule", (), Rules._fields)
+    try:
+        rules = read_keys(Rules, given, "--rule", (), Rules._fields)
+    except BundleError as error:
+        where, what, hint = error.problems[0]
+        hint = hint.replace(EXPORT_AGAIN, "`docs/recognize.md` has the rules")
+        raise ConfigError(where, what, hint) from None
     manifest = SystemManifest(Path(args.system).name, {}, rules, created=utc_now())
     members_of(System(Path(args.system), manifest, members))  # of the right kinds
     made = System.write(args.system, manifest, members, overwrite=args.force)

@@ -16,6 +16,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from itertools import chain, islice
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from tinysight.cli import gallery_scale
@@ -42,10 +45,13 @@ _ACTIONS = {
 }
 # What they take: a name and how many, options with their arguments, and the actions.
 _TAKES = (
-    ("given", {"metavar": "SOURCE", "nargs": "+"}, "build add query"),
+    ("given", {"metavar": "SOURCE", "nargs": "+", "help": "folder, list, table or images"}, "build add"),
+    ("given", {"metavar": "SOURCE", "nargs": "+", "help": "image, folder, 'pattern*', or list (.txt)"}, "query"),
     ("given", {"metavar": "ID", "nargs": "*"}, "remove"),
     ("given", {"metavar": "ID", "nargs": "+"}, "update"),
-    ("given", {"metavar": "OUT"}, "snapshot export import"),
+    ("given", {"metavar": "FOLDER", "help": "that is made"}, "snapshot"),
+    ("given", {"metavar": "FILE", "help": "that is written (.jsonl); - for the standard output"}, "export"),
+    ("given", {"metavar": "FILE", "help": "that `export` wrote, or an index folder of PaddleClas"}, "import"),
     ("--label", {"metavar": "TEXT", "help": "of these items"}, "build add remove update list"),
     ("--root", {"metavar": "FOLDER", "help": "images' folder (default: the list's)"}, "build add"),
     ("--delimiter", {"default": "\t", "help": "between path and label (a tab)"}, "build add"),
@@ -53,7 +59,7 @@ _TAKES = (
     ("--model", {"help": "bundle of embeddings (default: the gallery's)"}, "build add query re-embed calibrate"),
     ("--engine", {"default": "onnxruntime", "help": "that runs it"}, "build add query re-embed calibrate"),
     ("-k", {"type": int, "default": 5, "help": "number of items (5)"}, "query"),
-    ("--set", {"nargs": "+", "default": [], "metavar": "KEY=VALUE"}, "update"),
+    ("--set", {"nargs": "+", "default": [], "metavar": "KEY=VALUE", "help": "metadata"}, "update"),
     ("--near", {"type": float, "metavar": "SCORE", "help": "also find items so similar"}, "stats"),
     ("--out", {"required": True, "metavar": "GALLERY", "help": "made, or continued"}, "re-embed"),
 )  # fmt: skip
@@ -111,32 +117,39 @@ def run(args: argparse.Namespace) -> int:
         store.copy(args.given)
         return _say(args, {"snapshot": args.given})
     store.compact()
-    return _say(args, {"compacted": args.gallery})
+    return _say(args, {"compacted": args.gallery}, [f"{args.gallery}: compacted"])
 
 
 def _add(args: argparse.Namespace) -> int:
     from tinysight.cli.progress import ProgressLine
-    from tinysight.gallery.entries import entries_of
+    from tinysight.gallery.entries import entries_of, iter_entries
     from tinysight.gallery.gallery import Gallery
     from tinysight.gallery.places import exists, open_store
 
-    options: dict[str, Any] = {"label": getattr(args, "label", None)}
     if args.action == "re-embed":
+        if Path(args.gallery).resolve() == Path(args.out).resolve():
+            raise ConfigError("--out", "is the gallery itself", "give a new folder")
         sources: list[Any] = [entries_of(open_store(args.gallery))]
         args.gallery = args.out
     else:
-        sources = args.given
-        options |= {"root": args.root, "delimiter": args.delimiter}
+        options = {"root": args.root, "delimiter": args.delimiter}
+        sources = [iter_entries(source, args.label, **options) for source in args.given]
     given = {"model": args.model, "engine": args.engine}
     if args.action == "add" or exists(args.gallery):
         gallery = Gallery(args.gallery, **given)
+        metric = getattr(args, "metric", None) or gallery.store.metric
+        if metric != gallery.store.metric:
+            what = f"{metric}, but {args.gallery} compares by {gallery.store.metric}"
+            raise ConfigError("--metric", what, "`gallery re-embed` makes a gallery by another")
     elif args.model:
+        first = list(islice(sources[0], 1))  # a mistake in it leaves no gallery behind
+        sources[0] = chain(first, sources[0])
         gallery = Gallery.create(args.gallery, metric=args.metric, **given)
     else:
         raise ConfigError("--model", "which bundle?", "give the folder of one of embeddings")
     bar = ProgressLine(lambda: None, sys.stderr) if sys.stderr.isatty() else None
-    options |= {"what": args.action, "progress": bar.reach if bar else None}
-    done = [gallery.add(source, **options) for source in sources]
+    report: dict[str, Any] = {"what": args.action, "progress": bar.reach if bar else None}
+    done = [gallery.add(source, **report) for source in sources]
     if bar:
         bar.clear()
     failed = [image for one in done for image in one.unreadable]
@@ -158,8 +171,9 @@ def _query(args: argparse.Namespace) -> int:
     from tinysight.pipelines.sources import iter_images
 
     gallery, code = Gallery(args.gallery, model=args.model, engine=args.engine), 0
-    decision = decision_of(gallery.store)
-    for image in iter_images(args.given):
+    decision, images = decision_of(gallery.store), iter_images(args.given)
+    first = list(islice(images, 2))
+    for image in chain(first, images):
         try:
             nearest = gallery.query(image, max(args.k, decision.k) if args.k > 0 else args.k)
         except ImageError as error:
@@ -169,8 +183,10 @@ def _query(args: argparse.Namespace) -> int:
         found, answer = nearest[: args.k], decision.decide(nearest)
         plain: dict[str, Any] = {"filename": image.name, "label": answer and answer.label}
         plain["matches"] = [match._asdict() for match in found]
-        lines = [f"{m.id}\t{m.label}\t{m.score:.6f}" for m in found]
-        _say(args, plain, [*["unknown"][: answer is None], *lines])
+        lines = [f"{image.name}:"] * (len(first) > 1)  # of which image they are
+        lines += ["unknown"] * (answer is None)
+        lines += [f"{m.id}\t{m.label}\t{m.score:.6f}" for m in found]
+        _say(args, plain, lines)
     return code
 
 
@@ -182,13 +198,23 @@ def _remove(args: argparse.Namespace, store: Any) -> int:
         ids |= {item.id for item in all_items(store, args.label)}
     elif not ids:
         raise ConfigError("ID", "which items?", "give ids, or --label")
+    there = {item.id for item in store.get(args.given)}
+    for one in sorted({*args.given} - there):
+        print(f"{args.gallery}: no item {one!r}", file=sys.stderr)
+    if not ids:
+        print(f"{args.gallery}: no item of the label {args.label!r}", file=sys.stderr)
     count = store.remove(sorted(ids))
-    return _say(args, {"removed": count}, code=int(count < len(ids)))
+    return _say(args, {"removed": count}, code=int(count < len(ids) or not ids))
 
 
 def _update(args: argparse.Namespace, store: Any) -> int:
     from tinysight.gallery.gallery import update
 
+    if args.label is None and not args.set:
+        raise ConfigError("update", "nothing to change", "give --label or --set KEY=VALUE")
+    for text in args.set:
+        if not text.partition("=")[0] or "=" not in text:
+            raise ConfigError("--set", f"expected KEY=VALUE, got {text!r}")
     metadata = dict(text.partition("=")[::2] for text in args.set)
     return _say(args, {"updated": update(store, args.given, args.label, metadata)})
 
@@ -205,6 +231,8 @@ def _list(args: argparse.Namespace, store: Any) -> int:
 def _stats(args: argparse.Namespace, store: Any) -> int:
     from tinysight.gallery.health import duplicates, stats
 
+    if args.near is not None and not isfinite(args.near):
+        raise ConfigError("--near", f"should be a number, got {args.near}")
     found, twice = stats(store), [one._asdict() for one in duplicates(store, args.near)]
     lines = [f"{key}: {value}" for key, value in found.items() if key != "labels"]
     lines += [f"label {label!r}: {count}" for label, count in found["labels"].items()]

@@ -133,7 +133,10 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _recognised(args: argparse.Namespace) -> int | None:
     """What arguments and configurations of PP-ShiTu ask for, done; None where there are none."""
-    build = str(args.build_gallery).lower() == "true"
+    asked = str(args.build_gallery).lower()
+    if asked not in ("true", "false", "none"):
+        raise ConfigError("--build_gallery", f"expected True or False, got {args.build_gallery!r}")
+    build = asked == "true"
     if not (build or args.config or args.predict_type == "shitu"):
         return None
     from tinysight.foreign import is_system

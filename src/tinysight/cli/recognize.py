@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from itertools import chain
+from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--model", "is an embedder alone", "add --no-detector, or give --system")
     rules, system = None, args.system or args.model
     if args.threshold is not None:
+        if not isfinite(args.threshold):
+            raise ConfigError("--threshold", f"should be a number, got {args.threshold}")
         rules = members_of(system)[2]._replace(score_threshold=args.threshold)
     options: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS}
     options |= {"rules": rules, "detect": not args.no_detector}

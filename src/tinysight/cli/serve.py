@@ -60,7 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-grpc", action="store_true", help="HTTP only")
     add("--workers", type=int, default=1, metavar="N", help="processes that share the ports (1)")
     add("--token-file", metavar="FILE", help="tokens that may ask; needed to listen to others")
-    add("--admin-token-file", metavar="FILE", help="tokens that may load and unload")
+    add(
+        "--admin-token-file",
+        metavar="FILE",
+        help="tokens that may load and unload models, and change galleries",
+    )
     add("--new-token", metavar="FILE", help="print a new token, add its digest to FILE, and end")
     text = "write the bundles as a model repository of Triton, and end"
     add("--write-triton", metavar="FOLDER", help=text)

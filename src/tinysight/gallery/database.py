@@ -48,6 +48,8 @@ class Database:
         self._connections: dict[int, sqlite3.Connection] = {}
         if not self.path.is_file():
             hint = "`tinysight gallery build GALLERY SOURCE --model BUNDLE` makes one"
+            if folder.is_file():
+                hint = "a gallery is a folder; give its folder"
             raise GalleryError(str(folder), f"no gallery here ({FILE} is missing)", hint)
         self.read_only = not (os.access(folder, os.W_OK) and os.access(self.path, os.W_OK))
         with self.reading():
@@ -220,7 +222,8 @@ def in_words(folder: Path) -> Iterator[None]:
         elif "readonly" in text or "unable to open" in text or "disk I/O" in text:
             what, hint = f"cannot be written or read: {text}", "nothing has changed"
         else:
-            what, hint = f"{FILE} is damaged: {text}", f"`tinysight gallery doctor {folder}`"
+            what = f"{FILE} is damaged: {text}"
+            hint = f"`tinysight gallery doctor {folder}` repairs what it can; else put a snapshot in its place"
         raise GalleryError(str(folder), what, hint) from None
     except OSError as error:
         where = str(error.filename or folder)

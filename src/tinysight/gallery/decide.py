@@ -146,7 +146,8 @@ def calibrate(
     """
     best = [decision.best(matches) for matches in unknown.matches]
     if not any(best):
-        raise DataError("calibrate", "no image of something unknown has a nearest item")
+        what = "no image of something unknown has a nearest item"
+        raise DataError("calibrate", what, "add items of several labels to the gallery first")
     counted, limit = _limit(decision, best, unknown.truth, target)
     limits = {}
     for label in sorted({match.label for match in best if match}) if by_label else ():

@@ -16,6 +16,7 @@ from tinysight.gallery.base import Item, Store
 from tinysight.pipelines.sources import ImageInput, ImageSource, iter_images, one_image
 
 _TABLE = ("path", "label", "id")  # columns that are no metadata
+_UTF8 = "save it as UTF-8"
 
 
 class GalleryEntry(NamedTuple):
@@ -59,9 +60,12 @@ def iter_entries(
         delimiter: between path and label of a list.
 
     Raises:
-        DataError: a path does not exist, a line has no label, or an image lies in no folder of a label.
+        DataError: a path does not exist, a list has no line, a line no label, or an image lies in no folder of a label.
     """
+    if not delimiter:
+        raise DataError("delimiter", "is empty", "give the text between path and label")
     if label is not None:
+        check_label(label, "label")
         return (_entry(image, label) for image in iter_images(source, root=root))
     if not isinstance(source, str | os.PathLike):
         if isinstance(source, np.ndarray | bytes | ImageInput) or not isinstance(source, Iterable):
@@ -95,6 +99,14 @@ def entries_of(store: Store) -> Iterator[GalleryEntry]:
         yield GalleryEntry(item.id, item.label, image, item.metadata)
 
 
+def check_label(label: str, where: str) -> None:
+    """Raise `DataError` if a label is no text, or empty: nothing could be told by it."""
+    if not isinstance(label, str):
+        raise DataError(where, f"a label is a text, got {label!r}")
+    if not label.strip():
+        raise DataError(where, "the label is empty", "give the name of what is in the image")
+
+
 def plain(text: str) -> str:
     """A file name as text that can be stored: bytes that are none of UTF-8 with backslashes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -107,9 +119,11 @@ def _entry(image: ImageInput, label: str) -> GalleryEntry:
 
 def _of_python(given: Labelled, index: int) -> GalleryEntry:
     if isinstance(given, GalleryEntry):
+        check_label(given.label, f"entry {index}")
         return given
     if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str)):
         raise DataError(f"entry {index}", "is no pair of an image and a label", "or give label=...")
+    check_label(given[1], f"entry {index}")
     return _entry(one_image(given[0], index), given[1])
 
 
@@ -136,6 +150,7 @@ def _numbered(lines: Iterable[Line], root: Path) -> Iterator[GalleryEntry]:
 
 
 def _of_list(path: Path, delimiter: str) -> Iterator[Line]:
+    number = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
@@ -144,10 +159,14 @@ def _of_list(path: Path, delimiter: str) -> Iterator[Line]:
                 name, found, label = line.strip("\r\n").partition(delimiter)
                 if not (name.strip() and found and label.strip()):
                     what = f"expected a path, {delimiter!r} and a label, got {line.strip()[:80]!r}"
-                    raise DataError(f"{path}:{number}", what)
+                    raise DataError(
+                        f"{path}:{number}", what, "" if found else "or give --delimiter"
+                    )
                 yield name, label.strip(), None, {}
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"not readable as a list: {error}") from None
+        raise DataError(str(path), f"not readable as a list: {error}", _UTF8) from None
+    if not number:
+        raise DataError(str(path), "the list is empty", "write a path, a tab and a label a line")
 
 
 def _of_table(path: Path) -> Iterator[Line]:
@@ -156,8 +175,11 @@ def _of_table(path: Path) -> Iterator[Line]:
             rows = csv.DictReader(file, strict=True)
             names = rows.fieldnames or []
             if missing := {"path", "label"} - set(names):
-                what = f"has no column {', '.join(sorted(missing))}"
-                raise DataError(str(path), what, "a table has the columns path and label")
+                what = f"has no column {' and no column '.join(sorted(missing))}"
+                hint = "a table has the columns path and label, divided by commas"
+                raise DataError(str(path), what, hint)
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise DataError(str(path), f"has two columns {twice[0]!r}", "rename one of them")
             for row in rows:
                 if None in row or None in row.values() or not row["path"] or not row["label"]:
                     what = "expected a cell a column, with a path and a label"
@@ -165,4 +187,4 @@ def _of_table(path: Path) -> Iterator[Line]:
                 more: dict[str, object] = {k: v for k, v in row.items() if k not in _TABLE}
                 yield row["path"], row["label"], row.get("id"), more
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(str(path), f"not readable as a table: {error}") from None
+        raise DataError(str(path), f"not readable as a table: {error}", _UTF8) from None

@@ -18,7 +18,13 @@ from tinysight.concurrency import ordered_map
 from tinysight.disk import read_regular
 from tinysight.errors import ConfigError, GalleryError
 from tinysight.gallery.base import Item, Match, Metric
-from tinysight.gallery.entries import GalleryEntry, GallerySource, iter_entries, plain
+from tinysight.gallery.entries import (
+    GalleryEntry,
+    GallerySource,
+    check_label,
+    iter_entries,
+    plain,
+)
 from tinysight.gallery.places import create_store, open_store
 from tinysight.pipelines.pipeline import BundlePipeline, Pipeline, open_bundle
 from tinysight.pipelines.sources import ImageInput
@@ -244,8 +250,11 @@ def update(
     """Change the label of items, or keys of their metadata, and the number of these items.
 
     Raises:
+        DataError: the label is empty.
         GalleryError: one is not there; then nothing has changed.
     """
+    if label is not None:
+        check_label(label, "label")
     with store.operation("update"), store.writing():
         items = store.get(ids)
         if missing := sorted({*ids} - {item.id for item in items}):

@@ -41,6 +41,9 @@ def exists(where: str | Path) -> bool:
 
 def _kind(where: str | Path) -> Any:
     if not str(where).startswith(_SERVER):
+        if "://" in str(where):
+            hint = f"give a folder, or {_SERVER}HOST:PORT/COLLECTION"
+            raise GalleryError(str(where), "no such kind of address", hint)
         return SqliteStore
     from tinysight.gallery.stores.milvus import MilvusStore
 

@@ -60,7 +60,8 @@ def import_items(folder: str | Path, path: str | Path) -> int:
             with store.operation("import"):
                 return store.add(_items(file, str(path), store))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"not readable: {error}") from None
+        text = getattr(error, "strerror", None) or str(error)
+        raise DataError(str(path), f"not readable: {text}") from None
 
 
 def _items(lines: Any, path: str, store: SqliteStore) -> Iterator[Item]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import logging
+import os
 import zlib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tinysight.tasks.results import BoxResult, RecognitionResult, Result
 from tinysight.transforms.decode import decode
 
 _FONT, _LINES = cv2.FONT_HERSHEY_SIMPLEX, cv2.LINE_AA
+_LONGEST = 200  # bytes of a file's name; most disks take 255, and something is added
 _TALL = 30  # pixels of a font's size for each unit of OpenCV's scale
 logger = logging.getLogger(__name__)
 
@@ -81,14 +84,23 @@ class _Files:
     """A folder that gets a file an image, named as it is; a second of a name gets a number."""
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder, self._names = Path(folder), dict[Path, int]()
+        self._folder, self._given = Path(folder), set[Path]()
+        self._numbers = Counter[Path]()
         _make(self._folder)
 
     def place(self, source: str, suffix: str, folder: str = ".") -> Path:
-        """Where the file of an image goes."""
-        path = self._folder / folder / f"{Path(source).stem}{suffix}"
-        self._names[path] = number = self._names.get(path, 0) + 1
-        return path if number == 1 else path.with_stem(f"{path.stem}_{number}")
+        """Where the file of an image goes; raises `DataError` if it is where the image is."""
+        where = self._folder / folder
+        if where.resolve() == Path(source).parent.resolve():
+            what = "is the folder of the images themselves, which would be overwritten"
+            raise DataError(str(where), what, "give another folder")
+        stem = os.fsdecode(os.fsencode(Path(source).stem)[:_LONGEST])
+        path = first = where / f"{stem}{suffix}"
+        while path in self._given:  # an image may be called like the second of another name
+            self._numbers[first] += 1
+            path = where / f"{stem}_{self._numbers[first] + 1}{suffix}"
+        self._given.add(path)
+        return path
 
 
 def _make(folder: Path) -> None:

@@ -32,13 +32,15 @@ def parse_galleries(texts: Sequence[str]) -> dict[str, Path]:
     """`[NAME=]FOLDER` words; the name is that of the folder by default.
 
     Raises:
-        ConfigError: two have one name.
+        ConfigError: two have one name, or one cannot stand in an address.
     """
     found: dict[str, Path] = {}
     for text in texts:
         name, equals, folder = text.rpartition("=")
         path = Path(folder)
         name = name if equals else path.resolve().name
+        if not name or "/" in name:
+            raise ConfigError("--gallery", f"{name!r} is no name", "write NAME=FOLDER")
         if name in found:
             raise ConfigError("--gallery", f"two are named {name!r}", "write NAME=FOLDER")
         found[name] = path
@@ -103,6 +105,9 @@ class _Galleries:
 
     async def recognize(self, request: Request) -> Response:
         """What a gallery says about the parts of each image."""
+        for option in {"threshold", "topk"} & {*request.query_params}:
+            what = f"?{option}= is not of this route; the gallery and the system say it"
+            raise Refusal(400, what)
         names = list(self._galleries)
         name = self._named(request.query_params.get("gallery", names[0] if names else ""))
         results = await self._each(request, name, self._recognizers[name])
@@ -124,7 +129,7 @@ class _Galleries:
         gallery = self._galleries[self._named(request.path_params["name"])]
         _administrator(request)
         label, chosen = request.query_params.get("label"), request.query_params.get("id", "")
-        if not label:
+        if not (label and label.strip()):
             raise Refusal(400, "?label=... says what the images show")
         async with self._rest.bodies.read(request) as body:
             images, _ = await self._rest.images(request, body)
@@ -133,9 +138,13 @@ class _Galleries:
         inputs = [(ImageInput(chosen, data) if chosen else data, label) for _, data in images]
 
         def work() -> Response:
-            for _, data in images:  # what cannot be read would be an item all the same
-                self._check(data)
-                gallery.pipeline.steps.decode(data)
+            for name, data in images:  # what cannot be read would be an item all the same
+                try:
+                    self._check(data)
+                    gallery.pipeline.steps.decode(data)
+                except ImageError as error:
+                    text = error.problems[0].what
+                    raise Refusal(422, f"{name}: {text}" if len(images) > 1 else text) from None
             done = gallery.add(inputs)
             return as_json({"added": done.written, "unchanged": done.unchanged})
 

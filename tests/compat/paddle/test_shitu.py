@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -291,6 +292,33 @@ def test_a_missing_image_is_named_and_the_rest_is_built(setup: Setup, tmp_path: 
     done = tinysight("predict", "-c", path, "--build_gallery=True", *options)
     assert (done.code, done.out) == (2, "")
     assert f"{listed}:1: no path" in done.err
+
+
+def test_what_is_not_there_to_be_removed_is_named(setup: Setup, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("drinks/100.jpeg\tcola\n", "utf-8")
+    path = setup.write(tmp_path / "general.yaml")
+    texts = [f"IndexProcess.data_file={listed}", f"IndexProcess.index_dir={tmp_path / 'index'}"]
+    words = ["predict", "-c", path, "--build_gallery=True", *(w for t in texts for w in ("-o", t))]
+    assert tinysight(*words).code == 0
+    listed.write_text("drinks/100.jpeg\tbeer\n", "utf-8")
+    done = tinysight(*words, "-o", "IndexProcess.index_operation=remove")
+    assert (done.code, done.out) == (1, "0 images added, 0 removed, 1 in the gallery\n")
+    assert "drinks/100.jpeg: the gallery has no item of this path and label" in done.err
+
+
+def test_vectors_of_two_networks_are_not_mixed(setup: Setup, tmp_path: Path) -> None:
+    about = json.dumps({"name": "other", "folder": "other", "sha256": "0" * 64})
+    SqliteStore.create(tmp_path / "index", metric="inner_product", dim=64, model=about).close()
+    path = setup.write(tmp_path / "general.yaml")
+    texts = [f"IndexProcess.data_file={setup.folder / 'gallery.txt'}"]
+    texts.append(f"IndexProcess.index_dir={tmp_path / 'index'}")
+    words = [word for text in texts for word in ("-o", text)]
+    for what in ("new", "append"):
+        operation = ("-o", f"IndexProcess.index_operation={what}")
+        done = tinysight("predict", "-c", path, "--build_gallery=True", *words, *operation)
+        assert (done.code, done.out) == (2, ""), what
+        assert "its vectors are of the bundle other" in done.err
 
 
 def test_the_documented_command(setup: Setup, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def read_gallery(folder: Path, delimiter: str | None = None) -> tuple[Metric, li
     maps = [folder / name for name in ID_MAPS if (folder / name).is_file()]
     if not index.is_file() or not maps:
         what = f"has no {INDEX}" if not index.is_file() else "has no id_map.pkl or id_map.yaml"
-        raise DataError(str(folder), what)
+        raise DataError(str(folder), what, "give the folder of an index")
     (metric, vectors, ids), lines = read_index(index), read_id_map(maps[0])
     if sorted(ids.tolist()) != sorted(lines):
         what = f"{len(ids)} vectors and {len(lines)} lines of other ids"

@@ -19,6 +19,7 @@ from tinysight.fetch.cache import locked
 from tinysight.files import sha256
 from tinysight.gallery.base import Item, Metric
 from tinysight.gallery.database import FILE
+from tinysight.gallery.gallery import Gallery
 from tinysight.gallery.sqlite_store import SqliteStore
 from tinysight.pipelines.pipeline import Classifier
 from tinysight.pipelines.recognize import vector_of
@@ -32,7 +33,7 @@ class Changed(NamedTuple):
         added: items.
         removed: items.
         total: items that it has now.
-        unreadable: images that could not be read, and why.
+        unreadable: images that could not be read, or were to be removed and are not there, and why.
     """
 
     added: int
@@ -91,6 +92,7 @@ def change_index(settings: IndexSettings, bundle: Bundle | None, threads: int = 
 
     Raises:
         ConfigError: a setting is missing, or does not fit the network.
+        GalleryError: another bundle made the vectors of the gallery.
         DataError: the list cannot be read, or none of its images.
     """
     if not settings.folder or not settings.list:
@@ -112,18 +114,18 @@ def change_index(settings: IndexSettings, bundle: Bundle | None, threads: int = 
     if not made:
         what = f"none of {len(lines)} images can be read"
         raise DataError(settings.list, what, ": ".join(unreadable[0]))
-    return _written(settings, made, unreadable)
+    return _written(settings, bundle, made, unreadable)
 
 
 def _written(
-    settings: IndexSettings, made: Sequence[Item], unreadable: Sequence[Unreadable]
+    settings: IndexSettings, bundle: Bundle, made: Sequence[Item], unreadable: Sequence[Unreadable]
 ) -> Changed:
     folder, size, gone = Path(settings.folder), _size(settings.metric, made[0]), 0
     if settings.size not in (None, size):
         what = f"is {settings.size}, the network gives {size} numbers"
         raise ConfigError("IndexProcess.embedding_size", what)
     if (folder / FILE).exists():
-        store = SqliteStore(folder)
+        store = Gallery(folder, model=bundle).store  # not of another one
     elif settings.operation == "append":
         store = import_index(folder, folder, settings.delimiter)
     else:
@@ -145,8 +147,12 @@ def _removed(settings: IndexSettings, lines: Sequence[tuple[str, str]]) -> Chang
         folder, folder, settings.delimiter
     )  # fmt: skip
     wanted = set(lines)
-    ids = [item.id for item in every(store) if (item.source, item.label) in wanted]
-    return Changed(0, store.remove(ids), store.count())
+    found = {item.id: (item.source, item.label) for item in every(store)}
+    ids = [one for one, line in found.items() if line in wanted]
+    missing = wanted - set(found.values())
+    text = "the gallery has no item of this path and label"
+    left = tuple(Unreadable(line[0], text) for line in lines if line in missing)
+    return Changed(0, store.remove(ids), store.count(), left)
 
 
 def _size(metric: Metric, item: Item) -> int:
@@ -172,7 +178,8 @@ def read_list(path: str, delimiter: str | None) -> Iterator[tuple[str, str]]:
     try:
         text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, f"not readable as a list: {error}") from None
+        text = getattr(error, "strerror", None) or str(error)
+        raise DataError(path, f"not readable as a list: {text}") from None
     numbered = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not numbered:
         raise DataError(path, "this list is empty")
