@@ -64,6 +64,7 @@ def test_a_labelled_folder(teacher: Bundle, tmp_path: Path) -> None:
     assert "already holds a run" in again.err
 
 
+@pytest.mark.slow
 def test_a_folder_without_labels(teacher: Bundle, tmp_path: Path) -> None:
     """What the folders are called means nothing to the teacher: its own labels are what is learnt."""
     data, out = make_folder(tmp_path / "data", "monday", "tuesday"), tmp_path / "run"

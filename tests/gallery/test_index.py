@@ -118,6 +118,7 @@ def test_a_graph_that_changed_much_is_made_anew(hard: Hard, built: Path) -> None
     assert index.update(KEYS[1000:], hard[0][1000:]) is None
 
 
+@pytest.mark.slow
 def test_codes_that_do_not_suit_what_is_new_are_made_anew(hard: Hard, built: Path) -> None:
     index = ApproximateIndex.open(built, writable=True)
     others = Identities(100, seed=9).draw(np.arange(300) // 3)  # on another surface

@@ -100,6 +100,7 @@ def test_every_choice_is_a_recipe(
         assert recipe.data.batch_size <= max(8, train)
 
 
+@pytest.mark.slow
 def test_short_time_and_a_budget_choose_smaller(tmp_path: Path) -> None:
     """On this machine, whatever its pace: 0.001 minutes are too few for any epoch."""
     root = draw_classes(tmp_path / "set", 6)
