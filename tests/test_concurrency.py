@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -103,3 +105,20 @@ def test_groups_hold_as_many_as_count(items: list[bool], size: int) -> None:
 
 def test_there_is_a_core() -> None:
     assert usable_cores() >= 1
+
+
+def test_an_error_that_nobody_catches_ends_the_process() -> None:
+    """Its traceback keeps the iterator open, whose threads must not keep the process."""
+    text = """
+from tinysight.concurrency import ordered_map
+
+def begin():
+    found = ordered_map(lambda i: i, range(1000), 3, 4)
+    next(found)
+    raise ValueError("mine")
+
+begin()
+"""
+    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.endswith(b"ValueError: mine\n")

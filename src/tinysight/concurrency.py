@@ -148,7 +148,9 @@ def ordered_map(
 
     waiting: deque[_Job[T]] = deque()
     closed: list[bool] = []
-    threads = [threading.Thread(target=serve, name=f"tinysight_{i}") for i in range(workers)]
+    # Daemons: an error that nobody catches keeps this generator open, and would keep the process.
+    started = partial(threading.Thread, target=serve, daemon=True)
+    threads = [started(name=f"tinysight_{i}") for i in range(workers)]
     try:
         for thread in threads:
             thread.start()
