@@ -42,9 +42,11 @@ def test_more_epochs_run_on_with_the_schedule_of_the_longer_run(
     tiny_images: Path, copied: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = lines(copied)
+    (copied / "bundle").mkdir()
     with caplog.at_level(logging.INFO, "tinysight"):
         fit(tiny_recipe(tiny_images, "train.epochs=4"), copied, resume=True)
     assert "4 epochs in place of 2: the schedule is that of the longer run" in caplog.text
+    assert "bundle is of the weights so far" in caplog.text
     rows = lines(copied)
     assert rows[:2] == before
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]

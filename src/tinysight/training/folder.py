@@ -110,6 +110,9 @@ class RunFolder:
         if checkpoint:
             records, before = self._records(), self._environment()
             check(checkpoint)
+            if (bundle := self.path / "bundle").exists():
+                text = "%s is of the weights so far; afterwards `tinysight export --run %s --force`"
+                logger.warning(text, bundle, self.path)
         step = checkpoint.state.step if checkpoint else 0
         self._hold()
         for part in self.last.parent.glob(".*.part"):  # of a write that was cut off
