@@ -140,3 +140,19 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="onnxruntime", metavar="NAME", help=engines)
     add("--precision", default="f32", metavar="P", help="for openvino: f32 (default), bf16, f16")
     add("--exact", action="store_true", help="disable reduced decoding")
+
+
+def add_data_options(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """What is chosen for which images: shared with `tinysight train`."""
+    add = parser.add_argument
+    add(name, metavar="DATA", help=text)
+    add("--minutes", type=float, metavar="M", help="time at hand for training (10)")
+    budget = "longest time of the network for one image, on one thread here"
+    add("--budget-ms", type=float, metavar="MS", help=budget)
+
+
+def print_broken(broken: Sequence[tuple[str, str]]) -> None:
+    """Name the images that are left out."""
+    if broken:
+        print(f"unreadable {len(broken)} images, left out:")
+        print(*(f"  {path}: {reason}" for path, reason in broken), sep="\n")

@@ -13,8 +13,7 @@ import argparse
 import json
 from shlex import quote
 
-from tinysight.cli.arguments import add_override, log_to_stderr
-from tinysight.cli.init import print_broken
+from tinysight.cli.arguments import add_override, log_to_stderr, print_broken
 
 _MARGIN = 1.05  # times the budget, that a measurement may differ
 

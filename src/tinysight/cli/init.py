@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from shlex import join, quote
 from typing import Any
 
-from tinysight.cli.arguments import add_override, log_to_stderr
+from tinysight.cli.arguments import add_data_options, add_override, log_to_stderr, print_broken
 from tinysight.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,15 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="FILE", help="recipe to write (default: the folder's name and .yaml)")
     add("--force", action="store_true", help="replace an existing file")
     add_override(parser)
-
-
-def add_data_options(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """What is chosen for which images: shared with `tinysight train`."""
-    add = parser.add_argument
-    add(name, metavar="DATA", help=text)
-    add("--minutes", type=float, metavar="M", help="time at hand for training (10)")
-    budget = "longest time of the network for one image, on one thread here"
-    add("--budget-ms", type=float, metavar="MS", help=budget)
 
 
 def _wishes(args: argparse.Namespace) -> dict[str, Any]:
@@ -90,10 +80,3 @@ def train_images(args: argparse.Namespace) -> int:
     broken = (*done.start.broken, *done.fit.unreadable)
     print_broken(broken)
     return 1 if broken or done.problem else 0
-
-
-def print_broken(broken: Sequence[tuple[str, str]]) -> None:
-    """Name the images that are left out."""
-    if broken:
-        print(f"unreadable {len(broken)} images, left out:")
-        print(*(f"  {path}: {reason}" for path, reason in broken), sep="\n")

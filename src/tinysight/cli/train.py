@@ -16,8 +16,13 @@ import logging
 import os
 from pathlib import Path
 
-from tinysight.cli.arguments import add_recipe, log_to_stderr, read_config
-from tinysight.cli.init import add_data_options, print_broken, train_images
+from tinysight.cli.arguments import (
+    add_data_options,
+    add_recipe,
+    log_to_stderr,
+    print_broken,
+    read_config,
+)
 from tinysight.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -48,7 +53,11 @@ def run(args: argparse.Namespace) -> int:
             if with_data:
                 goes, hint = "goes with -c, not with --data", "chosen.yaml in the run folder is one"
             raise ConfigError(f"--{name.replace('_', '-')}", goes, hint)
-    return train_images(args) if with_data else _run_recipe(args)
+    if not with_data:
+        return _run_recipe(args)
+    from tinysight.cli.init import train_images
+
+    return train_images(args)
 
 
 def _run_recipe(args: argparse.Namespace) -> int:

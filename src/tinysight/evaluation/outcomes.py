@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,17 @@ from tinysight.evaluation.predictor import Evaluation, Specs, compute_metrics
 from tinysight.metrics.intervals import Interval, bootstrap_interval, wilson_interval
 from tinysight.metrics.paired import mean_interval
 
+# Files of a run folder.
 OUTCOMES = "outcomes.csv"
+RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
+METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"
+HELD = "run"  # what a process that trains reserves in the folder
+# Keys that a resumed run may change, since the weights do not depend on them. The data may have moved: the list's
+# fingerprint is compared.
+WITHOUT_EFFECT = re.compile(
+    r"description|data\.root|data\.train\.root|data\.eval\.(\w+\.)?root|data\.workers"
+    r"|train\.checkpoint_every|train\.loggers"
+)
 _SHARES = ("top1", "accuracy")  # metrics that are a share of independent images
 _LARGEST = 100_000  # scores; the bootstrap of more takes seconds
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from tinysight import __version__
 from tinysight.errors import MissingDependency
+from tinysight.evaluation.outcomes import METRICS, RECIPE
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.files import read_yaml, write_atomic
 from tinysight.report import quality
 from tinysight.report.charts import AREA
 from tinysight.report.history import data_check, environment, history
 from tinysight.report.summary import misclassified, searches, warnings, wrong_pairs
-from tinysight.runs.records import METRICS, RECIPE
 from tinysight.validation import read_records
 
 _FEW = 4  # classes whose tables share a card

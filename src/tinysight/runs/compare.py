@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinysight.errors import DataError
+from tinysight.evaluation.outcomes import WITHOUT_EFFECT
 from tinysight.metrics.intervals import Interval
 from tinysight.metrics.paired import MeanDifference, holm, mean_interval, paired_test, welch_test
-from tinysight.runs.records import WITHOUT_EFFECT, RunRecord
+from tinysight.runs.records import RunRecord
 
 _RISK = 0.05
 _ALL_PAIRS = 6  # runs; of more, each is compared with the best one

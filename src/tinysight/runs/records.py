@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,20 +11,18 @@ from typing import Any
 
 from tinysight.disk import lock_file
 from tinysight.errors import DataError, TinysightError
-from tinysight.evaluation.outcomes import OUTCOMES, read_outcomes
+from tinysight.evaluation.outcomes import (
+    ENVIRONMENT,
+    EVALUATION,
+    HELD,
+    METRICS,
+    OUTCOMES,
+    RECIPE,
+    read_outcomes,
+)
 from tinysight.files import read_yaml
 from tinysight.metrics.intervals import Interval
 from tinysight.validation import leaves, read_json, read_records
-
-RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
-METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"
-HELD = "run"  # what a process that trains reserves in the folder
-# Keys that a resumed run may change, since the weights do not depend on them. The data may have moved: the list's
-# fingerprint is compared.
-WITHOUT_EFFECT = re.compile(
-    r"description|data\.root|data\.train\.root|data\.eval\.(\w+\.)?root|data\.workers"
-    r"|train\.checkpoint_every|train\.loggers"
-)
 
 
 @dataclass(frozen=True)

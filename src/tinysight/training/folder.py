@@ -32,17 +32,16 @@ from tinysight.config import Recipe, recipe_yaml
 from tinysight.config.load import check_tree
 from tinysight.disk import named, reserved, write_atomic
 from tinysight.errors import CheckpointError, ConfigError, DataError
-from tinysight.evaluation.outcomes import OUTCOMES
-from tinysight.files import read_yaml
-from tinysight.runs.records import (
+from tinysight.evaluation.outcomes import (
     ENVIRONMENT,
     EVALUATION,
     HELD,
     METRICS,
+    OUTCOMES,
     RECIPE,
     WITHOUT_EFFECT,
-    is_running,
 )
+from tinysight.files import read_yaml
 from tinysight.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinysight.training.events import append_events, check_record, write_events
 from tinysight.validation import leaves, read_json, read_records
@@ -135,6 +134,9 @@ class RunFolder:
         Raises:
             CheckpointError: it holds a run with a checkpoint, or, with `force`, one that is being trained.
         """
+        if force:
+            from tinysight.runs.records import is_running
+
         if force and is_running(self.path):
             what = "another process trains this run"
             raise CheckpointError(str(self.path), what, "wait for it, or choose another folder")

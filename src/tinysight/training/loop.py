@@ -30,7 +30,6 @@ from tinysight.training.callbacks import Callback, Progress
 from tinysight.training.checkpoint import TrainState, save_checkpoint
 from tinysight.training.distributed import processes
 from tinysight.training.folder import RunFolder
-from tinysight.training.loggers import loggers_of
 from tinysight.training.objective import usual_objective
 from tinysight.training.optim import set_lr
 from tinysight.training.predictor import predictor
@@ -114,7 +113,7 @@ def fit(
         device = group.device
         with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
             run = build_run(recipe, folder, resume, group, objective, force)
-            own = (Progress(progress), *loggers_of(recipe))
+            own = (Progress(progress), *_loggers(recipe))
             run.callbacks = (*own, *callbacks) if group.main else ()
             with _watched(run):
                 if recipe.model.linear_probe and group.main and not run.state.step:
@@ -128,6 +127,14 @@ def fit(
     found = best.get("epoch", 0), best.get("metrics", {}), images
     seconds = time.perf_counter() - started
     return FitResult(folder.path, folder.best, folder.last, *found, seconds, run.stop_reason)
+
+
+def _loggers(recipe: Recipe) -> list[Callback]:
+    if not recipe.train.loggers:
+        return []
+    from tinysight.training.loggers import loggers_of
+
+    return loggers_of(recipe)
 
 
 @contextmanager

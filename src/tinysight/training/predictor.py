@@ -15,12 +15,11 @@ from tinysight.config import Recipe
 from tinysight.config.load import check_tree
 from tinysight.data.labels import label_names
 from tinysight.errors import CheckpointError, ConfigError
-from tinysight.evaluation.outcomes import OUTCOMES, write_outcomes
+from tinysight.evaluation.outcomes import EVALUATION, OUTCOMES, write_outcomes
 from tinysight.evaluation.predictor import Evaluation, Predict
 from tinysight.evaluation.report import EvaluationReport, Subject, assess, subject_of_recipe
 from tinysight.files import write_atomic
 from tinysight.models.outputs import activate, network_output
-from tinysight.runs.records import EVALUATION
 from tinysight.tasks.base import Task, task_of_recipe
 from tinysight.training.checkpoint import load_checkpoint
 from tinysight.training.folder import RunFolder
