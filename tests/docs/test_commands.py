@@ -24,6 +24,10 @@ from support.cpp import BUILD
 from support.serving import Server
 
 REPO = Path(__file__).resolve().parents[2]
+LONG = {  # half a minute and more: run by `make test-all`
+    *("coming_from.md", "deploy.md", "detection.md", "evaluation.md", "examples.md", "plugins.md"),
+    *("training.md", "verify.md"),
+}
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SET_UP = ("make", "pip", "git")
@@ -49,7 +53,11 @@ def make_images(folder: Path) -> None:
     (folder / "val_list.txt").write_text("\n".join(lines[8:]), encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow) if p.name in LONG else p for p in PAGES],
+    ids=[p.name for p in PAGES],
+)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPO / "samples")
     (tmp_path / "my_folder").symlink_to(REPO / "samples" / "clarity" / "blurred")

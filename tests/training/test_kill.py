@@ -130,7 +130,7 @@ FULL = (  # everything that a checkpoint has to keep
 )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments(tmp_path: Path, processes: int, moments: int) -> None:
     """With loader processes, accumulation and averaged weights; of two processes one is killed, perhaps the first."""
