@@ -77,7 +77,8 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
                 if words[0] in SET_UP or not all((tmp_path / word).is_file() for word in built):
                     continue
                 if words[:2] == ["tinysight", "serve"] and not words[2].startswith("--"):
-                    server = stack.enter_context(Server(tmp_path, *words[2:]))
+                    here = [tmp_path / w if (tmp_path / w).exists() else w for w in words[2:]]
+                    server = stack.enter_context(Server(tmp_path, *here))
                     ports = {"8000": str(server.port), "8001": str(server.grpc_port)}
                     continue
                 done = execute(words, cwd=tmp_path, PATH=path, no_proxy="127.0.0.1")
