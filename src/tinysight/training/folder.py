@@ -137,10 +137,13 @@ class RunFolder:
         if force:
             from tinysight.runs.records import is_running
 
-        if force and is_running(self.path):
-            what = "another process trains this run"
-            raise CheckpointError(str(self.path), what, "wait for it, or choose another folder")
-        if not force and (found := self._existing()):
+            if is_running(self.path):
+                what, hint = (
+                    "another process trains this run",
+                    "wait for it, or choose another folder",
+                )
+                raise CheckpointError(str(self.path), what, hint)
+        elif found := self._existing():
             what, hint = f"already holds a run ({found})", f"{resume}, --out takes another folder"
             raise CheckpointError(str(self.path), what, hint)
 
