@@ -138,11 +138,8 @@ class RunFolder:
             from tinysight.runs.records import is_running
 
             if is_running(self.path):
-                what, hint = (
-                    "another process trains this run",
-                    "wait for it, or choose another folder",
-                )
-                raise CheckpointError(str(self.path), what, hint)
+                hint = "wait for it, or choose another folder"
+                raise CheckpointError(str(self.path), "another process trains this run", hint)
         elif found := self._existing():
             what, hint = f"already holds a run ({found})", f"{resume}, --out takes another folder"
             raise CheckpointError(str(self.path), what, hint)
