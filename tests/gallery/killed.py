@@ -41,6 +41,7 @@ class Children:
     """Forks children that do a job, from a process that has never opened a database: those do not survive a fork."""
 
     def __init__(self) -> None:
+        self.latest = {"play": 0.1, "build": 0.1}  # seconds
         jobs, self.jobs = os.pipe()
         self.said, said = os.pipe()
         if os.fork():
@@ -59,15 +60,23 @@ class Children:
             os.write(said, f"over {os.WIFSIGNALED(status):d}\n".encode())
         os._exit(0)
 
-    def kill(self, job: list[object], after: float) -> tuple[bool, int]:
-        """Whether a child was killed in the middle of its job, and what it had acknowledged by then."""
+    def kill(self, job: list[object], rng: random.Random) -> tuple[bool, int]:
+        """Whether a child was killed in the middle of its job, and what it had acknowledged by then.
+
+        The latest moment follows the machine: later after a kill, earlier after a job that had ended,
+        so that about every second job is killed, at any point of it.
+        """
+        kind = str(job[0])
+        after = rng.uniform(0.0, self.latest[kind])
         os.write(self.jobs, json.dumps([after, job]).encode() + b"\n")
         count, words = 0, [b""]
         while words[0] != b"over":
             words = self.lines.readline().split()
             count += words[0] == b"done"
             assert words[0] != b"fault", words
-        return words[1] == b"1", count
+        killed = words[1] == b"1"
+        self.latest[kind] *= 1.25 if killed else 0.8
+        return killed, count
 
 
 def child(job: list[object], out: int) -> None:
@@ -107,7 +116,7 @@ def play(
     children: Children, folder: Path, model: Model, rng: random.Random, reader: SqliteStore
 ) -> tuple[bool, int]:
     steps = [draw(rng) for _ in range(STEPS)]
-    dead, said = children.kill(["play", str(folder), steps], rng.uniform(0.0, 0.35))
+    dead, said = children.kill(["play", str(folder), steps], rng)
     for step in steps[:said]:
         model.apply(step)
     store = SqliteStore(folder)
@@ -132,7 +141,7 @@ def build(children: Children, folder: Path, rng: random.Random) -> bool:
     Gallery.create(folder, model=bundle).close()
     reader = SqliteStore(folder)
     job: list[object] = ["build", str(folder), photos, bundle]
-    dead, said = children.kill(job, rng.uniform(0.0, 0.5))
+    dead, said = children.kill(job, rng)
     acknowledged = 4 * said
     there = reader.count()
     assert there % 4 == 0 and acknowledged <= there <= acknowledged + 4, (acknowledged, there)
