@@ -63,4 +63,5 @@ if [ -z "$openvino" ]; then
 fi
 
 cmake -S "$here" -B "$folder" -DOpenVINO_DIR="$openvino" "${options[@]}" > /dev/null
-cmake --build "$folder" --parallel "${JOBS:-$(nproc)}" -- --no-print-directory
+# nproc would answer with the threads that OMP_NUM_THREADS allows.
+cmake --build "$folder" --parallel "${JOBS:-$(env -u OMP_NUM_THREADS nproc)}" -- --no-print-directory
