@@ -211,6 +211,7 @@ def test_predict_asks_for_them(made: Path) -> None:
     assert "cold, whole process" in run(*words, "--plugin", "invert.py", folder=made).out
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_refused_or_warned_of(made: Path, tmp_path: Path) -> None:
     for name in ("images", "run", "bundle"):
         (tmp_path / name).symlink_to(made / name)

@@ -140,6 +140,7 @@ def test_the_table_is_made_again(certified: Bundle, tmp_path: Path) -> None:
     assert "old" not in text
 
 
+@pytest.mark.slow
 def test_a_variant_gets_a_column(tmp_path: Path) -> None:
     """The shipped bundle in the format of OpenVINO."""
     pytest.importorskip("openvino")

@@ -74,6 +74,7 @@ def test_the_figures(model: Path, images: Path, capsys: pytest.CaptureFixture[st
     assert card["command"].startswith("tinysight bench ")
 
 
+@pytest.mark.slow
 def test_the_card_leaves_the_seal_alone_and_is_verified(
     model: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -265,6 +265,7 @@ def test_convert_writes_a_recipe_that_reads_back(
     )
 
 
+@pytest.mark.slow
 def test_several_labels_a_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

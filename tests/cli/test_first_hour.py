@@ -90,13 +90,18 @@ def test_a_second_run_is_refused_before_images_are_read(folder: Path, trained: C
     done = tinysight("train", "--data", "colours", cwd=folder)
     assert done.code == 2
     assert "runs/colours: already holds a run" in done.err
-    assert "train -c runs/colours/chosen.yaml --out runs/colours --resume" in done.err
+    assert "--resume goes on with it, --force replaces it" in done.err
 
 
-def test_what_the_message_names_resumes(folder: Path, trained: Completed) -> None:
-    words = "train -c runs/colours/chosen.yaml --out runs/colours --resume"
-    done = tinysight(*words.split(), cwd=folder)
-    assert (done.code, done.out.split("\n")[0][:10]) == (0, "best epoch")
+def test_resuming_goes_on_and_exports_again(folder: Path, trained: Completed) -> None:
+    before = (folder / "runs/colours/bundle/bundle.yaml").stat().st_mtime_ns
+    epochs = load_recipe(folder / "runs/colours/chosen.yaml").train.epochs + 1
+    more = f"train.epochs={epochs}"
+    done = tinysight("train", "--data", "colours", "--resume", "-o", more, cwd=folder)
+    said = rows(done)
+    assert (done.code, said["run"]) == (0, "runs/colours"), done.err
+    assert said["bundle"].startswith("runs/colours/bundle (")
+    assert (folder / "runs/colours/bundle/bundle.yaml").stat().st_mtime_ns > before
 
 
 def test_init_writes_a_recipe_that_trains(folder: Path) -> None:
@@ -186,7 +191,7 @@ def test_when_a_result_is_worth_exporting() -> None:
         (["train", "--data", "yolo"], "holds boxes of objects"),
         (["train", "--data", "colours", "--minutes", "0"], "minutes: should be above 0, got 0"),
         (["train", "--data", "colours", "--budget-ms", "nan"], "budget_ms: should be above 0"),
-        (["train", "--data", "colours", "--resume"], "--resume: goes with -c, not with --data"),
+        (["train", "--data", "one", "--resume"], "runs/one: no run to resume"),
         (["train", "--data", "colours", "--seeds", "2"], "--seeds: goes with -c, not with --data"),
         (["train", "-c", "x.yaml", "--minutes", "0"], "--minutes: goes with --data, not with -c"),
         (["train", "-c", "x.yaml", "--budget-ms", "1"], "--budget-ms: goes with --data"),

@@ -94,6 +94,7 @@ def test_csv_in_a_file(place: Path, tmp_path: Path) -> None:
     assert bare.out.splitlines()[1].startswith('"./=sum(a).png",')
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_the_old_output(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.txt"
     out.write_text("old")

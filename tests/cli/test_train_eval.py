@@ -245,6 +245,7 @@ def given_order(trained: Path, labels: str, columns: str) -> list[str]:
     return ["-o", f"data.labels={labels}", "data.eval.list=other.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["--run", "--bundle"])
 def test_eval_maps_labels_in_another_order_by_their_names(
     trained: Path, tmp_path: Path, what: str, capfd: pytest.CaptureFixture[str]

@@ -97,6 +97,7 @@ def test_the_front(rows: list[tuple[Student, float]]) -> None:
     assert points == sorted(set(points))
 
 
+@pytest.mark.slow
 def test_a_real_latency() -> None:
     small, large = Student("pplcnet_x0_25", 96), Student("pplcnet_x1_0", 160)
     assert 0.01 < network_ms(*small) < network_ms(*large) < 5_000

@@ -24,9 +24,10 @@ from support.cpp import BUILD
 from support.serving import Server
 
 REPO = Path(__file__).resolve().parents[2]
-LONG = {  # half a minute and more: run by `make test-all`
-    *("coming_from.md", "deploy.md", "detection.md", "evaluation.md", "examples.md", "plugins.md"),
-    *("training.md", "verify.md"),
+LONG = {  # twenty seconds and more: run by `make test-all`
+    *("coming_from.md", "deploy.md", "detection.md", "distillation.md", "evaluation.md"),
+    *("examples.md", "first_hour.md", "gallery.md", "plugins.md", "python.md", "recognition.md"),
+    *("recognize.md", "runs.md", "training.md", "verify.md"),
 }
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -78,6 +78,7 @@ def test_the_index_has_every_page_and_its_networks() -> None:
         assert all(fnmatchcase(name, pattern) for name in cells(page))
 
 
+@pytest.mark.slow
 def test_the_benchmark_times_a_network_and_rewrites_only_its_table(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(

@@ -26,6 +26,7 @@ from tinysight.training.predictor import evaluate_run, find_checkpoint, load_mod
 SLOW = pytest.mark.slow  # an export runs the certificate's files through every engine
 
 
+@pytest.mark.slow
 @each_case("picodet_train", lambda case: "steps" in case and "tiny" in case["id"])
 def test_the_graph_is_the_network(case: Case) -> None:
     """Suppression inside the graph gives the rows of the one beside it."""

@@ -173,6 +173,7 @@ def test_the_graph_is_clean(bundle: Bundle) -> None:
     assert b"site-packages" not in bundle.model
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(
     run: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +196,7 @@ def test_nothing_is_overwritten_unasked(run: Path, bundle: Bundle) -> None:
         export_bundle(run, bundle.folder)
 
 
+@pytest.mark.slow
 def test_without_images_there_is_no_proof(run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "checkpoint.safetensors"
     shutil.copy(run / "checkpoints" / "best.safetensors", moved)
@@ -288,6 +290,7 @@ def test_a_post_processor_of_other_networks_is_refused(run: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_any_number_of_images_and_another_shape() -> None:
     torch.manual_seed(0)
     model = create_model("pplcnet_x0_25", num_classes=3, use_last_conv=False).eval()
@@ -303,6 +306,7 @@ def test_any_number_of_images_and_another_shape() -> None:
         assert session.run(x.numpy()) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["class", "multilabel"])
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
 def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
@@ -333,6 +337,7 @@ def test_several_labels_end_in_sigmoid_and_a_temperature_comes_before(
     assert nodes["Div"] == 0  # the temperature is folded into the classifier's weights
 
 
+@pytest.mark.slow
 def test_branches_of_the_training_form_are_folded() -> None:
     torch.manual_seed(0)
     model = create_model("pplcnetv2_small", num_classes=2).eval()
@@ -349,6 +354,7 @@ def test_branches_of_the_training_form_are_folded() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_scores_may_be_exported_as_they_are_before_the_softmax(
     run: Path, bundle: Bundle, tmp_path: Path
 ) -> None:

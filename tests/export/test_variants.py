@@ -96,6 +96,7 @@ def test_a_form_is_written_checked_and_run(tmp_path: Path, photos: Path) -> None
         assert [a["label_names"] for a in found] == [a["label_names"] for a in expected]
 
 
+@pytest.mark.slow
 def test_openvino_in_every_precision(lcnet: Bundle, photos: Path) -> None:
     pytest.importorskip("openvino")
     found = find_images(photos, 2)
@@ -254,6 +255,7 @@ def test_the_command(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture
     assert main(["export", "--bundle", folder]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_with_its_own_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tiny_recipe(make_images(tmp_path / "data"), "train.epochs=1")
     fit(recipe, tmp_path / "run", progress=False)
@@ -264,6 +266,7 @@ def test_a_run_with_its_own_images(tmp_path: Path, capsys: pytest.CaptureFixture
     assert form.lost_points == 0
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_bundle_that_came_with_the_package(tmp_path: Path, photos: Path) -> None:
     shipped, found = Bundle.load("clarity_assessment"), spread(find_images(photos, 2), 2)
     with pytest.raises(ConfigError, match="stays as it is; name a folder for a copy"):

@@ -178,6 +178,7 @@ def test_another_classifier(tmp_path: Path) -> None:
         network(conv, "inference.pdmodel", tmp_path / "y", num_classes=3)
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_and_exports_a_program(tmp_path: Path) -> None:
     folder = export(tmp_path / "exported")
     change = f"model.backbone={{name: 'program/{folder}'}}"

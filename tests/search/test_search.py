@@ -133,6 +133,7 @@ def test_importance_is_the_share_of_the_variance() -> None:
     assert importance(out) == {"a": 1.0, "b": 0.0}
 
 
+@pytest.mark.slow
 def test_a_search_that_is_told_to_end_takes_its_training_along(folder: Path) -> None:
     space = [{"name": "epochs", "keys": ["train.epochs"], "values": [100000]}]
     write(folder / "search.yaml", space=space)

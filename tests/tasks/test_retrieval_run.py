@@ -104,6 +104,7 @@ def test_every_set_has_its_row(trained: Path) -> None:
     assert product["precision@1"] == pytest.approx(product["recall1"] * 10 / 11)
 
 
+@pytest.mark.slow
 def test_a_variant_is_judged_by_what_is_found(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     run = trained / "run"

@@ -54,6 +54,7 @@ def test_a_run_trains_and_is_evaluated(form: str, loss: str, scenes: Path, tmp_p
     assert "Average precision by label" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moments",
     [

@@ -162,6 +162,7 @@ def test_a_run_killed_at_random_moments(tmp_path: Path, processes: int, moments:
         assert lines(tmp_path / f"{i}") == lines(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_loss_scale_of_half_precision_is_kept(tmp_path: Path) -> None:
     """The first scale overflows, so that it has changed when the process is killed."""
     recipe = write_recipe(make_images(tmp_path / "pictures"))
@@ -182,6 +183,7 @@ def test_the_loss_scale_of_half_precision_is_kept(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_two_networks_and_three_terms_resume_to_the_same_bytes(
     tmp_path: Path, processes: int

@@ -94,6 +94,7 @@ print(fit(recipe, "run", callbacks=[Break()]).epoch)
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_logger_that_cannot_begin_is_an_error(tiny_images: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     words = ("train", "-c", tiny_images / "recipe.yaml", "-o", "train.loggers=[mlflow]")

@@ -81,6 +81,7 @@ def weights(checkpoint: Path) -> tuple[Any, ...]:
     return found.state, {name: value.numpy().tobytes() for name, value in tensors.items()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     words = ["train", "-c", str(recipe)]

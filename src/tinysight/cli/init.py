@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from shlex import join, quote
+from shlex import quote
 from typing import Any
 
 from tinysight.cli.arguments import add_data_options, add_override, log_to_stderr, print_broken
@@ -54,17 +54,17 @@ def train_images(args: argparse.Namespace) -> int:
     """`tinysight train --data`: train, and print how good it is and what to do next."""
     from tinysight.cli.progress import Working
     from tinysight.starter.start import task_name
-    from tinysight.starter.train import CHOSEN, train
+    from tinysight.starter.train import train
 
     with log_to_stderr():
         try:
             with Working() as tell:
-                done = train(args.data, args.out, force=args.force, tell=tell, **_wishes(args))
+                how = {"resume": args.resume, "force": args.force}
+                done = train(args.data, args.out, tell=tell, **how, **_wishes(args))
         except KeyboardInterrupt:
             folder = Path(args.out or f"runs/{task_name(args.data)}")
             if any(folder.glob("checkpoints/*.safetensors")):
-                words = ("-c", str(folder / CHOSEN), "--out", str(folder), "--resume")
-                logger.info("\n%s: `tinysight train %s` goes on", folder, join(words))
+                logger.info("\n%s: the same command with --resume goes on", folder)
             raise
     ends, count = "{:.3f} to {:.3f}".format(*done.interval), len(done.report.evaluation.labels)
     print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {count} validation images")

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         hint = "--data FOLDER, or -c FILE"
         raise ConfigError("tinysight train", "takes images or a recipe", hint)
     with_data = args.data is not None
-    for name in ("resume", "seeds") if with_data else ("minutes", "budget_ms"):
+    for name in ("seeds",) if with_data else ("minutes", "budget_ms"):
         if getattr(args, name) is not None and getattr(args, name) is not False:
             goes, hint = "goes with --data, not with -c", "leave it out"
             if with_data:

@@ -21,6 +21,7 @@ from tinysight.registry import engines
 from tinysight.starter.choice import Pace
 from tinysight.training.networks import build_model
 from tinysight.training.predictor import device
+from tinysight.training.step import keep_freed_memory
 
 _READ, _BATCH, _TIMES = 24, 16, 2  # images, images, steps
 _RUNS, _ROUNDS = 30, 3  # of one image in the engine
@@ -32,6 +33,7 @@ def training_pace(recipe: Recipe) -> Pace:
     Args:
         recipe: resolved; its network is trained on noise.
     """
+    keep_freed_memory()
     place = device()
     with torch.random.fork_rng():
         model: Any = build_model(recipe).to(place)

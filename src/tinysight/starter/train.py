@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import join
 
 import numpy as np
 
 from tinysight.bundle import Bundle
-from tinysight.errors import ConfigError
+from tinysight.config import load_recipe
+from tinysight.errors import CheckpointError, ConfigError
 from tinysight.evaluation.report import EvaluationReport
 from tinysight.export.bundle import export_bundle
 from tinysight.metrics.intervals import Interval, wilson_interval
@@ -78,8 +78,8 @@ class _Beginning(Callback):
 def train(
     data: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *,
     minutes: float = 10.0, budget_ms: float | None = None, overrides: Sequence[str] = (),
-    callbacks: Sequence[Callback] = (), progress: bool | None = None, force: bool = False,
-    tell: Tell = lambda text: None,
+    callbacks: Sequence[Callback] = (), progress: bool | None = None, resume: bool = False,
+    force: bool = False, tell: Tell = lambda text: None,
 ) -> TrainedRun:  # fmt: skip
     """Train a classifier on labelled images, without a recipe; judge it, and export it if it is worth it.
 
@@ -92,12 +92,14 @@ def train(
         overrides: `train.epochs=5` and the like, applied to the recipe that is chosen.
         callbacks: called after every step and epoch; see `training.Callback`.
         progress: show a bar. Default: on a terminal.
+        resume: go on with the run in `out`, by the recipe that was chosen then, with `overrides`.
         force: replace the run in `out`, with its bundle.
         tell: takes what is being done, in words, where `progress` does not show it.
 
     Raises:
         DataError: the images cannot be trained on.
-        CheckpointError: `out` holds a run, without `force`, or one that is being trained.
+        CheckpointError: `out` holds a run, without `resume` or `force`, or one that is being trained; with `resume`,
+            none that `train` began.
         ConfigError: an argument is refused, or the loss is not a number any more.
         ExportError: the bundle gives other results than the network.
     """
@@ -106,16 +108,22 @@ def train(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = "tinysight init, then torchrun with -c"
         raise ConfigError("--data", "images are divided by one process", hint)
-    words = join(("train", "-c", str(file), "--out", str(folder), "--resume"))
-    with RunFolder(folder).preparing(f"`{words}` resumes it, --force replaces it", force):
-        found = start(
-            data, file, minutes=minutes, budget_ms=budget_ms, overrides=overrides, tell=tell
-        )
+    if resume:
+        if not file.is_file():
+            raise CheckpointError(str(folder), "no run to resume", "leave --resume out")
+        found = Start(load_recipe(file, overrides=overrides), file, (), ())
+    else:
+        with RunFolder(folder).preparing("--resume goes on with it, --force replaces it", force):
+            found = start(
+                data, file, minutes=minutes, budget_ms=budget_ms, overrides=overrides, tell=tell
+            )
     for line in found.lines:
         logger.info(line)
     tell("fitting the first classifier" if found.recipe.model.linear_probe else "starting")
     watching = beginning, *callbacks
-    done = fit(found.recipe, folder, progress=progress, callbacks=watching, force=force)
+    done = fit(
+        found.recipe, folder, progress=progress, callbacks=watching, resume=resume, force=force
+    )
     tell("evaluating")
     report = finish(folder)
     labels, scores = report.evaluation.labels, report.evaluation.scores
@@ -124,7 +132,7 @@ def train(
     problem, bundle = done.stop_reason or judged(right, total, probe, majority), None
     if not problem:
         tell("exporting and comparing with the network")
-        bundle = export_bundle(folder, folder / "bundle")
+        bundle = export_bundle(folder, folder / "bundle", overwrite=resume)
     tell("")
     shares = right / total, wilson_interval(right, total), majority, probe
     return TrainedRun(folder, found, done, report, *shares, bundle, problem)

@@ -7,9 +7,10 @@ step reaches into the next epoch.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -183,9 +184,22 @@ def seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones of this process.
+
+    Otherwise every large tensor's pages are asked of the system again, and cleared, in each step: of a step of
+    EfficientNet-Lite0 on two cores that was 40 % of the time. Other C libraries are left alone.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt, trim_threshold, mmap_threshold = ctypes.CDLL("libc.so.6").mallopt, -1, -3
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)
+
+
 @contextmanager
 def numerics(settings: Train) -> Iterator[None]:
     """Whether a GPU may choose the fastest way or has to take one that always gives the same bits."""
+    keep_freed_memory()
     cudnn = torch.backends.cudnn
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
     if settings.deterministic:

@@ -390,6 +390,7 @@ def published_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @published
 def test_the_package(published_networks: None, tmp_path: Path) -> None:
     """`paddleclas --build_gallery=True ...`, `--predict_type=shitu`, and the class, with networks of real size."""

@@ -21,7 +21,11 @@ from tinysight.errors import ConfigError
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 REASONS = {"search": "`tinysight search -c` takes it"}
 SIDE = {"SwinTransformer": 224}  # windows of 7 in four stages; the others take any size
-HEAVY = ("Res2Net200", "SwinTransformer", "PPHGNetV2", "DistillationModel")
+QUICK = {  # the others take the same way, with `make test-all`
+    "PULC/clarity_assessment/PPLCNet_x1_0",
+    "PULC/safety_helmet/MobileNetV3_small_x0_35",
+    "cls_demo/person/PPLCNet/PPLCNet_x1_0_search",
+}
 
 
 def name(path: Path) -> str:
@@ -79,8 +83,7 @@ def test_the_others_are_refused_with_every_reason(path: Path) -> None:
 
 
 def heavy(path: Path) -> Any:
-    arch = str(read_tree(path)["Arch"])
-    slow = any(network in arch for network in HEAVY)
+    slow = name(path) not in QUICK
     return pytest.param(path, marks=pytest.mark.slow if slow else (), id=name(path))
 
 
