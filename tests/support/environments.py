@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
+PADDLECLAS = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
 
 
 def environment(name: str, *requirements: str, fresh: bool = False) -> Path:

@@ -334,13 +334,18 @@ class LinearNeck(Neck):
         in_features: width of the vector.
         features: width of the embedding.
         bias: whether it has one.
+        tanh: bring each number between -1 and 1, for embeddings whose signs become bits.
     """
 
     def __init__(
-        self, in_features: int, features: Annotated[int, Ge(1)] = 512, bias: bool = True
+        self,
+        in_features: int,
+        features: Annotated[int, Ge(1)] = 512,
+        bias: bool = True,
+        tanh: bool = False,
     ) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.tanh = features, tanh
         self.fc = nn.Linear(in_features, features, bias)
         nn.init.xavier_uniform_(self.fc.weight)
         if bias:
@@ -349,7 +354,7 @@ class LinearNeck(Neck):
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, features)."""
         y: Tensor = self.fc(x)
-        return y
+        return y.tanh() if self.tanh else y
 
 
 @necks.register("conv")

@@ -77,6 +77,16 @@ class RecognitionNetwork(nn.Module):
         pooled: Tensor = self.backbone(x)
         return Outputs(None, self.neck(pooled) if self.neck else pooled, pooled)
 
+    def own_name(self, name: str) -> str:
+        """`name`, but for the classifier of PaddleClas' backbone, which is a linear neck here.
+
+        `origin_layer` is what its networks with tanh at their end call their classifier.
+        """
+        stem = f"backbone.{self.backbone.classifier_name}."
+        if not name.startswith(stem):
+            return name
+        return f"neck.fc.{name.removeprefix(stem).removeprefix('origin_layer.')}"
+
     def reparameterize(self) -> None:
         """Fold the branches of the backbone that only training needs; in place."""
         self.backbone.reparameterize()

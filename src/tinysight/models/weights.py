@@ -65,10 +65,11 @@ def from_reference(model: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[
     state = model.state_dict()
     found: dict[str, torch.Tensor] = {}
     left_over = getattr(model, "is_left_over", lambda name, array: False)
+    own_name = getattr(model, "own_name", str)
     for name, array in weights.items():
         if left_over(name, array):
             continue
-        ours = torch_name(name)
+        ours = own_name(torch_name(name))
         turned = ours in entries and entries[ours].transposed and array.ndim == 2
         tensor = torch.from_numpy(np.array(array.T if turned else array, order="C"))
         if array.dtype == np.uint16 and ours in state and state[ours].is_floating_point():

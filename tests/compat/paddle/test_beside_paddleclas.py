@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from support.commands import execute
-from support.environments import environment
+from support.environments import PADDLECLAS, environment
 from support.exports import export, tar_of
 from support.file_server import FileServer, Page
 from support.golden import own_path
@@ -26,7 +26,6 @@ from support.paddle import FORMS
 from tinysight.compat.paddle.catalog import find
 
 pytestmark = pytest.mark.slow
-PADDLE = ("paddlepaddle==3.3.1", "paddleclas==2.6.0", "setuptools<81")
 NAMES = "\n".join(f"{i} kind {i}" for i in range(10)) + "\n"
 TWO = own_path("pdparams", "export_pir", "PPLCNet_x0_25_cls2")
 SCRIPT = """
@@ -120,7 +119,7 @@ def _rows(out: str) -> list[Any]:
 @pytest.fixture(scope="module")
 def theirs(work: Path) -> list[Any]:
     """What PaddleClas prints."""
-    python = environment("paddleclas", *PADDLE)
+    python = environment("paddleclas", *PADDLECLAS)
     (work / "switch.py").write_text(SWITCH, "utf-8")
     (work / "theirs.py").write_text(SCRIPT.format(line="from paddleclas import PaddleClas"))
     done = execute(

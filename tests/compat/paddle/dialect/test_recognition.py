@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from support.commands import execute
+from support.environments import PADDLECLAS, environment
 from support.paddleclas import CONFIGS, published
 from tinysight.cli import main
 from tinysight.compat.paddle.dialect import read_config
@@ -18,6 +20,7 @@ from tinysight.compat.paddle.dialect.tree import read_tree
 from tinysight.config import load_recipe, minimal_yaml
 from tinysight.data.lists import read_split
 from tinysight.errors import ConfigError, DataError
+from tinysight.registry import engines
 
 TEXT = """
 Global:
@@ -165,8 +168,8 @@ def test_the_options_of_networks_and_samplers(folder: Path) -> None:
     ("override", "message"),
     [
         ("Arch.BackboneStopLayer.name=bn1", "the output of bn1 is not available"),
-        ("Arch.BackboneStopLayer=None", "a backbone with its classifier"),
-        ("Arch.Neck.name=Tanh", "Arch.Neck.name: Tanh: this neck is not available"),
+        ("Arch.BackboneStopLayer=None", "Arch.Neck: comes behind a backbone with its classifier"),
+        ("Arch.Neck.name=Tanh", "Arch.Neck.name: Tanh: only behind a backbone with its classifier"),
         ("Arch.Head.name=ArcMargins", "unknown head 'ArcMargins'; did you mean 'ArcMargin'?"),
         ("Arch.Head.margn=1", "Arch.Head.margn: unknown key; did you mean 'margin'?"),
         ("Arch.Backbone.stem_act=gelu", "Arch.Backbone.stem_act: only relu"),
@@ -184,6 +187,39 @@ def test_what_is_refused(folder: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         changed(folder, override)
     assert message in str(caught.value)
+
+
+BINARY = {  # a backbone with its classifier, whose outputs are the embedding
+    "variant": ("PPLCNet_x2_5_Tanh", None, True),
+    "neck": ("ResNet18", {"name": "Tanh"}, True),
+    "plain": ("PPLCNet_x0_25", None, False),
+}
+
+
+def whole_backbone(which: str) -> list[str]:
+    name, neck, _ = BINARY[which]
+    arch = {
+        "name": "RecModel", "infer_output_key": "features", "infer_add_softmax": False,
+        "Backbone": {"name": name, "class_num": 16}, "Head": {"name": "FC", "embedding_size": 16, "class_num": 4},
+    }  # fmt: skip
+    return [
+        f"Arch={arch | ({'Neck': neck} if neck else {})}",
+        "Loss.Train=[{'CELoss': {'weight': 1.0}}]",
+    ]
+
+
+@pytest.mark.parametrize("which", BINARY)
+def test_a_backbone_with_its_classifier(folder: Path, which: str) -> None:
+    recipe = changed(
+        folder,
+        *whole_backbone(which),
+        "Optimizer={'name': 'Momentum', 'lr': {'learning_rate': 0.1}}",
+    )
+    tanh = {"tanh": BINARY[which][2]}
+    assert recipe.model.neck.spec == {"name": "fc", "features": 16, "bias": True, **tanh}
+    of = "Loss.Train=[{'TripletLossV2': {'margin': 0.3, 'feature_from': 'backbone'}}]"
+    with pytest.raises(ConfigError, match="stops before its classifier"):
+        changed(folder, *whole_backbone(which), of)
 
 
 def test_folders_of_re_identification(folder: Path) -> None:
@@ -237,6 +273,52 @@ def test_it_trains_is_evaluated_and_exported_by_its_commands(
     assert list(line["metrics"]) == ["recall1", "recall5", "mAP"]
     assert list(line["terms"]) == ["cross_entropy", "triplet", "center"]
     logging.getLogger("tinysight").handlers.clear()
+
+
+THEIRS = """
+import sys
+import numpy as np
+import paddle
+import yaml
+from paddleclas.ppcls.arch import RecModel
+
+arch = yaml.safe_load(open("demo.yaml"))["Arch"]
+del arch["name"]
+paddle.seed(0)
+model = RecModel(**arch)
+for name, value in model.state_dict().items():
+    if name.endswith("_mean"):
+        value.set_value(paddle.randn(value.shape) * 0.1)
+model.eval()
+paddle.save(model.state_dict(), "theirs.pdparams")
+np.save("features.npy", model(paddle.to_tensor(np.load("x.npy")))["features"].numpy())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", BINARY)
+def test_weights_of_a_backbone_with_its_classifier(folder: Path, which: str) -> None:
+    """Those that PaddleClas has drawn, through `export`: the vectors are its own, of length 1."""
+    python = environment("paddleclas", *PADDLECLAS)
+    words = [*whole_backbone(which), "Optimizer={'name': 'Momentum', 'lr': {'learning_rate': 0.1}}"]
+    tree = read_tree(folder / "demo.yaml", words)
+    (folder / "demo.yaml").write_text(json.dumps(tree), "utf-8")
+    x = np.random.default_rng(0).normal(0, 1, (2, 3, 64, 64)).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    (folder / "theirs.py").write_text(THEIRS, "utf-8")
+    done = execute(
+        [python, "-W", "ignore", "theirs.py"], cwd=folder, HOME=str(folder), PYTHONPATH=None
+    )
+    assert done.code == 0, done.err[-3000:]
+    weights = "Global.pretrained_model=theirs"
+    assert main(["export", "-c", "demo.yaml", "-o", weights]) == 0
+    session = engines.build(
+        {"name": "onnxruntime"}, model=(folder / "inference" / "model.onnx").read_bytes(), threads=1
+    )
+    expected = np.load(folder / "features.npy")
+    assert (np.abs(expected) <= 1).all() == BINARY[which][2]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(session.run(x), expected, rtol=0, atol=1e-5)
 
 
 PUBLISHED = [

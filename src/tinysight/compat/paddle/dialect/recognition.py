@@ -7,6 +7,8 @@ from typing import Any
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put, tables
 
 MEASURES = {"recall": "Recallk", "mAP": "mAP", "mINP": "mINP", "precision": "Precisionk"}
+TANH = {"PPLCNet_x2_5_Tanh": "PPLCNet_x2_5"}  # backbones whose classifier ends in tanh, and without
+STOP = "BackboneStopLayer"  # where it is missing, the classifier's outputs are the embedding
 _FROZEN = 1e-6  # a factor of the learning rate below it is meant to hold a parameter
 # Parts that the published weights lack, or have in another shape.
 _OTHER = {"pplcnetv2_base_shitu": ("last_conv", "stages.3.0.dw_conv_list.2")}
@@ -20,13 +22,20 @@ def parts_of(
     place: str = "Arch",
 ) -> int | None:
     """Write neck and head of the RecModel at `place`; returns the number of identities, None without a head."""
-    found, layer = reader.section(values, place, "RecModel"), f"{place}.BackboneStopLayer"
-    stop = reader.section(found.get("BackboneStopLayer"), layer, "StopLayer")
+    found, layer = reader.section(values, place, "RecModel"), f"{place}.{STOP}"
+    stop = reader.section(found.get(STOP), layer, "StopLayer")
     spec = native.get("model", {}).get("backbone", {"name": ""})
-    if "BackboneStopLayer" not in found:
-        what = "a backbone with its classifier, whose outputs are the embedding, is not available"
-        hint = "name BackboneStopLayer: {name: flatten}, and a Neck FC of that width"
-        reader.wrong(layer, what, hint)
+    given, neck = found.get("Neck"), None
+    if STOP not in found:
+        trunk = found.get("Backbone") if isinstance(found.get("Backbone"), dict) else {}
+        tanh = trunk.get("name") in TANH
+        if given == {"name": "Tanh"} and not tanh:
+            tanh = True
+        elif given is not None:
+            what = "comes behind a backbone with its classifier"
+            reader.wrong(f"{place}.Neck", what, f"name {STOP}: {{name: flatten}}")
+        neck = {"name": "fc", "features": trunk.get("class_num", 1000)}, {}
+        neck[0].update({"tanh": True} if tanh else {})
     elif stop["name"].startswith(("avg_pool", "adaptive_avg_pool")):
         from tinysight.registry import backbones
 
@@ -39,7 +48,7 @@ def parts_of(
         reader.wrong(f"{layer}.name", what, "flatten, or avg_pool")
     if native["model"].get("pretrained") and spec["name"] in _OTHER:
         put(native, "model.skip", list(_OTHER[spec["name"]]))
-    if neck := _part(reader, found.get("Neck"), f"{place}.Neck", "necks"):
+    if neck := neck or _part(reader, given, f"{place}.Neck", "necks"):
         put(native, "model.neck", neck[0])
     if head := _part(reader, found.get("Head"), f"{place}.Head", "heads"):
         put(native, "model.head", head[0])

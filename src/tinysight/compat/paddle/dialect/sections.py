@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tinysight.compat.paddle import catalog
 from tinysight.compat.paddle.dialect.operators import batch_transforms, note_decoder, transforms
-from tinysight.compat.paddle.dialect.recognition import parts_of, sampler_spec
+from tinysight.compat.paddle.dialect.recognition import TANH, parts_of, sampler_spec
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 from tinysight.compat.paddle.dialect.values import flag
 from tinysight.errors import UnknownName, nearest
@@ -72,6 +72,7 @@ def _network(reader: Reader, values: Any, native: Spec, where: str) -> tuple[str
     found = reader.section(values, where, "Arch")
     whole = not where.endswith(".Backbone")
     name, classes = found.get("name", ""), found.get("class_num", _IMAGENET)
+    name = name if whole else TANH.get(name, name)
     if found.get("data_format"):
         put(native, "train.channels_last", True)
     if not found["infer_add_softmax"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinysight.compat.paddle.dialect.recognition import MEASURES, retrieval_metric
+from tinysight.compat.paddle.dialect.recognition import MEASURES, STOP, retrieval_metric
 from tinysight.compat.paddle.dialect.rules import Reader, Spec, put
 
 
@@ -18,6 +18,10 @@ def loss_section(reader: Reader, tree: dict[str, Any], native: Spec, mixed: floa
     if not listed:
         reader.wrong("Loss.Train", "names no loss")
     specs = [spec for item in listed if (spec := _loss(reader, *item, mixed))]
+    whole = native.get("model", {}).get("neck", {}).get("name") == "fc" and STOP not in tree["Arch"]
+    if whole and any(spec.get("of") == "pooled" for spec in specs):
+        what = "feature_from: backbone is of a backbone that stops before its classifier"
+        reader.wrong("Loss.Train", what, f"features, or Arch.{STOP}")
     if len(listed) == 1:  # which PaddleClas does not weigh
         for spec in specs:
             spec.pop("weight", None)
