@@ -25,9 +25,10 @@ def parts_of(
     found, layer = reader.section(values, place, "RecModel"), f"{place}.{STOP}"
     stop = reader.section(found.get(STOP), layer, "StopLayer")
     spec = native.get("model", {}).get("backbone", {"name": ""})
-    given, neck = found.get("Neck"), None
+    given, trunk = found.get("Neck"), found.get("Backbone")
+    neck: tuple[dict[str, Any], dict[str, Any]] | None = None
     if STOP not in found:
-        trunk = found.get("Backbone") if isinstance(found.get("Backbone"), dict) else {}
+        trunk = trunk if isinstance(trunk, dict) else {}
         tanh = trunk.get("name") in TANH
         if given == {"name": "Tanh"} and not tanh:
             tanh = True
