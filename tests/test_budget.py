@@ -9,7 +9,7 @@ from support.codelines import FILES, code_lines, name, table
 
 # What each part may grow to. A feature pays for its lines, or raises the number where reviewers see it.
 BUDGET = {"compat": 5500, "engines": 1200, "serving": 2020}
-ALL = 35_240
+ALL = 35_265
 SHORTEST, LONGEST = 40, 400  # of a source file
 SHORT_ON_PURPOSE = {  # faces, and families of one table
     "__main__.py",

@@ -100,8 +100,19 @@ def test_resuming_goes_on_and_exports_again(folder: Path, trained: Completed) ->
     done = tinysight("train", "--data", "colours", "--resume", "-o", more, cwd=folder)
     said = rows(done)
     assert (done.code, said["run"]) == (0, "runs/colours"), done.err
+    assert "runs/colours goes on by chosen.yaml; images that were left out" in done.err
     assert said["bundle"].startswith("runs/colours/bundle (")
     assert (folder / "runs/colours/bundle/bundle.yaml").stat().st_mtime_ns > before
+
+
+def test_a_run_goes_on_with_its_own_images(folder: Path, trained: Completed) -> None:
+    shutil.copytree(folder / "colours" / "red", folder / "others" / "red", dirs_exist_ok=True)
+    words = ("train", "--data", "others", "--out", "runs/colours", "--resume")
+    done = tinysight(*words, cwd=folder)
+    assert done.code == 2
+    assert f"runs/colours: is a run on the images of {folder / 'colours'}; name those" in done.err
+    with pytest.raises(ConfigError, match="goes on with the run, or replaces it"):
+        package.train(folder / "colours", folder / "runs/colours", resume=True, force=True)
 
 
 def test_init_writes_a_recipe_that_trains(folder: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 from support.bundles import tiny_bundle
 from support.commands import tinysight  # noqa: F401 - the path of this checkout
 from support.file_server import FileServer, Page
-from support.nasty import edge_case_files
 from support.serving import Server
+from tinysight.certificate.compare import edge_case_files
 from tinysight.serving.grpc_api import MESSAGES, SERVICE
 from tinysight.serving.limits import Refusal
 from tinysight.serving.remote import RemoteImages, is_public
@@ -205,7 +205,7 @@ def tensors(rng: random.Random) -> bytes:
     return http(b"POST", f"/v2/models/{name}/infer".encode(), bytes(body) + tail, *headers)
 
 
-FILES = list(edge_case_files().values())
+FILES = [file.data for file in edge_case_files()]
 
 
 def images(rng: random.Random) -> bytes:

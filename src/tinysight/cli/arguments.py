@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tinysight.errors import NO_KEYS, ConfigError
@@ -131,6 +132,21 @@ def log_to_stderr() -> Iterator[None]:
     finally:
         package.removeHandler(handler)
         package.setLevel(before)
+
+
+@contextmanager
+def naming_how_to_go_on(folder: Path, forced: bool = False) -> Iterator[None]:
+    """Say, where Ctrl-C ends the block, what goes on with the run in `folder`; `forced`: it began with --force."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        import logging
+
+        kept = any(folder.glob("checkpoints/*.safetensors"))
+        option = "--resume in place of --force" if forced else "--resume"
+        how = f"with {option} goes on from its last checkpoint" if kept else "begins anew"
+        logging.getLogger(__name__).info("\n%s: the same command %s", folder, how)
+        raise
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

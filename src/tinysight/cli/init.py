@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from tinysight.cli.arguments import add_data_options, add_override, log_to_stderr, print_broken
+from tinysight.cli.arguments import (
+    add_data_options,
+    add_override,
+    log_to_stderr,
+    naming_how_to_go_on,
+    print_broken,
+)
 from tinysight.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,19 +56,12 @@ def run(args: argparse.Namespace) -> int:
 def train_images(args: argparse.Namespace) -> int:
     """`tinysight train --data`: train, and print how good it is and what to do next."""
     from tinysight.cli.progress import Working
-    from tinysight.starter.start import task_name
-    from tinysight.starter.train import train
+    from tinysight.starter.train import run_folder, train
 
     with log_to_stderr():
-        try:
-            with Working() as tell:
-                how = {"resume": args.resume, "force": args.force}
-                done = train(args.data, args.out, tell=tell, **how, **_wishes(args))
-        except KeyboardInterrupt:
-            folder = Path(args.out or f"runs/{task_name(args.data)}")
-            if any(folder.glob("checkpoints/*.safetensors")):
-                logger.info("\n%s: the same command with --resume goes on", folder)
-            raise
+        folder, how = run_folder(args.data, args.out), {"resume": args.resume, "force": args.force}
+        with naming_how_to_go_on(folder, args.force), Working() as tell:
+            done = train(args.data, folder, tell=tell, **how, **_wishes(args))
     ends, count = "{:.3f} to {:.3f}".format(*done.interval), len(done.report.evaluation.labels)
     print(f"accuracy {done.accuracy:.3f} (95 %: {ends}) of {count} validation images")
     probe = "" if done.probe is None else f"; a linear probe has {done.probe:.3f}"

@@ -20,6 +20,7 @@ from tinysight.cli.arguments import (
     add_data_options,
     add_recipe,
     log_to_stderr,
+    naming_how_to_go_on,
     print_broken,
     read_config,
 )
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("tinysight train", "takes images or a recipe", hint)
     with_data = args.data is not None
     for name in ("seeds",) if with_data else ("minutes", "budget_ms"):
-        if getattr(args, name) is not None and getattr(args, name) is not False:
+        if getattr(args, name) is not None:
             goes, hint = "goes with --data, not with -c", "leave it out"
             if with_data:
                 goes, hint = "goes with -c, not with --data", "chosen.yaml in the run folder is one"
@@ -87,13 +88,8 @@ def _run_recipe(args: argparse.Namespace) -> int:
                 finish(folder)
             print("\n".join(compare([*runs], str(out / "compare.html"))[1]))
             return int(left_out > 0)
-        try:
+        with naming_how_to_go_on(out, args.force):
             result = fit(recipe, out, resume=again, force=args.force)
-        except KeyboardInterrupt:
-            kept = any(out.glob("checkpoints/*.safetensors"))
-            how = "with --resume goes on from its last checkpoint" if kept else "begins anew"
-            logger.info("\n%s: the same command %s", out, how)
-            raise
         if not is_main():  # the first of several processes tells
             return 0
         report = finish(out)

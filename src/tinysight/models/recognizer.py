@@ -83,7 +83,7 @@ class RecognitionNetwork(nn.Module):
         `origin_layer` is what its networks with tanh at their end call their classifier.
         """
         stem = f"backbone.{self.backbone.classifier_name}."
-        if not name.startswith(stem):
+        if not (hasattr(self.neck, "fc") and name.startswith(stem)):
             return name
         return f"neck.fc.{name.removeprefix(stem).removeprefix('origin_layer.')}"
 

@@ -65,11 +65,13 @@ def from_reference(model: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[
     state = model.state_dict()
     found: dict[str, torch.Tensor] = {}
     left_over = getattr(model, "is_left_over", lambda name, array: False)
-    own_name = getattr(model, "own_name", str)
+    own_name, given = getattr(model, "own_name", str), {torch_name(name) for name in weights}
     for name, array in weights.items():
         if left_over(name, array):
             continue
-        ours = own_name(torch_name(name))
+        ours = torch_name(name)
+        if (own := own_name(ours)) not in given:
+            ours = own
         turned = ours in entries and entries[ours].transposed and array.ndim == 2
         tensor = torch.from_numpy(np.array(array.T if turned else array, order="C"))
         if array.dtype == np.uint16 and ours in state and state[ours].is_floating_point():

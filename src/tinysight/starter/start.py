@@ -73,7 +73,11 @@ def start(
     tell("reading images")
     images, file = find_images(data), Path(file)
     divided = divide_images(images, tell)
-    weights = {n.name: w for n in choosing.NETWORKS if (w := weights_at_hand(n.name)) is not None}
+    named = [
+        text.partition("=")[2] for text in overrides if text.startswith("model.backbone.name=")
+    ]
+    may_be = [n.name for n in choosing.NETWORKS if not named or n.name == named[-1]]
+    weights = {name: w for name in may_be if (w := weights_at_hand(name)) is not None}
     sides, labels = (len(divided.train), len(divided.val)), images.labels
     facts = Facts(labels, *sides, divided.side, weights, usable_cores())
     tell("timing networks")

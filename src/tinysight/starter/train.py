@@ -92,26 +92,27 @@ def train(
         overrides: `train.epochs=5` and the like, applied to the recipe that is chosen.
         callbacks: called after every step and epoch; see `training.Callback`.
         progress: show a bar. Default: on a terminal.
-        resume: go on with the run in `out`, by the recipe that was chosen then, with `overrides`.
+        resume: go on with the run in `out`, by the recipe that was chosen then, with `overrides`; what `minutes` and
+            `budget_ms` chose stays.
         force: replace the run in `out`, with its bundle.
         tell: takes what is being done, in words, where `progress` does not show it.
 
     Raises:
         DataError: the images cannot be trained on.
         CheckpointError: `out` holds a run, without `resume` or `force`, or one that is being trained; with `resume`,
-            none that `train` began.
+            none that `train` began on `data`.
         ConfigError: an argument is refused, or the loss is not a number any more.
         ExportError: the bundle gives other results than the network.
     """
-    folder = Path(out or f"runs/{task_name(data)}")
+    folder = run_folder(data, out)
     file, beginning = folder / CHOSEN, _Beginning(tell)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = "tinysight init, then torchrun with -c"
         raise ConfigError("--data", "images are divided by one process", hint)
+    if resume and force:
+        raise ConfigError("resume, force", "goes on with the run, or replaces it", "choose one")
     if resume:
-        if not file.is_file():
-            raise CheckpointError(str(folder), "no run to resume", "leave --resume out")
-        found = Start(load_recipe(file, overrides=overrides), file, (), ())
+        found = _begun(file, data, overrides)
     else:
         with RunFolder(folder).preparing("--resume goes on with it, --force replaces it", force):
             found = start(
@@ -136,6 +137,25 @@ def train(
     tell("")
     shares = right / total, wilson_interval(right, total), majority, probe
     return TrainedRun(folder, found, done, report, *shares, bundle, problem)
+
+
+def run_folder(data: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> Path:
+    """`out`, else `runs/` and the name of the images."""
+    return Path(out or f"runs/{task_name(data)}")
+
+
+def _begun(file: Path, data: str | os.PathLike[str], overrides: Sequence[str]) -> Start:
+    """What the run of the chosen recipe `file` began with."""
+    if not file.is_file():
+        raise CheckpointError(str(file.parent), "no run to resume", "leave --resume out")
+    recipe, given = load_recipe(file, overrides=overrides), Path(os.path.abspath(data))  # noqa: PTH100
+    root = str(recipe.data.root)  # one, as `start` wrote it
+    if not Path(root).is_relative_to(given if given.is_dir() else given.parent):
+        what = f"is a run on the images of {root}"
+        raise CheckpointError(str(file.parent), what, "name those, or another run with --out")
+    text = "%s goes on by chosen.yaml; images that were left out at its start are not named again"
+    logger.info(text, file.parent)
+    return Start(recipe, file, (), ())
 
 
 def judged(right: int, total: int, probe: float | None, majority: float) -> str:

@@ -110,7 +110,7 @@ class RunFolder:
             records, before = self._records(), self._environment()
             check(checkpoint)
             if (bundle := self.path / "bundle").exists():
-                text = "%s is of the weights so far; afterwards `tinysight export --run %s --force`"
+                text = "%s is of the weights so far until `tinysight export --run %s --force`"
                 logger.warning(text, bundle, self.path)
         step = checkpoint.state.step if checkpoint else 0
         self._hold()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -185,15 +185,15 @@ def seed(*parts: int) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors for the next ones of this process.
+    """Let glibc keep the memory of freed tensors for the next ones of this process; other C libraries are left alone.
 
-    Otherwise every large tensor's pages are asked of the system again, and cleared, in each step: of a step of
-    EfficientNet-Lite0 on two cores that was 40 % of the time. Other C libraries are left alone.
+    Otherwise the pages of large tensors are given back, asked for again and cleared in each step
+    (`benchmarks/freed_memory.py`).
     """
-    with suppress(OSError, AttributeError):
-        mallopt, trim_threshold, mmap_threshold = ctypes.CDLL("libc.so.6").mallopt, -1, -3
-        mallopt(mmap_threshold, 1 << 30)
-        mallopt(trim_threshold, (1 << 31) - 1)
+    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
+        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+        library.mallopt(mmap_threshold, 1 << 30)
+        library.mallopt(trim_threshold, (1 << 31) - 1)
 
 
 @contextmanager

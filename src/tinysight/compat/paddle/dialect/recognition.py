@@ -35,8 +35,8 @@ def parts_of(
         elif given is not None:
             what = "comes behind a backbone with its classifier"
             reader.wrong(f"{place}.Neck", what, f"name {STOP}: {{name: flatten}}")
-        neck = {"name": "fc", "features": trunk.get("class_num", 1000)}, {}
-        neck[0].update({"tanh": True} if tanh else {})
+        bounded = {"tanh": True} if tanh else {}
+        neck = {"name": "fc", "features": trunk.get("class_num", 1000), **bounded}, {}
     elif stop["name"].startswith(("avg_pool", "adaptive_avg_pool")):
         from tinysight.registry import backbones
 
